@@ -1,0 +1,25 @@
+"""Evolution strategies as ask and tell over flat vectors."""
+
+from egnas_jax.evolution.base import Evolution
+from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
+from egnas_jax.evolution.open_es import OpenESState, open_es
+from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
+
+EVOLUTIONS = {
+    "cma_es": cma_es,
+    "sep_cma_es": sep_cma_es,
+    "open_es": open_es,
+}
+
+__all__ = [
+    "EVOLUTIONS",
+    "CMAState",
+    "Evolution",
+    "OpenESState",
+    "SepCMAState",
+    "cma_constants",
+    "cma_es",
+    "open_es",
+    "sep_cma_constants",
+    "sep_cma_es",
+]

@@ -1,0 +1,91 @@
+"""OpenES: a search gradient from mirrored samples and ranks, followed by an optimiser.
+
+Source: Salimans et al., Evolution Strategies as a Scalable Alternative to
+Reinforcement Learning (2017), arXiv 1703.03864, algorithm 1 with mirrored sampling and
+fitness shaping of section 2.1. The step size sigma stays what it was at the start.
+Dims: P population, D length of one solution.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from egnas_jax.evolution.base import Evolution, check_sizes, guarded, start
+from egnas_jax.evolution.shaping import centred_ranks
+from egnas_jax.types import Array
+
+
+class OpenESState(NamedTuple):
+    """What OpenES carries.
+
+    Attributes:
+      mean: of the search distribution, f32[D].
+      sigma: standard deviation of every coordinate, f32[].
+      generation: number of generations told, i32[].
+      optimizer: state of the optimiser, as optax has it.
+    """
+
+    mean: Array
+    sigma: Array
+    generation: Array
+    optimizer: optax.OptState
+
+
+def search_gradient(noise, fitness):
+    """Estimate of the gradient of the shaped fitness, times sigma, f32[D].
+
+    Args:
+      noise: f32[P, D], deviations from the mean in units of sigma.
+      fitness: f32[P].
+    """
+    return jnp.mean(centred_ranks(fitness)[:, None] * noise, axis=0)
+
+
+def open_es(
+    dim: int,
+    population_size: int,
+    learning_rate: float = 0.05,
+    *,
+    optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+) -> Evolution:
+    """OpenES.
+
+    Args:
+      dim: D.
+      population_size: P, 2 or more. Individuals i and P // 2 + i are mirror images; in
+        an odd population the last one is a draw of its own.
+      learning_rate: step of the optimiser.
+      optimizer: `learning_rate -> optax optimiser`; `optax.sgd` is the plain update.
+
+    Raises:
+      ValueError: dim is below 1, population_size below 2 or learning_rate not above 0.
+    """
+    check_sizes(dim, population_size)
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate is {learning_rate}; it has to be above 0.")
+    transform = optimizer(learning_rate)
+    pairs = population_size // 2
+
+    def init(mean, sigma):
+        mean, sigma = start(mean, sigma, dim)
+        first = jnp.zeros((), jnp.int32)
+        return OpenESState(mean, sigma, first, transform.init(mean))
+
+    def ask(key, state):
+        draws = jax.random.normal(key, (population_size - pairs, dim))
+        noise = jnp.concatenate([draws[:pairs], -draws[:pairs], draws[pairs:]])
+        return state.mean[None, :] + state.sigma * noise
+
+    def tell(state, solutions, fitness):
+        noise = (solutions - state.mean[None, :]) / state.sigma
+        gradient = search_gradient(noise, fitness) / state.sigma
+        # Adam of optax raises floats to an integer count, which strict dtypes forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            step, memory = transform.update(gradient, state.optimizer, state.mean)
+        mean = optax.apply_updates(state.mean, step)
+        return OpenESState(mean, state.sigma, state.generation + 1, memory)
+
+    return Evolution(init, ask, guarded(tell, dim, population_size))

@@ -1,0 +1,118 @@
+"""Separable CMA-ES: a diagonal covariance, learned (D + 2) / 3 times as fast.
+
+Told the same solutions, it agrees with `cmaes.SepCMA`.
+Sources: Ros and Hansen, A Simple Modification in CMA-ES Achieving Linear Time and
+Space Complexity, PPSN 2008. As in the package the factor is on the rank-mu update
+alone and the rate of the rank-one update is the tutorial's; "(n)" below are equations
+of that tutorial (arXiv 1604.00772).
+Dims: P population, D length of one solution.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax.evolution.adaptation import (
+    Constants,
+    damping,
+    decay,
+    expected_length,
+    update_paths,
+)
+from egnas_jax.evolution.base import Evolution, check_sizes, guarded, start
+from egnas_jax.evolution.shaping import order
+from egnas_jax.types import Array
+
+
+class SepCMAState(NamedTuple):
+    """What separable CMA-ES carries.
+
+    Attributes:
+      mean: of the search distribution, f32[D].
+      sigma: overall step size, f32[].
+      C: diagonal of the covariance of a step in units of sigma, f32[D], positive.
+      p_sigma: path of the step size, f32[D].
+      p_c: path of the covariance, f32[D].
+      generation: number of generations told, i32[].
+    """
+
+    mean: Array
+    sigma: Array
+    C: Array
+    p_sigma: Array
+    p_c: Array
+    generation: Array
+
+
+def sep_cma_constants(dim: int, population_size: int) -> Constants:
+    """Constants of separable CMA-ES; the weights are f64[mu], all positive."""
+    mu = population_size // 2
+    raw = np.log(mu + 1) - np.log(np.arange(1, mu + 1))
+    weights = raw / np.sum(raw)
+    mu_eff = float(1 / np.sum(weights**2))
+    c1 = 2 / ((dim + 1.3) ** 2 + mu_eff)  # (57)
+    full = 2 / mu_eff / (dim + math.sqrt(2)) ** 2
+    full += (1 - 1 / mu_eff) * min(1.0, (2 * mu_eff - 1) / ((dim + 2) ** 2 + mu_eff))
+    c_sigma = (mu_eff + 2) / (dim + mu_eff + 3)
+    return Constants(
+        dim=dim,
+        mu=mu,
+        mu_eff=mu_eff,
+        weights=weights,
+        c1=c1,
+        # Above 1 - c1 (few dimensions, many individuals) variances could turn negative.
+        c_mu=min(1 - c1, (dim + 2) / 3 * full),
+        c_sigma=c_sigma,
+        d_sigma=damping(mu_eff, dim, c_sigma),
+        c_c=4 / (dim + 4),
+        chi_n=expected_length(dim),
+    )
+
+
+def sep_cma_es(dim: int, population_size: int) -> Evolution:
+    """Separable CMA-ES: no eigendecomposition, and no learning of correlations.
+
+    Args:
+      dim: D.
+      population_size: P, 2 or more.
+
+    Raises:
+      ValueError: dim is below 1 or population_size below 2.
+    """
+    check_sizes(dim, population_size)
+    constants = sep_cma_constants(dim, population_size)
+    weights = jnp.asarray(constants.weights, jnp.float32)
+
+    def init(mean, sigma):
+        mean, sigma = start(mean, sigma, dim)
+        zero, first = jnp.zeros(dim, jnp.float32), jnp.zeros((), jnp.int32)
+        return SepCMAState(mean, sigma, jnp.ones_like(zero), zero, zero, first)
+
+    def ask(key, state):
+        z = jax.random.normal(key, (population_size, dim))
+        scale = state.sigma * jnp.sqrt(state.C)
+        return state.mean[None, :] + scale[None, :] * z
+
+    def tell(state, solutions, fitness):
+        parents = solutions[order(fitness)[: constants.mu]]
+        y = (parents - state.mean[None, :]) / state.sigma
+        y_w = jnp.sum(weights[:, None] * y, axis=0)  # (41)
+        paths = update_paths(constants, state, y_w, y_w / jnp.sqrt(state.C))
+        C = (
+            decay(constants, paths.h_sigma) * state.C
+            + constants.c1 * paths.p_c**2
+            + constants.c_mu * jnp.sum(weights[:, None] * y**2, axis=0)
+        )  # diagonal of (47)
+        return SepCMAState(
+            mean=state.mean + state.sigma * y_w,  # (42), c_m = 1
+            sigma=paths.sigma,
+            C=jnp.maximum(C, jnp.finfo(jnp.float32).tiny),
+            p_sigma=paths.p_sigma,
+            p_c=paths.p_c,
+            generation=state.generation + 1,
+        )
+
+    return Evolution(init, ask, guarded(tell, dim, population_size))

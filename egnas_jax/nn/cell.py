@@ -1,0 +1,163 @@
+"""One mixed cell: every edge computes all primitives and adds them up, weighted.
+
+The cell is organised by source state, not by edge. All edges that leave a state read
+the same rectified and padded array, share the primitives without weights, and run
+stacked on one axis; as soon as a node has received its last edge it is the next
+source. Partial channels (PC-DARTS) send C/k channels through the primitives and pass
+the rest by; since the shuffle of an edge's output is a fixed permutation, it is
+applied once to the sum of a node instead of once an edge.
+
+Source: EG-NAS formula (1) of the mixed operation; PC-DARTS (Xu et al., ICLR 2020) for
+partial channels and edge weights.
+
+Dims: E edges of the cell, S edges that leave one state, K primitives, C channels.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from egnas_jax.nn import lowering
+from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
+from egnas_jax.space import Space
+from egnas_jax.types import Array, PyTree
+
+
+class OutEdges(NamedTuple):
+    """The edges that leave one state of a cell.
+
+    Attributes:
+      edges: their positions on the E axis of a mixing.
+      targets: the node each adds to, counted from the first intermediate node.
+      stride: 2 where a reduction cell reads its inputs.
+    """
+
+    edges: tuple[int, ...]
+    targets: tuple[int, ...]
+    stride: int
+
+
+def out_edges(space: Space, reduction: bool) -> tuple[OutEdges, ...]:
+    """For every state that has out-edges, in the order in which states complete."""
+    by_source = [[] for _ in range(space.num_inputs + space.num_nodes - 1)]
+    for edge, (source, target) in enumerate(space.edges):
+        by_source[source].append((edge, target - space.num_inputs))
+    return tuple(
+        OutEdges(*zip(*pairs, strict=True), _stride(space, source, reduction))
+        for source, pairs in enumerate(by_source)
+    )
+
+
+def _stride(space: Space, source: int, reduction: bool) -> int:
+    return 2 if reduction and source < space.num_inputs else 1
+
+
+def _primitives(space: Space, pool_bn: bool) -> dict[str, Primitive]:
+    make = with_pool_norm if pool_bn else PRIMITIVES.__getitem__
+    return {name: make(name) for name in space.primitives}
+
+
+def init_cell(space: Space, channels: int, reduction: bool, pool_bn: bool):
+    """Leaves of a cell whose primitives work on `channels` channels.
+
+    Returns:
+      Parameters and statistics: a list over source states of {primitive: leaves},
+      without the primitives that have none.
+    """
+    params, stats = [], []
+    for outgoing in out_edges(space, reduction):
+        leaves = {
+            name: primitive.init(len(outgoing.edges), channels, outgoing.stride, False)
+            for name, primitive in _primitives(space, pool_bn).items()
+        }
+        params.append({name: p for name, (p, _) in leaves.items() if p})
+        stats.append({name: s for name, (_, s) in leaves.items() if s})
+    return params, stats
+
+
+def mixed_cell(
+    space: Space,
+    reduction: bool,
+    pool_bn: bool,
+    partial_channels: int,
+    params: PyTree,
+    stats: PyTree,
+    inputs: tuple[Array, Array],
+    primitives: Array,
+    edges: Array,
+    train: bool,
+) -> tuple[Array, PyTree]:
+    """The output of a cell: its intermediate nodes, concatenated.
+
+    Args:
+      space, reduction, pool_bn, partial_channels: what is built (static).
+      params, stats: of `init_cell`.
+      inputs: both preprocessed inputs, [C, H, W, N].
+      primitives: [E, K], the mixing's weights for this kind of cell.
+      edges: [E], its edge weights.
+      train: batch statistics and moved running ones, or running statistics.
+
+    Returns:
+      [nodes * C, H', W', N] and the new statistics.
+    """
+    table = _primitives(space, pool_bn)
+    active = inputs[0].shape[0] // partial_channels
+    mixed_sums = [0.0] * space.num_nodes
+    bypass_sums = [0.0] * space.num_nodes
+    new_stats, states = [], list(inputs)
+    for source, outgoing in enumerate(out_edges(space, reduction)):
+        if source >= space.num_inputs:
+            node = source - space.num_inputs
+            states.append(_node(mixed_sums[node], bypass_sums[node], partial_channels))
+        state, here = states[source], jnp.asarray(outgoing.edges)
+        weights = primitives[here] * edges[here][:, None]
+        mixed, moved = _mixed_edges(
+            table, params[source], stats[source], state[:active], weights,
+            outgoing.stride, train,
+        )  # fmt: skip
+        bypass = lowering.halve(state[active:]) if outgoing.stride == 2 else (
+            state[active:]
+        )  # fmt: skip
+        for position, target in enumerate(outgoing.targets):
+            mixed_sums[target] += mixed[position]
+            bypass_sums[target] += edges[outgoing.edges[position]] * bypass
+        new_stats.append(moved)
+    last = _node(mixed_sums[-1], bypass_sums[-1], partial_channels)
+    nodes = [*states[space.num_inputs :], last]
+    return jnp.concatenate(nodes), new_stats
+
+
+def _mixed_edges(table, params, stats, state, weights, stride, train):
+    """Weighted sums of all primitives for the S edges that leave one state.
+
+    Args:
+      table: the space's primitives.
+      params, stats: of this source.
+      state: [C, H, W, N], the active channels.
+      weights: [S, K].
+      stride, train: as for the cell.
+
+    Returns:
+      [S, C, H', W', N] and the new statistics.
+    """
+    source, total, new_stats = source_of(state[None]), 0.0, {}
+    for position, (name, primitive) in enumerate(table.items()):
+        if name == "none":
+            continue  # adds zeros
+        out, moved = primitive.apply(
+            params.get(name, {}), stats.get(name, {}), source, stride, train
+        )
+        total += weights[:, position, None, None, None, None] * out
+        if moved:
+            new_stats[name] = moved
+    return lowering.materialise(total), new_stats
+
+
+def _node(mixed, bypass, partial_channels: int) -> Array:
+    """Joins the two parts of a node and shuffles its channels across k groups."""
+    if partial_channels == 1:
+        return lowering.materialise(mixed)
+    joined = jnp.concatenate([mixed, bypass])
+    channels, *pixels = joined.shape
+    groups = joined.reshape(partial_channels, channels // partial_channels, *pixels)
+    return lowering.materialise(groups.swapaxes(0, 1).reshape(joined.shape))

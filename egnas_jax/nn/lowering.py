@@ -1,0 +1,221 @@
+"""How depthwise convolutions and poolings are computed: as sums of shifted slices.
+
+XLA's grouped convolution is two orders too slow on a CPU, and on every backend a
+depthwise or pooling kernel of a supernet is bound by memory, not by arithmetic. A sum
+over taps of shifted slices is one fused elementwise loop that vectorises over the
+images, which therefore lie innermost: every array here is [..., C, H, W, N].
+
+Padding is torch's: symmetric, never XLA's SAME (which pads stride-2 windows unevenly).
+
+Dims: E edges, C channels, H, W height and width, N images, T kernel side.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from egnas_jax.types import Array
+
+# On the CPU XLA drops optimisation barriers before it fuses, and a depthwise kernel
+# that is fused into its neighbours runs three to four times slower. This keeps them.
+_REAL_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+
+
+def compiler_options() -> dict[str, str]:
+    """Options for the `jax.jit` of a program that holds a supernet."""
+    return _REAL_BARRIERS if jax.default_backend() == "cpu" else {}
+
+
+def materialise(x: Array) -> Array:
+    """Keeps `x` a buffer of its own: what reads it is not fused with what makes it."""
+    return lax.optimization_barrier(x)
+
+
+def output_side(side: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """Pixels per side after a window with the symmetric padding used here."""
+    reach = dilation * (kernel - 1)
+    return (side + 2 * (reach // 2) - reach - 1) // stride + 1
+
+
+def pad_sides(x: Array, width: int, value: float = 0.0) -> Array:
+    """Pads H and W of [..., H, W, N] by `width` on either side."""
+    sides = [(0, 0, 0)] * (x.ndim - 3) + [(width, width, 0)] * 2 + [(0, 0, 0)]
+    return materialise(lax.pad(x, jnp.asarray(value, x.dtype), sides))
+
+
+def tap(
+    padded: Array, row: int, column: int, stride: int, shape: tuple[int, int]
+) -> Array:
+    """What every output pixel sees at one offset of the window: [..., H', W', N]."""
+    height, width = shape
+    rows = slice(row, row + (height - 1) * stride + 1, stride)
+    columns = slice(column, column + (width - 1) * stride + 1, stride)
+    return padded[..., rows, columns, :]
+
+
+def _pixelwise(weight: Array) -> Array:
+    """[..., C] as [..., C, 1, 1, 1], to meet [..., C, H, W, N]."""
+    return weight[..., None, None, None]
+
+
+def _correlate(
+    padded: Array, kernel: Array, stride: int, dilation: int, shape: tuple[int, int]
+) -> Array:
+    """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`."""
+    side = kernel.shape[-1]
+    terms = (
+        _pixelwise(kernel[..., i, j])
+        * tap(padded, i * dilation, j * dilation, stride, shape)
+        for i in range(side)
+        for j in range(side)
+    )
+    return functools.reduce(jnp.add, terms)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
+    """Depthwise convolution of every edge, without bias.
+
+    Args:
+      x: [E, C, H, W, N], or [1, C, H, W, N] where all edges read the same state.
+      kernel: [E, C, T, T], T odd.
+      stride: of H and W.
+      dilation: between the taps.
+
+    Returns:
+      [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
+    """
+    side = kernel.shape[-1]
+    shape = tuple(output_side(s, side, stride, dilation) for s in x.shape[-3:-1])
+    padded = pad_sides(x, dilation * (side - 1) // 2)
+    return materialise(_correlate(padded, kernel, stride, dilation, shape))
+
+
+def _depthwise_forward(x, kernel, stride, dilation):
+    return depthwise(x, kernel, stride, dilation), (x, kernel)
+
+
+def _depthwise_backward(stride, dilation, residuals, cotangent):
+    x, kernel = residuals
+    return (
+        _input_gradient(x, kernel, stride, dilation, cotangent),
+        _kernel_gradient(x, kernel, stride, dilation, cotangent),
+    )
+
+
+def _input_gradient(x, kernel, stride, dilation, cotangent):
+    """Correlation of the cotangent, spread out by the stride, with the flipped kernel.
+
+    Where all edges read one state their gradients are added edge by edge: a sum over
+    a stacked axis of edges costs an order more on a CPU.
+    """
+    side, shape = kernel.shape[-1], x.shape[-3:-1]
+    reach = dilation * (side - 1)
+    low = reach - reach // 2
+    sides = [(0, 0, 0)] * (cotangent.ndim - 3)
+    for size, out in zip(shape, cotangent.shape[-3:-1], strict=True):
+        spread = (out - 1) * stride + 1
+        sides.append((low, size + reach - low - spread, stride - 1))
+    spread = materialise(
+        lax.pad(cotangent, jnp.zeros((), x.dtype), [*sides, (0, 0, 0)])
+    )
+    flipped = kernel[..., ::-1, ::-1]
+    if x.shape[0] == kernel.shape[0]:
+        return materialise(_correlate(spread, flipped, 1, dilation, shape))
+
+    def add_edge(total, edge):
+        return total + _correlate(*edge, 1, dilation, shape), None
+
+    total, _ = lax.scan(add_edge, jnp.zeros_like(x[0]), (spread, flipped))
+    return total[None]
+
+
+def _kernel_gradient(x, kernel, stride, dilation, cotangent):
+    """Products of shifted inputs and cotangents, summed over pixels and images.
+
+    For one row of taps the sum over rows and images is a matrix product between all
+    input columns v and all output columns w; tap j is the sum of its entries with
+    v = stride * w + dilation * j. This does more arithmetic than the definition and is
+    several times faster, since matrix products reach the peak of the machine.
+    """
+    side = kernel.shape[-1]
+    height, width = cotangent.shape[-3:-1]
+    padded = pad_sides(x, dilation * (side - 1) // 2)
+    source = "chvn" if x.shape[0] != kernel.shape[0] else "echvn"
+    padded = padded[0] if source == "chvn" else padded
+    products = []
+    for i in range(side):
+        top = i * dilation
+        rows = padded[..., top : top + (height - 1) * stride + 1 : stride, :, :]
+        products.append(jnp.einsum(f"{source},echwn->ecvw", rows, cotangent))
+    columns = np.arange(padded.shape[-2])[:, None, None]
+    reads = stride * np.arange(width)[:, None] + dilation * np.arange(side)
+    select = (columns == reads).astype(x.dtype)  # [V, W', T]
+    return jnp.einsum("iecvw,vwj->ecij", jnp.stack(products), select)
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def pointwise(x: Array, kernel: Array) -> Array:
+    """1x1 convolution of every edge: x [E, C, H, W, N], kernel [E, O, C]."""
+    edges, channels, *pixels = x.shape
+    flat = x.reshape(edges, channels, -1)
+    out = jnp.einsum("eoc,ecm->eom", kernel, flat)
+    return materialise(out.reshape(edges, kernel.shape[1], *pixels))
+
+
+def convolve(
+    x: Array, kernel: Array, strides: tuple[int, int], padding: tuple[int, int]
+) -> Array:
+    """Full convolution of one image batch: x [C, H, W, N], kernel [O, C, TH, TW]."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        [(p, p) for p in padding],
+        dimension_numbers=("CHWN", "OIHW", "CHWN"),
+    )
+
+
+def avg_pool(x: Array, stride: int = 1) -> Array:
+    """3x3 average pooling over the pixels that exist (padding is not counted)."""
+    shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
+    padded = pad_sides(x, 1)
+    total = functools.reduce(jnp.add, _windows(padded, 3, stride, shape))
+    counts = [_pixels_in_window(s, stride) for s in x.shape[-3:-1]]
+    return total / np.multiply.outer(*counts)[..., None].astype(x.dtype)
+
+
+def max_pool(x: Array, stride: int = 1) -> Array:
+    """3x3 maximum pooling; of equal values the first, in reading order, is taken.
+
+    The gradient goes to that one pixel, as in torch: a tie has one winner on every
+    backend, which select-and-scatter does not promise.
+    """
+    shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
+    windows = _windows(pad_sides(x, 1, -np.inf), 3, stride, shape)
+    return functools.reduce(lambda best, new: jnp.where(new > best, new, best), windows)
+
+
+def halve(x: Array) -> Array:
+    """2x2 maximum pooling with stride 2, of the channels that bypass a strided edge."""
+    shape = tuple(side // 2 for side in x.shape[-3:-1])
+    windows = _windows(x, 2, 2, shape)
+    return functools.reduce(lambda best, new: jnp.where(new > best, new, best), windows)
+
+
+def _windows(padded, side, stride, shape):
+    """The taps of a window of side x side, in reading order."""
+    return [
+        tap(padded, i, j, stride, shape) for i in range(side) for j in range(side)
+    ]
+
+
+def _pixels_in_window(side: int, stride: int) -> np.ndarray:
+    """Along one axis, how many pixels of the image each window of 3 covers."""
+    starts = np.arange(output_side(side, 3, stride)) * stride - 1
+    return np.minimum(starts + 3, side) - np.maximum(starts, 0)

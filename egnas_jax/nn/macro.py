@@ -1,0 +1,52 @@
+"""The frame that cells are put into: which kind, how many channels, from where."""
+
+from typing import NamedTuple
+
+
+class CellPlan(NamedTuple):
+    """One cell of a network.
+
+    Attributes:
+      kind: "normal" or "reduce", the key into a mixing or a genotype.
+      channels: C of its nodes.
+      inputs: channels of the outputs of the two cells before it, older first.
+      reduced_before: whether the cell before it halved the image, so that the older
+        input is still twice as large.
+    """
+
+    kind: str
+    channels: int
+    inputs: tuple[int, int]
+    reduced_before: bool
+
+    @property
+    def reduction(self) -> bool:
+        """Whether this cell halves the image."""
+        return self.kind == "reduce"
+
+
+def plan_cells(
+    channels: int,
+    layers: int,
+    stem: tuple[int, int],
+    outputs: tuple[int, int],
+    reduced_before: bool = False,
+) -> tuple[CellPlan, ...]:
+    """The cells of a network of the DARTS family.
+
+    Args:
+      channels: C of the first cell; doubled by each reduction.
+      layers: cells; those at layers // 3 and 2 * layers // 3 are reductions.
+      stem: channels of the two states before the first cell, older first.
+      outputs: nodes that a normal and a reduction cell concatenate.
+      reduced_before: whether the stem's newer state is half as large as the older.
+    """
+    plans, (older, newer) = [], stem
+    for index in range(layers):
+        reduction = index in (layers // 3, 2 * layers // 3)
+        channels = 2 * channels if reduction else channels
+        kind = "reduce" if reduction else "normal"
+        plans.append(CellPlan(kind, channels, (older, newer), reduced_before))
+        older, newer = newer, outputs[reduction] * channels
+        reduced_before = reduction
+    return tuple(plans)

@@ -1,0 +1,186 @@
+"""The candidate operations of an edge, for all edges that leave one state at once.
+
+Every primitive is `Primitive(init, apply)`; `apply` takes a `Source` (a state once
+raw and once after the ReLU that most primitives start with) and gives [E, C, H', W',
+N], or [1, C, H', W', N] where the result does not depend on the edge.
+
+Source: operations.py of the DARTS family (convolutions without bias).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from egnas_jax.nn import lowering
+from egnas_jax.nn.init import kernel
+from egnas_jax.nn.layers import (
+    batch_norm,
+    factorized_reduce,
+    init_batch_norm,
+    init_conv_norm,
+    relu,
+)
+from egnas_jax.types import Array
+
+
+class Source(NamedTuple):
+    """A state as the edges that leave it read it, each [1, C, H, W, N]."""
+
+    raw: Array
+    rectified: Array
+
+
+class Primitive(NamedTuple):
+    """One candidate operation.
+
+    Attributes:
+      init: (edges, channels, stride, affine) -> trees of `nn.init.Leaf`: parameters
+        and batch norm statistics.
+      apply: (params, stats, source, stride, train) -> output, new statistics.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+def source_of(state: Array) -> Source:
+    return Source(state, relu(state))
+
+
+def _init_nothing(edges, channels, stride, affine):
+    del edges, channels, stride, affine
+    return {}, {}
+
+
+def _init_block(edges, channels, side, affine):
+    """Leaves of depthwise, pointwise, norm."""
+    norm, stats = init_batch_norm(edges, channels, affine)
+    params = {
+        "depthwise": kernel((edges, channels, side, side), side * side),
+        "pointwise": kernel((edges, channels, channels), channels),
+        "norm": norm,
+    }
+    return params, {"norm": stats}
+
+
+def _block(params, stats, x, stride, dilation, train):
+    """Depthwise, pointwise, norm; the ReLU before them is the caller's."""
+    y = lowering.depthwise(x, params["depthwise"], stride, dilation)
+    y = lowering.pointwise(y, params["pointwise"])
+    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
+    return y, {"norm": norm}
+
+
+def _dil_conv(side: int) -> Primitive:
+    def init(edges, channels, stride, affine):
+        del stride
+        return _init_block(edges, channels, side, affine)
+
+    def apply(params, stats, source, stride, train):
+        return _block(params, stats, source.rectified, stride, 2, train)
+
+    return Primitive(init, apply)
+
+
+def _sep_conv(side: int) -> Primitive:
+    def init(edges, channels, stride, affine):
+        del stride
+        blocks = [_init_block(edges, channels, side, affine) for _ in range(2)]
+        params, stats = zip(*blocks, strict=True)
+        names = ("first", "second")
+        return dict(zip(names, params, strict=True)), dict(
+            zip(names, stats, strict=True)
+        )
+
+    def apply(params, stats, source, stride, train):
+        y, first = _block(
+            params["first"], stats["first"], source.rectified, stride, 1, train
+        )
+        y, second = _block(params["second"], stats["second"], relu(y), 1, 1, train)
+        return y, {"first": first, "second": second}
+
+    return Primitive(init, apply)
+
+
+def _init_conv_7x1_1x7(edges, channels, stride, affine):
+    del stride
+    norm, stats = init_batch_norm(edges, channels, affine)
+    shape = (edges, channels, channels)
+    params = {
+        "row": kernel((*shape, 1, 7), 7 * channels),
+        "column": kernel((*shape, 7, 1), 7 * channels),
+        "norm": norm,
+    }
+    return params, {"norm": stats}
+
+
+def _conv_7x1_1x7(params, stats, source, stride, train):
+    """A 1x7 and a 7x1 convolution; full ones, so edge by edge."""
+
+    def one(row, column):
+        y = lowering.convolve(source.rectified[0], row, (1, stride), (0, 3))
+        return lowering.convolve(y, column, (stride, 1), (3, 0))
+
+    pairs = zip(params["row"], params["column"], strict=True)
+    y = jnp.stack([one(row, column) for row, column in pairs])
+    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
+    return y, {"norm": norm}
+
+
+def _pool(params, stats, source, stride, train, *, window):
+    """Pooling; with a norm after it where its statistics are kept (`pool_bn`)."""
+    y = window(source.raw, stride)
+    if not stats:
+        return y, stats
+    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
+    return y, {"norm": norm}
+
+
+def _init_skip(edges, channels, stride, affine):
+    if stride == 1:
+        return {}, {}
+    return init_conv_norm(edges, channels, channels, affine)
+
+
+def _skip(params, stats, source, stride, train):
+    if stride == 1:
+        return source.raw, stats
+    return factorized_reduce(params, stats, source.rectified, train)
+
+
+def _none(params, stats, source, stride, train):
+    del params, train
+    return jnp.zeros_like(source.raw[..., ::stride, ::stride, :]), stats
+
+
+PRIMITIVES: dict[str, Primitive] = {
+    "none": Primitive(_init_nothing, _none),
+    "avg_pool_3x3": Primitive(_init_nothing, partial(_pool, window=lowering.avg_pool)),
+    "max_pool_3x3": Primitive(_init_nothing, partial(_pool, window=lowering.max_pool)),
+    "skip_connect": Primitive(_init_skip, _skip),
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "sep_conv_7x7": _sep_conv(7),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+    "conv_7x1_1x7": Primitive(_init_conv_7x1_1x7, _conv_7x1_1x7),
+}
+
+
+def with_pool_norm(name: str) -> Primitive:
+    """A primitive of a supernet whose poolings are followed by a norm.
+
+    All edges of a state pool the same numbers, so one norm serves them all.
+    """
+    primitive = PRIMITIVES[name]
+    if "pool" not in name:
+        return primitive
+
+    def init(edges, channels, stride, affine):
+        del edges, stride
+        norm, stats = init_batch_norm(1, channels, affine)
+        return {"norm": norm}, {"norm": stats}
+
+    return primitive._replace(init=init)
