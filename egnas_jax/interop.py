@@ -4,14 +4,14 @@ Names and layouts are those of model_search.py and operations.py: images [N, C, 
 kernels [out, in / groups, height, width]. No torch is needed: give numpy arrays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn.cell import out_edges
-from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
+from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES
 from egnas_jax.types import PyTree
 
@@ -94,7 +94,9 @@ def primitive_from_torch(
     Raises:
       ValueError: names are missing or left over.
     """
-    own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    own = {
+        k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)
+    }
     reader = _Reader(own)
     trees = _read_primitive(reader, "", primitive)
     reader.check()
@@ -134,18 +136,125 @@ def supernet_from_torch(
         "bias": reader.take("classifier.bias"),
     }
     reader.check()
-    edge_axis = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
     params = {
-        "stem": {"conv": stem_conv, "norm": edge_axis(stem)},
-        "preprocess": [edge_axis(p) for p, _ in preprocess],
+        "stem": {"conv": stem_conv, "norm": _edge_axis(stem)},
+        "preprocess": [_edge_axis(p) for p, _ in preprocess],
         "groups": [p for p, _ in groups],
         "classifier": classifier,
     }
     stats = {
-        "stem": edge_axis(stem_stats),
-        "preprocess": [edge_axis(s) for _, s in preprocess],
+        "stem": _edge_axis(stem_stats),
+        "preprocess": [_edge_axis(s) for _, s in preprocess],
         "groups": [s for _, s in groups],
     }
     variables = {"params": params, "batch_stats": stats}
     _check_shapes(variables, config, stem_conv.shape[1])
     return jax.tree.map(jnp.asarray, variables)
+
+
+def _edge_axis(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+def _stack(trees: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def _place(tree: dict, path: tuple[str, ...], leaf) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = leaf
+
+
+def _read_primitive(reader: _Reader, prefix: str, primitive: str):
+    """Trees of one operation; nothing for one that has no weights there."""
+    kind = "pool" if "pool" in primitive else primitive.rsplit("_", 1)[0]
+    kind = primitive if primitive == "skip_connect" else kind
+    params, stats = {}, {}
+    present = [name for name in reader.weights if name.startswith(prefix)]
+    if kind in ("pool", "skip_connect", "none") and not present:
+        return params, stats
+    for theirs, path in _PRIMITIVE_NAMES.get(kind, {}).items():
+        if path[-1] == "norm":
+            own, moving = reader.norm(prefix + theirs)
+            _place(params, path, own)
+            _place(stats, path, moving)
+        elif theirs == "conv":
+            _place(params, path, _read_halves(reader, prefix))
+        else:
+            weight = reader.take(prefix + theirs)
+            _place(params, path, _layout(path[-1], weight))
+    return params, stats
+
+
+def _layout(role: str, weight: np.ndarray) -> np.ndarray:
+    """Drops the axes that torch keeps at size one."""
+    if weight.ndim != 4:
+        return weight  # a missing or misshapen one: reported later
+    if role == "depthwise":
+        return weight[:, 0]
+    return weight[:, :, 0, 0] if role == "pointwise" else weight
+
+
+def _read_halves(reader: _Reader, prefix: str) -> np.ndarray:
+    """Both convolutions of a factorized reduction as one kernel [out, in]."""
+    names = ("conv_1.weight", "conv_2.weight")
+    halves = [_layout("pointwise", reader.take(prefix + name)) for name in names]
+    return np.concatenate([np.atleast_1d(half) for half in halves])
+
+
+def _read_preprocess(reader: _Reader, index: int, plan):
+    """Both preprocessings of a cell."""
+    params, stats = {}, {}
+    for position, name in enumerate(("s0", "s1")):
+        prefix = f"cells.{index}.preprocess{position}"
+        if position == 0 and plan.reduced_before:
+            weight, norm = _read_halves(reader, f"{prefix}."), f"{prefix}.bn"
+        else:
+            weight = _layout("pointwise", reader.take(f"{prefix}.op.1.weight"))
+            norm = f"{prefix}.op.2"
+        own, moving = reader.norm(norm)
+        params[name] = {"pointwise": weight, "norm": own}
+        stats[name] = {"norm": moving}
+    return params, stats
+
+
+def _read_cell(reader: _Reader, space, prefix: str, reduction: bool):
+    """Trees of a cell, the edges of each source state stacked."""
+    params, stats = [], []
+    for outgoing in out_edges(space, reduction):
+        trees = {}
+        for position, name in enumerate(space.primitives):
+            read = [
+                _read_primitive(reader, f"{prefix}.{e}._ops.{position}.", name)
+                for e in outgoing.edges
+            ]
+            # every edge of a state has the same pooling norm, and ours is shared
+            read = read[:1] if "pool" in name else read
+            trees[name] = _stack(read) if not reader.missing else ({}, {})
+        params.append({name: p for name, (p, _) in trees.items() if p})
+        stats.append({name: s for name, (_, s) in trees.items() if s})
+    return params, stats
+
+
+def _check_shapes(variables: PyTree, config: SupernetConfig, channels: int) -> None:
+    """Raises ValueError naming the first leaf that the configuration shapes otherwise."""
+    init = make_supernet(config).init
+    expected = jax.eval_shape(
+        lambda key: init(key, (32, 32, channels)), jax.random.key(0)
+    )
+    given = dict(jax.tree_util.tree_leaves_with_path(variables))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+        found = given.pop(path, None)
+        if found is None or np.shape(found) != leaf.shape:
+            raise ValueError(
+                f"Weight {jax.tree_util.keystr(path)} has shape "
+                f"{None if found is None else np.shape(found)}, but the configuration "
+                f"asks for {leaf.shape}. Check channels, layers, partial_channels, "
+                f"num_classes and pool_bn."
+            )
+    if given:
+        raise ValueError(
+            f"The checkpoint holds {len(given)} weights that the configuration does not "
+            f"have, the first {jax.tree_util.keystr(next(iter(given)))}."
+        )

@@ -132,5 +132,3 @@ def rebuild(target, stored, generators) -> PyTree:
         return array.copy() if isinstance(like, np.ndarray) else jnp.array(array)
 
     return jax.tree_util.tree_map_with_path(rebuild, target)
-
-

@@ -186,8 +186,9 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
     padded = pad_sides(x, 1)
     total = functools.reduce(jnp.add, _windows(padded, 3, stride, shape))
-    counts = [_pixels_in_window(s, stride) for s in x.shape[-3:-1]]
-    return total / np.multiply.outer(*counts)[..., None].astype(x.dtype)
+    counts = np.multiply.outer(*(_pixels_in_window(s, stride) for s in x.shape[-3:-1]))
+    counts = counts.reshape((1,) * (x.ndim - 3) + (*shape, 1))
+    return total / counts.astype(x.dtype)
 
 
 def max_pool(x: Array, stride: int = 1) -> Array:
@@ -210,9 +211,7 @@ def halve(x: Array) -> Array:
 
 def _windows(padded, side, stride, shape):
     """The taps of a window of side x side, in reading order."""
-    return [
-        tap(padded, i, j, stride, shape) for i in range(side) for j in range(side)
-    ]
+    return [tap(padded, i, j, stride, shape) for i in range(side) for j in range(side)]
 
 
 def _pixels_in_window(side: int, stride: int) -> np.ndarray:

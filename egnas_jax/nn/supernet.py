@@ -194,9 +194,7 @@ def _forward(config, variables, images, mixing, train):
     params, stats = variables["params"], variables["batch_stats"]
     x = jnp.transpose(images, (3, 1, 2, 0))  # images innermost: see nn.lowering
     x = lowering.convolve(x, params["stem"]["conv"], (1, 1), (1, 1))
-    x, stem_stats = batch_norm(
-        params["stem"]["norm"], stats["stem"], x[None], train
-    )
+    x, stem_stats = batch_norm(params["stem"]["norm"], stats["stem"], x[None], train)
     older = newer = x[0]
     preprocess_stats, group_stats = [], []
     for position, group in enumerate(groups_of(config)):

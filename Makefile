@@ -1,0 +1,29 @@
+# `make test` and `make lint` build the environment they need in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# A GPU is used where there is one.
+EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
+comma := ,
+
+.PHONY: test lint format clean
+
+$(BIN)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
+	touch $@
+
+test: $(BIN)/.installed
+	JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(BIN)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,140 @@
+"""The supernet equals the torch search network."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from egnas_jax import interop
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.search.relax import softmax_mixing, unweighted
+
+FILES = ["supernet_k2_c8_l3", "supernet_k4_c16_l8", "supernet_k1_c4_l5"]
+
+
+def close(ours, theirs, tolerance, what=""):
+    scale = np.abs(theirs).max()
+    np.testing.assert_allclose(
+        ours / scale, theirs / scale, atol=tolerance, err_msg=what
+    )
+
+
+def part(z, kind):
+    return {n.removeprefix(kind): z[n] for n in z.files if n.startswith(kind)}
+
+
+def load(golden, name):
+    z = np.load(golden / f"{name}.npz")
+    given = json.loads(str(z["config"]))
+    config = SupernetConfig(
+        channels=given["channels"],
+        layers=given["layers"],
+        num_classes=given["classes"],
+        partial_channels=given["partial"],
+    )
+    return z, config, interop.supernet_from_torch(part(z, "w/"), config)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_supernet_equals_torch(golden, name):
+    z, config, variables = load(golden, name)
+    net = make_supernet(config)
+    images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
+    labels = jnp.asarray(z["y"], jnp.int32)
+    alpha = {kind: jnp.asarray(z[f"alpha_{kind}"]) for kind in ("normal", "reduce")}
+
+    def loss(params, alpha):
+        logits, stats = net.apply(
+            {**variables, "params": params}, images, softmax_mixing(alpha), train=True
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses), (logits, stats)
+
+    options = lowering.compiler_options()
+    step = jax.jit(
+        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), compiler_options=options
+    )
+    (value, (logits, stats)), (g_params, g_alpha) = step(variables["params"], alpha)
+    close(logits, z["logits_train"], 1e-5)
+    np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
+    np.testing.assert_allclose(optax.global_norm(g_params), z["grad_norm"], rtol=1e-4)
+    for kind in alpha:
+        close(g_alpha[kind], z[f"g_alpha_{kind}"], 1e-4)
+    close(g_params["stem"]["conv"], z["g/stem.0.weight"], 1e-4)
+    close(g_params["classifier"]["kernel"], z["g/classifier.weight"], 1e-4)
+    first = jax.tree.map(lambda leaf: leaf[0], g_params["groups"][0][0])
+    for edge in range(2):  # both leave state 0 or 1 of the first cell
+        ops = f"g/cells.0._ops.{edge}._ops.3.op"
+        if f"{ops}.1.weight" in z.files and edge == 0:
+            sep = first["sep_conv_3x3"]
+            close(sep["first"]["depthwise"][0], z[f"{ops}.1.weight"][:, 0], 1e-4)
+            close(sep["second"]["pointwise"][0], z[f"{ops}.6.weight"][..., 0, 0], 1e-4)
+    close(stats["stem"]["norm"]["mean"][0] if "norm" in stats["stem"] else
+          stats["stem"]["mean"][0], z["after/stem.1.running_mean"], 1e-5)  # fmt: skip
+
+    members = jnp.asarray(z["population"])
+    population = unweighted({"normal": members[:, 0], "reduce": members[:, 1]})
+    population = jax.tree.map(
+        lambda own, others: jnp.concatenate([own[None], others]),
+        softmax_mixing(alpha),
+        population,
+    )
+    evaluate = jax.jit(
+        jax.vmap(lambda m: net.apply(variables, images, m)[0]), compiler_options=options
+    )
+    logits = evaluate(population)
+    close(logits[0], z["logits_eval"], 1e-5)
+    close(logits[1:], z["logits_population_eval"], 1e-5)
+
+
+@pytest.mark.parametrize(
+    "config, count",
+    [
+        (SupernetConfig(), 299_578),
+        (SupernetConfig(num_classes=100), 322_708),
+        (SupernetConfig(partial_channels=1, space="darts8", pool_bn=True), 1_930_618),
+    ],
+)
+def test_number_of_weights(config, count):
+    init = make_supernet(config).init
+    shapes = jax.eval_shape(lambda key: init(key), jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
+
+
+def test_a_missing_weight_is_named(golden):
+    z = np.load(golden / "supernet_k2_c8_l3.npz")
+    weights = part(z, "w/")
+    del weights["classifier.bias"]
+    config = SupernetConfig(channels=8, layers=3, num_classes=7, partial_channels=2)
+    with pytest.raises(ValueError, match="missing: classifier.bias"):
+        interop.supernet_from_torch(weights, config)
+
+
+def test_an_unexpected_weight_is_named(golden):
+    z = np.load(golden / "supernet_k2_c8_l3.npz")
+    weights = {**part(z, "w/"), "alien": np.zeros(3)}
+    config = SupernetConfig(channels=8, layers=3, num_classes=7, partial_channels=2)
+    with pytest.raises(ValueError, match="unexpected: alien"):
+        interop.supernet_from_torch(weights, config)
+
+
+def test_a_misshapen_weight_is_named(golden):
+    z = np.load(golden / "supernet_k2_c8_l3.npz")
+    config = SupernetConfig(channels=8, layers=3, num_classes=9, partial_channels=2)
+    with pytest.raises(ValueError, match="classifier"):
+        interop.supernet_from_torch(part(z, "w/"), config)
+
+
+def test_channels_that_k_does_not_divide_are_refused():
+    with pytest.raises(ValueError, match="divisible"):
+        SupernetConfig(channels=6, partial_channels=4)
+
+
+def test_an_image_side_that_4_does_not_divide_is_refused():
+    net = make_supernet(SupernetConfig(channels=4, layers=2))
+    with pytest.raises(ValueError, match=r"\(10, 8, 3\)"):
+        net.init(jax.random.key(0), (10, 8, 3))
