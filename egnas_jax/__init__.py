@@ -1,0 +1,37 @@
+"""EG-NAS in JAX: neural architecture search on the DARTS cell space."""
+
+from egnas_jax import evolution, interop
+from egnas_jax.nn.cost import count_params, multiply_adds
+from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
+from egnas_jax.search.evaluate import evaluate_population
+from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.space import SPACES, Genotype, derive, draw_svg, zoo
+from egnas_jax.strategies.egnas import EGNASConfig, Priced, price
+from egnas_jax.types import Batch, Evaluation, Mixing
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SPACES",
+    "Batch",
+    "EGNASConfig",
+    "Evaluation",
+    "Genotype",
+    "Mixing",
+    "NetworkConfig",
+    "Priced",
+    "Supernet",
+    "SupernetConfig",
+    "count_params",
+    "derive",
+    "draw_svg",
+    "evaluate_population",
+    "evolution",
+    "interop",
+    "make_supernet",
+    "multiply_adds",
+    "price",
+    "softmax_mixing",
+    "zoo",
+]

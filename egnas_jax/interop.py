@@ -238,7 +238,7 @@ def _read_cell(reader: _Reader, space, prefix: str, reduction: bool):
 
 
 def _check_shapes(variables: PyTree, config: SupernetConfig, channels: int) -> None:
-    """Raises ValueError naming the first leaf that the configuration shapes otherwise."""
+    """Raises ValueError naming the first leaf of another shape than configured."""
     init = make_supernet(config).init
     expected = jax.eval_shape(
         lambda key: init(key, (32, 32, channels)), jax.random.key(0)
@@ -255,6 +255,6 @@ def _check_shapes(variables: PyTree, config: SupernetConfig, channels: int) -> N
             )
     if given:
         raise ValueError(
-            f"The checkpoint holds {len(given)} weights that the configuration does not "
-            f"have, the first {jax.tree_util.keystr(next(iter(given)))}."
+            f"The checkpoint holds {len(given)} weights that the configuration does "
+            f"not have, the first {jax.tree_util.keystr(next(iter(given)))}."
         )

@@ -57,23 +57,32 @@ def _is_key(leaf) -> bool:
 def _describe(path, leaf) -> Leaf:
     if type(leaf) in SCALARS:
         return Leaf(f"python {type(leaf).__name__}", ())
-    if not hasattr(leaf, "dtype") or leaf.dtype == object:
+    if _is_key(leaf):
+        return Leaf(str(leaf.dtype), tuple(leaf.shape))
+    if not hasattr(leaf, "dtype") or leaf.dtype.kind in "OSUMm":
         raise ValueError(
             f"Leaf {path} is a {type(leaf).__name__}; a checkpoint holds arrays, "
             f"typed keys and Python numbers. Keep other things in its meta data."
         )
-    kind = str(leaf.dtype) if _is_key(leaf) else jnp.dtype(leaf.dtype).name
-    return Leaf(kind, tuple(leaf.shape))
+    return Leaf(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
+
+
+def describe(tree) -> dict[str, Leaf]:
+    """What each leaf is, by path; shapes alone will do, numbers are not read.
+
+    Raises:
+      ValueError: a leaf is neither an array nor a number.
+    """
+    return {path: _describe(path, leaf) for path, leaf in _paths(tree).items()}
 
 
 def encode(tree) -> dict[str, tuple[Leaf, np.ndarray]]:
     """What each leaf is, and its numbers on the host, by path."""
-    encoded = {}
+    what, arrays = describe(tree), {}
     for path, leaf in _paths(tree).items():
         numbers = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        array = np.asarray(numbers, SCALARS.get(type(leaf)))
-        encoded[path] = _describe(path, leaf), array
-    return encoded
+        arrays[path] = np.asarray(numbers, SCALARS.get(type(leaf)))
+    return {path: (what[path], array) for path, array in arrays.items()}
 
 
 def generators(tree) -> dict[str, str]:
@@ -83,6 +92,7 @@ def generators(tree) -> dict[str, str]:
 
 
 def digest_of(encoded) -> str:
+    """Sha256 of what `encode` gave."""
     total = hashlib.sha256()
     for path, (what, array) in encoded.items():
         total.update(json.dumps([path, *what]).encode())

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import warnings
 from typing import Any, NamedTuple
@@ -112,8 +113,7 @@ def save(directory, step: int, tree: PyTree, meta: dict[str, Any], *, keep: int 
         _sweep(folder)  # gives the space back on a full disk
         if isinstance(error, OSError):
             raise
-        # tensorstore reports a failing disk as ValueError.
-        raise OSError(f"Checkpoint {folder / str(number)}: {_brief(error)}") from error
+        raise _as_os_error(error, folder / str(number)) from error
     _sync_tree(folder / str(number))
     _sync(folder)
     _prune(folder, number, step, keep)
@@ -141,7 +141,7 @@ def restore(directory, target: PyTree, *, step: int | None = None) -> Restored:
       ValueError: a valid checkpoint holds another structure than the target.
     """
     folder = pathlib.Path(directory).absolute()
-    wanted = {path: _describe(path, leaf) for path, leaf in _paths(target).items()}
+    wanted = describe(target)
     notes: list[str] = []
     for number in reversed(_numbers(folder)):
         path = folder / str(number)
@@ -267,6 +267,14 @@ def _sync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _as_os_error(error: Exception, path: pathlib.Path) -> OSError:
+    """What kept a checkpoint from being written; tensorstore says it by ValueError."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code:
+        return OSError(int(code[1]), os.strerror(int(code[1])), str(path))
+    return OSError(f"Checkpoint {path} could not be written: {_brief(error)}")
 
 
 def _brief(error: Exception) -> str:

@@ -80,13 +80,12 @@ def count_params(
     Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
     """
     convolutions = _convolutions(genotype, config, image_channels)
-    cells = cell_plan(genotype, config)
-    classifier = _classifier(genotype, config) + config.num_classes
-    total = sum(conv.params for conv in convolutions) + classifier
+    total = sum(conv.params for conv in convolutions)
+    total += _classifier(genotype, config) + config.num_classes  # its bias
     if auxiliary:
         # The head reads the second reduction.
-        reduction = cells[2 * config.layers // 3]
-        total += _auxiliary_params(config, output_channels(genotype, reduction))
+        cell = cell_plan(genotype, config)[2 * config.layers // 3]
+        total += _auxiliary_params(config, output_channels(genotype, cell))
     return total
 
 

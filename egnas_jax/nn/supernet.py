@@ -25,7 +25,7 @@ from jax import lax
 from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import init_cell, mixed_cell
-from egnas_jax.nn.init import constant, draw, kernel, stack_leaves
+from egnas_jax.nn.init import draw, kernel, stack_leaves
 from egnas_jax.nn.layers import (
     batch_norm,
     factorized_reduce,

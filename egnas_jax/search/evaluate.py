@@ -1,0 +1,148 @@
+"""A population of mixings priced under one set of weights, in one pass.
+
+Weights and images carry no population axis: `jax.vmap` runs over the mixings alone.
+Both axes are worked off in chunks by `lax.map`, so that memory is bounded and the
+network is compiled once however many individuals there are. A member's result does
+not depend on the population's size, its neighbours, or the chunks.
+
+Dims: P population, N images.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.types import Array, Evaluation, Mixing, PyTree
+
+STATISTICS = ("running", "batch")
+
+
+def default_chunks(batch_stats: str) -> tuple[int | None, int | None]:
+    """Individuals and images at a time where the caller names none.
+
+    On a CPU the cache decides: one individual and 32 images. Elsewhere the whole
+    population shares a kernel launch; lower `population_chunk` if memory is short.
+    """
+    if jax.default_backend() != "cpu":
+        return None, None
+    return 1, 32 if batch_stats == "running" else None
+
+
+def evaluate_population(
+    net: Supernet,
+    variables: PyTree,
+    mixings: Mixing,
+    images: Array,
+    labels: Array,
+    *,
+    population_chunk: int | None = None,
+    image_chunk: int | None = None,
+    batch_stats: str = "running",
+) -> Evaluation:
+    """Scores of P mixings on the same images.
+
+    Args:
+      net: the supernet.
+      variables: {"params", "batch_stats"}; nothing in them changes.
+      mixings: with a leading axis P.
+      images: f32 [N, H, W, C].
+      labels: i32 [N].
+      population_chunk, image_chunk: how many at a time; None chooses by backend.
+      batch_stats: "running" statistics, or those of the "batch" of all N images, each
+        individual's own; then the images cannot be split.
+
+    Returns:
+      loss f32[P] (mean cross entropy), correct i32[P], accuracy f32[P] (a fraction).
+
+    Raises:
+      ValueError: unknown `batch_stats`, a chunk below 1, or images split although
+        their statistics are wanted.
+    """
+    _check(batch_stats, population_chunk, image_chunk)
+    options = dict(
+        population_chunk=population_chunk,
+        image_chunk=image_chunk,
+        batch_stats=batch_stats,
+    )
+    return _compiled(net, tuple(options.items()), jax.default_backend())(
+        variables, mixings, images, labels
+    )
+
+
+@functools.cache
+def _compiled(net, options, backend):
+    """One program a network and setting, compiled at its first call."""
+    del backend  # chunks and compiler options depend on it
+    run = functools.partial(score_population, net, **dict(options))
+    return jax.jit(run, compiler_options=lowering.compiler_options())
+
+
+def _check(batch_stats, population_chunk, image_chunk):
+    if batch_stats not in STATISTICS:
+        raise ValueError(
+            f"batch_stats is {batch_stats!r}, but must be one of {STATISTICS}."
+        )
+    for name, chunk in (
+        ("population_chunk", population_chunk),
+        ("image_chunk", image_chunk),
+    ):
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"{name} is {chunk}, but must be at least 1, or None.")
+    if batch_stats == "batch" and image_chunk is not None:
+        raise ValueError(
+            f"image_chunk is {image_chunk}, but statistics of the batch need all its "
+            f"images at once: leave image_chunk None or use batch_stats='running'."
+        )
+
+
+def score_population(
+    net, variables, mixings, images, labels, *, population_chunk, image_chunk,
+    batch_stats,
+) -> Evaluation:  # fmt: skip
+    """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
+    default_population, default_image = default_chunks(batch_stats)
+    size, total = mixings.primitives["normal"].shape[0], len(labels)
+    members = min(population_chunk or default_population or size, size)
+    pixels = min(image_chunk or default_image or total, total)
+    chunks, _ = _chunked((images, labels), total, pixels)
+    real = (jnp.arange(len(chunks[1]) * pixels) < total).reshape(-1, pixels)
+
+    def score(chunk):
+        images, labels, real = chunk
+
+        def one(mixing):
+            train = batch_stats == "batch"
+            logits, _ = net.apply(variables, images, mixing, train=train)
+            return _sums(logits, labels, real)
+
+        population, _ = _chunked(mixings, size, members)
+        sums = lax.map(jax.vmap(one), population)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1)[:size], sums)
+
+    sums = lax.map(score, (*chunks, real))
+    loss, correct = (jnp.sum(part, axis=0) for part in sums)
+    return Evaluation(loss / total, correct, correct / total)
+
+
+def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:
+    """Leaves [size, ...] as [ceil(size / chunk), chunk, ...], the last row repeated."""
+    number = -(-size // chunk)
+
+    def split(leaf):
+        spare = number * chunk - size
+        filler = jnp.broadcast_to(leaf[-1:], (spare, *leaf.shape[1:]))
+        return jnp.concatenate([leaf, filler]).reshape(number, chunk, *leaf.shape[1:])
+
+    return jax.tree.map(split, tree), number
+
+
+def _sums(logits, labels, real):
+    """Cross entropy and correct answers, summed over the images that are real."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    hits = (jnp.argmax(logits, axis=-1) == labels) & real
+    return jnp.sum(jnp.where(real, losses, 0.0)), jnp.sum(hits, dtype=jnp.int32)

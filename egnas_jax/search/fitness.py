@@ -1,0 +1,61 @@
+"""The compound fitness of EG-NAS. Lower is better.
+
+Source: EG-NAS formula (3); `CFF` in the reference code.
+
+Dims: P population, E edges, K primitives.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.types import Array
+
+FLOOR = 1e-8  # of a product of norms: a row of zeros counts as orthogonal
+SIGNS = ("paper", "centred", "off")
+
+
+def cosine(a: Array, b: Array) -> Array:
+    """Of the last axis: [..., K] -> [...]."""
+    norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
+    return jnp.sum(a * b, axis=-1) / jnp.maximum(norms, FLOOR)
+
+
+def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
+    """L2 of formula (3): the mean cosine over edges, then kinds, mapped to [0, 1].
+
+    Args:
+      current, candidate: cell kind -> [E, K]; vectors [D] as [1, D] give one cosine.
+    """
+    means = jax.tree.map(lambda a, b: jnp.mean(cosine(a, b)), current, candidate)
+    return (1.0 + jnp.mean(jnp.stack(jax.tree.leaves(means)))) / 2.0
+
+
+def compound_fitness(
+    loss: Array,
+    correct: Array,
+    closeness: Array,
+    *,
+    correct_current: Array,
+    zeta: float,
+    eta: float,
+    sign: str = "paper",
+) -> Array:
+    """zeta L1 +- eta L2: individuals at least as good are pushed away, others pulled.
+
+    Args:
+      loss, closeness: L1 and L2, f32[P].
+      correct: i32[P], a count, so that ties are exact.
+      correct_current: of the supernet's own alpha on the same images, i32[].
+      zeta, eta: weights of the two terms.
+      sign: "paper" as formula (3); "centred" subtracts the population's mean L2, so
+        that the term does not jump where the sign changes; "off" leaves it out.
+
+    Returns:
+      f32[P]; NaN where the loss is.
+    """
+    if sign == "off":
+        return zeta * loss
+    if sign == "centred":
+        closeness = closeness - jnp.mean(closeness)
+    push = jnp.where(correct >= correct_current, 1.0, -1.0)
+    return zeta * loss + push * eta * closeness
