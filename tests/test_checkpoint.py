@@ -162,6 +162,15 @@ def test_any_difference_changes_the_digest():
     assert len(digests[0]) == 64
 
 
+def test_the_digest_follows_the_paths_not_the_order_of_fields():
+    class Turned(NamedTuple):
+        count: int
+        mean: float
+
+    wanted = checkpoint.digest(State(mean=0.5, count=3, none=None))
+    assert checkpoint.digest(Turned(mean=0.5, count=3)) == wanted
+
+
 def test_the_digest_does_not_depend_on_the_order_of_a_dictionary_or_on_the_host():
     a, b = np.arange(3.0, dtype=np.float32), np.ones(2, np.int32)
     wanted = checkpoint.digest({"a": a, "b": b})
@@ -184,6 +193,11 @@ def alter_meta(folder):
     path.write_text(text.replace('"epoch": 4', '"epoch": 9'))
 
 
+def mix_up(folder):
+    shutil.rmtree(folder / "4" / "state")
+    shutil.copytree(folder / "3" / "state", folder / "4" / "state")
+
+
 def empty(folder):
     shutil.rmtree(folder / "4")
     (folder / "4").mkdir()
@@ -201,6 +215,7 @@ DAMAGE = {
     "description altered": alter_meta,
     "description missing": lambda d: shutil.rmtree(in_record(d, 4).parent),
     "arrays missing": lambda d: shutil.rmtree(d / "4" / "state"),
+    "numbers of another": mix_up,
     "empty directory": empty,
 }
 

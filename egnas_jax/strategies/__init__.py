@@ -1,0 +1,12 @@
+"""Search methods: one file each, and the table of them."""
+
+from egnas_jax.strategies.darts import DARTSConfig, darts
+from egnas_jax.strategies.egnas import EGNASConfig, egnas
+from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
+
+# name -> its configuration, and (supernet, configuration) -> Strategy
+STRATEGIES = {
+    "egnas": (EGNASConfig, egnas),
+    "random_search": (RandomSearchConfig, random_search),
+    "darts": (DARTSConfig, darts),
+}

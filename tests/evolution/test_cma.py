@@ -122,6 +122,21 @@ def test_a_long_path_stalls_the_rank_one_update_as_in_the_package():
     assert stalled
 
 
+def test_the_limit_of_the_first_path_is_that_of_the_package():
+    evolution, spread = cma_es(3, 6), np.linspace(0.5, 1.0, 18).reshape(6, 3)
+    state, moved = evolution.init(np.zeros(3), 1.0), []
+    for scale in np.geomspace(0.5, 8.0, 30):
+        oracle = cmaes.CMA(np.zeros(3), 1.0, population_size=6)
+        solutions = np.float32(scale * spread)
+        oracle.tell([(np.float64(x), float(i)) for i, x in enumerate(solutions)])
+        told = evolution.tell(state, jnp.asarray(solutions), jnp.arange(6.0))
+        np.testing.assert_allclose(told.p_c, oracle._pc, rtol=1e-5)
+        moved.append(bool(np.any(oracle._pc)))
+    assert moved == sorted(moved, reverse=True)  # up to the limit, and not beyond
+    assert any(moved)
+    assert not all(moved)
+
+
 def test_an_eigenvalue_that_is_not_positive_is_replaced():
     C, axes, lengths = decompose(jnp.diag(jnp.array([4.0, -1e-3, 1.0])))
     np.testing.assert_allclose(np.sort(lengths), [1e-4, 1.0, 2.0], rtol=1e-5)
@@ -130,13 +145,13 @@ def test_an_eigenvalue_that_is_not_positive_is_replaced():
 
 
 def test_samples_follow_the_covariance():
-    root = jnp.array([[2.0, 0.0], [1.5, 0.5]])
+    root = jnp.array([[2.0, 0.0, 0.0], [1.5, 0.5, 0.0], [-0.3, 0.8, 1.0]])
     C, axes, lengths = decompose(root @ root.T)
-    evolution = cma_es(2, 20000)
-    state = evolution.init(jnp.array([3.0, -1.0]), 0.5)
+    evolution = cma_es(3, 20000)
+    state = evolution.init(jnp.array([3.0, -1.0, 0.0]), 0.5)
     state = state._replace(C=C, axes=axes, lengths=lengths)
     solutions = np.asarray(evolution.ask(KEY, state))
-    np.testing.assert_allclose(solutions.mean(axis=0), [3.0, -1.0], atol=0.03)
+    np.testing.assert_allclose(solutions.mean(axis=0), [3.0, -1.0, 0.0], atol=0.03)
     np.testing.assert_allclose(np.cov(solutions.T), 0.25 * C, atol=0.03)
 
 

@@ -16,6 +16,8 @@ def test_nan_and_infinity_rank_last_in_the_order_they_came():
 
 def test_of_equal_values_the_lower_index_comes_first():
     np.testing.assert_array_equal(ranks(jnp.array([1.0, 0.0, 1.0, 0.0])), [2, 0, 3, 1])
+    # Long enough for a sort that is not stable to show.
+    np.testing.assert_array_equal(order(jnp.zeros(500)), np.arange(500))
 
 
 def test_centred_ranks_span_minus_half_to_half():

@@ -1,0 +1,118 @@
+"""Random search: the control of every comparison.
+
+The weights train under a fresh random child at every step; once an epoch the best
+child so far is priced again beside new ones, on the same images.
+
+Source: Li & Talwalkar (UAI 2019) for random search with shared weights.
+
+Dims: E edges, K primitives, P candidates.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import score_population
+from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.space import SPACES, Space
+from egnas_jax.types import Key, Mixing
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomSearchConfig:
+    """Attributes:
+    candidates: children priced an epoch (450: as many as EG-NAS's `paper` prices).
+    fitness_batch_size: images they are priced on.
+    batch_stats: batch norm while pricing: "batch" or "running".
+
+    Raises:
+      ValueError: a number below 1 or unknown statistics.
+    """
+
+    candidates: int = 450
+    fitness_batch_size: int = 128
+    batch_stats: str = "batch"
+
+    def __post_init__(self):
+        for name in ("candidates", "fitness_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"strategy.{name} is {getattr(self, name)}, but must "
+                                 f"be at least 1.")  # fmt: skip
+        if self.batch_stats not in ("batch", "running"):
+            raise ValueError(f"strategy.batch_stats is {self.batch_stats!r}, but must "
+                             f"be batch or running.")  # fmt: skip
+
+    @property
+    def regime(self) -> Regime:
+        return Regime(valid_batch_size=self.fitness_batch_size)
+
+
+class RandomSearchState(NamedTuple):
+    """Attributes:
+    best: the best child so far.
+    """
+
+    best: Mixing
+
+
+def random_child(key: Key, space: Space) -> Mixing:
+    """A derived cell as a mixing: one primitive an edge, two edges a node."""
+    primitives, edges = {}, {}
+    for kind, own in zip(
+        space.kinds, jax.random.split(key, len(space.kinds)), strict=True
+    ):
+        key_primitive, *keys = jax.random.split(own, 1 + space.num_nodes)
+        # `none` is no choice: derivation never takes it
+        scores = jax.random.uniform(
+            key_primitive, (space.num_edges, len(space.primitives))
+        )
+        allowed = jnp.asarray([name != "none" for name in space.primitives])[None]
+        choice = jnp.argmax(jnp.where(allowed, scores, -1.0), axis=-1)
+        primitives[kind] = jax.nn.one_hot(choice, len(space.primitives))
+        parts = []
+        for node, key_node in enumerate(keys):
+            order = jax.random.permutation(key_node, space.num_inputs + node)
+            parts.append((order < 2).astype(jnp.float32))
+        edges[kind] = jnp.concatenate(parts)
+    return Mixing(primitives, edges)
+
+
+def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
+    """Random search as a strategy of the search loop."""
+    space = SPACES[net.config.space]
+
+    def init(key):
+        return RandomSearchState(random_child(key, space))
+
+    def mixing(key, state):
+        del state  # weights train under any child
+        return random_child(key, space)
+
+    def update(key, state, variables, train_batch, valid_batch):
+        del train_batch
+        keys = jax.random.split(key, config.candidates)
+        new = jax.vmap(lambda k: random_child(k, space))(keys)
+        candidates = jax.tree.map(
+            lambda old, others: jnp.concatenate([old[None], others]), state.best, new
+        )
+        scores = score_population(
+            net,
+            variables,
+            candidates,
+            *valid_batch,
+            population_chunk=None,
+            image_chunk=None,
+            batch_stats=config.batch_stats,
+        )
+        winner = jnp.argmin(jnp.where(jnp.isnan(scores.loss), jnp.inf, scores.loss))
+        best = jax.tree.map(lambda leaf: leaf[winner], candidates)
+        info = {
+            "fitness": scores.loss[winner],
+            "fitness_accuracy": scores.accuracy[winner],
+        }
+        return RandomSearchState(best), info
+
+    return Strategy("epoch", init, mixing, update, lambda state: state.best)
