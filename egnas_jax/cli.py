@@ -1,0 +1,247 @@
+"""The command line: `egnas ...` or `python -m egnas_jax ...`."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; its exit code."""
+    options = _parser().parse_args(arguments)
+    from egnas_jax.search.loop import Interrupted
+
+    try:
+        return options.command(options) or DONE
+    except Interrupted:
+        _say("Interrupted; a checkpoint was written. Go on with --resume.")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            raise
+        _say(f"egnas: {error}")
+        return UNUSABLE if isinstance(error, ValueError) else FAILED
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="egnas", description="EG-NAS: search a cell for image classification."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name, function, text):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        return sub
+
+    search = add("search", _search, "search a genotype")
+    search.add_argument("--preset", default="digits")
+    search.add_argument("--strategy", default="egnas")
+    search.add_argument("--variant", default="paper")
+    search.add_argument("--space")
+    search.add_argument("--data-dir")
+    search.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides"
+    )
+    search.add_argument("--seeds", type=int, default=1, metavar="N")
+    search.add_argument("--out")
+    search.add_argument("--resume", action="store_true")
+    search.add_argument("--stop-after", type=int, metavar="EPOCHS")
+    search.add_argument("--print-config", action="store_true")
+    search.add_argument("--json", action="store_true")
+    derived = add("derive", _derive, "print the genotype of a run")
+    derived.add_argument("run", metavar="RUN")
+    draw = add("draw", _draw, "draw a genotype as SVG")
+    draw.add_argument("genotype", metavar="GENOTYPE")
+    draw.add_argument("--out", required=True, metavar="FILE.svg")
+    verify = add("verify", _verify, "replay a run and compare its digests")
+    verify.add_argument("run", metavar="RUN")
+    verify.add_argument("--data-dir")
+    listed = add("list", _list, "list presets, strategies, variants, spaces, the zoo")
+    listed.add_argument("kind", nargs="?", metavar="KIND")
+    return parser
+
+
+def _search(options) -> int:
+    from egnas_jax import config, run
+
+    if options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
+    if options.stop_after is not None and options.stop_after < 1:
+        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
+                         f"1 epoch.")  # fmt: skip
+    base = config.build(
+        options.preset,
+        options.strategy,
+        options.variant,
+        options.space,
+        options.overrides,
+    )
+    if options.print_config:
+        print(json.dumps(config.as_dict(base), indent=2))
+        return DONE
+    _use_compilation_cache()
+    results = []
+    for seed in range(base.seed, base.seed + options.seeds):
+        own = config.apply_overrides(base, [f"seed={seed}"])
+        folder = _folder(options, seed)
+        started = time.perf_counter()
+        report = _reporter(own, quiet=options.json)
+        own, prepared = run.prepare(own, options.data_dir, folder, report)
+        summary = run.execute(
+            own, prepared, resume=options.resume, stop_after=options.stop_after
+        )
+        summary |= {"seed": seed, "run": str(folder),
+                    "wall": time.perf_counter() - started}  # fmt: skip
+        results.append(summary)
+        if not options.json:
+            _show(summary)
+    best = max(results, key=lambda summary: summary["valid_accuracy"])
+    if options.json:
+        print(json.dumps(best | {"runs": results}))
+    elif len(results) > 1:
+        for summary in results:
+            print(f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
+                  f"{summary['run']}")  # fmt: skip
+        print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
+    return DONE
+
+
+def _folder(options, seed: int) -> pathlib.Path:
+    """Where a run goes; a default that is taken gets a number."""
+    if options.out:
+        out = pathlib.Path(options.out)
+        return out / f"seed{seed}" if options.seeds > 1 else out
+    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
+    if options.resume:
+        return first
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def _use_compilation_cache() -> None:
+    """Compiled programs are kept in the user's cache folder, unless set otherwise."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        base = os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+
+
+def _reporter(config, quiet: bool):
+    """Prints each epoch's line with the time that is left, and notes."""
+    seconds = []
+
+    def report(line):
+        if isinstance(line, str):
+            return _say(line)
+        seconds.append(line["seconds"])
+        # the first epoch of a process compiles; it says nothing of the others
+        pace = min(seconds)
+        left = pace * (config.epochs - line["epoch"] - 1)
+        if not quiet:
+            _say(
+                f"epoch {line['epoch'] + 1:>3}/{config.epochs}  "
+                f"train {line['train_loss']:.3f} {100 * line['train_accuracy']:5.1f} %  "
+                f"valid {line['valid_loss']:.3f} {100 * line['valid_accuracy']:5.1f} %  "
+                f"{line['seconds']:.1f} s, about {left:.0f} s left"
+            )
+
+    return report
+
+
+def _show(summary: dict) -> None:
+    run = summary["run"]
+    print(summary["genotype"])
+    print(
+        f"Validation accuracy {100 * summary['valid_accuracy']:.1f} % "
+        f"(chance {100 * summary['chance']:.1f} %, first epoch "
+        f"{100 * summary['first_valid_accuracy']:.1f} %) after {summary['epochs']} "
+        f"epochs, {summary['wall']:.0f} s."
+    )
+    print(f"Run: {run}\nDrawing: {run}/genotype.svg")
+
+
+def _derive(options) -> None:
+    print(_genotype(options.run).format())
+
+
+def _genotype(text: str):
+    """A zoo name, a `Genotype(...)` text, a genotype.json, or a run directory."""
+    from egnas_jax.lookup import lookup
+    from egnas_jax.space import Genotype, zoo
+
+    if "(" in text:
+        return Genotype.parse(text)
+    path = pathlib.Path(text)
+    if path.is_dir():
+        file = path / "genotype.json"
+        if not file.is_file():
+            raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
+                             f"whose search has ended.")  # fmt: skip
+        path = file
+    if path.is_file():
+        return Genotype.from_json(path.read_text())
+    return lookup(zoo, text, "genotype").genotype
+
+
+def _draw(options) -> None:
+    from egnas_jax import record
+    from egnas_jax.space import draw_svg
+
+    svg = draw_svg(_genotype(options.genotype))
+    if not options.out.endswith(".svg"):
+        raise ValueError(f"--out is {options.out!r}, but must end in .svg.")
+    record.write_text(pathlib.Path(options.out), svg)
+
+
+def _verify(options) -> int:
+    from egnas_jax import run
+
+    folder = pathlib.Path(options.run)
+    config = run.stored_config(folder)
+    _use_compilation_cache()
+    config, prepared = run.prepare(
+        config, options.data_dir, folder, _reporter(config, quiet=False)
+    )
+    wrong = run.verify(config, prepared)
+    for line in wrong:
+        _say(line)
+    print("Differs." if wrong else "Every digest is the same.")
+    return FAILED if wrong else DONE
+
+
+def _list(options) -> None:
+    from egnas_jax.config import PRESETS
+    from egnas_jax.lookup import lookup
+    from egnas_jax.space import SPACES, zoo
+    from egnas_jax.strategies import STRATEGIES
+    from egnas_jax.strategies.egnas import VARIANTS
+
+    tables = {
+        "presets": PRESETS,
+        "strategies": STRATEGIES,
+        "variants": VARIANTS,
+        "spaces": SPACES,
+        "zoo": zoo,
+    }
+    if options.kind:
+        tables = {options.kind: lookup(tables, options.kind, "kind")}
+    for name, table in tables.items():
+        print(f"{name}: {', '.join(table)}")

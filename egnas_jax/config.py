@@ -1,0 +1,232 @@
+"""The configuration of a search, its presets, and typed overrides by dotted paths."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any
+
+from egnas_jax.data.source import DataConfig
+from egnas_jax.lookup import lookup
+from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.search.weights import SGD
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.egnas import DEFAULT_SEEDS, EGNASConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """A whole search.
+
+    Attributes:
+      data, supernet, strategy: see there.
+      strategy_name: a name of the table of strategies.
+      seed: of every random stream.
+      epochs: of the search.
+      batch_size, learning_rate, learning_rate_min, momentum, weight_decay, clip_norm:
+        of SGD on the weights.
+      steps_per_call: weight steps in one call of the device; no result depends on it.
+      keep_checkpoints: how many stay.
+
+    Raises:
+      ValueError: a number out of its range.
+    """
+
+    data: DataConfig
+    supernet: SupernetConfig
+    strategy: Any
+    strategy_name: str = "egnas"
+    seed: int = 0
+    epochs: int = 50
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    learning_rate_min: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip_norm: float = 5.0
+    steps_per_call: int = 8
+    keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        least = {"seed": 0, "epochs": 1, "batch_size": 2, "learning_rate_min": 0.0,
+                 "momentum": 0.0, "weight_decay": 0.0, "steps_per_call": 1,
+                 "keep_checkpoints": 1, "learning_rate": 1e-12,
+                 "clip_norm": 1e-12}  # fmt: skip
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not low <= value < float("inf"):
+                raise ValueError(
+                    f"{name} is {value}, but must be finite and at least {low}."
+                )
+        if self.momentum >= 1:
+            raise ValueError(f"momentum is {self.momentum}, but must be below 1.")
+
+    @property
+    def sgd(self) -> SGD:
+        """The part that trains the weights."""
+        return SGD(**{name: getattr(self, name) for name in SGD._fields})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": dict(
+        data=dict(name="digits", pad=1, flip=False),
+        supernet=dict(channels=8, layers=5, partial_channels=2),
+        egnas=dict(warmup=1, population=16, samples=2, generations=2),
+        random_search=dict(candidates=64),
+        darts=dict(learning_rate=3e-3),
+        run=dict(epochs=12, batch_size=64),
+    ),
+    "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True)),
+    "cifar100": dict(
+        data=dict(name="cifar100", pad=4, flip=True), supernet=dict(num_classes=100)
+    ),
+}
+
+
+def build(
+    preset: str = "digits",
+    strategy: str = "egnas",
+    variant: str = "paper",
+    space: str | None = None,
+    overrides: list[str] | None = None,
+) -> SearchConfig:
+    """The configuration that a command line names.
+
+    Args:
+      preset: a name of `PRESETS`.
+      strategy: a name of the table of strategies.
+      variant: of EG-NAS.
+      space: a name of `SPACES`, or None for the preset's.
+      overrides: "path=value" each, as of `--set`.
+
+    Raises:
+      ValueError: an unknown name or path, or a value of the wrong type or range.
+    """
+    parts = lookup(PRESETS, preset, "preset")
+    kind, _ = lookup(STRATEGIES, strategy, "strategy")
+    own = parts.get(strategy, {})
+    run = dict(parts.get("run", {}))
+    if strategy == "egnas":
+        method = EGNASConfig.variant(variant)
+        # a preset sizes the exploration; a variant of one generation keeps it
+        own = {k: v for k, v in own.items() if (variant, k) not in _VARIANT_DECIDES}
+        method = dataclasses.replace(method, **own)
+        run["seed"] = DEFAULT_SEEDS[variant]
+    else:
+        method = kind(**own)
+    supernet = dict(parts.get("supernet", {}))
+    if space is not None:
+        supernet["space"] = space
+    config = SearchConfig(
+        data=DataConfig(**parts["data"]),
+        supernet=SupernetConfig(**supernet),
+        strategy=method,
+        strategy_name=strategy,
+        **run,
+    )
+    return apply_overrides(config, overrides or [])
+
+
+_VARIANT_DECIDES = {("official", "generations"), ("seed", "generations")}
+
+
+def apply_overrides(config: SearchConfig, overrides: list[str]) -> SearchConfig:
+    """A configuration with "path=value" entries set, all at once."""
+    tree: dict[str, Any] = {}
+    known = paths(config)
+    for entry in overrides:
+        path, separator, text = entry.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes PATH=VALUE, got {entry!r}.")
+        if path not in known:
+            close = difflib.get_close_matches(path, known, n=3)
+            hint = f" Did you mean {', '.join(close)}?" if close else ""
+            raise ValueError(
+                f"Unknown path {path!r}.{hint} See all by `egnas search "
+                f"--print-config`."
+            )
+        *folder, name = path.split(".")
+        place = tree
+        for step in folder:
+            place = place.setdefault(step, {})
+        place[name] = _typed(path, text, known[path])
+    return _replaced(config, tree)
+
+
+def paths(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every dotted path that can be set, with its type."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            found |= paths(value, f"{path}.")
+        elif field.name != "strategy_name":
+            found[path] = field.type
+    return found
+
+
+def _replaced(config, tree):
+    changes = {
+        name: _replaced(getattr(config, name), value)
+        if isinstance(value, dict)
+        else value
+        for name, value in tree.items()
+    }
+    return dataclasses.replace(config, **changes)
+
+
+def _typed(path: str, text: str, kind: Any) -> Any:
+    """A value of the field's type."""
+    optional = isinstance(kind, types.UnionType)
+    if optional and text.lower() in ("none", "null"):
+        return None
+    kind = typing.get_args(kind)[0] if optional else kind
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        name = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+        raise ValueError(
+            f"{path} takes {name.get(kind.__name__, kind.__name__)}, got {text!r}."
+        ) from None
+
+
+def as_dict(config: SearchConfig) -> dict[str, Any]:
+    """As config.json holds it."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(stored: dict[str, Any]) -> SearchConfig:
+    """Inverse of `as_dict`."""
+    kind, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
+    return SearchConfig(
+        **{
+            **stored,
+            "data": DataConfig(**stored["data"]),
+            "supernet": SupernetConfig(**stored["supernet"]),
+            "strategy": kind(**stored["strategy"]),
+        }
+    )
+
+
+# the only settings that two parts of one run may differ in
+FREE = ("keep_checkpoints",)
+
+
+def differences(old: SearchConfig, new: SearchConfig) -> list[str]:
+    """What separates two configurations, a line each; free settings left out."""
+    before, after = (dict(_flat(as_dict(c))) for c in (old, new))
+    return [
+        f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
+        for path in sorted(before | after)
+        if before.get(path) != after.get(path) and path not in FREE
+    ]
+
+
+def _flat(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,180 @@
+"""The search loop on the host: epochs, records, checkpoints, interruption.
+
+An epoch is a few calls of compiled programs. Metrics of a call are read after the next
+one was dispatched, so the device never waits for the host.
+"""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax import checkpoint, record
+from egnas_jax.search.strategy import Regime
+from egnas_jax.search.weights import (
+    SGD,
+    Programs,
+    SearchState,
+    learning_rate,
+    zero_totals,
+)
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The run was asked to stop and has written a checkpoint."""
+
+
+class Run(NamedTuple):
+    """Where and how a search runs.
+
+    Attributes:
+      folder: run directory, a `pathlib.Path`.
+      programs, sgd, regime: what runs.
+      steps_per_call: weight steps of one call.
+      keep: checkpoints that stay.
+      report: called with each epoch's line, and with notes (`str`).
+    """
+
+    folder: object
+    programs: Programs
+    sgd: SGD
+    regime: Regime
+    steps_per_call: int
+    keep: int
+    report: Callable
+
+
+def state_digest(state: SearchState) -> str:
+    """Sha256 over weights and strategy state: equal digests, equal searches."""
+    return checkpoint.digest(
+        {
+            "params": state.params,
+            "batch_stats": state.batch_stats,
+            "strategy": state.strategy,
+        }
+    )
+
+
+def restore(run: Run) -> SearchState:
+    """The newest valid checkpoint of a run, or its first state where none is."""
+    first = run.programs.init()
+    metrics = run.folder / "metrics.jsonl"
+    try:
+        found = checkpoint.restore(run.folder / "checkpoints", first)
+    except checkpoint.NoCheckpointError as error:
+        for note in error.notes:
+            run.report(f"{note} The run starts anew.")
+        record.keep_before(metrics, 0)
+        return first
+    for note in found.notes:
+        run.report(f"{note} Going on from step {found.step}.")
+    record.keep_before(metrics, int(found.tree.epoch))
+    return found.tree
+
+
+def search(run: Run, state: SearchState, stop_after: int | None = None) -> SearchState:
+    """Runs epochs until the schedule ends, or `stop_after` epochs are done.
+
+    Raises:
+      Interrupted: SIGINT arrived; a checkpoint has been written.
+      FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
+      OSError: a file could not be written; the last checkpoint is whole.
+    """
+    last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
+    with _InterruptFlag() as interrupted:
+        while int(state.epoch) < last:
+            state, line = run_epoch(run, state, interrupted)
+            record.append(run.folder / "metrics.jsonl", line)
+            save(run, state)
+            run.report(line)
+            if interrupted() and int(state.epoch) < last:
+                raise Interrupted
+    return state
+
+
+def save(run: Run, state: SearchState) -> None:
+    """One checkpoint; its step counts weight steps, and epochs by one more each."""
+    step = int(state.epoch) * (run.programs.num_steps + 1) + int(state.step)
+    meta = {"epoch": int(state.epoch)}
+    checkpoint.save(run.folder / "checkpoints", step, state, meta, keep=run.keep)
+
+
+def run_epoch(run: Run, state: SearchState, interrupted=lambda: False):
+    """One epoch, or what is left of it: the state after it and its line of metrics."""
+    started, epoch, info = time.perf_counter(), int(state.epoch), {}
+    rate = learning_rate(run.sgd, epoch, run.regime)
+    early = run.regime.order == "strategy_first"
+    if early and int(state.step) == 0:
+        state, info = run.programs.evolve(state)
+    state, totals = _weight_steps(run, state, rate, interrupted)
+    if not early:
+        state, info = run.programs.evolve(state)
+    scores = run.programs.validate(state)
+    line = {
+        "epoch": epoch,
+        "train_loss": totals.loss / totals.images,
+        "train_accuracy": totals.correct / totals.images,
+        "valid_loss": float(scores.loss),
+        "valid_accuracy": float(scores.accuracy),
+        "learning_rate": rate,
+        **{name: float(value) for name, value in info.items()},
+    }
+    state = state._replace(
+        epoch=state.epoch + 1, step=jnp.zeros((), jnp.int32), totals=zero_totals()
+    )
+    line["digest"] = state_digest(state)
+    line["seconds"] = time.perf_counter() - started
+    return state, line
+
+
+def _weight_steps(run: Run, state: SearchState, rate: float, interrupted):
+    """The epoch's remaining weight steps; totals on the host."""
+    step, end, unread = int(state.step), run.programs.num_steps, None
+    epoch, rate = int(state.epoch), jnp.float32(rate)
+    totals = jax.tree.map(np.asarray, state.totals)
+    while step < end:
+        stop = min(step + run.steps_per_call, end)
+        state, new = run.programs.train(state, jnp.int32(step), jnp.int32(stop), rate)
+        if unread is not None:  # one call late
+            _check_loss(run, epoch, unread)
+        step, unread = stop, new
+        if interrupted():
+            _check_loss(run, epoch, unread)
+            save(run, state)
+            raise Interrupted
+    if unread is not None:
+        totals = _check_loss(run, epoch, unread)
+    return state, totals
+
+
+def _check_loss(run: Run, epoch: int, totals):
+    totals = jax.tree.map(lambda leaf: leaf.item(), totals)
+    if np.isfinite(totals.loss):
+        return totals
+    saved = checkpoint.steps(run.folder / "checkpoints")
+    where = f"step {saved[-1]} in {run.folder / 'checkpoints'}" if saved else "none"
+    raise FloatingPointError(
+        f"The training loss is {totals.loss} in epoch {epoch}; last good checkpoint: "
+        f"{where}. Lower learning_rate, or look at the images."
+    )
+
+
+class _InterruptFlag:
+    """While it is open, the first SIGINT is remembered; the second is immediate."""
+
+    def __enter__(self):
+        self.seen = False
+        self.before = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self._remember)
+        return lambda: self.seen
+
+    def _remember(self, number, frame):
+        self.seen = True
+        signal.signal(number, self.before)
+
+    def __exit__(self, *error):
+        signal.signal(signal.SIGINT, self.before)

@@ -1,0 +1,312 @@
+"""The state of a search and its two compiled programs: weight steps and validation.
+
+Several weight steps run in one call, over a range of steps that is an argument: one
+program serves every range. Data stay on the device; augmentation is part of the step.
+
+Source: SGD as torch does it (weight decay added to the clipped gradient, then
+momentum), cosine per epoch.
+
+Dims: N images, B images of a batch, S steps of an epoch.
+"""
+
+import math
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from egnas_jax.data.augment import augment, normalise
+from egnas_jax.data.batches import draw_batch, epoch_order
+from egnas_jax.data.source import DataConfig
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import score_population
+from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.types import Array, Batch, Key, PyTree
+
+
+class SGD(NamedTuple):
+    """How the weights are trained.
+
+    Attributes:
+      batch_size: images B of a step.
+      learning_rate: of the first epoch, falling to `learning_rate_min` by a cosine.
+      learning_rate_min: at the end.
+      momentum, weight_decay: of SGD.
+      clip_norm: largest norm of a gradient.
+      epochs: length of the cosine.
+    """
+
+    batch_size: int
+    learning_rate: float
+    learning_rate_min: float
+    momentum: float
+    weight_decay: float
+    clip_norm: float
+    epochs: int
+
+
+class Pixels(NamedTuple):
+    """A part of the data on the device: images u8 [N, H, W, C], labels i32 [N]."""
+
+    images: Array
+    labels: Array
+
+
+class Totals(NamedTuple):
+    """Sums over the steps of the running epoch."""
+
+    loss: Array
+    correct: Array
+    images: Array
+
+
+class SearchState(NamedTuple):
+    """All that a search carries; what a checkpoint holds.
+
+    Attributes:
+      params, batch_stats: of the supernet.
+      momentum: SGD's, as the parameters.
+      alpha_gradient: accumulated by `alpha_in_clip`, cell kind -> [E, K]; else {}.
+      strategy: the method's own state.
+      totals: of the running epoch.
+      epoch, step: the next to run, i32[].
+    """
+
+    params: PyTree
+    batch_stats: PyTree
+    momentum: PyTree
+    alpha_gradient: PyTree
+    strategy: PyTree
+    totals: Totals
+    epoch: Array
+    step: Array
+
+    @property
+    def variables(self) -> PyTree:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class Programs(NamedTuple):
+    """The compiled functions of one search.
+
+    Attributes:
+      init: () -> SearchState.
+      train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
+      validate: state -> Evaluation of the incumbent on all validation images.
+      evolve: state -> state, info; the once-an-epoch update of a strategy.
+      num_steps: S.
+    """
+
+    init: Callable
+    train: Callable
+    validate: Callable
+    evolve: Callable
+    num_steps: int
+
+
+def stream(seed: int, name: str) -> Key:
+    """The key of one named purpose: adding a purpose shifts no other."""
+    key = jax.random.key(seed, impl="threefry2x32")
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def learning_rate(sgd: SGD, epoch: int, regime: Regime) -> float:
+    """Of an epoch counted from 0."""
+    t = epoch + (regime.learning_rate_epoch == "next")
+    span = sgd.learning_rate - sgd.learning_rate_min
+    return sgd.learning_rate_min + span * (1 + math.cos(math.pi * t / sgd.epochs)) / 2
+
+
+def zero_totals() -> Totals:
+    return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def make_programs(
+    net: Supernet,
+    strategy: Strategy,
+    regime: Regime,
+    sgd: SGD,
+    data: DataConfig,
+    scale: tuple[tuple, tuple],
+    train: Pixels,
+    valid: Pixels,
+    seed: int,
+) -> Programs:
+    """Everything one search compiles.
+
+    Args:
+      net, strategy, regime, sgd, data: what is searched, and how.
+      scale: mean and std of the channels.
+      train, valid: on the device.
+      seed: of all streams.
+    """
+    num_images, size = len(train.labels), sgd.batch_size
+    short = num_images % size if regime.last_batch == "keep" else 0
+    num_steps = num_images // size + bool(short)
+    options = lowering.compiler_options()
+
+    def valid_images(key, images):
+        if regime.augment_valid:
+            return augment(key, images, data, *scale)
+        return normalise(images, *scale)
+
+    def valid_batch(key) -> Batch:
+        key_draw, key_augment = jax.random.split(key)
+        chosen = draw_batch(key_draw, len(valid.labels), regime.valid_batch_size)
+        images = valid_images(key_augment, valid.images[chosen])
+        return Batch(images, valid.labels[chosen])
+
+    def init() -> SearchState:
+        shape = train.images.shape[1:]
+        variables = net.init(stream(seed, "weights"), shape)
+        strategy_state = strategy.init(stream(seed, "strategy"))
+        mixing = strategy.incumbent(strategy_state)
+        zeros = jax.tree.map(jnp.zeros_like, variables["params"])
+        gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
+        state = SearchState(
+            variables["params"],
+            variables["batch_stats"],
+            zeros,
+            gradient if regime.alpha_in_clip else {},
+            strategy_state,
+            zero_totals(),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), jnp.int32),
+        )
+        # donated later: no two leaves may share a buffer
+        return jax.tree.map(jnp.copy, state)
+
+    def weight_step(state: SearchState, chosen: Array, rate: Array) -> SearchState:
+        def key(name):
+            epoch_key = jax.random.fold_in(stream(seed, name), state.epoch)
+            return jax.random.fold_in(epoch_key, state.step)
+
+        images = augment(key("augment"), train.images[chosen], data, *scale)
+        batch = Batch(images, train.labels[chosen])
+        if strategy.every == "step":
+            new, _ = strategy.update(
+                key("update"),
+                state.strategy,
+                state.variables,
+                batch,
+                valid_batch(key("valid")),
+            )
+            state = state._replace(strategy=new)
+        mixing = strategy.mixing(key("mixing"), state.strategy)
+        return sgd_step(net, sgd, regime, state, mixing, batch, rate)
+
+    def train_steps(state, start, stop, rate):
+        order, rest = epoch_order(stream(seed, "order"), state.epoch, num_images, size)
+        last_full = jnp.minimum(stop, len(order))
+
+        def body(i, state):
+            return weight_step(state, order[i], rate)
+
+        state = lax.fori_loop(start, last_full, body, state)
+        if short:  # a batch of its own size, so a second copy of the step
+            state = lax.cond(
+                (stop == num_steps) & (start < num_steps),
+                lambda state: weight_step(state, rest, rate),
+                lambda state: state,
+                state,
+            )
+        return state, jax.tree.map(jnp.copy, state.totals)
+
+    def validate(state: SearchState):
+        mixing = strategy.incumbent(state.strategy)
+        members = jax.tree.map(lambda leaf: leaf[None], mixing)
+        key = jax.random.fold_in(stream(seed, "validate"), state.epoch)
+        scores = score_population(
+            net,
+            state.variables,
+            members,
+            valid_images(key, valid.images),
+            valid.labels,
+            population_chunk=None,
+            image_chunk=None,
+            batch_stats="running",
+        )
+        return jax.tree.map(lambda leaf: leaf[0], scores)
+
+    def evolve(state: SearchState):
+        def key(name):
+            return jax.random.fold_in(stream(seed, name), state.epoch)
+
+        batch = valid_batch(key("valid"))
+        new, info = strategy.update(
+            key("update"), state.strategy, state.variables, batch, batch
+        )
+        return state._replace(strategy=new), info
+
+    return Programs(
+        init,
+        jax.jit(train_steps, donate_argnums=0, compiler_options=options),
+        jax.jit(validate, compiler_options=options),
+        jax.jit(evolve, compiler_options=options),
+        num_steps,
+    )
+
+
+def sgd_step(
+    net: Supernet,
+    sgd: SGD,
+    regime: Regime,
+    state: SearchState,
+    mixing: PyTree,
+    batch: Batch,
+    rate: Array,
+) -> SearchState:
+    """One update of the weights, and of the running sums of the epoch."""
+
+    def loss(params, primitives):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, stats = net.apply(
+            variables, batch.images, mixing._replace(primitives=primitives), train=True
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        hits = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
+        return jnp.mean(losses), (stats, hits)
+
+    arguments = (0, 1) if regime.alpha_in_clip else (0,)
+    (value, (stats, hits)), (gradient, *rest) = jax.value_and_grad(
+        loss, argnums=arguments, has_aux=True
+    )(state.params, mixing.primitives)
+    accumulated = state.alpha_gradient
+    if regime.alpha_in_clip:
+        accumulated = jax.tree.map(
+            lambda a, p, g: a + softmax_gradient(p, g),
+            accumulated, mixing.primitives, rest[0],
+        )  # fmt: skip
+    norm = optax.global_norm((gradient, accumulated))
+    clip = jnp.minimum(1.0, sgd.clip_norm / (norm + 1e-6))  # as torch
+    accumulated = jax.tree.map(lambda a: a * clip, accumulated)
+
+    def momentum(m, g, w):
+        return sgd.momentum * m + (clip * g + sgd.weight_decay * w)
+
+    moved = jax.tree.map(momentum, state.momentum, gradient, state.params)
+    params = jax.tree.map(lambda w, m: w - rate * m, state.params, moved)
+    size = len(batch.labels)
+    totals = Totals(
+        state.totals.loss + value * size,
+        state.totals.correct + hits,
+        state.totals.images + size,
+    )
+    return state._replace(
+        params=params,
+        batch_stats=stats,
+        momentum=moved,
+        alpha_gradient=accumulated,
+        totals=totals,
+        step=state.step + 1,
+    )
+
+
+def softmax_gradient(p: Array, cotangent: Array) -> Array:
+    """Gradient of alpha from that of p = softmax(alpha), rows on the last axis."""
+    return p * (cotangent - jnp.sum(p * cotangent, axis=-1, keepdims=True))
