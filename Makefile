@@ -1,4 +1,4 @@
-# `make test` and `make lint` build the environment they need in .venv.
+# `make search`, `make test` and `make lint` build the environment they need in .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
 comma := ,
 
-.PHONY: test lint format clean
+# The main job: a search on scikit-learn's digits, nothing to download.
+search: $(BIN)/.installed
+	$(BIN)/egnas search
 
 $(BIN)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,3 +29,5 @@ format: $(BIN)/.installed
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+.PHONY: search test lint format clean

@@ -156,10 +156,13 @@ def _reporter(config, quiet: bool):
         pace = min(seconds)
         left = pace * (config.epochs - line["epoch"] - 1)
         if not quiet:
+            train, valid = (
+                f"{part} {line[f'{part}_loss']:.3f} "
+                f"{100 * line[f'{part}_accuracy']:5.1f} %"
+                for part in ("train", "valid")
+            )
             _say(
-                f"epoch {line['epoch'] + 1:>3}/{config.epochs}  "
-                f"train {line['train_loss']:.3f} {100 * line['train_accuracy']:5.1f} %  "
-                f"valid {line['valid_loss']:.3f} {100 * line['valid_accuracy']:5.1f} %  "
+                f"epoch {line['epoch'] + 1:>3}/{config.epochs}  {train}  {valid}  "
                 f"{line['seconds']:.1f} s, about {left:.0f} s left"
             )
 

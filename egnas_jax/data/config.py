@@ -1,0 +1,75 @@
+"""What a run may set about its data: `data.*`."""
+
+import dataclasses
+
+from egnas_jax.lookup import lookup
+
+DATA_SETS = {
+    "digits": "scikit-learn's 1,797 digits, 8x8x1; nothing to download",
+    "cifar10": "CIFAR-10, 50,000 + 10,000 images 32x32x3",
+    "cifar100": "CIFAR-100, 50,000 + 10,000 images 32x32x3",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how a training batch of them is varied.
+
+    Attributes:
+      name: a key of `DATA_SETS`.
+      path: the user's own .npz (`images` u8[N, H, W, C], `labels` [N], optionally
+        `test_images` and `test_labels`); when set it is the data set, whatever
+        `name` says.
+      pad: crops are shifted by at most so many pixels in each direction (CIFAR: 4).
+      flip: mirror half of the training images left to right.
+      cutout: side in pixels of the square that is blanked in each training image
+        (CIFAR retraining: 16); 0 leaves all whole.
+
+    Raises:
+      ValueError: a value of the wrong type or outside its range.
+    """
+
+    name: str = "digits"
+    path: str | None = None
+    pad: int = 1
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self):
+        lookup(DATA_SETS, self.name, "data set")
+        if self.path is not None and (
+            not isinstance(self.path, str) or not self.path.strip()
+        ):
+            raise ValueError(
+                f"data.path is {self.path!r}; give the path of an .npz file, or "
+                "leave it unset to use data.name."
+            )
+        for field in ("pad", "cutout"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(
+                    f"data.{field} is {value!r}; allowed are whole numbers of pixels "
+                    "from 0 (0 turns it off)."
+                )
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"data.flip is {self.flip!r}; allowed are true and false.")
+
+
+def check_augmentation(config: DataConfig, height: int, width: int) -> None:
+    """Refuses shifts and squares that would blank whole images.
+
+    Args:
+      config: what is asked for.
+      height, width: of the images, in pixels.
+
+    Raises:
+      ValueError: `pad` or `cutout` is not smaller than the shorter side.
+    """
+    side = min(height, width)
+    for field in ("pad", "cutout"):
+        value = getattr(config, field)
+        if value >= side:
+            raise ValueError(
+                f"data.{field}={value} does not suit images of {height}x{width} "
+                f"pixels: allowed is 0 to {side - 1}. Set data.{field} to less."
+            )
