@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "replay a run and compare its digests")
     verify.add_argument("run", metavar="RUN")
     verify.add_argument("--data-dir")
+    data = add("data", _data, "prepare official files for tfds, or show samples")
+    data.add_argument("action", choices=("prepare", "show"))
+    data.add_argument("--name", default="cifar10", help="data set")
+    data.add_argument("--path", help="show: an .npz of your own")
+    data.add_argument("--data-dir", help="folder with the official files")
+    data.add_argument("--out", required=True, help="prepare: a folder; show: a .png")
     listed = add("list", _list, "list presets, strategies, variants, spaces, the zoo")
     listed.add_argument("kind", nargs="?", metavar="KIND")
     return parser
@@ -228,6 +234,22 @@ def _verify(options) -> int:
         _say(line)
     print("Differs." if wrong else "Every digest is the same.")
     return FAILED if wrong else DONE
+
+
+def _data(options) -> None:
+    from egnas_jax.data.config import DataConfig
+    from egnas_jax.data.prepare import prepare
+    from egnas_jax.data.show import contact_sheet
+    from egnas_jax.data.source import load_dataset
+
+    if options.action == "show":
+        config = DataConfig(name=options.name, path=options.path)
+        contact_sheet(load_dataset(config, options.data_dir), out=options.out)
+    elif options.data_dir is None:
+        raise ValueError("data prepare takes --data-dir with the official files.")
+    else:
+        prepare(options.name, options.data_dir, options.out)
+    print(options.out)
 
 
 def _list(options) -> None:

@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any
 
-from egnas_jax.data.source import DataConfig
+from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.weights import SGD

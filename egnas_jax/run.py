@@ -1,5 +1,6 @@
 """One search from a configuration to a run directory."""
 
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
@@ -32,7 +33,7 @@ def prepare(
     Raises:
       ValueError: the data do not fit the configuration.
     """
-    dataset = load_dataset(config.data, data_dir)
+    dataset = load_dataset(config.data, data_dir, config.seed)
     config = _with_classes(config, dataset)
     kind_config, make = STRATEGIES[config.strategy_name]
     assert isinstance(config.strategy, kind_config)
@@ -76,8 +77,6 @@ def prepare(
 
 def _with_classes(config, dataset):
     """The supernet's classes are the data's; a preset's number need not be repeated."""
-    import dataclasses
-
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     return dataclasses.replace(config, supernet=supernet)
 

@@ -155,8 +155,7 @@ BAD = {
     "channels": (["--set", "supernet.partial_channels=3"], "divisible"),
     "seeds": (["--seeds", "0"], "--seeds is 0"),
     "batch": (["--set", "batch_size=9999"], "batch_size is 9999"),
-    "no files": (["--preset", "cifar10"], "--data-dir"),
-    "no data directory": (["--preset", "cifar10", "--data-dir", "/no"], "no folder"),
+    "no data directory": (["--preset", "cifar10", "--data-dir", "/no"], "not exist"),
     "no equals": (["--set", "epochs"], "PATH=VALUE"),
 }
 

@@ -115,8 +115,8 @@ def _check_images(path, key, images):
         )
     if images.dtype != np.uint8:
         raise ValueError(
-            f"{path}: `{key}` is of type {images.dtype}; allowed is uint8 with values 0 "
-            "to 255. Pixels in [0, 1]: (images * 255).round().astype('uint8')."
+            f"{path}: `{key}` is of type {images.dtype}; allowed is uint8 with values "
+            "0 to 255. Pixels in [0, 1]: (images * 255).round().astype('uint8')."
         )
     if images.size == 0:
         raise ValueError(

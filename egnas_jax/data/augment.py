@@ -1,64 +1,88 @@
-"""From stored pixels to what a network sees; pure, on the device, inside the step.
+"""Pixels to network inputs, on the device: crop, flip, normalise, cutout.
 
-Source: the CIFAR transforms of the DARTS family: zero padding of the raw image, random
-crop, mirror, normalisation, cutout (DeVries & Taylor, 2017) after it.
+The recipe of the DARTS family, with torchvision's conventions: the border that a crop
+brings in is black before normalisation, and a cut-out square is 0 after it. Image i of
+a batch draws from fold_in(key, i): what happens to it depends on no other image.
 
-Dims: N images, H, W sides, C channels.
+Source: `_data_transforms_cifar10` and `Cutout` of the reference's utils.
+Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from egnas_jax.data.source import DataConfig
+from egnas_jax.data.config import DataConfig
 from egnas_jax.types import Array, Key
 
 
 def normalise(images: Array, mean: tuple, std: tuple) -> Array:
-    """u8 [N, H, W, C] -> f32, zero mean and unit deviation per channel."""
-    mean, std = (jnp.asarray(part, jnp.float32) for part in (mean, std))
-    centred = images.astype(jnp.float32) / 255.0 - mean[None, None, None]
-    return centred / std[None, None, None]
+    """(pixel / 255 - mean) / std per channel.
+
+    Args:
+      images: u8[..., H, W, C].
+      mean, std: C numbers each, of pixels in [0, 1].
+
+    Returns:
+      f32 of the same shape.
+    """
+    shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
+    mean = jnp.asarray(mean, jnp.float32).reshape(shape)
+    std = jnp.asarray(std, jnp.float32).reshape(shape)
+    return (images.astype(jnp.float32) / 255.0 - mean) / std
 
 
 def augment(
     key: Key, images: Array, config: DataConfig, mean: tuple, std: tuple
 ) -> Array:
-    """Training images: shifted, mirrored, normalised, partly cut out.
+    """Training images, each varied at random as `config` says, and normalised.
 
-    Each image has its own key, from its place in the batch.
+    Args:
+      key: of this batch.
+      images: u8[N, H, W, C].
+      config: `pad`, `flip` and `cutout` are used; static.
+      mean, std: as in `normalise`.
+
+    Returns:
+      f32[N, H, W, C].
     """
-    key_crop, key_flip, key_cutout = jax.random.split(key, 3)
-    if config.pad:
-        images = _crop(key_crop, images, config.pad)
-    if config.flip:
-        mirrored = jax.random.bernoulli(key_flip, shape=(len(images), 1, 1, 1))
-        images = jnp.where(mirrored, images[:, :, ::-1], images)
-    images = normalise(images, mean, std)
-    return _cut(key_cutout, images, config.cutout) if config.cutout else images
+
+    def vary(index, image):
+        key_crop, key_flip, key_cutout = jax.random.split(
+            jax.random.fold_in(key, index), 3
+        )
+        if config.pad:
+            image = _shift(key_crop, image, config.pad)
+        if config.flip:
+            mirrored = jax.random.bernoulli(key_flip)
+            image = jnp.where(mirrored, image[:, ::-1], image)
+        image = normalise(image, mean, std)
+        return _cut_out(key_cutout, image, config.cutout) if config.cutout else image
+
+    # fold_in by position, not split by count: the first images of a longer batch
+    # draw the same.
+    return jax.vmap(vary)(jnp.arange(images.shape[0], dtype=jnp.uint32), images)
 
 
-def _crop(key, images, pad):
-    """A window of the original size somewhere in the image padded with black."""
-    count, *shape = images.shape
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    corners = jax.random.randint(key, (count, 2), 0, 2 * pad + 1)
-
-    def one(image, corner):
-        return lax.dynamic_slice(image, (corner[0], corner[1], 0), shape)
-
-    return jax.vmap(one)(padded, corners)
+def _shift(key, image, pad):
+    """A crop of the original size from the image in a black border of `pad`."""
+    offset = jax.random.randint(key, (2,), 0, 2 * pad + 1)
+    bordered = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    start = (offset[0], offset[1], jnp.zeros_like(offset[0]))
+    return jax.lax.dynamic_slice(bordered, start, image.shape)
 
 
-def _cut(key, images, side):
-    """A square of zeros around a random pixel, clipped at the borders."""
-    count, height, width, _ = images.shape
-    keys = jax.random.split(key)
-    masks = []
-    for own, size in zip(keys, (height, width), strict=True):
-        centre = jax.random.randint(own, (count, 1), 0, size)
-        place = jnp.arange(size)[None]
-        low = centre - side // 2
-        masks.append((place >= low) & (place < low + side))
-    hole = masks[0][:, :, None, None] & masks[1][:, None, :, None]
-    return jnp.where(hole, 0.0, images)
+def _cut_out(key, image, side):
+    """Zeroes a square about a random pixel; what falls outside the image is lost."""
+    height, width, _ = image.shape
+    key_row, key_column = jax.random.split(key)
+    rows = _span(jax.random.randint(key_row, (), 0, height), height, side)
+    columns = _span(jax.random.randint(key_column, (), 0, width), width, side)
+    inside = rows[:, None, None] & columns[None, :, None]
+    return jnp.where(inside, jnp.zeros_like(image), image)
+
+
+def _span(centre, length, side):
+    """Which of `length` positions lie in the `side` ones from centre - side // 2."""
+    first = centre - side // 2
+    positions = jnp.arange(length, dtype=centre.dtype)
+    return (positions >= first) & (positions < first + side)

@@ -1,4 +1,10 @@
-"""Order of images: a function of key and epoch, so that no iterator has a state."""
+"""Which images make up which batch: pure functions of a key and an epoch.
+
+No iterator has a state to save: the order of epoch e is drawn from fold_in(key, e), so
+a resumed run sees the batches that an uninterrupted one sees.
+
+Dims: N images of the data set, B images of a batch.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +12,68 @@ import jax.numpy as jnp
 from egnas_jax.types import Array, Key
 
 
+def check_batch_size(
+    batch_size: int, num_images: int, what: str = "batch_size"
+) -> None:
+    """Refuses batches that no epoch could fill.
+
+    Args:
+      batch_size: images of a batch.
+      num_images: images to draw from.
+      what: the setting, as the message calls it.
+
+    Raises:
+      ValueError: not a whole number from 1 to `num_images`.
+    """
+    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+    if not whole or not 1 <= batch_size <= num_images:
+        raise ValueError(
+            f"{what} is {batch_size!r}; allowed is 1 to {num_images}, the number of "
+            f"images to draw from. Set {what} to less or use more images."
+        )
+
+
+def num_steps(num_images: int, batch_size: int, keep_last: bool) -> int:
+    """Batches of an epoch; `keep_last` counts a short last one."""
+    full, rest = divmod(num_images, batch_size)
+    return full + (keep_last and rest > 0)
+
+
+def epoch_permutation(key: Key, num_images: int, epoch: Array | int) -> Array:
+    """Order of all images in an epoch, i32[N].
+
+    Slices of `batch_size` are its batches; a last short one is the remainder.
+
+    Args:
+      key: of the data order of a run.
+      num_images: N, static.
+      epoch: from 0; may be traced.
+    """
+    images = jnp.arange(num_images, dtype=jnp.int32)
+    return jax.random.permutation(jax.random.fold_in(key, epoch), images)
+
+
 def epoch_order(
-    key: Key, epoch: int | Array, num_images: int, batch_size: int
-) -> tuple[Array, Array]:
-    """Full batches of an epoch, i32 [steps, batch_size], and the indices left over."""
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
-    full = num_images // batch_size * batch_size
-    return order[:full].reshape(-1, batch_size), order[full:]
+    key: Key, num_images: int, batch_size: int, epoch: Array | int
+) -> Array:
+    """Indices of the full batches of an epoch, i32[steps, B]; the rest is dropped.
+
+    Args:
+      key, num_images, epoch: as in `epoch_permutation`.
+      batch_size: B, static, at most `num_images`.
+    """
+    steps = num_steps(num_images, batch_size, keep_last=False)
+    order = epoch_permutation(key, num_images, epoch)
+    return order[: steps * batch_size].reshape(steps, batch_size)
 
 
 def draw_batch(key: Key, num_images: int, size: int) -> Array:
-    """Indices i32 [size], drawn without replacement."""
-    return jax.random.permutation(key, num_images)[:size].astype(jnp.int32)
+    """Distinct images of one random batch, i32[size].
+
+    Args:
+      key: consumed.
+      num_images: N, static.
+      size: static, at most `num_images`.
+    """
+    images = jnp.arange(num_images, dtype=jnp.int32)
+    return jax.random.permutation(key, images)[:size]

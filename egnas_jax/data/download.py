@@ -6,15 +6,17 @@ waited for only so long, and a stream that stalls or crawls is given up.
 """
 
 import hashlib
+import http.client
 import os
 import pathlib
+import sys
 import tempfile
 import threading
 import time
 import urllib.request
 from typing import NamedTuple
 
-CONNECT_SECONDS = 12.0
+CONNECT_SECONDS = 10.0
 STALL_SECONDS = 8.0
 # Below this the archive would take more than three hours.
 SLOWEST_BYTES_PER_SECOND = 16_000
@@ -75,6 +77,7 @@ def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     response = _open(archive.url)
+    print(f"Downloading {archive.url} to {folder}", file=sys.stderr, flush=True)
     with (
         response,
         tempfile.NamedTemporaryFile(dir=folder, prefix=".part-", delete=False) as part,
@@ -86,8 +89,10 @@ def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
             part.flush()
             os.fsync(part.fileno())
             os.replace(part.name, target)
-        except BaseException:  # Ctrl-C too leaves nothing behind
+        except BaseException as error:  # Ctrl-C too leaves nothing behind
             os.unlink(part.name)
+            if isinstance(error, http.client.HTTPException):
+                raise OSError(f"the stream broke off ({error!r})") from error
             raise
     return target
 
@@ -109,7 +114,7 @@ def _open(url):
         raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} s")
     if isinstance(outcome[0], OSError):
         raise outcome[0]
-    if isinstance(outcome[0], Exception):  # e.g. http.client.HTTPException
+    if isinstance(outcome[0], Exception):  # e.g. an HTTPException
         raise OSError(str(outcome[0])) from outcome[0]
     return outcome[0]
 

@@ -11,13 +11,8 @@ from egnas_jax.data import class_names, download, prepared
 from egnas_jax.data.arrays import load_digits, load_npz
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset
-from egnas_jax.data.official import (
-    LAYOUTS,
-    Images,
-    Layout,
-    find_official,
-    read_official,
-)
+from egnas_jax.data.layouts import LAYOUTS, Layout, find_official
+from egnas_jax.data.official import Images, read_official
 
 CLASS_NAMES = {"cifar10": class_names.CIFAR10, "cifar100": class_names.CIFAR100}
 

@@ -20,8 +20,8 @@ import optax
 from jax import lax
 
 from egnas_jax.data.augment import augment, normalise
-from egnas_jax.data.batches import draw_batch, epoch_order
-from egnas_jax.data.source import DataConfig
+from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
+from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
@@ -146,8 +146,8 @@ def make_programs(
       seed: of all streams.
     """
     num_images, size = len(train.labels), sgd.batch_size
-    short = num_images % size if regime.last_batch == "keep" else 0
-    num_steps = num_images // size + bool(short)
+    steps = num_steps(num_images, size, regime.last_batch == "keep")
+    full = num_images // size
     options = lowering.compiler_options()
 
     def valid_images(key, images):
@@ -201,17 +201,17 @@ def make_programs(
         return sgd_step(net, sgd, regime, state, mixing, batch, rate)
 
     def train_steps(state, start, stop, rate):
-        order, rest = epoch_order(stream(seed, "order"), state.epoch, num_images, size)
-        last_full = jnp.minimum(stop, len(order))
+        order = epoch_permutation(stream(seed, "order"), num_images, state.epoch)
+        batches = order[: full * size].reshape(full, size)
 
         def body(i, state):
-            return weight_step(state, order[i], rate)
+            return weight_step(state, batches[i], rate)
 
-        state = lax.fori_loop(start, last_full, body, state)
-        if short:  # a batch of its own size, so a second copy of the step
+        state = lax.fori_loop(start, jnp.minimum(stop, full), body, state)
+        if steps > full:  # a batch of its own size, so a second copy of the step
             state = lax.cond(
-                (stop == num_steps) & (start < num_steps),
-                lambda state: weight_step(state, rest, rate),
+                stop == steps,
+                lambda state: weight_step(state, order[full * size :], rate),
                 lambda state: state,
                 state,
             )
@@ -248,7 +248,7 @@ def make_programs(
         jax.jit(train_steps, donate_argnums=0, compiler_options=options),
         jax.jit(validate, compiler_options=options),
         jax.jit(evolve, compiler_options=options),
-        num_steps,
+        steps,
     )
 
 

@@ -391,8 +391,8 @@ def _sigma(config: EGNASConfig, state: EGNASState) -> Array:
     count = {"by_update": state.updates, "by_epoch": state.epochs}
     if config.sigma == "constant":
         return jnp.float32(config.sigma_start)
-    sigma = config.sigma_start / (count[config.sigma] + 1)
-    return jnp.maximum(sigma, config.sigma_floor).astype(jnp.float32)
+    sigma = config.sigma_start / (count[config.sigma] + 1).astype(jnp.float32)
+    return jnp.maximum(sigma, config.sigma_floor)
 
 
 def _centres(config: EGNASConfig, space, key: Key, alpha) -> Array:
@@ -479,7 +479,8 @@ def _best_sample(net, config, variables, batch, leaders: _Best) -> Array:
     q = candidate_rows(unflatten(space, leaders.z), config)
     scores = _score(net, variables, softmax_mixing(q), *batch, config)
     # the reference minimises 1 / accuracy and takes 0 for it where nothing is correct
-    return jnp.argmin(jnp.where(scores.correct == 0, 0.0, 1.0 / scores.correct))
+    correct = scores.correct.astype(jnp.float32)
+    return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
 
 
 def _stepped(space, config, state: EGNASState, chosen: _Best) -> EGNASState:

@@ -1,0 +1,85 @@
+"""A sheet of sample images, one row per class."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from egnas_jax.data.dataset import Dataset
+
+ROWS_PER_COLUMN = 25
+CELL_INCHES = 0.45
+LABEL_INCHES = 1.4
+
+
+def contact_sheet(
+    dataset: Dataset, out: str | pathlib.Path, per_class: int = 8
+) -> pathlib.Path:
+    """Draws the first images of each class as a PNG.
+
+    Args:
+      dataset: its pool is shown; of more than 3 channels the first 3, of 2 the first.
+      out: file to write; its folder is made. Written to a temporary name and renamed.
+      per_class: images in a row.
+
+    Returns:
+      The path of the picture.
+
+    Raises:
+      ValueError: `per_class` is less than 1, or `out` cannot be written.
+    """
+    if isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 1:
+        raise ValueError(f"per_class is {per_class!r}; allowed are whole numbers >= 1.")
+    out = pathlib.Path(out)
+    figure = _figure(dataset, per_class)
+    scratch = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(scratch, format="png", dpi=120)
+        os.replace(scratch, out)
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written: {error}.") from error
+    return out
+
+
+def _figure(dataset, per_class):
+    """One image axis per column of classes, the names as labels of its rows."""
+    from matplotlib.figure import Figure  # no window system, no global state
+
+    classes = np.arange(dataset.num_classes)
+    columns = np.array_split(classes, -(-len(classes) // ROWS_PER_COLUMN))
+    num_rows = max(len(column) for column in columns)
+    width = len(columns) * (LABEL_INCHES + per_class * CELL_INCHES)
+    figure = Figure((width, num_rows * CELL_INCHES + 0.6), layout="constrained")
+    grid = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axis, column in zip(grid, columns, strict=True):
+        rows = [_row(dataset, label, per_class) for label in column]
+        axis.imshow(np.concatenate(rows), cmap="gray", interpolation="nearest")
+        height = rows[0].shape[0]
+        axis.set_yticks((np.arange(len(column)) + 0.5) * height - 0.5)
+        axis.set_yticklabels([_class_name(dataset, label) for label in column])
+        axis.set_xticks([])
+        axis.tick_params(left=False, labelsize=8)
+        axis.spines[:].set_visible(False)
+    figure.suptitle(
+        f"{dataset.name}: {len(dataset.images):,} images "
+        f"{'x'.join(map(str, dataset.images.shape[1:]))}",
+        fontsize=9,
+    )
+    return figure
+
+
+def _row(dataset, label, per_class):
+    """Images of a class side by side, padded with white where it has too few."""
+    height, width, channels = dataset.images.shape[1:]
+    shown = 3 if channels >= 3 else 1
+    row = np.full((height + 1, per_class * (width + 1), shown), 255, np.uint8)
+    where = np.flatnonzero(dataset.labels == label)[:per_class]
+    for place, index in enumerate(where):
+        left = place * (width + 1)
+        row[:height, left : left + width] = dataset.images[index, ..., :shown]
+    return row
+
+
+def _class_name(dataset, label):
+    return dataset.class_names[label] if dataset.class_names else str(label)
