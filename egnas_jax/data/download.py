@@ -54,9 +54,9 @@ ARCHIVES = {
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: `egnas_jax` in the user's cache folder."""
+    """Where downloads are kept: `egnas_jax/data` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "egnas_jax"
+    return pathlib.Path(base) / "egnas_jax" / "data"
 
 
 def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:

@@ -6,6 +6,7 @@
 Dims: N images, H, W height and width in pixels, C channels.
 """
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -75,8 +76,9 @@ def read_prepared(folder: pathlib.Path, num_classes: int) -> tuple[Images, Image
     except Exception as error:  # every format has errors of its own
         raise ValueError(
             f"{folder} cannot be read as a prepared data set "
-            f"({type(error).__name__}: {_first_line(error)}). It is incomplete or in a "
-            "form that needs tensorflow; `egnas data prepare` writes one that does not."
+            f"({type(error).__name__}: {_first_line(error)}). It is incomplete, or "
+            "tfrecord, which needs tensorflow; `egnas data prepare` writes a form that "
+            "does not."
         ) from error
     for images in splits:
         _check(folder, images, num_classes)
@@ -103,7 +105,9 @@ def _examples(tfds, builder, split):
     """All examples of a split as a list of dictionaries."""
     try:
         source = builder.as_data_source(split)
-    except NotImplementedError:  # no random access: tfrecord
+    except NotImplementedError as error:  # no random access: tfrecord
+        if importlib.util.find_spec("tensorflow") is None:
+            raise ValueError("its file format needs tensorflow") from error
         return list(tfds.as_numpy(builder.as_dataset(split)))
     return [source[i] for i in range(len(source))]
 

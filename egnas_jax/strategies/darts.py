@@ -89,7 +89,9 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
             return jnp.mean(losses)
 
         value, gradient = jax.value_and_grad(loss)(state.alpha)
-        updates, moved = optimizer.update(gradient, state.optimizer, state.alpha)
+        # optax's Adam mixes its step counter with floats
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moved = optimizer.update(gradient, state.optimizer, state.alpha)
         alpha = optax.apply_updates(state.alpha, updates)
         return DARTSState(alpha, moved), {"alpha_loss": value}
 

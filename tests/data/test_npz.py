@@ -1,0 +1,162 @@
+"""A user's .npz is taken as it is, or refused with the reason."""
+
+import io
+
+import numpy as np
+import pytest
+
+from egnas_jax.data.arrays import load_npz
+
+
+def images(size=20, shape=(4, 8, 2)):
+    return np.random.default_rng(0).integers(0, 256, (size, *shape), dtype=np.uint8)
+
+
+def write(tmp_path, **arrays):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_a_pool_without_test_images_gives_up_a_fifth(tmp_path):
+    pixels, labels = images(), np.arange(20) % 2
+    dataset = load_npz(write(tmp_path, images=pixels, labels=labels), seed=3)
+    assert dataset.name == "mine"
+    assert dataset.images.shape == (16, 4, 8, 2)
+    assert dataset.test_images.shape == (4, 4, 8, 2)
+    assert dataset.labels.dtype == dataset.test_labels.dtype == np.int32
+    everything = np.concatenate([dataset.images, dataset.test_images])
+    assert {row.tobytes() for row in everything} == {row.tobytes() for row in pixels}
+
+
+def test_given_test_images_are_kept_apart(tmp_path):
+    path = write(
+        tmp_path,
+        images=images(),
+        labels=np.arange(20) % 3,
+        test_images=images(6),
+        test_labels=np.arange(6) % 3,
+    )
+    dataset = load_npz(path, seed=0)
+    np.testing.assert_array_equal(dataset.images, images())
+    np.testing.assert_array_equal(dataset.test_images, images(6))
+    assert dataset.num_classes == 3
+
+
+def test_statistics_are_those_of_the_pool(tmp_path):
+    path = write(
+        tmp_path,
+        images=images(),
+        labels=np.arange(20) % 3,
+        test_images=np.zeros_like(images(6)),
+        test_labels=np.arange(6) % 3,
+    )
+    dataset = load_npz(path, seed=0)
+    pixels = images().astype(np.float64) / 255
+    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-9)
+
+
+def test_a_constant_channel_has_a_positive_spread(tmp_path):
+    blank = np.full((20, 4, 4, 1), 7, np.uint8)
+    dataset = load_npz(write(tmp_path, images=blank, labels=np.arange(20) % 2), seed=0)
+    assert dataset.mean == pytest.approx((7 / 255,))
+    assert dataset.std == (1e-3,)
+
+
+def test_a_class_without_images_is_counted(tmp_path):
+    labels = np.array([0, 4] * 10)
+    assert load_npz(write(tmp_path, images=images(), labels=labels), 0).num_classes == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(labels=np.r_[[0.5], np.ones(19)]), "float64, e.g. 0.5 for image 0"),
+        (dict(labels=np.r_[[np.nan], np.ones(19)]), "float64, e.g. nan for image 0"),
+        (dict(labels=np.arange(20.0) % 2), "float64; allowed are whole numbers"),
+        (dict(labels=np.array(["cat"] * 20)), "allowed are whole numbers"),
+        (dict(labels=np.r_[[0, -3], np.ones(18, int)]), "holds -3 for image 1"),
+        (dict(labels=np.r_[[0, 2**40], np.ones(18, int)]), "holds 1099511627776"),
+        (dict(labels=np.arange(19) % 2), "19 labels for 20 images"),
+        (dict(labels=np.eye(20, dtype=int)), r"shape \(20, 20\); allowed is \[N\]"),
+        (dict(labels=np.ones(20, int)), "all labels are 1; at least 2 classes"),
+        (dict(labels=np.r_[[900], np.zeros(19, int)]), "label 900 would mean 901"),
+        (dict(images=images() / 255), "float64; allowed is uint8"),
+        (dict(images=images()[..., 0]), r"\(20, 4, 8\); allowed is \[N, H, W, C\]"),
+        (dict(images=images(0), labels=np.zeros(0, int)), "at least one image"),
+        (dict(images=images(4), labels=np.arange(4) % 2), "4 image.*at least 5"),
+        (dict(images=np.array([None] * 20)), "allow_pickle=False"),
+    ],
+)
+def test_bad_arrays_are_refused(tmp_path, change, message):
+    arrays = dict(images=images(), labels=np.arange(20) % 2) | change
+    with pytest.raises(ValueError, match=message):
+        load_npz(write(tmp_path, **arrays), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (dict(test_images=images(4)), "no `test_labels`"),
+        (dict(test_labels=np.arange(4)), "no `test_images`"),
+        (
+            dict(test_images=images(2, (8, 8, 2)), test_labels=np.arange(2)),
+            "test_images are 8x8x2 but images are 4x8x2",
+        ),
+        (dict(test_images=images(2), test_labels=np.array([0, 7])), "hold class 7"),
+    ],
+)
+def test_a_bad_test_set_is_refused(tmp_path, test, message):
+    path = write(tmp_path, images=images(), labels=np.arange(20) % 2, **test)
+    with pytest.raises(ValueError, match=message):
+        load_npz(path, seed=0)
+
+
+def whole_file():
+    file = io.BytesIO()
+    np.savez(file, images=images(), labels=np.arange(20) % 2)
+    return file.getvalue()
+
+
+def npy_file():
+    file = io.BytesIO()
+    np.save(file, images())
+    return file.getvalue()
+
+
+def flipped(data):
+    """One pixel changed: the zip's checksum no longer fits."""
+    place = len(data) // 3
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"label,pixel\n1,2\n", "is not an .npz file"),
+        (npy_file(), "is not an .npz file"),
+        (whole_file()[:-40], "is not an .npz file, or is cut short"),
+        (flipped(whole_file()), "cannot be read: Bad CRC"),
+    ],
+    ids=["empty", "text", "npy", "truncated", "altered"],
+)
+def test_a_file_that_is_no_npz_is_refused(tmp_path, data, message):
+    path = tmp_path / "mine.npz"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load_npz(path, seed=0)
+
+
+def test_missing_keys_are_named(tmp_path):
+    path = write(tmp_path, images=images(), y=np.arange(20))
+    with pytest.raises(ValueError, match=r"no `labels` \(found: images\)"):
+        load_npz(path, seed=0)
+
+
+def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
+    with pytest.raises(ValueError, match="no.npz does not exist"):
+        load_npz(tmp_path / "no.npz", seed=0)
+    with pytest.raises(ValueError, match="is a directory"):
+        load_npz(tmp_path, seed=0)
