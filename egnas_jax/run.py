@@ -49,6 +49,12 @@ def prepare(
                 f"{name} is {wanted}, but there are {len(part.labels)} images in that "
                 f"part of {dataset.name}. Lower it or give more images."
             )
+    warmup = getattr(config.strategy, "warmup", 0)
+    if warmup >= config.epochs:
+        report(
+            f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
+            f"move."
+        )
     net = make_supernet(config.supernet)
     train, valid = (
         Pixels(*map(jax.device_put, part)) for part in (splits.train, splits.valid)
