@@ -69,9 +69,12 @@ def evaluate_population(
         image_chunk=image_chunk,
         batch_stats=batch_stats,
     )
-    return _compiled(net, tuple(options.items()), jax.default_backend())(
-        variables, mixings, images, labels
-    )
+    arguments = variables, mixings, images, labels
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
+        # inside the caller's `jit`, which compiles it with its own options
+        return score_population(net, *arguments, **options)
+    run = _compiled(net, tuple(options.items()), jax.default_backend())
+    return run(*arguments)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -104,10 +105,10 @@ class Official(NamedTuple):
     """The writers above, for tests."""
 
     layouts: dict
-    truth: callable
-    folder: callable
-    archive: callable
-    contents: callable
+    truth: Callable
+    folder: Callable
+    archive: Callable
+    contents: Callable
 
 
 @pytest.fixture(scope="session")

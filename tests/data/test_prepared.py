@@ -17,7 +17,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
 def written(request, official, tmp_path_factory):
-    """(name, truth, tfds directory), with more images than tfds writes in one go."""
+    """(name, truth, tfds directory), with written once for the tests that only read."""
     name = request.param
     layout = official.layouts[name][0]
     layouts = {name: (layout,)}

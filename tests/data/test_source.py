@@ -1,5 +1,6 @@
 """Which place the images come from, and what is said when there is none."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -150,5 +151,5 @@ def test_heavy_libraries_are_not_imported_to_read_files():
         "heavy = {'jax', 'tensorflow_datasets', 'sklearn', 'matplotlib', 'pyarrow'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    root = __import__("pathlib").Path(__file__).parents[2]
+    root = pathlib.Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)

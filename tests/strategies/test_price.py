@@ -73,6 +73,10 @@ def test_evaluation_depends_neither_on_chunks_nor_on_neighbours(exploration):
             other.loss, whole.loss[jnp.asarray(order)], rtol=1e-5
         )
     np.testing.assert_allclose(whole.accuracy, whole.correct / len(labels))
+    inside = jax.jit(
+        lambda m: egnas_jax.evaluate_population(net, variables, m, images, labels)
+    )(mixings)
+    np.testing.assert_array_equal(inside.correct, whole.correct)
 
 
 def test_batch_statistics_cannot_be_split(exploration):
