@@ -13,6 +13,7 @@ os.environ.setdefault(
 )
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -29,3 +30,14 @@ def golden():
     if not folder.is_dir():
         pytest.skip(f"no golden numbers at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_golden(golden):
+    """Reads one golden file: its arrays by name, the file closed at once."""
+
+    def load(name):
+        with np.load(golden / f"{name}.npz") as file:
+            return dict(file)
+
+    return load

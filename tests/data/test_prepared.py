@@ -129,6 +129,14 @@ def test_a_shard_of_fewer_examples_than_declared_is_refused(small):
         read_prepared(small, 100)
 
 
+def test_tfrecord_without_tensorflow_is_refused_with_the_way_out(small, monkeypatch):
+    info = small / "dataset_info.json"
+    info.write_text(info.read_text().replace('"parquet"', '"tfrecord"'))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="tensorflow; `egnas data prepare` writes"):
+        read_prepared(small, 100)
+
+
 def test_labels_beyond_the_data_set_are_refused(small):
     with pytest.raises(ValueError, match="allowed are 0 to 1"):
         read_prepared(small, 2)

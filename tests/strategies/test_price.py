@@ -13,8 +13,8 @@ from egnas_jax.nn import lowering
 
 
 @pytest.fixture(scope="module")
-def exploration(golden):
-    z = np.load(golden / "explore_k2_c8_l3.npz")
+def exploration(load_golden):
+    z = load_golden("explore_k2_c8_l3")
     given = json.loads(str(z["config"]))
     config = SupernetConfig(
         channels=given["channels"],
@@ -22,7 +22,7 @@ def exploration(golden):
         num_classes=given["classes"],
         partial_channels=given["partial"],
     )
-    weights = {n[2:]: z[n] for n in z.files if n.startswith("w/")}
+    weights = {n[2:]: z[n] for n in z if n.startswith("w/")}
     net = egnas_jax.make_supernet(config)
     alpha = {kind: jnp.asarray(z[f"alpha_{kind}"]) for kind in ("normal", "reduce")}
     images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
