@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+comma := ,
 # A GPU is used where there is one.
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
-comma := ,
 
 # The main job: a search on scikit-learn's digits, nothing to download.
 search: $(BIN)/.installed
