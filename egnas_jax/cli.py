@@ -1,9 +1,11 @@
 """The command line: `egnas ...` or `python -m egnas_jax ...`."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import statistics
 import sys
 import time
 
@@ -47,28 +49,36 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     search = add("search", _search, "search a genotype")
-    search.add_argument("--preset", default="digits")
-    search.add_argument("--strategy", default="egnas")
-    search.add_argument("--variant", default="paper")
-    search.add_argument("--space")
-    search.add_argument("--data-dir")
+    search.add_argument("--preset", default="digits", help="a whole run's settings")
+    search.add_argument("--strategy", default="egnas", help="the search method")
+    search.add_argument("--variant", default="paper", help="which reading of EG-NAS")
+    search.add_argument("--space", help="the primitives to choose from")
+    search.add_argument("--data-dir", help="the only place to look for the data set")
     search.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides"
-    )
-    search.add_argument("--seeds", type=int, default=1, metavar="N")
-    search.add_argument("--out")
-    search.add_argument("--resume", action="store_true")
-    search.add_argument("--stop-after", type=int, metavar="EPOCHS")
-    search.add_argument("--print-config", action="store_true")
-    search.add_argument("--json", action="store_true")
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="change one setting; --print-config lists them",
+    )  # fmt: skip
+    search.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="run N seeds; name the best by validation")  # fmt: skip
+    search.add_argument("--out", help="run directory (default: runs/PRESET-seedN)")
+    search.add_argument("--resume", action="store_true", help="go on with a run")
+    search.add_argument("--restore", metavar="RUN",
+                        help="start from the state of another run")  # fmt: skip
+    search.add_argument("--stop-after", type=int, metavar="N",
+                        help="end when N epochs are done, to be resumed")  # fmt: skip
+    search.add_argument("--print-config", action="store_true", help="and leave")
+    search.add_argument("--json", action="store_true", help="one object on stdout")
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
-    draw.add_argument("genotype", metavar="GENOTYPE")
+    draw.add_argument("genotype", metavar="GENOTYPE", help="zoo name, text, file, run")
     draw.add_argument("--out", required=True, metavar="FILE.svg")
     verify = add("verify", _verify, "replay a run and compare its digests")
     verify.add_argument("run", metavar="RUN")
-    verify.add_argument("--data-dir")
+    verify.add_argument("--data-dir", help="where the run's data are")
+    verify.add_argument("--from-start", action="store_true",
+                        help="replay every epoch, not only those since the oldest "
+                        "checkpoint")  # fmt: skip
     data = add("data", _data, "prepare official files for tfds, or show samples")
     data.add_argument("action", choices=("prepare", "show"))
     data.add_argument("--name", default="cifar10", help="data set")
@@ -105,10 +115,14 @@ def _search(options) -> int:
         folder = _folder(options, seed)
         started = time.perf_counter()
         report = _reporter(own, quiet=options.json)
+        resume = options.resume
         own, prepared = run.prepare(own, options.data_dir, folder, report)
-        summary = run.execute(
-            own, prepared, resume=options.resume, stop_after=options.stop_after
-        )
+        origin = run.find_origin(prepared, options.restore, resume=resume)
+        run.claim(own, folder, origin, resume=resume)
+        with _running():
+            summary = run.execute(
+                own, prepared, origin, resume=resume, stop_after=options.stop_after
+            )
         summary |= {"seed": seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
         results.append(summary)
@@ -123,6 +137,15 @@ def _search(options) -> int:
                   f"{summary['run']}")  # fmt: skip
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
     return DONE
+
+
+@contextlib.contextmanager
+def _running():
+    """From here on a ValueError is no fault of the arguments: it is jax's, say."""
+    try:
+        yield
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _folder(options, seed: int) -> pathlib.Path:
@@ -158,8 +181,8 @@ def _reporter(config, quiet: bool):
         if isinstance(line, str):
             return _say(line)
         seconds.append(line["seconds"])
-        # the first epoch of a process compiles; it says nothing of the others
-        pace = min(seconds)
+        # the first epoch of a process compiles; it says little of the others
+        pace = statistics.median(seconds[1:][-3:] or seconds)
         left = pace * (config.epochs - line["epoch"] - 1)
         if not quiet:
             train, valid = (
@@ -222,18 +245,23 @@ def _draw(options) -> None:
 
 def _verify(options) -> int:
     from egnas_jax import run
+    from egnas_jax.verify import verify
 
     folder = pathlib.Path(options.run)
     config = run.stored_config(folder)
     _use_compilation_cache()
-    config, prepared = run.prepare(
+    _, prepared = run.prepare(
         config, options.data_dir, folder, _reporter(config, quiet=False)
     )
-    wrong = run.verify(config, prepared)
+    first, last, wrong = verify(prepared, from_start=options.from_start)
     for line in wrong:
         _say(line)
-    print("Differs." if wrong else "Every digest is the same.")
-    return FAILED if wrong else DONE
+    replayed = f"Epochs {first + 1} to {last + 1} were replayed"
+    if wrong:
+        print(f"{replayed}; {len(wrong)} came out different.")
+        return FAILED
+    print(f"{replayed}; every digest is the same.")
+    return DONE
 
 
 def _data(options) -> None:
@@ -257,7 +285,7 @@ def _list(options) -> None:
     from egnas_jax.lookup import lookup
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
-    from egnas_jax.strategies.egnas import VARIANTS
+    from egnas_jax.strategies.egnas_config import VARIANTS
 
     tables = {
         "presets": PRESETS,

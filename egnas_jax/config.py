@@ -11,7 +11,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.weights import SGD
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas import DEFAULT_SEEDS, EGNASConfig
+from egnas_jax.strategies.egnas_config import DEFAULT_SEEDS, EGNASConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class SearchConfig:
         of SGD on the weights.
       steps_per_call: weight steps in one call of the device; no result depends on it.
       keep_checkpoints: how many stay.
+      tensorboard: write the figures of metrics.jsonl for TensorBoard too.
 
     Raises:
       ValueError: a number out of its range.
@@ -46,6 +47,7 @@ class SearchConfig:
     clip_norm: float = 5.0
     steps_per_call: int = 8
     keep_checkpoints: int = 2
+    tensorboard: bool = False
 
     def __post_init__(self):
         least = {"seed": 0, "epochs": 1, "batch_size": 2, "learning_rate_min": 0.0,
@@ -211,7 +213,7 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
 
 
 # the only settings that two parts of one run may differ in
-FREE = ("keep_checkpoints",)
+FREE = ("keep_checkpoints", "tensorboard")
 
 
 def differences(old: SearchConfig, new: SearchConfig) -> list[str]:

@@ -1,5 +1,6 @@
 """One search from a configuration to a run directory."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -8,11 +9,12 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from egnas_jax import record
+from egnas_jax import checkpoint, record, tensorboard
 from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
@@ -20,7 +22,7 @@ from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.search import loop
-from egnas_jax.search.weights import Pixels, make_programs
+from egnas_jax.search.weights import Pixels, SearchState, make_programs
 from egnas_jax.space import SPACES, derive, draw_svg
 from egnas_jax.strategies import STRATEGIES
 
@@ -30,20 +32,31 @@ def prepare(
 ) -> tuple[SearchConfig, loop.Run]:
     """Data loaded and checked, programs made; nothing compiled, nothing written.
 
+    Args:
+      config: of the search.
+      data_dir: where to look for the data, or None for the usual places.
+      folder: run directory.
+      report: called with each epoch's line, and with notes (`str`).
+
+    Returns:
+      The configuration with the data's number of classes, and the run.
+
     Raises:
-      ValueError: the data do not fit the configuration.
+      ValueError: the data do not fit the configuration, or a package is missing that
+        it asks for.
     """
+    if config.tensorboard:
+        tensorboard.check_installed()
     dataset = load_dataset(config.data, data_dir, config.seed)
-    config = _with_classes(config, dataset)
-    kind_config, make = STRATEGIES[config.strategy_name]
-    assert isinstance(config.strategy, kind_config)
-    regime = config.strategy.regime
     check_image_shape(dataset.images.shape[1:])
-    splits = make_splits(dataset, regime.split, config.seed)
+    config = _with_classes(config, dataset)
+    net, strategy = _network_and_strategy(config)
+    splits = make_splits(dataset, strategy.regime.split, config.seed)
     for name, wanted, part in (
         ("batch_size", config.batch_size, splits.train),
-        ("the validation batch of the strategy", regime.valid_batch_size, splits.valid),
-    ):
+        ("the validation batch of the strategy", strategy.valid_batch_size,
+         splits.valid),
+    ):  # fmt: skip
         if wanted > len(part.labels):
             raise ValueError(
                 f"{name} is {wanted}, but there are {len(part.labels)} images in that "
@@ -55,14 +68,12 @@ def prepare(
             f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
             f"move."
         )
-    net = make_supernet(config.supernet)
     train, valid = (
         Pixels(*map(jax.device_put, part)) for part in (splits.train, splits.valid)
     )
     programs = make_programs(
         net,
-        make(net, config.strategy),
-        regime,
+        strategy,
         config.sgd,
         config.data,
         (dataset.mean, dataset.std),
@@ -73,8 +84,8 @@ def prepare(
     return config, loop.Run(
         folder,
         programs,
+        strategy,
         config.sgd,
-        regime,
         config.steps_per_call,
         config.keep_checkpoints,
         report,
@@ -87,31 +98,163 @@ def _with_classes(config, dataset):
     return dataclasses.replace(config, supernet=supernet)
 
 
-def execute(
-    config: SearchConfig,
-    run: loop.Run,
-    *,
-    resume: bool,
-    stop_after: int | None,
-) -> dict:
-    """Runs a prepared search and writes its directory; the summary.
+def _network_and_strategy(config: SearchConfig):
+    _, make = STRATEGIES[config.strategy_name]
+    net = make_supernet(config.supernet)
+    return net, make(net, config.strategy)
+
+
+class Origin(NamedTuple):
+    """Another run's state, from which a new run starts.
+
+    Attributes:
+      folder: of that run, absolute.
+      state: of its newest checkpoint, between two epochs.
+      lines: its records of the epochs before.
+    """
+
+    folder: pathlib.Path
+    state: SearchState
+    lines: list[dict]
+
+
+def find_origin(run: loop.Run, source: str | None, *, resume: bool) -> Origin | None:
+    """What `--restore` names, or what a run that was never checkpointed started from.
+
+    A run's own checkpoints come first: a continuation that was interrupted goes on
+    where it was, not where it was branched from.
+
+    Args:
+      run: the new run.
+      source: directory of the run to start from, or None.
+      resume: whether the new run may exist already.
+
+    Raises:
+      ValueError: `source` holds no finished checkpoint or one of another shape, stands
+        within an epoch, or has as many epochs as the new run will have.
+    """
+    note = run.folder / "restored.json"
+    if resume and note.exists():
+        recorded = json.loads(note.read_text())["run"]
+        if source is not None and str(pathlib.Path(source).resolve()) != recorded:
+            raise ValueError(
+                f"{run.folder} started from {recorded}, not from {source}. Leave "
+                f"--restore out, or name another --out."
+            )
+        source = recorded
+    if source is None or (resume and checkpoint.steps(run.folder / "checkpoints")):
+        return None
+    folder = pathlib.Path(source).resolve()
+    stored_config(folder)
+    try:
+        found = checkpoint.restore(folder / "checkpoints", loop.layout(run))
+    except ValueError as error:
+        raise ValueError(
+            f"{source} cannot be restored under this configuration: {error}"
+        ) from None
+    state, epochs = found.tree, int(found.tree.epoch)
+    if int(state.step):
+        raise ValueError(
+            f"{source} was interrupted within epoch {epochs}. End that epoch first: "
+            f"egnas search --out {source} --resume --stop-after {epochs + 1}."
+        )
+    if epochs >= run.sgd.epochs:
+        raise ValueError(
+            f"{source} has {epochs} epochs and this run will have {run.sgd.epochs}: "
+            f"nothing is left to run. Set epochs to more."
+        )
+    lines = [line for line in record.read(folder / "metrics.jsonl")
+             if line["epoch"] < epochs]  # fmt: skip
+    return Origin(folder, state, lines)
+
+
+def claim(
+    config: SearchConfig, folder: pathlib.Path, origin: Origin | None, *, resume: bool
+) -> None:
+    """Makes the directory of a run, or checks the one that is there.
 
     Raises:
       ValueError: the directory cannot be written, holds a run although `resume` is not
         set, or holds another configuration's.
     """
-    folder = run.folder
-    _claim(config, folder, resume)
-    record.write_json(folder / "environment.json", environment())
-    state = loop.restore(run) if resume else run.programs.init()
-    state = loop.search(run, state, stop_after)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = folder / "config.json"
+        if stored.exists():
+            if not resume:
+                raise ValueError(
+                    f"{folder} holds a run already. Add --resume to go on with it, or "
+                    f"name another --out."
+                )
+            changed = differences(stored_config(folder), config)
+            if changed:
+                raise ValueError(
+                    f"{folder} holds a run of another configuration: "
+                    f"{'; '.join(changed)}. Use its settings or another --out."
+                )
+        elif any(folder.iterdir()):
+            raise ValueError(
+                f"{folder} is not empty and holds no run. Name another --out."
+            )
+        if origin is not None:
+            record.write_json(folder / "restored.json", _described(origin))
+        record.write_json(stored, as_dict(config))
+        record.write_json(folder / "environment.json", environment())
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be written ({error.strerror}). Name another --out."
+        ) from None
+
+
+def _described(origin: Origin) -> dict:
+    return {
+        "run": str(origin.folder),
+        "epoch": int(origin.state.epoch),
+        "digest": loop.state_digest(origin.state),
+    }
+
+
+def execute(
+    config: SearchConfig,
+    run: loop.Run,
+    origin: Origin | None,
+    *,
+    resume: bool,
+    stop_after: int | None,
+) -> dict:
+    """Runs a search in its claimed directory and writes what it found; the summary."""
+    start = loop.restore(run) if resume else None
+    if start is None:
+        start = _first(run, origin)
+    if config.tensorboard:
+        log = run.folder / "tensorboard"
+        scalars = tensorboard.writer(log, int(start.state.epoch))
+    else:
+        scalars = contextlib.nullcontext(lambda line: None)
+    with scalars as write:
+
+        def report(line):
+            write(line)
+            run.report(line)
+
+        state = loop.search(run._replace(report=report), start, stop_after)
     return finish(config, run, state)
 
 
-def finish(config, run, state) -> dict:
+def _first(run: loop.Run, origin: Origin | None) -> loop.Progress:
+    """Where a run begins; the start from another run is checkpointed at once."""
+    if origin is None:
+        return loop.Progress(run.programs.init(), {})
+    start = loop.Progress(origin.state, {})
+    for line in origin.lines:
+        record.append(run.folder / "metrics.jsonl", line)
+    loop.save(run, start)
+    return start
+
+
+def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
     """Genotype, drawing and summary of a state."""
-    _, make = STRATEGIES[config.strategy_name]
-    strategy = make(make_supernet(config.supernet), config.strategy)
+    _, strategy = _network_and_strategy(config)
     space = SPACES[config.supernet.space]
     genotype = derive(
         space, jax.tree.map(np.asarray, strategy.incumbent(state.strategy))
@@ -132,34 +275,6 @@ def finish(config, run, state) -> dict:
     }
     record.write_json(run.folder / "summary.json", summary)
     return summary
-
-
-def _claim(config: SearchConfig, folder: pathlib.Path, resume: bool) -> None:
-    """Makes the directory of a run, or checks the one that is there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stored = folder / "config.json"
-        if stored.exists():
-            if not resume:
-                raise ValueError(
-                    f"{folder} holds a run already. Add --resume to go on with it, or "
-                    f"name another --out."
-                )
-            changed = differences(stored_config(folder), config)
-            if changed:
-                raise ValueError(
-                    f"{folder} holds a run of another configuration: "
-                    f"{'; '.join(changed)}. Use its settings or another --out."
-                )
-        elif any(folder.iterdir()):
-            raise ValueError(
-                f"{folder} is not empty and holds no run. Name another --out."
-            )
-        record.write_json(stored, as_dict(config))
-    except OSError as error:
-        raise ValueError(
-            f"{folder} cannot be written ({error.strerror}). Name another --out."
-        ) from None
 
 
 def stored_config(folder: pathlib.Path) -> SearchConfig:
@@ -192,22 +307,3 @@ def environment() -> dict:
         "mesh": None,
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
     }
-
-
-def verify(config: SearchConfig, run: loop.Run) -> list[str]:
-    """Replays a run's epochs from its first state and compares digests.
-
-    Returns:
-      A line for each epoch that differs.
-    """
-    lines = record.read(run.folder / "metrics.jsonl")
-    if not lines:
-        raise ValueError(f"{run.folder} has no finished epoch to verify.")
-    state, wrong = run.programs.init(), []
-    for line in lines:
-        state, again = loop.run_epoch(run, state)
-        if again["digest"] != line["digest"]:
-            wrong.append(f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
-                         f"{again['digest'][:12]} came out")  # fmt: skip
-        run.report(again)
-    return wrong

@@ -8,12 +8,12 @@ import pytest
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "egnas_jax"
 ORDER = [
     {"types", "lookup"},
-    {"space", "data", "evolution", "record", "checkpoint"},
+    {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
     {"strategies"},
     {"config"},
-    {"run"},
+    {"run", "verify"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

@@ -4,6 +4,7 @@ An epoch is a few calls of compiled programs. Metrics of a call are read after t
 one was dispatched, so the device never waits for the host.
 """
 
+import pathlib
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax import checkpoint, record
-from egnas_jax.search.strategy import Regime
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.weights import (
     SGD,
     Programs,
@@ -32,17 +33,17 @@ class Run(NamedTuple):
     """Where and how a search runs.
 
     Attributes:
-      folder: run directory, a `pathlib.Path`.
-      programs, sgd, regime: what runs.
+      folder: run directory.
+      programs, strategy, sgd: what runs.
       steps_per_call: weight steps of one call.
       keep: checkpoints that stay.
       report: called with each epoch's line, and with notes (`str`).
     """
 
-    folder: object
+    folder: pathlib.Path
     programs: Programs
+    strategy: Strategy
     sgd: SGD
-    regime: Regime
     steps_per_call: int
     keep: int
     report: Callable
@@ -59,24 +60,43 @@ def state_digest(state: SearchState) -> str:
     )
 
 
-def restore(run: Run) -> SearchState:
-    """The newest valid checkpoint of a run, or its first state where none is."""
-    first = run.programs.init()
+def layout(run: Run) -> SearchState:
+    """Shapes and dtypes of a run's state: what a checkpoint must fit."""
+    return jax.eval_shape(run.programs.init)
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+      state: weights, alpha and all else that a checkpoint holds.
+      info: figures of an update that the running epoch began with; {} between epochs.
+    """
+
+    state: SearchState
+    info: dict[str, float | None]
+
+
+def restore(run: Run) -> Progress | None:
+    """The newest valid checkpoint of a run; None where none was finished or is whole.
+
+    Records of epochs that it does not hold are dropped, since they will be run again.
+    """
     metrics = run.folder / "metrics.jsonl"
     try:
-        found = checkpoint.restore(run.folder / "checkpoints", first)
+        found = checkpoint.restore(run.folder / "checkpoints", layout(run))
     except checkpoint.NoCheckpointError as error:
         for note in error.notes:
             run.report(f"{note} The run starts anew.")
         record.keep_before(metrics, 0)
-        return first
+        return None
     for note in found.notes:
         run.report(f"{note} Going on from step {found.step}.")
     record.keep_before(metrics, int(found.tree.epoch))
-    return found.tree
+    return Progress(found.tree, found.meta["info"])
 
 
-def search(run: Run, state: SearchState, stop_after: int | None = None) -> SearchState:
+def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchState:
     """Runs epochs until the schedule ends, or `stop_after` epochs are done.
 
     Raises:
@@ -85,34 +105,40 @@ def search(run: Run, state: SearchState, stop_after: int | None = None) -> Searc
       OSError: a file could not be written; the last checkpoint is whole.
     """
     last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
+    state, info = start
     with _InterruptFlag() as interrupted:
         while int(state.epoch) < last:
-            state, line = run_epoch(run, state, interrupted)
+            state, line = run_epoch(run, Progress(state, info), interrupted)
+            info = {}
             record.append(run.folder / "metrics.jsonl", line)
-            save(run, state)
+            save(run, Progress(state, info))
             run.report(line)
             if interrupted() and int(state.epoch) < last:
                 raise Interrupted
     return state
 
 
-def save(run: Run, state: SearchState) -> None:
+def save(run: Run, progress: Progress) -> None:
     """One checkpoint; its step counts weight steps, and epochs by one more each."""
+    state, info = progress
     step = int(state.epoch) * (run.programs.num_steps + 1) + int(state.step)
-    meta = {"epoch": int(state.epoch)}
+    meta = record.plain({"epoch": int(state.epoch), "info": info})
     checkpoint.save(run.folder / "checkpoints", step, state, meta, keep=run.keep)
 
 
-def run_epoch(run: Run, state: SearchState, interrupted=lambda: False):
+def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
     """One epoch, or what is left of it: the state after it and its line of metrics."""
-    started, epoch, info = time.perf_counter(), int(state.epoch), {}
-    rate = learning_rate(run.sgd, epoch, run.regime)
-    early = run.regime.order == "strategy_first"
-    if early and int(state.step) == 0:
-        state, info = run.programs.evolve(state)
-    state, totals = _weight_steps(run, state, rate, interrupted)
-    if not early:
-        state, info = run.programs.evolve(state)
+    (state, info), started = start, time.perf_counter()
+    epoch = int(state.epoch)
+    regime = run.strategy.regime
+    rate = learning_rate(run.sgd, epoch, regime)
+    once = run.strategy.every == "epoch"
+    early = regime.order == "strategy_first"
+    if once and early and int(state.step) == 0:
+        state, info = _evolve(run, state)
+    state, totals = _weight_steps(run, Progress(state, info), rate, interrupted)
+    if once and not early:
+        state, info = _evolve(run, state)
     scores = run.programs.validate(state)
     line = {
         "epoch": epoch,
@@ -121,7 +147,7 @@ def run_epoch(run: Run, state: SearchState, interrupted=lambda: False):
         "valid_loss": float(scores.loss),
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
-        **{name: float(value) for name, value in info.items()},
+        **info,
     }
     state = state._replace(
         epoch=state.epoch + 1, step=jnp.zeros((), jnp.int32), totals=zero_totals()
@@ -131,8 +157,15 @@ def run_epoch(run: Run, state: SearchState, interrupted=lambda: False):
     return state, line
 
 
-def _weight_steps(run: Run, state: SearchState, rate: float, interrupted):
+def _evolve(run: Run, state: SearchState):
+    """The once-an-epoch update, its figures on the host."""
+    state, info = run.programs.evolve(state)
+    return state, {name: float(value) for name, value in info.items()}
+
+
+def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
     """The epoch's remaining weight steps; totals on the host."""
+    state, info = start
     step, end, unread = int(state.step), run.programs.num_steps, None
     epoch, rate = int(state.epoch), jnp.float32(rate)
     totals = jax.tree.map(np.asarray, state.totals)
@@ -144,7 +177,7 @@ def _weight_steps(run: Run, state: SearchState, rate: float, interrupted):
         step, unread = stop, new
         if interrupted():
             _check_loss(run, epoch, unread)
-            save(run, state)
+            save(run, Progress(state, info))
             raise Interrupted
     if unread is not None:
         totals = _check_loss(run, epoch, unread)

@@ -3,8 +3,7 @@
 Several weight steps run in one call, over a range of steps that is an argument: one
 program serves every range. Data stay on the device; augmentation is part of the step.
 
-Source: SGD as torch does it (weight decay added to the clipped gradient, then
-momentum), cosine per epoch.
+Source: SGD as torch does it, cosine per epoch.
 
 Dims: N images, B images of a batch, S steps of an epoch.
 """
@@ -70,7 +69,7 @@ class SearchState(NamedTuple):
 
     Attributes:
       params, batch_stats: of the supernet.
-      momentum: SGD's, as the parameters.
+      optimizer: state of `make_optimizer`.
       alpha_gradient: accumulated by `alpha_in_clip`, cell kind -> [E, K]; else {}.
       strategy: the method's own state.
       totals: of the running epoch.
@@ -79,7 +78,7 @@ class SearchState(NamedTuple):
 
     params: PyTree
     batch_stats: PyTree
-    momentum: PyTree
+    optimizer: PyTree
     alpha_gradient: PyTree
     strategy: PyTree
     totals: Totals
@@ -126,10 +125,21 @@ def zero_totals() -> Totals:
     return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
+def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformation:
+    """SGD as torch's: weight decay joins the gradient before the momentum.
+
+    Clipping comes before it, see `sgd_step`. `rate` changes between epochs, so the
+    optimizer is made where it is used; its state does not depend on it.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(sgd.weight_decay),
+        optax.sgd(rate, momentum=sgd.momentum),
+    )
+
+
 def make_programs(
     net: Supernet,
     strategy: Strategy,
-    regime: Regime,
     sgd: SGD,
     data: DataConfig,
     scale: tuple[tuple, tuple],
@@ -140,12 +150,12 @@ def make_programs(
     """Everything one search compiles.
 
     Args:
-      net, strategy, regime, sgd, data: what is searched, and how.
+      net, strategy, sgd, data: what is searched, and how.
       scale: mean and std of the channels.
       train, valid: on the device.
       seed: of all streams.
     """
-    num_images, size = len(train.labels), sgd.batch_size
+    num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
     steps = num_steps(num_images, size, regime.last_batch == "keep")
     full = num_images // size
     options = lowering.compiler_options()
@@ -157,7 +167,7 @@ def make_programs(
 
     def valid_batch(key) -> Batch:
         key_draw, key_augment = jax.random.split(key)
-        chosen = draw_batch(key_draw, len(valid.labels), regime.valid_batch_size)
+        chosen = draw_batch(key_draw, len(valid.labels), strategy.valid_batch_size)
         images = valid_images(key_augment, valid.images[chosen])
         return Batch(images, valid.labels[chosen])
 
@@ -166,12 +176,11 @@ def make_programs(
         variables = net.init(stream(seed, "weights"), shape)
         strategy_state = strategy.init(stream(seed, "strategy"))
         mixing = strategy.incumbent(strategy_state)
-        zeros = jax.tree.map(jnp.zeros_like, variables["params"])
         gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
         state = SearchState(
             variables["params"],
             variables["batch_stats"],
-            zeros,
+            make_optimizer(sgd, 0.0).init(variables["params"]),
             gradient if regime.alpha_in_clip else {},
             strategy_state,
             zero_totals(),
@@ -282,15 +291,11 @@ def sgd_step(
             lambda a, p, g: a + softmax_gradient(p, g),
             accumulated, mixing.primitives, rest[0],
         )  # fmt: skip
-    norm = optax.global_norm((gradient, accumulated))
-    clip = jnp.minimum(1.0, sgd.clip_norm / (norm + 1e-6))  # as torch
-    accumulated = jax.tree.map(lambda a: a * clip, accumulated)
-
-    def momentum(m, g, w):
-        return sgd.momentum * m + (clip * g + sgd.weight_decay * w)
-
-    moved = jax.tree.map(momentum, state.momentum, gradient, state.params)
-    params = jax.tree.map(lambda w, m: w - rate * m, state.params, moved)
+    gradients = gradient, accumulated
+    clip = optax.clip_by_global_norm(sgd.clip_norm)
+    (gradient, accumulated), _ = clip.update(gradients, clip.init(gradients))
+    optimizer = make_optimizer(sgd, rate)
+    updates, moved = optimizer.update(gradient, state.optimizer, state.params)
     size = len(batch.labels)
     totals = Totals(
         state.totals.loss + value * size,
@@ -298,9 +303,9 @@ def sgd_step(
         state.totals.images + size,
     )
     return state._replace(
-        params=params,
+        params=optax.apply_updates(state.params, updates),
         batch_stats=stats,
-        momentum=moved,
+        optimizer=moved,
         alpha_gradient=accumulated,
         totals=totals,
         step=state.step + 1,

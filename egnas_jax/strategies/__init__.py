@@ -1,7 +1,8 @@
 """Search methods: one file each, and the table of them."""
 
 from egnas_jax.strategies.darts import DARTSConfig, darts
-from egnas_jax.strategies.egnas import EGNASConfig, egnas
+from egnas_jax.strategies.egnas import egnas
+from egnas_jax.strategies.egnas_config import EGNASConfig
 from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
 
 # name -> its configuration, and (supernet, configuration) -> Strategy

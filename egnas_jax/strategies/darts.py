@@ -13,7 +13,7 @@ import optax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import softmax_mixing, unflatten
-from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, PyTree
 
@@ -44,10 +44,6 @@ class DARTSConfig:
                 f"strategy.weight_decay is {self.weight_decay} and strategy.batch_size "
                 f"{self.batch_size}; they must be at least 0 and 1."
             )
-
-    @property
-    def regime(self) -> Regime:
-        return Regime(valid_batch_size=self.batch_size)
 
 
 class DARTSState(NamedTuple):
@@ -88,13 +84,14 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
             )
             return jnp.mean(losses)
 
-        value, gradient = jax.value_and_grad(loss)(state.alpha)
+        gradient = jax.grad(loss)(state.alpha)
         # optax's Adam mixes its step counter with floats
         with jax.numpy_dtype_promotion("standard"):
             updates, moved = optimizer.update(gradient, state.optimizer, state.alpha)
         alpha = optax.apply_updates(state.alpha, updates)
-        return DARTSState(alpha, moved), {"alpha_loss": value}
+        return DARTSState(alpha, moved), {}
 
-    return Strategy(
-        "step", init, mixing, update, lambda state: softmax_mixing(state.alpha)
-    )
+    def incumbent(state):
+        return softmax_mixing(state.alpha)
+
+    return Strategy("step", init, mixing, update, incumbent, config.batch_size)

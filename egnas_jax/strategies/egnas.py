@@ -3,13 +3,12 @@
 Once an epoch (after warm-up) N populations are drawn around alpha, evolved for T
 generations and priced by the compound fitness; alpha steps along the best individual.
 
-Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Paper, report and reference code
-differ; every difference is an option here, and `EGNASConfig.variant` names the sets.
+Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
+code differ, an option of `EGNASConfig` decides.
 
 Dims: N samples, T generations, P population, E edges, K primitives, D = 2 E K.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -17,318 +16,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, score_population
-from egnas_jax.search.fitness import FLOOR, SIGNS, compound_fitness, similarity
-from egnas_jax.search.relax import flatten, softmax_mixing, unflatten, unweighted
-from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
-from egnas_jax.types import Array, Key, Mixing, PyTree
-
-CHOICES = {
-    "order": ("weights_first", "strategy_first"),
-    "learning_rate_epoch": ("current", "next"),
-    "last_batch": ("drop", "keep"),
-    "split": ("permutation", "file_order"),
-    "batch_stats": STATISTICS,
-    "centre": ("alpha", "softmax"),
-    "centre_noise": ("per_sample", "shared"),
-    "candidates": ("fresh", "constant", "run"),
-    "sigma": ("by_update", "by_epoch", "constant"),
-    "evolution": tuple(EVOLUTIONS),
-    "priced": ("softmax", "normalised_softmax"),
-    "similarity": ("raw", "normalised", "centred", "flattened"),
-    "sign": SIGNS,
-    "tie": ("first", "last"),
-    "best_sample": ("fitness", "accuracy"),
-    "direction": ("softmax_centred", "double_softmax", "z", "z_minus_alpha"),
-}
-LEAST = {
-    "warmup": 0, "fitness_batch_size": 1, "fitness_batches": 1, "noise": 0.0,
-    "sigma_start": 1e-6, "sigma_floor": 0.0, "population": 2, "generations": 1,
-    "samples": 1, "zeta": 0.0, "eta": 0.0, "momentum": 0.0, "step": 0.0,
-}  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class EGNASConfig:
-    """Every row of the table of variants; the defaults are the variant `paper`.
-
-    Attributes:
-      order, learning_rate_epoch, last_batch, split, augment_valid, alpha_in_clip: what
-        is asked of the loop, see `search.strategy.Regime`.
-      warmup: epochs before the first update of alpha.
-      fitness_batch_size, fitness_batches: images of a fitness batch, and batches; with
-        batch statistics each batch has its own.
-      batch_stats: batch norm in fitness: "batch" or "running".
-      centre: populations are drawn around "alpha" or its row-wise "softmax", plus
-        `noise` times a normal draw, "per_sample" or "shared" (`centre_noise`).
-      candidates: keys of the individuals: "fresh" for every epoch, sample and
-        generation; "constant", the same directions always; "run", the same within a
-        run (its seed).
-      sigma: "by_update": max(sigma_start / (s + 1), sigma_floor) at the s-th update;
-        "by_epoch": at epoch s; "constant": sigma_start.
-      evolution, population, generations, samples: the evolution strategy, P, T, N.
-      priced: the mixing of an individual: "softmax" of its rows, or of its rows divided
-        by their norms.
-      similarity: L2 between alpha and z "raw"; between softmax(alpha) and z with
-        "normalised" rows; with row means removed ("centred"); or of the whole vectors
-        ("flattened").
-      zeta, eta, sign: of the compound fitness.
-      tie: of equal individuals the "first" or the "last" wins.
-      best_sample: least "fitness", or largest "accuracy" of softmax(q) (an accuracy of
-        zero beats all: a defect of the reference).
-      direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
-        softmax(q); "z"; "z_minus_alpha".
-      momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
-
-    Raises:
-      ValueError: an unknown choice or a number out of its range.
-    """
-
-    order: str = "weights_first"
-    learning_rate_epoch: str = "current"
-    last_batch: str = "drop"
-    split: str = "permutation"
-    augment_valid: bool = False
-    alpha_in_clip: bool = False
-    warmup: int = 15
-    fitness_batch_size: int = 128
-    fitness_batches: int = 1
-    batch_stats: str = "batch"
-    centre: str = "alpha"
-    centre_noise: str = "per_sample"
-    noise: float = 0.01
-    candidates: str = "fresh"
-    sigma: str = "by_update"
-    sigma_start: float = 1.0
-    sigma_floor: float = 0.02
-    evolution: str = "cma_es"
-    population: int = 50
-    generations: int = 3
-    samples: int = 3
-    priced: str = "softmax"
-    similarity: str = "raw"
-    zeta: float = 1.0
-    eta: float = 0.4
-    sign: str = "paper"
-    tie: str = "first"
-    best_sample: str = "fitness"
-    direction: str = "softmax_centred"
-    momentum: float = 0.0
-    step: float = 0.1
-
-    def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"strategy.{name} is {value!r}, but must be one of "
-                    f"{', '.join(allowed)}."
-                )
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if not least <= value < float("inf"):
-                raise ValueError(
-                    f"strategy.{name} is {value}, but must be finite and at least "
-                    f"{least}."
-                )
-
-    @classmethod
-    def variant(cls, name: str) -> "EGNASConfig":
-        """The options of "paper", "official" or "seed".
-
-        Raises:
-          ValueError: another name.
-        """
-        return cls(**lookup(VARIANTS, name, "variant"))
-
-    @property
-    def regime(self) -> Regime:
-        """What this method asks of the loop."""
-        shared = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(Regime)
-            if hasattr(self, field.name)
-        }
-        images = self.fitness_batch_size * self.fitness_batches
-        return Regime(**shared, valid_batch_size=images)
-
-
-_OFFICIAL = dict(
-    order="strategy_first",
-    learning_rate_epoch="next",
-    last_batch="keep",
-    split="file_order",
-    augment_valid=True,
-    alpha_in_clip=True,
-    batch_stats="running",
-    centre="softmax",
-    centre_noise="shared",
-    candidates="constant",
-    sigma="constant",
-    generations=1,
-    priced="normalised_softmax",
-    similarity="normalised",
-    tie="last",
-    best_sample="accuracy",
-    direction="double_softmax",
-)
-VARIANTS = {
-    "paper": {},
-    "official": _OFFICIAL,
-    "seed": {**_OFFICIAL, "candidates": "run", "step": 0.6},
-}
-DEFAULT_SEEDS = {"paper": 0, "official": 2, "seed": 2}
-
-
-class Priced(NamedTuple):
-    """One population, priced.
-
-    Attributes:
-      cross_entropy: L1, f32[P].
-      correct: i32[P].
-      correct_current: of alpha itself, i32[].
-      similarity: L2, f32[P].
-      fitness: f32[P], lower is better.
-      winner: index of the best, i32[].
-      direction: s* of the winner, cell kind -> [E, K].
-    """
-
-    cross_entropy: Array
-    correct: Array
-    correct_current: Array
-    similarity: Array
-    fitness: Array
-    winner: Array
-    direction: dict[str, Array]
-
-
-def price(
-    net: Supernet,
-    variables: PyTree,
-    alpha: dict[str, Array],
-    z: Array,
-    images: Array,
-    labels: Array,
-    options: EGNASConfig,
-) -> Priced:
-    """One exploration of EG-NAS without its sampling.
-
-    Args:
-      net, variables: the supernet and its weights.
-      alpha: cell kind -> [E, K].
-      z: individuals, f32[P, D].
-      images: f32[N, H, W, C], one fitness batch (or `fitness_batches` of them).
-      labels: i32[N].
-      options: how mixings, similarity, fitness, ties and direction are taken.
-    """
-    space = SPACES[net.config.space]
-    rows = unflatten(space, z)
-    mixings = jax.tree.map(
-        lambda own, others: jnp.concatenate([own[None], others]),
-        softmax_mixing(alpha),  # rides along, so the network is compiled once
-        unweighted(candidate_rows(rows, options)),
-    )
-    scores = _score(net, variables, mixings, images, labels, options)
-    closeness = jax.vmap(lambda row: _closeness(alpha, row, options))(rows)
-    fitness = compound_fitness(
-        scores.loss[1:],
-        scores.correct[1:],
-        closeness,
-        correct_current=scores.correct[0],
-        zeta=options.zeta,
-        eta=options.eta,
-        sign=options.sign,
-    )
-    winner = best(fitness, options.tie)
-    chosen = jax.tree.map(lambda leaf: leaf[winner], rows)
-    return Priced(
-        scores.loss[1:],
-        scores.correct[1:],
-        scores.correct[0],
-        closeness,
-        fitness,
-        winner,
-        direction(chosen, alpha, options),
-    )
-
-
-def _score(net, variables, mixings, images, labels, options):
-    """Means and counts over the fitness batches, each with statistics of its own."""
-    batches = options.fitness_batches
-
-    def split(leaf):
-        return leaf.reshape(batches, -1, *leaf.shape[1:])
-
-    def one(batch):
-        return score_population(
-            net,
-            variables,
-            mixings,
-            *batch,
-            population_chunk=None,
-            image_chunk=None,
-            batch_stats=options.batch_stats,
-        )
-
-    scores = lax.map(one, (split(images), split(labels)))
-    total = jnp.sum(scores.correct, axis=0)
-    return scores._replace(loss=jnp.mean(scores.loss, axis=0), correct=total)
-
-
-def candidate_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Array]:
-    """q: the weights under which an individual is priced, [..., E, K]."""
-    normalised = options.priced == "normalised_softmax"
-    return {
-        kind: jax.nn.softmax(_unit(row) if normalised else row, axis=-1)
-        for kind, row in rows.items()
-    }
-
-
-def _unit(row: Array) -> Array:
-    norm = jnp.linalg.norm(row, axis=-1, keepdims=True)
-    return row / jnp.maximum(norm, FLOOR)
-
-
-def _closeness(alpha, z, options):
-    """L2 of one individual, in the reading that the options name."""
-    if options.similarity == "normalised":
-        alpha = {kind: jax.nn.softmax(row, axis=-1) for kind, row in alpha.items()}
-    elif options.similarity == "centred":
-        alpha, z = jax.tree.map(
-            lambda row: row - jnp.mean(row, axis=-1, keepdims=True), (alpha, z)
-        )
-    elif options.similarity == "flattened":
-        alpha, z = (
-            {"all": jnp.concatenate([t[kind].reshape(1, -1) for kind in alpha], axis=1)}
-            for t in (alpha, z)
-        )
-    return similarity(alpha, z)
-
-
-def best(fitness: Array, tie: str) -> Array:
-    """Index of the least fitness, NaN last; of equals the first or the last."""
-    ranked = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
-    if tie == "first":
-        return jnp.argmin(ranked)
-    return len(fitness) - 1 - jnp.argmin(ranked[::-1])
-
-
-def direction(z: dict[str, Array], alpha: dict[str, Array], options: EGNASConfig):
-    """s*: where alpha steps, cell kind -> [E, K]."""
-    if options.direction == "z":
-        return z
-    if options.direction == "z_minus_alpha":
-        return jax.tree.map(jnp.subtract, z, alpha)
-    if options.direction == "double_softmax":
-        q = candidate_rows(z, options)
-        return {kind: jax.nn.softmax(row, axis=-1) for kind, row in q.items()}
-    return {
-        kind: jax.nn.softmax(row, axis=-1) - 1.0 / row.shape[-1]
-        for kind, row in z.items()
-    }
+from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_price import candidate_rows, direction, price, score
+from egnas_jax.types import Array, Key, Mixing
 
 
 class EGNASState(NamedTuple):
@@ -379,12 +73,30 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     def incumbent(state: EGNASState) -> Mixing:
         return softmax_mixing(state.alpha)
 
-    return Strategy("epoch", init, mixing, update, incumbent)
+    size = config.valid_batch_size
+    return Strategy("epoch", init, mixing, update, incumbent, size, config)
 
 
 def _no_info():
     nothing = jnp.full((), jnp.nan, jnp.float32)
-    return {"fitness": nothing, "fitness_accuracy": nothing, "sigma": nothing}
+    return {
+        "fitness": nothing,
+        "fitness_accuracy": nothing,
+        "sigma": nothing,
+        "candidate_images": jnp.zeros(()),
+    }
+
+
+def images_priced(config: EGNASConfig) -> int:
+    """Images that go through the supernet in one exploration, one forward each.
+
+    Alpha rides along with every population; `best_sample="accuracy"` prices the
+    leaders of the samples once more.
+    """
+    forwards = config.samples * config.generations * (config.population + 1)
+    if config.best_sample == "accuracy":
+        forwards += config.samples
+    return forwards * config.valid_batch_size
 
 
 def _sigma(config: EGNASConfig, state: EGNASState) -> Array:
@@ -456,6 +168,7 @@ def _explore(net, config, key, state, variables, batch):
         "fitness": chosen.fitness,
         "fitness_accuracy": chosen.correct / len(batch.labels),
         "sigma": sigma,
+        "candidate_images": jnp.float32(images_priced(config)),
     }
     return _stepped(space, config, state, chosen), info
 
@@ -477,7 +190,7 @@ def _best_sample(net, config, variables, batch, leaders: _Best) -> Array:
         return jnp.argmin(leaders.fitness)
     space = SPACES[net.config.space]
     q = candidate_rows(unflatten(space, leaders.z), config)
-    scores = _score(net, variables, softmax_mixing(q), *batch, config)
+    scores = score(net, variables, softmax_mixing(q), *batch, config)
     # the reference minimises 1 / accuracy and takes 0 for it where nothing is correct
     correct = scores.correct.astype(jnp.float32)
     return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import score_population
-from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.evaluate import STATISTICS, score_population
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Key, Mixing
 
@@ -41,13 +41,9 @@ class RandomSearchConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"strategy.{name} is {getattr(self, name)}, but must "
                                  f"be at least 1.")  # fmt: skip
-        if self.batch_stats not in ("batch", "running"):
+        if self.batch_stats not in STATISTICS:
             raise ValueError(f"strategy.batch_stats is {self.batch_stats!r}, but must "
-                             f"be batch or running.")  # fmt: skip
-
-    @property
-    def regime(self) -> Regime:
-        return Regime(valid_batch_size=self.fitness_batch_size)
+                             f"be one of {', '.join(STATISTICS)}.")  # fmt: skip
 
 
 class RandomSearchState(NamedTuple):
@@ -112,7 +108,12 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         info = {
             "fitness": scores.loss[winner],
             "fitness_accuracy": scores.accuracy[winner],
+            "candidate_images": jnp.float32(len(scores.loss) * len(valid_batch.labels)),
         }
         return RandomSearchState(best), info
 
-    return Strategy("epoch", init, mixing, update, lambda state: state.best)
+    def incumbent(state):
+        return state.best
+
+    size = config.fitness_batch_size
+    return Strategy("epoch", init, mixing, update, incumbent, size)

@@ -6,7 +6,7 @@ import pytest
 
 from egnas_jax import EGNASConfig
 from egnas_jax.search.fitness import compound_fitness, similarity
-from egnas_jax.strategies.egnas import best, candidate_rows, direction
+from egnas_jax.strategies.egnas_price import best, candidate_rows, direction
 
 
 def fitness(sign):

@@ -1,0 +1,47 @@
+"""Scalars for TensorBoard, beside the records that are the source of truth.
+
+tensorboardX writes them without tensorflow; the only module that imports it, and only
+for runs that ask for it.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+
+
+def check_installed() -> None:
+    """Raises ValueError where tensorboardX is missing."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "tensorboard is true, but tensorboardX is not installed. Install it by "
+            "`pip install egnas-jax[tensorboard]`, or leave tensorboard out: "
+            "metrics.jsonl holds the same figures."
+        ) from None
+
+
+@contextlib.contextmanager
+def writer(folder: pathlib.Path, first_epoch: int) -> Iterator:
+    """A function that writes the numbers of an epoch's line; notes (`str`) are skipped.
+
+    Args:
+      folder: of the event files; made where it is missing.
+      first_epoch: of this process. What an earlier one wrote of it and later epochs is
+        hidden, since they are run again.
+    """
+    from tensorboardX import SummaryWriter
+
+    def write(line: Mapping | str) -> None:
+        if isinstance(line, str):
+            return
+        for name, value in line.items():
+            if isinstance(value, (int, float)) and name != "epoch":
+                scalars.add_scalar(name, value, line["epoch"])
+        scalars.flush()
+
+    scalars = SummaryWriter(str(folder), purge_step=first_epoch)
+    try:
+        yield write
+    finally:
+        scalars.close()
