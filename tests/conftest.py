@@ -13,8 +13,12 @@ os.environ.setdefault(
 )
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from egnas_jax.nn.supernet import Supernet, SupernetConfig
+from egnas_jax.types import Batch
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -41,3 +45,45 @@ def load_golden(golden):
             return dict(file)
 
     return load
+
+
+def _toy_apply(variables, images, mixing, train=False):
+    """Logits that are right in the measure in which every edge takes primitive 3.
+
+    An image shows its class in its channels; the answer is amplified by the mean weight
+    of primitive 3. Batch statistics (`train`) sharpen it, so that they can be told from
+    running ones.
+    """
+    good = jnp.mean(
+        jnp.stack([jnp.mean(rows[:, 3]) for rows in mixing.primitives.values()])
+    )
+    features = jnp.mean(images, axis=(1, 2)) @ variables["params"]["kernel"]
+    logits = (2.0 if train else 1.0) * 6.0 * good * features
+    return logits, variables["batch_stats"]
+
+
+def _toy_init(key, image_shape=(4, 4, 3)):
+    kernel = jnp.eye(image_shape[-1]) + 0.1 * jax.random.normal(
+        key, (image_shape[-1], image_shape[-1])
+    )
+    return {"params": {"kernel": kernel}, "batch_stats": {"seen": jnp.zeros(())}}
+
+
+@pytest.fixture(scope="session")
+def toy_net():
+    """A "supernet" that compiles at once and has a known best cell: primitive 3.
+
+    Classes are channels, three of them.
+    """
+    config = SupernetConfig(channels=4, layers=2, num_classes=3)
+    return Supernet(config, _toy_init, _toy_apply)
+
+
+@pytest.fixture(scope="session")
+def toy_batch():
+    """24 images 4x4x3 that show their class, some of them faintly, in some noise."""
+    key_label, key_noise = jax.random.split(jax.random.key(5))
+    labels = jax.random.randint(key_label, (24,), 0, 3)
+    shown = jax.nn.one_hot(labels, 3)[:, None, None, :]
+    noise = jax.random.normal(key_noise, (24, 4, 4, 3))
+    return Batch(shown + 2.0 * noise, labels)

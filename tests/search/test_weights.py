@@ -1,0 +1,230 @@
+"""The weight steps and the order of an epoch, on the toy supernet."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from egnas_jax import record
+from egnas_jax.data.config import DataConfig
+from egnas_jax.search import loop
+from egnas_jax.search.relax import softmax_mixing, unflatten
+from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.weights import (
+    SGD,
+    Pixels,
+    learning_rate,
+    make_optimizer,
+    make_programs,
+    sgd_step,
+)
+from egnas_jax.space import SPACES
+
+KEY = jax.random.key(0)
+SETTINGS = SGD(
+    batch_size=10, learning_rate=0.1, learning_rate_min=0.0, momentum=0.9,
+    weight_decay=0.01, clip_norm=0.05, epochs=4,
+)  # fmt: skip
+SCALE = (0.5,) * 3, (0.25,) * 3
+
+
+def alpha_of(key):
+    return unflatten(SPACES["darts7"], jax.random.normal(key, (196,)))
+
+
+def watching(every="epoch", regime=Regime()):  # noqa: B008
+    """A method that notes which weights and images its last update saw, and how often.
+
+    Its mixing never changes.
+    """
+
+    def init(key):
+        zero = jnp.zeros(())
+        return {"alpha": alpha_of(key), "kernel": zero, "valid": zero, "count": zero}
+
+    def update(key, state, variables, train_batch, valid_batch):
+        new = {
+            "kernel": jnp.sum(variables["params"]["kernel"]),
+            "valid": jnp.sum(valid_batch.images),
+            "count": state["count"] + 1,
+        }
+        return {**state, **new}, {"count": new["count"]}
+
+    def mixing(key, state):
+        return softmax_mixing(state["alpha"])
+
+    def incumbent(state):
+        return softmax_mixing(state["alpha"])
+
+    return Strategy(every, init, mixing, update, incumbent, 7, regime)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    key_images, key_labels = jax.random.split(KEY)
+    images = jax.random.randint(key_images, (2, 25, 4, 4, 3), 0, 255).astype(jnp.uint8)
+    labels = jax.random.randint(key_labels, (2, 25), 0, 3)
+    return Pixels(images[0], labels[0]), Pixels(images[1], labels[1])
+
+
+@pytest.fixture
+def make_run(toy_net, pixels, tmp_path):
+    def make(strategy):
+        data = DataConfig(pad=1, flip=True)
+        programs = make_programs(toy_net, strategy, SETTINGS, data, SCALE, *pixels, 3)
+        return loop.Run(tmp_path, programs, strategy, SETTINGS, 8, 2, lambda line: None)
+
+    return make
+
+
+def one_epoch(run):
+    return loop.run_epoch(run, loop.Progress(run.programs.init(), {}))
+
+
+def gradients(net, params, alpha, batch):
+    def loss(params, alpha):
+        variables = {"params": params, "batch_stats": {"seen": jnp.zeros(())}}
+        logits, _ = net.apply(
+            variables, batch.images, softmax_mixing(alpha), train=True
+        )
+        return jnp.mean(
+            optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        )
+
+    return jax.grad(loss, argnums=(0, 1))(params, alpha)
+
+
+def steps_by_hand(net, params, alpha, batch, rate, with_alpha):
+    """Two steps of torch's SGD, written out: decay after clipping, then momentum."""
+    w = np.asarray(params["kernel"], np.float64)
+    velocity, accumulated = np.zeros_like(w), jax.tree.map(np.zeros_like, alpha)
+    for _ in range(2):
+        g, g_alpha = gradients(net, {"kernel": jnp.float32(w)}, alpha, batch)
+        g, clipped = np.asarray(g["kernel"]), []
+        if with_alpha:
+            accumulated = jax.tree.map(np.add, accumulated, g_alpha)
+            clipped = jax.tree.leaves(accumulated)
+        norm = np.sqrt(sum(np.sum(np.square(part)) for part in (g, *clipped)))
+        scale = min(1.0, SETTINGS.clip_norm / norm)
+        assert scale < 1  # or clipping would not be tested
+        accumulated = jax.tree.map(lambda a, c=scale: a * c, accumulated)
+        velocity = 0.9 * velocity + g * scale + 0.01 * w
+        w = w - rate * velocity
+    return w, accumulated
+
+
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
+    strategy = watching(regime=Regime(alpha_in_clip=with_alpha))
+    state = make_run(strategy).programs.init()
+    alpha, params = state.strategy["alpha"], state.params
+    expected, accumulated = steps_by_hand(
+        toy_net, params, alpha, toy_batch, 0.3, with_alpha
+    )
+    for _ in range(2):
+        state = sgd_step(
+            toy_net, SETTINGS, strategy.regime, state, softmax_mixing(alpha),
+            toy_batch, jnp.float32(0.3),
+        )  # fmt: skip
+    np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
+    assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
+    if with_alpha:
+        for kind, rows in state.alpha_gradient.items():
+            np.testing.assert_allclose(rows, accumulated[kind], atol=1e-6)
+    else:
+        assert state.alpha_gradient == {}
+
+
+def test_the_optimizers_state_does_not_depend_on_the_rate():
+    params = {"w": jnp.ones(3)}
+    a, b = (make_optimizer(SETTINGS, rate).init(params) for rate in (0.0, 1.0))
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_the_learning_rate_falls_by_a_cosine_from_this_epoch_or_the_next():
+    sgd = SETTINGS._replace(epochs=50)
+    current = [learning_rate(sgd, t, Regime()) for t in (0, 25, 49)]
+    np.testing.assert_allclose(current, [0.1, 0.05, 9.866e-5], rtol=1e-3)
+    after = Regime(learning_rate_epoch="next")
+    shifted = [learning_rate(sgd, t, after) for t in (0, 24, 49)]
+    np.testing.assert_allclose(shifted, [0.09990, 0.05, 0.0], rtol=1e-4, atol=1e-12)
+    floor = SETTINGS._replace(learning_rate_min=0.02, epochs=2)
+    np.testing.assert_allclose(learning_rate(floor, 1, Regime()), 0.06, rtol=1e-6)
+
+
+@pytest.mark.parametrize("last_batch, images", [("drop", 20), ("keep", 25)])
+def test_a_short_last_batch_is_dropped_or_kept(last_batch, images, make_run):
+    run = make_run(watching(regime=Regime(last_batch=last_batch)))
+    state = run.programs.init()
+    assert run.programs.num_steps == -(-images // 10)
+    state, totals = run.programs.train(
+        state, jnp.int32(0), jnp.int32(run.programs.num_steps), jnp.float32(0.1)
+    )
+    assert int(totals.images) == images
+
+
+@pytest.mark.parametrize("last_batch", ["drop", "keep"])
+def test_how_many_steps_a_call_makes_changes_nothing(last_batch, make_run):
+    run = make_run(watching(regime=Regime(last_batch=last_batch)))
+    lines = [one_epoch(run._replace(steps_per_call=number))[1] for number in (8, 1, 2)]
+    first, *others = (line | {"seconds": 0} for line in lines)
+    assert all(line == first for line in others)
+
+
+def test_a_method_updates_before_or_after_the_weights(make_run):
+    for order, before in (("strategy_first", True), ("weights_first", False)):
+        run = make_run(watching(regime=Regime(order=order)))
+        first = float(jnp.sum(run.programs.init().params["kernel"]))
+        state, line = one_epoch(run)
+        end = float(jnp.sum(state.params["kernel"]))
+        seen = float(state.strategy["kernel"])
+        np.testing.assert_allclose(seen, first if before else end, rtol=1e-6)
+        assert abs(first - end) > 1e-3
+        assert line["count"] == 1
+
+
+def test_a_method_of_every_step_updates_at_each_and_never_between(make_run):
+    state, line = one_epoch(make_run(watching("step")))
+    assert float(state.strategy["count"]) == 2
+    assert "count" not in line
+
+
+def test_validation_images_vary_only_where_a_method_asks_for_it(make_run):
+    for vary in (False, True):
+        run = make_run(watching(regime=Regime(augment_valid=vary)))
+        state = run.programs.init()
+        # without weight steps, what the epoch number changes is the images
+        losses = {
+            float(run.programs.validate(state._replace(epoch=jnp.int32(e))).loss)
+            for e in range(3)
+        }
+        assert len(losses) == (3 if vary else 1)
+
+
+@pytest.mark.parametrize("order", ["strategy_first", "weights_first"])
+def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
+    strategy = watching(regime=Regime(order=order, last_batch="keep"))
+    run = make_run(strategy)._replace(steps_per_call=1)
+    _, whole = one_epoch(run)
+    for stop in (1, 2, 3):
+        run = run._replace(folder=run.folder / str(stop))
+        run.folder.mkdir()
+        calls = iter(range(1, 100))
+        with pytest.raises(loop.Interrupted):
+            loop.run_epoch(
+                run,
+                loop.Progress(run.programs.init(), {}),
+                lambda calls=calls, stop=stop: next(calls) == stop,
+            )
+        _, line = loop.run_epoch(run, loop.restore(run))
+        assert line | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_records_of_epochs_without_a_checkpoint_are_dropped(make_run):
+    run = make_run(watching())
+    loop.search(run, loop.Progress(run.programs.init(), {}), stop_after=2)
+    record.append(run.folder / "metrics.jsonl", {"epoch": 2})
+    assert int(loop.restore(run).state.epoch) == 2
+    lines = record.read(run.folder / "metrics.jsonl")
+    assert [line["epoch"] for line in lines] == [0, 1]
