@@ -141,11 +141,16 @@ def _search(options) -> int:
 
 @contextlib.contextmanager
 def _running():
-    """From here on a ValueError is no fault of the arguments: it is jax's, say."""
+    """From here on an error is no fault of the arguments, a ValueError included."""
     try:
         yield
     except ValueError as error:
         raise RuntimeError(str(error)) from error
+    except OSError as error:
+        raise RuntimeError(
+            f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
+            f"full?) and go on with --resume."
+        ) from error
 
 
 def _folder(options, seed: int) -> pathlib.Path:

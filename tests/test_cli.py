@@ -1,9 +1,12 @@
 """The command line: runs, resumes, and refuses, as a person would meet it."""
 
+import errno
 import json
 import os
 import pathlib
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -11,11 +14,24 @@ import time
 import numpy as np
 import pytest
 
-from egnas_jax import record
+from egnas_jax import checkpoint, record
 from egnas_jax.cli import main
+from egnas_jax.space import SPACES, Space
 
+# two nodes and three primitives: a network that compiles in seconds
+SPACE = Space(
+    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=2
+)
+IN_ANOTHER_PROCESS = f"""
+import sys
+from egnas_jax.cli import main
+from egnas_jax.space import SPACES, Space
+
+SPACES["tiny"] = {SPACE!r}
+sys.exit(main())
+"""
 TINY = [
-    "--set", "supernet.channels=4", "--set", "supernet.layers=3",
+    "--space", "tiny", "--set", "supernet.channels=4", "--set", "supernet.layers=3",
     "--set", "epochs=3", "--set", "batch_size=128", "--set", "steps_per_call=2",
 ]  # fmt: skip
 SMALL = [
@@ -23,15 +39,32 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def space():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, "tiny", SPACE)
+        yield
+
+
 def digests(folder):
     return [line["digest"] for line in record.read(folder / "metrics.jsonl")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """A finished tiny search."""
     folder = tmp_path_factory.mktemp("straight") / "run"
-    assert main(["search", *TINY, *SMALL, "--out", str(folder)]) == 0
+    more = ["--set", "tensorboard=true"]  # may differ from what resumes below
+    assert main(["search", *TINY, *SMALL, *more, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The same search, ended after its first epoch."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    command = ["search", *TINY, *SMALL, "--out", str(folder), "--stop-after", "1"]
+    assert main(command) == 0
     return folder
 
 
@@ -56,15 +89,94 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
     assert capsys.readouterr().out.strip() == summary["genotype"]
 
 
-def test_a_run_that_was_stopped_and_resumed_is_the_same(straight, tmp_path):
-    command = ["search", *TINY, *SMALL, "--out", str(tmp_path / "run")]
-    assert main([*command, "--stop-after", "1"]) == 0
+def test_a_run_that_was_stopped_and_resumed_is_the_same(straight, stopped, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
     assert main([*command, "--resume"]) == 0
-    assert digests(tmp_path / "run") == digests(straight)
+    assert digests(folder) == digests(straight)
+
+
+def scalars(folder):
+    """(name, value, epoch) of every scalar in the event files, by their format."""
+    from tensorboardX.proto import event_pb2
+
+    for path in sorted((folder / "tensorboard").iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = event_pb2.Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            for value in event.summary.value:
+                yield value.tag, value.simple_value, event.step
+
+
+def test_tensorboard_gets_the_numbers_of_the_records(straight, stopped):
+    written = {(name, epoch): value for name, value, epoch in scalars(straight)}
+    for line in record.read(straight / "metrics.jsonl"):
+        for name in ("train_loss", "valid_accuracy", "learning_rate", "seconds"):
+            np.testing.assert_allclose(
+                written[name, line["epoch"]], line[name], rtol=1e-6
+            )
+    assert not (stopped / "tensorboard").exists()
+
+
+def test_a_missing_tensorboard_is_said_before_the_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    out = tmp_path / "run"
+    command = ["search", "--set", "tensorboard=true", "--out", str(out)]
+    assert main(command) == 2
+    assert "egnas-jax[tensorboard]" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_run_restored_from_another_goes_on_bit_for_bit(
+    straight, stopped, tmp_path, capsys
+):
+    folder = tmp_path / "fork"
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    assert main([*command, "--restore", str(stopped), "--stop-after", "2"]) == 0
+    # killed before its own first checkpoint: it remembers where it came from
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "metrics.jsonl").unlink()
+    assert main([*command, "--resume"]) == 0
+    assert digests(folder) == digests(straight)
+    origin = json.loads((folder / "restored.json").read_text())
+    assert origin["epoch"] == 1 and origin["digest"] == digests(stopped)[0]
+    capsys.readouterr()
+    assert main([*command, "--resume", "--restore", str(straight)]) == 2
+    assert f"not from {straight}" in capsys.readouterr().err
+    assert main(["verify", str(folder)]) == 0
+    assert "Epochs 3 to 3 were replayed; every" in capsys.readouterr().out
+    assert main(["verify", str(folder), "--from-start"]) == 2
+    assert "Verify that run" in capsys.readouterr().err
+
+
+def test_a_restored_run_may_have_other_settings_but_no_other_shapes(
+    straight, tmp_path, capsys
+):
+    folder = tmp_path / "fork"
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    command += ["--restore", str(straight)]
+    for more, said in (
+        ([], "has 3 epochs and this run will have 3"),
+        (["--set", "supernet.channels=8"], "cannot be restored"),
+        (["--strategy", "darts"], "cannot be restored"),
+        (["--restore", str(tmp_path)], "holds no run"),
+    ):
+        changed = [*command, *more]
+        if "darts" in more:
+            changed = ["search", *TINY, *more, *command[-4:]]
+        assert main(changed) == 2
+        assert said in capsys.readouterr().err
+        assert not folder.exists()
+    assert main([*command, "--set", "epochs=4", "--set", "strategy.eta=0.1"]) == 0
+    assert digests(folder)[:3] == digests(straight)
+    assert len(digests(folder)) == 4
 
 
 def start(folder, *more):
-    command = [sys.executable, "-m", "egnas_jax", "search", *TINY, *SMALL]
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, "search", *TINY, *SMALL]
     return subprocess.Popen(
         [*command, "--out", str(folder), *more],
         stderr=subprocess.PIPE,
@@ -107,9 +219,54 @@ def test_ctrl_c_writes_a_checkpoint_and_leaves_with_130(straight, tmp_path):
     assert digests(folder) == digests(straight)
 
 
-def test_verify_replays_the_same_digests(straight, capsys):
-    assert main(["verify", str(straight)]) == 0
-    assert "same" in capsys.readouterr().out
+def test_verify_replays_from_the_oldest_checkpoint_or_the_start(
+    straight, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    assert main(["verify", str(folder)]) == 0
+    assert "Epochs 3 to 3 were replayed; every" in capsys.readouterr().out
+    lines = record.read(folder / "metrics.jsonl")
+    lines[1]["digest"] = "0" * 64
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    assert main(["verify", str(folder), "--from-start"]) == 1
+    said = capsys.readouterr()
+    assert "epoch 1: 000000000000 was recorded" in said.err
+    assert "Epochs 1 to 3 were replayed; 1 came out different." in said.out
+
+
+@pytest.mark.parametrize(
+    "part, function", [(checkpoint.store, "_write"), (record, "append")]
+)
+def test_a_disk_that_fills_ends_with_1_and_loses_nothing(
+    part, function, straight, stopped, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    command = ["search", *TINY, *SMALL, "--out", str(folder), "--resume"]
+    with monkeypatch.context() as full:
+
+        def no_space(*arguments, **named):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+        full.setattr(part, function, no_space)
+        assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "No space left" in said and "--resume" in said
+    assert checkpoint.steps(folder / "checkpoints") == checkpoint.steps(
+        stopped / "checkpoints"
+    )
+    assert main(command) == 0
+    assert digests(folder) == digests(straight)
+
+
+@pytest.mark.parametrize("place", ["file", "proc"])
+def test_a_directory_that_cannot_be_written_is_refused(place, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    out = {"file": tmp_path / "file" / "run", "proc": pathlib.Path("/proc/run")}[place]
+    assert main(["search", *TINY, "--out", str(out)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_taken_directory_and_another_configuration_are_refused(straight, capsys):
@@ -123,7 +280,7 @@ def test_a_taken_directory_and_another_configuration_are_refused(straight, capsy
 @pytest.mark.parametrize(
     "strategy",
     [
-        ["--variant", "official", *SMALL],
+        ["--variant", "official", *SMALL, "--space", "darts7"],
         ["--strategy", "random_search", "--set", "strategy.candidates=4"],
         ["--strategy", "darts"],
     ],
@@ -171,12 +328,42 @@ def test_bad_arguments_end_with_2_and_write_nothing(name, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_an_image_side_that_4_does_not_divide_is_refused(tmp_path, capsys):
-    path = tmp_path / "own.npz"
-    np.savez(path, images=np.zeros((20, 9, 8, 1), np.uint8), labels=np.arange(20) % 2)
+def image_file(folder, **changes):
+    arrays = {"images": np.zeros((20, 8, 8, 1), np.uint8), "labels": np.arange(20) % 2}
+    np.savez(folder / "own.npz", **(arrays | changes))
+    return ["--set", f"data.path={folder / 'own.npz'}"]
+
+
+IMAGES = {
+    "side": (dict(images=np.zeros((20, 9, 8, 1), np.uint8)), "divisible by 4"),
+    "type": (dict(images=np.zeros((20, 8, 8, 1))), "float64"),
+    "negative": (dict(labels=np.arange(20) - 3), "-3"),
+    "fractional": (dict(labels=np.arange(20) / 4), "0.25"),
+    "count": (dict(labels=np.arange(19) % 2), "19"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_of_the_users_that_do_not_fit_are_refused(name, tmp_path, capsys):
+    changes, message = IMAGES[name]
     out = tmp_path / "run"
-    assert main(["search", "--set", f"data.path={path}", "--out", str(out)]) == 2
-    assert "divisible by 4" in capsys.readouterr().err
+    command = ["search", *image_file(tmp_path, **changes), "--out", str(out)]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x01" * 100, b"hello" * 10_000])
+def test_data_files_that_are_not_whole_are_refused(content, tmp_path, capsys):
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        (folder / name).write_bytes(content)
+    out = tmp_path / "run"
+    command = ["search", "--preset", "cifar10", "--data-dir", str(tmp_path)]
+    assert main([*command, "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "data_batch_1.bin" in said and str(len(content)) in said
     assert not out.exists()
 
 
@@ -195,5 +382,42 @@ def test_draw_takes_names_and_text_and_never_runs_code(tmp_path, capsys):
     trap = f"Genotype(normal=open('{tmp_path / 'run'}', 'w'))"
     assert main(["draw", trap, "--out", str(out)]) == 2
     assert not (tmp_path / "run").exists()
+    capsys.readouterr()
     assert main(["draw", "DARTS_V9", "--out", str(out)]) == 2
     assert "DARTS_V2" in capsys.readouterr().err
+
+
+GENOTYPES = {
+    "primitive": ("('skip_connect', 1)", "('warp_conv', 1)", "warp_conv"),
+    "forward edge": ("('skip_connect', 1)", "('skip_connect', 5)", "5"),
+    "odd": ("('skip_connect', 1), ", "", "7"),
+}
+
+
+@pytest.mark.parametrize("name", GENOTYPES)
+def test_genotypes_that_cannot_be_built_are_refused(name, tmp_path, capsys):
+    old, new, message = GENOTYPES[name]
+    half = "[('sep_conv_3x3', 0), ('skip_connect', 1), " + ", ".join(
+        ["('max_pool_3x3', 0), ('dil_conv_3x3', 1)"] * 3
+    ) + "]"  # fmt: skip
+    text = (
+        f"Genotype(normal={half.replace(old, new)}, normal_concat=range(2, 6), "
+        f"reduce={half}, reduce_concat=range(2, 6))"
+    )
+    out = tmp_path / "cell.svg"
+    assert main(["draw", text.replace(half.replace(old, new), half), "--out",
+                 str(out)]) == 0  # fmt: skip
+    out.unlink()
+    assert main(["draw", text, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_several_seeds_are_listed_and_the_best_is_by_validation(tmp_path, capsys):
+    command = ["search", *TINY, *SMALL, "--set", "epochs=1", "--seeds", "2"]
+    assert main([*command, "--out", str(tmp_path / "runs"), "--json"]) == 0
+    best = json.loads(capsys.readouterr().out)
+    runs = best["runs"]
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert best["valid_accuracy"] == max(run["valid_accuracy"] for run in runs)
+    assert digests(tmp_path / "runs/seed0") != digests(tmp_path / "runs/seed1")

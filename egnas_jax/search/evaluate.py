@@ -60,10 +60,12 @@ def evaluate_population(
       loss f32[P] (mean cross entropy), correct i32[P], accuracy f32[P] (a fraction).
 
     Raises:
-      ValueError: unknown `batch_stats`, a chunk below 1, or images split although
-        their statistics are wanted.
+      ValueError: unknown `batch_stats`, a chunk below 1, images split although their
+        statistics are wanted, no images or as many labels as images not given, or
+        leaves of `mixings` that do not share an axis P.
     """
     _check(batch_stats, population_chunk, image_chunk)
+    _check_shapes(mixings, images, labels)
     options = dict(
         population_chunk=population_chunk,
         image_chunk=image_chunk,
@@ -100,6 +102,23 @@ def _check(batch_stats, population_chunk, image_chunk):
         raise ValueError(
             f"image_chunk is {image_chunk}, but statistics of the batch need all its "
             f"images at once: leave image_chunk None or use batch_stats='running'."
+        )
+
+
+def _check_shapes(mixings, images, labels):
+    shapes = [leaf.shape for leaf in jax.tree.leaves(mixings)]
+    # [P, E, K] of primitives, [P, E] of edges
+    ranks = [len(leaf.shape) for leaf in jax.tree.leaves(mixings.edges)]
+    sizes = {shape[0] for shape in shapes if shape}
+    if set(ranks) != {2} or len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            f"mixings has leaves of shapes {shapes}, but each must have a leading axis "
+            f"P >= 1, the same in all; add one by leaf[None]."
+        )
+    if len(images) != len(labels) or not len(images):
+        raise ValueError(
+            f"{len(images)} images were given and {len(labels)} labels; there must be "
+            f"as many labels as images, and at least one."
         )
 
 
@@ -147,5 +166,6 @@ def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:
 def _sums(logits, labels, real):
     """Cross entropy and correct answers, summed over the images that are real."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = (jnp.argmax(logits, axis=-1) == labels) & real
+    # the argmax of NaNs is class 0, which would count as an answer
+    hits = (jnp.argmax(logits, axis=-1) == labels) & real & ~jnp.isnan(losses)
     return jnp.sum(jnp.where(real, losses, 0.0)), jnp.sum(hits, dtype=jnp.int32)

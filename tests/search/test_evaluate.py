@@ -277,3 +277,27 @@ def test_fifty_individuals_compile_one_program_and_fifty_more_none(small, caplog
 def test_bad_options_are_refused_and_named(small, options, message):
     with pytest.raises(ValueError, match=message):
         evaluate_population(*small, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros(7, np.int32)}, "8 images were given and 7 labels"),
+        ({"images": np.zeros((0, 8, 8, 3), np.float32),
+          "labels": np.zeros(0, np.int32)}, "0 images"),
+        ({"mixings": population(SMALL, 0)}, "P >= 1"),
+        ({"mixings": members(population(SMALL, 2), 0)}, r"leaf\[None\]"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_refused(small, changes, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_population(*small._replace(**changes))
+
+
+def test_a_member_that_is_nan_answers_nothing(small):
+    """Although the argmax of NaNs is a class."""
+    spoilt = jax.tree.map(lambda leaf: leaf * np.nan, small.mixings)
+    zeros = np.zeros(IMAGES, np.int32)
+    scores = evaluate_population(*small._replace(mixings=spoilt, labels=zeros))
+    np.testing.assert_array_equal(scores.correct, np.zeros(5))
+    np.testing.assert_array_equal(scores.accuracy, np.zeros(5))
