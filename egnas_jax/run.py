@@ -16,6 +16,7 @@ import numpy as np
 
 from egnas_jax import checkpoint, record, tensorboard
 from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
+from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.nn.cost import count_params
@@ -52,16 +53,9 @@ def prepare(
     config = _with_classes(config, dataset)
     net, strategy = _network_and_strategy(config)
     splits = make_splits(dataset, strategy.regime.split, config.seed)
-    for name, wanted, part in (
-        ("batch_size", config.batch_size, splits.train),
-        ("the validation batch of the strategy", strategy.valid_batch_size,
-         splits.valid),
-    ):  # fmt: skip
-        if wanted > len(part.labels):
-            raise ValueError(
-                f"{name} is {wanted}, but there are {len(part.labels)} images in that "
-                f"part of {dataset.name}. Lower it or give more images."
-            )
+    check_batch_size(config.batch_size, len(splits.train.labels))
+    check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
+                     "the strategy's validation batch")  # fmt: skip
     warmup = getattr(config.strategy, "warmup", 0)
     if warmup >= config.epochs:
         report(

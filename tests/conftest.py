@@ -1,5 +1,6 @@
 """Strict settings for every test, made before JAX starts."""
 
+import json
 import os
 import pathlib
 
@@ -43,6 +44,29 @@ def load_golden(golden):
     def load(name):
         with np.load(golden / f"{name}.npz") as file:
             return dict(file)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def load_golden_supernet(load_golden):
+    """Reads one golden file of a search network.
+
+    Returns:
+      Its arrays, the configuration, and the weights by their torch names.
+    """
+
+    def load(name):
+        z = load_golden(name)
+        given = json.loads(str(z["config"]))
+        config = SupernetConfig(
+            channels=given["channels"],
+            layers=given["layers"],
+            num_classes=given["classes"],
+            partial_channels=given["partial"],
+        )
+        weights = {n.removeprefix("w/"): z[n] for n in z if n.startswith("w/")}
+        return z, config, weights
 
     return load
 

@@ -53,20 +53,6 @@ def epoch_permutation(key: Key, num_images: int, epoch: Array | int) -> Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), images)
 
 
-def epoch_order(
-    key: Key, num_images: int, batch_size: int, epoch: Array | int
-) -> Array:
-    """Indices of the full batches of an epoch, i32[steps, B]; the rest is dropped.
-
-    Args:
-      key, num_images, epoch: as in `epoch_permutation`.
-      batch_size: B, static, at most `num_images`.
-    """
-    steps = num_steps(num_images, batch_size, keep_last=False)
-    order = epoch_permutation(key, num_images, epoch)
-    return order[: steps * batch_size].reshape(steps, batch_size)
-
-
 def draw_batch(key: Key, num_images: int, size: int) -> Array:
     """Distinct images of one random batch, i32[size].
 

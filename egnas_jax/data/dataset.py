@@ -62,25 +62,3 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple, tuple]:
         means.append(mean)
         stds.append(max(float(np.sqrt(share @ (values - mean) ** 2)), STD_FLOOR))
     return tuple(means), tuple(stds)
-
-
-def check_image_side(height: int, width: int) -> None:
-    """Refuses images that two reductions cannot halve.
-
-    Args:
-      height, width: in pixels.
-
-    Raises:
-      ValueError: a side is not a positive multiple of 4.
-    """
-    if min(height, width) < 4 or height % 4 or width % 4:
-        fitting = f"{_next_multiple(height)}x{_next_multiple(width)}"
-        raise ValueError(
-            f"Images are {height}x{width} pixels; both sides must be divisible by 4, "
-            "as two cells halve the resolution. Pad or resize the images, e.g. to "
-            f"{fitting}."
-        )
-
-
-def _next_multiple(side):
-    return max(4, -(-side // 4) * 4)

@@ -119,16 +119,22 @@ def make_supernet(config: SupernetConfig) -> Supernet:
 
 
 def check_image_shape(shape: tuple[int, ...]) -> None:
-    """Two reductions halve the image twice, exactly.
+    """Refuses images that two reductions cannot halve.
+
+    Args:
+      shape: [H, W, C].
 
     Raises:
-      ValueError: not [H, W, C], or a side that 4 does not divide.
+      ValueError: not three numbers, or a side that is no positive multiple of 4.
     """
-    if len(shape) != 3 or any(side % 4 or not side for side in shape[:2]):
-        raise ValueError(
-            f"Images of shape {tuple(shape)} do not fit a supernet: it takes "
-            f"[H, W, C] with H and W divisible by 4. Pad, crop or resize the images."
-        )
+    if len(shape) == 3 and all(side and side % 4 == 0 for side in shape[:2]):
+        return
+    fitting = "x".join(str(max(4, -(-side // 4) * 4)) for side in shape[:2])
+    raise ValueError(
+        f"Images of shape {tuple(shape)} do not fit a supernet: it takes [H, W, C] "
+        f"with H and W divisible by 4, as two cells halve the resolution. Pad, crop or "
+        f"resize the images, e.g. to {fitting}."
+    )
 
 
 def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:

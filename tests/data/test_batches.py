@@ -8,7 +8,6 @@ import pytest
 from egnas_jax.data.batches import (
     check_batch_size,
     draw_batch,
-    epoch_order,
     epoch_permutation,
     num_steps,
 )
@@ -27,12 +26,6 @@ def test_epochs_differ_and_repeat_by_number():
     assert first.tolist() != second.tolist()
     traced = jax.jit(epoch_permutation, static_argnums=1)(KEY, 50, jnp.int32(1))
     np.testing.assert_array_equal(traced, second)
-
-
-def test_full_batches_are_the_head_of_the_permutation():
-    order = epoch_order(KEY, 23, 5, 3)
-    assert order.shape == (4, 5)
-    np.testing.assert_array_equal(order.ravel(), epoch_permutation(KEY, 23, 3)[:20])
 
 
 @pytest.mark.parametrize(

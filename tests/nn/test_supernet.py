@@ -1,6 +1,7 @@
 """The supernet equals the torch search network."""
 
-import json
+import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -23,25 +24,10 @@ def close(ours, theirs, tolerance, what=""):
     )
 
 
-def part(z, kind):
-    return {n.removeprefix(kind): z[n] for n in z if n.startswith(kind)}
-
-
-def load(load_golden, name):
-    z = load_golden(name)
-    given = json.loads(str(z["config"]))
-    config = SupernetConfig(
-        channels=given["channels"],
-        layers=given["layers"],
-        num_classes=given["classes"],
-        partial_channels=given["partial"],
-    )
-    return z, config, interop.supernet_from_torch(part(z, "w/"), config)
-
-
 @pytest.mark.parametrize("name", FILES)
-def test_supernet_equals_torch(load_golden, name):
-    z, config, variables = load(load_golden, name)
+def test_supernet_equals_torch(load_golden_supernet, name):
+    z, config, weights = load_golden_supernet(name)
+    variables = interop.supernet_from_torch(weights, config)
     net = make_supernet(config)
     images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
     labels = jnp.asarray(z["y"], jnp.int32)
@@ -102,28 +88,16 @@ def test_number_of_weights(config, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
 
 
-def test_a_missing_weight_is_named(load_golden):
-    z = load_golden("supernet_k2_c8_l3")
-    weights = part(z, "w/")
-    del weights["classifier.bias"]
-    config = SupernetConfig(channels=8, layers=3, num_classes=7, partial_channels=2)
+def test_weights_that_do_not_fit_are_named(load_golden_supernet):
+    _, config, weights = load_golden_supernet("supernet_k2_c8_l3")
+    missing = {n: w for n, w in weights.items() if n != "classifier.bias"}
     with pytest.raises(ValueError, match="missing: classifier.bias"):
-        interop.supernet_from_torch(weights, config)
-
-
-def test_an_unexpected_weight_is_named(load_golden):
-    z = load_golden("supernet_k2_c8_l3")
-    weights = {**part(z, "w/"), "alien": np.zeros(3)}
-    config = SupernetConfig(channels=8, layers=3, num_classes=7, partial_channels=2)
+        interop.supernet_from_torch(missing, config)
     with pytest.raises(ValueError, match="unexpected: alien"):
-        interop.supernet_from_torch(weights, config)
-
-
-def test_a_misshapen_weight_is_named(load_golden):
-    z = load_golden("supernet_k2_c8_l3")
-    config = SupernetConfig(channels=8, layers=3, num_classes=9, partial_channels=2)
+        interop.supernet_from_torch({**weights, "alien": np.zeros(3)}, config)
+    other = dataclasses.replace(config, num_classes=config.num_classes + 2)
     with pytest.raises(ValueError, match="classifier"):
-        interop.supernet_from_torch(part(z, "w/"), config)
+        interop.supernet_from_torch(weights, other)
 
 
 def test_channels_that_k_does_not_divide_are_refused():
@@ -131,7 +105,11 @@ def test_channels_that_k_does_not_divide_are_refused():
         SupernetConfig(channels=6, partial_channels=4)
 
 
-def test_an_image_side_that_4_does_not_divide_is_refused():
+@pytest.mark.parametrize(
+    "shape, fitting",
+    [((10, 8, 3), "12x8"), ((2, 4, 1), "4x4"), ((0, 4, 1), "4x4"), ((5, 5), "8x8")],
+)
+def test_images_that_two_reductions_cannot_halve_are_refused(shape, fitting):
     net = make_supernet(SupernetConfig(channels=4, layers=2))
-    with pytest.raises(ValueError, match=r"\(10, 8, 3\)"):
-        net.init(jax.random.key(0), (10, 8, 3))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(shape))}.*to {fitting}"):
+        net.init(jax.random.key(0), shape)
