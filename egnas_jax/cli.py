@@ -48,11 +48,15 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         return sub
 
-    search = add("search", _search, "search a genotype")
-    search.add_argument("--preset", default="digits", help="a whole run's settings")
-    search.add_argument("--strategy", default="egnas", help="the search method")
-    search.add_argument("--variant", default="paper", help="which reading of EG-NAS")
-    search.add_argument("--space", help="the primitives to choose from")
+    search = add("search", _search, "search a genotype; `egnas list` shows all names")
+    search.add_argument("--preset", default="digits", metavar="NAME",
+                        help="a whole run's settings (%(default)s)")  # fmt: skip
+    search.add_argument("--strategy", default="egnas", metavar="NAME",
+                        help="the search method (%(default)s)")  # fmt: skip
+    search.add_argument("--variant", default="paper", metavar="NAME",
+                        help="which reading of EG-NAS (%(default)s)")  # fmt: skip
+    search.add_argument("--space", metavar="NAME",
+                        help="what a cell is built from (the preset's)")  # fmt: skip
     search.add_argument("--data-dir", help="the only place to look for the data set")
     search.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
@@ -66,8 +70,10 @@ def _parser() -> argparse.ArgumentParser:
                         help="start from the state of another run")  # fmt: skip
     search.add_argument("--stop-after", type=int, metavar="N",
                         help="end when N epochs are done, to be resumed")  # fmt: skip
-    search.add_argument("--print-config", action="store_true", help="and leave")
-    search.add_argument("--json", action="store_true", help="one object on stdout")
+    search.add_argument("--print-config", action="store_true",
+                        help="print the configuration and leave")  # fmt: skip
+    search.add_argument("--json", action="store_true",
+                        help="print one JSON object and nothing else")  # fmt: skip
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
