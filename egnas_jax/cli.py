@@ -15,21 +15,24 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit code."""
     options = _parser().parse_args(arguments)
-    from egnas_jax.search.loop import Interrupted
-
     try:
         return options.command(options) or DONE
-    except Interrupted:
-        _say("Interrupted; a checkpoint was written. Go on with --resume.")
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        _say("Interrupted.")
+    except KeyboardInterrupt as stop:  # the loop's own says what it saved
+        _say(str(stop) or "Interrupted.")
         return INTERRUPTED
     except Exception as error:
         if options.debug:
             raise
         _say(f"egnas: {error}")
-        return UNUSABLE if isinstance(error, ValueError) else FAILED
+        return UNUSABLE if isinstance(error, (ValueError, OSError)) else FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, without the whole usage."""
+
+    def error(self, message):
+        _say(f"{self.prog}: {message}\nSee {self.prog} --help.")
+        raise SystemExit(UNUSABLE)
 
 
 def _say(text: str) -> None:
@@ -37,7 +40,7 @@ def _say(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="egnas", description="EG-NAS: search a cell for image classification."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -53,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="a whole run's settings (%(default)s)")  # fmt: skip
     search.add_argument("--strategy", default="egnas", metavar="NAME",
                         help="the search method (%(default)s)")  # fmt: skip
-    search.add_argument("--variant", default="paper", metavar="NAME",
-                        help="which reading of EG-NAS (%(default)s)")  # fmt: skip
+    search.add_argument("--variant", metavar="NAME",
+                        help="which reading of EG-NAS (paper)")  # fmt: skip
     search.add_argument("--space", metavar="NAME",
                         help="what a cell is built from (the preset's)")  # fmt: skip
     search.add_argument("--data-dir", help="the only place to look for the data set")
@@ -104,6 +107,9 @@ def _search(options) -> int:
     if options.stop_after is not None and options.stop_after < 1:
         raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
                          f"1 epoch.")  # fmt: skip
+    for name in ("out", "data_dir", "restore"):
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
     base = config.build(
         options.preset,
         options.strategy,
@@ -114,22 +120,25 @@ def _search(options) -> int:
     if options.print_config:
         print(json.dumps(config.as_dict(base), indent=2))
         return DONE
+    configs = [
+        config.apply_overrides(base, [f"seed={base.seed + i}"])
+        for i in range(options.seeds)
+    ]
+    folders = [_folder(options, own.seed) for own in configs]
+    for folder in folders:  # before the first search, not after it
+        run.check_free(folder, resume=options.resume)
     _use_compilation_cache()
     results = []
-    for seed in range(base.seed, base.seed + options.seeds):
-        own = config.apply_overrides(base, [f"seed={seed}"])
-        folder = _folder(options, seed)
+    for own, folder in zip(configs, folders, strict=True):
         started = time.perf_counter()
         report = _reporter(own, quiet=options.json)
-        resume = options.resume
         own, prepared = run.prepare(own, options.data_dir, folder, report)
-        origin = run.find_origin(prepared, options.restore, resume=resume)
-        run.claim(own, folder, origin, resume=resume)
+        run.check_configuration(own, folder)
+        start = run.find_start(prepared, options.restore, resume=options.resume)
+        run.claim(own, folder, start)
         with _running():
-            summary = run.execute(
-                own, prepared, origin, resume=resume, stop_after=options.stop_after
-            )
-        summary |= {"seed": seed, "run": str(folder),
+            summary = run.execute(own, prepared, start, stop_after=options.stop_after)
+        summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
         results.append(summary)
         if not options.json:
@@ -230,18 +239,19 @@ def _genotype(text: str):
     from egnas_jax.lookup import lookup
     from egnas_jax.space import Genotype, zoo
 
-    if "(" in text:
-        return Genotype.parse(text)
     path = pathlib.Path(text)
-    if path.is_dir():
-        file = path / "genotype.json"
-        if not file.is_file():
+    if len(text) < 256 and path.exists():
+        path = path / "genotype.json" if path.is_dir() else path
+        if not path.is_file():
             raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
                              f"whose search has ended.")  # fmt: skip
-        path = file
-    if path.is_file():
-        return Genotype.from_json(path.read_text())
-    return lookup(zoo, text, "genotype").genotype
+        try:
+            return Genotype.from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return (
+        Genotype.parse(text) if "(" in text else lookup(zoo, text, "genotype").genotype
+    )
 
 
 def _draw(options) -> None:
@@ -251,7 +261,9 @@ def _draw(options) -> None:
     svg = draw_svg(_genotype(options.genotype))
     if not options.out.endswith(".svg"):
         raise ValueError(f"--out is {options.out!r}, but must end in .svg.")
-    record.write_text(pathlib.Path(options.out), svg)
+    out = pathlib.Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(out, svg)
 
 
 def _verify(options) -> int:
@@ -282,7 +294,7 @@ def _data(options) -> None:
     from egnas_jax.data.source import load_dataset
 
     if options.action == "show":
-        config = DataConfig(name=options.name, path=options.path)
+        config = DataConfig(name=options.name, path=options.path, pad=0)
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError("data prepare takes --data-dir with the official files.")
@@ -305,7 +317,7 @@ def _list(options) -> None:
         "spaces": SPACES,
         "zoo": zoo,
     }
-    if options.kind:
+    if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}
     for name, table in tables.items():
         print(f"{name}: {', '.join(table)}")

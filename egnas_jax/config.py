@@ -11,7 +11,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.weights import SGD
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas_config import DEFAULT_SEEDS, EGNASConfig
+from egnas_jax.strategies.egnas_config import DEFAULT_SEEDS, VARIANTS, EGNASConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +56,10 @@ class SearchConfig:
                  "clip_norm": 1e-12}  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
-            if not low <= value < float("inf"):
+            high = LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
+            if not low <= value <= high:
                 raise ValueError(
-                    f"{name} is {value}, but must be finite and at least {low}."
+                    f"{name} is {value}, but must be from {low} to {high}."
                 )
         if self.momentum >= 1:
             raise ValueError(f"momentum is {self.momentum}, but must be below 1.")
@@ -68,6 +69,9 @@ class SearchConfig:
         """The part that trains the weights."""
         return SGD(**{name: getattr(self, name) for name in SGD._fields})
 
+
+LARGEST_INT = 2**31 - 1  # of an i32 on the device
+LARGEST_FLOAT = 3.4e38  # of an f32
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": dict(
@@ -88,7 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 def build(
     preset: str = "digits",
     strategy: str = "egnas",
-    variant: str = "paper",
+    variant: str | None = None,
     space: str | None = None,
     overrides: list[str] | None = None,
 ) -> SearchConfig:
@@ -97,7 +101,7 @@ def build(
     Args:
       preset: a name of `PRESETS`.
       strategy: a name of the table of strategies.
-      variant: of EG-NAS.
+      variant: of EG-NAS; None is "paper".
       space: a name of `SPACES`, or None for the preset's.
       overrides: "path=value" each, as of `--set`.
 
@@ -109,11 +113,18 @@ def build(
     own = parts.get(strategy, {})
     run = dict(parts.get("run", {}))
     if strategy == "egnas":
+        variant = variant or "paper"
         method = EGNASConfig.variant(variant)
         # a preset sizes the exploration; a variant of one generation keeps it
         own = {k: v for k, v in own.items() if (variant, k) not in _VARIANT_DECIDES}
         method = dataclasses.replace(method, **own)
         run["seed"] = DEFAULT_SEEDS[variant]
+    elif variant is not None:
+        lookup(VARIANTS, variant, "variant")
+        raise ValueError(
+            f"--variant {variant} is one of EG-NAS, and the strategy is {strategy}. "
+            f"Leave one of the two out."
+        )
     else:
         method = kind(**own)
     supernet = dict(parts.get("supernet", {}))
@@ -140,6 +151,11 @@ def apply_overrides(config: SearchConfig, overrides: list[str]) -> SearchConfig:
         path, separator, text = entry.partition("=")
         if not separator:
             raise ValueError(f"--set takes PATH=VALUE, got {entry!r}.")
+        if path == "supernet.num_classes":
+            raise ValueError(
+                "supernet.num_classes is the number of classes of the data and cannot "
+                "be set. Leave it out."
+            )
         if path not in known:
             close = difflib.get_close_matches(path, known, n=3)
             hint = f" Did you mean {', '.join(close)}?" if close else ""
@@ -186,12 +202,16 @@ def _typed(path: str, text: str, kind: Any) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        return kind(text)
+        value = kind(text)
     except (ValueError, KeyError):
         name = {"bool": "true or false", "int": "a whole number", "float": "a number"}
         raise ValueError(
             f"{path} takes {name.get(kind.__name__, kind.__name__)}, got {text!r}."
         ) from None
+    high = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(kind)
+    if high is not None and abs(value) > high:
+        raise ValueError(f"{path} is {text}, but must be within +-{high}.")
+    return value
 
 
 def as_dict(config: SearchConfig) -> dict[str, Any]:
@@ -200,9 +220,13 @@ def as_dict(config: SearchConfig) -> dict[str, Any]:
 
 
 def from_dict(stored: dict[str, Any]) -> SearchConfig:
-    """Inverse of `as_dict`."""
+    """Inverse of `as_dict`.
+
+    Raises:
+      ValueError, KeyError, TypeError: it is none, or a value has another type.
+    """
     kind, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
-    return SearchConfig(
+    config = SearchConfig(
         **{
             **stored,
             "data": DataConfig(**stored["data"]),
@@ -210,6 +234,13 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
             "strategy": kind(**stored["strategy"]),
         }
     )
+    values = dict(_flat(stored))
+    for path, allowed in paths(config).items():
+        value = values[path]
+        fits = isinstance(value, allowed) or (allowed, type(value)) == (float, int)
+        if not fits or (isinstance(value, bool) and allowed is not bool):
+            raise TypeError(f"{path} is {value!r}")
+    return config
 
 
 # the only settings that two parts of one run may differ in

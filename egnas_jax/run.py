@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,11 +16,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from egnas_jax import checkpoint, record, tensorboard
+from egnas_jax import record, tensorboard
 from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
+from egnas_jax.nn import lowering
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
@@ -50,12 +53,12 @@ def prepare(
         tensorboard.check_installed()
     dataset = load_dataset(config.data, data_dir, config.seed)
     check_image_shape(dataset.images.shape[1:])
-    config = _with_classes(config, dataset)
+    config = _as_loaded(config, dataset)
     net, strategy = _network_and_strategy(config)
     splits = make_splits(dataset, strategy.regime.split, config.seed)
     check_batch_size(config.batch_size, len(splits.train.labels))
     check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
-                     "the strategy's validation batch")  # fmt: skip
+                     "strategy.fitness_batch_size or .batch_size")  # fmt: skip
     warmup = getattr(config.strategy, "warmup", 0)
     if warmup >= config.epochs:
         report(
@@ -86,10 +89,14 @@ def prepare(
     )
 
 
-def _with_classes(config, dataset):
-    """The supernet's classes are the data's; a preset's number need not be repeated."""
+def _as_loaded(config, dataset):
+    """With the data's number of classes, and with its path wherever one stands."""
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    return dataclasses.replace(config, supernet=supernet)
+    data = config.data
+    if data.path is not None:
+        path = pathlib.Path(data.path).expanduser().resolve()
+        data = dataclasses.replace(data, path=str(path))
+    return dataclasses.replace(config, supernet=supernet, data=data)
 
 
 def _network_and_strategy(config: SearchConfig):
@@ -98,101 +105,153 @@ def _network_and_strategy(config: SearchConfig):
     return net, make(net, config.strategy)
 
 
-class Origin(NamedTuple):
-    """Another run's state, from which a new run starts.
+class Start(NamedTuple):
+    """Where a run begins or goes on.
 
     Attributes:
-      folder: of that run, absolute.
-      state: of its newest checkpoint, between two epochs.
-      lines: its records of the epochs before.
+      progress: None where it begins with its first epoch.
+      origin: restored.json, what is known of the run that it started from; or None.
+      lines: that run's records of the epochs before, where the new run begins now.
     """
 
-    folder: pathlib.Path
-    state: SearchState
-    lines: list[dict]
+    progress: loop.Progress | None
+    origin: dict | None = None
+    lines: tuple[dict, ...] = ()
 
 
-def find_origin(run: loop.Run, source: str | None, *, resume: bool) -> Origin | None:
-    """What `--restore` names, or what a run that was never checkpointed started from.
+def find_start(run: loop.Run, source: str | None, *, resume: bool) -> Start:
+    """The run's own newest checkpoint, or another run's, or the very beginning.
 
     A run's own checkpoints come first: a continuation that was interrupted goes on
-    where it was, not where it was branched from.
+    where it was, not where it was branched from. Without one it goes back to the run
+    that it was branched from.
 
     Args:
-      run: the new run.
+      run: the run; nothing of it is changed.
       source: directory of the run to start from, or None.
-      resume: whether the new run may exist already.
+      resume: whether the run may exist already.
 
     Raises:
-      ValueError: `source` holds no finished checkpoint or one of another shape, stands
-        within an epoch, or has as many epochs as the new run will have.
+      ValueError: `source` is not where the run started, or cannot be started from; the
+        run's records do not go with its checkpoint.
     """
-    note = run.folder / "restored.json"
-    if resume and note.exists():
-        recorded = json.loads(note.read_text())["run"]
-        if source is not None and str(pathlib.Path(source).resolve()) != recorded:
-            raise ValueError(
-                f"{run.folder} started from {recorded}, not from {source}. Leave "
-                f"--restore out, or name another --out."
-            )
-        source = recorded
-    if source is None or (resume and checkpoint.steps(run.folder / "checkpoints")):
-        return None
-    folder = pathlib.Path(source).resolve()
-    stored_config(folder)
-    try:
-        found = checkpoint.restore(folder / "checkpoints", loop.layout(run))
-    except ValueError as error:
+    recorded = _recorded_origin(run.folder) if resume else None
+    own, notes = loop.newest(run) if resume else (None, ())
+    began_at = recorded and recorded["run"]
+    given = source and str(pathlib.Path(source).resolve())
+    if given and given != began_at and (began_at or own):
         raise ValueError(
-            f"{source} cannot be restored under this configuration: {error}"
+            f"{run.folder} started from {began_at or 'nothing'}, not from {source}. "
+            f"Leave --restore out, or name another --out."
+        )
+    for note in notes:
+        after = "Going on from the one before." if own else "Starting over."
+        run.report(f"{note} {after}")
+    if own:
+        loop.records(run.folder, int(own.state.epoch))
+        return Start(own, recorded)
+    if given or began_at:
+        return _from_other(run, pathlib.Path(given or began_at))
+    if resume:
+        run.report(f"{run.folder} holds no checkpoint; starting from the beginning.")
+    return Start(None)
+
+
+def _recorded_origin(folder: pathlib.Path) -> dict | None:
+    path = folder / "restored.json"
+    if not path.exists():
+        return None
+    try:
+        origin = json.loads(path.read_text())
+        return {name: origin[name] for name in ("run", "epoch", "digest")}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} was altered: it should say where {folder} was restored from. "
+            f"Start anew under another --out."
         ) from None
-    state, epochs = found.tree, int(found.tree.epoch)
+
+
+def _from_other(run: loop.Run, folder: pathlib.Path) -> Start:
+    """The state of another run between two of its epochs."""
+    stored_config(folder)
+    (progress, notes), epochs = _newest_of(run, folder), run.sgd.epochs
+    for note in notes:
+        run.report(f"{note} Starting from the one before.")
+    state, done = progress.state, int(progress.state.epoch)
     if int(state.step):
         raise ValueError(
-            f"{source} was interrupted within epoch {epochs}. End that epoch first: "
-            f"egnas search --out {source} --resume --stop-after {epochs + 1}."
+            f"{folder} was interrupted within epoch {done}. End that epoch first: "
+            f"egnas search --out {folder} --resume --stop-after {done + 1}."
         )
-    if epochs >= run.sgd.epochs:
+    if done >= epochs:
         raise ValueError(
-            f"{source} has {epochs} epochs and this run will have {run.sgd.epochs}: "
-            f"nothing is left to run. Set epochs to more."
+            f"{folder} has {done} epochs and this run will have {epochs}: nothing is "
+            f"left to run. Set epochs to more."
         )
-    lines = [line for line in record.read(folder / "metrics.jsonl")
-             if line["epoch"] < epochs]  # fmt: skip
-    return Origin(folder, state, lines)
+    lines = tuple(loop.records(folder, done))
+    origin = {"run": str(folder), "epoch": done, "digest": loop.state_digest(state)}
+    return Start(progress, origin, lines)
 
 
-def claim(
-    config: SearchConfig, folder: pathlib.Path, origin: Origin | None, *, resume: bool
-) -> None:
-    """Makes the directory of a run, or checks the one that is there.
+def _newest_of(run: loop.Run, folder: pathlib.Path):
+    try:
+        progress, notes = loop.newest(run._replace(folder=folder))
+    except ValueError as error:
+        raise ValueError(
+            f"{folder} cannot be restored under this configuration: {error}"
+        ) from None
+    if progress is None:
+        raise ValueError(f"{folder} holds no whole checkpoint. {' '.join(notes)}")
+    return progress, notes
+
+
+def check_free(folder: pathlib.Path, *, resume: bool) -> None:
+    """Refuses a directory that holds a run, unless it is resumed, or other files.
+
+    What a run leaves that was killed before its configuration was written is no hurdle.
 
     Raises:
-      ValueError: the directory cannot be written, holds a run although `resume` is not
-        set, or holds another configuration's.
+      ValueError: as said.
+    """
+    if (folder / "config.json").exists():
+        if not resume:
+            raise ValueError(
+                f"{folder} holds a run already. Add --resume to go on with it, or "
+                f"name another --out."
+            )
+    elif folder.is_dir() and any(
+        not path.name.startswith(".") for path in folder.iterdir()
+    ):
+        raise ValueError(f"{folder} is not empty and holds no run. Name another --out.")
+
+
+def check_configuration(config: SearchConfig, folder: pathlib.Path) -> None:
+    """Refuses to go on with a run of another configuration.
+
+    Raises:
+      ValueError: as said, with the differences; or the stored one cannot be read.
+    """
+    if not (folder / "config.json").exists():
+        return
+    changed = differences(stored_config(folder), config)
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
+            f"its settings or another --out."
+        )
+
+
+def claim(config: SearchConfig, folder: pathlib.Path, start: Start) -> None:
+    """Makes the directory of a checked run.
+
+    Raises:
+      ValueError: it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stored = folder / "config.json"
-        if stored.exists():
-            if not resume:
-                raise ValueError(
-                    f"{folder} holds a run already. Add --resume to go on with it, or "
-                    f"name another --out."
-                )
-            changed = differences(stored_config(folder), config)
-            if changed:
-                raise ValueError(
-                    f"{folder} holds a run of another configuration: "
-                    f"{'; '.join(changed)}. Use its settings or another --out."
-                )
-        elif any(folder.iterdir()):
-            raise ValueError(
-                f"{folder} is not empty and holds no run. Name another --out."
-            )
-        if origin is not None:
-            record.write_json(folder / "restored.json", _described(origin))
-        record.write_json(stored, as_dict(config))
+        record.write_json(folder / "config.json", as_dict(config))
+        if start.origin:
+            record.write_json(folder / "restored.json", start.origin)
         record.write_json(folder / "environment.json", environment())
     except OSError as error:
         raise ValueError(
@@ -200,29 +259,14 @@ def claim(
         ) from None
 
 
-def _described(origin: Origin) -> dict:
-    return {
-        "run": str(origin.folder),
-        "epoch": int(origin.state.epoch),
-        "digest": loop.state_digest(origin.state),
-    }
-
-
 def execute(
-    config: SearchConfig,
-    run: loop.Run,
-    origin: Origin | None,
-    *,
-    resume: bool,
-    stop_after: int | None,
+    config: SearchConfig, run: loop.Run, start: Start, *, stop_after: int | None
 ) -> dict:
     """Runs a search in its claimed directory and writes what it found; the summary."""
-    start = loop.restore(run) if resume else None
-    if start is None:
-        start = _first(run, origin)
+    progress = _begin(run, start)
     if config.tensorboard:
         log = run.folder / "tensorboard"
-        scalars = tensorboard.writer(log, int(start.state.epoch))
+        scalars = tensorboard.writer(log, int(progress.state.epoch))
     else:
         scalars = contextlib.nullcontext(lambda line: None)
     with scalars as write:
@@ -231,19 +275,22 @@ def execute(
             write(line)
             run.report(line)
 
-        state = loop.search(run._replace(report=report), start, stop_after)
+        state = loop.search(run._replace(report=report), progress, stop_after)
     return finish(config, run, state)
 
 
-def _first(run: loop.Run, origin: Origin | None) -> loop.Progress:
-    """Where a run begins; the start from another run is checkpointed at once."""
-    if origin is None:
-        return loop.Progress(run.programs.init(), {})
-    start = loop.Progress(origin.state, {})
-    for line in origin.lines:
-        record.append(run.folder / "metrics.jsonl", line)
-    loop.save(run, start)
-    return start
+def _begin(run: loop.Run, start: Start) -> loop.Progress:
+    """Makes records and checkpoints what the start says."""
+    metrics = run.folder / "metrics.jsonl"
+    progress = start.progress or loop.Progress(run.programs.init(), {})
+    if not start.lines:  # records of epochs that are run again
+        record.keep_before(metrics, int(progress.state.epoch))
+        return progress
+    record.keep_before(metrics, 0)
+    for line in start.lines:
+        record.append(metrics, line)
+    loop.save(run, progress)
+    return progress
 
 
 def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
@@ -255,7 +302,7 @@ def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
     )
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))
-    metrics = record.read(run.folder / "metrics.jsonl")
+    metrics = loop.records(run.folder)
     network = NetworkConfig(num_classes=config.supernet.num_classes)
     summary = {
         "genotype": genotype.format(),
@@ -279,7 +326,7 @@ def stored_config(folder: pathlib.Path) -> SearchConfig:
     """
     try:
         return from_dict(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{str(folder)!r} holds no run ({type(error).__name__}: no readable "
             f"config.json). Name a directory that `egnas search` wrote."
@@ -300,4 +347,21 @@ def environment() -> dict:
         "device_count": jax.device_count(),
         "mesh": None,
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "flags": {
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+            "compiler_options": lowering.compiler_options(),
+        },
+        "git": _git(),
     }
+
+
+def _git() -> str | None:
+    """Commit of this source, "+" where files differ from it; None where it has none."""
+    source = pathlib.Path(__file__).parent
+    command = ("git", "-C", str(source), "describe", "--always", "--abbrev=40",
+               "--dirty=+", "--exclude=*")  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

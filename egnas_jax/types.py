@@ -12,6 +12,7 @@ import jax
 Array = jax.Array
 Key = jax.Array  # a typed key, as `jax.random.key` makes it
 PyTree = Any
+IMPL = "threefry2x32"  # of every key that is made here: streams outlive jax's default
 
 
 class Mixing(NamedTuple):

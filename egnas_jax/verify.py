@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from egnas_jax import checkpoint, record
+from egnas_jax import checkpoint
 from egnas_jax.search import loop
 
 
@@ -31,7 +31,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
     Raises:
       ValueError: no epoch is finished, or the start of the run is another run's.
     """
-    lines = record.read(run.folder / "metrics.jsonl")
+    lines = loop.records(run.folder)
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
     start = None if from_start else _oldest(run, len(lines))

@@ -10,13 +10,14 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
 
-from egnas_jax import checkpoint, record
+from egnas_jax import checkpoint, record, run
 from egnas_jax.cli import main
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES, Space, zoo
 
 # two nodes and three primitives: a network that compiles in seconds
 SPACE = Space(
@@ -150,6 +151,55 @@ def test_a_run_restored_from_another_goes_on_bit_for_bit(
     assert "Epochs 3 to 3 were replayed; every" in capsys.readouterr().out
     assert main(["verify", str(folder), "--from-start"]) == 2
     assert "Verify that run" in capsys.readouterr().err
+
+
+def damage(folder):
+    """Makes every checkpoint of a run unreadable."""
+    for path in (folder / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_fork_without_a_whole_checkpoint_goes_back_to_its_origin(
+    straight, stopped, tmp_path, capsys
+):
+    folder = tmp_path / "fork"
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    assert main([*command, "--restore", str(stopped), "--stop-after", "2"]) == 0
+    damage(folder)
+    assert main([*command, "--resume"]) == 0
+    assert "Starting over" in capsys.readouterr().err
+    assert digests(folder) == digests(straight)
+
+
+def test_resume_refuses_what_does_not_belong_to_the_run(stopped, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    command = ["search", *TINY, *SMALL, "--out", str(folder), "--resume"]
+    assert main([*command, "--restore", "/no/run"]) == 2
+    assert "started from nothing, not from /no/run" in capsys.readouterr().err
+    (folder / "restored.json").write_text("{}")
+    assert main(command) == 2
+    assert "restored.json was altered" in capsys.readouterr().err
+    (folder / "restored.json").unlink()
+    (folder / "metrics.jsonl").unlink()
+    assert main(command) == 2
+    assert "holds 0 records" in capsys.readouterr().err
+    stored = json.loads((folder / "config.json").read_text())
+    record.write_json(folder / "config.json", stored | {"epochs": 4.5})
+    assert main(command) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_a_run_killed_before_its_configuration_was_written_can_go_on(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.json.tmp99").touch()
+    run.check_free(folder, resume=True)
+    run.check_free(folder, resume=False)
+    (folder / "notes.txt").touch()
+    with pytest.raises(ValueError, match="not empty and holds no run"):
+        run.check_free(folder, resume=True)
 
 
 def test_a_restored_run_may_have_other_settings_but_no_other_shapes(
@@ -297,6 +347,7 @@ def test_a_nan_loss_names_the_epoch(tmp_path, capsys):
     command = ["search", *TINY, *SMALL, "--set", "learning_rate=1e30"]
     assert main([*command, "--out", str(tmp_path / "run")]) == 1
     assert "in epoch 0; last good checkpoint: none" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "summary.json").exists()
 
 
 BAD = {
@@ -314,7 +365,19 @@ BAD = {
     "batch": (["--set", "batch_size=9999"], "batch_size is 9999"),
     "no data directory": (["--preset", "cifar10", "--data-dir", "/no"], "not exist"),
     "no equals": (["--set", "epochs"], "PATH=VALUE"),
-}
+    "another method's variant": (
+        ["--strategy", "darts", "--variant", "official"], "one of EG-NAS"),
+    "classes": (["--set", "supernet.num_classes=7"], "of the data"),
+    "seed beyond 32 bits": (["--set", f"seed={2**32}"], str(2**32)),
+    "huge float": (["--set", "learning_rate=1e300"], "1e300"),
+    "huge layers": (["--set", "supernet.layers=20000000"], "20000000"),
+    "huge population": (["--set", "strategy.population=1000000000"], "1000000000"),
+    "large fitness batch": (
+        ["--set", "strategy.fitness_batch_size=100000"], "strategy.fitness_batch_size"),
+    "empty data directory": (["--data-dir", ""], "--data-dir is empty"),
+    "long path": (["--set", "data.path=" + "x" * 5000], "too long"),
+    "no run to restore": (["--restore", "/no/run"], "holds no run"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -335,6 +398,7 @@ def image_file(folder, **changes):
 
 
 IMAGES = {
+    "no array": (None, "no array"),
     "side": (dict(images=np.zeros((20, 9, 8, 1), np.uint8)), "divisible by 4"),
     "type": (dict(images=np.zeros((20, 8, 8, 1))), "float64"),
     "negative": (dict(labels=np.arange(20) - 3), "-3"),
@@ -347,7 +411,11 @@ IMAGES = {
 def test_images_of_the_users_that_do_not_fit_are_refused(name, tmp_path, capsys):
     changes, message = IMAGES[name]
     out = tmp_path / "run"
-    command = ["search", *image_file(tmp_path, **changes), "--out", str(out)]
+    command = ["search", *image_file(tmp_path, **(changes or {})), "--out", str(out)]
+    if changes is None:
+        with zipfile.ZipFile(tmp_path / "own.npz", "w") as file:
+            file.writestr("images", b"pixels")
+            file.writestr("labels", b"classes")
     assert main(command) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
@@ -367,6 +435,15 @@ def test_data_files_that_are_not_whole_are_refused(content, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_arguments_that_cannot_be_parsed_end_with_2_in_two_lines(capsys):
+    for arguments in (["search", "--seeds", "x"], ["data", "bogus"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 2 and "--help" in said[1]
+
+
 def test_a_directory_without_a_run_is_refused(tmp_path, capsys):
     assert main(["verify", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
@@ -380,6 +457,16 @@ def test_draw_takes_names_and_text_and_never_runs_code(tmp_path, capsys):
     assert main(["draw", "DARTS_V2", "--out", str(out)]) == 0
     assert out.read_text().lstrip().startswith("<")
     trap = f"Genotype(normal=open('{tmp_path / 'run'}', 'w'))"
+    named = tmp_path / "run (1)"
+    named.mkdir()
+    main(["draw", "DARTS_V2", "--out", str(named / "new" / "cell.svg")])
+    assert (named / "new" / "cell.svg").exists()
+    (named / "genotype.json").write_text(zoo["PDARTS"].genotype.to_json())
+    assert main(["derive", str(named)]) == 0
+    assert zoo["PDARTS"].genotype.format() in capsys.readouterr().out
+    (named / "genotype.json").write_bytes(b"\xff\x00")
+    assert main(["derive", str(named)]) == 2
+    assert "run (1)/genotype.json" in capsys.readouterr().err
     assert main(["draw", trap, "--out", str(out)]) == 2
     assert not (tmp_path / "run").exists()
     capsys.readouterr()
@@ -418,6 +505,11 @@ def test_several_seeds_are_listed_and_the_best_is_by_validation(tmp_path, capsys
     assert main([*command, "--out", str(tmp_path / "runs"), "--json"]) == 0
     best = json.loads(capsys.readouterr().out)
     runs = best["runs"]
-    assert [run["seed"] for run in runs] == [0, 1]
-    assert best["valid_accuracy"] == max(run["valid_accuracy"] for run in runs)
+    assert [one["seed"] for one in runs] == [0, 1]
+    assert best["valid_accuracy"] == max(one["valid_accuracy"] for one in runs)
     assert digests(tmp_path / "runs/seed0") != digests(tmp_path / "runs/seed1")
+    # a taken folder is seen before the first of the searches
+    shutil.rmtree(tmp_path / "runs/seed0")
+    assert main([*command, "--out", str(tmp_path / "runs")]) == 2
+    assert "seed1 holds a run already" in capsys.readouterr().err
+    assert not (tmp_path / "runs/seed0").exists()

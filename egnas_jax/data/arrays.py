@@ -12,6 +12,11 @@ import numpy as np
 from egnas_jax.data.dataset import Dataset, channel_statistics
 from egnas_jax.data.split import Split, hold_out
 
+# damaged, encrypted, compressed in a way of its own, or with a shape beyond memory
+_UNREADABLE = (
+    ValueError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 NPZ_FORM = (
     "An .npz holds `images` (uint8 [N, H, W, C]) and `labels` (whole numbers [N], from "
     "0), and may hold `test_images` and `test_labels`: "
@@ -46,7 +51,7 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
         array has another type, shape or length than `NPZ_FORM` says; a label is
         negative, fractional or out of proportion; fewer than 2 classes.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
     arrays = _read_npz(path)
     train = _checked_pair(path, arrays, "images", "labels")
     num_classes = _count_classes(path, train.labels)
@@ -86,9 +91,13 @@ def _read_npz(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             wanted = ("images", "labels", "test_images", "test_labels")
-            return {key: file[key] for key in wanted if key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {key: file[key] for key in wanted if key in file.files}
+    except _UNREADABLE as error:
         raise ValueError(f"{path} cannot be read: {error}. {NPZ_FORM}") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member that is no .npy comes as bytes
+            raise ValueError(f"{path}: `{key}` is no array. {NPZ_FORM}")
+    return arrays
 
 
 def _checked_pair(path, arrays, images_key, labels_key):

@@ -26,11 +26,13 @@ def contact_sheet(
       The path of the picture.
 
     Raises:
-      ValueError: `per_class` is less than 1, or `out` cannot be written.
+      ValueError: `per_class` is less than 1, or `out` is no .png or cannot be written.
     """
     if isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 1:
         raise ValueError(f"per_class is {per_class!r}; allowed are whole numbers >= 1.")
     out = pathlib.Path(out)
+    if out.suffix != ".png":
+        raise ValueError(f"--out is {str(out)!r}, but must end in .png.")
     figure = _figure(dataset, per_class)
     scratch = out.with_name(f".{out.name}.part")
     try:

@@ -136,7 +136,10 @@ def cma_es(dim: int, population_size: int) -> Evolution:
 
     def ask(key, state):
         z = jax.random.normal(key, (population_size, dim))  # (38)
-        y = _matmul(z * state.lengths[None, :], state.axes.T)  # (39)
+        # (39), with the symmetric root B D B^T: the same law as B D, but near C = I the
+        # axes B are arbitrary, and rounding alone would choose other individuals
+        rotated = _matmul(z, state.axes) * state.lengths[None, :]
+        y = _matmul(rotated, state.axes.T)
         return state.mean[None, :] + state.sigma * y  # (40)
 
     def tell(state, solutions, fitness):

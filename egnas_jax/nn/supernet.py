@@ -67,13 +67,19 @@ class SupernetConfig:
 
     def __post_init__(self):
         lookup(SPACES, self.space, "space")
-        least = {"channels": 2, "layers": 1, "num_classes": 2}
-        for name in (*least, "partial_channels", "stem_multiplier"):
-            value = getattr(self, name)
-            if value < least.get(name, 1):
+        # far beyond what anybody builds; a slip of the keyboard is worse than a crash
+        ranges = {
+            "channels": (2, 4096),
+            "layers": (1, 200),
+            "num_classes": (2, 2**20),
+            "partial_channels": (1, 4096),
+            "stem_multiplier": (1, 64),
+        }
+        for name, (least, most) in ranges.items():
+            if not least <= getattr(self, name) <= most:
                 raise ValueError(
-                    f"supernet.{name} is {value}, but must be at least "
-                    f"{least.get(name, 1)}."
+                    f"supernet.{name} is {getattr(self, name)}, but must be from "
+                    f"{least} to {most}."
                 )
         if self.channels % self.partial_channels or self.channels % 2:
             raise ValueError(

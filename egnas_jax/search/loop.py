@@ -24,8 +24,10 @@ from egnas_jax.search.weights import (
     zero_totals,
 )
 
+SAVED = "Interrupted; a checkpoint was written. Go on with --resume."
 
-class Interrupted(Exception):  # noqa: N818
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818
     """The run was asked to stop and has written a checkpoint."""
 
 
@@ -77,23 +79,40 @@ class Progress(NamedTuple):
     info: dict[str, float | None]
 
 
-def restore(run: Run) -> Progress | None:
-    """The newest valid checkpoint of a run; None where none was finished or is whole.
+def newest(run: Run) -> tuple[Progress | None, tuple[str, ...]]:
+    """The newest valid checkpoint of a run, and a note for each newer damaged one.
 
-    Records of epochs that it does not hold are dropped, since they will be run again.
+    None where no checkpoint was finished or none is whole. Nothing is changed.
     """
-    metrics = run.folder / "metrics.jsonl"
     try:
         found = checkpoint.restore(run.folder / "checkpoints", layout(run))
     except checkpoint.NoCheckpointError as error:
-        for note in error.notes:
-            run.report(f"{note} The run starts anew.")
-        record.keep_before(metrics, 0)
-        return None
-    for note in found.notes:
-        run.report(f"{note} Going on from step {found.step}.")
-    record.keep_before(metrics, int(found.tree.epoch))
-    return Progress(found.tree, found.meta["info"])
+        return None, error.notes
+    return Progress(found.tree, found.meta["info"]), found.notes
+
+
+def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
+    """The lines of a run's metrics, of its first `epochs` (None: all), checked.
+
+    Raises:
+      ValueError: a line was altered, or one is missing.
+    """
+    path = folder / "metrics.jsonl"
+    lines = record.read(path)
+    lines = lines if epochs is None else lines[:epochs]
+    for epoch, line in enumerate(lines):
+        missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(line)
+        if missing or line["epoch"] != epoch:
+            raise ValueError(
+                f"Line {epoch + 1} of {path} is not the record of epoch {epoch}. The "
+                f"file was altered; restore it, or start anew under another --out."
+            )
+    if epochs is not None and len(lines) < epochs:
+        raise ValueError(
+            f"{path} holds {len(lines)} records, but the run's checkpoint {epochs} "
+            f"epochs. Restore the file, or start anew under another --out."
+        )
+    return lines
 
 
 def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchState:
@@ -106,15 +125,15 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
     """
     last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
     state, info = start
-    with _InterruptFlag() as interrupted:
+    with _InterruptFlag(run.report) as interrupted:
         while int(state.epoch) < last:
             state, line = run_epoch(run, Progress(state, info), interrupted)
             info = {}
             record.append(run.folder / "metrics.jsonl", line)
             save(run, Progress(state, info))
             run.report(line)
-            if interrupted() and int(state.epoch) < last:
-                raise Interrupted
+            if interrupted():
+                raise Interrupted(SAVED)
     return state
 
 
@@ -140,6 +159,7 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
     if once and not early:
         state, info = _evolve(run, state)
     scores = run.programs.validate(state)
+    _check_finite(run, epoch, "validation", float(scores.loss))
     line = {
         "epoch": epoch,
         "train_loss": totals.loss / totals.images,
@@ -178,7 +198,7 @@ def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
         if interrupted():
             _check_loss(run, epoch, unread)
             save(run, Progress(state, info))
-            raise Interrupted
+            raise Interrupted(SAVED)
     if unread is not None:
         totals = _check_loss(run, epoch, unread)
     return state, totals
@@ -186,28 +206,38 @@ def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
 
 def _check_loss(run: Run, epoch: int, totals):
     totals = jax.tree.map(lambda leaf: leaf.item(), totals)
-    if np.isfinite(totals.loss):
-        return totals
+    _check_finite(run, epoch, "training", totals.loss)
+    return totals
+
+
+def _check_finite(run: Run, epoch: int, which: str, loss: float) -> None:
+    if np.isfinite(loss):
+        return
     saved = checkpoint.steps(run.folder / "checkpoints")
     where = f"step {saved[-1]} in {run.folder / 'checkpoints'}" if saved else "none"
     raise FloatingPointError(
-        f"The training loss is {totals.loss} in epoch {epoch}; last good checkpoint: "
-        f"{where}. Lower learning_rate, or look at the images."
+        f"The {which} loss is {loss} in epoch {epoch}; last good checkpoint: {where}. "
+        f"Lower learning_rate, or look at the images."
     )
 
 
 class _InterruptFlag:
     """While it is open, the first SIGINT is remembered; the second is immediate."""
 
+    def __init__(self, report: Callable):
+        self.report = report
+
     def __enter__(self):
         self.seen = False
         self.before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self._remember)
+        if self.before is not signal.SIG_IGN:  # nohup's, say
+            signal.signal(signal.SIGINT, self._remember)
         return lambda: self.seen
 
     def _remember(self, number, frame):
         self.seen = True
         signal.signal(number, self.before)
+        self.report("Stopping at the next checkpoint; once more stops at once.")
 
     def __exit__(self, *error):
         signal.signal(signal.SIGINT, self.before)

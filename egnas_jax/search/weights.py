@@ -25,7 +25,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.strategy import Regime, Strategy
-from egnas_jax.types import Array, Batch, Key, PyTree
+from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
 
 class SGD(NamedTuple):
@@ -110,7 +110,7 @@ class Programs(NamedTuple):
 
 def stream(seed: int, name: str) -> Key:
     """The key of one named purpose: adding a purpose shifts no other."""
-    key = jax.random.key(seed, impl="threefry2x32")
+    key = jax.random.key(seed, impl=IMPL)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

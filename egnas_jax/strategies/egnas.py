@@ -22,7 +22,7 @@ from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas_config import EGNASConfig
 from egnas_jax.strategies.egnas_price import candidate_rows, direction, price, score
-from egnas_jax.types import Array, Key, Mixing
+from egnas_jax.types import IMPL, Array, Key, Mixing
 
 
 class EGNASState(NamedTuple):
@@ -83,6 +83,7 @@ def _no_info():
         "fitness": nothing,
         "fitness_accuracy": nothing,
         "sigma": nothing,
+        "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),
     }
 
@@ -118,14 +119,23 @@ def _centres(config: EGNASConfig, space, key: Key, alpha) -> Array:
 
 
 def _candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
-    """Keys [N, T] of the generations."""
-    shape = (config.samples, config.generations)
-    if config.candidates == "fresh":
-        return jax.random.split(key, shape)
-    same = jax.random.key(1) if config.candidates == "constant" else (
-        jax.random.wrap_key_data(state.run_key)
-    )  # fmt: skip
-    return jnp.broadcast_to(jax.random.split(same, config.generations)[None], shape)
+    """Keys [N, T] of the generations; one more of either changes none of the others."""
+    samples, generations = (
+        jnp.arange(number, dtype=jnp.uint32)
+        for number in (config.samples, config.generations)
+    )
+    if config.candidates == "constant":
+        key = jax.random.key(1, impl=IMPL)
+    elif config.candidates == "run":
+        key = jax.random.wrap_key_data(state.run_key, impl=IMPL)
+    if config.candidates != "fresh":  # the same for all samples
+        samples = jnp.zeros_like(samples)
+
+    def one(n, generation):
+        return jax.random.fold_in(jax.random.fold_in(key, n), generation)
+
+    each = jax.vmap(one, in_axes=(None, 0))
+    return jax.vmap(each, in_axes=(0, None))(samples, generations)
 
 
 class _Best(NamedTuple):
@@ -164,13 +174,15 @@ def _explore(net, config, key, state, variables, batch):
     _, leaders = lax.scan(sample, None, (centres, keys))
     n = _best_sample(net, config, variables, batch, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
+    state = _stepped(space, config, state, chosen)
     info = {
         "fitness": chosen.fitness,
         "fitness_accuracy": chosen.correct / len(batch.labels),
         "sigma": sigma,
+        "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": jnp.float32(images_priced(config)),
     }
-    return _stepped(space, config, state, chosen), info
+    return state, info
 
 
 def _nan_last(fitness):

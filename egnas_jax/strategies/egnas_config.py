@@ -36,6 +36,11 @@ LEAST = {
 }  # fmt: skip
 
 
+# more than anybody waits for; the other numbers end where f32 and i32 do
+MOST = {"population": 10**5, "samples": 10**4, "generations": 10**4,
+        "fitness_batches": 10**4}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class EGNASConfig(Regime):
     """Everything in which readings of EG-NAS differ; the defaults are `paper`.
@@ -103,11 +108,10 @@ class EGNASConfig(Regime):
     def __post_init__(self):
         super().__post_init__()
         for name, least in LEAST.items():
-            value = getattr(self, name)
-            if not least <= value < float("inf"):
+            value, most = getattr(self, name), MOST.get(name, 2**31 - 1)
+            if not least <= value <= most:
                 raise ValueError(
-                    f"strategy.{name} is {value}, but must be finite and at least "
-                    f"{least}."
+                    f"strategy.{name} is {value}, but must be from {least} to {most}."
                 )
 
     @classmethod

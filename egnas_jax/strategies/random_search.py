@@ -29,7 +29,7 @@ class RandomSearchConfig:
     batch_stats: batch norm while pricing: "batch" or "running".
 
     Raises:
-      ValueError: a number below 1 or unknown statistics.
+      ValueError: a number out of its range or unknown statistics.
     """
 
     candidates: int = 450
@@ -38,9 +38,9 @@ class RandomSearchConfig:
 
     def __post_init__(self):
         for name in ("candidates", "fitness_batch_size"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) <= 10**6:
                 raise ValueError(f"strategy.{name} is {getattr(self, name)}, but must "
-                                 f"be at least 1.")  # fmt: skip
+                                 f"be from 1 to {10**6}.")  # fmt: skip
         if self.batch_stats not in STATISTICS:
             raise ValueError(f"strategy.batch_stats is {self.batch_stats!r}, but must "
                              f"be one of {', '.join(STATISTICS)}.")  # fmt: skip

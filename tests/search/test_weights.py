@@ -1,5 +1,7 @@
 """The weight steps and the order of an epoch, on the toy supernet."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,14 +219,38 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
                 loop.Progress(run.programs.init(), {}),
                 lambda calls=calls, stop=stop: next(calls) == stop,
             )
-        _, line = loop.run_epoch(run, loop.restore(run))
+        _, line = loop.run_epoch(run, loop.newest(run)[0])
         assert line | {"seconds": 0} == whole | {"seconds": 0}
 
 
-def test_records_of_epochs_without_a_checkpoint_are_dropped(make_run):
+def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
     run = make_run(watching())
     loop.search(run, loop.Progress(run.programs.init(), {}), stop_after=2)
+    assert int(loop.newest(run)[0].state.epoch) == 2
+    assert [line["epoch"] for line in loop.records(run.folder, 2)] == [0, 1]
+    with pytest.raises(ValueError, match="holds 2 records, but .* checkpoint 3"):
+        loop.records(run.folder, 3)
     record.append(run.folder / "metrics.jsonl", {"epoch": 2})
-    assert int(loop.restore(run).state.epoch) == 2
-    lines = record.read(run.folder / "metrics.jsonl")
-    assert [line["epoch"] for line in lines] == [0, 1]
+    with pytest.raises(ValueError, match="Line 3 of .* record of epoch 2"):
+        loop.records(run.folder)
+
+
+def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
+    """The loss of that step was finite; validation tells."""
+    run = make_run(watching())
+    start = run.programs.init()
+    lost = jax.tree.map(lambda leaf: leaf * jnp.nan, start.params)
+    ended = start._replace(step=jnp.int32(2), totals=start.totals._replace(
+        images=jnp.int32(20)), params=lost)  # fmt: skip
+    with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 0"):
+        loop.run_epoch(run, loop.Progress(ended, {}))
+
+
+def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
+    said = []
+    with loop._InterruptFlag(said.append) as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted() and "once more stops at once" in said[0]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

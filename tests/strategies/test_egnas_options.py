@@ -12,7 +12,7 @@ from egnas_jax import EGNASConfig
 from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas import egnas
+from egnas_jax.strategies.egnas import _candidate_keys, egnas
 from egnas_jax.strategies.egnas_config import CHOICES, LEAST
 from egnas_jax.strategies.egnas_price import price
 
@@ -32,7 +32,7 @@ PRICING = ("batch_stats", "priced", "similarity", "sign", "direction")
 PRICING_NUMBERS = {"fitness_batches": 2, "zeta": 0.1, "eta": 3.0}
 SEARCH_NUMBERS = {
     "warmup": 1, "noise": 0.5, "sigma_start": 0.3, "sigma_floor": 2.0,
-    "fitness_batch_size": 5, "population": 7, "generations": 3, "samples": 1,
+    "fitness_batch_size": 5, "population": 30, "generations": 3, "samples": 1,
     "momentum": 0.9, "step": 0.2,
 }  # fmt: skip
 
@@ -142,6 +142,17 @@ def test_official_candidates_are_the_same_in_every_epoch_and_paper_ones_are_not(
     jax.tree.map(np.testing.assert_array_equal, *official)
     paper = [searched(still(SMALL), [key])[0].alpha for key in (0, 7)]
     assert differs(*paper)
+
+
+def test_further_generations_and_samples_leave_the_first_as_they_are(toy_net):
+    """So that an ablation over either compares like with like."""
+    state = egnas(toy_net, SMALL).init(KEY)
+    few, many = (
+        jax.random.key_data(_candidate_keys(config, KEY, state))
+        for config in (SMALL, dataclasses.replace(SMALL, generations=3, samples=4))
+    )
+    np.testing.assert_array_equal(few, many[:2, :2])
+    assert len(np.unique(many.reshape(-1, 2), axis=0)) == 12
 
 
 def test_run_candidates_are_the_same_within_a_run_and_others_in_another(
