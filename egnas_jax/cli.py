@@ -201,8 +201,9 @@ def _reporter(config, quiet: bool):
         if isinstance(line, str):
             return _say(line)
         seconds.append(line["seconds"])
-        # the first epoch of a process compiles; it says little of the others
+        # the first epoch of a process compiles: it only bounds the others
         pace = statistics.median(seconds[1:][-3:] or seconds)
+        bound = "about" if seconds[1:] else "at most"
         left = pace * (config.epochs - line["epoch"] - 1)
         if not quiet:
             train, valid = (
@@ -212,7 +213,7 @@ def _reporter(config, quiet: bool):
             )
             _say(
                 f"epoch {line['epoch'] + 1:>3}/{config.epochs}  {train}  {valid}  "
-                f"{line['seconds']:.1f} s, about {left:.0f} s left"
+                f"{line['seconds']:.1f} s, {bound} {left:.0f} s left"
             )
 
     return report

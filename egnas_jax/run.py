@@ -43,7 +43,8 @@ def prepare(
       report: called with each epoch's line, and with notes (`str`).
 
     Returns:
-      The configuration with the data's number of classes, and the run.
+      The configuration with the data's number of classes and its path made absolute,
+      and the run.
 
     Raises:
       ValueError: the data do not fit the configuration, or a package is missing that
@@ -54,7 +55,9 @@ def prepare(
     dataset = load_dataset(config.data, data_dir, config.seed)
     check_image_shape(dataset.images.shape[1:])
     config = _as_loaded(config, dataset)
-    net, strategy = _network_and_strategy(config)
+    _, make = STRATEGIES[config.strategy_name]
+    net = make_supernet(config.supernet)
+    strategy = make(net, config.strategy)
     splits = make_splits(dataset, strategy.regime.split, config.seed)
     check_batch_size(config.batch_size, len(splits.train.labels))
     check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
@@ -97,12 +100,6 @@ def _as_loaded(config, dataset):
         path = pathlib.Path(data.path).expanduser().resolve()
         data = dataclasses.replace(data, path=str(path))
     return dataclasses.replace(config, supernet=supernet, data=data)
-
-
-def _network_and_strategy(config: SearchConfig):
-    _, make = STRATEGIES[config.strategy_name]
-    net = make_supernet(config.supernet)
-    return net, make(net, config.strategy)
 
 
 class Start(NamedTuple):
@@ -153,7 +150,7 @@ def find_start(run: loop.Run, source: str | None, *, resume: bool) -> Start:
     if given or began_at:
         return _from_other(run, pathlib.Path(given or began_at))
     if resume:
-        run.report(f"{run.folder} holds no checkpoint; starting from the beginning.")
+        run.report(f"{run.folder}: no whole checkpoint, so from the beginning.")
     return Start(None)
 
 
@@ -295,10 +292,9 @@ def _begin(run: loop.Run, start: Start) -> loop.Progress:
 
 def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
     """Genotype, drawing and summary of a state."""
-    _, strategy = _network_and_strategy(config)
     space = SPACES[config.supernet.space]
     genotype = derive(
-        space, jax.tree.map(np.asarray, strategy.incumbent(state.strategy))
+        space, jax.tree.map(np.asarray, run.strategy.incumbent(state.strategy))
     )
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))

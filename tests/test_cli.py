@@ -17,6 +17,7 @@ import pytest
 
 from egnas_jax import checkpoint, record, run
 from egnas_jax.cli import main
+from egnas_jax.nn import lowering
 from egnas_jax.space import SPACES, Space, zoo
 
 # two nodes and three primitives: a network that compiles in seconds
@@ -81,6 +82,11 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
         "train_loss", "train_accuracy", "valid_loss", "valid_accuracy",
         "learning_rate", "seconds", "digest", "fitness",
     } <= set(lines[0])  # fmt: skip
+    environment = json.loads((straight / "environment.json").read_text())
+    assert {"versions", "platform", "device_kind", "device_count", "mesh", "flags",
+            "git"} <= set(environment)  # fmt: skip
+    flags = environment["flags"]
+    assert flags["compiler_options"] == lowering.compiler_options()
     # warm-up lasts one epoch
     assert lines[0]["fitness"] is None and lines[1]["fitness"] is not None
     np.testing.assert_allclose(lines[1]["learning_rate"], 0.075, rtol=1e-6)

@@ -61,8 +61,8 @@ def evaluate_population(
 
     Raises:
       ValueError: unknown `batch_stats`, a chunk below 1, images split although their
-        statistics are wanted, no images or as many labels as images not given, or
-        leaves of `mixings` that do not share an axis P.
+        statistics are wanted, no images or another number of labels, or leaves of
+        `mixings` that do not share an axis P.
     """
     _check(batch_stats, population_chunk, image_chunk)
     _check_shapes(mixings, images, labels)

@@ -29,16 +29,14 @@ CHOICES = {
     "best_sample": ("fitness", "accuracy"),
     "direction": ("softmax_centred", "double_softmax", "z", "z_minus_alpha"),
 }
-LEAST = {
-    "warmup": 0, "fitness_batch_size": 1, "fitness_batches": 1, "noise": 0.0,
-    "sigma_start": 1e-6, "sigma_floor": 0.0, "population": 2, "generations": 1,
-    "samples": 1, "zeta": 0.0, "eta": 0.0, "momentum": 0.0, "step": 0.0,
+# the upper ends are more than anybody waits for
+RANGES = {
+    "warmup": (0, 10**9), "fitness_batch_size": (1, 10**9),
+    "fitness_batches": (1, 10**4), "noise": (0.0, 1e9), "sigma_start": (1e-6, 1e9),
+    "sigma_floor": (0.0, 1e9), "population": (2, 10**5), "generations": (1, 10**4),
+    "samples": (1, 10**4), "zeta": (0.0, 1e9), "eta": (0.0, 1e9),
+    "momentum": (0.0, 1e9), "step": (0.0, 1e9),
 }  # fmt: skip
-
-
-# more than anybody waits for; the other numbers end where f32 and i32 do
-MOST = {"population": 10**5, "samples": 10**4, "generations": 10**4,
-        "fitness_batches": 10**4}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +105,8 @@ class EGNASConfig(Regime):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, least in LEAST.items():
-            value, most = getattr(self, name), MOST.get(name, 2**31 - 1)
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(
                     f"strategy.{name} is {value}, but must be from {least} to {most}."

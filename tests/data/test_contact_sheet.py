@@ -46,6 +46,8 @@ def test_a_hundred_classes_and_absent_ones_fit(tmp_path):
 def test_bad_requests_are_refused(tmp_path):
     with pytest.raises(ValueError, match="per_class is 0"):
         contact_sheet(dataset(), tmp_path / "sheet.png", per_class=0)
+    with pytest.raises(ValueError, match=r"must end in \.png"):
+        contact_sheet(dataset(), tmp_path / "sheet.jpg")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         contact_sheet(dataset(), tmp_path / "file" / "sheet.png")

@@ -155,6 +155,16 @@ def test_samples_follow_the_covariance():
     np.testing.assert_allclose(np.cov(solutions.T), 0.25 * C, atol=0.03)
 
 
+def test_which_axes_a_decomposition_chose_does_not_show_in_the_samples():
+    """Where eigenvalues are equal, any rotation of theirs serves as well."""
+    evolution = cma_es(5, 4)
+    state = evolution.init(jnp.arange(5.0), 0.25)
+    turned, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (5, 5)))
+    samples = evolution.ask(KEY, state)
+    other = evolution.ask(KEY, state._replace(axes=turned))
+    np.testing.assert_allclose(other, samples, rtol=1e-5, atol=1e-5)
+
+
 def test_the_first_generation_is_the_mean_plus_scaled_normal_noise():
     evolution = cma_es(5, 4)
     state = evolution.init(jnp.arange(5.0), 0.25)

@@ -13,7 +13,7 @@ from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import _candidate_keys, egnas
-from egnas_jax.strategies.egnas_config import CHOICES, LEAST
+from egnas_jax.strategies.egnas_config import CHOICES, RANGES
 from egnas_jax.strategies.egnas_price import price
 
 # the separable strategy compiles fastest
@@ -128,7 +128,7 @@ def test_every_option_of_the_search_changes_what_it_finds(name, value, searched)
 
 
 def test_every_number_is_tested():
-    assert {**PRICING_NUMBERS, **SEARCH_NUMBERS}.keys() == LEAST.keys()
+    assert {**PRICING_NUMBERS, **SEARCH_NUMBERS}.keys() == RANGES.keys()
 
 
 def still(config, **changes):
@@ -171,6 +171,16 @@ def test_run_candidates_are_the_same_within_a_run_and_others_in_another(
 
     assert not differs(first(0, 0), first(0, 7))
     assert differs(first(0, 0), first(1, 0))
+
+
+@pytest.mark.parametrize("candidates", ["constant", "run"])
+def test_candidates_do_not_depend_on_the_default_kind_of_keys(candidates, toy_net):
+    config = dataclasses.replace(SMALL, candidates=candidates)
+    state = egnas(toy_net, config).init(KEY)
+    here = _candidate_keys(config, KEY, state)
+    with jax.default_prng_impl("rbg"):
+        there = _candidate_keys(config, KEY, state)
+    np.testing.assert_array_equal(*map(jax.random.key_data, (here, there)))
 
 
 def test_sigma_falls_with_the_updates_made_to_its_floor(searched):
