@@ -143,9 +143,6 @@ def test_a_run_restored_from_another_goes_on_bit_for_bit(
     folder = tmp_path / "fork"
     command = ["search", *TINY, *SMALL, "--out", str(folder)]
     assert main([*command, "--restore", str(stopped), "--stop-after", "2"]) == 0
-    # killed before its own first checkpoint: it remembers where it came from
-    shutil.rmtree(folder / "checkpoints")
-    (folder / "metrics.jsonl").unlink()
     assert main([*command, "--resume"]) == 0
     assert digests(folder) == digests(straight)
     origin = json.loads((folder / "restored.json").read_text())
@@ -166,15 +163,36 @@ def damage(folder):
             path.write_bytes(path.read_bytes()[:-1])
 
 
+@pytest.mark.parametrize("lost", ["damaged", "gone"])
 def test_a_fork_without_a_whole_checkpoint_goes_back_to_its_origin(
-    straight, stopped, tmp_path, capsys
+    lost, stopped, tmp_path, capsys
 ):
     folder = tmp_path / "fork"
-    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    # of another seed, so that starting anew would be seen
+    command = ["search", *TINY, *SMALL, "--set", "seed=5", "--out", str(folder)]
     assert main([*command, "--restore", str(stopped), "--stop-after", "2"]) == 0
-    damage(folder)
+    first = digests(folder)
+    assert first[0] == digests(stopped)[0]
+    if lost == "gone":
+        shutil.rmtree(folder / "checkpoints")
+        (folder / "metrics.jsonl").unlink()
+    else:
+        damage(folder)
+    capsys.readouterr()
+    assert main([*command, "--resume", "--stop-after", "2"]) == 0
+    assert ("Starting over" in capsys.readouterr().err) == (lost == "damaged")
+    assert digests(folder) == first
+
+
+def test_a_fork_is_checkpointed_at_once_and_needs_its_origin_no_more(
+    straight, stopped, tmp_path
+):
+    origin, folder = tmp_path / "origin", tmp_path / "fork"
+    shutil.copytree(stopped, origin)
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    assert main([*command, "--restore", str(origin), "--stop-after", "1"]) == 0
+    shutil.rmtree(origin)
     assert main([*command, "--resume"]) == 0
-    assert "Starting over" in capsys.readouterr().err
     assert digests(folder) == digests(straight)
 
 
