@@ -135,8 +135,7 @@ def _search(options) -> int:
         own, prepared = run.prepare(own, options.data_dir, folder, report)
         run.check_configuration(own, folder)
         start = run.find_start(prepared, options.restore, resume=options.resume)
-        run.claim(own, folder, start)
-        with _running():
+        with run.claim(own, folder, start), _running():
             summary = run.execute(own, prepared, start, stop_after=options.stop_after)
         summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import filelock
 import jax
 import numpy as np
 
-from egnas_jax import record, tensorboard
+from egnas_jax import checkpoint, record, tensorboard
 from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.source import load_dataset
@@ -43,12 +44,12 @@ def prepare(
       report: called with each epoch's line, and with notes (`str`).
 
     Returns:
-      The configuration with the data's number of classes and its path made absolute,
-      and the run.
+      The configuration with the data's number of classes and digest and its path made
+      absolute, and the run.
 
     Raises:
-      ValueError: the data do not fit the configuration, or a package is missing that
-        it asks for.
+      ValueError: the data do not fit the configuration or are not those that it names
+        by their digest, or a package is missing that it asks for.
     """
     if config.tensorboard:
         tensorboard.check_installed()
@@ -93,9 +94,21 @@ def prepare(
 
 
 def _as_loaded(config, dataset):
-    """With the data's number of classes, and with its path wherever one stands."""
+    """With the data's number of classes, their digest and an absolute path.
+
+    Raises:
+      ValueError: they are not the data that the configuration names by a digest.
+    """
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    data = config.data
+    content = {"images": dataset.images, "labels": dataset.labels}
+    digest = checkpoint.digest(content)
+    if config.data.digest not in (None, digest):
+        raise ValueError(
+            f"The data {dataset.name} are not those that data.digest names: "
+            f"{digest} was found, {config.data.digest} is wanted. Give the right data "
+            f"by --data-dir, or leave data.digest unset in a new run."
+        )
+    data = dataclasses.replace(config.data, digest=digest)
     if data.path is not None:
         path = pathlib.Path(data.path).expanduser().resolve()
         data = dataclasses.replace(data, path=str(path))
@@ -238,22 +251,45 @@ def check_configuration(config: SearchConfig, folder: pathlib.Path) -> None:
         )
 
 
-def claim(config: SearchConfig, folder: pathlib.Path, start: Start) -> None:
-    """Makes the directory of a checked run.
+@contextlib.contextmanager
+def claim(config: SearchConfig, folder: pathlib.Path, start: Start):
+    """Makes the directory of a checked run, and holds it while the context is open.
 
     Raises:
-      ValueError: it cannot be written.
+      ValueError: it cannot be written, or another process is writing to it.
     """
+    lock = filelock.FileLock(folder / ".lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()  # falls with its process, however that ends
+    except filelock.Timeout:
+        raise ValueError(
+            f"Another process is writing to {folder}. Wait for its end, or name "
+            f"another --out."
+        ) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        _describe(config, folder, start)
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(config, folder, start):
+    try:
         record.write_json(folder / "config.json", as_dict(config))
         if start.origin:
             record.write_json(folder / "restored.json", start.origin)
         record.write_json(folder / "environment.json", environment())
     except OSError as error:
-        raise ValueError(
-            f"{folder} cannot be written ({error.strerror}). Name another --out."
-        ) from None
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{folder} cannot be written ({error.strerror}). Name another --out."
+    )
 
 
 def execute(

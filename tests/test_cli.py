@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 
+import filelock
 import numpy as np
 import pytest
 
@@ -215,6 +216,36 @@ def test_resume_refuses_what_does_not_belong_to_the_run(stopped, tmp_path, capsy
     assert "holds no run" in capsys.readouterr().err
 
 
+def test_a_run_never_goes_on_with_other_data(stopped, tmp_path, capsys, monkeypatch):
+    def one_label_changed(*arguments):
+        dataset = run_data(*arguments)
+        labels = dataset.labels.copy()
+        labels[0] += 1
+        return dataset._replace(labels=labels)
+
+    run_data = run.load_dataset
+    monkeypatch.setattr(run, "load_dataset", one_label_changed)
+    command = ["search", *TINY, *SMALL, "--out", str(stopped), "--resume"]
+    assert main(command) == 2
+    assert "another configuration: data.digest" in capsys.readouterr().err
+    assert main(["verify", str(stopped)]) == 2
+    assert "not those that data.digest names" in capsys.readouterr().err
+    wrong = ["--set", "data.digest=" + "0" * 64, "--out", str(tmp_path / "run")]
+    assert main(["search", *wrong]) == 2
+    assert "not those that data.digest names" in capsys.readouterr().err
+
+
+def test_one_run_directory_takes_one_process(stopped, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    before = (folder / "environment.json").read_bytes()
+    with filelock.FileLock(folder / ".lock"):
+        command = ["search", *TINY, *SMALL, "--out", str(folder), "--resume"]
+        assert main(command) == 2
+    assert "Another process is writing" in capsys.readouterr().err
+    assert (folder / "environment.json").read_bytes() == before
+
+
 def test_a_run_killed_before_its_configuration_was_written_can_go_on(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -399,6 +430,7 @@ BAD = {
     "large fitness batch": (
         ["--set", "strategy.fitness_batch_size=100000"], "strategy.fitness_batch_size"),
     "empty data directory": (["--data-dir", ""], "--data-dir is empty"),
+    "data digest": (["--set", "data.digest=abc"], "64 hexadecimal digits"),
     "long path": (["--set", "data.path=" + "x" * 5000], "too long"),
     "no run to restore": (["--restore", "/no/run"], "holds no run"),
 }  # fmt: skip

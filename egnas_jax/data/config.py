@@ -1,6 +1,7 @@
 """What a run may set about its data: `data.*`."""
 
 import dataclasses
+import re
 
 from egnas_jax.lookup import lookup
 
@@ -24,6 +25,8 @@ class DataConfig:
       flip: mirror half of the training images left to right.
       cutout: side in pixels of the square that is blanked in each training image
         (CIFAR retraining: 16); 0 leaves all whole.
+      digest: sha256 of the images and labels, or None to take them as they are; a run
+        directory records it, so that a run never goes on with other data.
 
     Raises:
       ValueError: a value of the wrong type or outside its range.
@@ -34,6 +37,7 @@ class DataConfig:
     pad: int = 1
     flip: bool = False
     cutout: int = 0
+    digest: str | None = None
 
     def __post_init__(self):
         lookup(DATA_SETS, self.name, "data set")
@@ -43,6 +47,11 @@ class DataConfig:
             raise ValueError(
                 f"data.path is {self.path!r}; give the path of an .npz file, or "
                 "leave it unset to use data.name."
+            )
+        if self.digest is not None and not re.fullmatch("[0-9a-f]{64}", self.digest):
+            raise ValueError(
+                f"data.digest is {self.digest!r}; give the 64 hexadecimal digits that "
+                "another run's config.json names, or leave it unset."
             )
         for field in ("pad", "cutout"):
             value = getattr(self, field)
