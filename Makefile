@@ -19,6 +19,11 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 test: $(BIN)/.installed
 	JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 
+# Speed beside torch: about half an hour on a machine that does nothing else.
+bench: $(BIN)/.installed
+	$(BIN)/pip install --quiet --editable ".[bench]"
+	$(BIN)/python -m benchmarks --json benchmarks.json
+
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -30,4 +35,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test lint format clean
+.PHONY: search test bench lint format clean

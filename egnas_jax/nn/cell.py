@@ -140,16 +140,17 @@ def _mixed_edges(table, params, stats, state, weights, stride, train):
     Returns:
       [S, C, H', W', N] and the new statistics.
     """
-    source, total, new_stats = source_of(state[None]), 0.0, {}
+    source, outputs, new_stats = source_of(state[None]), [], {}
     for position, (name, primitive) in enumerate(table.items()):
         if name == "none":
             continue  # adds zeros
         out, moved = primitive.apply(
             params.get(name, {}), stats.get(name, {}), source, stride, train
         )
-        total += weights[:, position, None, None, None, None] * out
+        outputs.append(out.times(weights[:, position, None]))
         if moved:
             new_stats[name] = moved
+    total = sum(output.value() for output in outputs)
     return lowering.materialise(total), new_stats
 
 
@@ -157,7 +158,7 @@ def _node(mixed, bypass, partial_channels: int) -> Array:
     """Joins the two parts of a node and shuffles its channels across k groups."""
     if partial_channels == 1:
         return lowering.materialise(mixed)
-    joined = jnp.concatenate([mixed, bypass])
-    channels, *pixels = joined.shape
-    groups = joined.reshape(partial_channels, channels // partial_channels, *pixels)
-    return lowering.materialise(groups.swapaxes(0, 1).reshape(joined.shape))
+    active, *pixels = mixed.shape
+    passed = bypass.reshape(partial_channels - 1, active, *pixels)
+    shuffled = jnp.stack([mixed, *passed], axis=1)  # [C / k, k, H, W, N]
+    return lowering.materialise(shuffled.reshape(-1, *pixels))

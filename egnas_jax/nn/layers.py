@@ -8,6 +8,8 @@ Source: operations.py of the DARTS family; batch norm as torch's (eps 1e-5, mome
 0.1, running variance unbiased).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -28,10 +30,76 @@ def init_batch_norm(edges: int, channels: int, affine: bool) -> tuple[PyTree, Py
     return (params if affine else {}), stats
 
 
+class Affine(NamedTuple):
+    """weight x + shift, not computed yet: what reads it does so while it adds it up.
+
+    Attributes:
+      x: [E or 1, C, H, W, N].
+      weight: [E or 1, O] for every channel its own factor (then O = C), [E, O, C] for a
+        1x1 convolution, or None for 1.
+      shift: [E or 1, O], or None for 0.
+    """
+
+    x: Array
+    weight: Array | None = None
+    shift: Array | None = None
+
+    def times(self, factor: Array) -> "Affine":
+        """Every output times a factor [E, 1] of its edge; no array is touched."""
+        if self.weight is None:
+            weight = jnp.broadcast_to(factor, (len(factor), self.x.shape[1]))
+        else:
+            weight = self.weight * (
+                factor[..., None] if self.weight.ndim == 3 else factor
+            )
+        return Affine(
+            self.x, weight, None if self.shift is None else factor * self.shift
+        )
+
+    def value(self) -> Array:
+        """[E or 1, O, H, W, N]."""
+        y = self.x
+        if self.weight is not None:
+            dense = self.weight.ndim == 3
+            y = lowering.pointwise(y, self.weight) if dense else (
+                _pixelwise(self.weight) * y
+            )  # fmt: skip
+        return y if self.shift is None else y + _pixelwise(self.shift)
+
+
+def _pixelwise(weight: Array) -> Array:
+    return weight[..., None, None, None]
+
+
 def batch_norm(
     params: PyTree, stats: PyTree, x: Array, train: bool
 ) -> tuple[Array, PyTree]:
     """Normalises each channel of each edge over pixels and images.
+
+    Args, returns: as `norm_of`, but the normalised array, a buffer of its own.
+    """
+    normed, stats = norm_of(params, stats, x, train)
+    return lowering.materialise(normed.value()), stats
+
+
+def conv_norm(params, stats, x: Array, train: bool) -> tuple[Affine, PyTree]:
+    """1x1 convolution and batch norm, {"pointwise", "norm"}.
+
+    Running statistics do not depend on the convolution's output, so that the two are
+    one convolution with other weights.
+    """
+    if train:
+        y = lowering.pointwise(x, params["pointwise"])
+        normed, norm = norm_of(params["norm"], stats["norm"], y, train)
+        return normed, {"norm": norm}
+    scale, shift = _scale_and_shift(params["norm"], stats["norm"])
+    return Affine(x, scale[..., None] * params["pointwise"], shift), stats
+
+
+def norm_of(
+    params: PyTree, stats: PyTree, x: Array, train: bool
+) -> tuple[Affine, PyTree]:
+    """Batch norm of each channel of each edge, over pixels and images.
 
     Args:
       params: {"scale", "bias"}, each [E, C], or {} for a norm without them.
@@ -40,29 +108,78 @@ def batch_norm(
       train: whether the batch's own statistics are used and the running ones moved.
 
     Returns:
-      The normalised array and the running statistics after this batch.
+      `x` with its factor and shift, and the running statistics after this batch.
     """
-    mean, var = stats["mean"], stats["var"]
+    used = stats
     if train:
-        mean = jnp.mean(x, axis=(-3, -2, -1))
-        centred = x - mean[..., None, None, None]
-        var = jnp.mean(centred**2, axis=(-3, -2, -1))
+        mean, var = moments(x)
         count = x.shape[-3] * x.shape[-2] * x.shape[-1]
         unbiased = var * (count / max(count - 1, 1))
+        used = {"mean": mean, "var": var}
         stats = jax.tree.map(_moved, stats, {"mean": mean, "var": unbiased})
-    scale = lax.rsqrt(var + EPSILON) * params.get("scale", 1.0)
-    shift = params["bias"][..., None, None, None] if params else 0.0
-    out = (x - mean[..., None, None, None]) * scale[..., None, None, None] + shift
-    return lowering.materialise(out), stats
+    return Affine(x, *_scale_and_shift(params, used)), stats
+
+
+@jax.custom_vjp
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and (biased) variance of [..., H, W, N] over its last three axes.
+
+    Its gradient keeps `x` alone; autodiff would keep the centred array as well.
+    """
+    mean = jnp.mean(x, axis=(-3, -2, -1))
+    return mean, jnp.mean((x - _pixelwise(mean)) ** 2, axis=(-3, -2, -1))
+
+
+def _moments_forward(x):
+    mean, var = moments(x)
+    return (mean, var), (x, mean)
+
+
+def _moments_backward(residuals, cotangents):
+    (x, mean), (of_mean, of_var) = residuals, cotangents
+    count = x.shape[-3] * x.shape[-2] * x.shape[-1]
+    # the mean's own part in the variance vanishes
+    slope = _pixelwise(2.0 * of_var / count)
+    return (slope * (x - _pixelwise(mean)) + _pixelwise(of_mean / count),)
+
+
+moments.defvjp(_moments_forward, _moments_backward)
+
+
+def _scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
+    scale = lax.rsqrt(stats["var"] + EPSILON) * params.get("scale", 1.0)
+    return scale, params.get("bias", 0.0) - stats["mean"] * scale
 
 
 def _moved(running: Array, new: Array) -> Array:
     return MOMENTUM * running + (1.0 - MOMENTUM) * lax.stop_gradient(new)
 
 
+@jax.custom_vjp
+def rectify(x: Array) -> Array:
+    """max(x, 0), whose gradient at 0 is 0.
+
+    The gradient keeps the result alone, which the next kernel keeps anyway; that of
+    `jax.nn.relu` keeps a mask and an array of zeros too.
+    """
+    return jnp.maximum(x, 0.0)
+
+
+def _rectify_forward(x):
+    out = rectify(x)
+    return out, out
+
+
+def _rectify_backward(out, cotangent):
+    return (jnp.where(out > 0.0, cotangent, 0.0),)
+
+
+rectify.defvjp(_rectify_forward, _rectify_backward)
+
+
 def relu(x: Array) -> Array:
     """Rectified x, as a buffer of its own: several kernels read it."""
-    return lowering.materialise(jax.nn.relu(x))
+    return lowering.materialise(rectify(x))
 
 
 def init_conv_norm(edges: int, fan_in: int, fan_out: int, affine: bool):

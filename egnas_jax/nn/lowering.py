@@ -61,22 +61,34 @@ def _pixelwise(weight: Array) -> Array:
     return weight[..., None, None, None]
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _correlate(
-    padded: Array, kernel: Array, stride: int, dilation: int, shape: tuple[int, int]
+    padded: Array,
+    kernel: Array,
+    stride: int,
+    dilation: int,
+    shape: tuple[int, int],
+    start: int = 0,
 ) -> Array:
-    """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`."""
+    """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`,
+    whose first `start` rows and columns are passed over."""
     side = kernel.shape[-1]
     terms = (
         _pixelwise(kernel[..., i, j])
-        * tap(padded, i * dilation, j * dilation, stride, shape)
+        * tap(padded, start + i * dilation, start + j * dilation, stride, shape)
         for i in range(side)
         for j in range(side)
     )
     return functools.reduce(jnp.add, terms)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
+def depthwise(
+    x: Array,
+    kernel: Array,
+    stride: int = 1,
+    dilation: int = 1,
+    padded: Array | None = None,
+) -> Array:
     """Depthwise convolution of every edge, without bias.
 
     Args:
@@ -84,18 +96,27 @@ def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Ar
       kernel: [E, C, T, T], T odd.
       stride: of H and W.
       dilation: between the taps.
+      padded: `x` with zeros around it, at least as many as are needed, where several
+        kernels read the same `x`.
 
     Returns:
       [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
     """
+    if padded is None:
+        padded = pad_sides(x, dilation * (kernel.shape[-1] - 1) // 2)
+    return _depthwise(x, kernel, lax.stop_gradient(padded), stride, dilation)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _depthwise(x, kernel, padded, stride, dilation):
     side = kernel.shape[-1]
     shape = tuple(output_side(s, side, stride, dilation) for s in x.shape[-3:-1])
-    padded = pad_sides(x, dilation * (side - 1) // 2)
-    return materialise(_correlate(padded, kernel, stride, dilation, shape))
+    spare = (padded.shape[-2] - x.shape[-2] - dilation * (side - 1)) // 2
+    return materialise(_correlate(padded, kernel, stride, dilation, shape, spare))
 
 
-def _depthwise_forward(x, kernel, stride, dilation):
-    return depthwise(x, kernel, stride, dilation), (x, kernel)
+def _depthwise_forward(x, kernel, padded, stride, dilation):
+    return _depthwise(x, kernel, padded, stride, dilation), (x, kernel)
 
 
 def _depthwise_backward(stride, dilation, residuals, cotangent):
@@ -103,9 +124,11 @@ def _depthwise_backward(stride, dilation, residuals, cotangent):
     return (
         _input_gradient(x, kernel, stride, dilation, cotangent),
         _kernel_gradient(x, kernel, stride, dilation, cotangent),
+        None,  # all of the gradient goes to x
     )
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _input_gradient(x, kernel, stride, dilation, cotangent):
     """Correlation of the cotangent, spread out by the stride, with the flipped kernel.
 
@@ -133,6 +156,7 @@ def _input_gradient(x, kernel, stride, dilation, cotangent):
     return total[None]
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _kernel_gradient(x, kernel, stride, dilation, cotangent):
     """Products of shifted inputs and cotangents, summed over pixels and images.
 
@@ -157,7 +181,7 @@ def _kernel_gradient(x, kernel, stride, dilation, cotangent):
     return jnp.einsum("iecvw,vwj->ecij", jnp.stack(products), select)
 
 
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def pointwise(x: Array, kernel: Array) -> Array:
@@ -181,6 +205,7 @@ def convolve(
     )
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling over the pixels that exist (padding is not counted)."""
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
@@ -191,6 +216,7 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
     return total / counts.astype(x.dtype)
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def max_pool(x: Array, stride: int = 1) -> Array:
     """3x3 maximum pooling; of equal values the first, in reading order, is taken.
 
@@ -202,6 +228,7 @@ def max_pool(x: Array, stride: int = 1) -> Array:
     return functools.reduce(lambda best, new: jnp.where(new > best, new, best), windows)
 
 
+@jax.jit
 def halve(x: Array) -> Array:
     """2x2 maximum pooling with stride 2, of the channels that bypass a strided edge."""
     shape = tuple(side // 2 for side in x.shape[-3:-1])

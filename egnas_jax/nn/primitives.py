@@ -2,7 +2,7 @@
 
 Every primitive is `Primitive(init, apply)`; `apply` takes a `Source` (a state once
 raw and once after the ReLU that most primitives start with) and gives [E, C, H', W',
-N], or [1, C, H', W', N] where the result does not depend on the edge.
+N], or [1, C, H', W', N] where the result does not depend on the edge, as an `Affine`.
 
 Source: operations.py of the DARTS family (convolutions without bias).
 """
@@ -16,20 +16,32 @@ import jax.numpy as jnp
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import kernel
 from egnas_jax.nn.layers import (
-    batch_norm,
+    Affine,
+    conv_norm,
     factorized_reduce,
     init_batch_norm,
     init_conv_norm,
+    norm_of,
+    rectify,
     relu,
 )
 from egnas_jax.types import Array
 
+WIDEST = 4  # pixels that a window reaches beyond its centre: dil_conv_5x5
+
 
 class Source(NamedTuple):
-    """A state as the edges that leave it read it, each [1, C, H, W, N]."""
+    """A state as the edges that leave it read it, each [1, C, H, W, N].
+
+    Attributes:
+      raw: the state.
+      rectified: after the ReLU.
+      padded: rectified, with zeros around it for the widest kernel.
+    """
 
     raw: Array
     rectified: Array
+    padded: Array
 
 
 class Primitive(NamedTuple):
@@ -38,7 +50,8 @@ class Primitive(NamedTuple):
     Attributes:
       init: (edges, channels, stride, affine) -> trees of `nn.init.Leaf`: parameters
         and batch norm statistics.
-      apply: (params, stats, source, stride, train) -> output, new statistics.
+      apply: (params, stats, source, stride, train) -> output as an `Affine`, new
+        statistics.
     """
 
     init: Callable
@@ -46,7 +59,8 @@ class Primitive(NamedTuple):
 
 
 def source_of(state: Array) -> Source:
-    return Source(state, relu(state))
+    rectified = relu(state)
+    return Source(state, rectified, lowering.pad_sides(rectified, WIDEST))
 
 
 def _init_nothing(edges, channels, stride, affine):
@@ -65,12 +79,10 @@ def _init_block(edges, channels, side, affine):
     return params, {"norm": stats}
 
 
-def _block(params, stats, x, stride, dilation, train):
+def _block(params, stats, x, padded, stride, dilation, train):
     """Depthwise, pointwise, norm; the ReLU before them is the caller's."""
-    y = lowering.depthwise(x, params["depthwise"], stride, dilation)
-    y = lowering.pointwise(y, params["pointwise"])
-    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
-    return y, {"norm": norm}
+    y = lowering.depthwise(x, params["depthwise"], stride, dilation, padded)
+    return conv_norm(params, stats, y, train)
 
 
 def _dil_conv(side: int) -> Primitive:
@@ -79,7 +91,8 @@ def _dil_conv(side: int) -> Primitive:
         return _init_block(edges, channels, side, affine)
 
     def apply(params, stats, source, stride, train):
-        return _block(params, stats, source.rectified, stride, 2, train)
+        _, x, padded = source
+        return _block(params, stats, x, padded, stride, 2, train)
 
     return Primitive(init, apply)
 
@@ -95,10 +108,10 @@ def _sep_conv(side: int) -> Primitive:
         )
 
     def apply(params, stats, source, stride, train):
-        y, first = _block(
-            params["first"], stats["first"], source.rectified, stride, 1, train
-        )
-        y, second = _block(params["second"], stats["second"], relu(y), 1, 1, train)
+        _, x, padded = source
+        y, first = _block(params["first"], stats["first"], x, padded, stride, 1, train)
+        y = rectify(y.value())  # one kernel with the padding that follows
+        y, second = _block(params["second"], stats["second"], y, None, 1, 1, train)
         return y, {"first": first, "second": second}
 
     return Primitive(init, apply)
@@ -125,7 +138,7 @@ def _conv_7x1_1x7(params, stats, source, stride, train):
 
     pairs = zip(params["row"], params["column"], strict=True)
     y = jnp.stack([one(row, column) for row, column in pairs])
-    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
+    y, norm = norm_of(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}
 
 
@@ -133,8 +146,8 @@ def _pool(params, stats, source, stride, train, *, window):
     """Pooling; with a norm after it where its statistics are kept (`pool_bn`)."""
     y = window(source.raw, stride)
     if not stats:
-        return y, stats
-    y, norm = batch_norm(params["norm"], stats["norm"], y, train)
+        return Affine(y), stats
+    y, norm = norm_of(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}
 
 
@@ -146,13 +159,14 @@ def _init_skip(edges, channels, stride, affine):
 
 def _skip(params, stats, source, stride, train):
     if stride == 1:
-        return source.raw, stats
-    return factorized_reduce(params, stats, source.rectified, train)
+        return Affine(source.raw), stats
+    y, stats = factorized_reduce(params, stats, source.rectified, train)
+    return Affine(y), stats
 
 
 def _none(params, stats, source, stride, train):
     del params, train
-    return jnp.zeros_like(source.raw[..., ::stride, ::stride, :]), stats
+    return Affine(jnp.zeros_like(source.raw[..., ::stride, ::stride, :])), stats
 
 
 PRIMITIVES: dict[str, Primitive] = {

@@ -97,9 +97,9 @@ def one_primitive(name, stride, train, params, stats, x):
         params, {} if pool_norm else stats, source_of(x[None]), stride, train
     )
     if not pool_norm:
-        return out[0], moved
+        return out.value()[0], moved
     norm = jax.tree.map(lambda leaf: leaf[0], stats["norm"])
-    y, norm = norm_by_definition(norm, out[0], train)
+    y, norm = norm_by_definition(norm, out.value()[0], train)
     return y, {"norm": jax.tree.map(lambda leaf: leaf[None], norm)}
 
 
@@ -241,7 +241,7 @@ def test_a_pooling_norm_scales_each_channel_to_mean_0_and_variance_1(kind, strid
     scaled = (pooled - mean[:, None, None, None]) / np.sqrt(
         var[:, None, None, None] + 1e-5
     )
-    np.testing.assert_allclose(out[0], scaled, atol=1e-5)
+    np.testing.assert_allclose(out.value()[0], scaled, atol=1e-5)
     count = pooled[0].size
     np.testing.assert_allclose(moved["norm"]["mean"][0], 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(
@@ -258,7 +258,7 @@ def test_a_pooling_norm_of_numbers_worked_out_by_hand():
         primitive = with_pool_norm(kind)
         out, moved = primitive.apply({"norm": {}}, stats, source_of(x), 1, True)
         one = deviation / np.sqrt(deviation**2 + 1e-5)
-        np.testing.assert_allclose(out[0, 0, 1, 1], [-one, one], rtol=1e-5)
+        np.testing.assert_allclose(out.value()[0, 0, 1, 1], [-one, one], rtol=1e-5)
         # eight pixels: the unbiased variance is 8/7 of the mean square
         np.testing.assert_allclose(moved["norm"]["mean"], 0.9 + 0.1 * mean, rtol=1e-5)
         unbiased = 8 / 7 * deviation**2

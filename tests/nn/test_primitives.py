@@ -28,7 +28,7 @@ def run(name, stride, params, stats, x, train):
     """An operation on torch's layout [N, C, H, W]."""
     state = jnp.transpose(x, (1, 2, 3, 0))[None]
     out, moved = PRIMITIVES[name].apply(params, stats, source_of(state), stride, train)
-    return jnp.transpose(out[0], (3, 0, 1, 2)), moved
+    return jnp.transpose(out.value()[0], (3, 0, 1, 2)), moved
 
 
 @pytest.mark.parametrize("affine", ["plain", "affine"])

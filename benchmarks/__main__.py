@@ -1,0 +1,342 @@
+"""Population, weight step, epoch, compile time and memory, beside torch.
+
+python -m benchmarks [--quick] [--json FILE]
+
+Needs the extra `bench` (torch). Runs on the CPU of this machine, which should have
+nothing else to do. What the figures mean stands in benchmarks/README.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import tempfile
+import time
+from typing import NamedTuple
+
+from benchmarks import problem as given
+from benchmarks.timing import Comparison, alternate, say
+from benchmarks.worker import Worker
+from egnas_jax.nn.supernet import SupernetConfig
+
+# glibc gives freed arrays of this size back to the kernel and takes them again at every
+# call; torch is half as fast again when it may keep them
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+}
+# Our weight step takes gigabytes of fresh memory a call. Torch, which keeps its own,
+# gains 3 % by them, but then the two together need more than 24 GB.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# Ways to run the torch loop. The fastest on this machine is the opponent; --quick takes
+# the first, which was the fastest wherever all were tried.
+POPULATION_SETTINGS = [
+    dict(processes=2, channels_last=True, chunk=64),
+    dict(processes=1, channels_last=True, chunk=128),
+    dict(processes=1, channels_last=True, chunk=64),
+    dict(processes=1, channels_last=False, chunk=128),
+]
+STEP_SETTINGS = [
+    dict(channels_last=True),
+    dict(channels_last=False),
+]
+# a search epoch of `paper` on CIFAR-10, in units of the parts that are measured
+EPOCH_STEPS, EPOCH_VALIDATION, EPOCH_CANDIDATES = 97, 25_000 / given.IMAGES, 451
+
+
+class Size(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+      individuals: of the population.
+      pairs: of runs.
+      steps: weight steps of one call.
+      tries: torch settings that are tried.
+    """
+
+    individuals: int
+    pairs: int
+    steps: int
+    tries: int
+
+
+QUICK, FULL = Size(4, 3, 2, 1), Size(50, 5, 8, 4)
+
+
+class TorchPopulation:
+    """The torch loop under one setting, in one process or several."""
+
+    def __init__(self, folder, *, processes, channels_last, chunk):
+        threads = max(1, os.cpu_count() // processes)
+        env = {**KEEP_MEMORY, "OMP_NUM_THREADS": str(threads)}
+        self.chunk = chunk
+        self.workers = [
+            Worker("torch", folder, env, channels_last=channels_last, threads=threads)
+            for _ in range(processes)
+        ]
+
+    def __call__(self, individuals: int, batch_stats: str) -> dict:
+        shares = [
+            list(range(i, individuals, len(self.workers)))
+            for i in range(len(self.workers))
+        ]
+        for worker, share in zip(self.workers, shares, strict=True):
+            worker.start(
+                "population",
+                individuals=share,
+                batch_stats=batch_stats,
+                chunk=self.chunk,
+            )
+        results = [worker.finish() for worker in self.workers]
+        loss, correct = [0.0] * individuals, [0] * individuals
+        for share, result in zip(shares, results, strict=True):
+            for index, *scores in zip(
+                share, result["loss"], result["correct"], strict=True
+            ):
+                loss[index], correct[index] = scores
+        seconds = max(result["seconds"] for result in results)
+        return {"seconds": seconds, "loss": loss, "correct": correct}
+
+    def close(self):
+        for worker in self.workers:
+            worker.close()
+
+
+def fastest(settings: list[dict], seconds, images: int) -> tuple[dict, dict]:
+    """The setting that takes the fewest seconds, and the images a second of each.
+
+    A single setting is taken unmeasured.
+    """
+    if len(settings) == 1:
+        return settings[0], {}
+    rates = {}
+    for setting in settings:
+        rates[json.dumps(setting)] = rate = images / seconds(setting)
+        say(f"torch {setting}: {rate:.1f} images/s")
+    return json.loads(max(rates, key=rates.get)), rates
+
+
+def torch_worker(folder, *, channels_last: bool) -> Worker:
+    threads = os.cpu_count()
+    env = KEEP_MEMORY | {"OMP_NUM_THREADS": str(threads)}
+    return Worker("torch", folder, env, threads=threads, channels_last=channels_last)
+
+
+def check_equal(what: str, theirs: dict, ours: dict) -> float:
+    """Largest relative difference of the losses.
+
+    Raises:
+      SystemExit: it is above 1e-4: the two do not compute the same.
+    """
+    pairs = zip(theirs["loss"], ours["loss"], strict=True)
+    worst = max(abs(a - b) / abs(a) for a, b in pairs)
+    say(f"{what}: losses differ by {worst:.1e}; ours compiled in "
+        f"{ours['compile_s']:.1f} s")  # fmt: skip
+    if not worst < 1e-4:
+        raise SystemExit(f"{what}: losses differ by {worst:.1e}; nothing was timed.")
+    return worst
+
+
+def compare_populations(folder, ours, size: Size) -> dict:
+    """Under both kinds of statistics: name -> comparison, and what goes with it."""
+
+    def seconds(setting):
+        run = TorchPopulation(folder, **setting)
+        run(few, "running")  # warm
+        best = min(run(few, "running")["seconds"] for _ in range(2))
+        run.close()
+        return best
+
+    few = min(size.individuals, 4)
+    setting, rates = fastest(
+        POPULATION_SETTINGS[: size.tries], seconds, few * given.IMAGES
+    )
+    torch = TorchPopulation(folder, **setting)
+    members, results = list(range(size.individuals)), {}
+    for batch_stats in ("running", "batch"):
+
+        def theirs(batch_stats=batch_stats):
+            return torch(size.individuals, batch_stats)
+
+        def own(batch_stats=batch_stats):
+            return ours("population", individuals=members, batch_stats=batch_stats)
+
+        first = own()
+        difference = check_equal(f"population, {batch_stats}", theirs(), first)
+        compared = alternate(theirs, own, size.pairs)
+        results[batch_stats] = (
+            compared,
+            {
+                "threads": os.cpu_count(),
+                "individuals": size.individuals,
+                "images": given.IMAGES,
+                "loss_difference": difference,
+                "compile_s": first["compile_s"],
+                "bytes": first["bytes"],
+                "torch_setting": setting,
+                "torch_images_per_s": rates,
+            },
+        )
+    torch.close()
+    return results
+
+
+def compare_steps(folder, ours, size: Size) -> tuple[Comparison, dict]:
+    def seconds(setting):
+        worker = torch_worker(folder, **setting)
+        best = min(worker("weight_step", steps=1)["seconds"] for _ in range(2))
+        worker.close()
+        return best
+
+    setting, rates = fastest(STEP_SETTINGS[: size.tries], seconds, given.BATCH)
+    torch = torch_worker(folder, **setting)
+    reference, first = (side("weight_step", steps=2) for side in (torch, ours))
+    difference = check_equal("weight step", reference, first)
+    compared = alternate(
+        lambda: torch("weight_step", steps=size.steps),
+        lambda: ours("weight_step", steps=size.steps),
+        size.pairs,
+    )
+    torch.close()
+    return compared, {
+        "threads": os.cpu_count(),
+        "batch": given.BATCH,
+        "steps_per_call": size.steps,
+        "loss_difference": difference,
+        "compile_s": first["compile_s"],
+        "bytes": first["bytes"],
+        "torch_setting": setting,
+        "torch_images_per_s": rates,
+    }
+
+
+def epoch_of(step, running, batch, individuals) -> Comparison:
+    """Seconds of a whole search epoch, from the parts of the same pair."""
+
+    def total(step, running, batch):
+        return [
+            EPOCH_STEPS * a
+            + (EPOCH_VALIDATION * b + EPOCH_CANDIDATES * c) / individuals
+            for a, b, c in zip(step, running, batch, strict=True)
+        ]
+
+    return Comparison(
+        total(step.theirs, running.theirs, batch.theirs),
+        total(step.ours, running.ours, batch.ours),
+    )
+
+
+def write_problem(folder: pathlib.Path, individuals: int) -> None:
+    from benchmarks.torch_side import TorchSide
+
+    drawn = given.draw(SupernetConfig(), individuals)
+    side = TorchSide(drawn, channels_last=False, threads=os.cpu_count())
+    given.save(drawn._replace(weights=side.weights()), folder)
+
+
+def compile_seconds(ours: Worker, individuals: int) -> float:
+    """Of the programs of a search's epoch in a process that has made none of them."""
+    members = list(range(individuals))
+    kinds = [dict(individuals=members, batch_stats=b) for b in ("running", "batch")]
+    done = [ours("population", **kind) for kind in kinds]
+    done.append(ours("weight_step", steps=1))
+    return sum(one["compile_s"] for one in done)
+
+
+def measure(size: Size) -> dict:
+    individuals = size.individuals
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        write_problem(folder, individuals)
+        cache = str(folder / "cache")
+        ours = Worker("jax", folder, {}, cache=cache)
+        populations = compare_populations(folder, ours, size)
+        ours.close()
+        ours = Worker("jax", folder, HUGE_PAGES, cache=cache)
+        step, step_facts = compare_steps(folder, ours, size)
+        ours.close()
+        (running, facts), (batch, batch_facts) = (
+            populations[name] for name in ("running", "batch")
+        )
+        ours = Worker("jax", folder, {}, cache=cache)
+        warm = compile_seconds(ours, individuals)
+        ours.close()
+    parts = facts, batch_facts, step_facts
+    return {
+        "population": running.summary() | facts,
+        "population_batch": batch.summary() | batch_facts,
+        "weight_step": step.summary() | step_facts,
+        "epoch": epoch_of(step, running, batch, individuals).summary(),
+        "memory": {
+            "population_gb": batch_facts["bytes"] / 1e9,
+            "weight_step_gb": step_facts["bytes"] / 1e9,
+        },
+        "compile": {
+            "cold_s": sum(part["compile_s"] for part in parts),
+            "warm_s": warm,
+        },
+        "machine": machine(),
+    }
+
+
+def machine() -> dict:
+    import jax
+    import torch
+
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def report(result: dict) -> str:
+    rows = ["| what | torch s | ours s | ratio (smallest to largest) |",
+            "|---|---|---|---|"]  # fmt: skip
+    for name in ("population", "population_batch", "weight_step", "epoch"):
+        part = result[name]
+        spread = f"{part['ratio_min']:.2f} to {part['ratio_max']:.2f}"
+        rows.append(
+            f"| {name} | {part['torch_s']:.2f} | {part['ours_s']:.2f} | "
+            f"{part['ratio']:.2f} ({spread}) |"
+        )
+    compiled, memory = result["compile"], result["memory"]
+    rows += [
+        "",
+        f"The programs of a search compile in {compiled['cold_s']:.0f} s, or come from "
+        f"the cache in {compiled['warm_s']:.0f} s. Memory: population "
+        f"{memory['population_gb']:.2f} GB, weight step "
+        f"{memory['weight_step_gb']:.2f} GB.",
+    ]
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="4 individuals, 3 pairs; 5 minutes"
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    options = parser.parse_args()
+    result = measure(QUICK if options.quick else FULL)
+    print(report(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
