@@ -71,7 +71,7 @@ def load_golden_supernet(load_golden):
     return load
 
 
-def _toy_apply(variables, images, mixing, train=False):
+def _toy_apply(variables, images, mixing, train=False, many=False):
     """Logits that are right in the measure in which every edge takes primitive 3.
 
     An image shows its class in its channels; the answer is amplified by the mean weight

@@ -95,9 +95,12 @@ class Supernet(NamedTuple):
     Attributes:
       config: what was built.
       init: (key, image_shape=(H, W, C)) -> {"params", "batch_stats"}, all f32.
-      apply: (variables, images f32[N, H, W, C], mixing, train=False) -> logits
-        f32[N, classes] and batch statistics. `train` uses the batch's statistics and
-        moves the running ones; otherwise the running ones are used and returned.
+      apply: (variables, images f32[N, H, W, C], mixing, train=False, many=False) ->
+        logits f32[N, classes] and batch statistics. `train` uses the batch's statistics
+        and moves the running ones; otherwise the running ones are used and returned.
+        `many` says that a loop will run many mixings on these images: the first cell is
+        then compiled by itself, so that XLA takes out of the loop what no mixing
+        changes, the stem and most primitives of that cell. No result depends on it.
     """
 
     config: SupernetConfig
@@ -116,10 +119,14 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         return {"params": draw(key, params), "batch_stats": draw(key, stats)}
 
     def apply(
-        variables: PyTree, images: Array, mixing: Mixing, train: bool = False
+        variables: PyTree,
+        images: Array,
+        mixing: Mixing,
+        train: bool = False,
+        many: bool = False,
     ) -> tuple[Array, PyTree]:
         check_image_shape(images.shape[1:])
-        return _forward(config, variables, images, mixing, train)
+        return _forward(config, variables, images, mixing, train, many)
 
     return Supernet(config, init, apply)
 
@@ -201,7 +208,7 @@ def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTr
     return params, stats
 
 
-def _forward(config, variables, images, mixing, train):
+def _forward(config, variables, images, mixing, train, many):
     """Stem, groups of cells, global average, classifier."""
     params, stats = variables["params"], variables["batch_stats"]
     x = jnp.transpose(images, (3, 1, 2, 0))  # images innermost: see nn.lowering
@@ -211,7 +218,8 @@ def _forward(config, variables, images, mixing, train):
     preprocess_stats, group_stats = [], []
     for position, group in enumerate(groups_of(config)):
         run = functools.partial(_run_group, config, group, params, stats, mixing, train)
-        (older, newer), before, moved = run(position, older, newer)
+        scan = len(group) > 1 and not (many and position == 0)
+        (older, newer), before, moved = run(position, older, newer, scan)
         preprocess_stats += before
         group_stats.append(moved)
     features = jnp.mean(newer, axis=(1, 2))  # [C, N]
@@ -221,13 +229,16 @@ def _forward(config, variables, images, mixing, train):
     return logits, new
 
 
-def _run_group(config, group, params, stats, mixing, train, position, older, newer):
+def _run_group(
+    config, group, params, stats, mixing, train, position, older, newer, scan
+):
     """Equal cells one after another: one compiled body where there are several.
 
     Args:
       group: indices of the cells.
       position: of the group.
       older, newer: outputs of the two cells before it (the stem's at the start).
+      scan: whether one body serves all cells of the group.
 
     Returns:
       The last two outputs, the preprocessings' statistics (a list over the cells) and
@@ -255,11 +266,17 @@ def _run_group(config, group, params, stats, mixing, train, position, older, new
         )
 
     weights = params["groups"][position], stats["groups"][position]
-    if len(group) == 1:
-        inputs, moved = before[0](older, newer)
-        out, cell_stats = cell(*jax.tree.map(lambda leaf: leaf[0], weights), inputs)
-        stacked = jax.tree.map(lambda leaf: leaf[None], cell_stats)
-        return (newer, out), [moved], stacked
+    if not scan:
+        moved, cell_stats = [], []
+        for index, preprocess in enumerate(before):
+            own = jax.tree.map(lambda leaf, i=index: leaf[i], weights)
+            inputs, first = preprocess(older, newer)
+            out, second = cell(*own, inputs)
+            older, newer = newer, out
+            moved.append(first)
+            cell_stats.append(second)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cell_stats)
+        return (older, newer), moved, stacked
 
     def step(carry, scanned):
         index, cell_params, cell_stats = scanned

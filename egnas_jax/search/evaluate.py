@@ -139,7 +139,9 @@ def score_population(
 
         def one(mixing):
             train = batch_stats == "batch"
-            logits, _ = net.apply(variables, images, mixing, train=train)
+            logits, _ = net.apply(
+                variables, images, mixing, train=train, many=size > members
+            )
             return _sums(logits, labels, real)
 
         population, _ = _chunked(mixings, size, members)
