@@ -227,7 +227,7 @@ def test_images_priced_are_those_that_the_supernet_sees(toy_net, variables, toy_
     for config, forwards in ((SMALL, 2 * 2 * 7), (OFFICIAL, 2 * 7 + 2)):
         seen = []
 
-        def apply(variables, images, mixing, train=False, seen=seen):
+        def apply(variables, images, mixing, train=False, many=False, seen=seen):
             jax.debug.callback(lambda images: seen.append(len(images)), images)
             return toy_net.apply(variables, images, mixing, train)
 
