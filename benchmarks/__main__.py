@@ -327,7 +327,7 @@ def report(result: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--quick", action="store_true", help="4 individuals, 3 pairs; 5 minutes"
+        "--quick", action="store_true", help="4 individuals, 3 pairs; six minutes"
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
