@@ -270,13 +270,13 @@ def claim(config: SearchConfig, folder: pathlib.Path, start: Start):
     except OSError as error:
         raise _unwritable(folder, error) from None
     try:
-        _describe(config, folder, start)
+        _write_origin(config, folder, start)
         yield
     finally:
         lock.release()
 
 
-def _describe(config, folder, start):
+def _write_origin(config, folder, start):
     try:
         record.write_json(folder / "config.json", as_dict(config))
         if start.origin:

@@ -62,13 +62,9 @@ class Affine(NamedTuple):
         if self.weight is not None:
             dense = self.weight.ndim == 3
             y = lowering.pointwise(y, self.weight) if dense else (
-                _pixelwise(self.weight) * y
+                lowering.pixelwise(self.weight) * y
             )  # fmt: skip
-        return y if self.shift is None else y + _pixelwise(self.shift)
-
-
-def _pixelwise(weight: Array) -> Array:
-    return weight[..., None, None, None]
+        return y if self.shift is None else y + lowering.pixelwise(self.shift)
 
 
 def batch_norm(
@@ -127,7 +123,7 @@ def moments(x: Array) -> tuple[Array, Array]:
     Its gradient keeps `x` alone; autodiff would keep the centred array as well.
     """
     mean = jnp.mean(x, axis=(-3, -2, -1))
-    return mean, jnp.mean((x - _pixelwise(mean)) ** 2, axis=(-3, -2, -1))
+    return mean, jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
 
 
 def _moments_forward(x):
@@ -139,8 +135,10 @@ def _moments_backward(residuals, cotangents):
     (x, mean), (of_mean, of_var) = residuals, cotangents
     count = x.shape[-3] * x.shape[-2] * x.shape[-1]
     # the mean's own part in the variance vanishes
-    slope = _pixelwise(2.0 * of_var / count)
-    return (slope * (x - _pixelwise(mean)) + _pixelwise(of_mean / count),)
+    slope = lowering.pixelwise(2.0 * of_var / count)
+    return (
+        slope * (x - lowering.pixelwise(mean)) + lowering.pixelwise(of_mean / count),
+    )
 
 
 moments.defvjp(_moments_forward, _moments_backward)

@@ -56,7 +56,7 @@ def tap(
     return padded[..., rows, columns, :]
 
 
-def _pixelwise(weight: Array) -> Array:
+def pixelwise(weight: Array) -> Array:
     """[..., C] as [..., C, 1, 1, 1], to meet [..., C, H, W, N]."""
     return weight[..., None, None, None]
 
@@ -74,7 +74,7 @@ def _correlate(
     whose first `start` rows and columns are passed over."""
     side = kernel.shape[-1]
     terms = (
-        _pixelwise(kernel[..., i, j])
+        pixelwise(kernel[..., i, j])
         * tap(padded, start + i * dilation, start + j * dilation, stride, shape)
         for i in range(side)
         for j in range(side)

@@ -100,7 +100,8 @@ class Supernet(NamedTuple):
         and moves the running ones; otherwise the running ones are used and returned.
         `many` says that a loop will run many mixings on these images: the first cell is
         then compiled by itself, so that XLA takes out of the loop what no mixing
-        changes, the stem and most primitives of that cell. No result depends on it.
+        changes, the stem and most primitives of that cell; the values are the same to
+        rounding.
     """
 
     config: SupernetConfig

@@ -338,7 +338,8 @@ def cells_in_a_row(config, variables, images, mixing, train):
     return logits, {"stem": stem, "preprocess": preprocess, "groups": groups}
 
 
-def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(monkeypatch):
+@pytest.mark.parametrize("many", [False, True])
+def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(monkeypatch, many):
     monkeypatch.setitem(SPACES, SMALLER.name, SMALLER)
     config = SupernetConfig(
         channels=4, layers=9, partial_channels=2, space=SMALLER.name, pool_bn=True
@@ -361,7 +362,7 @@ def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(monkeypatch):
         step = jax.grad(loss, argnums=(0, 1), has_aux=True)
         return quick_jit(step)(variables["params"], unlike_mixing(SMALLER))
 
-    (g_scan, (logits, stats)) = everything(net.apply)
+    (g_scan, (logits, stats)) = everything(functools.partial(net.apply, many=many))
     (g_row, (row_logits, row_stats)) = everything(
         functools.partial(cells_in_a_row, config)
     )
