@@ -62,7 +62,8 @@ class Affine(NamedTuple):
         if self.weight is not None:
             dense = self.weight.ndim == 3
             y = lowering.pointwise(y, self.weight) if dense else (
-                lowering.pixelwise(self.weight) * y
+                lowering.pixelwise(self.weight)
+                * lowering.for_edges(y, len(self.weight))
             )  # fmt: skip
         return y if self.shift is None else y + lowering.pixelwise(self.shift)
 
@@ -208,8 +209,8 @@ def factorized_reduce(params, stats, rectified, train):
     parts = []
     for offset, rows in ((0, weight[:, :half]), (1, weight[:, half:])):
         pixels = rectified[..., offset::2, offset::2, :]
-        pixels = jnp.broadcast_to(pixels, (weight.shape[0], *pixels.shape[1:]))
-        parts.append(lowering.pointwise(lowering.materialise(pixels), rows))
+        pixels = lowering.for_edges(lowering.materialise(pixels), weight.shape[0])
+        parts.append(lowering.pointwise(pixels, rows))
     y, norm = batch_norm(
         params["norm"], stats["norm"], jnp.concatenate(parts, axis=1), train
     )
