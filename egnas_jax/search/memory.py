@@ -19,12 +19,13 @@ from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
 
-# Arrays alive at once in the widest cell, fitted on the CPU to 8 programs of 2 to 8
-# cells, 8 and 16 channels, k from 1 to 4, images of 8 to 32 pixels.
-STATES = 4.1  # of C channels
-LOOP_STATES = 13.0  # more of them where a loop carries the outputs of its cells
-EDGE_ARRAYS = 4.7  # of C / k channels, for each of S edges
-SHARED_STATES = 12.0  # what all individuals read, and no mixing changes
+# Arrays alive at once, fitted on the CPU to programs of 3 to 8 cells, 8 and 16
+# channels, k from 1 to 4, images of 8 to 32 pixels: within 20 % of all of them.
+# Networks of one or two cells, which begin with a reduction, take half as much.
+STATES = 4.0  # of C channels, in the widest cell
+EDGE_ARRAYS = 4.7  # of C / k channels there, for each of S edges
+LOOP_STATES = 7.2  # of C channels, for every loop over equal cells
+SHARED_STATES = 12.0  # of the first cell: what all read and no mixing changes; at most
 BORDER = 2  # zeros on either side of an edge's array: those of a 5x5 kernel
 # What is filled of the memory that is free: another compiler keeps other arrays.
 SHARE = 0.5
@@ -39,16 +40,17 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
       images: N at a time.
     """
     space, cells = SPACES[config.space], cells_of(config)
-    numbers = []
+    widest = loops = 0.0
     for group in groups_of(config):
         plan = cells[group[0]]
         own = side // 2 ** sum(cell.reduction for cell in cells[: group[0] + 1])
-        states = STATES + LOOP_STATES * (len(group) > 1)
         fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
         edges = EDGE_ARRAYS * fan_out / config.partial_channels
-        area = states * own**2 + edges * (own + 2 * BORDER) ** 2
-        numbers.append(plan.channels * area)
-    return round(_ITEM * images * max(numbers))
+        area = STATES * own**2 + edges * (own + 2 * BORDER) ** 2
+        widest = max(widest, plan.channels * area)
+        if len(group) > 1:  # its carried outputs stay reserved during the others
+            loops += LOOP_STATES * plan.channels * own**2
+    return round(_ITEM * images * (widest + loops))
 
 
 def shared_bytes(config: SupernetConfig, side: int, images: int) -> int:

@@ -100,6 +100,7 @@ class Programs(NamedTuple):
       evolve: state -> state, info; the once-an-epoch update of a strategy.
       num_steps: S.
       image_shape: of the data, (H, W, C).
+      num_valid: validation images.
     """
 
     init: Callable
@@ -108,6 +109,7 @@ class Programs(NamedTuple):
     evolve: Callable
     num_steps: int
     image_shape: tuple[int, int, int]
+    num_valid: int
 
 
 def stream(seed: int, name: str) -> Key:
@@ -264,6 +266,7 @@ def make_programs(
         jax.jit(evolve, compiler_options=options),
         steps,
         train.images.shape[1:],
+        len(valid.labels),
     )
 
 
