@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -73,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="start from the state of another run")  # fmt: skip
     search.add_argument("--stop-after", type=int, metavar="N",
                         help="end when N epochs are done, to be resumed")  # fmt: skip
+    search.add_argument("--profile", metavar="DIR",
+                        help="write traces of a few steady calls")  # fmt: skip
     search.add_argument("--print-config", action="store_true",
                         help="print the configuration and leave")  # fmt: skip
     search.add_argument("--json", action="store_true",
@@ -100,14 +103,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _search(options) -> int:
-    from egnas_jax import config, run
+    from egnas_jax import config, exhausted, run
 
     if options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
     if options.stop_after is not None and options.stop_after < 1:
         raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
                          f"1 epoch.")  # fmt: skip
-    for name in ("out", "data_dir", "restore"):
+    for name in ("out", "data_dir", "restore", "profile"):
         if getattr(options, name) == "":
             raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
     base = config.build(
@@ -135,7 +138,10 @@ def _search(options) -> int:
         own, prepared = run.prepare(own, options.data_dir, folder, report)
         run.check_configuration(own, folder)
         start = run.find_start(prepared, options.restore, resume=options.resume)
-        with run.claim(own, folder, start), _running():
+        if options.profile:
+            prepared = _profiled(options, own, prepared, start)
+        advise = functools.partial(exhausted.advice, config=own, run=prepared)
+        with run.claim(own, folder, start), _running(), _advising(advise):
             summary = run.execute(own, prepared, start, stop_after=options.stop_after)
         summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
@@ -165,6 +171,31 @@ def _running():
             f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
             f"full?) and go on with --resume."
         ) from error
+
+
+@contextlib.contextmanager
+def _advising(advise):
+    """Says what to lower where memory did not suffice."""
+    from egnas_jax.search.memory import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise RuntimeError(advise(error)) from error
+
+
+def _profiled(options, config, prepared, start):
+    """The run with traces; of each seed in a folder of its own where there are some."""
+    from egnas_jax.search.profile import first_steady_epoch, profiled
+
+    folder = pathlib.Path(options.profile)
+    if options.seeds > 1:
+        folder = folder / f"seed{config.seed}"
+    done = int(start.progress.state.epoch) if start.progress else 0
+    warmup = getattr(config.strategy, "warmup", 0)
+    last = min(options.stop_after or config.epochs, config.epochs)
+    epoch = first_steady_epoch(done, warmup, last)
+    return prepared._replace(programs=profiled(prepared.programs, folder, epoch))
 
 
 def _folder(options, seed: int) -> pathlib.Path:

@@ -27,6 +27,8 @@ class SearchConfig:
         of SGD on the weights.
       steps_per_call: weight steps in one call of the device; no result depends on it.
       keep_checkpoints: how many stay.
+      validation_chunk: validation images at a time; None: as
+        `search.evaluate.default_chunks` has it.
       tensorboard: write the figures of metrics.jsonl for TensorBoard too.
 
     Raises:
@@ -47,6 +49,7 @@ class SearchConfig:
     clip_norm: float = 5.0
     steps_per_call: int = 8
     keep_checkpoints: int = 2
+    validation_chunk: int | None = None
     tensorboard: bool = False
 
     def __post_init__(self):
@@ -61,6 +64,11 @@ class SearchConfig:
                 raise ValueError(
                     f"{name} is {value}, but must be from {low} to {high}."
                 )
+        if self.validation_chunk is not None and self.validation_chunk < 1:
+            raise ValueError(
+                f"validation_chunk is {self.validation_chunk}, but must be at least 1, "
+                f"or none."
+            )
         if self.momentum >= 1:
             raise ValueError(f"momentum is {self.momentum}, but must be below 1.")
 

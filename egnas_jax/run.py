@@ -81,6 +81,7 @@ def prepare(
         train,
         valid,
         config.seed,
+        validation_chunk=config.validation_chunk,
     )
     return config, loop.Run(
         folder,

@@ -16,9 +16,10 @@ import filelock
 import numpy as np
 import pytest
 
-from egnas_jax import checkpoint, record, run
+from egnas_jax import checkpoint, config, exhausted, record, run
 from egnas_jax.cli import main
 from egnas_jax.nn import lowering
+from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import SPACES, Space, zoo
 
 # two nodes and three primitives: a network that compiles in seconds
@@ -127,6 +128,70 @@ def test_tensorboard_gets_the_numbers_of_the_records(straight, stopped):
                 written[name, line["epoch"]], line[name], rtol=1e-6
             )
     assert not (stopped / "tensorboard").exists()
+
+
+def test_traces_of_steady_calls_are_written_and_change_nothing(straight, tmp_path):
+    traces, out = tmp_path / "traces", tmp_path / "run"
+    command = ["search", *TINY, *SMALL, "--stop-after", "2"]
+    assert main([*command, "--profile", str(traces), "--out", str(out)]) == 0
+    assert digests(out) == digests(straight)[:2]
+    for program in ("train", "validate", "evolve"):
+        assert list((traces / program / "0").rglob("*.xplane.pb"))
+    assert list((traces / "train" / "1").rglob("*.xplane.pb"))
+    assert not (traces / "validate" / "1").exists()  # once an epoch
+
+
+def test_a_run_too_short_for_traces_is_refused(tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["search", *TINY, "--stop-after", "1", "--profile", str(tmp_path / "p")]
+    assert main([*command, "--out", str(out)]) == 2
+    assert "traces epoch 2" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
+    stopped, tmp_path, capsys
+):
+    """100,000 individuals at a time are more than any machine that runs this holds."""
+    huge, out = tmp_path / "huge", tmp_path / "run"
+    shutil.copytree(stopped, tmp_path / "start")
+    many = ["--set", "strategy.population=100000", "--set",
+            "strategy.evolution=open_es", "--set", "strategy.fitness_batch_size=512",
+            "--set", "strategy.population_chunk=100001"]  # fmt: skip
+    fork = ["--restore", str(tmp_path / "start")]
+    assert main(["search", *TINY, *many, *fork, "--out", str(huge)]) == 1
+    first, second, third = capsys.readouterr().err.splitlines()[-3:]
+    assert "Out of memory in evolve" in first
+    assert "Lower strategy.population_chunk to 50001 " in second
+    assert f"--restore {huge} --set strategy.population_chunk=50001" in third
+    assert checkpoint.steps(huge / "checkpoints")
+    go_on = ["--restore", str(huge), "--set", "strategy.population_chunk=2"]
+    assert main(["search", *TINY, *SMALL, *go_on, "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    "program, settings, expected",
+    [
+        ("train", [], "batch_size=64"),
+        ("validate", [], "validation_chunk=16"),  # of 32, a CPU's default
+        ("validate", ["validation_chunk=5"], "validation_chunk=3"),
+        ("evolve", [], "strategy.fitness_batch_size=64"),  # one at a time by default
+        ("evolve", ["strategy.batch_stats=running"], "strategy.image_chunk=16"),
+        ("evolve", ["strategy.population_chunk=9"], "strategy.population_chunk=3"),
+    ],
+)
+def test_every_program_has_a_setting_to_lower(
+    program, settings, expected, tmp_path, straight
+):
+    sizes = ["batch_size=128", "strategy.population=4"]
+    own = config.build(overrides=[*sizes, *settings])
+    _, prepared = run.prepare(own, None, tmp_path, print)
+    error = OutOfMemoryError(program, "too much")
+    text = exhausted.advice(error, config=own, run=prepared)
+    assert f"--set {expected} and another --out" in text
+    assert "No epoch was finished" in text and len(text.splitlines()) == 3
+    saved = exhausted.advice(error, config=own, run=prepared._replace(folder=straight))
+    assert f"--restore {straight} --set {expected}" in saved
 
 
 def test_a_missing_tensorboard_is_said_before_the_run(tmp_path, capsys, monkeypatch):

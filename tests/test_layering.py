@@ -13,7 +13,7 @@ ORDER = [
     {"search", "interop"},
     {"strategies"},
     {"config"},
-    {"run", "verify"},
+    {"run", "verify", "exhausted"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

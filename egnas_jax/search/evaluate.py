@@ -16,21 +16,29 @@ import optax
 from jax import lax
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.supernet import Supernet
+from egnas_jax.nn.supernet import Supernet, SupernetConfig
+from egnas_jax.search import memory
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
 
 
-def default_chunks(batch_stats: str) -> tuple[int | None, int | None]:
+def default_chunks(
+    config: SupernetConfig, side: int, individuals: int, images: int, batch_stats: str
+) -> tuple[int, int]:
     """Individuals and images at a time where the caller names none.
 
-    On a CPU the cache decides: one individual and 32 images. Elsewhere the whole
-    population shares a kernel launch; lower `population_chunk` if memory is short.
+    On a CPU the cache decides: one individual and 32 images. Elsewhere as many as the
+    free memory of the device takes share a kernel launch.
     """
-    if jax.default_backend() != "cpu":
-        return None, None
-    return 1, 32 if batch_stats == "running" else None
+    if jax.default_backend() == "cpu":
+        return 1, min(images, 32) if batch_stats == "running" else images
+    free = memory.free_bytes()
+    if free is None:  # the device does not say
+        return individuals, images
+    return memory.fitting_chunks(
+        config, side, individuals, images, free, split_images=batch_stats == "running"
+    )
 
 
 def evaluate_population(
@@ -64,7 +72,7 @@ def evaluate_population(
         statistics are wanted, no images or another number of labels, or leaves of
         `mixings` that do not share an axis P.
     """
-    _check(batch_stats, population_chunk, image_chunk)
+    check_options(batch_stats, population_chunk, image_chunk)
     _check_shapes(mixings, images, labels)
     options = dict(
         population_chunk=population_chunk,
@@ -87,7 +95,10 @@ def _compiled(net, options, backend):
     return jax.jit(run, compiler_options=lowering.compiler_options())
 
 
-def _check(batch_stats, population_chunk, image_chunk):
+def check_options(
+    batch_stats: str, population_chunk: int | None, image_chunk: int | None
+) -> None:
+    """Refuses what `evaluate_population` cannot do, as its docstring says."""
     if batch_stats not in STATISTICS:
         raise ValueError(
             f"batch_stats is {batch_stats!r}, but must be one of {STATISTICS}."
@@ -127,10 +138,12 @@ def score_population(
     batch_stats,
 ) -> Evaluation:  # fmt: skip
     """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
-    default_population, default_image = default_chunks(batch_stats)
     size, total = mixings.primitives["normal"].shape[0], len(labels)
-    members = min(population_chunk or default_population or size, size)
-    pixels = min(image_chunk or default_image or total, total)
+    default_members, default_pixels = default_chunks(
+        net.config, max(images.shape[1:3]), size, total, batch_stats
+    )
+    members = min(population_chunk or default_members, size)
+    pixels = min(image_chunk or default_pixels, total)
     chunks, _ = _chunked((images, labels), total, pixels)
     real = (jnp.arange(len(chunks[1]) * pixels) < total).reshape(-1, pixels)
 

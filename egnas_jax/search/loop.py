@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax import checkpoint, record
+from egnas_jax.search.memory import out_of_memory_in
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.weights import (
     SGD,
@@ -155,11 +156,13 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
     early = regime.order == "strategy_first"
     if once and early and int(state.step) == 0:
         state, info = _evolve(run, state)
-    state, totals = _weight_steps(run, Progress(state, info), rate, interrupted)
+    with out_of_memory_in("train"):
+        state, totals = _weight_steps(run, Progress(state, info), rate, interrupted)
     if once and not early:
         state, info = _evolve(run, state)
-    scores = run.programs.validate(state)
-    _check_finite(run, epoch, "validation", float(scores.loss))
+    with out_of_memory_in("validate"):
+        scores = run.programs.validate(state)
+        _check_finite(run, epoch, "validation", float(scores.loss))
     line = {
         "epoch": epoch,
         "train_loss": totals.loss / totals.images,
@@ -179,8 +182,9 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
 
 def _evolve(run: Run, state: SearchState):
     """The once-an-epoch update, its figures on the host."""
-    state, info = run.programs.evolve(state)
-    return state, {name: float(value) for name, value in info.items()}
+    with out_of_memory_in("evolve"):
+        state, info = run.programs.evolve(state)
+        return state, {name: float(value) for name, value in info.items()}
 
 
 def _weight_steps(run: Run, start: Progress, rate: float, interrupted):

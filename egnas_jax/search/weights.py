@@ -99,6 +99,8 @@ class Programs(NamedTuple):
       validate: state -> Evaluation of the incumbent on all validation images.
       evolve: state -> state, info; the once-an-epoch update of a strategy.
       num_steps: S.
+      image_shape: of the data, (H, W, C).
+      num_valid: validation images.
     """
 
     init: Callable
@@ -106,6 +108,8 @@ class Programs(NamedTuple):
     validate: Callable
     evolve: Callable
     num_steps: int
+    image_shape: tuple[int, int, int]
+    num_valid: int
 
 
 def stream(seed: int, name: str) -> Key:
@@ -146,6 +150,8 @@ def make_programs(
     train: Pixels,
     valid: Pixels,
     seed: int,
+    *,
+    validation_chunk: int | None = None,
 ) -> Programs:
     """Everything one search compiles.
 
@@ -154,6 +160,7 @@ def make_programs(
       scale: mean and std of the channels.
       train, valid: on the device.
       seed: of all streams.
+      validation_chunk: validation images at a time, or None for the default.
     """
     num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
     steps = num_steps(num_images, size, regime.last_batch == "keep")
@@ -237,7 +244,7 @@ def make_programs(
             valid_images(key, valid.images),
             valid.labels,
             population_chunk=None,
-            image_chunk=None,
+            image_chunk=validation_chunk,
             batch_stats="running",
         )
         return jax.tree.map(lambda leaf: leaf[0], scores)
@@ -258,6 +265,8 @@ def make_programs(
         jax.jit(validate, compiler_options=options),
         jax.jit(evolve, compiler_options=options),
         steps,
+        train.images.shape[1:],
+        len(valid.labels),
     )
 
 

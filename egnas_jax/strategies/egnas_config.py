@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.lookup import lookup
-from egnas_jax.search.evaluate import STATISTICS
+from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.fitness import SIGNS
 from egnas_jax.search.strategy import Regime
 
@@ -70,6 +70,9 @@ class EGNASConfig(Regime):
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
+      population_chunk, image_chunk: individuals and images at a time while a population
+        is priced; None: as `search.evaluate.default_chunks` has it. With the
+        statistics of the batch its images cannot be split.
 
     Raises:
       ValueError: an unknown choice or a number out of its range.
@@ -100,6 +103,8 @@ class EGNASConfig(Regime):
     direction: str = "softmax_centred"
     momentum: float = 0.0
     step: float = 0.1
+    population_chunk: int | None = None
+    image_chunk: int | None = None
 
     choices: ClassVar = CHOICES
 
@@ -111,6 +116,7 @@ class EGNASConfig(Regime):
                 raise ValueError(
                     f"strategy.{name} is {value}, but must be from {least} to {most}."
                 )
+        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":
@@ -125,6 +131,11 @@ class EGNASConfig(Regime):
     def valid_batch_size(self) -> int:
         """Validation images of one exploration."""
         return self.fitness_batch_size * self.fitness_batches
+
+    @property
+    def individuals(self) -> int:
+        """Mixings that are priced together: a population, and alpha beside it."""
+        return self.population + 1
 
 
 _OFFICIAL = dict(

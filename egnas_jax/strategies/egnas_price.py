@@ -106,8 +106,8 @@ def score(net, variables, mixings, images, labels, options):
             variables,
             mixings,
             *batch,
-            population_chunk=None,
-            image_chunk=None,
+            population_chunk=options.population_chunk,
+            image_chunk=options.image_chunk,
             batch_stats=options.batch_stats,
         )
 

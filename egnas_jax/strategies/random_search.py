@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, score_population
+from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Key, Mixing
@@ -27,6 +27,8 @@ class RandomSearchConfig:
     candidates: children priced an epoch (450: as many as EG-NAS's `paper` prices).
     fitness_batch_size: images they are priced on.
     batch_stats: batch norm while pricing: "batch" or "running".
+    population_chunk, image_chunk: children and images at a time; None: as
+      `search.evaluate.default_chunks` has it.
 
     Raises:
       ValueError: a number out of its range or unknown statistics.
@@ -35,6 +37,8 @@ class RandomSearchConfig:
     candidates: int = 450
     fitness_batch_size: int = 128
     batch_stats: str = "batch"
+    population_chunk: int | None = None
+    image_chunk: int | None = None
 
     def __post_init__(self):
         for name in ("candidates", "fitness_batch_size"):
@@ -44,6 +48,12 @@ class RandomSearchConfig:
         if self.batch_stats not in STATISTICS:
             raise ValueError(f"strategy.batch_stats is {self.batch_stats!r}, but must "
                              f"be one of {', '.join(STATISTICS)}.")  # fmt: skip
+        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+
+    @property
+    def individuals(self) -> int:
+        """Mixings that are priced together: the new children and the best one."""
+        return self.candidates + 1
 
 
 class RandomSearchState(NamedTuple):
@@ -99,8 +109,8 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
             variables,
             candidates,
             *valid_batch,
-            population_chunk=None,
-            image_chunk=None,
+            population_chunk=config.population_chunk,
+            image_chunk=config.image_chunk,
             batch_stats=config.batch_stats,
         )
         winner = jnp.argmin(jnp.where(jnp.isnan(scores.loss), jnp.inf, scores.loss))

@@ -166,6 +166,18 @@ def test_a_short_last_batch_is_dropped_or_kept(last_batch, images, make_run):
     assert int(totals.images) == images
 
 
+def test_the_state_is_donated_to_the_weight_steps(make_run):
+    programs = make_run(watching()).programs
+    state = programs.init()
+    first, rate = jnp.int32(0), jnp.float32(0.1)
+    program = programs.train.lower(state, first, first + 1, rate).compile()
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    assert program.memory_analysis().alias_size_in_bytes == size
+    new, _ = programs.train(state, first, first + 1, rate)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
+
+
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
 def test_how_many_steps_a_call_makes_changes_nothing(last_batch, make_run):
     run = make_run(watching(regime=Regime(last_batch=last_batch)))

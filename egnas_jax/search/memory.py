@@ -1,0 +1,136 @@
+"""How much memory the pricing of a population takes, and how much of it fits.
+
+The model counts arrays. A cell keeps states of C channels: inputs, nodes, outputs of
+the cells before it, and these twice where equal cells run as one loop. The S edges that
+leave one state keep several arrays of their C / k active channels each, with zeros
+around them. How many are alive at once is the compiler's decision, so the numbers are
+fitted to what XLA reserves (`memory_analysis` of compiled programs), and
+tests/search/test_memory.py compares again.
+
+Dims: P individuals, N images, H image side, C channels, S edges that leave one state.
+"""
+
+import contextlib
+
+import jax
+import numpy as np
+
+from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
+from egnas_jax.space import SPACES
+
+# Arrays alive at once, fitted on the CPU to programs of 3 to 8 cells, 8 and 16
+# channels, k from 1 to 4, images of 8 to 32 pixels: within 20 % of all of them.
+# Networks of one or two cells, which begin with a reduction, take half as much.
+STATES = 4.0  # of C channels, in the widest cell
+EDGE_ARRAYS = 4.7  # of C / k channels there, for each of S edges
+LOOP_STATES = 7.2  # of C channels, for every loop over equal cells
+SHARED_STATES = 12.0  # of the first cell: what all read and no mixing changes; at most
+BORDER = 2  # zeros on either side of an edge's array: those of a 5x5 kernel
+# What is filled of the memory that is free: another compiler keeps other arrays.
+SHARE = 0.5
+
+
+def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
+    """Bytes that one individual takes while a population is priced.
+
+    Args:
+      config: of the supernet.
+      side: H, pixels.
+      images: N at a time.
+    """
+    space, cells = SPACES[config.space], cells_of(config)
+    widest = loops = 0.0
+    for group in groups_of(config):
+        plan = cells[group[0]]
+        own = side // 2 ** sum(cell.reduction for cell in cells[: group[0] + 1])
+        fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
+        edges = EDGE_ARRAYS * fan_out / config.partial_channels
+        area = STATES * own**2 + edges * (own + 2 * BORDER) ** 2
+        widest = max(widest, plan.channels * area)
+        if len(group) > 1:  # its carried outputs stay reserved during the others
+            loops += LOOP_STATES * plan.channels * own**2
+    return round(_ITEM * images * (widest + loops))
+
+
+def shared_bytes(config: SupernetConfig, side: int, images: int) -> int:
+    """Bytes that are taken once, however many individuals are priced together."""
+    return round(_ITEM * images * SHARED_STATES * config.channels * side**2)
+
+
+_ITEM = np.dtype(np.float32).itemsize
+
+
+def fitting_chunks(
+    config: SupernetConfig,
+    side: int,
+    individuals: int,
+    images: int,
+    free: int,
+    *,
+    split_images: bool,
+) -> tuple[int, int]:
+    """Individuals and images at a time that fill at most `SHARE` of the free memory.
+
+    Chunks are halved until they fit, so that a little more or less free memory, as
+    after a resume, gives the same ones: the images first where even one individual does
+    not fit, then the population.
+
+    Args:
+      config, side: as above.
+      individuals, images: P and N of the population that is priced.
+      free: bytes.
+      split_images: whether images may be split (not with the statistics of a batch).
+
+    Returns:
+      Chunks of the population and of the images, at least 1 each. With one individual
+      at a time and images that cannot be split, more than is free may be needed.
+    """
+
+    def fits(members, pixels):
+        need = shared_bytes(config, side, pixels)
+        need += members * individual_bytes(config, side, pixels)
+        return need <= SHARE * free
+
+    members, pixels = individuals, images
+    while split_images and pixels > 1 and not fits(1, pixels):
+        pixels = -(-pixels // 2)
+    while members > 1 and not fits(members, pixels):
+        members = -(-members // 2)
+    return members, pixels
+
+
+def free_bytes() -> int | None:
+    """Memory of the device that is not in use; None where it does not say (a CPU)."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
+class OutOfMemoryError(RuntimeError):
+    """A program of a search needs more memory than its device has.
+
+    Attributes:
+      program: "train", "validate" or "evolve".
+    """
+
+    def __init__(self, program: str, cause: str):
+        super().__init__(f"Out of memory in {program}: {cause}")
+        self.program = program
+
+
+@contextlib.contextmanager
+def out_of_memory_in(program: str):
+    """Names the program in which XLA runs out of memory.
+
+    Raises:
+      OutOfMemoryError: as said; other errors pass.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        cause = str(error).partition("\n")[0]
+        if "RESOURCE_EXHAUSTED" in cause or "out of memory" in cause.lower():
+            raise OutOfMemoryError(program, cause[:200]) from error
+        raise
