@@ -47,33 +47,32 @@ def loss_of(net, variables, images, labels, **options):
     return loss
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_network_equals_torch(load_golden_network, name):
+# In float64 the stem's gradient agrees to 4e-8 in both; in float32 one maximum or ReLU
+# of the first network falls to the other side of its kink.
+@pytest.mark.parametrize("name, kinks", zip(FILES, (1e-3, 1e-4), strict=True))
+def test_network_equals_torch(load_golden_network, name, kinks):
     z, genotype, config, weights = load_golden_network(name)
     variables = interop.network_from_torch(weights, genotype, config)
+    net = make_network(genotype, config)
     images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
     labels = jnp.asarray(z["y"], jnp.int32)
     options = lowering.compiler_options()
-    for remat in (False, True):
-        net = make_network(genotype, dataclasses.replace(config, remat=remat))
-        loss = loss_of(net, variables, images, labels)
-        step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
-        (value, (logits, auxiliary, stats)), gradient = step(variables["params"])
-        close(logits, z["logits_train"], 1e-5)
-        close(auxiliary, z["logits_aux_train"], 1e-5)
-        np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
-        norm = optax.global_norm(gradient)
-        np.testing.assert_allclose(norm, z["grad_norm"], rtol=1e-4)
-        close(gradient["stem"][0]["conv"], z["g/stem.0.weight"], 1e-4)
-    evaluate = jax.jit(
-        lambda variables: net.apply(variables, images)[:2], compiler_options=options
+    loss = loss_of(net, variables, images, labels)
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
+    (value, (logits, auxiliary, stats)), gradient = step(variables["params"])
+    close(logits, z["logits_train"], 1e-5)
+    close(auxiliary, z["logits_aux_train"], 1e-5)
+    np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
+    np.testing.assert_allclose(optax.global_norm(gradient), z["grad_norm"], rtol=1e-4)
+    close(gradient["stem"][0]["conv"], z["g/stem.0.weight"], kinks)
+    moved = jax.tree.map(
+        lambda a, b: bool(jnp.any(a != b)), stats, variables["batch_stats"]
     )
+    assert all(jax.tree.leaves(moved))
+    evaluate = jax.jit(lambda v: net.apply(v, images)[:2], compiler_options=options)
     logits, auxiliary = evaluate(variables)
     close(logits, z["logits_eval"], 1e-5)
     assert auxiliary is None
-    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), stats,
-                         variables["batch_stats"])  # fmt: skip
-    assert all(jax.tree.leaves(moved))
     trained = {n for n in weights if "running" not in n}
     assert sum(weights[n].size for n in trained) == z["params_with_aux"]
 
@@ -257,6 +256,24 @@ def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     close(scanned, plain, 1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats,
                  plain_stats)  # fmt: skip
+
+
+def test_insides_computed_again_give_the_same_gradient():
+    images = jax.random.normal(jax.random.key(1), (6, 4, 4, 1))
+    labels = jnp.array([0, 1, 2, 0, 1, 2])
+    gradients, products = [], []
+    for remat in (False, True):
+        own = make_network(CELLS, dataclasses.replace(SMALL, layers=2, remat=remat))
+        variables = own.init(jax.random.key(0), (4, 4, 1))
+        loss = loss_of(own, variables, images, labels, key=jax.random.key(3),
+                       drop_path=0.3)  # fmt: skip
+        step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        text = step.lower(variables["params"]).as_text()
+        gradients.append(step(variables["params"])[1])
+        # a convolution of 1x1 is a product of matrices; those of the cells come twice
+        products.append(text.count("dot_general"))
+    assert products[1] > products[0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), *gradients)
 
 
 def test_cells_without_a_path_are_refused_where_they_are_used():
