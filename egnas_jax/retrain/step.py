@@ -186,8 +186,14 @@ def _loss(net, config, stats, images, labels, key: Key, drop):
     return loss
 
 
-def _cast(tree, dtype):
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+def _cast(params, dtype):
+    """Weights in the dtype of the products; scales and shifts of norms stay f32."""
+
+    def cast(path, leaf):
+        norm = str(getattr(path[-2], "key", "")).endswith("norm")
+        return leaf if norm else leaf.astype(dtype)
+
+    return jax.tree_util.tree_map_with_path(cast, params)
 
 
 def _cross_entropy(config, logits, labels):

@@ -80,8 +80,8 @@ def markdown(whole: dict) -> str:
     lines.append(f"| mean | {last} | {best} | | | | {whole['seconds']:.0f} in all |")
     lines.append("")
     lines.append(
-        "The result is the last epoch's error. The least one is chosen by the test set, "
-        f"so it flatters. {whole['test_images']:,} test images, {whole['epochs']} "
+        "The result is the last epoch's error. The least one is chosen by the test "
+        f"set, so it flatters. {whole['test_images']:,} test images, {whole['epochs']} "
         f"epochs. Multiply-adds: {whole['multiply_adds_convention']}."
     )
     return "\n".join(lines) + "\n"
