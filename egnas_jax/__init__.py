@@ -2,6 +2,7 @@
 
 from egnas_jax import evolution, interop
 from egnas_jax.nn.cost import count_params, multiply_adds
+from egnas_jax.nn.derived import Network, make_network
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
 from egnas_jax.search.evaluate import evaluate_population
@@ -20,6 +21,7 @@ __all__ = [
     "Evaluation",
     "Genotype",
     "Mixing",
+    "Network",
     "NetworkConfig",
     "Priced",
     "Supernet",
@@ -30,6 +32,7 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "make_network",
     "make_supernet",
     "multiply_adds",
     "price",

@@ -4,11 +4,18 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import pathlib
 import statistics
-import sys
 import time
+
+from egnas_jax import commands
+from egnas_jax.console import (
+    read_genotype,
+    run_folder,
+    running,
+    say,
+    use_compilation_cache,
+)
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -19,12 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or DONE
     except KeyboardInterrupt as stop:  # the loop's own says what it saved
-        _say(str(stop) or "Interrupted.")
+        say(str(stop) or "Interrupted.")
         return INTERRUPTED
     except Exception as error:
         if options.debug:
             raise
-        _say(f"egnas: {error}")
+        say(f"egnas: {error}")
         return UNUSABLE if isinstance(error, (ValueError, OSError)) else FAILED
 
 
@@ -32,22 +39,18 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in two lines, without the whole usage."""
 
     def error(self, message):
-        _say(f"{self.prog}: {message}\nSee {self.prog} --help.")
+        say(f"{self.prog}: {message}\nSee {self.prog} --help.")
         raise SystemExit(UNUSABLE)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="egnas", description="EG-NAS: search a cell for image classification."
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name, function, text):
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = subparsers.add_parser(name, help=text, description=text)
         sub.set_defaults(command=function)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         return sub
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="print the configuration and leave")  # fmt: skip
     search.add_argument("--json", action="store_true",
                         help="print one JSON object and nothing else")  # fmt: skip
+    retrained = add("retrain", commands.retrain, "train a genotype from scratch")
+    commands.retrain_arguments(retrained)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -127,10 +132,10 @@ def _search(options) -> int:
         config.apply_overrides(base, [f"seed={base.seed + i}"])
         for i in range(options.seeds)
     ]
-    folders = [_folder(options, own.seed) for own in configs]
+    folders = [run_folder(options, own.seed) for own in configs]
     for folder in folders:  # before the first search, not after it
         run.check_free(folder, resume=options.resume)
-    _use_compilation_cache()
+    use_compilation_cache()
     results = []
     for own, folder in zip(configs, folders, strict=True):
         started = time.perf_counter()
@@ -141,7 +146,7 @@ def _search(options) -> int:
         if options.profile:
             prepared = _profiled(options, own, prepared, start)
         advise = functools.partial(exhausted.advice, config=own, run=prepared)
-        with run.claim(own, folder, start), _running(), _advising(advise):
+        with run.claim(own, folder, start), running(), _advising(advise):
             summary = run.execute(own, prepared, start, stop_after=options.stop_after)
         summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
@@ -157,20 +162,6 @@ def _search(options) -> int:
                   f"{summary['run']}")  # fmt: skip
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
     return DONE
-
-
-@contextlib.contextmanager
-def _running():
-    """From here on an error is no fault of the arguments, a ValueError included."""
-    try:
-        yield
-    except ValueError as error:
-        raise RuntimeError(str(error)) from error
-    except OSError as error:
-        raise RuntimeError(
-            f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
-            f"full?) and go on with --resume."
-        ) from error
 
 
 @contextlib.contextmanager
@@ -198,38 +189,13 @@ def _profiled(options, config, prepared, start):
     return prepared._replace(programs=profiled(prepared.programs, folder, epoch))
 
 
-def _folder(options, seed: int) -> pathlib.Path:
-    """Where a run goes; a default that is taken gets a number."""
-    if options.out:
-        out = pathlib.Path(options.out)
-        return out / f"seed{seed}" if options.seeds > 1 else out
-    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
-    if options.resume:
-        return first
-    folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
-
-
-def _use_compilation_cache() -> None:
-    """Compiled programs are kept in the user's cache folder, unless set otherwise."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir is None:
-        base = os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
-        jax.config.update("jax_compilation_cache_max_size", 2**30)
-
-
 def _reporter(config, quiet: bool):
     """Prints each epoch's line with the time that is left, and notes."""
     seconds = []
 
     def report(line):
         if isinstance(line, str):
-            return _say(line)
+            return say(line)
         seconds.append(line["seconds"])
         # the first epoch of a process compiles: it only bounds the others
         pace = statistics.median(seconds[1:][-3:] or seconds)
@@ -241,7 +207,7 @@ def _reporter(config, quiet: bool):
                 f"{100 * line[f'{part}_accuracy']:5.1f} %"
                 for part in ("train", "valid")
             )
-            _say(
+            say(
                 f"epoch {line['epoch'] + 1:>3}/{config.epochs}  {train}  {valid}  "
                 f"{line['seconds']:.1f} s, {bound} {left:.0f} s left"
             )
@@ -262,34 +228,14 @@ def _show(summary: dict) -> None:
 
 
 def _derive(options) -> None:
-    print(_genotype(options.run).format())
-
-
-def _genotype(text: str):
-    """A zoo name, a `Genotype(...)` text, a genotype.json, or a run directory."""
-    from egnas_jax.lookup import lookup
-    from egnas_jax.space import Genotype, zoo
-
-    path = pathlib.Path(text)
-    if len(text) < 256 and path.exists():
-        path = path / "genotype.json" if path.is_dir() else path
-        if not path.is_file():
-            raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
-                             f"whose search has ended.")  # fmt: skip
-        try:
-            return Genotype.from_json(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    return (
-        Genotype.parse(text) if "(" in text else lookup(zoo, text, "genotype").genotype
-    )
+    print(read_genotype(options.run).format())
 
 
 def _draw(options) -> None:
     from egnas_jax import record
     from egnas_jax.space import draw_svg
 
-    svg = draw_svg(_genotype(options.genotype))
+    svg = draw_svg(read_genotype(options.genotype))
     if not options.out.endswith(".svg"):
         raise ValueError(f"--out is {options.out!r}, but must end in .svg.")
     out = pathlib.Path(options.out)
@@ -303,13 +249,13 @@ def _verify(options) -> int:
 
     folder = pathlib.Path(options.run)
     config = run.stored_config(folder)
-    _use_compilation_cache()
+    use_compilation_cache()
     _, prepared = run.prepare(
         config, options.data_dir, folder, _reporter(config, quiet=False)
     )
     first, last, wrong = verify(prepared, from_start=options.from_start)
     for line in wrong:
-        _say(line)
+        say(line)
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"
     if wrong:
         print(f"{replayed}; {len(wrong)} came out different.")
@@ -337,12 +283,14 @@ def _data(options) -> None:
 def _list(options) -> None:
     from egnas_jax.config import PRESETS
     from egnas_jax.lookup import lookup
+    from egnas_jax.recipes import RECIPES
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas_config import VARIANTS
 
     tables = {
         "presets": PRESETS,
+        "recipes": RECIPES,
         "strategies": STRATEGIES,
         "variants": VARIANTS,
         "spaces": SPACES,

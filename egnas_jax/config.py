@@ -151,7 +151,7 @@ def build(
 _VARIANT_DECIDES = {("official", "generations"), ("seed", "generations")}
 
 
-def apply_overrides(config: SearchConfig, overrides: list[str]) -> SearchConfig:
+def apply_overrides(config: Any, overrides: list[str]) -> Any:
     """A configuration with "path=value" entries set, all at once."""
     tree: dict[str, Any] = {}
     known = paths(config)
@@ -159,24 +159,25 @@ def apply_overrides(config: SearchConfig, overrides: list[str]) -> SearchConfig:
         path, separator, text = entry.partition("=")
         if not separator:
             raise ValueError(f"--set takes PATH=VALUE, got {entry!r}.")
-        if path == "supernet.num_classes":
+        if path.endswith(".num_classes"):
             raise ValueError(
-                "supernet.num_classes is the number of classes of the data and cannot "
-                "be set. Leave it out."
+                f"{path} is the number of classes of the data and cannot be set. Leave "
+                f"it out."
             )
         if path not in known:
             close = difflib.get_close_matches(path, known, n=3)
             hint = f" Did you mean {', '.join(close)}?" if close else ""
-            raise ValueError(
-                f"Unknown path {path!r}.{hint} See all by `egnas search "
-                f"--print-config`."
-            )
+            raise ValueError(f"Unknown path {path!r}.{hint} See all by --print-config.")
         *folder, name = path.split(".")
         place = tree
         for step in folder:
             place = place.setdefault(step, {})
         place[name] = _typed(path, text, known[path])
     return _replaced(config, tree)
+
+
+# given by arguments of their own
+FIXED = ("strategy_name", "genotype", "init_from")
 
 
 def paths(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -186,7 +187,7 @@ def paths(config: Any, prefix: str = "") -> dict[str, Any]:
         value, path = getattr(config, field.name), prefix + field.name
         if dataclasses.is_dataclass(value):
             found |= paths(value, f"{path}.")
-        elif field.name != "strategy_name":
+        elif field.name not in FIXED:
             found[path] = field.type
     return found
 
@@ -222,7 +223,7 @@ def _typed(path: str, text: str, kind: Any) -> Any:
     return value
 
 
-def as_dict(config: SearchConfig) -> dict[str, Any]:
+def as_dict(config: Any) -> dict[str, Any]:
     """As config.json holds it."""
     return dataclasses.asdict(config)
 
@@ -242,20 +243,29 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
             "strategy": kind(**stored["strategy"]),
         }
     )
+    check_types(config, stored)
+    return config
+
+
+def check_types(config: Any, stored: dict[str, Any]) -> None:
+    """Compares a stored configuration with the types of its fields.
+
+    Raises:
+      KeyError, TypeError: a value is missing, or has another type.
+    """
     values = dict(_flat(stored))
     for path, allowed in paths(config).items():
         value = values[path]
         fits = isinstance(value, allowed) or (allowed, type(value)) == (float, int)
         if not fits or (isinstance(value, bool) and allowed is not bool):
             raise TypeError(f"{path} is {value!r}")
-    return config
 
 
 # the only settings that two parts of one run may differ in
 FREE = ("keep_checkpoints", "tensorboard")
 
 
-def differences(old: SearchConfig, new: SearchConfig) -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """What separates two configurations, a line each; free settings left out."""
     before, after = (dict(_flat(as_dict(c))) for c in (old, new))
     return [

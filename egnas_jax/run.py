@@ -20,6 +20,8 @@ import numpy as np
 from egnas_jax import checkpoint, record, tensorboard
 from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
 from egnas_jax.data.batches import check_batch_size
+from egnas_jax.data.config import DataConfig
+from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.nn import lowering
@@ -95,25 +97,32 @@ def prepare(
 
 
 def _as_loaded(config, dataset):
-    """With the data's number of classes, their digest and an absolute path.
+    """With the data's number of classes, their digest and an absolute path."""
+    supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
+    return dataclasses.replace(
+        config, supernet=supernet, data=data_as_loaded(config.data, dataset)
+    )
+
+
+def data_as_loaded(data: DataConfig, dataset: Dataset) -> DataConfig:
+    """With the data's digest and an absolute path.
 
     Raises:
       ValueError: they are not the data that the configuration names by a digest.
     """
-    supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     content = {"images": dataset.images, "labels": dataset.labels}
     digest = checkpoint.digest(content)
-    if config.data.digest not in (None, digest):
+    if data.digest not in (None, digest):
         raise ValueError(
             f"The data {dataset.name} are not those that data.digest names: "
-            f"{digest} was found, {config.data.digest} is wanted. Give the right data "
+            f"{digest} was found, {data.digest} is wanted. Give the right data "
             f"by --data-dir, or leave data.digest unset in a new run."
         )
-    data = dataclasses.replace(config.data, digest=digest)
+    data = dataclasses.replace(data, digest=digest)
     if data.path is not None:
         path = pathlib.Path(data.path).expanduser().resolve()
         data = dataclasses.replace(data, path=str(path))
-    return dataclasses.replace(config, supernet=supernet, data=data)
+    return data
 
 
 class Start(NamedTuple):
@@ -236,15 +245,22 @@ def check_free(folder: pathlib.Path, *, resume: bool) -> None:
         raise ValueError(f"{folder} is not empty and holds no run. Name another --out.")
 
 
-def check_configuration(config: SearchConfig, folder: pathlib.Path) -> None:
+def check_configuration(
+    config, folder: pathlib.Path, read: Callable = from_dict
+) -> None:
     """Refuses to go on with a run of another configuration.
+
+    Args:
+      config: of the run that is to go on.
+      folder: run directory.
+      read: makes a configuration of what config.json holds.
 
     Raises:
       ValueError: as said, with the differences; or the stored one cannot be read.
     """
     if not (folder / "config.json").exists():
         return
-    changed = differences(stored_config(folder), config)
+    changed = differences(stored_config(folder, read), config)
     if changed:
         raise ValueError(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
@@ -253,7 +269,7 @@ def check_configuration(config: SearchConfig, folder: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def claim(config: SearchConfig, folder: pathlib.Path, start: Start):
+def claim(config, folder: pathlib.Path, start: Start):
     """Makes the directory of a checked run, and holds it while the context is open.
 
     Raises:
@@ -351,18 +367,23 @@ def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
     return summary
 
 
-def stored_config(folder: pathlib.Path) -> SearchConfig:
+def stored_config(folder: pathlib.Path, read: Callable = from_dict):
     """The configuration of a run directory.
 
+    Args:
+      folder: run directory.
+      read: makes a configuration of what config.json holds; that of a search.
+
     Raises:
-      ValueError: it holds no run.
+      ValueError: it holds no such run.
     """
     try:
-        return from_dict(json.loads((folder / "config.json").read_text()))
+        return read(json.loads((folder / "config.json").read_text()))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{str(folder)!r} holds no run ({type(error).__name__}: no readable "
-            f"config.json). Name a directory that `egnas search` wrote."
+            f"config.json of that kind). Name a directory that `egnas search` or "
+            f"`egnas retrain` wrote, as the command asks."
         ) from None
 
 

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
+from egnas_jax.space import Genotype
 from egnas_jax.types import Batch
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -67,6 +69,24 @@ def load_golden_supernet(load_golden):
         )
         weights = {n.removeprefix("w/"): z[n] for n in z if n.startswith("w/")}
         return z, config, weights
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def load_golden_network(load_golden):
+    """Reads one golden file of a derived network.
+
+    Returns:
+      Its arrays, genotype, configuration, and the weights by their torch names.
+    """
+
+    def load(name):
+        z = load_golden(name)
+        given = json.loads(str(z["config"]))
+        config = NetworkConfig(given["channels"], given["layers"], given["classes"])
+        weights = {n.removeprefix("w/"): z[n] for n in z if n.startswith("w/")}
+        return z, Genotype(**given["genotype"]), config, weights
 
     return load
 

@@ -11,9 +11,13 @@ ORDER = [
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
-    {"strategies"},
+    {"strategies", "retrain"},
     {"config"},
+    {"recipes"},
     {"run", "verify", "exhausted"},
+    {"retrain_run"},
+    {"console"},
+    {"commands"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

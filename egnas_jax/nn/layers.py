@@ -114,7 +114,8 @@ def norm_of(
         unbiased = var * (count / max(count - 1, 1))
         used = {"mean": mean, "var": var}
         stats = jax.tree.map(_moved, stats, {"mean": mean, "var": unbiased})
-    return Affine(x, *_scale_and_shift(params, used)), stats
+    scale, shift = _scale_and_shift(params, used)
+    return Affine(x, scale.astype(x.dtype), shift.astype(x.dtype)), stats
 
 
 @jax.custom_vjp
@@ -123,6 +124,8 @@ def moments(x: Array) -> tuple[Array, Array]:
 
     Its gradient keeps `x` alone; autodiff would keep the centred array as well.
     """
+    if x.dtype == jnp.bfloat16:  # too short for a sum
+        x = x.astype(jnp.float32)
     mean = jnp.mean(x, axis=(-3, -2, -1))
     return mean, jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
 
@@ -137,9 +140,9 @@ def _moments_backward(residuals, cotangents):
     count = x.shape[-3] * x.shape[-2] * x.shape[-1]
     # the mean's own part in the variance vanishes
     slope = lowering.pixelwise(2.0 * of_var / count)
-    return (
-        slope * (x - lowering.pixelwise(mean)) + lowering.pixelwise(of_mean / count),
-    )
+    centred = x.astype(mean.dtype) - lowering.pixelwise(mean)
+    gradient = slope * centred + lowering.pixelwise(of_mean / count)
+    return (gradient.astype(x.dtype),)
 
 
 moments.defvjp(_moments_forward, _moments_backward)

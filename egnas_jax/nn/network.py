@@ -23,6 +23,8 @@ class NetworkConfig:
         from 0.
       frame: "cifar" (one convolution before the cells) or "imagenet" (three, which
         divide the image's side by eight).
+      remat: compute a cell's insides again for its gradient instead of keeping them:
+        less memory, more time, the same numbers to rounding.
 
     Raises:
       ValueError: a value of the wrong type or out of range.
@@ -34,21 +36,22 @@ class NetworkConfig:
     auxiliary: bool = True
     drop_path: float = 0.3
     frame: str = "cifar"
+    remat: bool = False
 
     def __post_init__(self):
         for name in ("channels", "layers", "num_classes"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number > 0, got {value!r}.")
-        if type(self.auxiliary) is not bool:
-            raise ValueError(
-                f"auxiliary must be True or False, got {self.auxiliary!r}."
-            )
+        for name in ("auxiliary", "remat"):
+            value = getattr(self, name)
+            if type(value) is not bool:
+                raise ValueError(f"{name} must be True or False, got {value!r}.")
         if type(self.drop_path) not in (int, float) or not 0 <= self.drop_path < 1:
             raise ValueError(
                 f"drop_path must be a probability below 1, got {self.drop_path!r}."
             )
-        lookup(FRAMES, self.frame, "frame")
+        lookup(PLANS, self.frame, "frame")
         if self.frame == "imagenet" and self.channels % 2:
             raise ValueError(
                 f"channels must be even in the imagenet frame, whose stem halves "
@@ -67,13 +70,13 @@ def _imagenet_cells(channels, layers, outputs):
     return plan_cells(channels, layers, stem, outputs, reduced_before=True)
 
 
-FRAMES = {"cifar": _cifar_cells, "imagenet": _imagenet_cells}
+PLANS = {"cifar": _cifar_cells, "imagenet": _imagenet_cells}
 
 
 def cell_plan(genotype: Genotype, config: NetworkConfig) -> tuple[CellPlan, ...]:
     """The cells of a derived network, first to last."""
     outputs = (len(genotype.normal_concat), len(genotype.reduce_concat))
-    return FRAMES[config.frame](config.channels, config.layers, outputs)
+    return PLANS[config.frame](config.channels, config.layers, outputs)
 
 
 def output_channels(genotype: Genotype, cell: CellPlan) -> int:

@@ -126,7 +126,7 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
     """
     last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
     state, info = start
-    with _InterruptFlag(run.report) as interrupted:
+    with InterruptFlag(run.report) as interrupted:
         while int(state.epoch) < last:
             state, line = run_epoch(run, Progress(state, info), interrupted)
             info = {}
@@ -162,7 +162,7 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         state, info = _evolve(run, state)
     with out_of_memory_in("validate"):
         scores = run.programs.validate(state)
-        _check_finite(run, epoch, "validation", float(scores.loss))
+        check_finite(run, epoch, "validation", float(scores.loss))
     line = {
         "epoch": epoch,
         "train_loss": totals.loss / totals.images,
@@ -210,11 +210,16 @@ def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
 
 def _check_loss(run: Run, epoch: int, totals):
     totals = jax.tree.map(lambda leaf: leaf.item(), totals)
-    _check_finite(run, epoch, "training", totals.loss)
+    check_finite(run, epoch, "training", totals.loss)
     return totals
 
 
-def _check_finite(run: Run, epoch: int, which: str, loss: float) -> None:
+def check_finite(run, epoch: int, which: str, loss: float) -> None:
+    """Refuses a loss that is not finite; `run` has a `folder`.
+
+    Raises:
+      FloatingPointError: with epoch and last checkpoint.
+    """
     if np.isfinite(loss):
         return
     saved = checkpoint.steps(run.folder / "checkpoints")
@@ -225,7 +230,7 @@ def _check_finite(run: Run, epoch: int, which: str, loss: float) -> None:
     )
 
 
-class _InterruptFlag:
+class InterruptFlag:
     """While it is open, the first SIGINT is remembered; the second is immediate."""
 
     def __init__(self, report: Callable):

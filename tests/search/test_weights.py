@@ -260,7 +260,7 @@ def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
 
 def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
     said = []
-    with loop._InterruptFlag(said.append) as interrupted:
+    with loop.InterruptFlag(said.append) as interrupted:
         assert not interrupted()
         signal.raise_signal(signal.SIGINT)
         assert interrupted() and "once more stops at once" in said[0]

@@ -1,8 +1,4 @@
-"""Weights of torch checkpoints of the DARTS family, as this package's variables.
-
-Names and layouts are those of model_search.py and operations.py: images [N, C, H, W],
-kernels [out, in / groups, height, width]. No torch is needed: give numpy arrays.
-"""
+"""Torch search networks of the DARTS family: model_search.py and operations.py."""
 
 from collections.abc import Mapping
 
@@ -22,7 +18,7 @@ _BLOCK = {
     "op.2.weight": ("pointwise",),
     "op.3": ("norm",),
 }
-_PRIMITIVE_NAMES = {
+PRIMITIVE_NAMES = {
     "sep_conv": {
         **{name: ("first", *path) for name, path in _BLOCK.items()},
         "op.5.weight": ("second", "depthwise"),
@@ -34,8 +30,17 @@ _PRIMITIVE_NAMES = {
     "pool": {"1": ("norm",)},
     "skip_connect": {"conv": ("pointwise",), "bn": ("norm",)},
 }
-_NORM_PARAMS = {"weight": "scale", "bias": "bias"}
-_NORM_STATS = {"running_mean": "mean", "running_var": "var"}
+
+
+def names_of_primitive(primitive: str) -> dict[str, tuple[str, ...]]:
+    """Names of a primitive's weights in torch -> their paths in ours."""
+    if "pool" in primitive or primitive == "skip_connect":
+        return PRIMITIVE_NAMES["pool" if "pool" in primitive else primitive]
+    return PRIMITIVE_NAMES.get(primitive.rsplit("_", 1)[0], {})
+
+
+NORM_PARAMS = {"weight": "scale", "bias": "bias"}
+NORM_STATS = {"running_mean": "mean", "running_var": "var"}
 
 
 class _Reader:
@@ -58,11 +63,10 @@ class _Reader:
         has_params = f"{prefix}.weight" in self.weights
         params = {
             ours: self.take(f"{prefix}.{theirs}")
-            for theirs, ours in (_NORM_PARAMS if has_params else {}).items()
+            for theirs, ours in (NORM_PARAMS if has_params else {}).items()
         }
         stats = {
-            ours: self.take(f"{prefix}.{theirs}")
-            for theirs, ours in _NORM_STATS.items()
+            ours: self.take(f"{prefix}.{theirs}") for theirs, ours in NORM_STATS.items()
         }
         return params, stats
 
@@ -168,13 +172,12 @@ def _place(tree: dict, path: tuple[str, ...], leaf) -> None:
 
 def _read_primitive(reader: _Reader, prefix: str, primitive: str):
     """Trees of one operation; nothing for one that has no weights there."""
-    kind = "pool" if "pool" in primitive else primitive.rsplit("_", 1)[0]
-    kind = primitive if primitive == "skip_connect" else kind
     params, stats = {}, {}
     present = [name for name in reader.weights if name.startswith(prefix)]
-    if kind in ("pool", "skip_connect", "none") and not present:
+    optional = "pool" in primitive or primitive in ("skip_connect", "none")
+    if optional and not present:
         return params, stats
-    for theirs, path in _PRIMITIVE_NAMES.get(kind, {}).items():
+    for theirs, path in names_of_primitive(primitive).items():
         if path[-1] == "norm":
             own, moving = reader.norm(prefix + theirs)
             _place(params, path, own)

@@ -1,0 +1,138 @@
+"""The commands that train and judge a found cell: `egnas retrain`."""
+
+import argparse
+import json
+import pathlib
+import statistics
+import time
+
+from egnas_jax.console import (
+    read_genotype,
+    run_folder,
+    running,
+    say,
+    use_compilation_cache,
+)
+
+
+def retrain_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `egnas retrain` takes."""
+    add = parser.add_argument
+    add("--genotype", required=True, metavar="GENOTYPE",
+        help="zoo name, text, file, or the run that found it")  # fmt: skip
+    add("--preset", default="digits", metavar="NAME",
+        help="a whole run's settings (%(default)s)")  # fmt: skip
+    add("--data-dir", help="the only place to look for the data set")
+    add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        help="change one setting; --print-config lists them")  # fmt: skip
+    add("--no-auxiliary", action="store_true", help="leave the auxiliary head out")
+    add("--init-from", metavar="RUN", help="start with the weights of another network")
+    add("--seeds", type=int, default=1, metavar="N",
+        help="train N seeds; a table of them in --out")  # fmt: skip
+    add("--out", help="run directory (default: runs/PRESET-seedN)")
+    add("--resume", action="store_true", help="go on with a run")
+    add("--stop-after", type=int, metavar="N",
+        help="end when N epochs are done, to be resumed")  # fmt: skip
+    add("--print-config", action="store_true",
+        help="print the configuration and leave")  # fmt: skip
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def retrain(options: argparse.Namespace) -> None:
+    """Trains a genotype from scratch, one seed or several."""
+    from egnas_jax import config, recipes, retrain_run, run
+    from egnas_jax.retrain import table
+
+    _check(options)
+    found = pathlib.Path(options.genotype)
+    origin = found if len(options.genotype) < 256 and found.is_dir() else None
+    init_from = options.init_from and str(pathlib.Path(options.init_from).resolve())
+    base = recipes.build(
+        read_genotype(options.genotype),
+        options.preset,
+        auxiliary=not options.no_auxiliary,
+        init_from=init_from,
+        overrides=[*_split_of(origin), *options.overrides],
+    )
+    if options.print_config:
+        print(json.dumps(config.as_dict(base), indent=2))
+        return
+    if options.seeds > 1 and not options.out:
+        options.out = f"runs/{options.preset}-retrain"
+    configs = [
+        config.apply_overrides(base, [f"seed={base.seed + i}"])
+        for i in range(options.seeds)
+    ]
+    folders = [run_folder(options, own.seed) for own in configs]
+    for folder in folders:  # before the first run, not after it
+        run.check_free(folder, resume=options.resume)
+    use_compilation_cache()
+    results = []
+    for own, folder in zip(configs, folders, strict=True):
+        report = _reporter(own, quiet=options.json)
+        own, prepared, model = retrain_run.prepare(
+            own, options.data_dir, folder, report, _search_seconds(origin)
+        )
+        run.check_configuration(own, folder, recipes.from_dict)
+        state = retrain_run.find_start(prepared, resume=options.resume)
+        state = retrain_run.first_state(prepared) if state is None else state
+        with run.claim(own, folder, run.Start(None)), running():
+            summary = retrain_run.execute(
+                prepared, model, state, stop_after=options.stop_after
+            )
+        results.append(summary | {"seed": own.seed, "run": str(folder)})
+    whole = table.aggregate(results)
+    if options.seeds > 1:
+        table.write(pathlib.Path(options.out), whole)
+    print(json.dumps(whole) if options.json else table.markdown(whole), end="")
+
+
+def _check(options) -> None:
+    if options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
+    if options.stop_after is not None and options.stop_after < 1:
+        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
+                         f"1 epoch.")  # fmt: skip
+    for name in ("out", "data_dir", "init_from"):
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
+
+
+def _split_of(origin: pathlib.Path | None) -> list[str]:
+    """Settings that keep the images that a search never saw for the test."""
+    if origin is None or not (origin / "config.json").is_file():
+        return []
+    stored = json.loads((origin / "config.json").read_text())
+    return [f"split_seed={stored.get('split_seed', stored['seed'])}"]
+
+
+def _search_seconds(origin: pathlib.Path | None) -> float | None:
+    """What the search took that a run directory holds."""
+    path = origin and origin / "summary.json"
+    if path is None or not path.is_file():
+        return None
+    summary = json.loads(path.read_text())
+    return summary.get("search_seconds", summary["seconds"])
+
+
+def _reporter(config, quiet: bool):
+    """Prints each epoch's line with the time that is left, and notes."""
+    seconds, started = [], time.perf_counter()
+
+    def report(line):
+        if isinstance(line, str):
+            return say(line)
+        seconds.append(line["seconds"])
+        if quiet:
+            return None
+        # the first epochs of a process compile: the last ones tell the pace
+        left = statistics.median(seconds[-3:]) * (config.epochs - line["epoch"] - 1)
+        tested = line["test_error"]
+        shown = "" if tested is None else f"  test error {100 * tested:.2f} %"
+        return say(
+            f"epoch {line['epoch'] + 1:>3}/{config.epochs}  train "
+            f"{line['train_loss']:.3f} {100 * line['train_accuracy']:5.1f} %{shown}  "
+            f"{time.perf_counter() - started:.0f} s, about {left:.0f} s left"
+        )
+
+    return report

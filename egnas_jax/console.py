@@ -1,0 +1,70 @@
+"""What the commands share: messages, run directories, genotypes by any name."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def running():
+    """From here on an error is no fault of the arguments, a ValueError included."""
+    try:
+        yield
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
+    except OSError as error:
+        raise RuntimeError(
+            f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
+            f"full?) and go on with --resume."
+        ) from error
+
+
+def run_folder(options, seed: int) -> pathlib.Path:
+    """Where a run goes; a default that is taken gets a number."""
+    if options.out:
+        out = pathlib.Path(options.out)
+        return out / f"seed{seed}" if options.seeds > 1 else out
+    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
+    if options.resume:
+        return first
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept in the user's cache folder, unless set otherwise."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        base = os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+
+
+def read_genotype(text: str):
+    """A zoo name, a `Genotype(...)` text, a genotype.json, or a run directory."""
+    from egnas_jax.lookup import lookup
+    from egnas_jax.space import Genotype, zoo
+
+    path = pathlib.Path(text)
+    if len(text) < 256 and path.exists():
+        path = path / "genotype.json" if path.is_dir() else path
+        if not path.is_file():
+            raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
+                             f"whose search has ended.")  # fmt: skip
+        try:
+            return Genotype.from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return (
+        Genotype.parse(text) if "(" in text else lookup(zoo, text, "genotype").genotype
+    )

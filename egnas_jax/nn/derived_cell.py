@@ -1,0 +1,160 @@
+"""One cell of a derived network: two chosen primitives a node, added up.
+
+Edges that read the same state by the same primitive run stacked on one axis, as in the
+mixed cell, so that both share the primitives and their kernels.
+
+Source: `Cell` of model.py of the DARTS family; drop path (Larsson et al., ICLR 2017) as
+its `drop_path`.
+
+Dims: E edges of the cell (two a node), S edges stacked, C channels, N images.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn import lowering
+from egnas_jax.nn.primitives import PRIMITIVES, source_of
+from egnas_jax.space import Genotype
+from egnas_jax.types import Array, Key, PyTree
+
+NUM_INPUTS = 2
+
+
+class Stack(NamedTuple):
+    """The edges of a cell that read one state by one primitive.
+
+    Attributes:
+      name: of the weights, "SOURCE PRIMITIVE".
+      primitive, source: what they have in common.
+      edges: their positions among the genotype's pairs; edge e ends in node e // 2.
+      stride: 2 where a reduction cell reads its inputs.
+    """
+
+    name: str
+    primitive: str
+    source: int
+    edges: tuple[int, ...]
+    stride: int
+
+    @property
+    def identity(self) -> bool:
+        """Whether they hand the state on as it is; such edges are never dropped."""
+        return self.primitive == "skip_connect" and self.stride == 1
+
+
+def stacks_of(genotype: Genotype, kind: str) -> tuple[Stack, ...]:
+    """The edges of the cell of that kind, sources in ascending order."""
+    pairs = getattr(genotype, kind)
+    edges = {}
+    for edge, (primitive, source) in enumerate(pairs):
+        edges.setdefault((source, primitive), []).append(edge)
+    return tuple(
+        Stack(
+            f"{source} {primitive}",
+            primitive,
+            source,
+            tuple(edges[source, primitive]),
+            2 if kind == "reduce" and source < NUM_INPUTS else 1,
+        )
+        for source, primitive in sorted(edges)
+    )
+
+
+def check_path(genotype: Genotype, kind: str) -> None:
+    """Refuses a cell whose output no input reaches.
+
+    Raises:
+      ValueError: every way to the output nodes leads through `none`.
+    """
+    reached = set(range(NUM_INPUTS))
+    for node, pairs in enumerate(genotype.blocks(kind), start=NUM_INPUTS):
+        if any(name != "none" and source in reached for name, source in pairs):
+            reached.add(node)
+    if not reached & set(genotype.concat(kind)):
+        raise ValueError(
+            f"The {kind} cell has no path from an input to its output nodes "
+            f"{list(genotype.concat(kind))}: every edge on the way is none. Choose "
+            f"another genotype."
+        )
+
+
+def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyTree]:
+    """Leaves of a cell: parameters and statistics by the names of its stacks."""
+    leaves = {
+        stack.name: PRIMITIVES[stack.primitive].init(
+            len(stack.edges), channels, stack.stride, True
+        )
+        for stack in stacks_of(genotype, kind)
+    }
+    params = {name: params for name, (params, _) in leaves.items() if params}
+    return params, {name: stats for name, (_, stats) in leaves.items() if stats}
+
+
+def keep_factors(
+    key: Key, edges: int, images: int, drop_path: Array | float, dtype
+) -> Array:
+    """What each edge's output is multiplied by, image by image: [E, N].
+
+    0 where it is dropped, which happens with probability `drop_path`; else the inverse
+    of the probability of being kept, so that the mean is 1.
+    """
+    keep = 1.0 - jnp.asarray(drop_path, jnp.float32)
+    kept = jax.random.bernoulli(key, keep, (edges, images))
+    return jnp.where(kept, 1.0 / keep, 0.0).astype(dtype)
+
+
+def derived_cell(
+    genotype: Genotype,
+    kind: str,
+    params: PyTree,
+    stats: PyTree,
+    inputs: tuple[Array, Array],
+    train: bool,
+    factors: Array | None = None,
+) -> tuple[Array, PyTree]:
+    """The output of a cell: its output nodes, concatenated.
+
+    Args:
+      genotype, kind: which cell (static).
+      params, stats: of `init_cell`.
+      inputs: both preprocessed inputs, [C, H, W, N].
+      train: batch statistics and moved running ones, or running statistics.
+      factors: of `keep_factors`, or None to drop nothing.
+
+    Returns:
+      [nodes * C, H', W', N] and the new statistics.
+    """
+    num_nodes = len(genotype.blocks(kind))
+    sums = [None] * num_nodes
+    states, new_stats = list(inputs), {}
+    by_source = itertools.groupby(stacks_of(genotype, kind), lambda s: s.source)
+    by_source = {source: list(stacks) for source, stacks in by_source}
+    for state in range(NUM_INPUTS + num_nodes):
+        if state >= NUM_INPUTS:
+            states.append(lowering.materialise(sums[state - NUM_INPUTS]))
+        source = source_of(states[state][None])
+        for stack in by_source.get(state, ()):
+            outputs, moved = _outputs(stack, params, stats, source, train, factors)
+            if moved:
+                new_stats[stack.name] = moved
+            for edge, output in zip(stack.edges, outputs, strict=True):
+                node = edge // 2
+                sums[node] = output if sums[node] is None else sums[node] + output
+    return jnp.concatenate([states[node] for node in genotype.concat(kind)]), new_stats
+
+
+def _outputs(stack, params, stats, source, train, factors):
+    """What the S edges of a stack hand on, [C, H', W', N] each; new statistics."""
+    output, moved = PRIMITIVES[stack.primitive].apply(
+        params.get(stack.name, {}), stats.get(stack.name, {}), source, stack.stride,
+        train,
+    )  # fmt: skip
+    value = output.value()
+    if factors is not None and not stack.identity:
+        value = value * factors[jnp.asarray(stack.edges)][:, None, None, None, :]
+    # one output where it does not depend on the edge
+    shared = len(value) == 1
+    return [value[0 if shared else i] for i in range(len(stack.edges))], moved

@@ -1,0 +1,73 @@
+"""Recipes of retraining: presets, and the configuration that a command line names."""
+
+from typing import Any
+
+from egnas_jax.config import apply_overrides, check_types
+from egnas_jax.data.config import DataConfig
+from egnas_jax.lookup import lookup
+from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.space import Genotype
+
+# Source: the DARTS family's train.py as EG-NAS and the report use it (cutout 16, drop
+# path 0.3, 600 epochs).
+_CIFAR = dict(pad=4, flip=True, cutout=16)
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": dict(
+        data=dict(name="digits", pad=1, flip=False),
+        network=dict(channels=8, layers=5, auxiliary=False, drop_path=0.1),
+        run=dict(epochs=30, batch_size=64, learning_rate=0.05),
+    ),
+    "cifar10": dict(data=dict(name="cifar10", **_CIFAR), network={}, run={}),
+    "cifar100": dict(data=dict(name="cifar100", **_CIFAR), network={}, run={}),
+}
+
+
+def build(
+    genotype: Genotype,
+    preset: str = "digits",
+    *,
+    auxiliary: bool = True,
+    init_from: str | None = None,
+    overrides: list[str] | None = None,
+) -> RetrainConfig:
+    """The configuration that a command line names.
+
+    Args:
+      genotype: the cells.
+      preset: a name of `RECIPES`.
+      auxiliary: False leaves the auxiliary head out, whatever the preset says.
+      init_from: run directory to take weights from, or None.
+      overrides: "path=value" each, as of `--set`.
+
+    Raises:
+      ValueError: an unknown name or path, or a value of the wrong type or range.
+    """
+    parts = lookup(RECIPES, preset, "preset")
+    config = RetrainConfig(
+        data=DataConfig(**parts["data"]),
+        network=NetworkConfig(**parts["network"]),
+        genotype=genotype.format(),
+        init_from=init_from,
+        **parts["run"],
+    )
+    bare = [] if auxiliary else ["network.auxiliary=false"]
+    return apply_overrides(config, [*(overrides or []), *bare])
+
+
+def from_dict(stored: dict[str, Any]) -> RetrainConfig:
+    """A configuration as config.json holds it.
+
+    Raises:
+      ValueError, KeyError, TypeError: it is none, or a value has another type.
+    """
+    config = RetrainConfig(
+        **{
+            **stored,
+            "data": DataConfig(**stored["data"]),
+            "network": NetworkConfig(**stored["network"]),
+        }
+    )
+    check_types(config, stored)
+    Genotype.parse(config.genotype)
+    return config

@@ -1,0 +1,1 @@
+"""A derived network trained from scratch and judged on the test set."""

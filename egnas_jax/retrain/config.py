@@ -1,0 +1,140 @@
+"""The configuration of a retraining, and its schedules."""
+
+import dataclasses
+import math
+
+from egnas_jax.data.config import DataConfig
+from egnas_jax.lookup import lookup
+from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.search.weights import SGD
+
+SCHEDULES = {
+    "cosine": "half a cosine from learning_rate to learning_rate_min",
+    "linear": "a line to the last 5 epochs, then a flatter one to 0 (ImageNet)",
+}
+PRECISIONS = ("float32", "bfloat16")
+TAIL = 5  # epochs of the flatter end of a linear schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrainConfig:
+    """A whole retraining.
+
+    Attributes:
+      data, network: see there.
+      genotype: text of the cells.
+      init_from: run directory whose weights the network starts with, or None.
+      seed: of every random stream but the split.
+      split_seed: chooses validation images, and the test images of a data set that has
+        none of its own; a search calls it `seed`. One for all seeds of a table.
+      valid_share: of the training images, kept for validation; 0 trains on all, as the
+        published figures do.
+      epochs, batch_size, momentum, weight_decay, clip_norm: of SGD. The short last
+        batch of an epoch is left out.
+      learning_rate, learning_rate_min, schedule, warmup: of an epoch; the first
+        `warmup` epochs rise linearly.
+      auxiliary_weight: of the auxiliary head's loss.
+      label_smoothing: share of a label that is spread over all classes.
+      precision: "float32", or "bfloat16" for the products of training steps; weights,
+        statistics, loss and evaluation stay float32.
+      accumulate: parts in which a batch is worked off where memory is short; each has
+        its own batch statistics.
+      evaluate_every: epochs from one evaluation, record and checkpoint to the next.
+      steps_per_call: largest number of steps in one call of the device, which may span
+        epochs up to the next evaluation; no result depends on it.
+      eval_batch_size: images at a time in evaluations.
+      keep_checkpoints: how many stay.
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    data: DataConfig
+    network: NetworkConfig
+    genotype: str
+    init_from: str | None = None
+    seed: int = 0
+    split_seed: int = 0
+    valid_share: float = 0.0
+    epochs: int = 600
+    batch_size: int = 96
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.0
+    schedule: str = "cosine"
+    warmup: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip_norm: float = 5.0
+    auxiliary_weight: float = 0.4
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    accumulate: int = 1
+    evaluate_every: int = 1
+    steps_per_call: int = 64
+    eval_batch_size: int = 256
+    keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        lookup(SCHEDULES, self.schedule, "schedule")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision is {self.precision!r}, but must be one of "
+                f"{', '.join(PRECISIONS)}."
+            )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(
+                    f"{name} is {value}, but must be from {least} to {most}."
+                )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, but must be divisible by "
+                f"accumulate, {self.accumulate}: change one of the two."
+            )
+        if self.schedule == "linear" and self.epochs <= TAIL:
+            raise ValueError(
+                f"epochs is {self.epochs}, but a linear schedule needs more than "
+                f"{TAIL}. Set schedule=cosine, or more epochs."
+            )
+
+    @property
+    def sgd(self) -> SGD:
+        """The part that trains the weights."""
+        return SGD(**{name: getattr(self, name) for name in SGD._fields})
+
+
+_LARGE = 2**31 - 1
+_RANGES = {
+    "seed": (0, _LARGE), "split_seed": (0, _LARGE), "valid_share": (0.0, 0.9),
+    "epochs": (1, 100_000), "batch_size": (2, _LARGE), "learning_rate": (1e-12, 1e9),
+    "learning_rate_min": (0.0, 1e9), "warmup": (0, _LARGE), "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 1e9), "clip_norm": (1e-12, 3e38),
+    "auxiliary_weight": (0.0, 1e9), "label_smoothing": (0.0, 0.999),
+    "accumulate": (1, _LARGE), "evaluate_every": (1, _LARGE),
+    "steps_per_call": (1, 100_000), "eval_batch_size": (1, _LARGE),
+    "keep_checkpoints": (1, _LARGE),
+}  # fmt: skip
+
+
+def learning_rate(config: RetrainConfig, epoch: int) -> float:
+    """Of an epoch counted from 0.
+
+    Source: the cosine of torch, stepped by epochs; `adjust_lr` of PC-DARTS on ImageNet.
+    """
+    first, epochs = config.learning_rate, config.epochs
+    if epoch < config.warmup:
+        return first * (epoch + 1) / config.warmup
+    if config.schedule == "cosine":
+        span = first - config.learning_rate_min
+        share = (1 + math.cos(math.pi * epoch / epochs)) / 2
+        return config.learning_rate_min + span * share
+    left = epochs - epoch
+    if left > TAIL:
+        return first * (left - TAIL) / (epochs - TAIL)
+    return first * left / ((epochs - TAIL) * TAIL)
+
+
+def drop_path(config: RetrainConfig, epoch: int) -> float:
+    """Probability of dropping a path in an epoch: it rises linearly from 0."""
+    return config.network.drop_path * epoch / config.epochs

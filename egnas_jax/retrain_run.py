@@ -1,0 +1,259 @@
+"""One retraining from a configuration to a run directory."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from egnas_jax import checkpoint, record
+from egnas_jax.data.batches import check_batch_size
+from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.source import load_dataset
+from egnas_jax.data.split import Split, seeded_order
+from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
+from egnas_jax.nn.derived import check_image_shape, make_network
+from egnas_jax.recipes import from_dict
+from egnas_jax.retrain import loop
+from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.retrain.feed import resident_feed
+from egnas_jax.retrain.step import RetrainState, initial_state, make_programs
+from egnas_jax.run import data_as_loaded, stored_config
+from egnas_jax.search.loop import records
+from egnas_jax.space import Genotype, draw_svg
+
+
+class Model(NamedTuple):
+    """What a network needs besides its weights: model.json.
+
+    Attributes:
+      image_shape: [H, W, C].
+      mean, std: of the channels, of pixels in [0, 1].
+      class_names: one a class, or None.
+      search_seconds: what the search of its genotype took, or None if unknown.
+    """
+
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...] | None
+    search_seconds: float | None
+
+
+def stored(folder: pathlib.Path) -> RetrainConfig:
+    """The configuration of a retraining's directory.
+
+    Raises:
+      ValueError: it holds none.
+    """
+    return stored_config(folder, from_dict)
+
+
+def prepare(
+    config: RetrainConfig,
+    data_dir: str | None,
+    folder: pathlib.Path,
+    report: Callable,
+    search_seconds: float | None = None,
+) -> tuple[RetrainConfig, loop.Run, Model]:
+    """Data loaded and checked, programs made; nothing compiled, nothing written.
+
+    Args:
+      config: of the retraining.
+      data_dir: where to look for the data, or None for the usual places.
+      folder: run directory.
+      report: called with each epoch's line, and with notes (`str`).
+      search_seconds: of the search that found the genotype, if known.
+
+    Returns:
+      The configuration with the data's number of classes and digest and its path made
+      absolute, the run, and what else the network needs.
+
+    Raises:
+      ValueError: the data do not fit the configuration or are not those that it names
+        by their digest, or the genotype has no path through a cell.
+    """
+    dataset = load_dataset(config.data, data_dir, config.split_seed)
+    network = dataclasses.replace(config.network, num_classes=dataset.num_classes)
+    data = data_as_loaded(config.data, dataset)
+    config = dataclasses.replace(config, data=data, network=network)
+    shape = tuple(dataset.images.shape[1:])
+    check_image_shape(network, shape)
+    net = make_network(Genotype.parse(config.genotype), network)
+    train, valid = split(dataset, config)
+    check_batch_size(config.batch_size, len(train.labels))
+    feed = resident_feed(train, config.batch_size, config.seed)
+    scale = dataset.mean, dataset.std
+    programs = make_programs(net, config, feed, shape, scale)
+    test = Split(dataset.test_images, dataset.test_labels)
+    run = loop.Run(folder, config, net, programs, feed, valid, test, report)
+    return config, run, Model(shape, *scale, dataset.class_names, search_seconds)
+
+
+def split(dataset: Dataset, config: RetrainConfig) -> tuple[Split, Split | None]:
+    """Training images, and those kept for validation (None: no such share is asked)."""
+    held = round(config.valid_share * len(dataset.labels))
+    if not held:
+        return Split(dataset.images, dataset.labels), None
+    order = seeded_order(len(dataset.labels), config.split_seed, "retrain validation")
+    parts = np.sort(order[held:]), np.sort(order[:held])
+    train, valid = (Split(dataset.images[i], dataset.labels[i]) for i in parts)
+    return train, valid
+
+
+def find_start(run: loop.Run, *, resume: bool) -> RetrainState | None:
+    """The run's own newest checkpoint, or None for the beginning.
+
+    Raises:
+      ValueError: the run's records do not go with its checkpoint.
+    """
+    state, notes = loop.newest(run) if resume else (None, ())
+    after = "Going on from the one before." if state else "Starting over."
+    for note in notes:
+        run.report(f"{note} {after}")
+    if resume and state is None:
+        run.report(f"{run.folder}: no whole checkpoint, so from the beginning.")
+    if state is not None:
+        records(run.folder, loop.recorded(run, int(state.step)))
+    return state
+
+
+def first_state(run: loop.Run) -> RetrainState:
+    """The state before the first step: drawn, or with another run's weights.
+
+    Raises:
+      ValueError: the weights do not fit.
+    """
+    state = run.programs.init()
+    if run.config.init_from is None:
+        return state
+    params, batch_stats = transferred(state, pathlib.Path(run.config.init_from))
+    return state._replace(params=params, batch_stats=batch_stats)
+
+
+def transferred(state: RetrainState, folder: pathlib.Path):
+    """Weights and statistics of a finished run, in the places of a new one.
+
+    Classifiers of another number of classes stay as they were drawn; an auxiliary head
+    is taken where both networks have one.
+
+    Raises:
+      ValueError: the run has no whole checkpoint, or another network.
+    """
+    other = weights_of(folder)
+    parts = []
+    for name in ("params", "batch_stats"):
+        given = dict(jax.tree_util.tree_leaves_with_path(other[name]))
+
+        def take(path, own, given=given):
+            head = path[0].key == "auxiliary" and path not in given
+            classifier = path[0].key == "classifier" or (
+                path[0].key == "auxiliary" and path[1].key == "classifier"
+            )
+            if path in given and given[path].shape == own.shape:
+                return given[path]
+            if head or classifier:
+                return own
+            raise ValueError(
+                f"{folder} holds another network: at {jax.tree_util.keystr(path)} it "
+                f"has {_shape(given.get(path))}, where {own.shape} is wanted. "
+                f"Genotype, channels, layers and image channels must be those of that "
+                f"run."
+            )
+
+        parts.append(jax.tree_util.tree_map_with_path(take, getattr(state, name)))
+    return parts
+
+
+def _shape(leaf):
+    return "nothing" if leaf is None else leaf.shape
+
+
+def weights_of(folder: pathlib.Path):
+    """{"params", "batch_stats"} of the newest whole checkpoint of a retraining.
+
+    Raises:
+      ValueError: it holds no retraining, or no whole checkpoint.
+    """
+    config, model = stored(folder), stored_model(folder)
+    net = make_network(Genotype.parse(config.genotype), config.network)
+    layout = jax.eval_shape(lambda: initial_state(net, config, model.image_shape))
+    try:
+        found = checkpoint.restore(folder / "checkpoints", layout)
+    except checkpoint.NoCheckpointError as error:
+        raise ValueError(f"{folder} holds no whole checkpoint. {error}") from None
+    return found.tree.variables
+
+
+def stored_model(folder: pathlib.Path) -> Model:
+    """What model.json says.
+
+    Raises:
+      ValueError: it is missing or was altered.
+    """
+    try:
+        fields = json.loads((folder / "model.json").read_text())
+        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return Model(**lists)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / 'model.json'} cannot be read ({type(error).__name__}). Name a "
+            f"directory that `egnas retrain` wrote."
+        ) from None
+
+
+def execute(
+    run: loop.Run, model: Model, state: RetrainState, *, stop_after: int | None
+) -> dict:
+    """Trains in a claimed directory and writes what came out; the summary."""
+    record.write_json(run.folder / "model.json", model._asdict())
+    record.write_text(run.folder / "genotype.json", run.net.genotype.to_json())
+    record.write_text(run.folder / "genotype.svg", draw_svg(run.net.genotype))
+    loop.train(run, state, stop_after)
+    return finish(run, model)
+
+
+def finish(run: loop.Run, model: Model) -> dict:
+    """The summary of the epochs so far, written.
+
+    The last epoch's test error is the result. The least one is a choice by the test
+    set, and so too good; it stands beside it under its own name.
+    """
+    lines = records(run.folder)
+    tested = [line for line in lines if line["test_error"] is not None]
+    best = min(tested, key=lambda line: line["test_error"])
+    height, width, channels = model.image_shape
+    costs = run.net.genotype, run.net.config
+    summary = {
+        "genotype": run.net.genotype.format(),
+        "test_error_last": tested[-1]["test_error"],
+        "test_error_best": best["test_error"],
+        "best_epoch": best["epoch"],
+        "test_error_chosen_by_validation": _chosen(tested),
+        "seeds": [run.config.seed],
+        "epochs": len(lines),
+        "params": count_params(*costs, image_channels=channels),
+        "multiply_adds": (
+            multiply_adds(*costs, height, image_channels=channels)
+            if height == width
+            else None
+        ),
+        "multiply_adds_convention": MULTIPLY_ADDS_CONVENTION,
+        "seconds": sum(line["seconds"] for line in lines),
+        "search_seconds": model.search_seconds,
+        "test_images": len(run.test.labels),
+        "digest": tested[-1]["digest"],
+    }
+    record.write_json(run.folder / "summary.json", summary)
+    return summary
+
+
+def _chosen(tested: list[dict]) -> float | None:
+    """Test error of the epoch with the best validation accuracy; None without one."""
+    judged = [line for line in tested if line["valid_accuracy"] is not None]
+    if not judged:
+        return None
+    return max(judged, key=lambda line: line["valid_accuracy"])["test_error"]

@@ -1,0 +1,52 @@
+"""Figures of a classifier against scikit-learn and by hand."""
+
+import numpy as np
+from sklearn import metrics
+
+from egnas_jax.retrain.scores import calibration, confusion, score
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(200, 7)).astype(np.float32)
+LABELS = RNG.integers(0, 7, 200).astype(np.int32)
+
+
+def test_figures_equal_those_of_scikit_learn():
+    found = score(LOGITS, LABELS)
+    probabilities = np.exp(LOGITS.astype(np.float64))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    kinds = np.arange(7)
+    np.testing.assert_allclose(
+        found.loss, metrics.log_loss(LABELS, probabilities, labels=kinds), rtol=1e-6
+    )
+    answers = LOGITS.argmax(axis=1)
+    assert found.errors == 200 - (answers == LABELS).sum()
+    top5 = metrics.top_k_accuracy_score(
+        LABELS, LOGITS, k=5, labels=kinds, normalize=False
+    )
+    assert found.top5 == top5
+    np.testing.assert_array_equal(
+        confusion(LOGITS, LABELS), metrics.confusion_matrix(LABELS, answers)
+    )
+
+
+def test_of_equal_logits_the_first_class_is_the_answer():
+    found = score(np.zeros((2, 7), np.float32), np.array([0, 5]))
+    assert (found.errors, found.top5) == (1, 1)
+
+
+def test_logits_that_are_not_finite_are_no_answer():
+    logits = np.full((1, 7), np.nan, np.float32)
+    found = score(logits, np.array([0]))
+    assert (found.errors, found.top5) == (1, 0) and np.isnan(found.loss)
+
+
+def test_calibration_by_hand():
+    # confidences .9, .9 (one right) and .6 (right), two classes
+    odds = np.log(np.array([9, 9, 1.5]))
+    logits = np.stack([odds, np.zeros(3)], axis=1)
+    found = calibration(logits, np.array([0, 1, 0]))
+    # (2 |.5 - .9| + |1 - .6|) / 3
+    np.testing.assert_allclose(found.error, 0.4)
+    assert found.count[13] == 2 and found.count[8:10].sum() == 1
+    np.testing.assert_allclose(found.accuracy[13], 0.5)
+    np.testing.assert_allclose(found.confidence[13], 0.9)

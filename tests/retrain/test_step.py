@@ -1,0 +1,101 @@
+"""One weight step by other means, and what its options do."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from egnas_jax.nn import lowering
+from egnas_jax.retrain.step import _cross_entropy, weight_step
+
+IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
+LABELS = jnp.arange(8, dtype=jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def step(tiny):
+    """(changed settings) -> the state before and after one step."""
+
+    def take(*overrides, images=IMAGES, labels=LABELS):
+        config, run, _ = tiny("batch_size=8", *overrides)
+        state = run.programs.init()
+        moved = jax.jit(
+            lambda state: weight_step(
+                run.net, config, state, images, labels, 0.1, 0.0, 2
+            ),
+            compiler_options=lowering.compiler_options(),
+        )(state)
+        return config, run, state, moved
+
+    return take
+
+
+def test_a_step_is_clipped_sgd_with_decay(step):
+    """Torch's rule, written out: g = clip(grad) + decay w; w - rate g at first."""
+    config, run, state, moved = step("clip_norm=0.5", "weight_decay=0.01",
+                                     "network.drop_path=0")  # fmt: skip
+
+    def loss(params):
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits = run.net.apply(variables, IMAGES, train=True)[0]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    assert norm > 0.5
+    expected = jax.tree.map(
+        lambda w, g: w - 0.1 * (g * (0.5 / norm) + 0.01 * w), state.params, gradient
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+                 moved.params, expected)  # fmt: skip
+    np.testing.assert_allclose(moved.losses, [0, 0, value, 0], rtol=1e-5)
+    assert moved.step == 1 and moved.correct.shape == (config.epochs,)
+
+
+def test_a_batch_in_parts_averages_the_gradients_of_its_parts(step):
+    plain = "network.drop_path=0", "weight_decay=0", "clip_norm=1e9"
+    *_, state, whole = step(*plain, "accumulate=2")
+
+    def change(moved):
+        return jax.tree.map(jnp.subtract, moved.params, state.params)
+
+    halves = [
+        change(step(*plain, images=IMAGES[part], labels=LABELS[part])[-1])
+        for part in (slice(4), slice(4, 8))
+    ]
+    jax.tree.map(
+        lambda found, a, b: np.testing.assert_allclose(found, (a + b) / 2, atol=1e-6),
+        change(whole), *halves,
+    )  # fmt: skip
+
+
+def test_smoothed_labels_by_hand(tiny):
+    config, _, _ = tiny()
+    config = dataclasses.replace(config, label_smoothing=0.1)
+    logits = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
+    found = _cross_entropy(config, logits, jnp.array([0]))
+    by_hand = -(0.9 + 0.1 / 3) * np.log(0.7) - 0.1 / 3 * (np.log(0.2) + np.log(0.1))
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+
+
+def test_bfloat16_takes_nearly_the_same_step_and_keeps_f32(step):
+    plain = "network.drop_path=0", "weight_decay=0"
+    _, _, state, exact = step(*plain)
+    _, _, _, short = step(*plain, "precision=bfloat16")
+    for name in ("params", "batch_stats", "optimizer"):
+        kinds = {leaf.dtype.name for leaf in jax.tree.leaves(getattr(short, name))}
+        assert kinds == {"float32"}
+    changes = [
+        np.concatenate([
+            np.ravel(after - before)
+            for after, before in zip(jax.tree.leaves(moved.params),
+                                     jax.tree.leaves(state.params), strict=True)
+        ])
+        for moved in (exact, short)
+    ]  # fmt: skip
+    cosine = np.dot(*changes) / np.prod([np.linalg.norm(c) for c in changes])
+    # 8 bits of mantissa: near, but not the same
+    assert 0.98 < cosine < 0.999999

@@ -1,0 +1,86 @@
+"""`egnas retrain` as a person would meet it."""
+
+import json
+
+import pytest
+
+from egnas_jax import record
+from egnas_jax.cli import main
+
+CELLS = (
+    "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "
+    "reduce=[('skip_connect', 0), ('dil_conv_3x3', 1)], reduce_concat=[2])"
+)
+TINY = [
+    "--set", "network.channels=4", "--set", "network.layers=3", "--set", "epochs=2",
+    "--set", "batch_size=128", "--set", "learning_rate=0.1",
+]  # fmt: skip
+DEAD = CELLS.replace("max_pool_3x3", "none").replace("'skip_connect', 1", "'none', 1")
+
+
+def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
+    out, other = tmp_path / "two", tmp_path / "one"
+    command = ["retrain", "--genotype", CELLS, *TINY]
+    assert main([*command, "--seeds", "2", "--out", str(out), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert whole == json.loads((out / "summary.json").read_text())
+    errors = [row["test_error_last"] for row in whole["rows"]]
+    assert whole["test_error_last"] == sum(errors) / 2 and whole["seeds"] == [0, 1]
+    spread = abs(errors[0] - errors[1]) / 2**0.5
+    assert whole["test_error_last_spread"] == pytest.approx(spread)
+    assert f"| 1 | {100 * errors[1]:.2f} |" in (out / "table.md").read_text()
+    assert (out / "table.csv").read_text().count("\n") == 3
+    assert main([*command, "--out", str(other), "--stop-after", "1"]) == 0
+    assert main([*command, "--out", str(other)]) == 2  # taken
+    assert main([*command, "--out", str(other), "--resume"]) == 0
+    digests = [
+        [line["digest"] for line in record.read(folder / "metrics.jsonl")]
+        for folder in (other, out / "seed0")
+    ]
+    assert digests[0] == digests[1]
+    changed = [*command, "--set", "seed=1", "--out", str(other), "--resume"]
+    assert main(changed) == 2
+    assert "seed: 0 -> 1" in capsys.readouterr().err
+    # its weights, in a network with three classes of another data set's image side
+    _transfer(tmp_path, other, capsys)
+
+
+def _transfer(tmp_path, origin, capsys):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    data = tmp_path / "mine.npz"
+    np.savez(data, images=rng.integers(0, 256, (60, 12, 12, 1), np.uint8),
+             labels=np.arange(60) % 3)  # fmt: skip
+    command = ["retrain", *TINY, "--set", "batch_size=16", "--set", f"data.path={data}",
+               "--init-from", str(origin)]  # fmt: skip
+    assert main([*command, "--genotype", CELLS, "--out", str(tmp_path / "new")]) == 0
+    model = json.loads((tmp_path / "new" / "model.json").read_text())
+    assert model["image_shape"] == [12, 12, 1]
+    wider = [*command, "--genotype", CELLS, "--set", "network.channels=8"]
+    assert main([*wider, "--out", str(tmp_path / "wide")]) == 2
+    assert "holds another network" in capsys.readouterr().err
+    assert not (tmp_path / "wide").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--genotype", "DARTS_V3"], "Did you mean DARTS_V2"),
+        (["--genotype", CELLS.replace("dil_conv_3x3", "conv_9x9")], "conv_9x9"),
+        (["--genotype", DEAD], "normal cell has no path"),
+        (["--genotype", "EMPTY"], "holds no genotype.json"),
+        (["--genotype", CELLS, "--seeds", "0"], "--seeds is 0"),
+        (["--genotype", CELLS, "--set", "network.auxiliary=true"], "--no-auxiliary"),
+        (["--genotype", CELLS, "--init-from", "EMPTY"], "holds no run"),
+        (["--genotype", CELLS, "--preset", "cifar"], "Did you mean"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(arguments, message, tmp_path, capsys):
+    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    arguments = [str(empty) if word == "EMPTY" else word for word in arguments]
+    tiny = [*TINY, "--out", str(out)]
+    assert main(["retrain", *tiny, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
