@@ -10,6 +10,7 @@ import time
 
 from egnas_jax import commands
 from egnas_jax.console import (
+    check_run_options,
     read_genotype,
     run_folder,
     running,
@@ -110,14 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 def _search(options) -> int:
     from egnas_jax import config, exhausted, run
 
-    if options.seeds < 1:
-        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
-    if options.stop_after is not None and options.stop_after < 1:
-        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
-                         f"1 epoch.")  # fmt: skip
-    for name in ("out", "data_dir", "restore", "profile"):
-        if getattr(options, name) == "":
-            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
+    check_run_options(options, ("out", "data_dir", "restore", "profile"))
     base = config.build(
         options.preset,
         options.strategy,

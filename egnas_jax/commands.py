@@ -7,6 +7,7 @@ import statistics
 import time
 
 from egnas_jax.console import (
+    check_run_options,
     read_genotype,
     run_folder,
     running,
@@ -43,7 +44,7 @@ def retrain(options: argparse.Namespace) -> None:
     from egnas_jax import config, recipes, retrain_run, run
     from egnas_jax.retrain import table
 
-    _check(options)
+    check_run_options(options, ("out", "data_dir", "init_from"))
     found = pathlib.Path(options.genotype)
     origin = found if len(options.genotype) < 256 and found.is_dir() else None
     init_from = options.init_from and str(pathlib.Path(options.init_from).resolve())
@@ -87,32 +88,34 @@ def retrain(options: argparse.Namespace) -> None:
     print(json.dumps(whole) if options.json else table.markdown(whole), end="")
 
 
-def _check(options) -> None:
-    if options.seeds < 1:
-        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
-    if options.stop_after is not None and options.stop_after < 1:
-        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
-                         f"1 epoch.")  # fmt: skip
-    for name in ("out", "data_dir", "init_from"):
-        if getattr(options, name) == "":
-            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
-
-
 def _split_of(origin: pathlib.Path | None) -> list[str]:
     """Settings that keep the images that a search never saw for the test."""
-    if origin is None or not (origin / "config.json").is_file():
-        return []
-    stored = json.loads((origin / "config.json").read_text())
-    return [f"split_seed={stored.get('split_seed', stored['seed'])}"]
+    stored = _read(origin, "config.json")
+    seed = stored.get("split_seed", stored.get("seed"))
+    return [] if seed is None else [f"split_seed={seed}"]
 
 
 def _search_seconds(origin: pathlib.Path | None) -> float | None:
     """What the search took that a run directory holds."""
-    path = origin and origin / "summary.json"
-    if path is None or not path.is_file():
-        return None
-    summary = json.loads(path.read_text())
-    return summary.get("search_seconds", summary["seconds"])
+    summary = _read(origin, "summary.json")
+    return summary.get("search_seconds", summary.get("seconds"))
+
+
+def _read(origin: pathlib.Path | None, name: str) -> dict:
+    """An object that a run directory holds, empty where it has none.
+
+    Raises:
+      ValueError: the file was altered.
+    """
+    if origin is None or not (origin / name).is_file():
+        return {}
+    try:
+        return dict(json.loads((origin / name).read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{origin / name} was altered: it holds no JSON object. Name another run, "
+            f"or its genotype.json alone."
+        ) from None
 
 
 def _reporter(config, quiet: bool):

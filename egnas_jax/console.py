@@ -25,6 +25,26 @@ def running():
         ) from error
 
 
+def check_run_options(options, folders: tuple[str, ...]) -> None:
+    """Refuses numbers below 1 and empty names of directories.
+
+    Args:
+      options: of a command that trains; has `seeds` and `stop_after`.
+      folders: names of the options that are directories.
+
+    Raises:
+      ValueError: as said.
+    """
+    if options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
+    if options.stop_after is not None and options.stop_after < 1:
+        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
+                         f"1 epoch.")  # fmt: skip
+    for name in folders:
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
+
+
 def run_folder(options, seed: int) -> pathlib.Path:
     """Where a run goes; a default that is taken gets a number."""
     if options.out:

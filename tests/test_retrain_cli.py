@@ -6,6 +6,7 @@ import pytest
 
 from egnas_jax import record
 from egnas_jax.cli import main
+from egnas_jax.space import Genotype
 
 CELLS = (
     "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "
@@ -30,6 +31,7 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert whole["test_error_last_spread"] == pytest.approx(spread)
     assert f"| 1 | {100 * errors[1]:.2f} |" in (out / "table.md").read_text()
     assert (out / "table.csv").read_text().count("\n") == 3
+    _last_and_least(out / "seed0")
     assert main([*command, "--out", str(other), "--stop-after", "1"]) == 0
     assert main([*command, "--out", str(other)]) == 2  # taken
     assert main([*command, "--out", str(other), "--resume"]) == 0
@@ -43,6 +45,14 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert "seed: 0 -> 1" in capsys.readouterr().err
     # its weights, in a network with three classes of another data set's image side
     _transfer(tmp_path, other, capsys)
+
+
+def _last_and_least(run):
+    summary = json.loads((run / "summary.json").read_text())
+    errors = [line["test_error"] for line in record.read(run / "metrics.jsonl")]
+    assert len(set(errors)) == 2
+    assert summary["test_error_last"] == errors[-1]
+    assert summary["test_error_best"] == min(errors) == errors[summary["best_epoch"]]
 
 
 def _transfer(tmp_path, origin, capsys):
@@ -64,12 +74,31 @@ def _transfer(tmp_path, origin, capsys):
 
 
 @pytest.mark.parametrize(
+    "stored, more, split_seed",
+    [
+        ({"seed": 7}, [], 7),  # of a search
+        ({"seed": 7, "split_seed": 3}, [], 3),  # of a retraining
+        ({"seed": 7}, ["--set", "split_seed=5"], 5),
+    ],
+)
+def test_images_that_a_search_never_saw_stay_for_the_test(
+    stored, more, split_seed, tmp_path, capsys
+):
+    (tmp_path / "genotype.json").write_text(Genotype.parse(CELLS).to_json())
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    command = ["retrain", "--genotype", str(tmp_path), "--print-config", *more]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["split_seed"] == split_seed
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
         (["--genotype", "DARTS_V3"], "Did you mean DARTS_V2"),
         (["--genotype", CELLS.replace("dil_conv_3x3", "conv_9x9")], "conv_9x9"),
         (["--genotype", DEAD], "normal cell has no path"),
         (["--genotype", "EMPTY"], "holds no genotype.json"),
+        (["--genotype", "ALTERED"], "config.json was altered"),
         (["--genotype", CELLS, "--seeds", "0"], "--seeds is 0"),
         (["--genotype", CELLS, "--set", "network.auxiliary=true"], "--no-auxiliary"),
         (["--genotype", CELLS, "--init-from", "EMPTY"], "holds no run"),
@@ -77,9 +106,13 @@ def _transfer(tmp_path, origin, capsys):
     ],
 )
 def test_bad_input_is_refused_and_nothing_written(arguments, message, tmp_path, capsys):
-    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty, altered, out = (tmp_path / name for name in ("empty", "altered", "out"))
     empty.mkdir()
-    arguments = [str(empty) if word == "EMPTY" else word for word in arguments]
+    altered.mkdir()
+    (altered / "genotype.json").write_text(Genotype.parse(CELLS).to_json())
+    (altered / "config.json").write_text("[1")
+    places = {"EMPTY": str(empty), "ALTERED": str(altered)}
+    arguments = [places.get(word, word) for word in arguments]
     tiny = [*TINY, "--out", str(out)]
     assert main(["retrain", *tiny, *arguments]) == 2
     assert message in capsys.readouterr().err

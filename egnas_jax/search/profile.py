@@ -1,4 +1,4 @@
-"""Traces of a search for `jax.profiler`'s viewers: one steady call of each program."""
+"""Traces of a search for `jax.profiler`'s viewers: steady calls of each program."""
 
 import pathlib
 from collections.abc import Callable

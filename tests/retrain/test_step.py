@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.retrain.step import _cross_entropy, weight_step
+from egnas_jax.retrain.step import _cross_entropy, _loss, weight_step
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8, dtype=jnp.int32)
@@ -79,6 +79,18 @@ def test_smoothed_labels_by_hand(tiny):
     found = _cross_entropy(config, logits, jnp.array([0]))
     by_hand = -(0.9 + 0.1 / 3) * np.log(0.7) - 0.1 / 3 * (np.log(0.2) + np.log(0.1))
     np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+
+
+def test_the_auxiliary_loss_counts_by_its_weight_and_is_not_recorded(tiny):
+    config, run, _ = tiny("auxiliary_weight=0.4")
+    own, head = jnp.log(jnp.array([[[0.7, 0.3]], [[0.2, 0.8]]]))
+    net = run.net._replace(apply=lambda *given, **options: (own, head, {}))
+    labels, key = jnp.array([0]), jax.random.key(0)
+    loss = _loss(net, config, {}, IMAGES[:1], labels, key, 0.0)
+    total, (_, recorded, hits) = loss({})
+    np.testing.assert_allclose(total, -np.log(0.7) - 0.4 * np.log(0.2), rtol=1e-6)
+    np.testing.assert_allclose(recorded, -np.log(0.7), rtol=1e-6)
+    assert hits == 1
 
 
 def test_bfloat16_takes_nearly_the_same_step_and_keeps_f32(step):
