@@ -277,6 +277,7 @@ def _data(options) -> None:
 def _list(options) -> None:
     from egnas_jax.config import PRESETS
     from egnas_jax.lookup import lookup
+    from egnas_jax.nn import lowering
     from egnas_jax.recipes import RECIPES
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
@@ -288,6 +289,7 @@ def _list(options) -> None:
         "strategies": STRATEGIES,
         "variants": VARIANTS,
         "spaces": SPACES,
+        "lowerings": lowering.CHOICES,
         "zoo": zoo,
     }
     if options.kind is not None:

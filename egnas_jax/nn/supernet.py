@@ -51,10 +51,13 @@ class SupernetConfig:
       space: a name of `SPACES`.
       pool_bn: batch norm after the poolings (DARTS has it, EG-NAS does not).
       stem_multiplier: the stem has this times C channels.
+      lowering: how kernels are computed: "grouped", "shifted", "dense", or "auto" for
+        what the table of `nn.lowering` names for the backend. The result is the same
+        to rounding.
 
     Raises:
       ValueError: a number out of its range, channels that k does not divide, or an
-        unknown space.
+        unknown space or lowering.
     """
 
     channels: int = 16
@@ -64,9 +67,11 @@ class SupernetConfig:
     space: str = "darts7"
     pool_bn: bool = False
     stem_multiplier: int = 3
+    lowering: str = "auto"
 
     def __post_init__(self):
         lookup(SPACES, self.space, "space")
+        lookup(lowering.CHOICES, self.lowering, "lowering")
         # far beyond what anybody builds; a slip of the keyboard is worse than a crash
         ranges = {
             "channels": (2, 4096),
@@ -264,6 +269,7 @@ def _run_group(
             mixing.primitives[plan.kind],
             mixing.edges[plan.kind],
             train,
+            config.lowering,
         )
 
     weights = params["groups"][position], stats["groups"][position]
