@@ -5,6 +5,8 @@ depthwise or pooling kernel of a supernet is bound by memory, not by arithmetic.
 over taps of shifted slices is one fused elementwise loop that vectorises over the
 images, which therefore lie innermost: every array here is [..., C, H, W, N].
 
+Sums are taken in float32 at least, whatever the activations are (nn/precision.py).
+
 Padding is torch's: symmetric, never XLA's SAME (which pads stride-2 windows unevenly).
 
 Dims: E edges, C channels, H, W height and width, N images, T kernel side.
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from egnas_jax.nn.precision import sum_dtype, wide
 from egnas_jax.types import Array
 
 # On the CPU XLA drops optimisation barriers before it fuses, and a depthwise kernel
@@ -71,11 +74,11 @@ def _correlate(
     start: int = 0,
 ) -> Array:
     """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`,
-    whose first `start` rows and columns are passed over."""
+    whose first `start` rows and columns are passed over; not rounded yet."""
     side = kernel.shape[-1]
     terms = (
-        pixelwise(kernel[..., i, j])
-        * tap(padded, start + i * dilation, start + j * dilation, stride, shape)
+        pixelwise(wide(kernel[..., i, j]))
+        * wide(tap(padded, start + i * dilation, start + j * dilation, stride, shape))
         for i in range(side)
         for j in range(side)
     )
@@ -112,7 +115,8 @@ def _depthwise(x, kernel, padded, stride, dilation):
     side = kernel.shape[-1]
     shape = tuple(output_side(s, side, stride, dilation) for s in x.shape[-3:-1])
     spare = (padded.shape[-2] - x.shape[-2] - dilation * (side - 1)) // 2
-    return materialise(_correlate(padded, kernel, stride, dilation, shape, spare))
+    out = _correlate(padded, kernel, stride, dilation, shape, spare)
+    return materialise(out.astype(x.dtype))
 
 
 def _depthwise_forward(x, kernel, padded, stride, dilation):
@@ -139,13 +143,15 @@ def _input_gradient(x, kernel, stride, dilation, cotangent):
     spread = _spread(cotangent, shape, dilation * (side - 1), stride)
     flipped = kernel[..., ::-1, ::-1]
     if x.shape[0] == kernel.shape[0]:
-        return materialise(_correlate(spread, flipped, 1, dilation, shape))
+        out = _correlate(spread, flipped, 1, dilation, shape)
+        return materialise(out.astype(x.dtype))
 
     def add_edge(total, edge):
         return total + _correlate(*edge, 1, dilation, shape), None
 
-    total, _ = lax.scan(add_edge, jnp.zeros_like(x[0]), (spread, flipped))
-    return total[None]
+    nothing = jnp.zeros(x.shape[1:], sum_dtype(x))
+    total, _ = lax.scan(add_edge, nothing, (spread, flipped))
+    return total[None].astype(x.dtype)
 
 
 def _spread(x, shape, reach, stride, fill=0.0):
@@ -192,27 +198,34 @@ def _kernel_gradient(x, kernel, stride, dilation, cotangent):
             jnp.stack(rows, axis=2), (edges, channels, side, *padded.shape[-2:])
         )
         row = lax.dynamic_index_in_dim(cotangent, h, 2, False)
-        return total + jnp.einsum("ecivn,ecwn->ecivw", rows, row)
+        return total + _wide_einsum("ecivn,ecwn->ecivw", rows, row)
 
-    nothing = jnp.zeros((edges, channels, side, padded.shape[-2], width), x.dtype)
+    shape = edges, channels, side, padded.shape[-2], width
+    nothing = jnp.zeros(shape, sum_dtype(x))
     products = lax.fori_loop(0, height, add_row, nothing)
     columns = np.arange(padded.shape[-2])[:, None, None]
     reads = stride * np.arange(width)[:, None] + dilation * np.arange(side)
-    select = (columns == reads).astype(x.dtype)  # [V, W', T]
-    return jnp.einsum("ecivw,vwj->ecij", products, select)
+    select = (columns == reads).astype(products.dtype)  # [V, W', T]
+    return jnp.einsum("ecivw,vwj->ecij", products, select).astype(kernel.dtype)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _wide_einsum(subscripts: str, a: Array, b: Array) -> Array:
+    """Products as they are, summed and returned in the dtype of sums."""
+    return jnp.einsum(subscripts, a, b, preferred_element_type=sum_dtype(a))
 
 
 @jax.custom_vjp
 def pointwise(x: Array, kernel: Array) -> Array:
     """1x1 convolution of every edge: x [E, C, H, W, N], kernel [E, O, C].
 
-    Its gradients are autodiff's, but that of the kernel is multiplied in the other
-    order, which XLA's CPU kernels do up to six times faster.
+    The products are of the dtype of `x`; XLA adds them up in float32. Its gradients are
+    autodiff's, but that of the kernel is multiplied in the other order, which XLA's CPU
+    kernels do up to six times faster.
     """
-    out = jnp.einsum("eoc,ecm->eom", kernel, _flat(x))
+    out = jnp.einsum("eoc,ecm->eom", kernel.astype(x.dtype), _flat(x))
     return materialise(out.reshape(*out.shape[:2], *x.shape[2:]))
 
 
@@ -222,8 +235,9 @@ def _pointwise_forward(x, kernel):
 
 def _pointwise_backward(residuals, cotangent):
     x, kernel = residuals
-    of_kernel = jnp.einsum("eom,ecm->eco", _flat(cotangent), _flat(x))
-    return pointwise(cotangent, kernel.swapaxes(1, 2)), of_kernel.swapaxes(1, 2)
+    of_kernel = _wide_einsum("eom,ecm->eco", _flat(cotangent), _flat(x))
+    of_kernel = of_kernel.swapaxes(1, 2).astype(kernel.dtype)
+    return pointwise(cotangent, kernel.swapaxes(1, 2)), of_kernel
 
 
 pointwise.defvjp(_pointwise_forward, _pointwise_backward)
@@ -251,7 +265,8 @@ def _for_edges_forward(x, edges):
 def _for_edges_backward(edges, given, cotangent):
     if given == edges:
         return (cotangent,)
-    return (materialise(functools.reduce(jnp.add, cotangent))[None],)
+    total = functools.reduce(jnp.add, wide(cotangent))
+    return (materialise(total.astype(cotangent.dtype))[None],)
 
 
 for_edges.defvjp(_for_edges_forward, _for_edges_backward)
@@ -263,7 +278,7 @@ def convolve(
     """Full convolution of one image batch: x [C, H, W, N], kernel [O, C, TH, TW]."""
     return lax.conv_general_dilated(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         strides,
         [(p, p) for p in padding],
         dimension_numbers=("CHWN", "OIHW", "CHWN"),
@@ -275,10 +290,10 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling over the pixels that exist (padding is not counted)."""
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
     padded = pad_sides(x, 1)
-    total = functools.reduce(jnp.add, _windows(padded, 3, stride, shape))
+    total = functools.reduce(jnp.add, map(wide, _windows(padded, 3, stride, shape)))
     counts = np.multiply.outer(*(_pixels_in_window(s, stride) for s in x.shape[-3:-1]))
     counts = counts.reshape((1,) * (x.ndim - 3) + (*shape, 1))
-    return total / counts.astype(x.dtype)
+    return (total / counts.astype(total.dtype)).astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -310,14 +325,15 @@ def _max_pool_backward(stride, x, cotangent):
     best, winner = -jnp.inf, -1.0
     for position, value in enumerate(_max_windows(x, stride)):
         wins = value > best
-        best, winner = jnp.where(wins, value, best), jnp.where(wins, position, winner)
+        here = jnp.asarray(position, x.dtype)
+        best, winner = jnp.where(wins, value, best), jnp.where(wins, here, winner)
     spread = functools.partial(_spread, shape=x.shape[-3:-1], reach=2, stride=stride)
     won = _windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
     given = _windows(spread(cotangent), 3, 1, x.shape[-3:-1])
     # a pixel is the first of the window that it is the last to see, and so on
     pairs = enumerate(zip(reversed(won), reversed(given), strict=True))
-    parts = (jnp.where(w == position, g, 0.0) for position, (w, g) in pairs)
-    return (materialise(functools.reduce(jnp.add, parts)),)
+    parts = (wide(jnp.where(w == position, g, 0.0)) for position, (w, g) in pairs)
+    return (materialise(functools.reduce(jnp.add, parts).astype(x.dtype)),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
