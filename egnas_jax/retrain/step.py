@@ -163,14 +163,13 @@ def weight_step(
 
 def _loss(net, config, stats, images, labels, key: Key, drop):
     """Parameters -> the loss; with it statistics, cross entropy and correct answers."""
-    dtype = jnp.dtype(config.precision)
     # a static 0 leaves the draws out
     drop = drop if config.network.drop_path else 0.0
 
     def loss(params):
         logits, auxiliary, new = net.apply(
-            {"params": _cast(params, dtype), "batch_stats": stats},
-            images.astype(dtype), train=True, key=key, drop_path=drop,
+            {"params": params, "batch_stats": stats},
+            images.astype(config.precision), train=True, key=key, drop_path=drop,
         )  # fmt: skip
         value = _cross_entropy(config, logits, labels)
         total = value
@@ -183,18 +182,7 @@ def _loss(net, config, stats, images, labels, key: Key, drop):
     return loss
 
 
-def _cast(params, dtype):
-    """Weights in the dtype of the products; scales and shifts of norms stay f32."""
-
-    def cast(path, leaf):
-        norm = str(getattr(path[-2], "key", "")).endswith("norm")
-        return leaf if norm else leaf.astype(dtype)
-
-    return jax.tree_util.tree_map_with_path(cast, params)
-
-
 def _cross_entropy(config, logits, labels):
-    logits = logits.astype(jnp.float32)
     if not config.label_smoothing:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(losses)
