@@ -11,6 +11,7 @@ from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import open_arrays
 from egnas_jax.data.frames import middle_square, random_square
 from egnas_jax.retrain import material
+from egnas_jax.retrain.feed import make_order, streamed_feed
 from egnas_jax.space import zoo
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,21 @@ def test_read_batches_are_those_on_the_device(share):
         if own is not None:
             np.testing.assert_array_equal(own.images[3:8], other.images[3:8])
             np.testing.assert_array_equal(own.labels, other.labels)
+
+
+def test_nothing_is_read_twice_or_beyond_the_end():
+    read = []
+
+    def one(epoch, row):
+        read.append((epoch, row))
+        return np.zeros((1, 1, 1), np.uint8), row
+
+    feed = streamed_feed(one, make_order(20, 6, seed=0), last=6)
+    for first in range(0, 6, 2):
+        feed.chunk(first, 2, 2)
+    feed.close()
+    assert len(read) == len(set(read)) == 6 * 6
+    assert {epoch for epoch, _ in read} == {0, 1}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
