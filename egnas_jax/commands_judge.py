@@ -5,7 +5,7 @@ import argparse
 import json
 import pathlib
 
-from egnas_jax.console import running, say, use_compilation_cache
+from egnas_jax.console import check_folders, running, say, use_compilation_cache
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from egnas_jax import evaluate_run, record, trained
     from egnas_jax.retrain.figure import draw_evaluation
 
+    check_folders(options, ("out", "data_dir"))
     folder = pathlib.Path(options.run)
     seeds = trained.seed_folders(folder)
     out = folder if options.out is None else pathlib.Path(options.out)
