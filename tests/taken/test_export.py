@@ -105,6 +105,8 @@ def test_onnx_gives_the_same_logits(case):
     names = {tensor.name for tensor in model.graph.initializer}
     read = {name for node in model.graph.node for name in node.input}
     assert names <= read and not any("auxiliary" in name for name in names)
+    made = {name for node in model.graph.node for name in node.output}
+    assert made - read == {"logits"}  # nothing is computed in vain
     assert model.opset_import[0].version == 17 and model.ir_version == 8
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
