@@ -47,7 +47,8 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling of [..., H, W, N] over the pixels that exist."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     total = _reduce_windows(wide, 0.0, lax.add, 3, stride, 1)
-    counts = _reduce_windows(jnp.ones_like(wide), 0.0, lax.add, 3, stride, 1)
+    plane = jnp.ones((1,) * (x.ndim - 3) + (*x.shape[-3:-1], 1), wide.dtype)
+    counts = _reduce_windows(plane, 0.0, lax.add, 3, stride, 1)
     return (total / counts).astype(x.dtype)
 
 
