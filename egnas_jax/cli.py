@@ -8,7 +8,7 @@ import pathlib
 import statistics
 import time
 
-from egnas_jax import commands
+from egnas_jax import commands, commands_judge
 from egnas_jax.console import (
     check_run_options,
     read_genotype,
@@ -86,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="print one JSON object and nothing else")  # fmt: skip
     retrained = add("retrain", commands.retrain, "train a genotype from scratch")
     commands.retrain_arguments(retrained)
+    judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
+    commands_judge.evaluate_arguments(judged)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")

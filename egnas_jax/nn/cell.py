@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
 from egnas_jax.space import Space
 from egnas_jax.types import Array, PyTree
@@ -111,7 +112,8 @@ def mixed_cell(
     for source, outgoing in enumerate(out_edges(space, reduction)):
         if source >= space.num_inputs:
             node = source - space.num_inputs
-            states.append(_node(mixed_sums[node], bypass_sums[node], partial_channels))
+            sums = mixed_sums[node], bypass_sums[node]
+            states.append(_node(*sums, partial_channels, inputs[0].dtype))
         state, here = states[source], jnp.asarray(outgoing.edges)
         weights = primitives[here] * edges[here][:, None]
         mixed, moved = _mixed_edges(
@@ -122,10 +124,11 @@ def mixed_cell(
         if outgoing.stride == 2:
             bypass = lowering.halve(bypass, kernels.pooling)
         for position, target in enumerate(outgoing.targets):
-            mixed_sums[target] += mixed[position]
-            bypass_sums[target] += edges[outgoing.edges[position]] * bypass
+            mixed_sums[target] += wide(mixed[position])
+            bypass_sums[target] += edges[outgoing.edges[position]] * wide(bypass)
         new_stats.append(moved)
-    last = _node(mixed_sums[-1], bypass_sums[-1], partial_channels)
+    sums = mixed_sums[-1], bypass_sums[-1]
+    last = _node(*sums, partial_channels, inputs[0].dtype)
     nodes = [*states[space.num_inputs :], last]
     return jnp.concatenate(nodes), new_stats
 
@@ -154,12 +157,13 @@ def _mixed_edges(table, params, stats, state, weights, stride, train, kernels):
         outputs.append(out.times(weights[:, position, None]))
         if moved:
             new_stats[name] = moved
-    total = sum(output.value() for output in outputs)
-    return lowering.materialise(total), new_stats
+    total = sum(output.wide() for output in outputs)
+    return lowering.materialise(total.astype(state.dtype)), new_stats
 
 
-def _node(mixed, bypass, partial_channels: int) -> Array:
-    """Joins the two parts of a node and shuffles its channels across k groups."""
+def _node(mixed, bypass, partial_channels: int, dtype) -> Array:
+    """Joins the two sums of a node and shuffles its channels across k groups."""
+    mixed, bypass = mixed.astype(dtype), bypass.astype(dtype)
     if partial_channels == 1:
         return lowering.materialise(mixed)
     active, *pixels = mixed.shape

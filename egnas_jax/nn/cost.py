@@ -152,15 +152,21 @@ STEMS = {"cifar": _cifar_stem, "imagenet": _imagenet_stem}
 def _cell(genotype: Genotype, cell: CellPlan, after: int) -> list[Convolution]:
     """Convolutions of one cell whose output was halved `after` times."""
     channels = cell.channels
-    before = after - cell.reduction
-    older = _factorized_reduce if cell.reduced_before else _pointwise
-    convolutions = older(cell.inputs[0], channels, before)
-    convolutions += _pointwise(cell.inputs[1], channels, before)
+    convolutions = preprocessing(cell, after - cell.reduction)
     for pairs in genotype.blocks(cell.kind):
         for primitive, source in pairs:
             strided = cell.reduction and source < 2
             convolutions += PRIMITIVE_CONVOLUTIONS[primitive](channels, after, strided)
     return convolutions
+
+
+def preprocessing(cell: CellPlan, before: int) -> list[Convolution]:
+    """What brings a cell's inputs, halved `before` times, to its channels."""
+    older = _factorized_reduce if cell.reduced_before else _pointwise
+    return [
+        *older(cell.inputs[0], cell.channels, before),
+        *_pointwise(cell.inputs[1], cell.channels, before),
+    ]
 
 
 def _pointwise(fan_in, fan_out, after):

@@ -38,6 +38,7 @@ from egnas_jax.nn.layers import (
 )
 from egnas_jax.nn.macro import CellPlan
 from egnas_jax.nn.network import NetworkConfig, cell_plan, output_channels
+from egnas_jax.nn.precision import wide
 from egnas_jax.space import Genotype
 from egnas_jax.types import Array, Key, PyTree
 
@@ -52,8 +53,8 @@ class Network(NamedTuple):
         -> logits [N, classes], those of the auxiliary head (None unless in training
         and where there is one), batch statistics. `train` uses the batch's statistics,
         moves the running ones and drops each path of each image with the probability
-        `drop_path`, at random by `key`. It computes in the dtype that parameters and
-        images have; statistics stay f32.
+        `drop_path`, at random by `key`. Activations have the dtype of the images;
+        all else stays f32 (nn/precision.py).
     """
 
     genotype: Genotype
@@ -199,7 +200,7 @@ def _forward(genotype, config, variables, images, train, key, drop_path):
             # torch's head rectifies in place. All cells rectify what they read, so
             # that is seen only where the head reads the last cell (3 layers or less).
             states = states[0], rectify(states[1])
-    features = jnp.mean(states[1], axis=(1, 2))  # [C, N]
+    features = jnp.mean(wide(states[1]), axis=(1, 2))  # [C, N]
     return classifier(params["classifier"], features), auxiliary_logits, new
 
 

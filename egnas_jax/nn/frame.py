@@ -14,6 +14,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import kernel
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, rectify
+from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
 
 
@@ -80,7 +81,7 @@ def init_classifier(features: int, num_classes: int):
 
 def classifier(params: PyTree, features: Array) -> Array:
     """[C, N] -> logits [N, classes]."""
-    return features.T @ params["kernel"].T + params["bias"][None]
+    return wide(features).T @ params["kernel"].T + params["bias"][None]
 
 
 HIDDEN, FEATURES = 128, 768  # channels of the auxiliary head
@@ -106,9 +107,10 @@ def auxiliary(frame: Frame, params: PyTree, stats: PyTree, state: Array, train: 
     """A state [C, H, W, N] whose side is in `head_sides` -> logits and statistics."""
     stride = frame.pool_stride
     x = lax.reduce_window(
-        rectify(state), np.zeros((), state.dtype), lax.add, (1, 5, 5, 1),
+        wide(rectify(state)), np.float32(0), lax.add, (1, 5, 5, 1),
         (1, stride, stride, 1), "VALID",
     ) / 25  # fmt: skip
+    x = x.astype(state.dtype)
     x = lowering.pointwise(x[None], params["pointwise"])
     x, first = batch_norm(params["first_norm"], stats["first_norm"], x, train)
     x = lowering.convolve(rectify(x[0]), params["conv"], (1, 1), (0, 0))

@@ -16,6 +16,7 @@ from jax import lax
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import constant, kernel
+from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
 
 EPSILON = 1e-5
@@ -57,14 +58,19 @@ class Affine(NamedTuple):
         )
 
     def value(self) -> Array:
-        """[E or 1, O, H, W, N]."""
+        """[E or 1, O, H, W, N], of the dtype of `x`."""
+        return self.wide().astype(self.x.dtype)
+
+    def wide(self) -> Array:
+        """The same in the dtype of sums, for what adds it up: not rounded yet."""
         y = self.x
-        if self.weight is not None:
-            dense = self.weight.ndim == 3
-            y = lowering.pointwise(y, self.weight) if dense else (
-                lowering.pixelwise(self.weight)
-                * lowering.for_edges(y, len(self.weight))
-            )  # fmt: skip
+        if self.weight is None:
+            y = wide(y)
+        elif self.weight.ndim == 3:
+            y = wide(lowering.pointwise(y, self.weight))
+        else:
+            y = wide(lowering.for_edges(y, len(self.weight)))
+            y = lowering.pixelwise(self.weight) * y
         return y if self.shift is None else y + lowering.pixelwise(self.shift)
 
 
@@ -121,7 +127,7 @@ def norm_of(
         used = {"mean": mean, "var": var}
         stats = jax.tree.map(_moved, stats, {"mean": mean, "var": unbiased})
     scale, shift = _scale_and_shift(params, used)
-    return Affine(x, scale.astype(x.dtype), shift.astype(x.dtype)), stats
+    return Affine(x, scale, shift), stats
 
 
 @jax.custom_vjp
@@ -130,8 +136,7 @@ def moments(x: Array) -> tuple[Array, Array]:
 
     Its gradient keeps `x` alone; autodiff would keep the centred array as well.
     """
-    if x.dtype == jnp.bfloat16:  # too short for a sum
-        x = x.astype(jnp.float32)
+    x = wide(x)
     mean = jnp.mean(x, axis=(-3, -2, -1))
     return mean, jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
 
@@ -146,7 +151,7 @@ def _moments_backward(residuals, cotangents):
     count = x.shape[-3] * x.shape[-2] * x.shape[-1]
     # the mean's own part in the variance vanishes
     slope = lowering.pixelwise(2.0 * of_var / count)
-    centred = x.astype(mean.dtype) - lowering.pixelwise(mean)
+    centred = wide(x) - lowering.pixelwise(mean)
     gradient = slope * centred + lowering.pixelwise(of_mean / count)
     return (gradient.astype(x.dtype),)
 

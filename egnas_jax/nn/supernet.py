@@ -35,6 +35,7 @@ from egnas_jax.nn.layers import (
     relu_conv_norm,
 )
 from egnas_jax.nn.macro import CellPlan, plan_cells
+from egnas_jax.nn.precision import check_precision, wide
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
@@ -54,10 +55,12 @@ class SupernetConfig:
       lowering: how kernels are computed: "grouped", "shifted", "dense", or "auto" for
         what the table of `nn.lowering` names for the backend. The result is the same
         to rounding.
+      dtype: of the activations, "float32" or "bfloat16"; weights, statistics, sums and
+        logits are float32 in both (nn/precision.py).
 
     Raises:
       ValueError: a number out of its range, channels that k does not divide, or an
-        unknown space or lowering.
+        unknown space, lowering or dtype.
     """
 
     channels: int = 16
@@ -68,10 +71,12 @@ class SupernetConfig:
     pool_bn: bool = False
     stem_multiplier: int = 3
     lowering: str = "auto"
+    dtype: str = "float32"
 
     def __post_init__(self):
         lookup(SPACES, self.space, "space")
         lookup(lowering.CHOICES, self.lowering, "lowering")
+        check_precision("supernet.dtype", self.dtype)
         # far beyond what anybody builds; a slip of the keyboard is worse than a crash
         ranges = {
             "channels": (2, 4096),
@@ -217,6 +222,7 @@ def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTr
 def _forward(config, variables, images, mixing, train, many):
     """Stem, groups of cells, global average, classifier."""
     params, stats = variables["params"], variables["batch_stats"]
+    images = images.astype(config.dtype)  # and so all activations
     x = jnp.transpose(images, (3, 1, 2, 0))  # images innermost: see nn.lowering
     x = lowering.convolve(x, params["stem"]["conv"], (1, 1), (1, 1))
     x, stem_stats = batch_norm(params["stem"]["norm"], stats["stem"], x[None], train)
@@ -228,7 +234,7 @@ def _forward(config, variables, images, mixing, train, many):
         (older, newer), before, moved = run(position, older, newer, scan)
         preprocess_stats += before
         group_stats.append(moved)
-    features = jnp.mean(newer, axis=(1, 2))  # [C, N]
+    features = jnp.mean(wide(newer), axis=(1, 2))  # [C, N]
     head = params["classifier"]
     logits = features.T @ head["kernel"].T + head["bias"][None]
     new = {"stem": stem_stats, "preprocess": preprocess_stats, "groups": group_stats}

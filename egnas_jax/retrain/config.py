@@ -6,13 +6,13 @@ import math
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.precision import check_precision
 from egnas_jax.search.weights import SGD
 
 SCHEDULES = {
     "cosine": "half a cosine from learning_rate to learning_rate_min",
     "linear": "a line to the last 5 epochs, then a flatter one to 0 (ImageNet)",
 }
-PRECISIONS = ("float32", "bfloat16")
 TAIL = 5  # epochs of the flatter end of a linear schedule
 
 
@@ -35,14 +35,15 @@ class RetrainConfig:
         `warmup` epochs rise linearly.
       auxiliary_weight: of the auxiliary head's loss.
       label_smoothing: share of a label that is spread over all classes.
-      precision: "float32", or "bfloat16" for the products of training steps; weights,
-        statistics, loss and evaluation stay float32.
+      precision: of the activations in training steps, "float32" or "bfloat16"
+        (nn/precision.py); weights, statistics, loss and evaluation stay float32.
       accumulate: parts in which a batch is worked off where memory is short; each has
         its own batch statistics.
       evaluate_every: epochs from one evaluation, record and checkpoint to the next.
       steps_per_call: largest number of steps in one call of the device, which may span
         epochs up to the next evaluation; no result depends on it.
-      eval_batch_size: images at a time in evaluations.
+      eval_batch_size: images given to the device at a time in evaluations; no result
+        depends on it.
       keep_checkpoints: how many stay.
 
     Raises:
@@ -76,11 +77,7 @@ class RetrainConfig:
 
     def __post_init__(self):
         lookup(SCHEDULES, self.schedule, "schedule")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision is {self.precision!r}, but must be one of "
-                f"{', '.join(PRECISIONS)}."
-            )
+        check_precision("precision", self.precision)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if not least <= value <= most:

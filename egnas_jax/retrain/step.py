@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from egnas_jax.data.augment import augment, normalise
+from egnas_jax.data.augment import augment
 from egnas_jax.nn import lowering
 from egnas_jax.nn.derived import Network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.predict import make_logits
 from egnas_jax.search.weights import make_optimizer, stream
 from egnas_jax.types import Array, Key, PyTree
 
@@ -77,7 +78,6 @@ def make_programs(
       image_shape: [H, W, C].
       scale: mean and std of the channels.
     """
-    options = lowering.compiler_options()
 
     def train(state, chunk, count, rates, drops):
         def body(place, state):
@@ -91,13 +91,10 @@ def make_programs(
 
         return lax.fori_loop(0, count, body, state)
 
-    def logits(variables, images):
-        return net.apply(variables, normalise(images, *scale))[0]
-
     return Programs(
         functools.partial(initial_state, net, config, image_shape),
-        jax.jit(train, donate_argnums=0, compiler_options=options),
-        jax.jit(logits, compiler_options=options),
+        jax.jit(train, donate_argnums=0, compiler_options=lowering.compiler_options()),
+        make_logits(net, scale),
     )
 
 
@@ -166,14 +163,13 @@ def weight_step(
 
 def _loss(net, config, stats, images, labels, key: Key, drop):
     """Parameters -> the loss; with it statistics, cross entropy and correct answers."""
-    dtype = jnp.dtype(config.precision)
     # a static 0 leaves the draws out
     drop = drop if config.network.drop_path else 0.0
 
     def loss(params):
         logits, auxiliary, new = net.apply(
-            {"params": _cast(params, dtype), "batch_stats": stats},
-            images.astype(dtype), train=True, key=key, drop_path=drop,
+            {"params": params, "batch_stats": stats},
+            images.astype(config.precision), train=True, key=key, drop_path=drop,
         )  # fmt: skip
         value = _cross_entropy(config, logits, labels)
         total = value
@@ -186,18 +182,7 @@ def _loss(net, config, stats, images, labels, key: Key, drop):
     return loss
 
 
-def _cast(params, dtype):
-    """Weights in the dtype of the products; scales and shifts of norms stay f32."""
-
-    def cast(path, leaf):
-        norm = str(getattr(path[-2], "key", "")).endswith("norm")
-        return leaf if norm else leaf.astype(dtype)
-
-    return jax.tree_util.tree_map_with_path(cast, params)
-
-
 def _cross_entropy(config, logits, labels):
-    logits = logits.astype(jnp.float32)
     if not config.label_smoothing:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(losses)

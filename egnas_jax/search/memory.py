@@ -13,7 +13,7 @@ Dims: P individuals, N images, H image side, C channels, S edges that leave one 
 import contextlib
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
@@ -27,7 +27,6 @@ EDGE_ARRAYS = 4.7  # of C / k channels there, for each of S edges
 LOOP_STATES = 7.2  # of C channels, for every loop over equal cells
 SHARED_STATES = 12.0  # of the first cell: what all read and no mixing changes; at most
 BORDER = 2  # zeros on either side of an edge's array: those of a 5x5 kernel
-ITEM = np.dtype(np.float32).itemsize
 # What is filled of the memory that is free: another compiler keeps other arrays.
 SHARE = 0.5
 
@@ -51,12 +50,17 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
         widest = max(widest, plan.channels * area)
         if len(group) > 1:  # its carried outputs stay reserved during the others
             loops += LOOP_STATES * plan.channels * own**2
-    return round(ITEM * images * (widest + loops))
+    return round(_item(config) * images * (widest + loops))
 
 
 def shared_bytes(config: SupernetConfig, side: int, images: int) -> int:
     """Bytes that are taken once, however many individuals are priced together."""
-    return round(ITEM * images * SHARED_STATES * config.channels * side**2)
+    states = SHARED_STATES * config.channels
+    return round(_item(config) * images * states * side**2)
+
+
+def _item(config):
+    return jnp.dtype(config.dtype).itemsize
 
 
 def fitting_chunks(

@@ -8,6 +8,8 @@ images, which therefore lie innermost: every array here is [..., C, H, W, N].
 `choice` says which implementation runs where; `reference` is the simple one, the oracle
 of the others.
 
+Sums are taken in float32 at least, whatever the activations are (nn/precision.py).
+
 Padding is torch's: symmetric, never XLA's SAME (which pads stride-2 windows unevenly).
 
 Dims: E edges, C channels, H, W height and width, N images, T kernel side.

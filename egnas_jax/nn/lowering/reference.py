@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.nn.lowering.dense import convolve
+from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array
 
 
@@ -45,9 +46,8 @@ def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Ar
 
 def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling of [..., H, W, N] over the pixels that exist."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    total = _reduce_windows(wide, 0.0, lax.add, 3, stride, 1)
-    plane = jnp.ones((1,) * (x.ndim - 3) + (*x.shape[-3:-1], 1), wide.dtype)
+    total = _reduce_windows(wide(x), 0.0, lax.add, 3, stride, 1)
+    plane = jnp.ones((1,) * (x.ndim - 3) + (*x.shape[-3:-1], 1), total.dtype)
     counts = _reduce_windows(plane, 0.0, lax.add, 3, stride, 1)
     return (total / counts).astype(x.dtype)
 

@@ -18,6 +18,7 @@ from egnas_jax.nn.lowering.windows import (
     spread_out,
     tap,
 )
+from egnas_jax.nn.precision import sum_dtype, wide, wide_einsum
 from egnas_jax.types import Array
 
 
@@ -31,11 +32,11 @@ def _correlate(
     start: int = 0,
 ) -> Array:
     """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`,
-    whose first `start` rows and columns are passed over."""
+    whose first `start` rows and columns are passed over; not rounded yet."""
     side = kernel.shape[-1]
     terms = (
-        pixelwise(kernel[..., i, j])
-        * tap(padded, start + i * dilation, start + j * dilation, stride, shape)
+        pixelwise(wide(kernel[..., i, j]))
+        * wide(tap(padded, start + i * dilation, start + j * dilation, stride, shape))
         for i in range(side)
         for j in range(side)
     )
@@ -72,7 +73,8 @@ def _depthwise(x, kernel, padded, stride, dilation):
     side = kernel.shape[-1]
     shape = tuple(output_side(s, side, stride, dilation) for s in x.shape[-3:-1])
     spare = (padded.shape[-2] - x.shape[-2] - dilation * (side - 1)) // 2
-    return materialise(_correlate(padded, kernel, stride, dilation, shape, spare))
+    out = _correlate(padded, kernel, stride, dilation, shape, spare)
+    return materialise(out.astype(x.dtype))
 
 
 def _depthwise_forward(x, kernel, padded, stride, dilation):
@@ -99,13 +101,15 @@ def _input_gradient(x, kernel, stride, dilation, cotangent):
     spread = spread_out(cotangent, shape, dilation * (side - 1), stride)
     flipped = kernel[..., ::-1, ::-1]
     if x.shape[0] == kernel.shape[0]:
-        return materialise(_correlate(spread, flipped, 1, dilation, shape))
+        out = _correlate(spread, flipped, 1, dilation, shape)
+        return materialise(out.astype(x.dtype))
 
     def add_edge(total, edge):
         return total + _correlate(*edge, 1, dilation, shape), None
 
-    total, _ = lax.scan(add_edge, jnp.zeros_like(x[0]), (spread, flipped))
-    return total[None]
+    nothing = jnp.zeros(x.shape[1:], sum_dtype(x))
+    total, _ = lax.scan(add_edge, nothing, (spread, flipped))
+    return total[None].astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -131,14 +135,15 @@ def _kernel_gradient(x, kernel, stride, dilation, cotangent):
             jnp.stack(rows, axis=2), (edges, channels, side, *padded.shape[-2:])
         )
         row = lax.dynamic_index_in_dim(cotangent, h, 2, False)
-        return total + jnp.einsum("ecivn,ecwn->ecivw", rows, row)
+        return total + wide_einsum("ecivn,ecwn->ecivw", rows, row)
 
-    nothing = jnp.zeros((edges, channels, side, padded.shape[-2], width), x.dtype)
+    shape = edges, channels, side, padded.shape[-2], width
+    nothing = jnp.zeros(shape, sum_dtype(x))
     products = lax.fori_loop(0, height, add_row, nothing)
     columns = np.arange(padded.shape[-2])[:, None, None]
     reads = stride * np.arange(width)[:, None] + dilation * np.arange(side)
-    select = (columns == reads).astype(x.dtype)  # [V, W', T]
-    return jnp.einsum("ecivw,vwj->ecij", products, select)
+    select = (columns == reads).astype(products.dtype)  # [V, W', T]
+    return jnp.einsum("ecivw,vwj->ecij", products, select).astype(kernel.dtype)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)

@@ -11,6 +11,7 @@ import numpy as np
 
 from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, spread_out, windows
+from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array
 
 
@@ -19,10 +20,10 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling over the pixels that exist (padding is not counted)."""
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
     padded = pad_sides(x, 1)
-    total = functools.reduce(jnp.add, windows(padded, 3, stride, shape))
+    total = functools.reduce(jnp.add, map(wide, windows(padded, 3, stride, shape)))
     counts = np.multiply.outer(*(_pixels_in_window(s, stride) for s in x.shape[-3:-1]))
     counts = counts.reshape((1,) * (x.ndim - 3) + (*shape, 1))
-    return total / counts.astype(x.dtype)
+    return (total / counts.astype(total.dtype)).astype(x.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -54,14 +55,15 @@ def _max_pool_backward(stride, x, cotangent):
     best, winner = -jnp.inf, -1.0
     for position, value in enumerate(_max_windows(x, stride)):
         wins = value > best
-        best, winner = jnp.where(wins, value, best), jnp.where(wins, position, winner)
+        here = jnp.asarray(position, x.dtype)
+        best, winner = jnp.where(wins, value, best), jnp.where(wins, here, winner)
     spread = functools.partial(spread_out, shape=x.shape[-3:-1], reach=2, stride=stride)
     won = windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
     given = windows(spread(cotangent), 3, 1, x.shape[-3:-1])
     # a pixel is the first of the window that it is the last to see, and so on
     pairs = enumerate(zip(reversed(won), reversed(given), strict=True))
-    parts = (jnp.where(w == position, g, 0.0) for position, (w, g) in pairs)
-    return (materialise(functools.reduce(jnp.add, parts)),)
+    parts = (wide(jnp.where(w == position, g, 0.0)) for position, (w, g) in pairs)
+    return (materialise(functools.reduce(jnp.add, parts).astype(x.dtype)),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
