@@ -8,7 +8,7 @@ import pathlib
 import statistics
 import time
 
-from egnas_jax import commands
+from egnas_jax import commands, commands_judge
 from egnas_jax.console import (
     check_run_options,
     read_genotype,
@@ -86,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="print one JSON object and nothing else")  # fmt: skip
     retrained = add("retrain", commands.retrain, "train a genotype from scratch")
     commands.retrain_arguments(retrained)
+    judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
+    commands_judge.evaluate_arguments(judged)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -277,6 +279,7 @@ def _data(options) -> None:
 def _list(options) -> None:
     from egnas_jax.config import PRESETS
     from egnas_jax.lookup import lookup
+    from egnas_jax.nn import lowering
     from egnas_jax.recipes import RECIPES
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
@@ -288,6 +291,7 @@ def _list(options) -> None:
         "strategies": STRATEGIES,
         "variants": VARIANTS,
         "spaces": SPACES,
+        "lowerings": lowering.CHOICES,
         "zoo": zoo,
     }
     if options.kind is not None:

@@ -229,7 +229,10 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(stored: dict[str, Any]) -> SearchConfig:
-    """Inverse of `as_dict`.
+    """Inverse of `as_dict`; what is not stored takes its default.
+
+    A setting that a later version adds has the default that means what was done before
+    it, so that runs of earlier versions can be resumed and replayed.
 
     Raises:
       ValueError, KeyError, TypeError: it is none, or a value has another type.
@@ -251,11 +254,12 @@ def check_types(config: Any, stored: dict[str, Any]) -> None:
     """Compares a stored configuration with the types of its fields.
 
     Raises:
-      KeyError, TypeError: a value is missing, or has another type.
+      TypeError: a value has another type.
     """
-    values = dict(_flat(stored))
-    for path, allowed in paths(config).items():
-        value = values[path]
+    settable = {path: value for path, value in _flat(stored) if path not in FIXED}
+    types_of = paths(config)
+    for path, value in settable.items():
+        allowed = types_of.get(path, ())  # () of a path that leads through a value
         fits = isinstance(value, allowed) or (allowed, type(value)) == (float, int)
         if not fits or (isinstance(value, bool) and allowed is not bool):
             raise TypeError(f"{path} is {value!r}")

@@ -143,7 +143,7 @@ def transferred(state: RetrainState, folder: pathlib.Path):
     Raises:
       ValueError: the run has no whole checkpoint, or another network.
     """
-    other = weights_of(folder)
+    other = restore(folder).tree.variables
     parts = []
     for name in ("params", "batch_stats"):
         given = dict(jax.tree_util.tree_leaves_with_path(other[name]))
@@ -172,8 +172,8 @@ def _shape(leaf):
     return "nothing" if leaf is None else leaf.shape
 
 
-def weights_of(folder: pathlib.Path):
-    """{"params", "batch_stats"} of the newest whole checkpoint of a retraining.
+def restore(folder: pathlib.Path) -> checkpoint.Restored:
+    """The newest whole checkpoint of a retraining, a `RetrainState`.
 
     Raises:
       ValueError: it holds no retraining, or no whole checkpoint.
@@ -182,10 +182,9 @@ def weights_of(folder: pathlib.Path):
     net = make_network(Genotype.parse(config.genotype), config.network)
     layout = jax.eval_shape(lambda: initial_state(net, config, model.image_shape))
     try:
-        found = checkpoint.restore(folder / "checkpoints", layout)
+        return checkpoint.restore(folder / "checkpoints", layout)
     except checkpoint.NoCheckpointError as error:
         raise ValueError(f"{folder} holds no whole checkpoint. {error}") from None
-    return found.tree.variables
 
 
 def stored_model(folder: pathlib.Path) -> Model:

@@ -16,8 +16,10 @@ ORDER = [
     {"recipes"},
     {"run", "verify", "exhausted"},
     {"retrain_run"},
+    {"trained"},
+    {"evaluate_run"},
     {"console"},
-    {"commands"},
+    {"commands", "commands_judge"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

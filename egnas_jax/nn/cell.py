@@ -87,6 +87,7 @@ def mixed_cell(
     primitives: Array,
     edges: Array,
     train: bool,
+    implementation: str = "auto",
 ) -> tuple[Array, PyTree]:
     """The output of a cell: its intermediate nodes, concatenated.
 
@@ -97,12 +98,14 @@ def mixed_cell(
       primitives: [E, K], the mixing's weights for this kind of cell.
       edges: [E], its edge weights.
       train: batch statistics and moved running ones, or running statistics.
+      implementation: of its kernels, a name of `lowering.CHOICES`.
 
     Returns:
       [nodes * C, H', W', N] and the new statistics.
     """
     table = _primitives(space, pool_bn)
     active = inputs[0].shape[0] // partial_channels
+    kernels = lowering.kernels_for(implementation, train, active)
     mixed_sums = [0.0] * space.num_nodes
     bypass_sums = [0.0] * space.num_nodes
     new_stats, states = [], list(inputs)
@@ -115,11 +118,11 @@ def mixed_cell(
         weights = primitives[here] * edges[here][:, None]
         mixed, moved = _mixed_edges(
             table, params[source], stats[source], state[:active], weights,
-            outgoing.stride, train,
+            outgoing.stride, train, kernels,
         )  # fmt: skip
-        bypass = lowering.halve(state[active:]) if outgoing.stride == 2 else (
-            state[active:]
-        )  # fmt: skip
+        bypass = state[active:]
+        if outgoing.stride == 2:
+            bypass = lowering.halve(bypass, kernels.pooling)
         for position, target in enumerate(outgoing.targets):
             mixed_sums[target] += wide(mixed[position])
             bypass_sums[target] += edges[outgoing.edges[position]] * wide(bypass)
@@ -130,7 +133,7 @@ def mixed_cell(
     return jnp.concatenate(nodes), new_stats
 
 
-def _mixed_edges(table, params, stats, state, weights, stride, train):
+def _mixed_edges(table, params, stats, state, weights, stride, train, kernels):
     """Weighted sums of all primitives for the S edges that leave one state.
 
     Args:
@@ -139,6 +142,7 @@ def _mixed_edges(table, params, stats, state, weights, stride, train):
       state: [C, H, W, N], the active channels.
       weights: [S, K].
       stride, train: as for the cell.
+      kernels: `lowering.Kernels`.
 
     Returns:
       [S, C, H', W', N] and the new statistics.
@@ -148,7 +152,7 @@ def _mixed_edges(table, params, stats, state, weights, stride, train):
         if name == "none":
             continue  # adds zeros
         out, moved = primitive.apply(
-            params.get(name, {}), stats.get(name, {}), source, stride, train
+            params.get(name, {}), stats.get(name, {}), source, stride, train, kernels
         )
         outputs.append(out.times(weights[:, position, None]))
         if moved:

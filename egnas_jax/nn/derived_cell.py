@@ -121,7 +121,8 @@ def derived_cell(
       genotype, kind: which cell (static).
       params, stats: of `init_cell`.
       inputs: both preprocessed inputs, [C, H, W, N].
-      train: batch statistics and moved running ones, or running statistics.
+      train: batch statistics and moved running ones, or running statistics. Kernels
+        are those that the table of `nn.lowering` names for it.
       factors: of `keep_factors`, or None to drop nothing.
 
     Returns:
@@ -148,9 +149,10 @@ def derived_cell(
 
 def _outputs(stack, params, stats, source, train, factors):
     """What the S edges of a stack hand on, [C, H', W', N] each; new statistics."""
+    kernels = lowering.kernels_for("auto", train, source.raw.shape[1])
     output, moved = PRIMITIVES[stack.primitive].apply(
         params.get(stack.name, {}), stats.get(stack.name, {}), source, stack.stride,
-        train,
+        train, kernels,
     )  # fmt: skip
     value = output.value()
     if factors is not None and not stack.identity:

@@ -95,8 +95,14 @@ def conv_norm(params, stats, x: Array, train: bool) -> tuple[Affine, PyTree]:
         y = lowering.pointwise(x, params["pointwise"])
         normed, norm = norm_of(params["norm"], stats["norm"], y, train)
         return normed, {"norm": norm}
+    return Affine(x, *folded_norm(params, stats)), stats
+
+
+def folded_norm(params, stats) -> tuple[Array, Array]:
+    """Weight [E, O, C] and shift [E, O] of a 1x1 convolution and the norm behind it,
+    {"pointwise", "norm"}, under running statistics."""
     scale, shift = _scale_and_shift(params["norm"], stats["norm"])
-    return Affine(x, scale[..., None] * params["pointwise"], shift), stats
+    return scale[..., None] * params["pointwise"], shift
 
 
 def norm_of(

@@ -40,3 +40,8 @@ def sum_dtype(x: Array) -> jnp.dtype:
 def wide(x: Array) -> Array:
     """`x` in the dtype of sums."""
     return x.astype(sum_dtype(x))
+
+
+def wide_einsum(subscripts: str, a: Array, b: Array) -> Array:
+    """Products as they are, summed and returned in the dtype of sums."""
+    return jnp.einsum(subscripts, a, b, preferred_element_type=sum_dtype(a))

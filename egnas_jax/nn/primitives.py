@@ -19,6 +19,7 @@ from egnas_jax.nn.layers import (
     Affine,
     conv_norm,
     factorized_reduce,
+    folded_norm,
     init_batch_norm,
     init_conv_norm,
     norm_of,
@@ -50,8 +51,8 @@ class Primitive(NamedTuple):
     Attributes:
       init: (edges, channels, stride, affine) -> trees of `nn.init.Leaf`: parameters
         and batch norm statistics.
-      apply: (params, stats, source, stride, train) -> output as an `Affine`, new
-        statistics.
+      apply: (params, stats, source, stride, train, kernels) -> output as an `Affine`,
+        new statistics; the `lowering.Kernels` decide how, not what is computed.
     """
 
     init: Callable
@@ -79,10 +80,27 @@ def _init_block(edges, channels, side, affine):
     return params, {"norm": stats}
 
 
-def _block(params, stats, x, padded, stride, dilation, train):
+def _block(params, stats, x, padded, stride, dilation, train, kernels):
     """Depthwise, pointwise, norm; the ReLU before them is the caller's."""
-    y = lowering.depthwise(x, params["depthwise"], stride, dilation, padded)
+    way = kernels.convolution(dilation)
+    if way == "dense":
+        return _dense_block(params, stats, x, stride, dilation, train)
+    y = lowering.depthwise(x, params["depthwise"], stride, dilation, padded, way)
     return conv_norm(params, stats, y, train)
+
+
+def _dense_block(params, stats, x, stride, dilation, train):
+    """The same by one convolution, whose kernel running statistics fold into."""
+
+    def convolve(pointwise):
+        return lowering.folded(x, params["depthwise"], pointwise, stride, dilation)
+
+    if train:
+        y = convolve(params["pointwise"])
+        y, norm = norm_of(params["norm"], stats["norm"], y, train)
+        return y, {"norm": norm}
+    weight, shift = folded_norm(params, stats)
+    return Affine(convolve(weight), None, shift), stats
 
 
 def _dil_conv(side: int) -> Primitive:
@@ -90,9 +108,9 @@ def _dil_conv(side: int) -> Primitive:
         del stride
         return _init_block(edges, channels, side, affine)
 
-    def apply(params, stats, source, stride, train):
+    def apply(params, stats, source, stride, train, kernels):
         _, x, padded = source
-        return _block(params, stats, x, padded, stride, 2, train)
+        return _block(params, stats, x, padded, stride, 2, train, kernels)
 
     return Primitive(init, apply)
 
@@ -107,11 +125,15 @@ def _sep_conv(side: int) -> Primitive:
             zip(names, stats, strict=True)
         )
 
-    def apply(params, stats, source, stride, train):
+    def apply(params, stats, source, stride, train, kernels):
         _, x, padded = source
-        y, first = _block(params["first"], stats["first"], x, padded, stride, 1, train)
+        first, second = (
+            partial(_block, params[name], stats[name], train=train, kernels=kernels)
+            for name in ("first", "second")
+        )
+        y, first = first(x, padded, stride, 1)
         y = rectify(y.value())  # one kernel with the padding that follows
-        y, second = _block(params["second"], stats["second"], y, None, 1, 1, train)
+        y, second = second(y, None, 1, 1)
         return y, {"first": first, "second": second}
 
     return Primitive(init, apply)
@@ -129,8 +151,9 @@ def _init_conv_7x1_1x7(edges, channels, stride, affine):
     return params, {"norm": stats}
 
 
-def _conv_7x1_1x7(params, stats, source, stride, train):
+def _conv_7x1_1x7(params, stats, source, stride, train, kernels):
     """A 1x7 and a 7x1 convolution; full ones, so edge by edge."""
+    del kernels
 
     def one(row, column):
         y = lowering.convolve(source.rectified[0], row, (1, stride), (0, 3))
@@ -142,9 +165,9 @@ def _conv_7x1_1x7(params, stats, source, stride, train):
     return y, {"norm": norm}
 
 
-def _pool(params, stats, source, stride, train, *, window):
+def _pool(params, stats, source, stride, train, kernels, *, window):
     """Pooling; with a norm after it where its statistics are kept (`pool_bn`)."""
-    y = window(source.raw, stride)
+    y = window(source.raw, stride, kernels.pooling)
     if not stats:
         return Affine(y), stats
     y, norm = norm_of(params["norm"], stats["norm"], y, train)
@@ -157,15 +180,16 @@ def _init_skip(edges, channels, stride, affine):
     return init_conv_norm(edges, channels, channels, affine)
 
 
-def _skip(params, stats, source, stride, train):
+def _skip(params, stats, source, stride, train, kernels):
+    del kernels
     if stride == 1:
         return Affine(source.raw), stats
     y, stats = factorized_reduce(params, stats, source.rectified, train)
     return Affine(y), stats
 
 
-def _none(params, stats, source, stride, train):
-    del params, train
+def _none(params, stats, source, stride, train, kernels):
+    del params, train, kernels
     return Affine(jnp.zeros_like(source.raw[..., ::stride, ::stride, :])), stats
 
 

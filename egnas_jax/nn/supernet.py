@@ -52,12 +52,15 @@ class SupernetConfig:
       space: a name of `SPACES`.
       pool_bn: batch norm after the poolings (DARTS has it, EG-NAS does not).
       stem_multiplier: the stem has this times C channels.
+      lowering: how kernels are computed: "grouped", "shifted", "dense", or "auto" for
+        what the table of `nn.lowering` names for the backend. The result is the same
+        to rounding.
       dtype: of the activations, "float32" or "bfloat16"; weights, statistics, sums and
         logits are float32 in both (nn/precision.py).
 
     Raises:
       ValueError: a number out of its range, channels that k does not divide, or an
-        unknown space or dtype.
+        unknown space, lowering or dtype.
     """
 
     channels: int = 16
@@ -67,10 +70,12 @@ class SupernetConfig:
     space: str = "darts7"
     pool_bn: bool = False
     stem_multiplier: int = 3
+    lowering: str = "auto"
     dtype: str = "float32"
 
     def __post_init__(self):
         lookup(SPACES, self.space, "space")
+        lookup(lowering.CHOICES, self.lowering, "lowering")
         check_precision("supernet.dtype", self.dtype)
         # far beyond what anybody builds; a slip of the keyboard is worse than a crash
         ranges = {
@@ -270,6 +275,7 @@ def _run_group(
             mixing.primitives[plan.kind],
             mixing.edges[plan.kind],
             train,
+            config.lowering,
         )
 
     weights = params["groups"][position], stats["groups"][position]

@@ -42,7 +42,8 @@ class RetrainConfig:
       evaluate_every: epochs from one evaluation, record and checkpoint to the next.
       steps_per_call: largest number of steps in one call of the device, which may span
         epochs up to the next evaluation; no result depends on it.
-      eval_batch_size: images at a time in evaluations.
+      eval_batch_size: images given to the device at a time in evaluations; no result
+        depends on it.
       keep_checkpoints: how many stay.
 
     Raises:

@@ -14,6 +14,7 @@ from egnas_jax.data.split import Split
 from egnas_jax.nn.derived import Network
 from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
 from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
 from egnas_jax.retrain.step import Programs, RetrainState
 from egnas_jax.search.loop import SAVED, Interrupted, InterruptFlag, check_finite
@@ -131,20 +132,11 @@ def save(run: Run, state: RetrainState) -> None:
     checkpoint.save(folder, step, state, meta, keep=run.config.keep_checkpoints)
 
 
-def predict(run: Run, variables: PyTree, images: np.ndarray) -> np.ndarray:
-    """Logits f32[N, classes] of u8[N, H, W, C], by running statistics."""
-    size = run.config.eval_batch_size
-    parts = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        spare = [(0, size - len(part))] + [(0, 0)] * (images.ndim - 1)
-        parts.append(run.programs.logits(variables, np.pad(part, spare)))
-    return np.concatenate([np.asarray(part) for part in parts])[: len(images)]
-
-
 def evaluate(run: Run, variables: PyTree, part: Split) -> Scores:
     """Scores on a part of the data."""
-    return score(predict(run, variables, part.images), part.labels)
+    size = run.config.eval_batch_size
+    logits = predict(run.programs.logits, variables, part.images, size)
+    return score(logits, part.labels)
 
 
 def _lines(run: Run, state: RetrainState, first: int, seconds: float):

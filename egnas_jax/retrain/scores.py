@@ -20,7 +20,8 @@ class Scores(NamedTuple):
       loss: mean cross entropy.
       errors: images whose class is not the most probable one; of equal logits the
         first class counts, and an image whose logits are not finite is an error.
-      top5: images whose class is among the five most probable ones.
+      top5: images whose class is among the five most probable ones; of five classes or
+        fewer every one, unless its logits are not finite.
     """
 
     n: int
@@ -82,7 +83,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     probabilities = np.exp(log_probabilities(logits))
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = np.maximum(np.ceil(confidence * BINS).astype(int), 1) - 1  # (low, high]
 
     def total(values):
         return np.bincount(bins, weights=values, minlength=BINS)

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from egnas_jax.data.augment import augment, normalise
+from egnas_jax.data.augment import augment
 from egnas_jax.nn import lowering
 from egnas_jax.nn.derived import Network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.predict import make_logits
 from egnas_jax.search.weights import make_optimizer, stream
 from egnas_jax.types import Array, Key, PyTree
 
@@ -77,7 +78,6 @@ def make_programs(
       image_shape: [H, W, C].
       scale: mean and std of the channels.
     """
-    options = lowering.compiler_options()
 
     def train(state, chunk, count, rates, drops):
         def body(place, state):
@@ -91,13 +91,10 @@ def make_programs(
 
         return lax.fori_loop(0, count, body, state)
 
-    def logits(variables, images):
-        return net.apply(variables, normalise(images, *scale))[0]
-
     return Programs(
         functools.partial(initial_state, net, config, image_shape),
-        jax.jit(train, donate_argnums=0, compiler_options=options),
-        jax.jit(logits, compiler_options=options),
+        jax.jit(train, donate_argnums=0, compiler_options=lowering.compiler_options()),
+        make_logits(net, scale),
     )
 
 

@@ -25,6 +25,7 @@ SMALL = Space(
     num_nodes=2,
 )
 SMALLER = Space("smaller", ("avg_pool_3x3", "dil_conv_3x3"), num_nodes=1)
+KERNELS = lowering.LOWERINGS["shifted"]
 
 # Programs that run once had better compile fast.
 quick_jit = functools.partial(
@@ -94,7 +95,7 @@ def one_primitive(name, stride, train, params, stats, x):
     """A primitive on one edge: [C, H, W, N] -> [C, H', W', N]."""
     pool_norm = "pool" in name and stats
     out, moved = PRIMITIVES[name].apply(
-        params, {} if pool_norm else stats, source_of(x[None]), stride, train
+        params, {} if pool_norm else stats, source_of(x[None]), stride, train, KERNELS
     )
     if not pool_norm:
         return out.value()[0], moved
@@ -234,7 +235,9 @@ def test_a_pooling_norm_scales_each_channel_to_mean_0_and_variance_1(kind, strid
     assert not jax.tree.leaves(params)  # without scale and bias
     assert stats["norm"]["mean"].shape == (1, 2)  # one norm for all five edges
     x = np.random.default_rng(3).normal(-3.0, 3.0, (2, 4, 6, 3)).astype(np.float32)
-    out, moved = primitive.apply(params, stats, source_of(x[None]), stride, True)
+    out, moved = primitive.apply(
+        params, stats, source_of(x[None]), stride, True, KERNELS
+    )
 
     pooled = pooled_by_hand(kind, x.astype(np.float64), stride)
     mean, var = pooled.mean(axis=(1, 2, 3)), pooled.var(axis=(1, 2, 3))
@@ -256,7 +259,9 @@ def test_a_pooling_norm_of_numbers_worked_out_by_hand():
     stats = {"norm": {"mean": jnp.array([[1.0]]), "var": jnp.array([[2.0]])}}
     for kind, mean, deviation in (("max_pool_3x3", 6, 2), ("avg_pool_3x3", 1.5, 0.5)):
         primitive = with_pool_norm(kind)
-        out, moved = primitive.apply({"norm": {}}, stats, source_of(x), 1, True)
+        out, moved = primitive.apply(
+            {"norm": {}}, stats, source_of(x), 1, True, KERNELS
+        )
         one = deviation / np.sqrt(deviation**2 + 1e-5)
         np.testing.assert_allclose(out.value()[0, 0, 1, 1], [-one, one], rtol=1e-5)
         # eight pixels: the unbiased variance is 8/7 of the mean square

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.interop import primitive_from_torch
+from egnas_jax.nn import lowering
 from egnas_jax.nn.primitives import PRIMITIVES, source_of
 from egnas_jax.space import PRIMITIVES as NAMES
 
@@ -24,27 +25,40 @@ def one_edge(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree)
 
 
-def run(name, stride, params, stats, x, train):
+def run(name, kernels, stride, params, stats, x, train):
     """An operation on torch's layout [N, C, H, W]."""
     state = jnp.transpose(x, (1, 2, 3, 0))[None]
-    out, moved = PRIMITIVES[name].apply(params, stats, source_of(state), stride, train)
+    out, moved = PRIMITIVES[name].apply(
+        params, stats, source_of(state), stride, train, kernels
+    )
     return jnp.transpose(out.value()[0], (3, 0, 1, 2)), moved
 
 
-@pytest.mark.parametrize("affine", ["plain", "affine"])
+# every implementation where there are several; in the others only the norms' are tried
+CASES = [
+    (name, way, affine)
+    for name in NAMES
+    for way in ("shifted", "grouped", "dense")
+    for affine in ("affine", "plain")
+    if way == "shifted"
+    or (affine == "affine" and name.startswith(("sep_", "dil_")))
+    or (affine == "affine" and "pool" in name and way == "grouped")
+]
+
+
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", NAMES)
-def test_primitive_equals_torch(load_golden, name, stride, affine):
+@pytest.mark.parametrize("name, way, affine", CASES)
+def test_primitive_equals_torch(load_golden, name, way, affine, stride):
     z = load_golden(f"op_{name}_s{stride}_{affine}")
     params, stats = map(one_edge, primitive_from_torch(part(z, "w/"), name))
-    x = jnp.asarray(z["x"])
+    x, kernels = jnp.asarray(z["x"]), lowering.LOWERINGS[way]
 
     @jax.jit
     def everything(params, x, cotangent):
-        evaluated, _ = run(name, stride, params, stats, x, False)
+        evaluated, _ = run(name, kernels, stride, params, stats, x, False)
 
         def trained(params, x):
-            out, moved = run(name, stride, params, stats, x, True)
+            out, moved = run(name, kernels, stride, params, stats, x, True)
             return jnp.sum(out * cotangent), (out, moved)
 
         gradient = jax.grad(trained, argnums=(0, 1), has_aux=True)

@@ -6,6 +6,7 @@ import pytest
 from egnas_jax import record
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.feed import resident_feed
+from egnas_jax.retrain.predict import predict
 from egnas_jax.search.loop import Interrupted
 
 
@@ -38,7 +39,7 @@ def test_it_learns(reference):
 
 def test_the_figures_of_a_line_are_those_of_the_weights(reference):
     run, state = reference
-    logits = loop.predict(run, state.variables, run.test.images)
+    logits = predict(run.programs.logits, state.variables, run.test.images, 1000)
     errors = (logits.argmax(axis=1) != run.test.labels).mean()
     line = lines_of(run)[-1]
     assert line["test_error"] == errors

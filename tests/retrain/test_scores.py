@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn import metrics
 
-from egnas_jax.retrain.scores import calibration, confusion, score
+from egnas_jax.retrain.scores import calibration, confusion, log_probabilities, score
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(200, 7)).astype(np.float32)
@@ -50,3 +50,22 @@ def test_calibration_by_hand():
     assert found.count[13] == 2 and found.count[8:10].sum() == 1
     np.testing.assert_allclose(found.accuracy[13], 0.5)
     np.testing.assert_allclose(found.confidence[13], 0.9)
+
+
+def test_calibration_equals_its_definition():
+    found = calibration(LOGITS, LABELS)
+    probabilities = np.exp(log_probabilities(LOGITS))
+    confidence, right = probabilities.max(1), LOGITS.argmax(1) == LABELS
+    error = 0.0
+    for low in np.arange(15) / 15:
+        own = (confidence > low) & (confidence <= low + 1 / 15)
+        if own.any():
+            error += own.sum() / 200 * abs(right[own].mean() - confidence[own].mean())
+    np.testing.assert_allclose(found.error, error, rtol=1e-9)
+    certain = calibration(np.array([[1000.0, 0.0]]), np.array([1]))
+    assert certain.count[14] == 1 and certain.error == 1.0
+
+
+def test_of_five_classes_or_fewer_every_image_is_among_the_first_five():
+    found = score(LOGITS[:, :3], LABELS % 3)
+    assert found.top5 == 200 and found.errors > 0
