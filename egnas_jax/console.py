@@ -25,6 +25,21 @@ def running():
         ) from error
 
 
+@contextlib.contextmanager
+def advising(advise):
+    """Says which setting to change where memory did not suffice.
+
+    Args:
+      advise: the error -> what is told.
+    """
+    from egnas_jax.search.memory import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise RuntimeError(advise(error)) from error
+
+
 def check_run_options(options, folders: tuple[str, ...]) -> None:
     """Refuses numbers below 1 and empty names of directories.
 
