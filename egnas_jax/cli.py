@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.retrain_arguments(retrained)
     judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
     commands_judge.evaluate_arguments(judged)
+    taken = add("export", commands_judge.export, "write a trained network for others")
+    commands_judge.export_arguments(taken)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")

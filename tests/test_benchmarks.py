@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import problem
+from benchmarks import primitives, problem
 from benchmarks.timing import Comparison, alternate
 from egnas_jax.nn.supernet import SupernetConfig
 
@@ -51,3 +51,37 @@ def test_the_torch_loop_computes_the_same(tmp_path):
         assert own["correct"] == theirs["correct"]
     theirs, own = torch.weight_step(steps=3)["loss"], ours.weight_step(steps=2)["loss"]
     np.testing.assert_allclose(own, [theirs[0], np.mean(theirs[1:])], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Two primitives on a few pixels."""
+    names = ("max_pool_3x3", "dil_conv_3x3", "skip_connect")
+    return primitives.measure(primitives.Size(names, (1,), (2, 2, 4, 4, 2), 0.0))
+
+
+def test_every_implementation_of_a_primitive_is_timed_in_every_mode(measured):
+    assert (measured["backend"], measured["shape"]) == ("cpu", (2, 2, 4, 4, 2))
+    ways = {"dil_conv_3x3": ["shifted", "grouped", "dense"],
+            "max_pool_3x3": ["shifted", "grouped"],
+            # those that make the same program as one before are left out
+            "skip_connect": ["shifted"]}  # fmt: skip
+    for name, expected in ways.items():
+        for mode in ("eval", "train", "gradient"):
+            rows = [r for r in measured["rows"]
+                    if (r["primitive"], r["mode"]) == (name, mode)]  # fmt: skip
+            assert [row["implementation"] for row in rows] == expected
+            for row in rows:
+                assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
+                assert row["calls"] == 3
+    table = primitives.report(measured)
+    assert table.startswith("cpu (") and table.count("| dil_conv_3x3 | 1 |") == 3
+
+
+def test_implementations_that_differ_are_not_timed():
+    same = {"shifted": [np.ones(3), np.zeros(2)], "dense": [np.ones(3), np.zeros(2)]}
+    primitives.check_equal(same, "a kernel")
+    for wrong in (1.01, np.nan):
+        other = {**same, "dense": [np.array([1.0, 1.0, wrong]), np.zeros(2)]}
+        with pytest.raises(SystemExit, match="a kernel: dense differs"):
+            primitives.check_equal(other, "a kernel")
