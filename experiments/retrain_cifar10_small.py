@@ -5,7 +5,7 @@ the cosine as in the whole recipe, at a size that a quarter of an hour allows. O
 few epochs and a tenth of the images: no error here can be held against a published one.
 
 Command: python experiments/retrain_cifar10_small.py --data-dir DIR --out OUT
-Machine, time and figures of the last run: experiments/README.md.
+Not run to its end yet: no figures.
 """
 
 import argparse

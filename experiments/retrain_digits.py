@@ -5,7 +5,7 @@ compared at about equal numbers of weights. Digits are easy and their test set h
 images, so that one error is 0.28 %: the cells cannot be ranked by it.
 
 Command: python experiments/retrain_digits.py --seeds 3 --out OUT
-Machine, time and figures of the last run: experiments/README.md.
+Not run to its end yet: no figures.
 """
 
 import argparse
