@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import primitives, problem
+from benchmarks.__main__ import compile_seconds, first_calls
 from benchmarks.timing import Comparison, alternate
 from egnas_jax.nn.supernet import SupernetConfig
 
@@ -28,6 +29,31 @@ def test_a_summary_takes_the_median_of_the_ratios_not_of_the_seconds():
     assert summary["ratio"] == 3.0  # of 2, 3, 4
     assert (summary["ratio_min"], summary["ratio_max"]) == (2.0, 4.0)
     assert (summary["torch_s"], summary["ours_s"]) == (4.0, 1.0)
+
+
+class Recorded:
+    """A worker that answers at once, in the order in which it was asked."""
+
+    def __init__(self, log, *seconds):
+        self.log, self.seconds = log, iter(seconds)
+
+    def start(self, task, **arguments):
+        self.log.append((task, arguments.get("batch_stats")))
+
+    def finish(self):
+        self.log.append("finish")
+        return {"compile_s": next(self.seconds)}
+
+
+def test_both_processes_compile_at_once_and_all_programs_count():
+    log = []
+    firsts = first_calls(Recorded(log, 2.0, 5.0), Recorded(log, 9.0), individuals=3)
+    assert log == [
+        ("population", "running"), ("population", "batch"), ("weight_step", None),
+        *["finish"] * 3,
+    ]  # fmt: skip
+    each = {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
+    assert compile_seconds(firsts) == {"sum": 16.0, "each": each}
 
 
 def test_the_torch_loop_computes_the_same(tmp_path):
