@@ -1,7 +1,6 @@
 """The command line: `egnas ...` or `python -m egnas_jax ...`."""
 
 import argparse
-import contextlib
 import functools
 import json
 import pathlib
@@ -10,6 +9,7 @@ import time
 
 from egnas_jax import commands, commands_judge
 from egnas_jax.console import (
+    advising,
     check_run_options,
     read_genotype,
     run_folder,
@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.retrain_arguments(retrained)
     judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
     commands_judge.evaluate_arguments(judged)
+    taken = add("export", commands_judge.export, "write a trained network for others")
+    commands_judge.export_arguments(taken)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -142,7 +144,7 @@ def _search(options) -> int:
         if options.profile:
             prepared = _profiled(options, own, prepared, start)
         advise = functools.partial(exhausted.advice, config=own, run=prepared)
-        with run.claim(own, folder, start), running(), _advising(advise):
+        with run.claim(own, folder, start), running(), advising(advise):
             summary = run.execute(own, prepared, start, stop_after=options.stop_after)
         summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
@@ -158,17 +160,6 @@ def _search(options) -> int:
                   f"{summary['run']}")  # fmt: skip
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
     return DONE
-
-
-@contextlib.contextmanager
-def _advising(advise):
-    """Says what to lower where memory did not suffice."""
-    from egnas_jax.search.memory import OutOfMemoryError
-
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise RuntimeError(advise(error)) from error
 
 
 def _profiled(options, config, prepared, start):
@@ -263,6 +254,7 @@ def _verify(options) -> int:
 def _data(options) -> None:
     from egnas_jax.data.config import DataConfig
     from egnas_jax.data.prepare import prepare
+    from egnas_jax.data.prepare_folders import prepare_folders
     from egnas_jax.data.show import contact_sheet
     from egnas_jax.data.source import load_dataset
 
@@ -271,6 +263,8 @@ def _data(options) -> None:
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError("data prepare takes --data-dir with the official files.")
+    elif options.name == "imagenet":
+        prepare_folders(options.data_dir, options.out)
     else:
         prepare(options.name, options.data_dir, options.out)
     print(options.out)
