@@ -70,11 +70,13 @@ def test_the_model_is_near_what_xla_reserves(given):
     [(PROGRAMS[0], 946, 12_926_736), (PROGRAMS[1], 645, 29_563_856)],
     ids=["batch", "running"],
 )
-def test_the_population_program_does_not_grow(given, fusions, temporary):
+def test_the_population_program_keeps_its_size(given, fusions, temporary):
     program = compiled(*given)
     text = program.as_text()
-    # a tenth of room for what is meant to grow
-    assert text.count(" fusion(") < 1.1 * fusions
+    # A tenth of room for what is meant to change. More are more passes over memory.
+    # Fewer mean that barriers were lost and padding is fused into every tap: then
+    # there are 817 and 526, with 1.3 and 1.9 times the bytes.
+    assert 0.9 * fusions < text.count(" fusion(") < 1.1 * fusions
     assert reserved(program) < 1.1 * temporary
     # the stem alone, once for all individuals
     assert text.count(" convolution(") == 1
