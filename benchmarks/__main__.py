@@ -6,7 +6,6 @@ Needs the extra `bench` (torch). Runs on the CPU of this machine, which should h
 nothing else to do. What the figures mean stands in benchmarks/README.md.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ import time
 from typing import NamedTuple
 
 from benchmarks import problem as given
+from benchmarks.command import publish, sized_command
 from benchmarks.timing import Comparison, alternate, say
 from benchmarks.worker import Worker
 from egnas_jax.nn.supernet import SupernetConfig
@@ -356,16 +356,8 @@ def report(result: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="4 individuals, 3 pairs; a few minutes"
-    )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
-    options = parser.parse_args()
-    result = measure(QUICK if options.quick else FULL)
-    print(report(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    size, json_file = sized_command(__doc__, "4 individuals, 3 pairs", QUICK, FULL)
+    publish(measure(size), report, json_file)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ figures mean, and those of one machine, stand in benchmarks/README.md.
 Dims: S edges that leave one state, C channels, H, W sides, N images.
 """
 
-import argparse
 import functools
-import json
-import pathlib
 import statistics
 import time
 from typing import NamedTuple
@@ -20,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.command import publish, sized_command
 from benchmarks.timing import say
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import is_leaf
@@ -229,17 +227,9 @@ def report(result: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true",
-        help="the primitives of darts7 at stride 1, on fewer images",
-    )  # fmt: skip
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
-    options = parser.parse_args()
-    result = measure(QUICK if options.quick else FULL)
-    print(report(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+    quick = "the primitives of darts7 at stride 1, on fewer images"
+    size, json_file = sized_command(__doc__, quick, QUICK, FULL)
+    publish(measure(size), report, json_file)
 
 
 if __name__ == "__main__":

@@ -51,19 +51,7 @@ def depthwise(
     dilation: int = 1,
     padded: Array | None = None,
 ) -> Array:
-    """Depthwise convolution of every edge, without bias.
-
-    Args:
-      x: [E, C, H, W, N], or [1, C, H, W, N] where all edges read the same state.
-      kernel: [E, C, T, T], T odd.
-      stride: of H and W.
-      dilation: between the taps.
-      padded: `x` with zeros around it, at least as many as are needed, where several
-        kernels read the same `x`.
-
-    Returns:
-      [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
-    """
+    """As `choice.depthwise`, by shifted slices of `padded`."""
     if padded is None:
         padded = pad_sides(x, dilation * (kernel.shape[-1] - 1) // 2)
     return _depthwise(x, kernel, lax.stop_gradient(padded), stride, dilation)
