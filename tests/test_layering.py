@@ -15,11 +15,11 @@ ORDER = [
     {"config"},
     {"recipes"},
     {"run", "verify", "exhausted"},
-    {"retrain_run"},
+    {"retrain_run", "noise"},
     {"trained"},
     {"evaluate_run"},
     {"console"},
-    {"commands", "commands_judge"},
+    {"commands", "commands_judge", "commands_noise"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
