@@ -8,29 +8,14 @@ import time
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from benchmarks import problem as given
+from benchmarks import programs
 from benchmarks.problem import Problem
 from egnas_jax import interop
-from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.relax import unweighted
-from egnas_jax.search.strategy import Regime
-from egnas_jax.search.weights import (
-    SGD,
-    SearchState,
-    make_optimizer,
-    sgd_step,
-    zero_totals,
-)
 from egnas_jax.types import Batch
-
-SETTINGS = SGD(
-    given.BATCH, given.LEARNING_RATE, 0.0, given.MOMENTUM, given.WEIGHT_DECAY,
-    given.CLIP, 50,
-)  # fmt: skip
 
 
 class JaxSide:
@@ -45,29 +30,13 @@ class JaxSide:
         self.labels = jnp.asarray(problem.labels, jnp.int32)
         self.mixings = unweighted(jax.tree.map(jnp.asarray, problem.mixings))
         self.programs = {}
-        zero = jnp.zeros((), jnp.int32)
-        params = self.variables["params"]
-        state = SearchState(
-            params,
-            self.variables["batch_stats"],
-            make_optimizer(SETTINGS, 0.0).init(params),
-            {},
-            (),
-            zero_totals(),
-            zero,
-            zero,
-        )
-        self.state = jax.tree.map(jnp.copy, state)  # donated at every step
+        self.state = programs.first_state(self.variables)  # donated at every step
 
-    def _compiled(self, name, function, *arguments, **options):
-        """A program and the seconds it took to trace and compile."""
+    def _compiled(self, name, function, *arguments, **options) -> programs.Compiled:
         if name not in self.programs:
-            started = time.perf_counter()
-            run = jax.jit(
-                function, compiler_options=lowering.compiler_options(), **options
+            self.programs[name] = programs.compile_program(
+                function, *arguments, **options
             )
-            program = run.lower(*arguments).compile()
-            self.programs[name] = program, time.perf_counter() - started
         return self.programs[name]
 
     def population(self, *, individuals, batch_stats: str):
@@ -80,28 +49,19 @@ class JaxSide:
             self.images[: given.IMAGES],
             self.labels[: given.IMAGES],
         )
-
-        def score(*arguments):
-            return score_population(
-                self.net, *arguments, population_chunk=None, image_chunk=None,
-                batch_stats=batch_stats,
-            )  # fmt: skip
-
         name = f"population {batch_stats} {len(members.primitives['normal'])}"
-        program, compile_s = self._compiled(name, score, *arguments)
-        jax.block_until_ready(program(*arguments))
+        score = programs.population(self.net, batch_stats)
+        program = self._compiled(name, score, *arguments)
+        jax.block_until_ready(program.call(*arguments))
         started = time.perf_counter()
-        scores = jax.block_until_ready(program(*arguments))
+        scores = jax.block_until_ready(program.call(*arguments))
         seconds = time.perf_counter() - started
-        memory = program.memory_analysis()
         return {
             "seconds": seconds,
             "loss": scores.loss.tolist(),
             "correct": scores.correct.tolist(),
-            "compile_s": compile_s,
-            "bytes": memory.temp_size_in_bytes
-            + memory.argument_size_in_bytes
-            + memory.output_size_in_bytes,
+            "compile_s": program.seconds,
+            "bytes": program.bytes,
         }
 
     def weight_step(self, *, steps: int):
@@ -114,30 +74,20 @@ class JaxSide:
         """
         mixing = jax.tree.map(lambda leaf: leaf[0], self.mixings)
         batch = Batch(self.images, self.labels)
-        rate = jnp.float32(given.LEARNING_RATE)
-
-        def run(state, steps, mixing, batch, rate):
-            def step(_, state):
-                return sgd_step(
-                    self.net, SETTINGS, Regime(), state, mixing, batch, rate
-                )
-
-            state = state._replace(totals=zero_totals())
-            return lax.fori_loop(0, steps, step, state)
-
-        arguments = mixing, batch, rate
-        program, compile_s = self._compiled(
+        arguments = mixing, batch, jnp.float32(given.LEARNING_RATE)
+        run = programs.weight_steps(self.net)
+        program = self._compiled(
             "weight step", run, self.state, jnp.int32(1), *arguments, donate_argnums=0
         )
         losses = []
         for count in (1, steps):
             started = time.perf_counter()
-            self.state = program(self.state, jnp.int32(count), *arguments)
+            self.state = program.call(self.state, jnp.int32(count), *arguments)
             losses.append(float(self.state.totals.loss) / given.BATCH / count)
             seconds = (time.perf_counter() - started) / count
         return {
             "seconds": seconds,
             "loss": losses,
-            "compile_s": compile_s,
-            "bytes": program.memory_analysis().temp_size_in_bytes,
+            "compile_s": program.seconds,
+            "bytes": program.bytes,
         }

@@ -1,5 +1,8 @@
 """The search network in torch, as plainly as its papers describe it: the opponent.
 
+Its operations serve the derived network too (torch_derived.py), whose norms have a
+scale and a shift (`affine`).
+
 One module an operation, one edge after another, NCHW. Parameter names are those of the
 DARTS family, so that `interop.supernet_from_torch` reads them. Nothing of the package
 uses this file.
@@ -26,12 +29,12 @@ def pointwise(fan_in: int, fan_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, affine=False)
+def norm(channels: int, affine: bool) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, affine=affine)
 
 
 class SepConv(nn.Module):
-    def __init__(self, channels, side, stride):
+    def __init__(self, channels, side, stride, affine):
         super().__init__()
         parts = []
         for own in (stride, 1):
@@ -39,7 +42,7 @@ class SepConv(nn.Module):
                 nn.ReLU(),
                 depthwise(channels, side, own),
                 pointwise(channels, channels),
-                norm(channels),
+                norm(channels, affine),
             ]
         self.op = nn.Sequential(*parts)
 
@@ -48,13 +51,13 @@ class SepConv(nn.Module):
 
 
 class DilConv(nn.Module):
-    def __init__(self, channels, side, stride):
+    def __init__(self, channels, side, stride, affine):
         super().__init__()
         self.op = nn.Sequential(
             nn.ReLU(),
             depthwise(channels, side, stride, 2),
             pointwise(channels, channels),
-            norm(channels),
+            norm(channels, affine),
         )
 
     def forward(self, x):
@@ -62,11 +65,11 @@ class DilConv(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    def __init__(self, fan_in, fan_out):
+    def __init__(self, fan_in, fan_out, affine=False):
         super().__init__()
         self.conv_1 = pointwise(fan_in, fan_out // 2, 2)
         self.conv_2 = pointwise(fan_in, fan_out // 2, 2)
-        self.bn = norm(fan_out)
+        self.bn = norm(fan_out, affine)
 
     def forward(self, x):
         x = functional.relu(x)
@@ -74,24 +77,28 @@ class FactorizedReduce(nn.Module):
 
 
 class ReLUConvBN(nn.Module):
-    def __init__(self, fan_in, fan_out):
+    def __init__(self, fan_in, fan_out, affine=False):
         super().__init__()
-        self.op = nn.Sequential(nn.ReLU(), pointwise(fan_in, fan_out), norm(fan_out))
+        self.op = nn.Sequential(
+            nn.ReLU(), pointwise(fan_in, fan_out), norm(fan_out, affine)
+        )
 
     def forward(self, x):
         return self.op(x)
 
 
-def operation(name: str, channels: int, stride: int) -> nn.Module:
+def operation(name: str, channels: int, stride: int, affine: bool = False) -> nn.Module:
     """One candidate of an edge, without a norm after poolings (EG-NAS)."""
     if name == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
     if name == "max_pool_3x3":
         return nn.MaxPool2d(3, stride, 1)
     if name == "skip_connect":
-        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+        if stride == 1:
+            return nn.Identity()
+        return FactorizedReduce(channels, channels, affine)
     kind, side = name[:3], int(name[-1])
-    return {"sep": SepConv, "dil": DilConv}[kind](channels, side, stride)
+    return {"sep": SepConv, "dil": DilConv}[kind](channels, side, stride, affine)
 
 
 class MixedOp(nn.Module):

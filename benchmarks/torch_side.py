@@ -1,7 +1,9 @@
 """The torch side: the same tasks as `jax_side`, in a loop over individuals.
 
 Every function takes the problem's tensors in the memory format that its settings name
-and returns what is compared and the seconds it took.
+and returns what is compared and the seconds it took. On a GPU cuDNN tries its
+algorithms, float32 products run in TF32, and `amp` computes in bfloat16 where torch's
+autocast does.
 """
 
 import time
@@ -11,26 +13,61 @@ from torch.nn import functional
 
 from benchmarks import problem as given
 from benchmarks.problem import Problem
+from benchmarks.torch_derived import DerivedNetwork
 from benchmarks.torch_net import SearchNetwork
+from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.space import Genotype
+
+
+def set_up(device: str, threads: int) -> None:
+    """Torch's switches for speed.
+
+    Raises:
+      RuntimeError: a GPU is asked for and torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"torch {torch.__version__} sees no GPU")
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+
+
+def clock(device: str) -> float:
+    """Now, with all that was asked of the device done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class TorchSide:
     """A search network, its optimizer and the problem's tensors, in one process."""
 
-    def __init__(self, problem: Problem, *, channels_last: bool, threads: int):
-        torch.set_num_threads(threads)
-        torch.manual_seed(0)
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        channels_last: bool,
+        threads: int,
+        device: str = "cpu",
+        amp: bool = False,
+    ):
+        set_up(device, threads)
+        self.device, self.amp = device, amp
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.problem = problem
         self.net = SearchNetwork(problem.config)
         if problem.weights:
             state = {n: torch.as_tensor(w) for n, w in problem.weights.items()}
             self.net.load_state_dict(state)
-        self.net = self.net.to(memory_format=self.format)
+        self.net = self.net.to(device, memory_format=self.format)
         images = torch.as_tensor(problem.images).permute(0, 3, 1, 2)
-        self.images = images.contiguous(memory_format=self.format)
-        self.labels = torch.as_tensor(problem.labels)
-        self.mixings = {k: torch.as_tensor(m) for k, m in problem.mixings.items()}
+        self.images = images.to(device).contiguous(memory_format=self.format)
+        self.labels = torch.as_tensor(problem.labels).to(device)
+        self.mixings = {
+            kind: torch.as_tensor(rows).to(device)
+            for kind, rows in problem.mixings.items()
+        }
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
             given.LEARNING_RATE,
@@ -41,15 +78,21 @@ class TorchSide:
     def mixing(self, index: int):
         return {kind: rows[index] for kind, rows in self.mixings.items()}
 
+    def _logits(self, images, mixing):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.amp):
+            return self.net(images, mixing)
+
     def weights(self):
         """After two forwards in training mode, so that statistics are not trivial."""
         self.net.train()
         with torch.no_grad():
             for index in (0, 1):
                 self.net(self.images, self.mixing(index))
-        return {n: leaf.numpy() for n, leaf in self.net.state_dict().items()}
+        return {n: leaf.cpu().numpy() for n, leaf in self.net.state_dict().items()}
 
-    def population(self, *, individuals, batch_stats: str, chunk: int):
+    def population(
+        self, *, individuals, batch_stats: str, chunk: int, images: int = given.IMAGES
+    ):
         """Loss and correct answers of individuals on the fitness batch.
 
         With batch statistics the network is in training mode, as torch takes them only
@@ -57,39 +100,80 @@ class TorchSide:
         """
         kept = {n: leaf.clone() for n, leaf in self.net.state_dict().items()}
         self.net.train(batch_stats == "batch")
-        images, labels = self.images[: given.IMAGES], self.labels[: given.IMAGES]
-        chunk = given.IMAGES if batch_stats == "batch" else chunk
+        chunk = images if batch_stats == "batch" else chunk
+        count, images, labels = images, self.images[:images], self.labels[:images]
         with torch.inference_mode():
-            self.net(images, self.mixing(individuals[0]))
+            self._logits(images, self.mixing(individuals[0]))
             losses, correct = [], []
-            started = time.perf_counter()
+            started = clock(self.device)
             for index in individuals:
                 loss = hits = 0.0
                 for part, truth in zip(
                     images.split(chunk), labels.split(chunk), strict=True
                 ):
-                    logits = self.net(part, self.mixing(index))
-                    loss += functional.cross_entropy(
-                        logits, truth, reduction="sum"
-                    ).item()
-                    hits += (logits.argmax(1) == truth).sum().item()
-                losses.append(loss / given.IMAGES)
+                    logits = self._logits(part, self.mixing(index)).float()
+                    loss += functional.cross_entropy(logits, truth, reduction="sum")
+                    hits += (logits.argmax(1) == truth).sum()
+                losses.append(loss / count)
                 correct.append(hits)
-        seconds = time.perf_counter() - started
+            # read once: a GPU need not wait for the host between two individuals
+            losses = torch.stack(losses).tolist()
+            correct = torch.stack(correct).tolist()
+        seconds = clock(self.device) - started
         self.net.load_state_dict(kept)
         return {"seconds": seconds, "loss": losses, "correct": correct}
 
     def weight_step(self, *, steps: int):
         """SGD steps on all images; weights move on from call to call."""
         self.net.train()
-        losses, started = [], time.perf_counter()
+        losses, started = [], clock(self.device)
         for _ in range(steps):
             self.sgd.zero_grad(set_to_none=True)
-            logits = self.net(self.images, self.mixing(0))
+            logits = self._logits(self.images, self.mixing(0)).float()
             loss = functional.cross_entropy(logits, self.labels)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), given.CLIP)
             self.sgd.step()
-            losses.append(loss.item())
-        seconds = (time.perf_counter() - started) / steps
+            losses.append(loss.detach())
+        losses = torch.stack(losses).tolist()
+        seconds = (clock(self.device) - started) / steps
         return {"seconds": seconds, "loss": losses}
+
+    def retrain_step(self, *, genotype: str, network: dict, batch: int, steps: int):
+        """Steps of the retraining recipe on as many random images of our size.
+
+        Args:
+          genotype: as text.
+          network: fields of `NetworkConfig`.
+          batch: images of a step.
+          steps: of the clock; two more go before.
+        """
+        config = NetworkConfig(**network)
+        net = DerivedNetwork(Genotype.parse(genotype), config)
+        net = net.to(self.device, memory_format=self.format).train()
+        sgd = torch.optim.SGD(
+            net.parameters(), 0.025, momentum=given.MOMENTUM,
+            weight_decay=given.WEIGHT_DECAY,
+        )  # fmt: skip
+        images = torch.randn(batch, *self.images.shape[1:], device=self.device)
+        images = images.contiguous(memory_format=self.format)
+        labels = torch.randint(0, config.num_classes, (batch,), device=self.device)
+
+        def run(count):
+            started = clock(self.device)
+            for _ in range(count):
+                sgd.zero_grad(set_to_none=True)
+                with torch.autocast(self.device, torch.bfloat16, enabled=self.amp):
+                    logits, auxiliary = net(images, config.drop_path)
+                loss = functional.cross_entropy(logits.float(), labels)
+                if auxiliary is not None:
+                    head = functional.cross_entropy(auxiliary.float(), labels)
+                    loss = loss + 0.4 * head
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(net.parameters(), given.CLIP)
+                sgd.step()
+            return (clock(self.device) - started) / count, loss.item()
+
+        run(2)
+        seconds, loss = run(steps)
+        return {"seconds": seconds, "loss": loss}

@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.retrain_arguments(retrained)
     judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
     commands_judge.evaluate_arguments(judged)
+    taken = add("export", commands_judge.export, "write a trained network for others")
+    commands_judge.export_arguments(taken)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -117,6 +119,7 @@ def _verify(options) -> int:
 def _data(options) -> None:
     from egnas_jax.data.config import DataConfig
     from egnas_jax.data.prepare import prepare
+    from egnas_jax.data.prepare_folders import prepare_folders
     from egnas_jax.data.show import contact_sheet
     from egnas_jax.data.source import load_dataset
 
@@ -125,6 +128,8 @@ def _data(options) -> None:
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError("data prepare takes --data-dir with the official files.")
+    elif options.name == "imagenet":
+        prepare_folders(options.data_dir, options.out)
     else:
         prepare(options.name, options.data_dir, options.out)
     print(options.out)

@@ -1,12 +1,14 @@
 """The commands that train and judge a found cell: `egnas retrain`."""
 
 import argparse
+import functools
 import json
 import pathlib
 import statistics
 import time
 
 from egnas_jax.console import (
+    advising,
     check_run_options,
     read_genotype,
     run_folder,
@@ -41,7 +43,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, one seed or several."""
-    from egnas_jax import config, recipes, retrain_run, run
+    from egnas_jax import config, exhausted, recipes, retrain_run, run
     from egnas_jax.retrain import table
 
     check_run_options(options, ("out", "data_dir", "init_from"))
@@ -77,7 +79,8 @@ def retrain(options: argparse.Namespace) -> None:
         run.check_configuration(own, folder, recipes.from_dict)
         state = retrain_run.find_start(prepared, resume=options.resume)
         state = retrain_run.first_state(prepared) if state is None else state
-        with run.claim(own, folder, run.Start(None)), running():
+        advise = functools.partial(exhausted.retrain_advice, config=own, folder=folder)
+        with run.claim(own, folder, run.Start(None)), running(), advising(advise):
             summary = retrain_run.execute(
                 prepared, model, state, stop_after=options.stop_after
             )

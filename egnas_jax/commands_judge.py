@@ -1,10 +1,11 @@
-"""The commands that judge a trained network and take it away: `egnas evaluate`."""
+"""The commands that judge a trained network and take it away: `egnas evaluate`,
+`egnas export`."""
 
 import argparse
 import json
 import pathlib
 
-from egnas_jax.console import running, say, use_compilation_cache
+from egnas_jax.console import check_folders, running, say, use_compilation_cache
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from egnas_jax import evaluate_run, record, trained
     from egnas_jax.retrain.figure import draw_evaluation
 
+    check_folders(options, ("out", "data_dir"))
     folder = pathlib.Path(options.run)
     seeds = trained.seed_folders(folder)
     out = folder if options.out is None else pathlib.Path(options.out)
@@ -76,3 +78,35 @@ def _show(result: dict, found, place: pathlib.Path) -> None:
         f"{found.folder}, the last that it kept."
     )
     print(f"Figures: {place}/evaluation.json\nPicture: {place}/evaluation.svg")
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `egnas export` takes."""
+    add = parser.add_argument
+    add("run", metavar="RUN", help="what `egnas retrain` wrote, one seed")
+    add("--format", required=True, metavar="NAME", help="safetensors, stablehlo, onnx")
+    add("--out", metavar="FILE", help="(default: RUN/network.FORMAT)")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Writes the network of a run in a form that runs without this package."""
+    from egnas_jax import record, trained
+    from egnas_jax.export import FORMATS, check_installed, describe
+
+    check_installed(options.format)
+    form = FORMATS[options.format]
+    out = pathlib.Path(options.out or f"{options.run}/network.{options.format}")
+    if out.is_dir() or options.out == "":
+        raise ValueError(f"--out is {options.out!r}, but must name a file.")
+    found = trained.load(pathlib.Path(options.run))
+    for note in found.notes:
+        say(f"{note} The one before is exported.")
+    with running():
+        content = form.write(found.finished)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    record.write_bytes(out, content)
+    print(f"{out}: {found.state}, {len(content):,} bytes")
+    if not form.described:
+        aside = out.with_name(f"{out.name}.json")
+        record.write_json(aside, describe(found.finished))
+        print(f"{aside}: what it takes and gives")

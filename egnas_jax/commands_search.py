@@ -1,7 +1,6 @@
 """The command that searches: `egnas search`."""
 
 import argparse
-import contextlib
 import functools
 import json
 import pathlib
@@ -9,6 +8,7 @@ import statistics
 import time
 
 from egnas_jax.console import (
+    advising,
     check_run_options,
     run_folder,
     running,
@@ -88,7 +88,7 @@ def search(options: argparse.Namespace) -> None:
             own.batch_size,
         )
         advise = functools.partial(exhausted.advice, config=own, run=prepared)
-        with run.claim(own, folder, start, mesh), running(), _advising(advise):
+        with run.claim(own, folder, start, mesh), running(), advising(advise):
             summary = run.execute(own, prepared, start, stop_after=options.stop_after)
         summary |= {"seed": own.seed, "run": str(folder),
                     "wall": time.perf_counter() - started}  # fmt: skip
@@ -103,17 +103,6 @@ def search(options: argparse.Namespace) -> None:
             print(f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
                   f"{summary['run']}")  # fmt: skip
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
-
-
-@contextlib.contextmanager
-def _advising(advise):
-    """Says what to lower where memory did not suffice."""
-    from egnas_jax.search.memory import OutOfMemoryError
-
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise RuntimeError(advise(error)) from error
 
 
 def _profiled(options, config, prepared, start):

@@ -25,6 +25,21 @@ def running():
         ) from error
 
 
+@contextlib.contextmanager
+def advising(advise):
+    """Says which setting to change where memory did not suffice.
+
+    Args:
+      advise: the error -> what is told.
+    """
+    from egnas_jax.search.memory import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise RuntimeError(advise(error)) from error
+
+
 def check_run_options(options, folders: tuple[str, ...]) -> None:
     """Refuses numbers below 1 and empty names of directories.
 
@@ -40,6 +55,15 @@ def check_run_options(options, folders: tuple[str, ...]) -> None:
     if options.stop_after is not None and options.stop_after < 1:
         raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
                          f"1 epoch.")  # fmt: skip
+    check_folders(options, folders)
+
+
+def check_folders(options, folders: tuple[str, ...]) -> None:
+    """Refuses empty names of directories, which would mean the current one.
+
+    Raises:
+      ValueError: as said.
+    """
     for name in folders:
         if getattr(options, name) == "":
             raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")

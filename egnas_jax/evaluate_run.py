@@ -2,16 +2,20 @@
 
 import dataclasses
 import statistics
+from typing import NamedTuple
 
 import numpy as np
 
 from egnas_jax.config import apply_overrides, paths
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
-from egnas_jax.data.source import load_dataset
+from egnas_jax.data.examples import Opened
+from egnas_jax.data.split import Split
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.retrain.material import test_part
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.retrain.scores import BINS, calibration, confusion, score
+from egnas_jax.retrain_run import open_data
 from egnas_jax.run import data_as_loaded
 from egnas_jax.trained import Trained
 
@@ -44,10 +48,18 @@ def settings(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
     return apply_overrides(dataclasses.replace(config, data=data), overrides)
 
 
+class HeldOut(NamedTuple):
+    """What a network is judged on: images and labels of a data set of that name."""
+
+    name: str
+    class_names: tuple[str, ...] | None
+    images: Split
+
+
 def load_data(
     trained: Trained, config: RetrainConfig, data_dir: str | None
-) -> tuple[RetrainConfig, Dataset]:
-    """The data set to judge on, checked, and the configuration with its digest.
+) -> tuple[RetrainConfig, HeldOut]:
+    """The images to judge on, checked, and the configuration with their digest.
 
     Args:
       trained: the network.
@@ -58,20 +70,22 @@ def load_data(
       ValueError: it is not the one that the digest names, or its images or classes are
         not those that the network was trained on.
     """
-    dataset = load_dataset(config.data, data_dir, config.split_seed)
-    _check_classes(trained, dataset)
-    shape, wanted = dataset.images.shape[1:], trained.model.image_shape
+    source, digest = open_data(config, data_dir)
+    _check_classes(trained, source)
+    test = test_part(source, config)
+    shape, wanted = tuple(test.images.shape[1:]), trained.model.image_shape
     if shape != wanted:
         given, taken = ("x".join(map(str, s)) for s in (shape, wanted))
         raise ValueError(
-            f"The images of {dataset.name} are {given}, and {trained.folder} was "
+            f"The images of {source.name} are {given}, and {trained.folder} was "
             f"trained on {taken}. Resize them, or retrain on them (--init-from)."
         )
-    data = data_as_loaded(config.data, dataset)
+    data = data_as_loaded(config.data, source.name, digest)
+    dataset = HeldOut(source.name, source.class_names, test)
     return dataclasses.replace(config, data=data), dataset
 
 
-def _check_classes(trained: Trained, dataset: Dataset) -> None:
+def _check_classes(trained: Trained, dataset: Dataset | Opened) -> None:
     """Refuses another number of classes, or other names where both have some."""
     wanted, known = trained.config.network.num_classes, trained.model.class_names
     names = dataset.class_names
@@ -89,7 +103,7 @@ def _check_classes(trained: Trained, dataset: Dataset) -> None:
         )
 
 
-def judge(trained: Trained, config: RetrainConfig, dataset: Dataset) -> dict:
+def judge(trained: Trained, config: RetrainConfig, dataset: HeldOut) -> dict:
     """What the network is worth on the test images: evaluation.json.
 
     Pixels are normalised by the numbers that the network was trained with.
@@ -101,10 +115,10 @@ def judge(trained: Trained, config: RetrainConfig, dataset: Dataset) -> dict:
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    labels = dataset.test_labels
+    images, labels = dataset.images
     program = make_logits(trained.net, (trained.model.mean, trained.model.std))
     size = config.eval_batch_size
-    logits = predict(program, trained.variables, dataset.test_images, size)
+    logits = predict(program, trained.variables, images, size)
     broken = int((~np.isfinite(logits).all(axis=1)).sum())
     if broken:
         raise FloatingPointError(

@@ -10,7 +10,8 @@ from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.space import Genotype
 
 # Source: the DARTS family's train.py as EG-NAS and the report use it (cutout 16, drop
-# path 0.3, 600 epochs).
+# path 0.3, 600 epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards,
+# each with its own batch statistics, as `accumulate` has them on one.
 _CIFAR = dict(pad=4, flip=True, cutout=16)
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": dict(
@@ -20,7 +21,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     ),
     "cifar10": dict(data=dict(name="cifar10", **_CIFAR), network={}, run={}),
     "cifar100": dict(data=dict(name="cifar100", **_CIFAR), network={}, run={}),
-}
+    "imagenet": dict(
+        data=dict(name="imagenet", pad=0, flip=True, colour_jitter=0.4),
+        network=dict(channels=48, layers=14, drop_path=0.0, frame="imagenet"),
+        run=dict(
+            epochs=250, batch_size=1024, accumulate=8, learning_rate=0.5,
+            schedule="linear", warmup=5, weight_decay=3e-5, label_smoothing=0.1,
+            stream=True, image_size=224, steps_per_call=1,
+        ),
+    ),
+}  # fmt: skip
 
 
 def build(

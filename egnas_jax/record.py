@@ -85,6 +85,11 @@ def write_json(path, value):
 
 
 def write_text(path, text: str):
+    """Writes a file as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content: bytes):
     """Writes a file under a temporary name, syncs it and renames it into place.
 
     Raises:
@@ -94,7 +99,7 @@ def write_text(path, text: str):
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
-            file.write(text.encode())
+            file.write(content)
             _sync(file)
         os.replace(temporary, path)
     finally:

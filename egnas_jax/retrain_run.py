@@ -7,21 +7,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from egnas_jax import checkpoint, record
-from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.examples import Opened, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
-from egnas_jax.data.split import Split, seeded_order
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.derived import check_image_shape, make_network
 from egnas_jax.recipes import from_dict
-from egnas_jax.retrain import loop
+from egnas_jax.retrain import loop, material
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.feed import resident_feed
 from egnas_jax.retrain.step import RetrainState, initial_state, make_programs
-from egnas_jax.run import data_as_loaded, stored_config
+from egnas_jax.run import data_as_loaded, digest_of, stored_config
 from egnas_jax.search.loop import records
 from egnas_jax.space import Genotype, draw_svg
 
@@ -76,32 +73,37 @@ def prepare(
       ValueError: the data do not fit the configuration or are not those that it names
         by their digest, or the genotype has no path through a cell.
     """
-    dataset = load_dataset(config.data, data_dir, config.split_seed)
-    network = dataclasses.replace(config.network, num_classes=dataset.num_classes)
-    data = data_as_loaded(config.data, dataset)
+    source, digest = open_data(config, data_dir)
+    network = dataclasses.replace(config.network, num_classes=source.num_classes)
+    data = data_as_loaded(config.data, source.name, digest)
     config = dataclasses.replace(config, data=data, network=network)
-    shape = tuple(dataset.images.shape[1:])
-    check_image_shape(network, shape)
     net = make_network(Genotype.parse(config.genotype), network)
-    train, valid = split(dataset, config)
-    check_batch_size(config.batch_size, len(train.labels))
-    feed = resident_feed(train, config.batch_size, config.seed)
-    scale = dataset.mean, dataset.std
-    programs = make_programs(net, config, feed, shape, scale)
-    test = Split(dataset.test_images, dataset.test_labels)
-    run = loop.Run(folder, config, net, programs, feed, valid, test, report)
-    return config, run, Model(shape, *scale, dataset.class_names, search_seconds)
+    gather = material.streamed if config.stream else material.resident
+    given = gather(source, config)
+    check_image_shape(network, given.image_shape)
+    scale = source.mean, source.std
+    programs = make_programs(net, config, given.feed, given.image_shape, scale)
+    run = loop.Run(
+        folder, config, net, programs, given.feed, given.valid, given.test, report
+    )
+    model = Model(given.image_shape, *scale, source.class_names, search_seconds)
+    return config, run, model
 
 
-def split(dataset: Dataset, config: RetrainConfig) -> tuple[Split, Split | None]:
-    """Training images, and those kept for validation (None: no such share is asked)."""
-    held = round(config.valid_share * len(dataset.labels))
-    if not held:
-        return Split(dataset.images, dataset.labels), None
-    order = seeded_order(len(dataset.labels), config.split_seed, "retrain validation")
-    parts = np.sort(order[held:]), np.sort(order[:held])
-    train, valid = (Split(dataset.images[i], dataset.labels[i]) for i in parts)
-    return train, valid
+def open_data(
+    config: RetrainConfig, data_dir: str | None
+) -> tuple[Dataset | Opened, str]:
+    """The data, in memory or to be read while they are used, and their digest.
+
+    Raises:
+      ValueError: they are not found, or damaged.
+    """
+    if config.data.name == "imagenet" and config.data.path is None:
+        opened = open_imagenet(data_dir)
+        return opened, opened.digest
+    dataset = load_dataset(config.data, data_dir, config.split_seed)
+    source = open_arrays(dataset) if config.stream else dataset
+    return source, digest_of(dataset)
 
 
 def find_start(run: loop.Run, *, resume: bool) -> RetrainState | None:
@@ -211,7 +213,10 @@ def execute(
     record.write_json(run.folder / "model.json", model._asdict())
     record.write_text(run.folder / "genotype.json", run.net.genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(run.net.genotype))
-    loop.train(run, state, stop_after)
+    try:
+        loop.train(run, state, stop_after)
+    finally:
+        run.feed.close()
     return finish(run, model)
 
 

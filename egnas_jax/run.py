@@ -104,21 +104,30 @@ def _as_loaded(config, dataset):
     """With the data's number of classes, their digest and an absolute path."""
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     return dataclasses.replace(
-        config, supernet=supernet, data=data_as_loaded(config.data, dataset)
+        config,
+        supernet=supernet,
+        data=data_as_loaded(config.data, dataset.name, digest_of(dataset)),
     )
 
 
-def data_as_loaded(data: DataConfig, dataset: Dataset) -> DataConfig:
+def digest_of(dataset: Dataset) -> str:
+    """Sha256 over images and labels that are not the test's."""
+    return checkpoint.digest({"images": dataset.images, "labels": dataset.labels})
+
+
+def data_as_loaded(data: DataConfig, name: str, digest: str) -> DataConfig:
     """With the data's digest and an absolute path.
+
+    Args:
+      data: what was asked for.
+      name, digest: of what was found.
 
     Raises:
       ValueError: they are not the data that the configuration names by a digest.
     """
-    content = {"images": dataset.images, "labels": dataset.labels}
-    digest = checkpoint.digest(content)
     if data.digest not in (None, digest):
         raise ValueError(
-            f"The data {dataset.name} are not those that data.digest names: "
+            f"The data {name} are not those that data.digest names: "
             f"{digest} was found, {data.digest} is wanted. Give the right data "
             f"by --data-dir, or leave data.digest unset in a new run."
         )

@@ -1,9 +1,11 @@
 """A network that a retraining left behind: what judging it and taking it away read."""
 
+import json
 import pathlib
 from typing import NamedTuple
 
 from egnas_jax import checkpoint, record
+from egnas_jax.export import Finished
 from egnas_jax.nn.derived import Network, make_network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain_run import Model, restore, stored, stored_model
@@ -32,6 +34,15 @@ class Trained(NamedTuple):
     digest: str
     line: dict | None
     notes: tuple[str, ...]
+
+    @property
+    def finished(self) -> Finished:
+        """What is exported of it."""
+        model = self.model
+        return Finished(
+            self.net.genotype, self.net.config, self.variables, model.image_shape,
+            model.mean, model.std, model.class_names,
+        )  # fmt: skip
 
     @property
     def state(self) -> str:
@@ -70,8 +81,11 @@ def _check_kind(folder: pathlib.Path) -> None:
             f"{folder} holds {len(seeds)} seeds. Name one of them: "
             f"{', '.join(map(str, seeds))}."
         )
-    config = folder / "config.json"
-    if config.is_file() and '"supernet"' in config.read_text(errors="replace"):
+    try:
+        is_search = "supernet" in json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return  # told by whoever reads it for its sake
+    if is_search:
         raise ValueError(
             f"{folder} is a search: it trained all candidates at once, and not the "
             f"network that it found. Train that first: egnas retrain --genotype "

@@ -1,16 +1,24 @@
 """Runs methods side by side through the command line, and tabulates what they found.
 
-What every search experiment shares. Finished runs are not repeated and interrupted ones
+What the experiments share. Finished runs are not repeated and interrupted ones
 go on, so an experiment may be carried over any number of calls.
 """
 
 import json
 import pathlib
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
 from egnas_jax import record
 from egnas_jax.cli import main as egnas
+from egnas_jax.nn.cost import count_params
+from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.space import SPACES, Genotype, derive
+from egnas_jax.strategies.random_search import random_child
 
 
 class Found(NamedTuple):
@@ -23,14 +31,18 @@ class Found(NamedTuple):
 
 
 def run_all(
-    methods: Mapping[str, Sequence[str]], seeds: int, out: pathlib.Path
+    methods: Mapping[str, Sequence[str]],
+    seeds: int,
+    out: pathlib.Path,
+    command: str = "search",
 ) -> Iterator[Found]:
     """Every method with every seed, in folders METHOD-SEED of `out`.
 
     Args:
-      methods: name -> arguments of `egnas search`.
+      methods: name -> arguments of the command.
       seeds: runs of each method, from seed 0.
       out: folder of all runs.
+      command: of `egnas`; "search" or "retrain".
     """
     for method, arguments in methods.items():
         for seed in range(seeds):
@@ -38,7 +50,7 @@ def run_all(
             if not (folder / "summary.json").exists():
                 more = ["--set", f"seed={seed}", "--out", str(folder)]
                 resume = ["--resume"] if folder.exists() else []
-                code = egnas(["search", *arguments, *more, *resume])
+                code = egnas([command, *arguments, *more, *resume])
                 if code:
                     raise SystemExit(code)
             summary = json.loads((folder / "summary.json").read_text())
@@ -75,4 +87,51 @@ def curves(found: Sequence[Found], epochs: Sequence[int]) -> str:
     for method, seed, _, lines in found:
         values = [f"{100 * lines[epoch - 1]['valid_accuracy']:.1f}" for epoch in epochs]
         rows.append(f"| {method} | {seed} | {' | '.join(values)} |")
+    return "\n".join(rows) + "\n"
+
+
+def random_genotype(seed: int) -> Genotype:
+    """A cell drawn as random search draws its children."""
+    space = SPACES["darts7"]
+    mixing = random_child(jax.random.key(seed), space)
+    return derive(space, jax.tree.map(np.asarray, mixing))
+
+
+def equal_channels(genotype: Genotype, layers: int, image_channels: int, target: int):
+    """Channels of the first cell that bring a network nearest to `target` weights.
+
+    Returns:
+      (channels, weights).
+    """
+
+    def weights(channels):
+        config = NetworkConfig(channels=channels, layers=layers)
+        return count_params(genotype, config, image_channels=image_channels)
+
+    best = min(range(2, 65), key=lambda channels: abs(weights(channels) - target))
+    return best, weights(best)
+
+
+def errors(found: Sequence[Found], channels: Mapping[str, int]) -> str:
+    """A Markdown table of retrained cells: test errors of the last epoch in percent.
+
+    Args:
+      found: runs of `egnas retrain`.
+      channels: of each method.
+    """
+    rows = [
+        "| cell | channels | weights | test error of each seed (%) | mean ± spread "
+        "| seconds of all seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in dict.fromkeys(one.method for one in found):
+        own = [one.summary for one in found if one.method == method]
+        values = [100 * summary["test_error_last"] for summary in own]
+        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+        rows.append(
+            f"| {method} | {channels[method]} | {own[0]['params']:,} "
+            f"| {', '.join(f'{value:.2f}' for value in values)} "
+            f"| {statistics.mean(values):.2f} ± {spread:.2f} "
+            f"| {sum(summary['seconds'] for summary in own):.0f} |"
+        )
     return "\n".join(rows) + "\n"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import problem
+from benchmarks import primitives, problem
+from benchmarks.__main__ import compile_seconds, first_calls
 from benchmarks.timing import Comparison, alternate
 from egnas_jax.nn.supernet import SupernetConfig
 
@@ -30,24 +31,86 @@ def test_a_summary_takes_the_median_of_the_ratios_not_of_the_seconds():
     assert (summary["torch_s"], summary["ours_s"]) == (4.0, 1.0)
 
 
+class Recorded:
+    """A worker that answers at once, in the order in which it was asked."""
+
+    def __init__(self, log, *seconds):
+        self.log, self.seconds = log, iter(seconds)
+
+    def start(self, task, **arguments):
+        self.log.append((task, arguments.get("batch_stats")))
+
+    def finish(self):
+        self.log.append("finish")
+        return {"compile_s": next(self.seconds)}
+
+
+def test_both_processes_compile_at_once_and_all_programs_count():
+    log = []
+    firsts = first_calls(Recorded(log, 2.0, 5.0), Recorded(log, 9.0), individuals=3)
+    assert log == [
+        ("population", "running"), ("population", "batch"), ("weight_step", None),
+        *["finish"] * 3,
+    ]  # fmt: skip
+    each = {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
+    assert compile_seconds(firsts) == {"sum": 16.0, "each": each}
+
+
 def test_the_torch_loop_computes_the_same(tmp_path):
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.jax_side import JaxSide
     from benchmarks.torch_side import TorchSide
+    from benchmarks.worker import Worker
 
     config = SupernetConfig(channels=4, layers=3, partial_channels=2)
     drawn = problem.draw(config, individuals=3)
     drawn = drawn._replace(images=drawn.images[:, :8, :8])
     first = TorchSide(drawn, channels_last=False, threads=1)
     problem.save(drawn._replace(weights=first.weights()), tmp_path)
-    given = problem.load(tmp_path)
-    torch = TorchSide(given, channels_last=True, threads=1)
-    ours = JaxSide(given, cache=str(tmp_path / "cache"))
+    ours = JaxSide(problem.load(tmp_path), cache=str(tmp_path / "cache"))
+    # torch 2.14 corrupts memory in the backward pass of channels_last on a CPU
+    torch = Worker("torch", tmp_path, {}, channels_last=False, threads=1)
     for batch_stats in ("running", "batch"):
         chosen = dict(individuals=[0, 2], batch_stats=batch_stats)
-        theirs = torch.population(chunk=64, **chosen)
+        theirs = torch("population", chunk=64, **chosen)
         own = ours.population(**chosen)
         np.testing.assert_allclose(own["loss"], theirs["loss"], rtol=1e-5)
         assert own["correct"] == theirs["correct"]
-    theirs, own = torch.weight_step(steps=3)["loss"], ours.weight_step(steps=2)["loss"]
+    theirs = torch("weight_step", steps=3)["loss"]
+    torch.close()
+    own = ours.weight_step(steps=2)["loss"]
     np.testing.assert_allclose(own, [theirs[0], np.mean(theirs[1:])], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Two primitives on a few pixels."""
+    names = ("max_pool_3x3", "dil_conv_3x3", "skip_connect")
+    return primitives.measure(primitives.Size(names, (1,), (2, 2, 4, 4, 2), 0.0))
+
+
+def test_every_implementation_of_a_primitive_is_timed_in_every_mode(measured):
+    assert (measured["backend"], measured["shape"]) == ("cpu", (2, 2, 4, 4, 2))
+    ways = {"dil_conv_3x3": ["shifted", "grouped", "dense"],
+            "max_pool_3x3": ["shifted", "grouped"],
+            # those that make the same program as one before are left out
+            "skip_connect": ["shifted"]}  # fmt: skip
+    for name, expected in ways.items():
+        for mode in ("eval", "train", "gradient"):
+            rows = [r for r in measured["rows"]
+                    if (r["primitive"], r["mode"]) == (name, mode)]  # fmt: skip
+            assert [row["implementation"] for row in rows] == expected
+            for row in rows:
+                assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
+                assert row["calls"] == 3
+    table = primitives.report(measured)
+    assert table.startswith("cpu (") and table.count("| dil_conv_3x3 | 1 |") == 3
+
+
+def test_implementations_that_differ_are_not_timed():
+    same = {"shifted": [np.ones(3), np.zeros(2)], "dense": [np.ones(3), np.zeros(2)]}
+    primitives.check_equal(same, "a kernel")
+    for wrong in (1.01, np.nan):
+        other = {**same, "dense": [np.array([1.0, 1.0, wrong]), np.zeros(2)]}
+        with pytest.raises(SystemExit, match="a kernel: dense differs"):
+            primitives.check_equal(other, "a kernel")

@@ -27,6 +27,7 @@ def test_a_setting_that_an_earlier_version_did_not_know_takes_its_default():
         {"epochs": "7"},
         {"epochs": True},
         {"seed": {"a": 1}},
+        {"tensorboard": {"a": 1}},
         {"later": 1},
         {"strategy_name": "none"},
         {"data": 1},

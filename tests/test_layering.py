@@ -11,7 +11,7 @@ ORDER = [
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
-    {"strategies", "retrain"},
+    {"strategies", "retrain", "export"},
     {"config"},
     {"recipes"},
     {"run", "verify", "exhausted"},

@@ -2,10 +2,14 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from egnas_jax import record
+from egnas_jax import exhausted, record, retrain_run
 from egnas_jax.cli import main
+from egnas_jax.retrain import loop
+from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import Genotype
 
 CELLS = (
@@ -117,3 +121,41 @@ def test_bad_input_is_refused_and_nothing_written(arguments, message, tmp_path, 
     assert main(["retrain", *tiny, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "program, settings, expected",
+    [
+        ("train", ["batch_size=96"], "accumulate=2"),
+        ("train", ["batch_size=96", "accumulate=32"], "accumulate=48"),
+        ("train", ["batch_size=97"], "batch_size=49"),
+        ("train", ["batch_size=96", "accumulate=48"], "network.remat=true"),
+        ("train", ["batch_size=2", "network.remat=true"], "network.channels=2"),
+        ("evaluate", ["eval_batch_size=9"], "eval_batch_size=5"),
+    ],
+)
+def test_where_memory_is_short_a_setting_is_named(
+    program, settings, expected, tmp_path, capsys, monkeypatch
+):
+    def out_of_memory(*given):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory: 9 bytes")
+
+    def run_through(run, state, start, stop):
+        return state._replace(step=jnp.int32(stop))
+
+    calls = {"train": out_of_memory, "evaluate": run_through}
+    monkeypatch.setattr(loop, "call", calls[program])
+    monkeypatch.setattr(loop, "predict", out_of_memory)
+    out = tmp_path / "run"
+    command = ["retrain", "--genotype", CELLS, *TINY, "--out", str(out)]
+    command += [word for setting in settings for word in ("--set", setting)]
+    assert main(command) == 1
+    told = capsys.readouterr().err
+    assert f"Out of memory in {program}: RESOURCE_EXHAUSTED" in told
+    assert f"start anew with --set {expected} and another --out" in told
+    assert "No epoch was finished" in told
+    config, error = retrain_run.stored(out), OutOfMemoryError(program, "too much")
+    monkeypatch.setattr(exhausted.checkpoint, "steps", lambda folder: [12])
+    saved = exhausted.retrain_advice(error, config=config, folder=out)
+    assert "--resume goes on where other programs had the memory" in saved
+    assert f"start anew with --set {expected} and another --out" in saved

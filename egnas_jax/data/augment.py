@@ -1,4 +1,4 @@
-"""Pixels to network inputs, on the device: crop, flip, normalise, cutout.
+"""Pixels to network inputs, on the device: crop, flip, colours, normalise, cutout.
 
 The recipe of the DARTS family, with torchvision's conventions: the border that a crop
 brings in is black before normalisation, and a cut-out square is 0 after it. Image i of
@@ -11,8 +11,11 @@ Dims: N images, H, W height and width in pixels, C channels.
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.data.colour import jitter
 from egnas_jax.data.config import DataConfig
 from egnas_jax.types import Array, Key
+
+COLOUR = 3  # beside the three children of an image's key, which came before it
 
 
 def normalise(images: Array, mean: tuple, std: tuple) -> Array:
@@ -25,10 +28,19 @@ def normalise(images: Array, mean: tuple, std: tuple) -> Array:
     Returns:
       f32 of the same shape.
     """
+    return _standardise(_unit(images), mean, std)
+
+
+def _unit(images):
+    """f32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def _standardise(images, mean, std):
     shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
     mean = jnp.asarray(mean, jnp.float32).reshape(shape)
     std = jnp.asarray(std, jnp.float32).reshape(shape)
-    return (images.astype(jnp.float32) / 255.0 - mean) / std
+    return (images - mean) / std
 
 
 def augment(
@@ -39,7 +51,7 @@ def augment(
     Args:
       key: of this batch.
       images: u8[N, H, W, C].
-      config: `pad`, `flip` and `cutout` are used; static.
+      config: `pad`, `flip`, `colour_jitter` and `cutout` are used; static.
       mean, std: as in `normalise`.
 
     Returns:
@@ -47,15 +59,18 @@ def augment(
     """
 
     def vary(index, image):
-        key_crop, key_flip, key_cutout = jax.random.split(
-            jax.random.fold_in(key, index), 3
-        )
+        own = jax.random.fold_in(key, index)
+        key_crop, key_flip, key_cutout = jax.random.split(own, 3)
         if config.pad:
             image = _shift(key_crop, image, config.pad)
         if config.flip:
             mirrored = jax.random.bernoulli(key_flip)
             image = jnp.where(mirrored, image[:, ::-1], image)
-        image = normalise(image, mean, std)
+        image = _unit(image)
+        if config.colour_jitter:
+            key_colour = jax.random.fold_in(own, COLOUR)
+            image = jitter(key_colour, image, config.colour_jitter)
+        image = _standardise(image, mean, std)
         return _cut_out(key_cutout, image, config.cutout) if config.cutout else image
 
     # fold_in by position, not split by count: the first images of a longer batch

@@ -9,6 +9,7 @@ DATA_SETS = {
     "digits": "scikit-learn's 1,797 digits, 8x8x1; nothing to download",
     "cifar10": "CIFAR-10, 50,000 + 10,000 images 32x32x3",
     "cifar100": "CIFAR-100, 50,000 + 10,000 images 32x32x3",
+    "imagenet": "ImageNet (ILSVRC 2012), read while it trains; for `retrain`",
 }
 
 
@@ -25,6 +26,8 @@ class DataConfig:
       flip: mirror half of the training images left to right.
       cutout: side in pixels of the square that is blanked in each training image
         (CIFAR retraining: 16); 0 leaves all whole.
+      colour_jitter: largest relative change of brightness, contrast and saturation, and
+        twice the largest turn of the hue (ImageNet: 0.4); 0 leaves colours alone.
       digest: sha256 of the images and labels, or None to take them as they are; a run
         directory records it, so that a run never goes on with other data.
 
@@ -37,6 +40,7 @@ class DataConfig:
     pad: int = 1
     flip: bool = False
     cutout: int = 0
+    colour_jitter: float = 0.0
     digest: str | None = None
 
     def __post_init__(self):
@@ -62,18 +66,31 @@ class DataConfig:
                 )
         if not isinstance(self.flip, bool):
             raise ValueError(f"data.flip is {self.flip!r}; allowed are true and false.")
+        if not 0 <= self.colour_jitter <= 1:
+            raise ValueError(
+                f"data.colour_jitter is {self.colour_jitter!r}; allowed is 0 to 1."
+            )
 
 
-def check_augmentation(config: DataConfig, height: int, width: int) -> None:
-    """Refuses shifts and squares that would blank whole images.
+def check_augmentation(
+    config: DataConfig, height: int, width: int, channels: int
+) -> None:
+    """Refuses what would blank whole images, and colours where there are none.
 
     Args:
       config: what is asked for.
       height, width: of the images, in pixels.
+      channels: of the images.
 
     Raises:
-      ValueError: `pad` or `cutout` is not smaller than the shorter side.
+      ValueError: `pad` or `cutout` is not smaller than the shorter side, or colours are
+        to change of images that have not three channels.
     """
+    if config.colour_jitter and channels != 3:
+        raise ValueError(
+            f"data.colour_jitter={config.colour_jitter} changes red, green and blue, "
+            f"but the images have {channels} channel(s). Set data.colour_jitter=0."
+        )
     side = min(height, width)
     for field in ("pad", "cutout"):
         value = getattr(config, field)

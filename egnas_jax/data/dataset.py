@@ -10,6 +10,8 @@ import numpy as np
 # Of CIFAR-10's training images; the DARTS family uses them for CIFAR-100 too.
 CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
 CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # A channel that never changes must not divide by zero; real ones are above 0.1.
 STD_FLOOR = 1e-3

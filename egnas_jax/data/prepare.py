@@ -6,22 +6,24 @@ and `tfds.data_source` read.
 """
 
 import io
-import itertools
-import os
 import pathlib
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from egnas_jax.data.class_names import CIFAR10, CIFAR100, CIFAR100_COARSE
 from egnas_jax.data.layouts import LAYOUTS, Layout, find_official
 from egnas_jax.data.official import Images, read_official
-from egnas_jax.data.prepared import INSTALL
+from egnas_jax.data.tfds_folder import (
+    Description,
+    Written,
+    import_tfds,
+    target_of,
+    write,
+)
 from egnas_jax.lookup import lookup
 
 # The version of the stock builders; `tfds.load("cifar10")` asks for it.
 VERSION = "3.0.2"
 HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
-ROW_GROUP = 1000
 
 
 def prepare(
@@ -30,9 +32,7 @@ def prepare(
     out_dir: str | pathlib.Path,
     layouts: Mapping[str, tuple[Layout, ...]] = LAYOUTS,
 ) -> pathlib.Path:
-    """Writes `OUT_DIR/NAME/3.0.2` from official files.
-
-    It is written beside its place and renamed, so it is there whole or not at all.
+    """Writes `OUT_DIR/NAME/3.0.2` from official files, or not at all.
 
     Args:
       name: "cifar10" or "cifar100".
@@ -48,25 +48,16 @@ def prepare(
         there or cannot be written, or tfds or pillow is not installed.
     """
     lookup(layouts, name, "data set to prepare")
-    data_dir, out_dir = pathlib.Path(data_dir).expanduser(), pathlib.Path(out_dir)
-    target = out_dir.expanduser().resolve() / name / VERSION
-    if target.exists():
-        raise ValueError(
-            f"{target} is already there. Use it with --data-dir {out_dir}, delete it, "
-            "or choose another --out."
-        )
-    train, test = _read(name, data_dir, layouts[name])
-    tfds = _import_tfds()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
-            # tfds takes name and version from the path.
-            written = pathlib.Path(scratch) / name / VERSION
-            written.mkdir(parents=True)
-            _write(tfds, name, {"train": train, "test": test}, written)
-            os.replace(written, target)
-    except OSError as error:
-        raise ValueError(f"{target} cannot be written: {error}.") from error
+    target = target_of(out_dir, name, VERSION)
+    train, test = _read(name, pathlib.Path(data_dir).expanduser(), layouts[name])
+    about = f"{name} as its authors released it."
+    splits = {
+        split: Written([len(images.labels)], _examples(split, images))
+        for split, images in (("train", train), ("test", test))
+    }
+    features = _features(import_tfds(), name)
+    description = Description(name, VERSION, about, HOMEPAGE)
+    write(target, description, features, splits, "parquet")
     return target
 
 
@@ -81,55 +72,6 @@ def _read(name, data_dir, layouts):
     return read_official(*found)
 
 
-def _import_tfds():
-    try:
-        import importlib_resources  # noqa: F401  tfds needs it but does not ask for it
-        import PIL.Image  # noqa: F401
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ValueError(
-            f"`egnas data prepare` needs tensorflow-datasets, importlib_resources and "
-            f"pillow ({error}): {INSTALL}."
-        ) from error
-    return tfds
-
-
-def _write(tfds, name, splits, folder):
-    """Shards and metadata of a version folder.
-
-    The shards are written here, not by a tfds builder: its parquet writer (4.9.10)
-    keeps only 100 of the first 100, of the next 200, of the next 300 ... examples.
-    """
-    features = _features(tfds, name)
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=name, filetype_suffix="parquet"
-    )
-    infos = []
-    for split, images in splits.items():
-        shard = folder / f"{name}-{split}.parquet-00000-of-00001"
-        examples = _examples(split, images)
-        _write_parquet(shard, map(features.serialize_example, examples))
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=[len(images.labels)],
-                num_bytes=shard.stat().st_size,
-                filename_template=template,
-            )
-        )
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder,
-        features=features,
-        split_infos=infos,
-        version=VERSION,
-        filename_template=template,
-        check_data=False,  # needs tensorflow
-        description=f"{name} as its authors released it.",
-        supervised_keys=("image", "label"),
-        homepage=HOMEPAGE,
-    )
-
-
 def _features(tfds, name):
     """Those of the stock builder, which reads what is written here."""
     features = {
@@ -141,17 +83,6 @@ def _features(tfds, name):
         features["label"] = tfds.features.ClassLabel(names=CIFAR100)
         features["coarse_label"] = tfds.features.ClassLabel(names=CIFAR100_COARSE)
     return tfds.features.FeaturesDict(features)
-
-
-def _write_parquet(path: pathlib.Path, records: Iterable[bytes]) -> None:
-    """One binary column `data` of serialised examples: tfds's form of parquet."""
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.schema([pyarrow.field("data", pyarrow.binary())])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        for rows in iter(lambda: list(itertools.islice(records, ROW_GROUP)), []):
-            writer.write_table(pyarrow.table({"data": rows}, schema=schema))
 
 
 def _examples(split: str, images: Images) -> Iterator[dict]:

@@ -16,6 +16,7 @@ import numpy as np
 from egnas_jax.data.official import Images
 
 INFO_FILE = "dataset_info.json"
+IMAGENET = "imagenet2012"  # its name in tfds
 INSTALL = "pip install 'egnas-jax[tfds]'"
 
 
@@ -23,6 +24,21 @@ def default_tfds_dir() -> pathlib.Path:
     """Where tfds itself looks: `TFDS_DATA_DIR`, else ~/tensorflow_datasets."""
     default = pathlib.Path.home() / "tensorflow_datasets"
     return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or default)
+
+
+def existing_directory(data_dir: str | pathlib.Path) -> pathlib.Path:
+    """What --data-dir names.
+
+    Raises:
+      ValueError: it is no directory.
+    """
+    directory = pathlib.Path(data_dir).expanduser().resolve()
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "does not exist"
+        raise ValueError(
+            f"--data-dir {data_dir} {what}; give the directory that holds the data."
+        )
+    return directory
 
 
 def find_prepared(directory: pathlib.Path, name: str) -> pathlib.Path | None:
@@ -63,6 +79,49 @@ def read_prepared(folder: pathlib.Path, num_classes: int) -> tuple[Images, Image
       ValueError: tfds or what it needs is not installed, the folder is incomplete or
         damaged, or it holds something else.
     """
+    tfds = _import_tfds(folder)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        splits = [_read_split(tfds, builder, split) for split in ("train", "test")]
+    except Exception as error:  # every format has errors of its own
+        raise _unreadable(folder, error) from error
+    for images in splits:
+        _check(folder, images, num_classes)
+    return tuple(splits)
+
+
+def open_prepared(folder: pathlib.Path, splits: tuple[str, ...]):
+    """Random access to the examples of a version folder, images left encoded.
+
+    Args:
+      folder: as `find_prepared` gives it.
+      splits: their names.
+
+    Returns:
+      Sequences of examples by split, and tfds's info of the data set.
+
+    Raises:
+      ValueError: as `read_prepared`, tfrecord included.
+    """
+    tfds = _import_tfds(folder)
+    encoded = {"image": tfds.decode.SkipDecoding()}
+    try:
+        builder = tfds.builder_from_directory(folder)
+        for split in splits:
+            for path in builder.info.splits[split].filepaths:
+                if not path.stat().length:
+                    raise ValueError(f"{path} is empty")
+        sources = {
+            split: builder.as_data_source(split, decoders=encoded) for split in splits
+        }
+        for source in sources.values():
+            source[len(source) - 1]
+    except Exception as error:  # every format has errors of its own
+        raise _unreadable(folder, error) from error
+    return sources, builder.info
+
+
+def _import_tfds(folder):
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -70,19 +129,15 @@ def read_prepared(folder: pathlib.Path, num_classes: int) -> tuple[Images, Image
             f"{folder} was prepared by tensorflow-datasets, which cannot be imported "
             f"({error}): {INSTALL}, or give the official files instead."
         ) from error
-    try:
-        builder = tfds.builder_from_directory(folder)
-        splits = [_read_split(tfds, builder, split) for split in ("train", "test")]
-    except Exception as error:  # every format has errors of its own
-        raise ValueError(
-            f"{folder} cannot be read as a prepared data set "
-            f"({type(error).__name__}: {_first_line(error)}). It is incomplete, or "
-            "tfrecord, which needs tensorflow; `egnas data prepare` writes a form that "
-            "does not."
-        ) from error
-    for images in splits:
-        _check(folder, images, num_classes)
-    return tuple(splits)
+    return tfds
+
+
+def _unreadable(folder, error):
+    return ValueError(
+        f"{folder} cannot be read as a prepared data set ({type(error).__name__}: "
+        f"{_first_line(error)}). It is incomplete, or tfrecord, which needs "
+        f"tensorflow; `egnas data prepare` writes a form that does not."
+    )
 
 
 def _read_split(tfds, builder, split):

@@ -36,14 +36,19 @@ def load_dataset(
       ValueError: nothing was found, or what was found is missing files, short, damaged
         or foreign; the message names the places and the ways out.
     """
-    directory = None if data_dir is None else _existing_directory(data_dir)
+    directory = None if data_dir is None else prepared.existing_directory(data_dir)
     if config.path is not None:
         dataset = load_npz(config.path, seed)
+    elif config.name == "imagenet":
+        raise ValueError(
+            "imagenet does not fit in memory: it is read while it trains, which only "
+            "`egnas retrain --preset imagenet` does (stream=true, image_size=224)."
+        )
     elif config.name == "digits":
         dataset = load_digits(seed)
     else:
         dataset = load_cifar(config.name, directory)
-    check_augmentation(config, *dataset.images.shape[1:3])
+    check_augmentation(config, *dataset.images.shape[1:])
     return dataset
 
 
@@ -78,16 +83,6 @@ def load_cifar(
         std=CIFAR_STD,
         stratified=False,
     )
-
-
-def _existing_directory(data_dir):
-    directory = pathlib.Path(data_dir).expanduser().resolve()
-    if not directory.is_dir():
-        what = "is a file" if directory.exists() else "does not exist"
-        raise ValueError(
-            f"--data-dir {data_dir} {what}; give the directory that holds the data."
-        )
-    return directory
 
 
 def _from_directory(name, directory, layouts) -> tuple[Images, Images]:

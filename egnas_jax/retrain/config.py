@@ -37,6 +37,10 @@ class RetrainConfig:
       label_smoothing: share of a label that is spread over all classes.
       precision: of the activations in training steps, "float32" or "bfloat16"
         (nn/precision.py); weights, statistics, loss and evaluation stay float32.
+      stream: images are read and sent while training runs, for data that do not fit
+        the device; else all lie there. The batches are the same.
+      image_size: side to which a random part of each training image is resized, and
+        the middle of each other one; None takes images as they are. Needs `stream`.
       accumulate: parts in which a batch is worked off where memory is short; each has
         its own batch statistics.
       evaluate_every: epochs from one evaluation, record and checkpoint to the next.
@@ -69,6 +73,8 @@ class RetrainConfig:
     auxiliary_weight: float = 0.4
     label_smoothing: float = 0.0
     precision: str = "float32"
+    stream: bool = False
+    image_size: int | None = None
     accumulate: int = 1
     evaluate_every: int = 1
     steps_per_call: int = 64
@@ -84,6 +90,7 @@ class RetrainConfig:
                 raise ValueError(
                     f"{name} is {value}, but must be from {least} to {most}."
                 )
+        self._check_images()
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"batch_size is {self.batch_size}, but must be divisible by "
@@ -93,6 +100,24 @@ class RetrainConfig:
             raise ValueError(
                 f"epochs is {self.epochs}, but a linear schedule needs more than "
                 f"{TAIL}. Set schedule=cosine, or more epochs."
+            )
+
+    def _check_images(self):
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(
+                f"image_size is {self.image_size}, but must be at least 1, or none."
+            )
+        large = self.data.name == "imagenet" and self.data.path is None
+        if large and not (self.stream and self.image_size):
+            raise ValueError(
+                f"stream is {self.stream} and image_size {self.image_size}, but "
+                f"imagenet has too many images for a device, of many sizes. Set "
+                f"stream=true and image_size=224."
+            )
+        if self.image_size is not None and not self.stream:
+            raise ValueError(
+                f"image_size is {self.image_size}, but images are resized on the host "
+                f"alone. Set stream=true, or leave image_size out."
             )
 
     @property

@@ -18,6 +18,7 @@ from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
 from egnas_jax.retrain.step import Programs, RetrainState
 from egnas_jax.search.loop import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.search.memory import out_of_memory_in
 from egnas_jax.types import PyTree
 
 
@@ -67,6 +68,7 @@ def train(run: Run, state: RetrainState, stop_after: int | None = None) -> Retra
     Raises:
       Interrupted: SIGINT arrived; a checkpoint has been written.
       FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
+      OutOfMemoryError: with the program's name.
       OSError: a file could not be written; the last checkpoint is whole.
     """
     steps, step = run.feed.num_steps, int(state.step)
@@ -81,9 +83,11 @@ def train(run: Run, state: RetrainState, stop_after: int | None = None) -> Retra
         while step < last:
             goal = min(_next_evaluation(run, step), last)
             stop = min(step + run.config.steps_per_call, goal)
-            state, step = call(run, state, step, stop), stop
+            with out_of_memory_in("train"):
+                state, step = call(run, state, step, stop), stop
+                if step == goal:
+                    jax.block_until_ready(state)
             if step == goal:
-                jax.block_until_ready(state)
                 pace = (time.perf_counter() - started) / (step - begun) * steps
                 for line in _lines(run, state, first, pace):
                     record.append(metrics, line)
@@ -135,7 +139,8 @@ def save(run: Run, state: RetrainState) -> None:
 def evaluate(run: Run, variables: PyTree, part: Split) -> Scores:
     """Scores on a part of the data."""
     size = run.config.eval_batch_size
-    logits = predict(run.programs.logits, variables, part.images, size)
+    with out_of_memory_in("evaluate"):
+        logits = predict(run.programs.logits, variables, part.images, size)
     return score(logits, part.labels)
 
 
@@ -161,8 +166,9 @@ def _lines(run: Run, state: RetrainState, first: int, seconds: float):
 def _evaluation(run: Run, state: RetrainState, epoch: int | None) -> dict:
     """Figures of an epoch's end, or None in their places where it was run past."""
     figures = dict.fromkeys(
-        ("valid_loss", "valid_accuracy", "test_loss", "test_error", "digest")
-    )
+        ("valid_loss", "valid_accuracy", "test_loss", "test_error",
+         "test_accuracy_top5", "digest")
+    )  # fmt: skip
     if epoch is None:
         return figures
     if run.valid is not None:
@@ -172,4 +178,5 @@ def _evaluation(run: Run, state: RetrainState, epoch: int | None) -> dict:
     test = evaluate(run, state.variables, run.test)
     check_finite(run, epoch, "test", test.loss)
     figures |= {"test_loss": test.loss, "test_error": test.error}
+    figures |= {"test_accuracy_top5": test.top5 / test.n}
     return figures | {"digest": state_digest(state)}

@@ -46,11 +46,10 @@ def predict(
       batch_size: how many are given to the device before their logits are read, rounded
         up to whole blocks.
     """
-    blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    spare = [(0, len(blocks) * BLOCK - len(images))] + [(0, 0)] * (images.ndim - 1)
-    blocks[-1] = np.pad(blocks[-1], spare)
-    at_once, found = -(-batch_size // BLOCK), []
-    for start in range(0, len(blocks), at_once):
-        given = [logits(variables, block) for block in blocks[start : start + at_once]]
-        found += jax.device_get(given)
+    at_once, found = -(-batch_size // BLOCK) * BLOCK, []
+    for start in range(0, len(images), at_once):
+        part = images[start : start + at_once]  # it may be read from disk only here
+        spare = [(0, -len(part) % BLOCK)] + [(0, 0)] * (part.ndim - 1)
+        blocks = np.pad(part, spare).reshape(-1, BLOCK, *part.shape[1:])
+        found += jax.device_get([logits(variables, block) for block in blocks])
     return np.concatenate(found)[: len(images)]

@@ -79,21 +79,25 @@ def make_programs(
       scale: mean and std of the channels.
     """
 
-    def train(state, chunk, count, rates, drops):
+    def train(state, chunk, count, rates, drops, seed):
         def body(place, state):
             pixels = feed.batch(chunk, place)
-            key = jax.random.fold_in(stream(config.seed, "augment"), state.step)
+            key = jax.random.fold_in(stream(seed, "augment"), state.step)
             images = augment(key, pixels.images, config.data, *scale)
             return weight_step(
                 net, config, state, images, pixels.labels, rates[place], drops[place],
-                state.step // feed.num_steps,
+                state.step // feed.num_steps, seed,
             )  # fmt: skip
 
         return lax.fori_loop(0, count, body, state)
 
+    # the seed is an argument, so that the seeds of a table share a compiled program
+    compiled = jax.jit(
+        train, donate_argnums=0, compiler_options=lowering.compiler_options()
+    )
     return Programs(
         functools.partial(initial_state, net, config, image_shape),
-        jax.jit(train, donate_argnums=0, compiler_options=lowering.compiler_options()),
+        functools.partial(compiled, seed=jnp.int32(config.seed)),
         make_logits(net, scale),
     )
 
@@ -124,9 +128,10 @@ def weight_step(
     rate: Array,
     drop: Array,
     epoch: Array,
+    seed: Array | int,
 ) -> RetrainState:
     """One update of the weights; images f32[B, H, W, C], labels i32[B]."""
-    key = jax.random.fold_in(stream(config.seed, "drop path"), state.step)
+    key = jax.random.fold_in(stream(seed, "drop path"), state.step)
     parts = config.accumulate
 
     def part(carry, own):

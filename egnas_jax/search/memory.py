@@ -111,10 +111,11 @@ def free_bytes() -> int | None:
 
 
 class OutOfMemoryError(RuntimeError):
-    """A program of a search needs more memory than its device has.
+    """A program needs more memory than its device has.
 
     Attributes:
-      program: "train", "validate" or "evolve".
+      program: "train", "validate" or "evolve" of a search, "train" or "evaluate" of a
+        retraining.
     """
 
     def __init__(self, program: str, cause: str):

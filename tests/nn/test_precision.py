@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from egnas_jax.config import build
 from egnas_jax.nn import layers, lowering
 from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
@@ -170,8 +171,10 @@ def arrays_kept(jaxpr):
             for out in equation.outvars:
                 if out.aval.ndim > 3 and jnp.issubdtype(out.aval.dtype, jnp.floating):
                     yield out.aval
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            yield from arrays_kept(inner)
+        for value in jax.tree.leaves(list(equation.params.values())):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from arrays_kept(inner)
 
 
 def test_every_array_of_pixels_that_is_kept_is_short(config):
@@ -181,6 +184,11 @@ def test_every_array_of_pixels_that_is_kept_is_short(config):
     kept = list(arrays_kept(step.jaxpr))
     assert len(kept) > 50
     assert {aval.dtype for aval in kept} == {jnp.dtype(SHORT)}
+
+
+def test_a_search_takes_the_dtype_by_its_path():
+    given = build(overrides=["supernet.dtype=bfloat16"])
+    assert given.supernet.dtype == "bfloat16" and build().supernet.dtype == "float32"
 
 
 def test_an_unknown_dtype_is_refused():

@@ -43,6 +43,8 @@ def test_the_figures_of_a_line_are_those_of_the_weights(reference):
     errors = (logits.argmax(axis=1) != run.test.labels).mean()
     line = lines_of(run)[-1]
     assert line["test_error"] == errors
+    own = np.take_along_axis(logits, run.test.labels[:, None], axis=1)
+    assert line["test_accuracy_top5"] == ((logits > own).sum(axis=1) < 5).mean()
     assert line["digest"] == loop.state_digest(state)
 
 
@@ -85,6 +87,18 @@ def test_calls_over_several_epochs_change_no_result(reference, tiny):
         [line["train_loss"] for line in lines_of(run)],
     )
     assert lines[-1]["digest"] == lines_of(run)[-1]["digest"]
+
+
+def test_streamed_images_give_the_same_run_and_go_on_like_it(reference, tiny):
+    run, state = reference
+    _, other, _ = tiny("stream=true")
+    stopped = loop.train(other, other.programs.init(), stop_after=1)
+    other.feed.close()
+    assert int(stopped.step) == other.feed.num_steps
+    final = loop.train(other, loop.newest(other)[0])
+    other.feed.close()
+    assert loop.state_digest(final) == loop.state_digest(state)
+    assert without_time(lines_of(other)) == without_time(lines_of(run))
 
 
 def test_every_step_sees_its_images_once_an_epoch(reference):

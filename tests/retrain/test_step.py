@@ -24,7 +24,7 @@ def step(tiny):
         state = run.programs.init()
         moved = jax.jit(
             lambda state: weight_step(
-                run.net, config, state, images, labels, 0.1, 0.0, 2
+                run.net, config, state, images, labels, 0.1, 0.0, 2, 0
             ),
             compiler_options=lowering.compiler_options(),
         )(state)

@@ -142,6 +142,7 @@ def _npz(path, classes, side):
         ("run", ["--set", "epochs=3"], "epochs belongs to the training"),
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
+        ("run", ["--out", ""], "--out is empty"),
         ("run", ["--set", "data.name=cifar10", "--data-dir", "."], "holds no cifar10"),
     ],
 )

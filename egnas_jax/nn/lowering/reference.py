@@ -47,7 +47,8 @@ def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Ar
 def avg_pool(x: Array, stride: int = 1) -> Array:
     """3x3 average pooling of [..., H, W, N] over the pixels that exist."""
     total = _reduce_windows(wide(x), 0.0, lax.add, 3, stride, 1)
-    counts = _reduce_windows(jnp.ones_like(wide(x)), 0.0, lax.add, 3, stride, 1)
+    plane = jnp.ones((1,) * (x.ndim - 3) + (*x.shape[-3:-1], 1), total.dtype)
+    counts = _reduce_windows(plane, 0.0, lax.add, 3, stride, 1)
     return (total / counts).astype(x.dtype)
 
 

@@ -14,7 +14,6 @@ from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.windows import (
     output_side,
     pad_sides,
-    pixelwise,
     spread_out,
     tap,
 )
@@ -34,13 +33,15 @@ def _correlate(
     """Sum over taps of kernel [..., C, T, T] times the shifted slices of `padded`,
     whose first `start` rows and columns are passed over; not rounded yet."""
     side = kernel.shape[-1]
+    # a tap of it is [..., C, 1, 1, 1], which meets the pixels as it is
+    weights = kernel.reshape(*kernel.shape[:-2], side * side, 1, 1)
     terms = (
-        pixelwise(wide(kernel[..., i, j]))
+        wide(lax.slice_in_dim(weights, i * side + j, i * side + j + 1, axis=-3))
         * wide(tap(padded, start + i * dilation, start + j * dilation, stride, shape))
         for i in range(side)
         for j in range(side)
     )
-    return functools.reduce(jnp.add, terms)
+    return functools.reduce(lax.add, terms)
 
 
 def depthwise(
@@ -50,19 +51,7 @@ def depthwise(
     dilation: int = 1,
     padded: Array | None = None,
 ) -> Array:
-    """Depthwise convolution of every edge, without bias.
-
-    Args:
-      x: [E, C, H, W, N], or [1, C, H, W, N] where all edges read the same state.
-      kernel: [E, C, T, T], T odd.
-      stride: of H and W.
-      dilation: between the taps.
-      padded: `x` with zeros around it, at least as many as are needed, where several
-        kernels read the same `x`.
-
-    Returns:
-      [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
-    """
+    """As `choice.depthwise`, by shifted slices of `padded`."""
     if padded is None:
         padded = pad_sides(x, dilation * (kernel.shape[-1] - 1) // 2)
     return _depthwise(x, kernel, lax.stop_gradient(padded), stride, dilation)

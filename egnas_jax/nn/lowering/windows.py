@@ -29,9 +29,15 @@ def tap(
 ) -> Array:
     """What every output pixel sees at one offset of the window: [..., H', W', N]."""
     height, width = shape
-    rows = slice(row, row + (height - 1) * stride + 1, stride)
-    columns = slice(column, column + (width - 1) * stride + 1, stride)
-    return padded[..., rows, columns, :]
+    *outer, _, _, images = padded.shape
+    below, right = row + (height - 1) * stride + 1, column + (width - 1) * stride + 1
+    # indexing would trace twice as long, and a depthwise kernel has up to 49 taps
+    return lax.slice(
+        padded,
+        (*[0] * len(outer), row, column, 0),
+        (*outer, below, right, images),
+        (*[1] * len(outer), stride, stride, 1),
+    )
 
 
 def pixelwise(weight: Array) -> Array:

@@ -1,0 +1,130 @@
+"""An epoch of a search as `egnas search` runs it, on images that are given."""
+
+import dataclasses
+import pathlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax.data.config import DataConfig
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.search import loop
+from egnas_jax.search.weights import SGD, Pixels, learning_rate, make_programs
+from egnas_jax.strategies.egnas import egnas
+from egnas_jax.strategies.egnas_config import EGNASConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A search whose epochs are timed.
+
+    Attributes:
+      supernet, strategy, data: of the search; without warm-up, so that every epoch
+        explores.
+      images: of training, and as many of validation.
+      side: of an image, pixels.
+      batch_size: of a weight step.
+      epochs, warmup: of the whole search that is added up.
+      scale: mean and std of the channels.
+    """
+
+    supernet: SupernetConfig = SupernetConfig()
+    strategy: EGNASConfig = EGNASConfig(warmup=0)
+    data: DataConfig = DataConfig(name="cifar10", pad=4, flip=True)
+    images: int = 25_000
+    side: int = 32
+    batch_size: int = 256
+    epochs: int = 50
+    warmup: int = EGNASConfig.warmup
+    scale: tuple[tuple, tuple] = ((0.5,) * 3, (0.25,) * 3)
+
+
+FULL = Plan()
+TRIAL = Plan(
+    supernet=SupernetConfig(channels=4, layers=3, partial_channels=2),
+    strategy=EGNASConfig(
+        warmup=0, fitness_batch_size=16, population=4, samples=1, generations=1
+    ),
+    data=DataConfig(name="cifar10", pad=1, flip=True),
+    images=64,
+    side=8,
+    batch_size=16,
+)
+
+
+def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.Run:
+    """The search; the first half of the images trains, the other validates."""
+    parts = [
+        Pixels(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
+        for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
+    ]
+    strategy = egnas(make_supernet(plan.supernet), plan.strategy)
+    sgd = SGD(plan.batch_size, 0.1, 0.0, 0.9, 3e-4, 5.0, plan.epochs)
+    programs = make_programs(
+        make_supernet(plan.supernet), strategy, sgd, plan.data, plan.scale, *parts, 0
+    )
+    nowhere = pathlib.Path("nowhere")  # nothing is written between two epochs
+    return loop.Run(nowhere, programs, strategy, sgd, 8, 1, lambda line: None)
+
+
+def compile_programs(run: loop.Run, workers: int) -> float:
+    """Seconds until the three programs are compiled, several at a time."""
+    started, programs = time.perf_counter(), run.programs
+    state = programs.init()
+    rate = jnp.float32(learning_rate(run.sgd, 0, run.strategy.regime))
+    none = jnp.int32(0)
+    calls = (
+        lambda: programs.train(jax.tree.map(jnp.copy, state), none, none, rate),
+        lambda: programs.evolve(state),
+        lambda: programs.validate(state),
+    )
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(call) for call in calls]:
+            jax.block_until_ready(done.result())
+    return time.perf_counter() - started
+
+
+class Clock:
+    """Adds up the seconds of what it wraps, until the results are there."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def wrap(self, name: str, function):
+        def call(*arguments):
+            jax.block_until_ready(arguments)
+            started = time.perf_counter()
+            result = jax.block_until_ready(function(*arguments))
+            spent = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            return result
+
+        return call
+
+
+def measure(run: loop.Run, plan: Plan) -> tuple[dict, loop.SearchState]:
+    """Seconds of the second of two epochs and of its parts, and the state after it."""
+    state, _ = loop.run_epoch(run, loop.Progress(run.programs.init(), {}))
+    clock = Clock()
+    watched = run.programs._replace(
+        evolve=clock.wrap("evolve", run.programs.evolve),
+        validate=clock.wrap("validate", run.programs.validate),
+    )
+    started = time.perf_counter()
+    state, line = loop.run_epoch(
+        run._replace(programs=watched), loop.Progress(state, {})
+    )
+    seconds = time.perf_counter() - started
+    explored = clock.seconds["evolve"]
+    return {
+        "seconds": seconds,
+        **clock.seconds,
+        "weights_and_host": seconds - sum(clock.seconds.values()),
+        "train_loss": line["train_loss"],
+        "valid_accuracy": line["valid_accuracy"],
+        "whole_search": plan.epochs * seconds - plan.warmup * explored,
+        "whole_search_epochs": plan.epochs,
+    }, state

@@ -1,0 +1,113 @@
+"""The functions of a search that are timed, and how they are compiled."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from benchmarks import problem as given
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import score_population
+from egnas_jax.search.strategy import Regime
+from egnas_jax.search.weights import (
+    SGD,
+    SearchState,
+    make_optimizer,
+    sgd_step,
+    zero_totals,
+)
+from egnas_jax.types import PyTree
+
+SETTINGS = SGD(
+    given.BATCH, given.LEARNING_RATE, 0.0, given.MOMENTUM, given.WEIGHT_DECAY,
+    given.CLIP, 50,
+)  # fmt: skip
+
+
+class Compiled(NamedTuple):
+    """A program.
+
+    Attributes:
+      call: with the arguments that it was compiled for.
+      seconds: to trace and compile it.
+      bytes: that XLA reserves for a call, arguments and results included.
+    """
+
+    call: Callable
+    seconds: float
+    bytes: int
+
+
+def compile_program(function, *arguments, precision=None, **options) -> Compiled:
+    """Traces and compiles under a `jax.default_matmul_precision`.
+
+    Args:
+      function: of the arguments.
+      arguments: arrays, or their shapes.
+      precision: "highest", or None for jax's own choice.
+      options: of `jax.jit`.
+    """
+    started = time.perf_counter()
+    run = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
+    with jax.default_matmul_precision(precision):
+        program = run.lower(*arguments).compile()
+    memory = program.memory_analysis()
+    needed = (
+        memory.temp_size_in_bytes
+        + memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes  # what is donated is counted twice
+    )
+    return Compiled(program, time.perf_counter() - started, needed)
+
+
+def population(net: Supernet, batch_stats: str, population_chunk: int | None = None):
+    """(variables, mixings, images, labels) -> Evaluation [P]."""
+
+    def score(*arguments):
+        return score_population(
+            net, *arguments, population_chunk=population_chunk, image_chunk=None,
+            batch_stats=batch_stats,
+        )  # fmt: skip
+
+    return score
+
+
+def weight_steps(net: Supernet):
+    """(state, count, mixing, batch, rate) -> the state after so many steps, its totals
+    those of this call. Donate the state."""
+
+    def run(state, count, mixing, batch, rate):
+        def step(_, state):
+            return sgd_step(net, SETTINGS, Regime(), state, mixing, batch, rate)
+
+        return lax.fori_loop(0, count, step, state._replace(totals=zero_totals()))
+
+    return run
+
+
+def first_state(variables: PyTree) -> SearchState:
+    """Before the first weight step; no two leaves share a buffer."""
+    params, zero = variables["params"], jnp.zeros((), jnp.int32)
+    state = SearchState(
+        params,
+        variables["batch_stats"],
+        make_optimizer(SETTINGS, 0.0).init(params),
+        {},
+        (),
+        zero_totals(),
+        zero,
+        zero,
+    )
+    return jax.tree.map(jnp.copy, state)
+
+
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Of one call, until its results are there."""
+    started = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - started

@@ -1,0 +1,181 @@
+"""How far bfloat16 changes the order of individuals: Kendall's tau.
+
+python -m benchmarks.ranks [--images FILE...] [--steps N] [--json FILE]
+
+Trains a supernet for a while in float32, then prices the same populations in float32
+and in bfloat16, as EG-NAS does, with individuals far from alpha and near to it. Beside
+tau between the two stands tau between two batches of images, both in float32: what the
+choice of the images does to the order anyway.
+
+Dims: P individuals, D = 2 E K.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.epoch import Plan, make_run
+from benchmarks.timing import say
+from egnas_jax.data.augment import normalise
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.search.relax import flatten
+from egnas_jax.search.weights import learning_rate
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.egnas_price import price
+
+SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
+
+
+class Agreement(NamedTuple):
+    """Of two orders of one population.
+
+    Attributes:
+      tau_loss, tau_fitness: Kendall's.
+      winner_rank: where the one puts the other's best individual, from 0.
+    """
+
+    tau_loss: float
+    tau_fitness: float
+    winner_rank: int
+
+
+def agreement(one, other) -> Agreement:
+    """Of two `Priced`, on the host."""
+    rank = int(np.sum(one.fitness < one.fitness[other.winner]))
+    return Agreement(
+        kendall(one.cross_entropy, other.cross_entropy),
+        kendall(one.fitness, other.fitness),
+        rank,
+    )
+
+
+def kendall(a, b) -> float:
+    """Tau-b of two lists of numbers: 1 the same order, 0 none of it, -1 the reverse."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(np.asarray(a), np.asarray(b)).statistic)
+
+
+def trained(plan: Plan, images, labels, steps: int):
+    """The run's programs and its state after so many weight steps."""
+    run = make_run(plan, images, labels)
+    rate = jnp.float32(learning_rate(run.sgd, 0, run.strategy.regime))
+    state, programs = run.programs.init(), run.programs
+    for start in range(0, steps, programs.num_steps):
+        count = min(programs.num_steps, steps - start)
+        state, totals = programs.train(state, jnp.int32(0), jnp.int32(count), rate)
+        loss = float(totals.loss) / int(totals.images)
+        say(f"{start + count} steps: loss {loss:.3f}")
+        # the next epoch's order and augmentation
+        new = run.programs.init().totals
+        state = state._replace(
+            epoch=state.epoch + 1, step=jnp.zeros_like(state.step), totals=new
+        )
+    return run, state
+
+
+def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
+    """A line of figures for each spread of the population.
+
+    Args:
+      plan: of the run; its strategy says how individuals are priced.
+      state: of the run.
+      images, labels: on the host, at least two fitness batches; not trained on.
+      sigmas: spreads of the individuals about alpha.
+    """
+    method, space = plan.strategy, SPACES[plan.supernet.space]
+    size = method.valid_batch_size
+    batches = [
+        (
+            normalise(jnp.asarray(images[part]), *plan.scale),
+            jnp.asarray(labels[part], jnp.int32),
+        )
+        for part in (slice(0, size), slice(size, 2 * size))
+    ]
+
+    def pricing(dtype):
+        net = make_supernet(dataclasses.replace(plan.supernet, dtype=dtype))
+        return jax.jit(
+            lambda variables, alpha, z, images, labels: price(
+                net, variables, alpha, z, images, labels, method
+            ),
+            compiler_options=lowering.compiler_options(),
+        )
+
+    exact, short = pricing("float32"), pricing("bfloat16")
+    alpha, lines = state.strategy.alpha, []
+    for index, sigma in enumerate(sigmas):
+        noise = jax.random.normal(
+            jax.random.fold_in(jax.random.key(7), index),
+            (method.population, space.dim),
+        )
+        z = flatten(space, alpha)[None] + sigma * noise
+        say(f"sigma {sigma}: {method.population} individuals")
+        first, other, rounded = (
+            jax.device_get(run(state.variables, alpha, z, *batch))
+            for run, batch in (
+                (exact, batches[0]), (exact, batches[1]), (short, batches[0])
+            )
+        )  # fmt: skip
+        difference = np.abs(first.cross_entropy - rounded.cross_entropy)
+        lines.append(
+            {
+                "sigma": sigma,
+                "bfloat16": agreement(first, rounded)._asdict(),
+                "other_images": agreement(first, other)._asdict(),
+                "loss_spread": float(np.std(first.cross_entropy)),
+                "loss_difference": float(np.mean(difference)),
+            }
+        )
+        say(json.dumps(lines[-1]))
+    return lines
+
+
+def table(lines: list[dict]) -> str:
+    rows = [
+        "| sigma | tau of the loss: bfloat16, other images | tau of the fitness: "
+        "bfloat16, other images | rank of bfloat16's best | spread of losses, mean "
+        "change |",
+        "|---|---|---|---|---|",
+    ]
+    for line in lines:
+        short, other = line["bfloat16"], line["other_images"]
+        rows.append(
+            f"| {line['sigma']} | {short['tau_loss']:.3f}, {other['tau_loss']:.3f} | "
+            f"{short['tau_fitness']:.3f}, {other['tau_fitness']:.3f} | "
+            f"{short['winner_rank']} | {line['loss_spread']:.2g}, "
+            f"{line['loss_difference']:.2g} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    from benchmarks import epoch, images
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=pathlib.Path, nargs="+", metavar="FILE")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    options = parser.parse_args()
+    plan = dataclasses.replace(epoch.FULL, batch_size=options.batch_size)
+    if options.images:
+        pixels, labels, _ = images.from_pieces(options.images, 2 * plan.images)
+    else:
+        pixels, labels = images.made_up(2 * plan.images, plan.side)
+    run, state = trained(plan, pixels, labels, options.steps)
+    lines = compare(plan, state, pixels[plan.images :], labels[plan.images :])
+    print(table(lines))
+    if options.json:
+        options.json.write_text(json.dumps(lines, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Layers and primitives of the DARTS family as ONNX nodes, over arrays [N, C, H, W].
+
+Each takes the graph, the name of its input and the torch names of its weights, and
+gives the name of its output.
+
+Source: as nn.layers and nn.primitives; padding is symmetric, pools leave it out.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from egnas_jax.nn.layers import EPSILON
+
+
+class Graph:
+    """Nodes in the order in which they run, and the constants that they read.
+
+    Attributes:
+      nodes: `onnx.NodeProto` each.
+      constants: by name; the weights from the beginning.
+    """
+
+    def __init__(self, weights: Mapping[str, np.ndarray]):
+        self.nodes = []
+        self.constants = dict(weights)
+
+    def constant(self, name: str, value) -> str:
+        """The name of a constant, which is the same one wherever it is given again."""
+        self.constants[name] = np.asarray(value)
+        return name
+
+    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes):
+        """Appends a node; the name of its output."""
+        from onnx import helper
+
+        name = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(
+            helper.make_node(kind, list(inputs), [name], name=name, **attributes)
+        )
+        return name
+
+
+def conv(
+    graph: Graph,
+    x: str,
+    weight: str,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+) -> str:
+    """Convolution of all channels, without bias."""
+    kernel = graph.constants[weight]
+    rows, columns = (padding, padding) if isinstance(padding, int) else padding
+    return graph.add(
+        "Conv", x, weight, kernel_shape=list(kernel.shape[2:]),
+        strides=[stride, stride] if isinstance(stride, int) else list(stride),
+        pads=[rows, columns, rows, columns],
+    )  # fmt: skip
+
+
+def depthwise(graph: Graph, x: str, weight: str, stride: int, dilation: int = 1) -> str:
+    """Each channel by a kernel of its own, [C, 1, T, T]."""
+    channels, _, *sides = graph.constants[weight].shape
+    padding = dilation * (sides[0] - 1) // 2
+    return graph.add(
+        "Conv", x, weight, kernel_shape=sides, strides=[stride, stride],
+        pads=[padding] * 4, dilations=[dilation, dilation], group=channels,
+    )  # fmt: skip
+
+
+def norm(graph: Graph, x: str, prefix: str) -> str:
+    """Batch norm by running statistics."""
+    names = ("weight", "bias", "running_mean", "running_var")
+    return graph.add(
+        "BatchNormalization", x, *(f"{prefix}.{name}" for name in names),
+        epsilon=EPSILON,
+    )  # fmt: skip
+
+
+def relu_conv_norm(graph: Graph, x: str, prefix: str) -> str:
+    x = conv(graph, graph.add("Relu", x), f"{prefix}op.1.weight")
+    return norm(graph, x, f"{prefix}op.2")
+
+
+def factorized_reduce(graph: Graph, x: str, prefix: str) -> str:
+    """Even pixels by one convolution, odd ones by the other."""
+    even = graph.add("Relu", x)
+    odd = _slice(graph, even, start=1, step=1)
+    halves = (
+        conv(graph, pixels, f"{prefix}{name}.weight", 2)
+        for pixels, name in ((even, "conv_1"), (odd, "conv_2"))
+    )
+    return norm(graph, graph.add("Concat", *halves, axis=1), f"{prefix}bn")
+
+
+def zeros(graph: Graph, x: str, stride: int) -> str:
+    """What a node has whose edges are both `none`."""
+    like = _slice(graph, x, start=0, step=2) if stride == 2 else x
+    return graph.add("ConstantOfShape", graph.add("Shape", like))
+
+
+def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
+    """One edge, any primitive but `none`."""
+    if kind == "skip_connect":
+        return x if stride == 1 else factorized_reduce(graph, x, prefix)
+    if "pool" in kind:
+        node = {"avg_pool_3x3": "AveragePool", "max_pool_3x3": "MaxPool"}[kind]
+        # padding is not counted by AveragePool unless it is asked for
+        return graph.add(node, x, kernel_shape=[3, 3], strides=[stride, stride],
+                         pads=[1, 1, 1, 1])  # fmt: skip
+    x = graph.add("Relu", x)
+    if kind == "conv_7x1_1x7":
+        x = conv(graph, x, f"{prefix}1.weight", (1, stride), (0, 3))
+        x = conv(graph, x, f"{prefix}2.weight", (stride, 1), (3, 0))
+        return norm(graph, x, f"{prefix}3")
+    dilation = 2 if kind.startswith("dil_conv") else 1
+    x = _block(graph, x, f"{prefix}op.", 1, stride, dilation)
+    if kind.startswith("sep_conv"):
+        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5, 1, 1)
+    return x
+
+
+def _block(graph, x, prefix, first, stride, dilation):
+    """Depthwise, pointwise, norm; torch counts them from position `first`."""
+    x = depthwise(graph, x, f"{prefix}{first}.weight", stride, dilation)
+    x = conv(graph, x, f"{prefix}{first + 1}.weight")
+    return norm(graph, x, f"{prefix}{first + 2}")
+
+
+def _slice(graph, x, start, step):
+    """Pixels from `start` on, every `step`-th, of both sides."""
+    parts = {"from": start, "end": np.iinfo(np.int64).max, "step": step}
+    starts, ends, steps = (
+        graph.constant(f"{name}_{value}", np.array([value, value]))
+        for name, value in parts.items()
+    )
+    axes = graph.constant("sides", np.array([2, 3]))
+    return graph.add("Slice", x, starts, ends, axes, steps)

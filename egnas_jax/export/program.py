@@ -1,0 +1,32 @@
+"""The network as one compiled form that needs jax alone.
+
+`jax.export.deserialize(bytearray(open(FILE, "rb").read())).call(images)` runs it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from egnas_jax.data.augment import normalise
+from egnas_jax.export.description import Finished
+from egnas_jax.nn.derived import make_network
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def as_stablehlo(finished: Finished) -> bytes:
+    """StableHLO of pixels u8[batch, H, W, C] -> logits f32[batch, K], weights inside.
+
+    The size of the batch is a symbol: one file takes any. How long a later jax reads it
+    is promised by `jax.export`.
+    """
+    net = make_network(finished.genotype, finished.config)
+
+    def logits(images):
+        pixels = normalise(images, finished.mean, finished.std)
+        return net.apply(finished.variables, pixels)[0]
+
+    (batch,) = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((batch, *finished.image_shape), jnp.uint8)
+    exported = export.export(jax.jit(logits), platforms=PLATFORMS)(images)
+    return bytes(exported.serialize())
