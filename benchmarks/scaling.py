@@ -57,11 +57,13 @@ def weight_step(config: SearchConfig) -> collections.Counter:
     net = make_supernet(config.supernet)._replace(mesh=make_mesh(TRACED))
     size, space = config.batch_size, SPACES[config.supernet.space]
 
+    def network(params, stats, mixing):
+        return {"params": params, "batch_stats": stats}, mixing
+
     def step(variables, alpha, images, labels):
         mixing = softmax_mixing(unflatten(space, alpha))
-        return batch_gradients(
-            net, variables, mixing, Batch(images, labels), ("params",)
-        )
+        batch, stats = Batch(images, labels), variables["batch_stats"]
+        return batch_gradients(net, network, variables["params"], batch, stats, mixing)
 
     arguments = (
         jax.eval_shape(lambda: net.init(jax.random.key(0))),

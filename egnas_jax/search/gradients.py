@@ -3,6 +3,7 @@
 Dims: N images of the batch, on all devices.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import optax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.mesh import over_images
-from egnas_jax.types import Array, Batch, Mixing, PyTree
+from egnas_jax.types import Array, Batch, PyTree
 
 
 class Gradients(NamedTuple):
@@ -20,53 +21,45 @@ class Gradients(NamedTuple):
     Attributes:
       loss: mean cross entropy, f32[].
       correct: i32[].
-      params: gradient of the loss, the tree of the weights.
-      primitives: that of the mixing's primitives, cell kind -> [E, K].
+      sources: gradient of the loss, the tree of what it was asked for.
     """
 
     loss: Array
     correct: Array
-    params: PyTree
-    primitives: PyTree
+    sources: PyTree
 
 
 def batch_gradients(
-    net: Supernet, variables: PyTree, mixing: Mixing, batch: Batch, wanted: tuple
+    net: Supernet, network: Callable, sources: PyTree, batch: Batch, *shared: PyTree
 ) -> tuple[Gradients, PyTree]:
     """Gradients of the mean cross entropy under the statistics of the whole batch.
 
     Args:
       net: its devices divide the batch.
-      variables: {"params", "batch_stats"}.
-      mixing: that the batch goes through.
+      network: (sources, *shared) -> variables and mixing that the batch goes through.
+      sources: what the gradient is wanted of: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
-      wanted: names out of "params" and "primitives"; the others' gradients are None.
+      shared: what else `network` needs; every device has it whole.
 
     Returns:
       Gradients and the new running statistics.
     """
     size = len(batch.labels)
 
-    def loss(sources, batch, variables, mixing):
-        mixing = mixing._replace(
-            primitives=sources.get("primitives", mixing.primitives)
-        )
-        variables = variables | {"params": sources.get("params", variables["params"])}
-        logits, stats = net.apply(variables, batch.images, mixing, train=True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        hits = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
-        return jnp.sum(losses) / size, (stats, hits)
+    def summed(batch, sources, *shared):
+        def loss(sources):
+            variables, mixing = network(sources, *shared)
+            logits, stats = net.apply(variables, batch.images, mixing, train=True)
+            losses = optax.softmax_cross_entropy_with_integer_labels(
+                logits, batch.labels
+            )
+            hits = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
+            return jnp.sum(losses) / size, (stats, hits)
 
-    def summed(batch, variables, mixing):
-        given = {"params": variables["params"], "primitives": mixing.primitives}
-        sources = {name: given[name] for name in wanted}
-        (value, (stats, hits)), found = jax.value_and_grad(loss, has_aux=True)(
-            sources, batch, variables, mixing
-        )
-        parts = found.get("params"), found.get("primitives")
-        return Gradients(value, hits, *parts), stats
+        (value, (stats, hits)), found = jax.value_and_grad(loss, has_aux=True)(sources)
+        return Gradients(value, hits, found), stats
 
-    return over_images(net.mesh, summed, batch, variables, mixing)
+    return over_images(net.mesh, summed, batch, sources, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

@@ -184,7 +184,7 @@ def make_programs(
 
     return Programs(
         functools.partial(_init, net, strategy, sgd, shape, seed),
-        compiled("train", donate_argnums=1),
+        compiled("train_steps", donate_argnums=1),
         compiled("validate"),
         compiled("evolve"),
         net.mesh,
@@ -299,7 +299,7 @@ def _functions(
         )
         return state._replace(strategy=new), info
 
-    return {"train": train_steps, "validate": validate, "evolve": evolve}
+    return {"train_steps": train_steps, "validate": validate, "evolve": evolve}
 
 
 def sgd_step(
@@ -312,15 +312,25 @@ def sgd_step(
     rate: Array,
 ) -> SearchState:
     """One update of the weights, and of the running sums of the epoch."""
-    wanted = ("params", "primitives") if regime.alpha_in_clip else ("params",)
-    found, stats = batch_gradients(net, state.variables, mixing, batch, wanted)
+    sources = {"params": state.params}
+    if regime.alpha_in_clip:
+        sources["primitives"] = mixing.primitives
+
+    def network(sources, stats, mixing):
+        rows = sources.get("primitives", mixing.primitives)
+        variables = {"params": sources["params"], "batch_stats": stats}
+        return variables, mixing._replace(primitives=rows)
+
+    found, stats = batch_gradients(
+        net, network, sources, batch, state.batch_stats, mixing
+    )
     accumulated = state.alpha_gradient
     if regime.alpha_in_clip:
         accumulated = jax.tree.map(
             lambda a, p, g: a + softmax_gradient(p, g),
-            accumulated, mixing.primitives, found.primitives,
+            accumulated, mixing.primitives, found.sources["primitives"],
         )  # fmt: skip
-    gradients = found.params, accumulated
+    gradients = found.sources["params"], accumulated
     clip = optax.clip_by_global_norm(sgd.clip_norm)
     (gradient, accumulated), _ = clip.update(gradients, clip.init(gradients))
     optimizer = make_optimizer(sgd, rate)

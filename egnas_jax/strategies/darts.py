@@ -11,7 +11,7 @@ import jax
 import optax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.gradients import batch_gradients, softmax_gradient
+from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
@@ -75,9 +75,11 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     def update(key, state, variables, train_batch, valid_batch):
         del key, train_batch  # first order: the weights stand still
 
-        now = softmax_mixing(state.alpha)
-        found, _ = batch_gradients(net, variables, now, valid_batch, ("primitives",))
-        gradient = jax.tree.map(softmax_gradient, now.primitives, found.primitives)
+        def network(alpha, variables):
+            return variables, softmax_mixing(alpha)
+
+        found, _ = batch_gradients(net, network, state.alpha, valid_batch, variables)
+        gradient = found.sources
         # optax's Adam mixes its step counter with floats
         with jax.numpy_dtype_promotion("standard"):
             updates, moved = optimizer.update(gradient, state.optimizer, state.alpha)
