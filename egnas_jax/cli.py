@@ -1,19 +1,11 @@
 """The command line: `egnas ...` or `python -m egnas_jax ...`."""
 
 import argparse
-import functools
-import json
 import pathlib
-import statistics
-import time
 
-from egnas_jax import commands, commands_judge, commands_noise
+from egnas_jax import commands, commands_judge, commands_noise, commands_search
 from egnas_jax.console import (
-    advising,
-    check_run_options,
     read_genotype,
-    run_folder,
-    running,
     say,
     use_compilation_cache,
 )
@@ -56,34 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         return sub
 
-    search = add("search", _search, "search a genotype; `egnas list` shows all names")
-    search.add_argument("--preset", default="digits", metavar="NAME",
-                        help="a whole run's settings (%(default)s)")  # fmt: skip
-    search.add_argument("--strategy", default="egnas", metavar="NAME",
-                        help="the search method (%(default)s)")  # fmt: skip
-    search.add_argument("--variant", metavar="NAME",
-                        help="which reading of EG-NAS (paper)")  # fmt: skip
-    search.add_argument("--space", metavar="NAME",
-                        help="what a cell is built from (the preset's)")  # fmt: skip
-    search.add_argument("--data-dir", help="the only place to look for the data set")
-    search.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-        help="change one setting; --print-config lists them",
-    )  # fmt: skip
-    search.add_argument("--seeds", type=int, default=1, metavar="N",
-                        help="run N seeds; name the best by validation")  # fmt: skip
-    search.add_argument("--out", help="run directory (default: runs/PRESET-seedN)")
-    search.add_argument("--resume", action="store_true", help="go on with a run")
-    search.add_argument("--restore", metavar="RUN",
-                        help="start from the state of another run")  # fmt: skip
-    search.add_argument("--stop-after", type=int, metavar="N",
-                        help="end when N epochs are done, to be resumed")  # fmt: skip
-    search.add_argument("--profile", metavar="DIR",
-                        help="write traces of a few steady calls")  # fmt: skip
-    search.add_argument("--print-config", action="store_true",
-                        help="print the configuration and leave")  # fmt: skip
-    search.add_argument("--json", action="store_true",
-                        help="print one JSON object and nothing else")  # fmt: skip
+    search = add("search", commands_search.search,
+                 "search a genotype; `egnas list` shows all names")  # fmt: skip
+    commands_search.search_arguments(search)
     retrained = add("retrain", commands.retrain, "train a genotype from scratch")
     commands.retrain_arguments(retrained)
     judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
@@ -116,108 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _search(options) -> int:
-    from egnas_jax import config, exhausted, run
-
-    check_run_options(options, ("out", "data_dir", "restore", "profile"))
-    base = config.build(
-        options.preset,
-        options.strategy,
-        options.variant,
-        options.space,
-        options.overrides,
-    )
-    if options.print_config:
-        print(json.dumps(config.as_dict(base), indent=2))
-        return DONE
-    configs = [
-        config.apply_overrides(base, [f"seed={base.seed + i}"])
-        for i in range(options.seeds)
-    ]
-    folders = [run_folder(options, own.seed) for own in configs]
-    for folder in folders:  # before the first search, not after it
-        run.check_free(folder, resume=options.resume)
-    use_compilation_cache()
-    results = []
-    for own, folder in zip(configs, folders, strict=True):
-        started = time.perf_counter()
-        report = _reporter(own, quiet=options.json)
-        own, prepared = run.prepare(own, options.data_dir, folder, report)
-        run.check_configuration(own, folder)
-        start = run.find_start(prepared, options.restore, resume=options.resume)
-        if options.profile:
-            prepared = _profiled(options, own, prepared, start)
-        advise = functools.partial(exhausted.advice, config=own, run=prepared)
-        with run.claim(own, folder, start), running(), advising(advise):
-            summary = run.execute(own, prepared, start, stop_after=options.stop_after)
-        summary |= {"seed": own.seed, "run": str(folder),
-                    "wall": time.perf_counter() - started}  # fmt: skip
-        results.append(summary)
-        if not options.json:
-            _show(summary)
-    best = max(results, key=lambda summary: summary["valid_accuracy"])
-    if options.json:
-        print(json.dumps(best | {"runs": results}))
-    elif len(results) > 1:
-        for summary in results:
-            print(f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
-                  f"{summary['run']}")  # fmt: skip
-        print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
-    return DONE
-
-
-def _profiled(options, config, prepared, start):
-    """The run with traces; of each seed in a folder of its own where there are some."""
-    from egnas_jax.search.profile import first_steady_epoch, profiled
-
-    folder = pathlib.Path(options.profile)
-    if options.seeds > 1:
-        folder = folder / f"seed{config.seed}"
-    done = int(start.progress.state.epoch) if start.progress else 0
-    warmup = getattr(config.strategy, "warmup", 0)
-    last = min(options.stop_after or config.epochs, config.epochs)
-    epoch = first_steady_epoch(done, warmup, last)
-    return prepared._replace(programs=profiled(prepared.programs, folder, epoch))
-
-
-def _reporter(config, quiet: bool):
-    """Prints each epoch's line with the time that is left, and notes."""
-    seconds = []
-
-    def report(line):
-        if isinstance(line, str):
-            return say(line)
-        seconds.append(line["seconds"])
-        # the first epoch of a process compiles: it only bounds the others
-        pace = statistics.median(seconds[1:][-3:] or seconds)
-        bound = "about" if seconds[1:] else "at most"
-        left = pace * (config.epochs - line["epoch"] - 1)
-        if not quiet:
-            train, valid = (
-                f"{part} {line[f'{part}_loss']:.3f} "
-                f"{100 * line[f'{part}_accuracy']:5.1f} %"
-                for part in ("train", "valid")
-            )
-            say(
-                f"epoch {line['epoch'] + 1:>3}/{config.epochs}  {train}  {valid}  "
-                f"{line['seconds']:.1f} s, {bound} {left:.0f} s left"
-            )
-
-    return report
-
-
-def _show(summary: dict) -> None:
-    run = summary["run"]
-    print(summary["genotype"])
-    print(
-        f"Validation accuracy {100 * summary['valid_accuracy']:.1f} % "
-        f"(chance {100 * summary['chance']:.1f} %, first epoch "
-        f"{100 * summary['first_valid_accuracy']:.1f} %) after {summary['epochs']} "
-        f"epochs, {summary['wall']:.0f} s."
-    )
-    print(f"Run: {run}\nDrawing: {run}/genotype.svg")
-
-
 def _derive(options) -> None:
     print(read_genotype(options.run).format())
 
@@ -242,7 +107,7 @@ def _verify(options) -> int:
     config = run.stored_config(folder)
     use_compilation_cache()
     _, prepared = run.prepare(
-        config, options.data_dir, folder, _reporter(config, quiet=False)
+        config, options.data_dir, folder, commands_search.reporter(config, quiet=False)
     )
     first, last, wrong = verify(prepared, from_start=options.from_start)
     for line in wrong:

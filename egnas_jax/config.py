@@ -29,6 +29,8 @@ class SearchConfig:
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` has it.
+      devices: that share each population and each batch; none: all that JAX sees. The
+        weights of another number agree to rounding alone.
       tensorboard: write the figures of metrics.jsonl for TensorBoard too.
 
     Raises:
@@ -50,6 +52,7 @@ class SearchConfig:
     steps_per_call: int = 8
     keep_checkpoints: int = 2
     validation_chunk: int | None = None
+    devices: int | None = None
     tensorboard: bool = False
 
     def __post_init__(self):
@@ -64,11 +67,10 @@ class SearchConfig:
                 raise ValueError(
                     f"{name} is {value}, but must be from {low} to {high}."
                 )
-        if self.validation_chunk is not None and self.validation_chunk < 1:
-            raise ValueError(
-                f"validation_chunk is {self.validation_chunk}, but must be at least 1, "
-                f"or none."
-            )
+        for name in ("validation_chunk", "devices"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, but must be at least 1, or none.")
         if self.momentum >= 1:
             raise ValueError(f"momentum is {self.momentum}, but must be below 1.")
 

@@ -58,6 +58,7 @@ def _setting(program, config, side, num_valid) -> Setting:
         return Setting("validation_chunk", _half(chunk), HARMLESS)
     method = config.strategy
     individuals, images = method.individuals, method.fitness_batch_size
+    individuals = -(-individuals // (config.devices or 1))  # on one device
     members, pixels = default_chunks(
         config.supernet, side, individuals, images, method.batch_stats
     )

@@ -29,6 +29,7 @@ from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.search import loop
+from egnas_jax.search.mesh import check_divisible, make_mesh, replicate
 from egnas_jax.search.weights import Pixels, SearchState, make_programs
 from egnas_jax.space import SPACES, derive, draw_svg
 from egnas_jax.strategies import STRATEGIES
@@ -46,8 +47,8 @@ def prepare(
       report: called with each epoch's line, and with notes (`str`).
 
     Returns:
-      The configuration with the data's number of classes and digest and its path made
-      absolute, and the run.
+      The configuration with the data's number of classes and digest, its path made
+      absolute and its devices counted, and the run.
 
     Raises:
       ValueError: the data do not fit the configuration or are not those that it names
@@ -59,7 +60,10 @@ def prepare(
     check_image_shape(dataset.images.shape[1:])
     config = _as_loaded(config, dataset)
     _, make = STRATEGIES[config.strategy_name]
-    net = make_supernet(config.supernet)
+    mesh = make_mesh(config.devices)
+    check_divisible(config.batch_size, mesh)
+    config = dataclasses.replace(config, devices=mesh.size if mesh else 1)
+    net = make_supernet(config.supernet)._replace(mesh=mesh)
     strategy = make(net, config.strategy)
     splits = make_splits(dataset, strategy.regime.split, config.seed)
     check_batch_size(config.batch_size, len(splits.train.labels))
@@ -72,7 +76,7 @@ def prepare(
             f"move."
         )
     train, valid = (
-        Pixels(*map(jax.device_put, part)) for part in (splits.train, splits.valid)
+        Pixels(*replicate(mesh, part)) for part in (splits.train, splits.valid)
     )
     programs = make_programs(
         net,
@@ -278,8 +282,14 @@ def check_configuration(
 
 
 @contextlib.contextmanager
-def claim(config, folder: pathlib.Path, start: Start):
+def claim(config, folder: pathlib.Path, start: Start, mesh: dict | None = None):
     """Makes the directory of a checked run, and holds it while the context is open.
+
+    Args:
+      config: becomes config.json.
+      folder: run directory.
+      start: becomes restored.json where it has an origin.
+      mesh: what environment.json says of the devices (`search.mesh.describe`).
 
     Raises:
       ValueError: it cannot be written, or another process is writing to it.
@@ -296,18 +306,18 @@ def claim(config, folder: pathlib.Path, start: Start):
     except OSError as error:
         raise _unwritable(folder, error) from None
     try:
-        _write_origin(config, folder, start)
+        _write_origin(config, folder, start, mesh)
         yield
     finally:
         lock.release()
 
 
-def _write_origin(config, folder, start):
+def _write_origin(config, folder, start, mesh):
     try:
         record.write_json(folder / "config.json", as_dict(config))
         if start.origin:
             record.write_json(folder / "restored.json", start.origin)
-        record.write_json(folder / "environment.json", environment())
+        record.write_json(folder / "environment.json", environment(mesh))
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -341,7 +351,7 @@ def execute(
 def _begin(run: loop.Run, start: Start) -> loop.Progress:
     """Makes records and checkpoints what the start says."""
     metrics = run.folder / "metrics.jsonl"
-    progress = start.progress or loop.Progress(run.programs.init(), {})
+    progress = start.progress or loop.beginning(run)
     if not start.lines:  # records of epochs that are run again
         record.keep_before(metrics, int(progress.state.epoch))
         return progress
@@ -396,7 +406,7 @@ def stored_config(folder: pathlib.Path, read: Callable = from_dict):
         ) from None
 
 
-def environment() -> dict:
+def environment(mesh: dict | None) -> dict:
     """What a figure may depend on: versions, device, flags."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     device = jax.devices()[0]
@@ -408,7 +418,7 @@ def environment() -> dict:
         "backend": jax.default_backend(),
         "device_kind": device.device_kind,
         "device_count": jax.device_count(),
-        "mesh": None,
+        "mesh": mesh,
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "flags": {
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),

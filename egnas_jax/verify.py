@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from egnas_jax import checkpoint
 from egnas_jax.search import loop
+from egnas_jax.search.mesh import replicate
 
 
 class Verdict(NamedTuple):
@@ -41,7 +42,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
                 f"{run.folder} started from another run (restored.json), so its first "
                 f"epochs cannot be replayed. Verify that run."
             )
-        start = loop.Progress(run.programs.init(), {})
+        start = loop.beginning(run)
     first, wrong = int(start.state.epoch), []
     for line in lines[first:]:
         state, again = loop.run_epoch(run, start)
@@ -62,5 +63,6 @@ def _oldest(run: loop.Run, epochs: int) -> loop.Progress | None:
         except checkpoint.NoCheckpointError:
             continue
         if int(found.tree.epoch) < epochs:
-            return loop.Progress(found.tree, found.meta["info"])
+            state = replicate(run.programs.mesh, found.tree)
+            return loop.Progress(state, found.meta["info"])
     return None

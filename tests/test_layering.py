@@ -19,7 +19,7 @@ ORDER = [
     {"trained"},
     {"evaluate_run"},
     {"console"},
-    {"commands", "commands_judge", "commands_noise"},
+    {"commands", "commands_judge", "commands_noise", "commands_search"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

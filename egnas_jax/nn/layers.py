@@ -17,6 +17,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import constant, kernel
 from egnas_jax.nn.precision import wide
+from egnas_jax.nn.shared_batch import joint_moments, joint_sums, num_shares
 from egnas_jax.types import Array, PyTree
 
 EPSILON = 1e-5
@@ -122,7 +123,7 @@ def norm_of(
     used = stats
     if train:
         mean, var = moments(x)
-        count = x.shape[-3] * x.shape[-2] * x.shape[-1]
+        count = _count(x)
         unbiased = var * (count / max(count - 1, 1))
         used = {"mean": mean, "var": var}
         stats = jax.tree.map(_moved, stats, {"mean": mean, "var": unbiased})
@@ -132,13 +133,20 @@ def norm_of(
 
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and (biased) variance of [..., H, W, N] over its last three axes.
+    """Mean and (biased) variance of [..., H, W, N] over its last three axes, and over
+    the devices that share the batch.
 
     Its gradient keeps `x` alone; autodiff would keep the centred array as well.
     """
     x = wide(x)
     mean = jnp.mean(x, axis=(-3, -2, -1))
-    return mean, jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
+    var = jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
+    return joint_moments(mean, var)
+
+
+def _count(x: Array) -> int:
+    """Values of a channel, on all devices that share the batch."""
+    return x.shape[-3] * x.shape[-2] * x.shape[-1] * num_shares()
 
 
 def _moments_forward(x):
@@ -147,8 +155,8 @@ def _moments_forward(x):
 
 
 def _moments_backward(residuals, cotangents):
-    (x, mean), (of_mean, of_var) = residuals, cotangents
-    count = x.shape[-3] * x.shape[-2] * x.shape[-1]
+    (x, mean), (of_mean, of_var) = residuals, joint_sums(*cotangents)
+    count = _count(x)
     # the mean's own part in the variance vanishes
     slope = lowering.pixelwise(2.0 * of_var / count)
     centred = wide(x) - lowering.pixelwise(mean)

@@ -112,11 +112,13 @@ class Supernet(NamedTuple):
         then compiled by itself, so that XLA takes out of the loop what no mixing
         changes, the stem and most primitives of that cell; the values are the same to
         rounding.
+      mesh: devices that share the work on populations and batches; None for one.
     """
 
     config: SupernetConfig
     init: Callable
     apply: Callable
+    mesh: jax.sharding.Mesh | None = None
 
 
 @functools.cache

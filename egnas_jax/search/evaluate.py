@@ -5,6 +5,9 @@ Both axes are worked off in chunks by `lax.map`, so that memory is bounded and t
 network is compiled once however many individuals there are. A member's result does
 not depend on the population's size, its neighbours, or the chunks.
 
+Where the network has a mesh its devices divide the individuals among them, or the
+chunks of images where there is but one individual.
+
 Dims: P population, N images.
 """
 
@@ -18,6 +21,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory
+from egnas_jax.search.mesh import over_rows, rows_per_device
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
@@ -55,7 +59,7 @@ def evaluate_population(
     """Scores of P mixings on the same images.
 
     Args:
-      net: the supernet.
+      net: the supernet, on one device or on a mesh.
       variables: {"params", "batch_stats"}; nothing in them changes.
       mixings: with a leading axis P.
       images: f32 [N, H, W, C].
@@ -139,31 +143,54 @@ def score_population(
 ) -> Evaluation:  # fmt: skip
     """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
     size, total = mixings.primitives["normal"].shape[0], len(labels)
-    default_members, default_pixels = default_chunks(
-        net.config, max(images.shape[1:3]), size, total, batch_stats
+    members, pixels = _chunks(
+        net, images, size, batch_stats, population_chunk, image_chunk
     )
-    members = min(population_chunk or default_members, size)
-    pixels = min(image_chunk or default_pixels, total)
     chunks, _ = _chunked((images, labels), total, pixels)
     real = (jnp.arange(len(chunks[1]) * pixels) < total).reshape(-1, pixels)
 
-    def score(chunk):
-        images, labels, real = chunk
+    def by_chunk(chunks, mixings, variables):  # [chunks, individuals]
+        own = len(jax.tree.leaves(mixings)[0])
 
-        def one(mixing):
-            train = batch_stats == "batch"
-            logits, _ = net.apply(
-                variables, images, mixing, train=train, many=size > members
-            )
-            return _sums(logits, labels, real)
+        def score(chunk):
+            images, labels, real = chunk
 
-        population, _ = _chunked(mixings, size, members)
-        sums = lax.map(jax.vmap(one), population)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1)[:size], sums)
+            def one(mixing):
+                train = batch_stats == "batch"
+                logits, _ = net.apply(
+                    variables, images, mixing, train=train, many=size > members
+                )
+                return _sums(logits, labels, real)
 
-    sums = lax.map(score, (*chunks, real))
+            population, _ = _chunked(mixings, own, min(members, own))
+            sums = lax.map(jax.vmap(one), population)
+            return jax.tree.map(lambda leaf: leaf.reshape(-1)[:own], sums)
+
+        return lax.map(score, chunks)
+
+    def by_member(mixings, chunks, variables):
+        return jax.tree.map(jnp.transpose, by_chunk(chunks, mixings, variables))
+
+    chunks = *chunks, real
+    if size == 1:
+        sums = over_rows(net.mesh, by_chunk, chunks, mixings, variables)
+    else:
+        sums = over_rows(net.mesh, by_member, mixings, chunks, variables)
+        sums = jax.tree.map(jnp.transpose, sums)
     loss, correct = (jnp.sum(part, axis=0) for part in sums)
     return Evaluation(loss / total, correct, correct / total)
+
+
+def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
+    """Individuals and images at a time, on one device."""
+    total, own = len(images), rows_per_device(size, net.mesh)
+    members, pixels = default_chunks(
+        net.config, max(images.shape[1:3]), own, total, batch_stats
+    )
+    pixels = image_chunk or pixels
+    if size == 1 and batch_stats == "running":  # the devices divide the images
+        pixels = min(pixels, rows_per_device(total, net.mesh))
+    return min(population_chunk or members, size), min(pixels, total)
 
 
 def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:

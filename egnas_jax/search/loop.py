@@ -16,6 +16,7 @@ import numpy as np
 
 from egnas_jax import checkpoint, record
 from egnas_jax.search.memory import out_of_memory_in
+from egnas_jax.search.mesh import replicate
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.weights import (
     SGD,
@@ -68,6 +69,11 @@ def layout(run: Run) -> SearchState:
     return jax.eval_shape(run.programs.init)
 
 
+def beginning(run: Run) -> "Progress":
+    """Where a run begins that starts from nothing."""
+    return Progress(replicate(run.programs.mesh, run.programs.init()), {})
+
+
 class Progress(NamedTuple):
     """How far a run has come.
 
@@ -89,7 +95,8 @@ def newest(run: Run) -> tuple[Progress | None, tuple[str, ...]]:
         found = checkpoint.restore(run.folder / "checkpoints", layout(run))
     except checkpoint.NoCheckpointError as error:
         return None, error.notes
-    return Progress(found.tree, found.meta["info"]), found.notes
+    state = replicate(run.programs.mesh, found.tree)
+    return Progress(state, found.meta["info"]), found.notes
 
 
 def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:

@@ -8,6 +8,7 @@ Source: SGD as torch does it, cosine per epoch.
 Dims: N images, B images of a batch, S steps of an epoch.
 """
 
+import functools
 import math
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh
 
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
@@ -24,6 +26,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
+from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
@@ -94,10 +97,11 @@ class Programs(NamedTuple):
     """The compiled functions of one search.
 
     Attributes:
-      init: () -> SearchState.
+      init: () -> SearchState, on one device.
       train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
       validate: state -> Evaluation of the incumbent on all validation images.
       evolve: state -> state, info; the once-an-epoch update of a strategy.
+      mesh: devices on which a state has to lie (`search.mesh.replicate`), or None.
       num_steps: S.
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
@@ -107,6 +111,7 @@ class Programs(NamedTuple):
     train: Callable
     validate: Callable
     evolve: Callable
+    mesh: Mesh | None
     num_steps: int
     image_shape: tuple[int, int, int]
     num_valid: int
@@ -158,14 +163,68 @@ def make_programs(
     Args:
       net, strategy, sgd, data: what is searched, and how.
       scale: mean and std of the channels.
-      train, valid: on the device.
+      train, valid: on the devices of the network.
       seed: of all streams.
       validation_chunk: validation images at a time, or None for the default.
     """
-    num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
-    steps = num_steps(num_images, size, regime.last_batch == "keep")
-    full = num_images // size
     options = lowering.compiler_options()
+    shape = train.images.shape[1:]
+
+    def compiled(name, **how):
+        # the data are arguments: those of several processes cannot be constants
+        def run(parts, *arguments):
+            functions = _functions(
+                net, strategy, sgd, data, scale, *parts, seed, validation_chunk
+            )
+            return functions[name](*arguments)
+
+        run.__name__ = name
+        program = jax.jit(run, compiler_options=options, **how)
+        return functools.partial(program, (train, valid))
+
+    return Programs(
+        functools.partial(_init, net, strategy, sgd, shape, seed),
+        compiled("train_steps", donate_argnums=1),
+        compiled("validate"),
+        compiled("evolve"),
+        net.mesh,
+        _steps(sgd, strategy, train),
+        shape,
+        len(valid.labels),
+    )
+
+
+def _init(net, strategy, sgd, shape, seed) -> SearchState:
+    """The first state, every leaf a buffer of its own: they are donated later."""
+    variables = net.init(stream(seed, "weights"), shape)
+    strategy_state = strategy.init(stream(seed, "strategy"))
+    mixing = strategy.incumbent(strategy_state)
+    gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
+    state = SearchState(
+        variables["params"],
+        variables["batch_stats"],
+        make_optimizer(sgd, 0.0).init(variables["params"]),
+        gradient if strategy.regime.alpha_in_clip else {},
+        strategy_state,
+        zero_totals(),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), jnp.int32),
+    )
+    return jax.tree.map(jnp.copy, state)
+
+
+def _steps(sgd, strategy, train) -> int:
+    """S, the short last batch included where it is kept."""
+    keep = strategy.regime.last_batch == "keep"
+    return num_steps(len(train.labels), sgd.batch_size, keep)
+
+
+def _functions(
+    net, strategy, sgd, data, scale, train, valid, seed, validation_chunk
+) -> dict[str, Callable]:
+    """What `Programs` compiles, by name; arguments as of `make_programs`."""
+    num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
+    steps, full = _steps(sgd, strategy, train), num_images // size
 
     def valid_images(key, images):
         if regime.augment_valid:
@@ -177,25 +236,6 @@ def make_programs(
         chosen = draw_batch(key_draw, len(valid.labels), strategy.valid_batch_size)
         images = valid_images(key_augment, valid.images[chosen])
         return Batch(images, valid.labels[chosen])
-
-    def init() -> SearchState:
-        shape = train.images.shape[1:]
-        variables = net.init(stream(seed, "weights"), shape)
-        strategy_state = strategy.init(stream(seed, "strategy"))
-        mixing = strategy.incumbent(strategy_state)
-        gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
-        state = SearchState(
-            variables["params"],
-            variables["batch_stats"],
-            make_optimizer(sgd, 0.0).init(variables["params"]),
-            gradient if regime.alpha_in_clip else {},
-            strategy_state,
-            zero_totals(),
-            jnp.zeros((), jnp.int32),
-            jnp.zeros((), jnp.int32),
-        )
-        # donated later: no two leaves may share a buffer
-        return jax.tree.map(jnp.copy, state)
 
     def weight_step(state: SearchState, chosen: Array, rate: Array) -> SearchState:
         def key(name):
@@ -259,15 +299,7 @@ def make_programs(
         )
         return state._replace(strategy=new), info
 
-    return Programs(
-        init,
-        jax.jit(train_steps, donate_argnums=0, compiler_options=options),
-        jax.jit(validate, compiler_options=options),
-        jax.jit(evolve, compiler_options=options),
-        steps,
-        train.images.shape[1:],
-        len(valid.labels),
-    )
+    return {"train_steps": train_steps, "validate": validate, "evolve": evolve}
 
 
 def sgd_step(
@@ -280,35 +312,33 @@ def sgd_step(
     rate: Array,
 ) -> SearchState:
     """One update of the weights, and of the running sums of the epoch."""
+    sources = {"params": state.params}
+    if regime.alpha_in_clip:
+        sources["primitives"] = mixing.primitives
 
-    def loss(params, primitives):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, stats = net.apply(
-            variables, batch.images, mixing._replace(primitives=primitives), train=True
-        )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        hits = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
-        return jnp.mean(losses), (stats, hits)
+    def network(sources, stats, mixing):
+        rows = sources.get("primitives", mixing.primitives)
+        variables = {"params": sources["params"], "batch_stats": stats}
+        return variables, mixing._replace(primitives=rows)
 
-    arguments = (0, 1) if regime.alpha_in_clip else (0,)
-    (value, (stats, hits)), (gradient, *rest) = jax.value_and_grad(
-        loss, argnums=arguments, has_aux=True
-    )(state.params, mixing.primitives)
+    found, stats = batch_gradients(
+        net, network, sources, batch, state.batch_stats, mixing
+    )
     accumulated = state.alpha_gradient
     if regime.alpha_in_clip:
         accumulated = jax.tree.map(
             lambda a, p, g: a + softmax_gradient(p, g),
-            accumulated, mixing.primitives, rest[0],
+            accumulated, mixing.primitives, found.sources["primitives"],
         )  # fmt: skip
-    gradients = gradient, accumulated
+    gradients = found.sources["params"], accumulated
     clip = optax.clip_by_global_norm(sgd.clip_norm)
     (gradient, accumulated), _ = clip.update(gradients, clip.init(gradients))
     optimizer = make_optimizer(sgd, rate)
     updates, moved = optimizer.update(gradient, state.optimizer, state.params)
     size = len(batch.labels)
     totals = Totals(
-        state.totals.loss + value * size,
-        state.totals.correct + hits,
+        state.totals.loss + found.loss * size,
+        state.totals.correct + found.correct,
         state.totals.images + size,
     )
     return state._replace(
@@ -319,8 +349,3 @@ def sgd_step(
         totals=totals,
         step=state.step + 1,
     )
-
-
-def softmax_gradient(p: Array, cotangent: Array) -> Array:
-    """Gradient of alpha from that of p = softmax(alpha), rows on the last axis."""
-    return p * (cotangent - jnp.sum(p * cotangent, axis=-1, keepdims=True))

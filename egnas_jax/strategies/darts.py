@@ -8,10 +8,10 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
@@ -75,16 +75,11 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     def update(key, state, variables, train_batch, valid_batch):
         del key, train_batch  # first order: the weights stand still
 
-        def loss(alpha):
-            logits, _ = net.apply(
-                variables, valid_batch.images, softmax_mixing(alpha), train=True
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                logits, valid_batch.labels
-            )
-            return jnp.mean(losses)
+        def network(alpha, variables):
+            return variables, softmax_mixing(alpha)
 
-        gradient = jax.grad(loss)(state.alpha)
+        found, _ = batch_gradients(net, network, state.alpha, valid_batch, variables)
+        gradient = found.sources
         # optax's Adam mixes its step counter with floats
         with jax.numpy_dtype_promotion("standard"):
             updates, moved = optimizer.update(gradient, state.optimizer, state.alpha)

@@ -170,7 +170,8 @@ def test_the_state_is_donated_to_the_weight_steps(make_run):
     programs = make_run(watching()).programs
     state = programs.init()
     first, rate = jnp.int32(0), jnp.float32(0.1)
-    program = programs.train.lower(state, first, first + 1, rate).compile()
+    run, data = programs.train.func, programs.train.args
+    program = run.lower(*data, state, first, first + 1, rate).compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert program.memory_analysis().alias_size_in_bytes == size
     new, _ = programs.train(state, first, first + 1, rate)
