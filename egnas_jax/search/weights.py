@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh
@@ -117,7 +118,7 @@ class Programs(NamedTuple):
     num_valid: int
 
 
-def stream(seed: int, name: str) -> Key:
+def stream(seed: int | Array, name: str) -> Key:
     """The key of one named purpose: adding a purpose shifts no other."""
     key = jax.random.key(seed, impl=IMPL)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -171,8 +172,9 @@ def make_programs(
     shape = train.images.shape[1:]
 
     def compiled(name, **how):
-        # the data are arguments: those of several processes cannot be constants
-        def run(parts, *arguments):
+        # the data are arguments: those of several processes cannot be constants; the
+        # seed is one so that all seeds share a program
+        def run(parts, seed, *arguments):
             functions = _functions(
                 net, strategy, sgd, data, scale, *parts, seed, validation_chunk
             )
@@ -180,11 +182,11 @@ def make_programs(
 
         run.__name__ = name
         program = jax.jit(run, compiler_options=options, **how)
-        return functools.partial(program, (train, valid))
+        return functools.partial(program, (train, valid), np.uint32(seed))
 
     return Programs(
         functools.partial(_init, net, strategy, sgd, shape, seed),
-        compiled("train_steps", donate_argnums=1),
+        compiled("train_steps", donate_argnums=2),
         compiled("validate"),
         compiled("evolve"),
         net.mesh,
