@@ -25,6 +25,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
 
@@ -98,18 +99,22 @@ class Programs(NamedTuple):
       train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
       validate: state -> Evaluation of the incumbent on all validation images.
       evolve: state -> state, info; the once-an-epoch update of a strategy.
+      incumbent: state -> the mixing from which the genotype is derived.
       num_steps: S.
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
+      space: of the cells.
     """
 
     init: Callable
     train: Callable
     validate: Callable
     evolve: Callable
+    incumbent: Callable
     num_steps: int
     image_shape: tuple[int, int, int]
     num_valid: int
+    space: Space
 
 
 def stream(seed: int, name: str) -> Key:
@@ -264,9 +269,11 @@ def make_programs(
         jax.jit(train_steps, donate_argnums=0, compiler_options=options),
         jax.jit(validate, compiler_options=options),
         jax.jit(evolve, compiler_options=options),
+        jax.jit(lambda state: strategy.incumbent(state.strategy)),
         steps,
         train.images.shape[1:],
         len(valid.labels),
+        SPACES[net.config.space],
     )
 
 
