@@ -29,6 +29,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
 
@@ -102,20 +103,24 @@ class Programs(NamedTuple):
       train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
       validate: state -> Evaluation of the incumbent on all validation images.
       evolve: state -> state, info; the once-an-epoch update of a strategy.
+      incumbent: state -> the mixing from which the genotype is derived.
       mesh: devices on which a state has to lie (`search.mesh.replicate`), or None.
       num_steps: S.
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
+      space: of the cells.
     """
 
     init: Callable
     train: Callable
     validate: Callable
     evolve: Callable
+    incumbent: Callable
     mesh: Mesh | None
     num_steps: int
     image_shape: tuple[int, int, int]
     num_valid: int
+    space: Space
 
 
 def stream(seed: int | Array, name: str) -> Key:
@@ -189,10 +194,12 @@ def make_programs(
         compiled("train_steps", donate_argnums=2),
         compiled("validate"),
         compiled("evolve"),
+        jax.jit(lambda state: strategy.incumbent(state.strategy)),
         net.mesh,
         _steps(sgd, strategy, train),
         shape,
         len(valid.labels),
+        SPACES[net.config.space],
     )
 
 
