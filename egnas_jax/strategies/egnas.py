@@ -21,6 +21,7 @@ from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
+from egnas_jax.strategies import egnas_grid
 from egnas_jax.strategies.egnas_config import EGNASConfig
 from egnas_jax.strategies.egnas_price import (
     Priced,
@@ -73,7 +74,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         state, info = lax.cond(
             state.epochs >= config.warmup,
             lambda: _explore(net, config, key, state, variables, valid_batch),
-            lambda: (state, _no_info()),
+            lambda: (state, _no_info(config)),
         )
         return state._replace(epochs=state.epochs + 1), info
 
@@ -84,8 +85,9 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     return Strategy("epoch", init, mixing, update, incumbent, size, config)
 
 
-def _no_info():
+def _no_info(config):
     nothing = jnp.full((), jnp.nan, jnp.float32)
+    grid = egnas_grid.names() if config.price_grid else ()
     return {
         "fitness": nothing,
         "fitness_accuracy": nothing,
@@ -93,6 +95,7 @@ def _no_info():
         "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),
         **spread(fitness=nothing, accuracy=nothing, similarity=nothing),
+        **dict.fromkeys(grid, nothing),
     }
 
 
@@ -197,18 +200,22 @@ def _explore(net, config, key, state, variables, batch):
         i = priced.winner
         new = _Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
         leader = _better(leader, new, config.tie)
-        return (evolution.tell(es, z, priced.fitness), leader), priced
+        grid = ()
+        if config.price_grid:
+            grid = egnas_grid.winners(priced, config.sign, config.tie)
+        seen = priced._replace(direction=()), grid
+        return (evolution.tell(es, z, priced.fitness), leader), seen
 
     def sample(_, scanned):
         centre, keys = scanned
         zero = jnp.zeros((), jnp.int32)
         nobody = _Best(centre, jnp.float32(jnp.inf), zero)
-        (_, leader), priced = lax.scan(
+        (_, leader), seen = lax.scan(
             generation, (evolution.init(centre, sigma), nobody), keys
         )
-        return None, (leader, _individuals(priced, len(batch.labels)))
+        return None, (leader, seen)
 
-    _, (leaders, everyone) = lax.scan(sample, None, (centres, keys))
+    _, (leaders, (priced, grid)) = lax.scan(sample, None, (centres, keys))
     n = _best_sample(net, config, variables, batch, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
     state = _stepped(SPACES[net.config.space], config, state, chosen)
@@ -218,8 +225,10 @@ def _explore(net, config, key, state, variables, batch):
         "sigma": sigma,
         "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": jnp.float32(images_priced(config)),
-        **spread(**everyone),
+        **spread(**_individuals(priced, len(batch.labels))),
     }
+    if config.price_grid:
+        info |= egnas_grid.figures(grid, priced.winner)
     return state, info
 
 

@@ -70,6 +70,8 @@ class EGNASConfig(Regime):
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
+      price_grid: record what each pair of weights of the report's Table 1 would have
+        chosen (`strategies.egnas_grid`); changes nothing else.
       population_chunk, image_chunk: individuals and images at a time while a population
         is priced; None: as `search.evaluate.default_chunks` has it. With the
         statistics of the batch its images cannot be split.
@@ -103,6 +105,7 @@ class EGNASConfig(Regime):
     direction: str = "softmax_centred"
     momentum: float = 0.0
     step: float = 0.1
+    price_grid: bool = False
     population_chunk: int | None = None
     image_chunk: int | None = None
 
