@@ -4,11 +4,11 @@ Dims: P candidates, M batches, N images of a batch.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -84,6 +84,23 @@ def of_cells(net: Supernet, key: Key, size: int) -> Callable:
     return one
 
 
+def over_batches(one: Callable) -> Callable:
+    """A program that prices on every batch what `one` prices on one.
+
+    Args:
+      one: (variables, batch) -> arrays.
+
+    Returns:
+      (variables, images f32[M, N, H, W, C], labels i32[M, N]) -> the same with a
+      leading axis M, compiled at its first call.
+    """
+
+    def run(variables, images, labels):
+        return lax.map(lambda batch: one(variables, Batch(*batch)), (images, labels))
+
+    return jax.jit(run, compiler_options=lowering.compiler_options())
+
+
 def matrices(
     one: Callable, variables: PyTree, images: Array, labels: Array
 ) -> dict[str, Matrix]:
@@ -98,22 +115,16 @@ def matrices(
     Returns:
       Statistics ("running", "batch") -> the matrix.
     """
-
-    def on_all(statistics):
-        def run(variables, images, labels):
-            each = lax.map(
-                lambda batch: one(variables, Batch(*batch), statistics),
-                (images, labels),
-            )
-            return jax.tree.map(jnp.transpose, each)
-
-        return jax.jit(run, compiler_options=lowering.compiler_options())
-
     found = {}
     for statistics in STATISTICS:
-        loss, correct, fitness = on_all(statistics)(variables, images, labels)
+        run = over_batches(functools.partial(one, statistics=statistics))
+        # [M, P] on the device, whose narrow types are no good for sums
+        loss, correct, fitness = (
+            np.asarray(part).T for part in run(variables, images, labels)
+        )
         found[statistics] = Matrix(
-            np.asarray(loss, np.float64), np.asarray(correct, np.int64),
-            np.asarray(fitness, np.float64),
-        )  # fmt: skip
+            loss.astype(np.float64),
+            correct.astype(np.int64),
+            fitness.astype(np.float64),
+        )
     return found
