@@ -53,18 +53,16 @@ SIZES = {
     # 3 explorations of 9 forwards; 27 in 6 epochs
     "tiny": Size(
         (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"),
-        ("--preset", "digits", *forks.settings(
-            supernet__channels=4, supernet__layers=2, batch_size=359, epochs=6,
-            strategy__candidates=4, strategy__fitness_batch_size=64)),
-        ("--preset", "digits", *forks.settings(network__layers=2, epochs=8)),
+        (*forks.DIGITS, *forks.settings(
+            **forks.TINY, strategy__candidates=4, strategy__fitness_batch_size=64)),
+        (*forks.DIGITS, *forks.settings(network__layers=2, epochs=8)),
         2, 1, 15_000, 5,
     ),
     # 8 explorations of 68 forwards; 544 in 16 epochs
     "small": Size(
         (*forks.SIZES["small"].arguments, "--set", "strategy.warmup=8"),
-        ("--preset", "digits", *forks.settings(
-            batch_size=64, epochs=16, strategy__candidates=33)),
-        ("--preset", "digits"),
+        (*forks.DIGITS, *forks.settings(epochs=16, strategy__candidates=33)),
+        forks.DIGITS,
         5, 1, 54_430, 3,
     ),
     "full": Size(
