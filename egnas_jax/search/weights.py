@@ -27,6 +27,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
+from egnas_jax.search.mesh import everywhere
 from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
@@ -179,7 +180,12 @@ def make_programs(
             return functions[name](*arguments)
 
         run.__name__ = name
-        program = jax.jit(run, compiler_options=options, **how)
+        program = jax.jit(
+            run,
+            compiler_options=options,
+            out_shardings=everywhere(net.mesh),
+            **how,
+        )
         return functools.partial(program, (train, valid))
 
     return Programs(
