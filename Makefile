@@ -16,8 +16,10 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
+# By files, whose tests share compiled programs.
 test: $(BIN)/.installed
-	JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
+	JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
+		-n logical --maxprocesses 4 --dist loadfile
 
 # Speed beside torch: about half an hour on a machine that does nothing else.
 bench: $(BIN)/.installed

@@ -4,7 +4,7 @@ import argparse
 import functools
 import pathlib
 
-from egnas_jax import commands, commands_judge, commands_search
+from egnas_jax import commands, commands_judge, commands_noise, commands_search
 from egnas_jax.console import (
     DONE,
     FAILED,
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     commands_judge.evaluate_arguments(judged)
     taken = add("export", commands_judge.export, "write a trained network for others")
     commands_judge.export_arguments(taken)
+    noise = add(
+        "noise", commands_noise.noise, "measure what one fitness batch is worth"
+    )
+    commands_noise.noise_arguments(noise)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")

@@ -468,7 +468,7 @@ def test_a_taken_directory_and_another_configuration_are_refused(straight, capsy
 @pytest.mark.parametrize(
     "strategy",
     [
-        ["--variant", "official", *SMALL, "--space", "darts7"],
+        ["--variant", "official", *SMALL],
         ["--strategy", "random_search", "--set", "strategy.candidates=4"],
         ["--strategy", "darts"],
     ],

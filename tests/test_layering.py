@@ -15,12 +15,12 @@ ORDER = [
     {"config"},
     {"recipes"},
     {"run", "verify", "exhausted"},
-    {"retrain_run"},
+    {"retrain_run", "noise"},
     {"trained"},
     {"evaluate_run"},
     {"console"},
     {"distributed"},
-    {"commands", "commands_judge", "commands_search"},
+    {"commands", "commands_judge", "commands_noise", "commands_search"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.evolution import EVOLUTIONS
+from egnas_jax.evolution import EVOLUTIONS, Evolution
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy
@@ -146,12 +146,41 @@ class _Best(NamedTuple):
     correct: Array
 
 
-def _explore(net, config, key, state, variables, batch):
-    """N samples of T generations; alpha takes one step along the best individual."""
+class _Drawn(NamedTuple):
+    """How an exploration draws: the strategy, sigma, centres [N, D], keys [N, T]."""
+
+    evolution: Evolution
+    sigma: Array
+    centres: Array
+    keys: Array
+
+
+def _drawn(net, config, key, state) -> _Drawn:
     space = SPACES[net.config.space]
     key_centres, key_candidates = jax.random.split(key)
-    evolution = EVOLUTIONS[config.evolution](space.dim, config.population)
-    sigma = _sigma(config, state)
+    return _Drawn(
+        EVOLUTIONS[config.evolution](space.dim, config.population),
+        _sigma(config, state),
+        _centres(config, space, key_centres, state.alpha),
+        _candidate_keys(config, key_candidates, state),
+    )
+
+
+def first_generation(
+    net: Supernet, config: EGNASConfig, key: Key, state: EGNASState
+) -> Array:
+    """The individuals that an exploration begins with, f32[N, P, D]."""
+    evolution, sigma, centres, keys = _drawn(net, config, key, state)
+
+    def ask(centre, key):
+        return evolution.ask(key, evolution.init(centre, sigma))
+
+    return jax.vmap(ask)(centres, keys[:, 0])
+
+
+def _explore(net, config, key, state, variables, batch):
+    """N samples of T generations; alpha takes one step along the best individual."""
+    evolution, sigma, centres, keys = _drawn(net, config, key, state)
 
     def generation(carry, key):
         es, leader = carry
@@ -169,12 +198,10 @@ def _explore(net, config, key, state, variables, batch):
         carry, _ = lax.scan(generation, (evolution.init(centre, sigma), nobody), keys)
         return None, carry[1]
 
-    centres = _centres(config, space, key_centres, state.alpha)
-    keys = _candidate_keys(config, key_candidates, state)
     _, leaders = lax.scan(sample, None, (centres, keys))
     n = _best_sample(net, config, variables, batch, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
-    state = _stepped(space, config, state, chosen)
+    state = _stepped(SPACES[net.config.space], config, state, chosen)
     info = {
         "fitness": chosen.fitness,
         "fitness_accuracy": chosen.correct / len(batch.labels),

@@ -24,14 +24,19 @@ def close(ours, theirs, tolerance, what=""):
     )
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_supernet_equals_torch(load_golden_supernet, name):
-    z, config, weights = load_golden_supernet(name)
+@pytest.fixture(scope="module", params=FILES)
+def taken_over(request, load_golden_supernet):
+    """A torch search network: its golden arrays, ours with its weights, images."""
+    z, config, weights = load_golden_supernet(request.param)
     variables = interop.supernet_from_torch(weights, config)
-    net = make_supernet(config)
-    images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
-    labels = jnp.asarray(z["y"], jnp.int32)
     alpha = {kind: jnp.asarray(z[f"alpha_{kind}"]) for kind in ("normal", "reduce")}
+    images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
+    return z, make_supernet(config), variables, alpha, images
+
+
+def test_training_equals_torch(taken_over):
+    z, net, variables, alpha, images = taken_over
+    labels = jnp.asarray(z["y"], jnp.int32)
 
     def loss(params, alpha):
         logits, stats = net.apply(
@@ -40,14 +45,20 @@ def test_supernet_equals_torch(load_golden_supernet, name):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(losses), (logits, stats)
 
-    options = lowering.compiler_options()
-    step = jax.jit(
-        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), compiler_options=options
-    )
-    (value, (logits, stats)), (g_params, g_alpha) = step(variables["params"], alpha)
+    # a gradient takes long to compile; k = 2 goes the same ways as k = 4
+    whole = net.config.partial_channels != 2
+    step = jax.value_and_grad(loss, (0, 1), has_aux=True) if whole else loss
+    step = jax.jit(step, compiler_options=lowering.compiler_options())
+    found = step(variables["params"], alpha)
+    (value, (logits, stats)), gradients = found if whole else (found, None)
     close(logits, z["logits_train"], 1e-5)
     np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
-    np.testing.assert_allclose(optax.global_norm(g_params), z["grad_norm"], rtol=1e-4)
+    close(stats["stem"]["mean"][0], z["after/stem.1.running_mean"], 1e-5)
+    if gradients is None:
+        return
+    g_params, g_alpha = gradients
+    norm = optax.global_norm(g_params)
+    np.testing.assert_allclose(norm, z["grad_norm"], rtol=1e-4)
     for kind in alpha:
         close(g_alpha[kind], z[f"g_alpha_{kind}"], 1e-4)
     close(g_params["stem"]["conv"], z["g/stem.0.weight"], 1e-4)
@@ -57,8 +68,10 @@ def test_supernet_equals_torch(load_golden_supernet, name):
     sep = first["sep_conv_3x3"]
     close(sep["first"]["depthwise"][0], z[f"{ops}.1.weight"][:, 0], 1e-4)
     close(sep["second"]["pointwise"][0], z[f"{ops}.6.weight"][..., 0, 0], 1e-4)
-    close(stats["stem"]["mean"][0], z["after/stem.1.running_mean"], 1e-5)
 
+
+def test_a_population_equals_torch(taken_over):
+    z, net, variables, alpha, images = taken_over
     members = jnp.asarray(z["population"])
     population = unweighted({"normal": members[:, 0], "reduce": members[:, 1]})
     population = jax.tree.map(
@@ -67,7 +80,8 @@ def test_supernet_equals_torch(load_golden_supernet, name):
         population,
     )
     evaluate = jax.jit(
-        jax.vmap(lambda m: net.apply(variables, images, m)[0]), compiler_options=options
+        jax.vmap(lambda m: net.apply(variables, images, m)[0]),
+        compiler_options=lowering.compiler_options(),
     )
     logits = evaluate(population)
     close(logits[0], z["logits_eval"], 1e-5)

@@ -1,0 +1,63 @@
+"""The picture of a noise study: ranks by number of batches, and the values behind."""
+
+import io
+
+import numpy as np
+
+from egnas_jax.noise.matrix import Matrix
+
+# of Okabe and Ito, told apart with any colour vision, and by marker and line
+STYLES = {"running": ("#0072B2", "o", "-"), "batch": ("#D55E00", "s", "--")}
+
+
+def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
+    """Agreement of ranks, and every candidate's values, as SVG.
+
+    Args:
+      result: record of `noise.study`.
+      found: its matrices.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure  # no window system, no global state
+
+    part = "fitness" if result["candidates"] == "individuals" else "cross_entropy"
+    word = part.replace("_", " ")
+    figure = Figure((11, 4.6), layout="constrained")
+    left, *right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
+    for name, (colour, marker, line) in STYLES.items():
+        measured = [
+            one
+            for one in result["statistics"][name][part]["kendall_of_means"]
+            if one["mean"] is not None
+        ]
+        batches, mean, lower, upper = (
+            [one[key] for one in measured]
+            for key in ("batches", "mean", "lower", "upper")
+        )
+        left.plot(batches, mean, line, color=colour, marker=marker,
+                  label=f"{name} statistics")  # fmt: skip
+        left.fill_between(batches, lower, upper, color=colour, alpha=0.15, lw=0)
+    left.set_xscale("log", base=2)
+    left.xaxis.set_major_formatter("{x:.0f}")
+    left.set(xlabel=f"batches of {result['batch_size']} images in a mean",
+             ylabel="Kendall's τ of two such means",
+             ylim=(min(0, left.get_ylim()[0]), 1),
+             title=f"Do ranks by {word} repeat?\n(mean and quartiles)")  # fmt: skip
+    left.legend(loc="lower right")
+    for axis, (name, matrix) in zip(right, found.items(), strict=True):
+        values = getattr(matrix, part)
+        colour, marker, _ = STYLES[name]
+        order = np.argsort(values.mean(axis=1))
+        places = np.arange(1, len(order) + 1)
+        axis.plot(places, values[order], marker, color=colour, alpha=0.25, ms=3, mew=0)
+        axis.plot(places, values[order].mean(axis=1), color="black",
+                  label="mean of all batches")  # fmt: skip
+        axis.plot([], [], marker, color=colour, ms=3, label="one batch")
+        axis.set(xlabel="candidate, by its mean", ylabel=word,
+                 title=f"{name.capitalize()} statistics")  # fmt: skip
+        axis.legend(loc="best", fontsize=8)
+    text = io.StringIO()
+    # the same figures give the same bytes
+    with matplotlib.rc_context({"svg.hashsalt": "egnas"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()

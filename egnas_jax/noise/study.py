@@ -1,0 +1,224 @@
+"""From a run directory to how much of its fitness is noise."""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from egnas_jax import record
+from egnas_jax.config import SearchConfig
+from egnas_jax.data.augment import augment, normalise
+from egnas_jax.data.source import load_dataset
+from egnas_jax.data.split import make_splits, seeded_order
+from egnas_jax.lookup import lookup
+from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.noise import statistics
+from egnas_jax.noise.matrix import Matrix, matrices, of_cells, of_individuals
+from egnas_jax.run import prepare, stored_config
+from egnas_jax.search import loop
+from egnas_jax.search.weights import stream
+
+CANDIDATES = {
+    "individuals": "what the next exploration of EG-NAS would begin with",
+    "cells": "derived cells drawn at random, one primitive an edge",
+}
+MOST_BATCHES = 20  # by default
+
+
+class Request(NamedTuple):
+    """What is to be priced; None takes what the run itself uses.
+
+    Attributes:
+      candidates: a name of `CANDIDATES`; None: individuals for EG-NAS, else cells.
+      size: candidates P; None: the run's population, or 50.
+      batches: M, disjoint; None: as many as there are, 20 at most.
+      batch_size: images of each; None: the run's fitness batch.
+      reliability: the repeatability for which batches are counted.
+      seed: of candidates and batches.
+    """
+
+    candidates: str | None = None
+    size: int | None = None
+    batches: int | None = None
+    batch_size: int | None = None
+    reliability: float = 0.9
+    seed: int = 0
+
+
+class Study(NamedTuple):
+    """What came out: the record (noise.json) and the matrices by statistics."""
+
+    result: dict
+    matrices: dict[str, Matrix]
+
+
+def study(
+    folder: pathlib.Path, data_dir: str | None, request: Request, report: Callable
+) -> Study:
+    """Prices candidates on many batches under a run's newest weights.
+
+    Args:
+      folder: of a search.
+      data_dir: where its data are, or None for the usual places.
+      request: what is to be priced.
+      report: called with notes (`str`).
+
+    Raises:
+      ValueError: the folder holds no such run or no whole checkpoint; the request
+        cannot be met by it.
+    """
+    config, prepared = prepare(stored_config(folder), data_dir, folder, report)
+    request = _completed(request, config, prepared.programs.num_valid)
+    progress, notes = loop.newest(prepared)
+    if progress is None:
+        raise ValueError(f"{folder} holds no whole checkpoint. {' '.join(notes)}")
+    for note in notes:
+        report(f"{note} The one before is used.")
+    state, started = progress.state, time.perf_counter()
+    key_draw, key_augment = jax.random.split(
+        jax.random.fold_in(stream(request.seed, "noise"), state.epoch)
+    )
+    net = make_supernet(config.supernet)
+    if request.candidates == "individuals":
+        one = of_individuals(
+            net, config.strategy, state.strategy, key_draw, request.size
+        )
+    else:
+        one = of_cells(net, key_draw, request.size)
+    images, labels = _batches(config, prepared.strategy, data_dir, request, key_augment)
+    found = matrices(one, state.variables, images, labels)
+    return Study(
+        {
+            "run": str(folder),
+            "epochs": int(state.epoch),
+            "digest": loop.state_digest(state),
+            **request._asdict(),
+            **judged(found, request),
+            "seconds": time.perf_counter() - started,
+        },
+        found,
+    )
+
+
+def _completed(request: Request, config: SearchConfig, num_valid: int) -> Request:
+    """With what the run itself uses, checked."""
+    has_individuals = config.strategy_name == "egnas"
+    kind = request.candidates or ("individuals" if has_individuals else "cells")
+    lookup(CANDIDATES, kind, "kind of candidates")
+    if kind == "individuals" and not has_individuals:
+        raise ValueError(
+            f"The run is one of {config.strategy_name}, which draws no individuals. "
+            f"Use --candidates cells."
+        )
+    own = config.strategy
+    size = request.size or getattr(own, "population", 50)
+    batch_size = request.batch_size or getattr(
+        own, "fitness_batch_size", config.batch_size
+    )
+    batches = request.batches or min(num_valid // batch_size, MOST_BATCHES)
+    if min(batches, size) < 2 or batch_size < 1 or batches * batch_size > num_valid:
+        raise ValueError(
+            f"{size} candidates on {batches} batches of {batch_size} images were asked "
+            f"for. There must be at least 2 of either, and the run has {num_valid} "
+            f"validation images for all batches: change --individuals, --batches or "
+            f"--batch-size."
+        )
+    if not 0 < request.reliability < 1:
+        raise ValueError(
+            f"--reliability is {request.reliability}, but must be between 0 and 1."
+        )
+    return request._replace(
+        candidates=kind, size=size, batches=batches, batch_size=batch_size
+    )
+
+
+def _batches(config, strategy, data_dir, request, key):
+    """Disjoint batches of validation images, as the search's own are: [M, N, ...]."""
+    dataset = load_dataset(config.data, data_dir, config.seed)
+    valid = make_splits(dataset, strategy.regime.split, config.seed).valid
+    order = seeded_order(len(valid.labels), request.seed, "noise")
+    chosen = order[: request.batches * request.batch_size]
+    images = valid.images[chosen]
+    if strategy.regime.augment_valid:
+        images = augment(key, images, config.data, dataset.mean, dataset.std)
+    else:
+        images = normalise(images, dataset.mean, dataset.std)
+    shape = request.batches, request.batch_size
+    return (
+        images.reshape(*shape, *images.shape[1:]),
+        np.asarray(valid.labels[chosen]).reshape(shape),
+    )
+
+
+def judged(found: dict[str, Matrix], request: Request) -> dict:
+    """The figures of each kind of statistics, and of one against the other.
+
+    Candidates that are not finite on some batch are left out of all and counted.
+    """
+    finite = np.all(
+        [np.isfinite(matrix.fitness).all(axis=1) for matrix in found.values()], axis=0
+    )
+    if finite.sum() < 2:
+        raise FloatingPointError(
+            f"{len(finite) - finite.sum()} of {len(finite)} candidates have a fitness "
+            f"that is not finite: nothing can be ranked."
+        )
+    parts = ("fitness", "cross_entropy")
+    if request.candidates == "cells":
+        parts = ("cross_entropy",)
+    return {
+        "not_finite": int(len(finite) - finite.sum()),
+        "statistics": {
+            name: {
+                part: statistics.describe(
+                    getattr(matrix, part)[finite], reliability=request.reliability,
+                    seed=request.seed,
+                )
+                for part in parts
+            }
+            for name, matrix in found.items()
+        },
+        "running_against_batch": {
+            part: _against(*(getattr(found[name], part)[finite]
+                             for name in ("running", "batch")))
+            for part in parts
+        },
+    }  # fmt: skip
+
+
+def _against(running: np.ndarray, batch: np.ndarray) -> dict:
+    """How far the two kinds of statistics rank alike: [P, M] each."""
+    taus = [statistics.kendall(running[:, m], batch[:, m])
+            for m in range(running.shape[1])]  # fmt: skip
+    taus = [tau for tau in taus if tau is not None]
+    return {
+        "kendall_of_means": statistics.kendall(running.mean(1), batch.mean(1)),
+        "kendall_on_one_batch": float(np.mean(taus)) if taus else None,
+        "winner_of_means_same": bool(
+            np.argmin(running.mean(1)) == np.argmin(batch.mean(1))
+        ),
+    }
+
+
+def rows(found: dict[str, Matrix]) -> str:
+    """The matrices as CSV, a line a candidate, batch and kind of statistics."""
+    lines = ["statistics,candidate,batch,cross_entropy,correct,fitness"]
+    for name, matrix in found.items():
+        for candidate, batch in np.ndindex(matrix.fitness.shape):
+            values = (
+                f"{part[candidate, batch]:.9g}"
+                for part in (matrix.cross_entropy, matrix.correct, matrix.fitness)
+            )
+            lines.append(f"{name},{candidate},{batch},{','.join(values)}")
+    return "\n".join(lines) + "\n"
+
+
+def write(place: pathlib.Path, done: Study, picture: str) -> None:
+    """noise.json, noise.csv and noise.svg of a directory, which is made."""
+    place.mkdir(parents=True, exist_ok=True)
+    record.write_json(place / "noise.json", done.result)
+    record.write_text(place / "noise.csv", rows(done.matrices))
+    record.write_text(place / "noise.svg", picture)

@@ -1,0 +1,158 @@
+"""The command: a matrix under a run's weights, from the search's own draw and price."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from egnas_jax.cli import main
+from egnas_jax.noise.matrix import Matrix, matrices, of_cells, of_individuals
+from egnas_jax.noise.study import Request, judged
+from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies.egnas import egnas
+from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.types import Batch
+
+# one node and two primitives: a network that compiles in seconds
+SPACE = Space("tiny", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """An EG-NAS run of one epoch on digits."""
+    folder = tmp_path_factory.mktemp("searched") / "run"
+    command = [
+        "search", "--space", "tiny", "--set", "supernet.channels=4", "--set",
+        "supernet.layers=2", "--set", "epochs=1", "--set", "batch_size=128", "--set",
+        "strategy.population=4", "--set", "strategy.fitness_batch_size=64",
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, "tiny", SPACE)
+        assert main([*command, "--out", str(folder), "--json"]) == 0
+        yield folder
+
+
+def test_a_run_is_judged(run, tmp_path, capsys):
+    command = ["noise", str(run), "--batches", "4", "--individuals", "5"]
+    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "out" / "noise.json").read_text())
+    assert printed == written
+    assert written["candidates"] == "individuals"
+    assert (written["size"], written["batches"], written["batch_size"]) == (5, 4, 64)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (written["epochs"], written["digest"]) == (1, last["digest"])
+    for statistics in ("running", "batch"):
+        shares = written["statistics"][statistics]["fitness"]["variance_share"]
+        assert sum(shares.values()) == pytest.approx(1)
+    text = (tmp_path / "out" / "noise.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == 2 * 5 * 4
+    assert (tmp_path / "out" / "noise.svg").read_text().count("<svg") == 1
+
+    again = [*command, "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    assert "tau between two batches" in capsys.readouterr().out
+    for name in ("noise.csv", "noise.svg"):
+        assert (tmp_path / "again" / name).read_text() == (
+            tmp_path / "out" / name
+        ).read_text()
+    assert not (run / "noise.json").exists()
+
+
+BAD = {
+    "no run": (["RUN/none"], "holds no run"),
+    "too many batches": (["RUN", "--batches", "12"], "719 validation images"),
+    "one batch": (["RUN", "--batches", "1"], "at least 2 of either"),
+    "one individual": (["RUN", "--individuals", "1"], "at least 2 of either"),
+    "no batches": (["RUN", "--batches", "0"], "--batches is 0"),
+    "kind": (["RUN", "--candidates", "cell"], "Did you mean cells"),
+    "reliability": (["RUN", "--reliability", "1"], "between 0 and 1"),
+    "seed": (["RUN", "--seed", "-1"], "--seed is -1"),
+    "empty": (["RUN", "--out", ""], "--out is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused(run, name, capsys):
+    words, told = BAD[name]
+    before = sorted(path.name for path in run.iterdir())
+    assert main(["noise", *(word.replace("RUN", str(run)) for word in words)]) == 2
+    assert told in capsys.readouterr().err
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capsys):
+    bare = shutil.copytree(run, tmp_path / "bare")
+    shutil.rmtree(bare / "checkpoints")
+    assert main(["noise", str(bare)]) == 2
+    assert "holds no whole checkpoint" in capsys.readouterr().err
+
+
+def _batches(batch, number):
+    size = len(batch.labels) // number
+    return tuple(leaf.reshape(number, size, *leaf.shape[1:]) for leaf in batch)
+
+
+def test_individuals_are_those_that_the_search_would_price(toy_net, toy_batch):
+    """One batch, and the winner is the one that the strategy's own update takes."""
+    config = EGNASConfig(
+        warmup=0, population=6, samples=1, generations=1, fitness_batch_size=24,
+        batch_stats="running", centre="softmax",
+    )  # fmt: skip
+    variables = toy_net.init(jax.random.key(0))
+    strategy = egnas(toy_net, config)
+    state = strategy.init(jax.random.key(1))
+    one = of_individuals(toy_net, config, state, KEY, 6)
+    found = matrices(one, variables, *_batches(toy_batch, 1))
+    _, info = strategy.update(KEY, state, variables, toy_batch, toy_batch)
+    assert found["running"].fitness.min() == pytest.approx(float(info["fitness"]))
+    assert not np.array_equal(found["running"].fitness, found["batch"].fitness)
+
+
+def test_a_batch_is_priced_as_if_it_were_alone(toy_net, toy_batch):
+    config = dataclasses.replace(
+        EGNASConfig(), population=5, batch_stats="batch", fitness_batches=3
+    )
+    variables = toy_net.init(jax.random.key(0))
+    state = egnas(toy_net, config).init(jax.random.key(1))
+    one = of_individuals(toy_net, config, state, KEY, 5)
+    found = matrices(one, variables, *_batches(toy_batch, 3))
+    for m in range(3):
+        own = Batch(*(leaf[8 * m : 8 * (m + 1)] for leaf in toy_batch))
+        loss, correct, fitness = one(variables, own, "batch")
+        np.testing.assert_allclose(found["batch"].cross_entropy[:, m], loss, rtol=1e-5)
+        np.testing.assert_array_equal(found["batch"].correct[:, m], correct)
+        np.testing.assert_allclose(found["batch"].fitness[:, m], fitness, rtol=1e-5)
+
+
+def test_cells_are_priced_by_their_cross_entropy(toy_net, toy_batch):
+    variables = toy_net.init(jax.random.key(0))
+    found = matrices(of_cells(toy_net, KEY, 7), variables, *_batches(toy_batch, 2))
+    np.testing.assert_array_equal(
+        found["running"].fitness, found["running"].cross_entropy
+    )
+    assert len(set(found["running"].cross_entropy[:, 0])) > 1
+
+
+def test_candidates_that_are_not_finite_are_left_out_and_counted():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4, 6))
+    broken = np.concatenate([values, [[np.nan, *range(5)]]])
+    whole, marred = (
+        {name: Matrix(part, part, part) for name in ("running", "batch")}
+        for part in (values, broken)
+    )
+    request = Request("cells", 4, 6, 8)
+    clean, rest = judged(whole, request), judged(marred, request)
+    assert (clean.pop("not_finite"), rest.pop("not_finite")) == (0, 1)
+    assert clean == rest
+    nothing = {name: Matrix(part, part, part) for name, part in
+               dict(running=broken * np.nan, batch=broken).items()}  # fmt: skip
+    with pytest.raises(FloatingPointError, match="5 of 5 candidates"):
+        judged(nothing, request)
