@@ -100,6 +100,10 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
     np.testing.assert_allclose(lines[1]["learning_rate"], 0.075, rtol=1e-6)
     summary = json.loads((straight / "summary.json").read_text())
     assert summary["valid_accuracy"] == lines[-1]["valid_accuracy"]
+    assert summary["genotype"] == lines[-1]["genotype"]
+    # three primitives
+    assert all(0 < line["entropy_normal"] <= np.log(3) for line in lines)
+    assert lines[-1]["population_fitness_min"] == lines[-1]["fitness"]
     assert main(["derive", str(straight)]) == 0
     assert capsys.readouterr().out.strip() == summary["genotype"]
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax import checkpoint, record
+from egnas_jax.search.collapse import architecture_figures
 from egnas_jax.search.memory import out_of_memory_in
 from egnas_jax.search.mesh import replicate
 from egnas_jax.search.processes import anywhere
@@ -185,6 +186,7 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
         **info,
+        **architecture_figures(run.programs.space, run.programs.incumbent(state)),
     }
     epoch, step, totals = replicate(
         run.programs.mesh, (jnp.int32(epoch + 1), jnp.int32(0), zero_totals())

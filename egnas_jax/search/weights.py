@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh
@@ -29,6 +30,7 @@ from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.mesh import everywhere
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
 
@@ -102,23 +104,27 @@ class Programs(NamedTuple):
       train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
       validate: state -> Evaluation of the incumbent on all validation images.
       evolve: state -> state, info; the once-an-epoch update of a strategy.
+      incumbent: state -> the mixing from which the genotype is derived.
       mesh: devices on which a state has to lie (`search.mesh.replicate`), or None.
       num_steps: S.
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
+      space: of the cells.
     """
 
     init: Callable
     train: Callable
     validate: Callable
     evolve: Callable
+    incumbent: Callable
     mesh: Mesh | None
     num_steps: int
     image_shape: tuple[int, int, int]
     num_valid: int
+    space: Space
 
 
-def stream(seed: int, name: str) -> Key:
+def stream(seed: int | Array, name: str) -> Key:
     """The key of one named purpose: adding a purpose shifts no other."""
     key = jax.random.key(seed, impl=IMPL)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -172,8 +178,9 @@ def make_programs(
     shape = train.images.shape[1:]
 
     def compiled(name, **how):
-        # the data are arguments: those of several processes cannot be constants
-        def run(parts, *arguments):
+        # the data are arguments: those of several processes cannot be constants; the
+        # seed is one so that all seeds share a program
+        def run(parts, seed, *arguments):
             functions = _functions(
                 net, strategy, sgd, data, scale, *parts, seed, validation_chunk
             )
@@ -186,17 +193,19 @@ def make_programs(
             out_shardings=everywhere(net.mesh),
             **how,
         )
-        return functools.partial(program, (train, valid))
+        return functools.partial(program, (train, valid), np.uint32(seed))
 
     return Programs(
         functools.partial(_init, net, strategy, sgd, shape, seed),
-        compiled("train_steps", donate_argnums=1),
+        compiled("train_steps", donate_argnums=2),
         compiled("validate"),
         compiled("evolve"),
+        jax.jit(lambda state: strategy.incumbent(state.strategy)),
         net.mesh,
         _steps(sgd, strategy, train),
         shape,
         len(valid.labels),
+        SPACES[net.config.space],
     )
 
 

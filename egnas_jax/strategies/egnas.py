@@ -18,10 +18,17 @@ from jax import lax
 from egnas_jax.evolution import EVOLUTIONS, Evolution
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas_config import EGNASConfig
-from egnas_jax.strategies.egnas_price import candidate_rows, direction, price, score
+from egnas_jax.strategies.egnas_price import (
+    Priced,
+    candidate_rows,
+    direction,
+    price,
+    score,
+)
 from egnas_jax.types import IMPL, Array, Key, Mixing
 
 
@@ -85,6 +92,7 @@ def _no_info():
         "sigma": nothing,
         "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),
+        **spread(fitness=nothing, accuracy=nothing, similarity=nothing),
     }
 
 
@@ -189,16 +197,18 @@ def _explore(net, config, key, state, variables, batch):
         i = priced.winner
         new = _Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
         leader = _better(leader, new, config.tie)
-        return (evolution.tell(es, z, priced.fitness), leader), None
+        return (evolution.tell(es, z, priced.fitness), leader), priced
 
     def sample(_, scanned):
         centre, keys = scanned
         zero = jnp.zeros((), jnp.int32)
         nobody = _Best(centre, jnp.float32(jnp.inf), zero)
-        carry, _ = lax.scan(generation, (evolution.init(centre, sigma), nobody), keys)
-        return None, carry[1]
+        (_, leader), priced = lax.scan(
+            generation, (evolution.init(centre, sigma), nobody), keys
+        )
+        return None, (leader, _individuals(priced, len(batch.labels)))
 
-    _, leaders = lax.scan(sample, None, (centres, keys))
+    _, (leaders, everyone) = lax.scan(sample, None, (centres, keys))
     n = _best_sample(net, config, variables, batch, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
     state = _stepped(SPACES[net.config.space], config, state, chosen)
@@ -208,8 +218,18 @@ def _explore(net, config, key, state, variables, batch):
         "sigma": sigma,
         "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": jnp.float32(images_priced(config)),
+        **spread(**everyone),
     }
     return state, info
+
+
+def _individuals(priced: Priced, images: int) -> dict[str, Array]:
+    """What is recorded of every individual: name -> f32, shaped as `priced` is."""
+    return {
+        "fitness": priced.fitness,
+        "accuracy": priced.correct / images,
+        "similarity": priced.similarity,
+    }
 
 
 def _nan_last(fitness):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Key, Mixing
@@ -119,6 +120,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
             "fitness": scores.loss[winner],
             "fitness_accuracy": scores.accuracy[winner],
             "candidate_images": jnp.float32(len(scores.loss) * len(valid_batch.labels)),
+            **spread(fitness=scores.loss, accuracy=scores.accuracy),
         }
         return RandomSearchState(best), info
 

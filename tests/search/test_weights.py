@@ -72,9 +72,10 @@ def pixels():
 
 @pytest.fixture
 def make_run(toy_net, pixels, tmp_path):
-    def make(strategy):
+    def make(strategy, seed=3):
         data = DataConfig(pad=1, flip=True)
-        programs = make_programs(toy_net, strategy, SETTINGS, data, SCALE, *pixels, 3)
+        parts = toy_net, strategy, SETTINGS, data, SCALE, *pixels, seed
+        programs = make_programs(*parts)
         return loop.Run(tmp_path, programs, strategy, SETTINGS, 8, 2, lambda line: None)
 
     return make
@@ -177,6 +178,21 @@ def test_the_state_is_donated_to_the_weight_steps(make_run):
     new, _ = programs.train(state, first, first + 1, rate)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
+
+
+def test_seeds_share_their_programs_and_not_their_numbers(make_run):
+    """Whoever runs several seeds compiles once."""
+    rate, texts, digests = jnp.float32(0.1), set(), set()
+    for seed in (3, 4):
+        run = make_run(watching(), seed)
+        state = run.programs.init()
+        program, parts = run.programs.train.func, run.programs.train.args
+        lowered = program.lower(*parts, state, jnp.int32(0), jnp.int32(1), rate)
+        texts.add(lowered.as_text())
+        same_start = state._replace(params=make_run(watching()).programs.init().params)
+        new, _ = run.programs.train(same_start, jnp.int32(0), jnp.int32(1), rate)
+        digests.add(loop.state_digest(new._replace(strategy={})))
+    assert (len(texts), len(digests)) == (1, 2)
 
 
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])

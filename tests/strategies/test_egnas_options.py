@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -236,6 +237,39 @@ def test_images_priced_are_those_that_the_supernet_sees(toy_net, variables, toy_
         _, info = update(KEY, state, variables, toy_batch, toy_batch)
         jax.effects_barrier()
         assert sum(seen) == forwards * 24 == info["candidate_images"]
+
+
+def test_the_spread_is_that_of_all_individuals_of_all_samples(
+    searched, toy_net, variables, toy_batch
+):
+    """One generation of one sample, priced again outside; and the best of many."""
+    config = dataclasses.replace(SMALL, samples=1, generations=1)
+    strategy, seen = egnas(toy_net, config), []
+
+    def watched(*arguments):
+        priced = price(*arguments)
+        jax.debug.callback(seen.append, priced)
+        return priced
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[egnas.__module__], "price", watched)
+        _, info = jax.jit(strategy.update)(
+            KEY, strategy.init(KEY), variables, toy_batch, toy_batch
+        )
+    jax.effects_barrier()
+    accuracy = np.asarray(seen[0].correct) / len(toy_batch.labels)
+    for name, values in (
+        ("fitness", seen[0].fitness),
+        ("accuracy", accuracy),
+        ("similarity", seen[0].similarity),
+    ):
+        for place, share in (("min", 0), ("q1", 0.25), ("q3", 0.75), ("max", 1)):
+            np.testing.assert_allclose(
+                info[f"population_{name}_{place}"], np.quantile(values, share),
+                rtol=1e-5,
+            )  # fmt: skip
+    _, info = searched(SMALL)
+    assert info["population_fitness_min"] == info["fitness"]
 
 
 def test_without_one_finite_fitness_alpha_stands_still_and_is_counted(

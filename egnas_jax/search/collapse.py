@@ -1,0 +1,45 @@
+"""What shows that a search collapses: sharpened mixings, cells of skips and poolings.
+
+Differentiable searches tend to end in cells without weights (RobustDARTS, Zela et al.,
+ICLR 2020; DARTS+, Liang et al., 2019), so every epoch records how far that has gone.
+
+Dims: E edges of a cell, K primitives of an edge.
+"""
+
+import numpy as np
+
+from egnas_jax.space import Space, derive
+from egnas_jax.types import Mixing
+
+
+def architecture_figures(space: Space, mixing: Mixing) -> dict:
+    """The figures of the architecture that a search has reached.
+
+    Args:
+      space: of the cells.
+      mixing: the incumbent's, arrays of numpy or JAX.
+
+    Returns:
+      For each cell kind `entropy_KIND` (nats, see `entropy`), `skip_KIND` and
+      `pool_KIND` (edges of the cell that would be derived now which skip or pool), and
+      `genotype`, its text.
+    """
+    genotype = derive(space, mixing)
+    figures = {}
+    for kind in space.kinds:
+        chosen = [primitive for primitive, _ in getattr(genotype, kind)]
+        figures[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
+        figures[f"skip_{kind}"] = chosen.count("skip_connect")
+        figures[f"pool_{kind}"] = sum("pool" in primitive for primitive in chosen)
+    return figures | {"genotype": genotype.format()}
+
+
+def entropy(rows: np.ndarray) -> float:
+    """Mean entropy of the rows of a mixing, in nats: ln K if even, 0 if one-hot.
+
+    Args:
+      rows: [E, K], weights that sum to 1 in each row.
+    """
+    rows = rows.astype(np.float64)
+    logarithms = np.log(np.where(rows > 0, rows, 1.0))  # 0 ln 0 = 0
+    return float(-np.mean(np.sum(rows * logarithms, axis=-1)))

@@ -1,0 +1,48 @@
+"""The figures of an architecture and of a population, by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egnas_jax.search.collapse import architecture_figures, entropy
+from egnas_jax.search.spread import spread
+from egnas_jax.space import Space
+from egnas_jax.types import Mixing
+
+SPACE = Space("tiny", ("max_pool_3x3", "skip_connect", "sep_conv_3x3"), num_nodes=2)
+
+
+def test_entropy_is_ln_k_where_even_and_zero_where_one_hot():
+    assert entropy(np.full((2, 3), 1 / 3)) == pytest.approx(np.log(3))
+    assert entropy(np.eye(3)) == 0.0
+    # one row even between two of them, one certain
+    rows = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    assert entropy(rows) == pytest.approx(np.log(2) / 2)
+
+
+def test_skips_and_poolings_are_counted_in_the_cell_that_would_be_derived():
+    pool, skip, conv = np.eye(3, dtype=np.float32)
+    # five edges; of node 3's three the last is the weakest and dropped
+    normal = np.stack([skip, pool, skip, conv, 0.4 * pool + 0.3 * skip + 0.3 * conv])
+    mixing = Mixing(
+        {"normal": normal, "reduce": np.stack([conv] * 5)},
+        {kind: np.ones(5, np.float32) for kind in SPACE.kinds},
+    )
+    figures = architecture_figures(SPACE, mixing)
+    assert (figures["skip_normal"], figures["pool_normal"]) == (2, 1)
+    assert (figures["skip_reduce"], figures["pool_reduce"]) == (0, 0)
+    assert figures["entropy_reduce"] == 0.0
+    assert figures["genotype"].startswith(
+        "Genotype(normal=[('skip_connect', 0), ('max_pool_3x3', 1), "
+        "('skip_connect', 0), ('sep_conv_3x3', 1)]"
+    )
+
+
+def test_a_spread_is_numpys_quantiles_of_what_is_a_number():
+    values = np.array([[3.0, np.nan, 1.0], [2.0, 7.0, 4.0]], np.float32)
+    found = spread(loss=jnp.asarray(values))
+    expected = np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose([float(v) for v in found.values()], expected, rtol=1e-6)
+    places = ("min", "q1", "median", "q3", "max")
+    assert list(found) == [f"population_loss_{place}" for place in places]
+    assert np.isnan(float(spread(loss=jnp.full(3, jnp.nan))["population_loss_max"]))
