@@ -1,21 +1,32 @@
 """The command line: `egnas ...` or `python -m egnas_jax ...`."""
 
 import argparse
+import functools
 import pathlib
 
 from egnas_jax import commands, commands_judge, commands_noise, commands_search
 from egnas_jax.console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    UNUSABLE,
     read_genotype,
     say,
     use_compilation_cache,
 )
 
-DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit code."""
     options = _parser().parse_args(arguments)
+    if getattr(options, "distributed", False):
+        from egnas_jax.distributed import supervised
+
+        return supervised(functools.partial(_run, options))
+    return _run(options)
+
+
+def _run(options) -> int:
     try:
         return options.command(options) or DONE
     except KeyboardInterrupt as stop:  # the loop's own says what it saved

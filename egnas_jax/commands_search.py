@@ -1,6 +1,7 @@
 """The command that searches: `egnas search`."""
 
 import argparse
+import contextlib
 import functools
 import json
 import pathlib
@@ -41,6 +42,8 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
                         help="start from the state of another run")  # fmt: skip
     add("--stop-after", type=int, metavar="N",
                         help="end when N epochs are done, to be resumed")  # fmt: skip
+    add("--distributed", action="store_true",
+                        help="one of several processes of one search")  # fmt: skip
     add("--profile", metavar="DIR",
                         help="write traces of a few steady calls")  # fmt: skip
     add("--print-config", action="store_true",
@@ -50,9 +53,9 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def search(options: argparse.Namespace) -> None:
-    """Runs a search, with one seed or several."""
-    from egnas_jax import config, exhausted, run
-    from egnas_jax.search.mesh import describe
+    """Runs a search, with one seed or several, in one process or several."""
+    from egnas_jax import config, distributed
+    from egnas_jax.search.processes import is_first
 
     check_run_options(options, ("out", "data_dir", "restore", "profile"))
     base = config.build(
@@ -69,34 +72,81 @@ def search(options: argparse.Namespace) -> None:
         config.apply_overrides(base, [f"seed={base.seed + i}"])
         for i in range(options.seeds)
     ]
-    folders = [run_folder(options, own.seed) for own in configs]
-    for folder in folders:  # before the first search, not after it
-        run.check_free(folder, resume=options.resume)
     use_compilation_cache()
-    results = []
-    for own, folder in zip(configs, folders, strict=True):
-        started = time.perf_counter()
-        report = reporter(own, quiet=options.json)
-        own, prepared = run.prepare(own, options.data_dir, folder, report)
-        run.check_configuration(own, folder)
-        start = run.find_start(prepared, options.restore, resume=options.resume)
-        if options.profile:
-            prepared = _profiled(options, own, prepared, start)
-        mesh = describe(
-            prepared.programs.mesh,
-            getattr(own.strategy, "individuals", None),
-            own.batch_size,
-        )
-        advise = functools.partial(exhausted.advice, config=own, run=prepared)
-        with run.claim(own, folder, start, mesh), running(), advising(advise):
-            summary = run.execute(own, prepared, start, stop_after=options.stop_after)
-        summary |= {"seed": own.seed, "run": str(folder),
-                    "wall": time.perf_counter() - started}  # fmt: skip
-        results.append(summary)
-        if not options.json:
-            _show(summary)
+    with distributed.joined(options.distributed):
+        results = _search_all(options, configs)
+        if is_first():
+            _show_all(results, as_json=options.json)
+
+
+def _search_all(options, configs) -> list[dict | None]:
+    """Summaries; None in a process that writes no run directory."""
+    from egnas_jax import run
+    from egnas_jax.search.processes import is_first, together
+
+    folders = [run_folder(options, own.seed) if is_first() else None for own in configs]
+
+    def check():
+        for folder in filter(None, folders):  # before the first search, not after it
+            run.check_free(folder, resume=options.resume)
+
+    together(check)
+    return [
+        _search_one(options, own, folder)
+        for own, folder in zip(configs, folders, strict=True)
+    ]
+
+
+def _search_one(options, config, folder) -> dict | None:
+    from egnas_jax import distributed, exhausted, run
+    from egnas_jax.search.mesh import describe
+    from egnas_jax.search.processes import together
+
+    started = time.perf_counter()
+    config, prepared, start = together(lambda: _prepared(options, config, folder))
+    distributed.check_alike(config)
+    advise = functools.partial(exhausted.advice, config=config, run=prepared)
+    mesh = describe(
+        prepared.programs.mesh,
+        getattr(config.strategy, "individuals", None),
+        config.batch_size,
+    )
+    with contextlib.ExitStack() as stack:
+        if folder:
+            claim = run.claim(config, folder, start, mesh)
+        together(lambda: stack.enter_context(claim) if folder else None)
+        stack.enter_context(running())
+        stack.enter_context(advising(advise))
+        stack.enter_context(distributed.naming_losses(folder))
+        summary = run.execute(config, prepared, start, stop_after=options.stop_after)
+    if summary is None:
+        return None
+    summary |= {"seed": config.seed, "run": str(folder),
+                "wall": time.perf_counter() - started}  # fmt: skip
+    if not options.json:
+        _show(summary)
+    return summary
+
+
+def _prepared(options, config, folder):
+    """The configuration with its data, the run, and where it starts."""
+    from egnas_jax import run
+
+    report = reporter(config, quiet=options.json or not folder)
+    config, prepared = run.prepare(config, options.data_dir, folder, report)
+    if not folder:
+        return config, prepared, run.Start(None)
+    run.check_configuration(config, folder)
+    start = run.find_start(prepared, options.restore, resume=options.resume)
+    if options.profile:
+        prepared = _profiled(options, config, prepared, start)
+    return config, prepared, start
+
+
+def _show_all(results, *, as_json: bool) -> None:
+    """The best of several seeds, or all as JSON."""
     best = max(results, key=lambda summary: summary["valid_accuracy"])
-    if options.json:
+    if as_json:
         print(json.dumps(best | {"runs": results}))
     elif len(results) > 1:
         for summary in results:

@@ -5,6 +5,8 @@ import os
 import pathlib
 import sys
 
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
 
 def say(text: str) -> None:
     """A line on stderr."""

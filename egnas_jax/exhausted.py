@@ -40,7 +40,9 @@ def advice(error: OutOfMemoryError, *, config: SearchConfig, run: loop.Run) -> s
     side = max(programs.image_shape[:2])
     lower = _setting(error.program, config, side, programs.num_valid)
     change = f"--set {lower.path}={lower.value}"
-    if checkpoint.steps(folder / "checkpoints"):
+    if not folder:
+        then = "Process 0 has the run directory."
+    elif checkpoint.steps(folder / "checkpoints"):
         then = (f"Every checkpoint is whole: the same command with --restore {folder} "
                 f"{change} and another --out goes on.")  # fmt: skip
     else:

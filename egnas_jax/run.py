@@ -28,7 +28,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
-from egnas_jax.search import loop
+from egnas_jax.search import loop, processes
 from egnas_jax.search.mesh import check_divisible, make_mesh, replicate
 from egnas_jax.search.weights import Pixels, SearchState, make_programs
 from egnas_jax.space import SPACES, derive, draw_svg
@@ -36,14 +36,17 @@ from egnas_jax.strategies import STRATEGIES
 
 
 def prepare(
-    config: SearchConfig, data_dir: str | None, folder: pathlib.Path, report: Callable
+    config: SearchConfig,
+    data_dir: str | None,
+    folder: pathlib.Path | None,
+    report: Callable,
 ) -> tuple[SearchConfig, loop.Run]:
     """Data loaded and checked, programs made; nothing compiled, nothing written.
 
     Args:
       config: of the search.
       data_dir: where to look for the data, or None for the usual places.
-      folder: run directory.
+      folder: run directory; None where another process writes it.
       report: called with each epoch's line, and with notes (`str`).
 
     Returns:
@@ -330,10 +333,13 @@ def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
 
 def execute(
     config: SearchConfig, run: loop.Run, start: Start, *, stop_after: int | None
-) -> dict:
-    """Runs a search in its claimed directory and writes what it found; the summary."""
+) -> dict | None:
+    """Runs a search in its claimed directory and writes what it found; the summary.
+
+    Of several processes those without a directory compute along, and return None.
+    """
     progress = _begin(run, start)
-    if config.tensorboard:
+    if config.tensorboard and run.folder:
         log = run.folder / "tensorboard"
         scalars = tensorboard.writer(log, int(progress.state.epoch))
     else:
@@ -345,21 +351,34 @@ def execute(
             run.report(line)
 
         state = loop.search(run._replace(report=report), progress, stop_after)
-    return finish(config, run, state)
+    return finish(config, run, state) if run.folder else None
 
 
 def _begin(run: loop.Run, start: Start) -> loop.Progress:
-    """Makes records and checkpoints what the start says."""
-    metrics = run.folder / "metrics.jsonl"
-    progress = start.progress or loop.beginning(run)
-    if not start.lines:  # records of epochs that are run again
-        record.keep_before(metrics, int(progress.state.epoch))
-        return progress
-    record.keep_before(metrics, 0)
-    for line in start.lines:
-        record.append(metrics, line)
-    loop.save(run, progress)
+    """Makes records and checkpoints what the start says.
+
+    The start of several processes is that of the first. They have a checkpoint from
+    the beginning, so that a lost process always leaves one.
+    """
+    progress = _of_first(run, start.progress or loop.beginning(run))
+    if run.folder:
+        metrics = run.folder / "metrics.jsonl"
+        done = 0 if start.lines else int(progress.state.epoch)
+        record.keep_before(metrics, done)  # the later ones are run again
+        for line in start.lines:
+            record.append(metrics, line)
+    if start.lines or (start.progress is None and jax.process_count() > 1):
+        loop.save(run, progress)
     return progress
+
+
+def _of_first(run: loop.Run, progress: loop.Progress) -> loop.Progress:
+    """How far process 0 has come, on every process; only it has read a checkpoint."""
+    if jax.process_count() == 1:
+        return progress
+    info = processes.exchange(progress.info)[0]
+    state = processes.from_first(progress.state)
+    return loop.Progress(replicate(run.programs.mesh, state), info)
 
 
 def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:

@@ -1,8 +1,11 @@
 """Strict settings for every test, made before JAX starts."""
 
+import contextlib
 import json
+import logging
 import os
 import pathlib
+import re
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -28,6 +31,29 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 SHARED = ROOT.parent / "shared"
+
+
+@contextlib.contextmanager
+def _logged_compilations():
+    names = []
+    handler = logging.Handler()
+    handler.emit = lambda line: names.extend(
+        re.findall(r"^Compiling (\S+)", line.getMessage())
+    )
+    logger = logging.getLogger("jax")
+    logger.addHandler(handler)
+    try:
+        with jax.log_compiles():
+            yield names
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def logged_compilations():
+    """A context whose list grows by the names of programs that are compiled or read
+    from the cache, in order."""
+    return _logged_compilations
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,9 @@
 """The command line: runs, resumes, and refuses, as a person would meet it."""
 
-import contextlib
 import errno
 import json
-import logging
 import os
 import pathlib
-import re
 import shutil
 import signal
 import struct
@@ -16,7 +13,6 @@ import time
 import zipfile
 
 import filelock
-import jax
 import numpy as np
 import pytest
 
@@ -58,25 +54,8 @@ def digests(folder):
     return [line["digest"] for line in record.read(folder / "metrics.jsonl")]
 
 
-@contextlib.contextmanager
-def logged_compilations():
-    """Names of the programs that are compiled or read from the cache, in order."""
-    names = []
-    handler = logging.Handler()
-    handler.emit = lambda line: names.extend(
-        re.findall(r"^Compiling (\S+)", line.getMessage())
-    )
-    logger = logging.getLogger("jax")
-    logger.addHandler(handler)
-    try:
-        with jax.log_compiles():
-            yield names
-    finally:
-        logger.removeHandler(handler)
-
-
 @pytest.fixture(scope="module")
-def straight_and_compiled(tmp_path_factory):
+def straight_and_compiled(tmp_path_factory, logged_compilations):
     folder = tmp_path_factory.mktemp("straight") / "run"
     more = ["--set", "tensorboard=true"]  # may differ from what resumes below
     with logged_compilations() as names:

@@ -19,6 +19,7 @@ ORDER = [
     {"trained"},
     {"evaluate_run"},
     {"console"},
+    {"distributed"},
     {"commands", "commands_judge", "commands_noise", "commands_search"},
     {"cli"},
 ]

@@ -22,6 +22,7 @@ import shutil
 import warnings
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from egnas_jax.checkpoint.leaves import (
@@ -178,8 +179,14 @@ def _manager(folder: pathlib.Path, *, read_only: bool):
         logger = logging.getLogger("absl")
         level = logger.level
         logger.setLevel(logging.CRITICAL + 1)
+        this = jax.process_index()  # orbax would wait for the other processes
         options = ocp.CheckpointManagerOptions(
-            enable_async_checkpointing=False, read_only=read_only
+            enable_async_checkpointing=False,
+            read_only=read_only,
+            create=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=this, active_processes={this}
+            ),
         )
         try:
             with ocp.CheckpointManager(folder, options=options) as manager:

@@ -12,6 +12,7 @@ Dims: P population, N images.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,22 +23,28 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory
 from egnas_jax.search.mesh import over_rows, rows_per_device
+from egnas_jax.search.processes import least
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
 
 
 def default_chunks(
-    config: SupernetConfig, side: int, individuals: int, images: int, batch_stats: str
+    config: SupernetConfig,
+    side: int,
+    individuals: int,
+    images: int,
+    batch_stats: str,
+    free_bytes: Callable = memory.free_bytes,
 ) -> tuple[int, int]:
     """Individuals and images at a time where the caller names none.
 
     On a CPU the cache decides: one individual and 32 images. Elsewhere as many as the
-    free memory of the device takes share a kernel launch.
+    free memory of the device takes (`free_bytes`) share a kernel launch.
     """
     if jax.default_backend() == "cpu":
         return 1, min(images, 32) if batch_stats == "running" else images
-    free = memory.free_bytes()
+    free = free_bytes()
     if free is None:  # the device does not say
         return individuals, images
     return memory.fitting_chunks(
@@ -185,7 +192,13 @@ def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
     """Individuals and images at a time, on one device."""
     total, own = len(images), rows_per_device(size, net.mesh)
     members, pixels = default_chunks(
-        net.config, max(images.shape[1:3]), own, total, batch_stats
+        net.config,
+        max(images.shape[1:3]),
+        own,
+        total,
+        batch_stats,
+        # all processes must compile the same program
+        lambda: least(memory.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the devices divide the images

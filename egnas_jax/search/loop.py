@@ -18,6 +18,7 @@ from egnas_jax import checkpoint, record
 from egnas_jax.search.collapse import architecture_figures
 from egnas_jax.search.memory import out_of_memory_in
 from egnas_jax.search.mesh import replicate
+from egnas_jax.search.processes import anywhere
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.weights import (
     SGD,
@@ -38,14 +39,14 @@ class Run(NamedTuple):
     """Where and how a search runs.
 
     Attributes:
-      folder: run directory.
+      folder: run directory; None where another process writes it.
       programs, strategy, sgd: what runs.
       steps_per_call: weight steps of one call.
       keep: checkpoints that stay.
       report: called with each epoch's line, and with notes (`str`).
     """
 
-    folder: pathlib.Path
+    folder: pathlib.Path | None
     programs: Programs
     strategy: Strategy
     sgd: SGD
@@ -138,7 +139,8 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
         while int(state.epoch) < last:
             state, line = run_epoch(run, Progress(state, info), interrupted)
             info = {}
-            record.append(run.folder / "metrics.jsonl", line)
+            if run.folder:
+                record.append(run.folder / "metrics.jsonl", line)
             save(run, Progress(state, info))
             run.report(line)
             if interrupted():
@@ -147,7 +149,12 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
 
 
 def save(run: Run, progress: Progress) -> None:
-    """One checkpoint; its step counts weight steps, and epochs by one more each."""
+    """One checkpoint, where this process has the folder.
+
+    Its step counts weight steps, and epochs by one more each.
+    """
+    if not run.folder:
+        return
     state, info = progress
     step = int(state.epoch) * (run.programs.num_steps + 1) + int(state.step)
     meta = record.plain({"epoch": int(state.epoch), "info": info})
@@ -181,9 +188,10 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         **info,
         **architecture_figures(run.programs.space, run.programs.incumbent(state)),
     }
-    state = state._replace(
-        epoch=state.epoch + 1, step=jnp.zeros((), jnp.int32), totals=zero_totals()
+    epoch, step, totals = replicate(
+        run.programs.mesh, (jnp.int32(epoch + 1), jnp.int32(0), zero_totals())
     )
+    state = state._replace(epoch=epoch, step=step, totals=totals)
     line["digest"] = state_digest(state)
     line["seconds"] = time.perf_counter() - started
     return state, line
@@ -231,7 +239,7 @@ def check_finite(run, epoch: int, which: str, loss: float) -> None:
     """
     if np.isfinite(loss):
         return
-    saved = checkpoint.steps(run.folder / "checkpoints")
+    saved = checkpoint.steps(run.folder / "checkpoints") if run.folder else []
     where = f"step {saved[-1]} in {run.folder / 'checkpoints'}" if saved else "none"
     raise FloatingPointError(
         f"The {which} loss is {loss} in epoch {epoch}; last good checkpoint: {where}. "
@@ -240,7 +248,10 @@ def check_finite(run, epoch: int, which: str, loss: float) -> None:
 
 
 class InterruptFlag:
-    """While it is open, the first SIGINT is remembered; the second is immediate."""
+    """While it is open, the first SIGINT is remembered; the second is immediate.
+
+    Of several processes each is interrupted that any of them is.
+    """
 
     def __init__(self, report: Callable):
         self.report = report
@@ -250,7 +261,7 @@ class InterruptFlag:
         self.before = signal.getsignal(signal.SIGINT)
         if self.before is not signal.SIG_IGN:  # nohup's, say
             signal.signal(signal.SIGINT, self._remember)
-        return lambda: self.seen
+        return lambda: anywhere(self.seen)
 
     def _remember(self, number, frame):
         self.seen = True

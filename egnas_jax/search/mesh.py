@@ -79,16 +79,20 @@ def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """
     if mesh is None:
         return jax.tree.map(jax.device_put, tree)
-    everywhere = NamedSharding(mesh, PartitionSpec())
 
     def put(leaf):
         numbers = np.asarray(leaf)
         # a copy each: a donated buffer must be nobody else's
         return jax.make_array_from_callback(
-            numbers.shape, everywhere, lambda index: numbers[index].copy()
+            numbers.shape, everywhere(mesh), lambda index: numbers[index].copy()
         )
 
     return jax.tree.map(put, tree)
+
+
+def everywhere(mesh: Mesh | None) -> NamedSharding | None:
+    """Where a state lies; arguments that lie elsewhere would compile a program anew."""
+    return mesh and NamedSharding(mesh, PartitionSpec())
 
 
 def describe(

@@ -28,6 +28,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
+from egnas_jax.search.mesh import everywhere
 from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
@@ -186,7 +187,12 @@ def make_programs(
             return functions[name](*arguments)
 
         run.__name__ = name
-        program = jax.jit(run, compiler_options=options, **how)
+        program = jax.jit(
+            run,
+            compiler_options=options,
+            out_shardings=everywhere(net.mesh),
+            **how,
+        )
         return functools.partial(program, (train, valid), np.uint32(seed))
 
     return Programs(

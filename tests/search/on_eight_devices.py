@@ -209,13 +209,26 @@ SEARCH = [
 
 
 @pytest.fixture(scope="module")
-def searches(space, tmp_path_factory):
-    """The same search on one device and on eight."""
+def searches_and_compiled(space, tmp_path_factory, logged_compilations):
+    """The same search on one device and on eight; what was compiled for these."""
     folder = tmp_path_factory.mktemp("searches")
     for devices in (1, 8):
         out = ["--set", f"devices={devices}", "--out", str(folder / str(devices))]
-        assert main([*SEARCH, *out]) == 0
-    return folder
+        with logged_compilations() as names:
+            assert main([*SEARCH, *out]) == 0
+    return folder, names
+
+
+@pytest.fixture(scope="module")
+def searches(searches_and_compiled):
+    return searches_and_compiled[0]
+
+
+def test_a_program_of_eight_devices_is_compiled_once(searches_and_compiled):
+    """A state that lay elsewhere in the second epoch would be compiled for anew."""
+    _, names = searches_and_compiled
+    programs = ("jit(train_steps)", "jit(evolve)", "jit(validate)")
+    assert [names.count(program) for program in programs] == [1, 1, 1]
 
 
 def test_a_search_finds_the_same_genotype(searches):
