@@ -100,11 +100,12 @@ def _search_all(options, configs) -> list[dict | None]:
 def _search_one(options, config, folder) -> dict | None:
     from egnas_jax import distributed, exhausted, run
     from egnas_jax.search.mesh import describe
-    from egnas_jax.search.processes import together
+    from egnas_jax.search.processes import exchange, together
 
     started = time.perf_counter()
     config, prepared, start = together(lambda: _prepared(options, config, folder))
     distributed.check_alike(config)
+    stop_after = exchange(options.stop_after)[0]
     advise = functools.partial(exhausted.advice, config=config, run=prepared)
     mesh = describe(
         prepared.programs.mesh,
@@ -117,8 +118,7 @@ def _search_one(options, config, folder) -> dict | None:
         together(lambda: stack.enter_context(claim) if folder else None)
         stack.enter_context(running())
         stack.enter_context(advising(advise))
-        stack.enter_context(distributed.naming_losses(folder))
-        summary = run.execute(config, prepared, start, stop_after=options.stop_after)
+        summary = run.execute(config, prepared, start, stop_after=stop_after)
     if summary is None:
         return None
     summary |= {"seed": config.seed, "run": str(folder),

@@ -9,7 +9,6 @@ ends when its parent does, `kill -9` included.
 import contextlib
 import multiprocessing
 import os
-import pathlib
 import re
 import signal
 import threading
@@ -49,7 +48,8 @@ def supervised(command: Callable[[], int]) -> int:
     if child.exitcode >= 0:
         return child.exitcode
     say(f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
-        f"another process of the run was lost or ended. {GO_ON}")  # fmt: skip
+        f"another process of the run was lost, ended or never came. "
+        f"{GO_ON}")  # fmt: skip
     return FAILED
 
 
@@ -102,12 +102,13 @@ def joined(distributed: bool):
 
     Raises:
       ValueError: the environment names none.
+      RuntimeError: an exchange with the others failed; says how to go on.
     """
     if not distributed:
         yield
         return
     known = where()
-    # on a CPU two programs at once would mix up their exchanges
+    # so that no two programs of a CPU exchange at once, in an order of their own
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
@@ -127,6 +128,14 @@ def joined(distributed: bool):
     except (SharedError, Interrupted):
         jax.distributed.shutdown()
         raise
+    except (RuntimeError, ValueError) as error:
+        # jaxlib raises either, by where it notices
+        if not FAILED_EXCHANGE.search(str(error)):
+            raise
+        cause = " ".join(str(error).split())[:200]
+        raise RuntimeError(
+            f"another process of the run was lost or ended ({cause}). {GO_ON}"
+        ) from error
     jax.distributed.shutdown()
 
 
@@ -143,26 +152,3 @@ def check_alike(config) -> None:
                 f"Process {number} was started with other settings than process 0: "
                 f"{'; '.join(changed)}. Start all by the same command."
             )
-
-
-@contextlib.contextmanager
-def naming_losses(folder: pathlib.Path | None):
-    """Says how to go on where an exchange failed.
-
-    Args:
-      folder: run directory; None where another process has it.
-
-    Raises:
-      RuntimeError: as said.
-    """
-    try:
-        yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # jaxlib raises either, by where it notices
-        if jax.process_count() == 1 or not FAILED_EXCHANGE.search(str(error)):
-            raise
-        cause = " ".join(str(error).split())[:200]
-        place = f" Run directory: {folder}." if folder else ""
-        raise RuntimeError(
-            f"another process of the run was lost or ended ({cause}). {GO_ON}{place}"
-        ) from error

@@ -351,7 +351,7 @@ def execute(
             run.report(line)
 
         state = loop.search(run._replace(report=report), progress, stop_after)
-    return finish(config, run, state) if run.folder else None
+    return finish(config, run, state)
 
 
 def _begin(run: loop.Run, start: Start) -> loop.Progress:
@@ -381,12 +381,14 @@ def _of_first(run: loop.Run, progress: loop.Progress) -> loop.Progress:
     return loop.Progress(replicate(run.programs.mesh, state), info)
 
 
-def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
-    """Genotype, drawing and summary of a state."""
+def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | None:
+    """Genotype, drawing and summary of a state; None where there is no directory."""
     space = SPACES[config.supernet.space]
     genotype = derive(
         space, jax.tree.map(np.asarray, run.strategy.incumbent(state.strategy))
     )
+    if not run.folder:  # the genotype was computed along with the other processes
+        return None
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))
     metrics = loop.records(run.folder)

@@ -25,6 +25,38 @@ from egnas_jax.space import SPACES, Space
 SPACES["pair"] = {SPACE!r}
 sys.exit(main())
 """
+EXCHANGES = """
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from egnas_jax.distributed import joined
+from egnas_jax.search import processes
+
+
+def fail_in_the_second():
+    if jax.process_index():
+        raise ValueError("no such file")
+
+
+with joined(True):
+    own, seen = jax.process_index(), []
+    numbers = np.array([-0.0, 1.0 + own, -np.inf], np.float32)
+    first = processes.from_first({"a": numbers, "b": np.int32(own)})
+    jax.jit(lambda x: seen.append(processes.least(7 - own)))(jnp.ones(()))
+    told = {
+        "exchange": processes.exchange({"text": "x" * (1 + 2 * own)}),
+        "anywhere": [processes.anywhere(own == 1), processes.anywhere(False)],
+        "from_first": [first["a"].tobytes().hex(), int(first["b"])],
+        "least": [*seen, processes.least(None if own else 3)],
+    }
+    try:
+        processes.together(fail_in_the_second)
+    except processes.SharedError as error:
+        told["together"] = str(error)
+    print(json.dumps(told))
+"""
 SEARCH = [
     "search", "--space", "pair", "--set", "supernet.channels=4",
     "--set", "supernet.layers=1", "--set", "epochs=500", "--set", "batch_size=128",
@@ -46,24 +78,42 @@ class Ended(NamedTuple):
     text: str
 
 
-def start(folder, *more):
+def by_variables(port, number):
+    """What tells a process where it belongs."""
+    return {
+        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(number),
+    }
+
+
+def by_slurm(port, number):
+    """The same as `srun` tells it, on one node."""
+    return {
+        "JAX_COORDINATOR_PORT": str(port),
+        "SLURM_JOB_ID": "1",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(number),
+        "SLURM_LOCALID": str(number),
+    }
+
+
+def start(folder, *more, place=by_variables, program=PROGRAM):
     """Two processes that search into one folder; what they say goes beside it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-        "JAX_NUM_PROCESSES": "2",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles sooner
-    }
-    command = [sys.executable, "-c", PROGRAM, *SEARCH, "--distributed"]
+    # compiles sooner
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    command = [sys.executable, "-c", program, *SEARCH, "--distributed"]
     processes = []
     for number, own in enumerate(more or ([], [])):
         with open(f"{folder}.{number}", "wb") as said:
             processes.append(
                 subprocess.Popen(
                     [*command, "--out", str(folder), *own],
-                    env=environment | {"JAX_PROCESS_ID": str(number)},
+                    env=environment | place(port, number),
                     stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 )
             )  # fmt: skip
@@ -89,10 +139,10 @@ def lines_of(folder):
     return record.read(folder / "metrics.jsonl")
 
 
-def run_until(folder, epochs, act, *more):
-    """Acts upon two processes when so many epochs are recorded; how they ended."""
+def run_until(folder, due, act, *more):
+    """Acts upon two processes as soon as something is due; how they ended."""
     processes = start(folder, *more)
-    while len(lines_of(folder)) < epochs:
+    while not due():
         if any(process.poll() is not None for process in processes):
             break  # which the caller's assertions tell
         time.sleep(0.02)
@@ -104,24 +154,30 @@ def run_until(folder, epochs, act, *more):
 def story(tmp_path_factory):
     """A run that loses its worker, is interrupted, loses its writer, and ends."""
     folder = tmp_path_factory.mktemp("story") / "run"
-    resumed = [["--resume"]] * 2
-    told = {"worker": run_until(folder, 3, lambda pair: pair[1].kill())}
+    resumed, told = [["--resume"]] * 2, {}
+
+    def epochs(number):
+        return lambda: len(lines_of(folder)) >= number
+
+    told["worker"] = run_until(folder, epochs(3), lambda pair: pair[1].kill())
     told["before"] = lines_of(folder)
     told["steps"] = checkpoint.steps(folder / "checkpoints")
     # an epoch back, so that the last one is run again
     shutil.rmtree(folder / "checkpoints" / str(told["steps"][-1]))
-    (folder / "metrics.jsonl").unlink()
-    for line in told["before"][:-1]:
-        record.append(folder / "metrics.jsonl", line)
+    record.keep_before(folder / "metrics.jsonl", len(told["before"]) - 1)
     told["interrupt"] = run_until(
         folder,
-        len(told["before"]) + 1,
+        epochs(len(told["before"]) + 1),
         lambda pair: pair[1].send_signal(signal.SIGINT),
         *resumed,
     )
     told["after"] = lines_of(folder)
+    (folder / "environment.json").unlink()  # the writer's first act, before it computes
     told["writer"] = run_until(
-        folder, len(told["after"]) + 1, lambda pair: pair[0].kill(), *resumed
+        folder,
+        (folder / "environment.json").exists,
+        lambda pair: pair[0].kill(),
+        *resumed,
     )
     told["last"] = len(lines_of(folder)) + 1
     more = ["--resume", "--stop-after", str(told["last"])]
@@ -187,12 +243,26 @@ def test_the_environment_tells_whose_devices_they_are(story):
 
 
 def test_processes_with_unlike_settings_are_refused_by_all(tmp_path):
-    pair = start(tmp_path / "run", [], ["--set", "seed=7"])
+    """The processes find each other as under SLURM."""
+    pair = start(tmp_path / "run", [], ["--set", "seed=7"], place=by_slurm)
     for ended in ends(tmp_path / "run", pair, 120):
         assert ended.code == 2
         assert "Process 1 was started with other settings" in ended.text
         assert "seed: 0 -> 7" in ended.text
     assert not (tmp_path / "run").exists()
+
+
+def test_what_one_process_knows_the_other_is_told(tmp_path):
+    pair = start(tmp_path / "none", program=EXCHANGES)
+    for ended in ends(tmp_path / "none", pair, 120):
+        assert ended.code == 0, ended.text
+        assert json.loads(ended.text.splitlines()[-1]) == {
+            "exchange": [{"text": "x"}, {"text": "xxx"}],
+            "anywhere": [True, False],
+            "from_first": ["000000800000803f000080ff", 0],  # -0.0, 1.0, -inf
+            "least": [6, None],
+            "together": "Process 1: no such file",
+        }
 
 
 @pytest.mark.parametrize(

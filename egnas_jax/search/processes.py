@@ -9,6 +9,7 @@ Process 0 reads and writes the run directory; the others need none.
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -97,6 +98,6 @@ def least(number: int | None) -> int | None:
     """
     if jax.process_count() == 1:
         return number
-    with jax.ensure_compile_time_eval():
-        numbers = exchange(number)
+    with ThreadPoolExecutor(1) as untraced:  # what JAX traces, it traces by thread
+        numbers = untraced.submit(exchange, number).result()
     return None if None in numbers else min(numbers)
