@@ -7,7 +7,7 @@ import pathlib
 import statistics
 import time
 
-from egnas_jax import commands, commands_judge
+from egnas_jax import commands, commands_judge, commands_report
 from egnas_jax.console import (
     advising,
     check_run_options,
@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     commands_judge.evaluate_arguments(judged)
     taken = add("export", commands_judge.export, "write a trained network for others")
     commands_judge.export_arguments(taken)
+    reported = add("report", commands_report.report, "tables and figures of runs")
+    commands_report.report_arguments(reported)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")

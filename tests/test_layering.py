@@ -11,7 +11,7 @@ ORDER = [
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
-    {"strategies", "retrain", "export"},
+    {"strategies", "retrain", "export", "report"},
     {"config"},
     {"recipes"},
     {"run", "verify", "exhausted"},
@@ -19,7 +19,7 @@ ORDER = [
     {"trained"},
     {"evaluate_run"},
     {"console"},
-    {"commands", "commands_judge"},
+    {"commands", "commands_judge", "commands_report"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
