@@ -4,7 +4,13 @@ import argparse
 import functools
 import pathlib
 
-from egnas_jax import commands, commands_judge, commands_noise, commands_search
+from egnas_jax import (
+    commands,
+    commands_judge,
+    commands_noise,
+    commands_report,
+    commands_search,
+)
 from egnas_jax.console import (
     DONE,
     FAILED,
@@ -72,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "noise", commands_noise.noise, "measure what one fitness batch is worth"
     )
     commands_noise.noise_arguments(noise)
+    reported = add("report", commands_report.report, "tables and figures of runs")
+    commands_report.report_arguments(reported)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")

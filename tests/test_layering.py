@@ -11,7 +11,7 @@ ORDER = [
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
-    {"strategies", "retrain", "export"},
+    {"strategies", "retrain", "export", "report"},
     {"config"},
     {"recipes"},
     {"run", "verify", "exhausted"},
@@ -20,7 +20,13 @@ ORDER = [
     {"evaluate_run"},
     {"console"},
     {"distributed"},
-    {"commands", "commands_judge", "commands_noise", "commands_search"},
+    {
+        "commands",
+        "commands_judge",
+        "commands_noise",
+        "commands_report",
+        "commands_search",
+    },
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
