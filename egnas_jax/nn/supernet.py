@@ -74,7 +74,11 @@ class SupernetConfig:
     dtype: str = "float32"
 
     def __post_init__(self):
-        lookup(SPACES, self.space, "space")
+        if lookup(SPACES, self.space, "space").family != "darts":
+            raise ValueError(
+                f"supernet.space is {self.space!r}, which has no supernet yet; take "
+                f"one of the DARTS family."
+            )
         lookup(lowering.CHOICES, self.lowering, "lowering")
         check_precision("supernet.dtype", self.dtype)
         # far beyond what anybody builds; a slip of the keyboard is worse than a crash
