@@ -1,4 +1,4 @@
-"""Cells of NAS-Bench-201: text, JSON, derivation, picture, and the benchmark's order."""
+"""Cells of NAS-Bench-201: text, JSON, derivation, picture, order of the table."""
 
 import itertools
 import xml.etree.ElementTree as ElementTree
