@@ -6,7 +6,10 @@ generations and priced by the compound fitness; alpha steps along the best indiv
 Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
 code differ, an option of `EGNASConfig` decides.
 
-Dims: N samples, T generations, P population, E edges, K primitives, D = 2 E K.
+An exploration takes what prices mixings as a function: `egnas` hands it the supernet,
+a tabular benchmark its table.
+
+Dims: N samples, T generations, P population, E edges, K primitives, D = kinds * E * K.
 """
 
 from typing import NamedTuple
@@ -19,9 +22,15 @@ from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas_config import EGNASConfig
-from egnas_jax.strategies.egnas_price import candidate_rows, direction, price, score
+from egnas_jax.strategies.egnas_price import (
+    Evaluate,
+    candidate_rows,
+    direction,
+    evaluator,
+    price_by,
+)
 from egnas_jax.types import IMPL, Array, Key, Mixing
 
 
@@ -50,12 +59,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     space = SPACES[net.config.space]
 
     def init(key: Key) -> EGNASState:
-        key_alpha, key_run = jax.random.split(key)
-        start = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
-        zero = jnp.zeros((), jnp.int32)
-        still = jax.tree.map(jnp.zeros_like, start)
-        run_key = jax.random.key_data(key_run)
-        return EGNASState(start, still, run_key, zero, zero, zero)
+        return initial_state(space, key)
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
@@ -63,10 +67,14 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     def update(key, state, variables, train_batch, valid_batch):
         del train_batch  # weights are the loop's business
+
+        def explored():
+            evaluate = evaluator(net, variables, *valid_batch, config)
+            moved, found = explore(space, config, evaluate, key, state)
+            return moved, _info(config, moved, found, len(valid_batch.labels))
+
         state, info = lax.cond(
-            state.epochs >= config.warmup,
-            lambda: _explore(net, config, key, state, variables, valid_batch),
-            lambda: (state, _no_info()),
+            state.epochs >= config.warmup, explored, lambda: (state, _no_info())
         )
         return state._replace(epochs=state.epochs + 1), info
 
@@ -75,6 +83,26 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     size = config.valid_batch_size
     return Strategy("epoch", init, mixing, update, incumbent, size, config)
+
+
+def initial_state(space: Space, key: Key) -> EGNASState:
+    """Alpha near zero, nothing seen."""
+    key_alpha, key_run = jax.random.split(key)
+    start = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
+    zero = jnp.zeros((), jnp.int32)
+    still = jax.tree.map(jnp.zeros_like, start)
+    run_key = jax.random.key_data(key_run)
+    return EGNASState(start, still, run_key, zero, zero, zero)
+
+
+def _info(config, state, found, images):
+    return {
+        "fitness": found.best.fitness,
+        "fitness_accuracy": found.best.correct / images,
+        "sigma": found.sigma,
+        "skipped": state.skipped.astype(jnp.float32),
+        "candidate_images": jnp.float32(images_priced(config)),
+    }
 
 
 def _no_info():
@@ -88,16 +116,19 @@ def _no_info():
     }
 
 
-def images_priced(config: EGNASConfig) -> int:
-    """Images that go through the supernet in one exploration, one forward each.
+def mixings_priced(config: EGNASConfig) -> int:
+    """Mixings that one exploration prices.
 
     Alpha rides along with every population; `best_sample="accuracy"` prices the
     leaders of the samples once more.
     """
-    forwards = config.samples * config.generations * (config.population + 1)
-    if config.best_sample == "accuracy":
-        forwards += config.samples
-    return forwards * config.valid_batch_size
+    priced = config.samples * config.generations * config.individuals
+    return priced + config.samples * (config.best_sample == "accuracy")
+
+
+def images_priced(config: EGNASConfig) -> int:
+    """Images that go through the supernet in one exploration, one forward each."""
+    return mixings_priced(config) * config.valid_batch_size
 
 
 def _sigma(config: EGNASConfig, state: EGNASState) -> Array:
@@ -138,7 +169,7 @@ def _candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
     return jax.vmap(each, in_axes=(0, None))(samples, generations)
 
 
-class _Best(NamedTuple):
+class Best(NamedTuple):
     """The best individual of a sample so far: z [D], its fitness and count."""
 
     z: Array
@@ -146,9 +177,37 @@ class _Best(NamedTuple):
     correct: Array
 
 
-def _explore(net, config, key, state, variables, batch):
-    """N samples of T generations; alpha takes one step along the best individual."""
-    space = SPACES[net.config.space]
+class Explored(NamedTuple):
+    """What one exploration found.
+
+    Attributes:
+      best: the individual along which alpha stepped.
+      sigma: step size that its populations began with, f32[].
+      z: every individual, f32[N, T, P, D].
+      leaders: the best individual of every sample, leaves [N, ...].
+    """
+
+    best: Best
+    sigma: Array
+    z: Array
+    leaders: Best
+
+
+def explore(
+    space: Space,
+    config: EGNASConfig,
+    evaluate: Evaluate,
+    key: Key,
+    state: EGNASState,
+) -> tuple[EGNASState, Explored]:
+    """N samples of T generations; alpha takes one step along the best individual.
+
+    Args:
+      space: of the cells.
+      config: the options.
+      evaluate: prices mixings [P].
+      key, state: of this exploration; the caller counts the epochs.
+    """
     key_centres, key_candidates = jax.random.split(key)
     evolution = EVOLUTIONS[config.evolution](space.dim, config.population)
     sigma = _sigma(config, state)
@@ -156,59 +215,51 @@ def _explore(net, config, key, state, variables, batch):
     def generation(carry, key):
         es, leader = carry
         z = evolution.ask(key, es)
-        priced = price(net, variables, state.alpha, z, *batch, config)
+        priced = price_by(evaluate, space, state.alpha, z, config)
         i = priced.winner
-        new = _Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
+        new = Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
         leader = _better(leader, new, config.tie)
-        return (evolution.tell(es, z, priced.fitness), leader), None
+        return (evolution.tell(es, z, priced.fitness), leader), z
 
     def sample(_, scanned):
         centre, keys = scanned
         zero = jnp.zeros((), jnp.int32)
-        nobody = _Best(centre, jnp.float32(jnp.inf), zero)
-        carry, _ = lax.scan(generation, (evolution.init(centre, sigma), nobody), keys)
-        return None, carry[1]
+        nobody = Best(centre, jnp.float32(jnp.inf), zero)
+        start = evolution.init(centre, sigma), nobody
+        (_, leader), z = lax.scan(generation, start, keys)
+        return None, (leader, z)
 
     centres = _centres(config, space, key_centres, state.alpha)
     keys = _candidate_keys(config, key_candidates, state)
-    _, leaders = lax.scan(sample, None, (centres, keys))
-    n = _best_sample(net, config, variables, batch, leaders)
+    _, (leaders, z) = lax.scan(sample, None, (centres, keys))
+    n = _best_sample(space, config, evaluate, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
-    state = _stepped(space, config, state, chosen)
-    info = {
-        "fitness": chosen.fitness,
-        "fitness_accuracy": chosen.correct / len(batch.labels),
-        "sigma": sigma,
-        "skipped": state.skipped.astype(jnp.float32),
-        "candidate_images": jnp.float32(images_priced(config)),
-    }
-    return state, info
+    return _stepped(space, config, state, chosen), Explored(chosen, sigma, z, leaders)
 
 
 def _nan_last(fitness):
     return jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
 
 
-def _better(old: _Best, new: _Best, tie: str) -> _Best:
+def _better(old: Best, new: Best, tie: str) -> Best:
     wins = new.fitness < old.fitness
     if tie == "last":
         wins = new.fitness <= old.fitness
     return jax.tree.map(lambda a, b: jnp.where(wins, b, a), old, new)
 
 
-def _best_sample(net, config, variables, batch, leaders: _Best) -> Array:
+def _best_sample(space, config, evaluate, leaders: Best) -> Array:
     """Index of the sample whose leader becomes s*; ties go to the lower."""
     if config.best_sample == "fitness":
         return jnp.argmin(leaders.fitness)
-    space = SPACES[net.config.space]
     q = candidate_rows(unflatten(space, leaders.z), config)
-    scores = score(net, variables, softmax_mixing(q), *batch, config)
+    scores = evaluate(softmax_mixing(q))
     # the reference minimises 1 / accuracy and takes 0 for it where nothing is correct
     correct = scores.correct.astype(jnp.float32)
     return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
 
 
-def _stepped(space, config, state: EGNASState, chosen: _Best) -> EGNASState:
+def _stepped(space, config, state: EGNASState, chosen: Best) -> EGNASState:
     """Alpha one step further; unchanged, and counted, where all fitness was NaN."""
     finite = jnp.isfinite(chosen.fitness)
     s = direction(unflatten(space, chosen.z), state.alpha, config)
