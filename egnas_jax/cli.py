@@ -7,7 +7,7 @@ import pathlib
 import statistics
 import time
 
-from egnas_jax import commands, commands_judge
+from egnas_jax import commands, commands_judge, commands_table
 from egnas_jax.console import (
     advising,
     check_run_options,
@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     commands_judge.evaluate_arguments(judged)
     taken = add("export", commands_judge.export, "write a trained network for others")
     commands_judge.export_arguments(taken)
+    tabled = add("table-search", commands_table.table_search,
+                 "many searches at once in the table of NAS-Bench-201")  # fmt: skip
+    commands_table.table_search_arguments(tabled)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -278,6 +281,7 @@ def _list(options) -> None:
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas_config import VARIANTS
+    from egnas_jax.tabular.methods import METHODS
 
     tables = {
         "presets": PRESETS,
@@ -287,6 +291,7 @@ def _list(options) -> None:
         "spaces": SPACES,
         "lowerings": lowering.CHOICES,
         "zoo": zoo,
+        "methods": METHODS,
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}

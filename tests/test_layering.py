@@ -13,13 +13,14 @@ ORDER = [
     {"search", "interop"},
     {"strategies", "retrain", "export"},
     {"config"},
+    {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
     {"retrain_run"},
     {"trained"},
     {"evaluate_run"},
     {"console"},
-    {"commands", "commands_judge"},
+    {"commands", "commands_judge", "commands_table"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

@@ -138,7 +138,7 @@ def score_population(
     batch_stats,
 ) -> Evaluation:  # fmt: skip
     """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
-    size, total = mixings.primitives["normal"].shape[0], len(labels)
+    size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     default_members, default_pixels = default_chunks(
         net.config, max(images.shape[1:3]), size, total, batch_stats
     )
