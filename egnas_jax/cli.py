@@ -10,6 +10,7 @@ from egnas_jax import (
     commands_noise,
     commands_report,
     commands_search,
+    commands_table,
 )
 from egnas_jax.console import (
     DONE,
@@ -80,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     commands_noise.noise_arguments(noise)
     reported = add("report", commands_report.report, "tables and figures of runs")
     commands_report.report_arguments(reported)
+    tabled = add("table-search", commands_table.table_search,
+                 "many searches at once in the table of NAS-Bench-201")  # fmt: skip
+    commands_table.table_search_arguments(tabled)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -166,6 +170,7 @@ def _list(options) -> None:
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas_config import VARIANTS
+    from egnas_jax.tabular.methods import METHODS
 
     tables = {
         "presets": PRESETS,
@@ -175,6 +180,7 @@ def _list(options) -> None:
         "spaces": SPACES,
         "lowerings": lowering.CHOICES,
         "zoo": zoo,
+        "methods": METHODS,
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}

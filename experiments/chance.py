@@ -18,10 +18,9 @@ import jax
 import methods
 import numpy as np
 
-from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Genotype, derive
-from egnas_jax.strategies.egnas import egnas
-from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_explore import initial_state
 
 CHANCE = "random cells"
 VARIANTS = ("paper", "official", "seed")
@@ -76,10 +75,9 @@ SIZES = {
 
 def untrained(seed: int) -> Genotype:
     """What a search would derive before its first update."""
-    net = make_supernet(SupernetConfig())
-    strategy = egnas(net, EGNASConfig())
-    mixing = strategy.incumbent(strategy.init(jax.random.key(seed)))
-    return derive(SPACES["darts7"], jax.tree.map(np.asarray, mixing))
+    space = SPACES["darts7"]
+    mixing = softmax_mixing(initial_state(space, jax.random.key(seed)).alpha)
+    return derive(space, jax.tree.map(np.asarray, mixing))
 
 
 def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, Genotype]:

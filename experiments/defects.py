@@ -22,29 +22,30 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.console import say
-from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.noise.matrix import over_batches
 from egnas_jax.noise.study import open_run, valid_batches
 from egnas_jax.search.fitness import SIGNS, compound_fitness
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas import egnas, first_generation
 from egnas_jax.strategies.egnas_config import VARIANTS, EGNASConfig
+from egnas_jax.strategies.egnas_explore import first_generation, initial_state
 from egnas_jax.strategies.egnas_price import direction, price
 
 UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated
-NET = make_supernet(SupernetConfig())
 SPACE = SPACES["darts7"]
 
 
 def distinct_directions(variant: str) -> tuple[int, int]:
     """Distinct z - m among all draws of a search, and draws."""
     config = EGNASConfig.variant(variant)
-    state = egnas(NET, config).init(jax.random.key(0))
+    state = initial_state(SPACE, jax.random.key(0))
 
     def draw(s):
         now = state._replace(updates=s, epochs=s + config.warmup)
-        z = first_generation(NET, config, jax.random.fold_in(jax.random.key(1), s), now)
+        z = first_generation(
+            SPACE, config, jax.random.fold_in(jax.random.key(1), s), now
+        )
         # of P draws around one centre the differences do not depend on the centre
         return (z[:, 1:] - z[:, :1]) / jnp.linalg.norm(z[:, 1:] - z[:, :1], axis=-1,
                                                        keepdims=True)  # fmt: skip
@@ -57,13 +58,12 @@ def distinct_directions(variant: str) -> tuple[int, int]:
 def random_walk(variant: str) -> dict:
     """Alpha after a search whose winners are drawn at random, over many seeds."""
     config = EGNASConfig.variant(variant)
-    strategy = egnas(NET, config)
 
     def step(carry, s):
         state, key = carry
         key, key_draw, key_winner = jax.random.split(key, 3)
         now = state._replace(updates=s, epochs=s + config.warmup)
-        z = first_generation(NET, config, key_draw, now)[0]
+        z = first_generation(SPACE, config, key_draw, now)[0]
         winner = unflatten(SPACE, z[jax.random.randint(key_winner, (), 0, len(z))])
         s_star = direction(winner, state.alpha, config)
         alpha = jax.tree.map(lambda a, d: a + config.step * d, state.alpha, s_star)
@@ -71,7 +71,7 @@ def random_walk(variant: str) -> dict:
 
     def search(key):
         key_init, key = jax.random.split(key)
-        first = strategy.init(key_init)
+        first = initial_state(SPACE, key_init)
         (last, _), steps = jax.lax.scan(step, (first, key), jnp.arange(UPDATES))
         shares = flatten(SPACE, softmax_mixing(last.alpha).primitives)
         rows = (-1, len(SPACE.primitives))
@@ -113,7 +113,7 @@ def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
             opened, options.data_dir, opened.run.programs.num_valid // size, size, seed
         )
         net = make_supernet(opened.config.supernet)
-        z = first_generation(net, config, jax.random.key(seed), state.strategy)[0]
+        z = first_generation(SPACE, config, jax.random.key(seed), state.strategy)[0]
         alpha = state.strategy.alpha
         on_all = over_batches(functools.partial(_priced, net, config, alpha, z))
         priced = on_all(state.variables, images, labels)

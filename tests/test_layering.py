@@ -13,6 +13,7 @@ ORDER = [
     {"search", "interop"},
     {"strategies", "retrain", "export", "report"},
     {"config"},
+    {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
     {"retrain_run", "noise"},
@@ -26,6 +27,7 @@ ORDER = [
         "commands_noise",
         "commands_report",
         "commands_search",
+        "commands_table",
     },
     {"cli"},
 ]

@@ -16,8 +16,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas import EGNASState, first_generation
 from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_explore import EGNASState, first_generation
 from egnas_jax.strategies.egnas_price import price
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Key, PyTree
@@ -56,7 +56,7 @@ def of_individuals(
       (variables, batch, statistics) -> cross entropy, correct, fitness, each [P].
     """
     drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
-    z = first_generation(net, drawn, key, state)[0, :size]
+    z = first_generation(SPACES[net.config.space], drawn, key, state)[0, :size]
 
     def one(variables: PyTree, batch: Batch, statistics: str):
         # the whole batch is there: how it is split is no matter of `fitness_batches`
