@@ -7,7 +7,7 @@ from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import softmax_mixing
-from egnas_jax.space import SPACES, Genotype, derive, draw_svg, zoo
+from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
 from egnas_jax.strategies.egnas_config import EGNASConfig
 from egnas_jax.strategies.egnas_price import Priced, price
 from egnas_jax.types import Batch, Evaluation, Mixing
@@ -26,6 +26,7 @@ __all__ = [
     "Priced",
     "Supernet",
     "SupernetConfig",
+    "Topology",
     "count_params",
     "derive",
     "draw_svg",

@@ -4,7 +4,14 @@ import argparse
 import functools
 import pathlib
 
-from egnas_jax import commands, commands_judge, commands_noise, commands_search
+from egnas_jax import (
+    commands,
+    commands_judge,
+    commands_noise,
+    commands_report,
+    commands_search,
+    commands_table,
+)
 from egnas_jax.console import (
     DONE,
     FAILED,
@@ -72,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         "noise", commands_noise.noise, "measure what one fitness batch is worth"
     )
     commands_noise.noise_arguments(noise)
+    reported = add("report", commands_report.report, "tables and figures of runs")
+    commands_report.report_arguments(reported)
+    tabled = add("table-search", commands_table.table_search,
+                 "many searches at once in the table of NAS-Bench-201")  # fmt: skip
+    commands_table.table_search_arguments(tabled)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -158,6 +170,7 @@ def _list(options) -> None:
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas_config import VARIANTS
+    from egnas_jax.tabular.methods import METHODS
 
     tables = {
         "presets": PRESETS,
@@ -167,6 +180,7 @@ def _list(options) -> None:
         "spaces": SPACES,
         "lowerings": lowering.CHOICES,
         "zoo": zoo,
+        "methods": METHODS,
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}

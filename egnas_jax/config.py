@@ -10,6 +10,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.weights import SGD
+from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas_config import DEFAULT_SEEDS, VARIANTS, EGNASConfig
 
@@ -139,7 +140,7 @@ def build(
         method = kind(**own)
     supernet = dict(parts.get("supernet", {}))
     if space is not None:
-        supernet["space"] = space
+        supernet = _supernet_of(space, supernet)
     config = SearchConfig(
         data=DataConfig(**parts["data"]),
         supernet=SupernetConfig(**supernet),
@@ -148,6 +149,14 @@ def build(
         **run,
     )
     return apply_overrides(config, overrides or [])
+
+
+def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a preset's supernet in another space."""
+    if lookup(SPACES, space, "space").family == "topology":
+        # as the benchmark has it: all channels, 5 cells a stage where nothing is said
+        supernet = {"layers": 17, **supernet, "partial_channels": 1}
+    return {**supernet, "space": space}
 
 
 _VARIANT_DECIDES = {("official", "generations"), ("seed", "generations")}

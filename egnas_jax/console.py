@@ -97,9 +97,10 @@ def use_compilation_cache() -> None:
 
 
 def read_genotype(text: str):
-    """A zoo name, a `Genotype(...)` text, a genotype.json, or a run directory."""
+    """A zoo name, a `Genotype(...)` or `|op~0|+...` text, a genotype.json, or a run
+    directory."""
     from egnas_jax.lookup import lookup
-    from egnas_jax.space import Genotype, zoo
+    from egnas_jax.space import genotype_from_json, parse_genotype, zoo
 
     path = pathlib.Path(text)
     if len(text) < 256 and path.exists():
@@ -108,9 +109,9 @@ def read_genotype(text: str):
             raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
                              f"whose search has ended.")  # fmt: skip
         try:
-            return Genotype.from_json(path.read_text())
+            return genotype_from_json(path.read_text())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-    return (
-        Genotype.parse(text) if "(" in text else lookup(zoo, text, "genotype").genotype
-    )
+    if "(" in text or "|" in text:
+        return parse_genotype(text)
+    return lookup(zoo, text, "genotype").genotype

@@ -7,7 +7,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
 
 # Source: the DARTS family's train.py as EG-NAS and the report use it (cutout 16, drop
 # path 0.3, 600 epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards,
@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def build(
-    genotype: Genotype,
+    genotype: Genotype | Topology,
     preset: str = "digits",
     *,
     auxiliary: bool = True,
@@ -51,8 +51,15 @@ def build(
       overrides: "path=value" each, as of `--set`.
 
     Raises:
-      ValueError: an unknown name or path, or a value of the wrong type or range.
+      ValueError: an unknown name or path, or a value of the wrong type or range; cells
+        of NAS-Bench-201, whose networks the benchmark has trained already.
     """
+    if isinstance(genotype, Topology):
+        raise ValueError(
+            f"{genotype.format()} is a cell of NAS-Bench-201. Its networks are trained "
+            f"already, with the results in the benchmark's table, and this command "
+            f"trains cells of the DARTS family: give one of those."
+        )
     parts = lookup(RECIPES, preset, "preset")
     config = RetrainConfig(
         data=DataConfig(**parts["data"]),

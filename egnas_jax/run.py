@@ -28,10 +28,11 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
+from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.search import loop, processes
 from egnas_jax.search.mesh import check_divisible, make_mesh, replicate
 from egnas_jax.search.weights import Pixels, SearchState, make_programs
-from egnas_jax.space import SPACES, derive, draw_svg
+from egnas_jax.space import SPACES, Topology, derive, draw_svg
 from egnas_jax.strategies import STRATEGIES
 
 
@@ -392,11 +393,10 @@ def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | No
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))
     metrics = loop.records(run.folder)
-    network = NetworkConfig(num_classes=config.supernet.num_classes)
     summary = {
         "genotype": genotype.format(),
         "valid_accuracy": metrics[-1]["valid_accuracy"],
-        "params": count_params(genotype, network),
+        "params": _params(genotype, config.supernet.num_classes),
         "seconds": sum(line["seconds"] for line in metrics),
         "epochs": len(metrics),
         "first_valid_accuracy": metrics[0]["valid_accuracy"],
@@ -405,6 +405,14 @@ def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | No
     }
     record.write_json(run.folder / "summary.json", summary)
     return summary
+
+
+def _params(genotype, num_classes: int) -> int:
+    """Weights of the network of the published tables: 36 channels and 20 cells, or what
+    NAS-Bench-201 trained."""
+    if isinstance(genotype, Topology):
+        return topology_params(genotype, num_classes)
+    return count_params(genotype, NetworkConfig(num_classes=num_classes))
 
 
 def stored_config(folder: pathlib.Path, read: Callable = from_dict):

@@ -30,6 +30,31 @@ class Found(NamedTuple):
     lines: list[dict]
 
 
+def run_one(
+    arguments: Sequence[str], folder: pathlib.Path, command: str = "search"
+) -> tuple[dict, list[dict]]:
+    """A run of `egnas` in its folder, unless it is finished there.
+
+    Args:
+      arguments: of the command.
+      folder: of the run.
+      command: "search" or "retrain".
+
+    Returns:
+      Its summary.json and lines of metrics.jsonl.
+
+    Raises:
+      SystemExit: it failed, with its code.
+    """
+    if not (folder / "summary.json").exists():
+        resume = ["--resume"] if folder.exists() else []
+        code = egnas([command, *arguments, "--out", str(folder), *resume])
+        if code:
+            raise SystemExit(code)
+    summary = json.loads((folder / "summary.json").read_text())
+    return summary, record.read(folder / "metrics.jsonl")
+
+
 def run_all(
     methods: Mapping[str, Sequence[str]],
     seeds: int,
@@ -46,15 +71,14 @@ def run_all(
     """
     for method, arguments in methods.items():
         for seed in range(seeds):
-            folder = out / f"{method.replace(' ', '_').replace(',', '')}-{seed}"
-            if not (folder / "summary.json").exists():
-                more = ["--set", f"seed={seed}", "--out", str(folder)]
-                resume = ["--resume"] if folder.exists() else []
-                code = egnas([command, *arguments, *more, *resume])
-                if code:
-                    raise SystemExit(code)
-            summary = json.loads((folder / "summary.json").read_text())
-            yield Found(method, seed, summary, record.read(folder / "metrics.jsonl"))
+            own = [*arguments, "--set", f"seed={seed}"]
+            done = run_one(own, out / f"{folder_name(method)}-{seed}", command)
+            yield Found(method, seed, *done)
+
+
+def folder_name(method: str) -> str:
+    """A method's name without what a path should not hold."""
+    return method.replace(" ", "_").replace(",", "")
 
 
 def table(found: Sequence[Found]) -> str:

@@ -66,6 +66,15 @@ def golden():
 
 
 @pytest.fixture(scope="session")
+def nasbench201():
+    """Path of the benchmark's table; tests skip where a checkout has none."""
+    path = SHARED / "tables" / "nasbench201.npz"
+    if not path.is_file():
+        pytest.skip(f"no table of NAS-Bench-201 at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def load_golden(golden):
     """Reads one golden file: its arrays by name, the file closed at once."""
 

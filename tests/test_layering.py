@@ -11,8 +11,9 @@ ORDER = [
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
-    {"strategies", "retrain", "export"},
+    {"strategies", "retrain", "export", "report"},
     {"config"},
+    {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
     {"retrain_run", "noise"},
@@ -20,7 +21,14 @@ ORDER = [
     {"evaluate_run"},
     {"console"},
     {"distributed"},
-    {"commands", "commands_judge", "commands_noise", "commands_search"},
+    {
+        "commands",
+        "commands_judge",
+        "commands_noise",
+        "commands_report",
+        "commands_search",
+        "commands_table",
+    },
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

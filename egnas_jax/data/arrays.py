@@ -4,19 +4,13 @@ Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
 from egnas_jax.data.dataset import Dataset, channel_statistics
+from egnas_jax.data.npz import read_arrays
 from egnas_jax.data.split import Split, hold_out
 
-# damaged, encrypted, compressed in a way of its own, or with a shape beyond memory
-_UNREADABLE = (
-    ValueError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 NPZ_FORM = (
     "An .npz holds `images` (uint8 [N, H, W, C]) and `labels` (whole numbers [N], from "
     "0), and may hold `test_images` and `test_labels`: "
@@ -52,7 +46,8 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
         negative, fractional or out of proportion; fewer than 2 classes.
     """
     path = pathlib.Path(path).expanduser()
-    arrays = _read_npz(path)
+    wanted = ("images", "labels", "test_images", "test_labels")
+    arrays = read_arrays(path, wanted, "data.path", NPZ_FORM)
     train = _checked_pair(path, arrays, "images", "labels")
     num_classes = _count_classes(path, train.labels)
     if not {"test_images", "test_labels"} & set(arrays):
@@ -77,27 +72,6 @@ def _with_held_out(name, images, labels, num_classes, class_names, seed):
     pool, test = hold_out(images, labels, seed)
     mean, std = channel_statistics(pool.images)
     return Dataset(name, *pool, *test, num_classes, class_names, mean, std, True)
-
-
-def _read_npz(path):
-    """Arrays of the file by key, those of `NPZ_FORM` alone."""
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise ValueError(f"data.path={path} {what}; it must name an .npz file.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes). {NPZ_FORM}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file, or is cut short. {NPZ_FORM}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            wanted = ("images", "labels", "test_images", "test_labels")
-            arrays = {key: file[key] for key in wanted if key in file.files}
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} cannot be read: {error}. {NPZ_FORM}") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # a member that is no .npy comes as bytes
-            raise ValueError(f"{path}: `{key}` is no array. {NPZ_FORM}")
-    return arrays
 
 
 def _checked_pair(path, arrays, images_key, labels_key):

@@ -1,5 +1,6 @@
-"""Evolution strategies as ask and tell over flat vectors."""
+"""Evolution strategies as ask and tell over flat vectors, of numbers or of choices."""
 
+from egnas_jax.evolution.ageing import Ageing, AgeingState, ageing_evolution
 from egnas_jax.evolution.base import Evolution
 from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
 from egnas_jax.evolution.open_es import OpenESState, open_es
@@ -13,10 +14,13 @@ EVOLUTIONS = {
 
 __all__ = [
     "EVOLUTIONS",
+    "Ageing",
+    "AgeingState",
     "CMAState",
     "Evolution",
     "OpenESState",
     "SepCMAState",
+    "ageing_evolution",
     "cma_constants",
     "cma_es",
     "open_es",

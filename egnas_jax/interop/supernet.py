@@ -122,8 +122,13 @@ def supernet_from_torch(
 
     Raises:
       ValueError: a name is missing, unexpected or has another shape than the
-        configuration asks for.
+        configuration asks for; the space is not of the DARTS family.
     """
+    if SPACES[config.space].family != "darts":
+        raise ValueError(
+            f"Torch weights can be read of networks of the DARTS family, and the space "
+            f"is {config.space}."
+        )
     reader, space, cells = _Reader(weights), SPACES[config.space], cells_of(config)
     stem, stem_stats = reader.norm("stem.1")
     stem_conv = reader.take("stem.0.weight")

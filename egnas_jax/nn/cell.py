@@ -83,25 +83,25 @@ def mixed_cell(
     partial_channels: int,
     params: PyTree,
     stats: PyTree,
-    inputs: tuple[Array, Array],
+    inputs: tuple[Array, ...],
     primitives: Array,
     edges: Array,
     train: bool,
     implementation: str = "auto",
 ) -> tuple[Array, PyTree]:
-    """The output of a cell: its intermediate nodes, concatenated.
+    """The output of a cell: its intermediate nodes, concatenated, or the last alone.
 
     Args:
       space, reduction, pool_bn, partial_channels: what is built (static).
       params, stats: of `init_cell`.
-      inputs: both preprocessed inputs, [C, H, W, N].
+      inputs: the preprocessed inputs (one in a topology space), [C, H, W, N].
       primitives: [E, K], the mixing's weights for this kind of cell.
       edges: [E], its edge weights.
       train: batch statistics and moved running ones, or running statistics.
       implementation: of its kernels, a name of `lowering.CHOICES`.
 
     Returns:
-      [nodes * C, H', W', N] and the new statistics.
+      [nodes * C, H', W', N], [C, H, W, N] in a topology space, and the new statistics.
     """
     table = _primitives(space, pool_bn)
     active = inputs[0].shape[0] // partial_channels
@@ -129,6 +129,8 @@ def mixed_cell(
         new_stats.append(moved)
     sums = mixed_sums[-1], bypass_sums[-1]
     last = _node(*sums, partial_channels, inputs[0].dtype)
+    if space.family == "topology":
+        return last, new_stats
     nodes = [*states[space.num_inputs :], last]
     return jnp.concatenate(nodes), new_stats
 

@@ -214,6 +214,11 @@ def _conv_7x1_1x7(channels, after, strided):
     ]
 
 
+def _nor_conv(side, channels, after, strided):
+    del strided
+    return [Convolution((side, side), channels, channels, (after, after))]
+
+
 PRIMITIVE_CONVOLUTIONS = {
     "none": _nothing,
     "avg_pool_3x3": _nothing,
@@ -225,6 +230,8 @@ PRIMITIVE_CONVOLUTIONS = {
     "dil_conv_3x3": functools.partial(_dil_conv, 3),
     "dil_conv_5x5": functools.partial(_dil_conv, 5),
     "conv_7x1_1x7": _conv_7x1_1x7,
+    "nor_conv_1x1": functools.partial(_nor_conv, 1),
+    "nor_conv_3x3": functools.partial(_nor_conv, 3),
 }
 
 

@@ -2,21 +2,24 @@
 
 from typing import NamedTuple
 
+NUM_STAGES = 3  # of a network of NAS-Bench-201
+
 
 class CellPlan(NamedTuple):
     """One cell of a network.
 
     Attributes:
-      kind: "normal" or "reduce", the key into a mixing or a genotype.
+      kind: the key into a mixing or a genotype, such as "normal".
       channels: C of its nodes.
-      inputs: channels of the outputs of the two cells before it, older first.
+      inputs: channels of the outputs of the two cells before it, older first (of one
+        in NAS-Bench-201).
       reduced_before: whether the cell before it halved the image, so that the older
         input is still twice as large.
     """
 
     kind: str
     channels: int
-    inputs: tuple[int, int]
+    inputs: tuple[int, ...]
     reduced_before: bool
 
     @property
@@ -50,3 +53,28 @@ def plan_cells(
         older, newer = newer, outputs[reduction] * channels
         reduced_before = reduction
     return tuple(plans)
+
+
+def plan_stages(kind: str, channels: int, layers: int) -> tuple[CellPlan, ...]:
+    """The cells of a network of NAS-Bench-201, its residual blocks left out.
+
+    Args:
+      kind: of the cells.
+      channels: C of the first stage; doubled by each residual block.
+      layers: cells and residual blocks.
+    """
+    return tuple(
+        CellPlan(kind, own, (own,), False)
+        for own in (stage_channels(channels, stage) for stage in range(NUM_STAGES))
+        for _ in range(stage_cells(layers))
+    )
+
+
+def stage_cells(layers: int) -> int:
+    """Cells of one stage, of a network of so many cells and residual blocks."""
+    return (layers - (NUM_STAGES - 1)) // NUM_STAGES
+
+
+def stage_channels(channels: int, stage: int) -> int:
+    """C of a stage."""
+    return channels * 2**stage

@@ -4,7 +4,8 @@ Every primitive is `Primitive(init, apply)`; `apply` takes a `Source` (a state o
 raw and once after the ReLU that most primitives start with) and gives [E, C, H', W',
 N], or [1, C, H', W', N] where the result does not depend on the edge, as an `Affine`.
 
-Source: operations.py of the DARTS family (convolutions without bias).
+Source: operations.py of the DARTS family (convolutions without bias); `nor_conv` of
+NAS-Bench-201.
 """
 
 from collections.abc import Callable
@@ -165,6 +166,30 @@ def _conv_7x1_1x7(params, stats, source, stride, train, kernels):
     return y, {"norm": norm}
 
 
+def _nor_conv(side: int) -> Primitive:
+    """ReLU, a whole convolution, norm, as NAS-Bench-201 has it."""
+
+    def init(edges, channels, stride, affine):
+        del stride
+        norm, stats = init_batch_norm(edges, channels, affine)
+        shape = (edges, channels, channels, side, side)
+        params = {"conv": kernel(shape, side * side * channels), "norm": norm}
+        return params, {"norm": stats}
+
+    def apply(params, stats, source, stride, train, kernels):
+        del kernels
+        edges, fan_out, fan_in, *window = params["conv"].shape
+        # all edges read one state: one convolution has the outputs of all
+        weight = params["conv"].reshape(edges * fan_out, fan_in, *window)
+        padding = (side // 2, side // 2)
+        y = lowering.convolve(source.rectified[0], weight, (stride, stride), padding)
+        y = y.reshape(edges, fan_out, *y.shape[1:])
+        y, norm = norm_of(params["norm"], stats["norm"], y, train)
+        return y, {"norm": norm}
+
+    return Primitive(init, apply)
+
+
 def _pool(params, stats, source, stride, train, kernels, *, window):
     """Pooling; with a norm after it where its statistics are kept (`pool_bn`)."""
     y = window(source.raw, stride, kernels.pooling)
@@ -204,6 +229,8 @@ PRIMITIVES: dict[str, Primitive] = {
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
     "conv_7x1_1x7": Primitive(_init_conv_7x1_1x7, _conv_7x1_1x7),
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
 }
 
 

@@ -7,7 +7,8 @@ alone.
 Neighbouring cells of equal shape run as one `lax.scan`, which compiles the cell once;
 only their preprocessing differs and is chosen by `lax.switch`.
 
-Source: model_search.py of the DARTS family as EG-NAS uses it.
+Source: model_search.py of the DARTS family as EG-NAS uses it; the network of the other
+family of spaces is in topology_supernet.py.
 
 Dims: N images, H, W sides, C channels, L cells, G equal cells in a group.
 """
@@ -23,19 +24,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.lookup import lookup
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, topology_supernet
 from egnas_jax.nn.cell import init_cell, mixed_cell
-from egnas_jax.nn.init import draw, kernel, stack_leaves
+from egnas_jax.nn.ends import classify, init_classifier, init_stem, stem
+from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import (
-    batch_norm,
     factorized_reduce,
-    init_batch_norm,
     init_conv_norm,
     relu,
     relu_conv_norm,
 )
-from egnas_jax.nn.macro import CellPlan, plan_cells
-from egnas_jax.nn.precision import check_precision, wide
+from egnas_jax.nn.macro import CellPlan, plan_cells, plan_stages
+from egnas_jax.nn.precision import check_precision
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
@@ -46,12 +46,13 @@ class SupernetConfig:
 
     Attributes:
       channels: C of the first cell; doubled by each reduction.
-      layers: cells L; those at L // 3 and 2 L // 3 halve the image.
+      layers: cells L; those at L // 3 and 2 L // 3 halve the image. In NAS-Bench-201
+        L = 3 N + 2: three stages of N cells and two residual blocks, which halve it.
       num_classes: classes.
       partial_channels: k; C / k channels go through the primitives (1: all).
       space: a name of `SPACES`.
       pool_bn: batch norm after the poolings (DARTS has it, EG-NAS does not).
-      stem_multiplier: the stem has this times C channels.
+      stem_multiplier: the stem has this times C channels (not in NAS-Bench-201).
       lowering: how kernels are computed: "grouped", "shifted", "dense", or "auto" for
         what the table of `nn.lowering` names for the backend. The result is the same
         to rounding.
@@ -74,7 +75,7 @@ class SupernetConfig:
     dtype: str = "float32"
 
     def __post_init__(self):
-        lookup(SPACES, self.space, "space")
+        space = lookup(SPACES, self.space, "space")
         lookup(lowering.CHOICES, self.lowering, "lowering")
         check_precision("supernet.dtype", self.dtype)
         # far beyond what anybody builds; a slip of the keyboard is worse than a crash
@@ -96,6 +97,23 @@ class SupernetConfig:
                 f"supernet.channels is {self.channels}, but must be even and divisible "
                 f"by supernet.partial_channels, {self.partial_channels}: "
                 f"change one of the two."
+            )
+        if space.family == "topology":
+            self._check_stages()
+
+    def _check_stages(self):
+        """What the frame of NAS-Bench-201 asks for."""
+        if self.layers < 5 or (self.layers - 2) % 3:
+            near = 3 * max(1, round((self.layers - 2) / 3)) + 2
+            raise ValueError(
+                f"supernet.layers is {self.layers}, but in the space {self.space} must "
+                f"be 3 N + 2: three stages of N cells and two residual blocks. "
+                f"Nearest: {near}; the benchmark has 17."
+            )
+        if self.stem_multiplier != 3:
+            raise ValueError(
+                f"supernet.stem_multiplier is {self.stem_multiplier}, but in the space "
+                f"{self.space} the stem has the channels of the cells: leave it out."
             )
 
 
@@ -126,9 +144,14 @@ def make_supernet(config: SupernetConfig) -> Supernet:
     """The supernet of a configuration; equal configurations give the same functions,
     so that what was compiled for one serves the other."""
 
+    if SPACES[config.space].family == "topology":
+        describe, forward = topology_supernet.describe, topology_supernet.forward
+    else:
+        describe, forward = _describe, _forward
+
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(image_shape)
-        params, stats = _describe(config, image_shape[-1])
+        params, stats = describe(config, image_shape[-1])
         return {"params": draw(key, params), "batch_stats": draw(key, stats)}
 
     def apply(
@@ -139,7 +162,7 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         many: bool = False,
     ) -> tuple[Array, PyTree]:
         check_image_shape(images.shape[1:])
-        return _forward(config, variables, images, mixing, train, many)
+        return forward(config, variables, images, mixing, train, many)
 
     return Supernet(config, init, apply)
 
@@ -165,9 +188,11 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
 
 def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:
     """The macro structure of a supernet."""
-    stem = config.stem_multiplier * config.channels
-    nodes = SPACES[config.space].num_nodes
-    return plan_cells(config.channels, config.layers, (stem, stem), (nodes, nodes))
+    space = SPACES[config.space]
+    if space.family == "topology":
+        return plan_stages(space.kinds[0], config.channels, config.layers)
+    width, nodes = config.stem_multiplier * config.channels, space.num_nodes
+    return plan_cells(config.channels, config.layers, (width, width), (nodes, nodes))
 
 
 def groups_of(config: SupernetConfig) -> tuple[tuple[int, ...], ...]:
@@ -185,8 +210,8 @@ def groups_of(config: SupernetConfig) -> tuple[tuple[int, ...], ...]:
 def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTree]:
     """Leaves of the whole network: parameters and statistics."""
     space, cells = SPACES[config.space], cells_of(config)
-    stem = config.stem_multiplier * config.channels
-    norm, norm_stats = init_batch_norm(1, stem, affine=True)
+    width = config.stem_multiplier * config.channels
+    stem_params, stem_stats = init_stem(image_channels, width)
     preprocess = [
         {
             name: init_conv_norm(1, fan_in, plan.channels, False)
@@ -202,19 +227,13 @@ def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTr
         groups.append([stack_leaves([part] * len(group)) for part in cell])
     last = cells[-1].channels * space.num_nodes
     params = {
-        "stem": {
-            "conv": kernel((stem, image_channels, 3, 3), 9 * image_channels),
-            "norm": norm,
-        },
+        "stem": stem_params,
         "preprocess": [{k: p for k, (p, _) in pair.items()} for pair in preprocess],
         "groups": [params for params, _ in groups],
-        "classifier": {
-            "kernel": kernel((config.num_classes, last), last),
-            "bias": kernel((config.num_classes,), last),
-        },
+        "classifier": init_classifier(last, config.num_classes),
     }
     stats = {
-        "stem": norm_stats,
+        "stem": stem_stats,
         "preprocess": [{k: s for k, (_, s) in pair.items()} for pair in preprocess],
         "groups": [stats for _, stats in groups],
     }
@@ -224,11 +243,8 @@ def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTr
 def _forward(config, variables, images, mixing, train, many):
     """Stem, groups of cells, global average, classifier."""
     params, stats = variables["params"], variables["batch_stats"]
-    images = images.astype(config.dtype)  # and so all activations
-    x = jnp.transpose(images, (3, 1, 2, 0))  # images innermost: see nn.lowering
-    x = lowering.convolve(x, params["stem"]["conv"], (1, 1), (1, 1))
-    x, stem_stats = batch_norm(params["stem"]["norm"], stats["stem"], x[None], train)
-    older = newer = x[0]
+    x, stem_stats = stem(params["stem"], stats["stem"], images, config.dtype, train)
+    older = newer = x
     preprocess_stats, group_stats = [], []
     for position, group in enumerate(groups_of(config)):
         run = functools.partial(_run_group, config, group, params, stats, mixing, train)
@@ -236,9 +252,7 @@ def _forward(config, variables, images, mixing, train, many):
         (older, newer), before, moved = run(position, older, newer, scan)
         preprocess_stats += before
         group_stats.append(moved)
-    features = jnp.mean(wide(newer), axis=(1, 2))  # [C, N]
-    head = params["classifier"]
-    logits = features.T @ head["kernel"].T + head["bias"][None]
+    logits = classify(params["classifier"], newer)
     new = {"stem": stem_stats, "preprocess": preprocess_stats, "groups": group_stats}
     return logits, new
 

@@ -6,6 +6,7 @@ Dims: C channels, k of partial channels.
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution, preprocessing
 from egnas_jax.nn.supernet import SupernetConfig, cells_of
+from egnas_jax.nn.topology_cost import network
 from egnas_jax.space import SPACES
 
 
@@ -23,6 +24,16 @@ def supernet_multiply_adds(
       image_channels: channels of the images.
     """
     space, stem = SPACES[config.space], config.stem_multiplier * config.channels
+    if space.family == "topology":
+        convolutions = network(
+            space.num_edges * space.primitives,
+            config.channels,
+            config.layers,
+            image_channels,
+            config.partial_channels,
+        )
+        total = sum(conv.multiply_adds(image_size) for conv in convolutions)
+        return total + cells_of(config)[-1].channels * config.num_classes
     convolutions = [Convolution((3, 3), image_channels, stem, (0, 0))]
     after = 0
     for cell in cells_of(config):

@@ -4,11 +4,11 @@ Dims: P candidates, M batches, N images of a batch.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -16,8 +16,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas import EGNASState, first_generation
 from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_explore import EGNASState, first_generation
 from egnas_jax.strategies.egnas_price import price
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Key, PyTree
@@ -56,7 +56,7 @@ def of_individuals(
       (variables, batch, statistics) -> cross entropy, correct, fitness, each [P].
     """
     drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
-    z = first_generation(net, drawn, key, state)[0, :size]
+    z = first_generation(SPACES[net.config.space], drawn, key, state)[0, :size]
 
     def one(variables: PyTree, batch: Batch, statistics: str):
         # the whole batch is there: how it is split is no matter of `fitness_batches`
@@ -84,6 +84,23 @@ def of_cells(net: Supernet, key: Key, size: int) -> Callable:
     return one
 
 
+def over_batches(one: Callable) -> Callable:
+    """A program that prices on every batch what `one` prices on one.
+
+    Args:
+      one: (variables, batch) -> arrays.
+
+    Returns:
+      (variables, images f32[M, N, H, W, C], labels i32[M, N]) -> the same with a
+      leading axis M, compiled at its first call.
+    """
+
+    def run(variables, images, labels):
+        return lax.map(lambda batch: one(variables, Batch(*batch)), (images, labels))
+
+    return jax.jit(run, compiler_options=lowering.compiler_options())
+
+
 def matrices(
     one: Callable, variables: PyTree, images: Array, labels: Array
 ) -> dict[str, Matrix]:
@@ -98,22 +115,16 @@ def matrices(
     Returns:
       Statistics ("running", "batch") -> the matrix.
     """
-
-    def on_all(statistics):
-        def run(variables, images, labels):
-            each = lax.map(
-                lambda batch: one(variables, Batch(*batch), statistics),
-                (images, labels),
-            )
-            return jax.tree.map(jnp.transpose, each)
-
-        return jax.jit(run, compiler_options=lowering.compiler_options())
-
     found = {}
     for statistics in STATISTICS:
-        loss, correct, fitness = on_all(statistics)(variables, images, labels)
+        run = over_batches(functools.partial(one, statistics=statistics))
+        # [M, P] on the device, whose narrow types are no good for sums
+        loss, correct, fitness = (
+            np.asarray(part).T for part in run(variables, images, labels)
+        )
         found[statistics] = Matrix(
-            np.asarray(loss, np.float64), np.asarray(correct, np.int64),
-            np.asarray(fitness, np.float64),
-        )  # fmt: skip
+            loss.astype(np.float64),
+            correct.astype(np.int64),
+            fitness.astype(np.float64),
+        )
     return found

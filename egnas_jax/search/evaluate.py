@@ -149,7 +149,7 @@ def score_population(
     batch_stats,
 ) -> Evaluation:  # fmt: skip
     """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
-    size, total = mixings.primitives["normal"].shape[0], len(labels)
+    size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     members, pixels = _chunks(
         net, images, size, batch_stats, population_chunk, image_chunk
     )

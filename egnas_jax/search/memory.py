@@ -43,7 +43,7 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
     widest = loops = 0.0
     for group in groups_of(config):
         plan = cells[group[0]]
-        own = side // 2 ** sum(cell.reduction for cell in cells[: group[0] + 1])
+        own = side * config.channels // plan.channels  # halved as channels double
         fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
         edges = EDGE_ARRAYS * fan_out / config.partial_channels
         area = STATES * own**2 + edges * (own + 2 * BORDER) ** 2

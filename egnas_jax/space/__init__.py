@@ -2,19 +2,26 @@
 
 from egnas_jax.space.base import PRIMITIVES, Space
 from egnas_jax.space.darts import DARTS7, DARTS8
+from egnas_jax.space.derivation import derive
 from egnas_jax.space.draw import draw_svg
-from egnas_jax.space.genotype import Genotype, derive
+from egnas_jax.space.genotype import Genotype
+from egnas_jax.space.nasbench201 import NASBENCH201
+from egnas_jax.space.reading import genotype_from_json, parse_genotype
+from egnas_jax.space.topology import Topology
 from egnas_jax.space.zoo import ZooEntry, zoo
 
-SPACES = {"darts7": DARTS7, "darts8": DARTS8}
+SPACES = {"darts7": DARTS7, "darts8": DARTS8, "nasbench201": NASBENCH201}
 
 __all__ = [
     "PRIMITIVES",
     "SPACES",
     "Genotype",
     "Space",
+    "Topology",
     "ZooEntry",
     "derive",
     "draw_svg",
+    "genotype_from_json",
+    "parse_genotype",
     "zoo",
 ]

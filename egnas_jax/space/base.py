@@ -8,7 +8,7 @@ Dims: E edges of a cell, K primitives of an edge.
 
 from typing import NamedTuple
 
-# Every primitive that a network of this family may hold. Spaces offer a part of
+# Every primitive that a network of the DARTS family may hold. Spaces offer a part of
 # them; published cells (NASNet-A, AmoebaNet-A) use all.
 PRIMITIVES = (
     "none",
@@ -33,6 +33,9 @@ class Space(NamedTuple):
       kinds: the kinds of cells, in the order of flat vectors.
       num_nodes: intermediate nodes of a cell.
       num_inputs: nodes that are inputs of a cell.
+      family: "darts", where a node keeps its two strongest edges and a cell's output
+        concatenates its nodes, or "topology", where every edge keeps one primitive and
+        the last node is the output.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Space(NamedTuple):
     kinds: tuple[str, ...] = ("normal", "reduce")
     num_nodes: int = 4
     num_inputs: int = 2
+    family: str = "darts"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:

@@ -1,4 +1,4 @@
-"""Draws both cells of a genotype as one SVG, without any other program.
+"""Draws the cells of a genotype as one SVG, without any other program.
 
 A cell is laid out in columns: its inputs, then in turn the labels of edges and the
 nodes they lead to, last the output. Labels are boxes of the layout like nodes are, and
@@ -9,14 +9,17 @@ import itertools
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from egnas_jax.space.genotype import NUM_INPUTS, PAIRS_PER_NODE, Genotype
+from egnas_jax.space.genotype import Genotype
 from egnas_jax.space.layout import Box, place
+from egnas_jax.space.sketch import sketch
+from egnas_jax.space.topology import Topology
 
 # Colours of Okabe and Ito, told apart with any colour vision, by family of primitive.
 COLOURS = {
     "sep_conv": "#0072B2",
     "dil_conv": "#D55E00",
     "conv_7x1": "#CC79A7",
+    "nor_conv": "#0072B2",
     "max_pool": "#009E73",
     "avg_pool": "#009E73",
     "skip": "#555555",
@@ -35,7 +38,7 @@ HEAD = """<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" \
 height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" \
 font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="{size}" \
 text-anchor="middle">
-<title>A normal cell and a reduction cell</title>
+<title>{title}</title>
 <desc>{text}</desc>
 <rect width="100%" height="100%" fill="white"/>
 """
@@ -64,16 +67,17 @@ class Edge(NamedTuple):
     primitive: str | None
 
 
-def draw_svg(genotype: Genotype) -> str:
-    """A picture of both cells, the normal one above the reduction cell.
+def draw_svg(genotype: Genotype | Topology) -> str:
+    """A picture of all cells of a genotype, one above the other.
 
     Returns:
       An SVG document, readable at its own size; its description holds the genotype's
       text.
     """
     parts, width, top = [], 0.0, 0.0
-    for kind, name in (("normal", "Normal cell"), ("reduce", "Reduction cell")):
-        items, edges = _cell(genotype, kind)
+    title, cells = sketch(genotype)
+    for drawn in cells:
+        items, edges = _cell(drawn)
         lines = [line for edge in edges for line in itertools.pairwise(edge.stops)]
         boxes = [item.box for item in items]
         below = top + MARGIN + HEADING
@@ -81,7 +85,7 @@ def draw_svg(genotype: Genotype) -> str:
             (x + MARGIN, y + below)
             for x, y in place(boxes, lines, gap=GAP, spacing=SPACING)
         ]
-        parts.append(_heading(name, top + MARGIN + FONT_SIZE))
+        parts.append(_heading(drawn.heading, top + MARGIN + FONT_SIZE))
         parts += [_draw_edge(edge, edges, items, centres) for edge in edges]
         parts += map(_draw_item, items, centres)
         right, top = _corner(boxes, centres)
@@ -90,36 +94,36 @@ def draw_svg(genotype: Genotype) -> str:
         width=width + MARGIN,
         height=top + MARGIN,
         size=FONT_SIZE,
+        title=title,
         text=escape(genotype.format()),
     )
     return head + "".join(parts) + "</svg>\n"
 
 
-def _cell(genotype, kind):
-    """Items and edges of one cell; node n of the genotype is item n."""
-    columns = _columns(genotype, kind)
-    concat = genotype.concat(kind)
-    items = [_node(_node_name(node), column) for node, column in enumerate(columns)]
-    output_height = max(NODE, ARROW_SPACING * (len(concat) + 1))
-    items.append(_node("c_{k}", max(columns) + 1, output_height))
-    edges = []
-    for index, (primitive, source) in enumerate(getattr(genotype, kind)):
-        target = NUM_INPUTS + index // PAIRS_PER_NODE
-        edges.append(_connect(items, source, target, primitive))
-    edges += [_connect(items, node, len(columns)) for node in concat]
+def _cell(drawn):
+    """Items and edges of one cell; node n of the sketch is item n."""
+    columns = _columns(drawn)
+    items = [
+        _node(name, column) for name, column in zip(drawn.names, columns, strict=True)
+    ]
+    if drawn.outputs:
+        height = max(NODE, ARROW_SPACING * (len(drawn.outputs) + 1))
+        items.append(_node("c_{k}", max(columns) + 1, height))
+    edges = [
+        _connect(items, source, target, primitive)
+        for primitive, source, target in drawn.edges
+    ]
+    edges += [_connect(items, node, len(columns)) for node in drawn.outputs]
     return items, edges
 
 
-def _columns(genotype, kind):
+def _columns(drawn):
     """Column of each node: behind all of its sources, with one of labels between."""
-    columns = [0] * NUM_INPUTS
-    for pairs in genotype.blocks(kind):
-        columns.append(2 + max(columns[source] for _, source in pairs))
+    columns = [0] * drawn.num_inputs
+    for node in range(drawn.num_inputs, len(drawn.names)):
+        sources = [source for _, source, target in drawn.edges if target == node]
+        columns.append(2 + max(columns[source] for source in sources))
     return columns
-
-
-def _node_name(node):
-    return ("c_{k-2}", "c_{k-1}")[node] if node < NUM_INPUTS else str(node - NUM_INPUTS)
 
 
 def _node(text, column, height=NODE):

@@ -1,11 +1,10 @@
-"""Genotypes: two derived cells, their text and JSON forms, and their derivation.
+"""Genotypes of the DARTS family: two derived cells, their text and JSON forms.
 
 Nodes of a cell are numbered 0 and 1 (its inputs), then 2, 3, ... (its blocks). Each
 block sums two pairs (primitive, source node); the output concatenates the nodes of
 `normal_concat` or `reduce_concat`.
 
 Source: DARTS (Liu et al., ICLR 2019), `Genotype` and `genotype()` of its reference.
-Dims: E edges of a cell, K primitives of an edge.
 """
 
 import dataclasses
@@ -13,12 +12,9 @@ import json
 import operator
 from collections.abc import Iterable
 
-import numpy as np
-
 from egnas_jax.lookup import lookup
-from egnas_jax.space.base import PRIMITIVES, Space
+from egnas_jax.space.base import PRIMITIVES
 from egnas_jax.space.genotype_text import FIELDS, read_genotype
-from egnas_jax.types import Mixing
 
 Pair = tuple[str, int]
 
@@ -172,70 +168,3 @@ def _format_concat(nodes):
     """`range(a, b)` where the nodes are consecutive, as torch repositories print."""
     contiguous = range(nodes[0], nodes[-1] + 1)
     return str(contiguous if nodes == tuple(contiguous) else list(nodes))
-
-
-def derive(space: Space, mixing: Mixing) -> Genotype:
-    """The genotype that a mixing stands for.
-
-    The two strongest edges of each node are kept, in descending order; an edge is as
-    strong as its strongest primitive times its edge weight. `none` never counts.
-    Ties go to the lower edge and to the earlier primitive.
-
-    Args:
-      space: names the primitives.
-      mixing: weights of primitives [E, K] and of edges [E], per kind. Scored in
-        float32: they are compared across rows, so alphas do not do, only what the
-        supernet was given (their softmax).
-
-    Raises:
-      ValueError: a kind is missing, an array has another shape or holds NaN.
-
-    Source: `genotype()` of DARTS; edge weights as in PC-DARTS (Xu et al., ICLR 2020).
-    """
-    cells = {}
-    for kind in space.kinds:
-        weights = _weights(space, mixing, kind)
-        cells[kind] = tuple(
-            pair
-            for target in range(space.num_inputs, space.num_inputs + space.num_nodes)
-            for pair in _strongest(space, weights, target)
-        )
-    nodes = tuple(range(space.num_inputs, space.num_inputs + space.num_nodes))
-    return Genotype(cells["normal"], nodes, cells["reduce"], nodes)
-
-
-def _weights(space, mixing, kind):
-    """Primitive weights times edge weights, f32[E, K], on the host."""
-    shapes = {
-        "primitives": (space.num_edges, len(space.primitives)),
-        "edges": (space.num_edges,),
-    }
-    arrays = {}
-    for field, shape in shapes.items():
-        table = getattr(mixing, field)
-        if kind not in table:
-            raise ValueError(
-                f"mixing.{field} lacks the kind {kind!r}; it holds {sorted(table)}."
-            )
-        array = np.asarray(table[kind], np.float32)
-        if array.shape != shape or not np.isfinite(array).all():
-            raise ValueError(
-                f"mixing.{field}[{kind!r}] of the space {space.name} must be finite "
-                f"and of shape {shape}; got shape {array.shape}, "
-                f"{int((~np.isfinite(array)).sum())} values not finite."
-            )
-        arrays[field] = array
-    return arrays["primitives"] * arrays["edges"][:, None]
-
-
-def _strongest(space, weights, target):
-    """The kept pairs (primitive, source) of one node, by descending score."""
-    columns = [k for k, name in enumerate(space.primitives) if name != "none"]
-    rows = [e for e, (_, node) in enumerate(space.edges) if node == target]
-    allowed = weights[np.ix_(rows, columns)]
-    scores = allowed.max(axis=1)
-    kept = np.argsort(-scores, kind="stable")[:PAIRS_PER_NODE]
-    return [
-        (space.primitives[columns[int(allowed[source].argmax())]], int(source))
-        for source in kept
-    ]

@@ -5,51 +5,24 @@ generations and priced by the compound fitness; alpha steps along the best indiv
 
 Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
 code differ, an option of `EGNASConfig` decides.
-
-Dims: N samples, T generations, P population, E edges, K primitives, D = 2 E K.
 """
 
-from typing import NamedTuple
+import functools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.evolution import EVOLUTIONS, Evolution
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
+from egnas_jax.strategies import egnas_grid
 from egnas_jax.strategies.egnas_config import EGNASConfig
-from egnas_jax.strategies.egnas_price import (
-    Priced,
-    candidate_rows,
-    direction,
-    price,
-    score,
-)
-from egnas_jax.types import IMPL, Array, Key, Mixing
-
-
-class EGNASState(NamedTuple):
-    """What EG-NAS carries.
-
-    Attributes:
-      alpha: cell kind -> f32[E, K].
-      velocity: of alpha, the same shapes.
-      run_key: key data of the run's candidates (used by `candidates="run"`), u32[2].
-      epochs: epochs seen, i32[].
-      updates: updates of alpha made, i32[].
-      skipped: explorations without one finite fitness, i32[].
-    """
-
-    alpha: dict[str, Array]
-    velocity: dict[str, Array]
-    run_key: Array
-    epochs: Array
-    updates: Array
-    skipped: Array
+from egnas_jax.strategies.egnas_explore import EGNASState, explore, initial_state
+from egnas_jax.strategies.egnas_price import evaluator
+from egnas_jax.types import Key, Mixing
 
 
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
@@ -57,12 +30,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     space = SPACES[net.config.space]
 
     def init(key: Key) -> EGNASState:
-        key_alpha, key_run = jax.random.split(key)
-        start = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
-        zero = jnp.zeros((), jnp.int32)
-        still = jax.tree.map(jnp.zeros_like, start)
-        run_key = jax.random.key_data(key_run)
-        return EGNASState(start, still, run_key, zero, zero, zero)
+        return initial_state(space, key)
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
@@ -70,10 +38,14 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     def update(key, state, variables, train_batch, valid_batch):
         del train_batch  # weights are the loop's business
+
+        def explored():
+            evaluate = evaluator(net, variables, *valid_batch, config)
+            moved, found = explore(space, config, evaluate, key, state)
+            return moved, _info(config, moved, found, len(valid_batch.labels))
+
         state, info = lax.cond(
-            state.epochs >= config.warmup,
-            lambda: _explore(net, config, key, state, variables, valid_batch),
-            lambda: (state, _no_info()),
+            state.epochs >= config.warmup, explored, lambda: (state, _no_info(config))
         )
         return state._replace(epochs=state.epochs + 1), info
 
@@ -84,8 +56,31 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     return Strategy("epoch", init, mixing, update, incumbent, size, config)
 
 
-def _no_info():
+def _info(config, state, found, images):
+    """Figures of an exploration; their names do not depend on what happens in it."""
+    priced = found.priced
+    info = {
+        "fitness": found.best.fitness,
+        "fitness_accuracy": found.best.correct / images,
+        "sigma": found.sigma,
+        "skipped": state.skipped.astype(jnp.float32),
+        "candidate_images": jnp.float32(images_priced(config)),
+        **spread(
+            fitness=priced.fitness,
+            accuracy=priced.correct / images,
+            similarity=priced.similarity,
+        ),
+    }
+    if config.price_grid:
+        choose = functools.partial(egnas_grid.winners, sign=config.sign, tie=config.tie)
+        chosen = jax.vmap(jax.vmap(choose))(priced)
+        info |= egnas_grid.figures(chosen, priced.winner)
+    return info
+
+
+def _no_info(config):
     nothing = jnp.full((), jnp.nan, jnp.float32)
+    grid = egnas_grid.names() if config.price_grid else ()
     return {
         "fitness": nothing,
         "fitness_accuracy": nothing,
@@ -93,178 +88,20 @@ def _no_info():
         "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),
         **spread(fitness=nothing, accuracy=nothing, similarity=nothing),
+        **dict.fromkeys(grid, nothing),
     }
 
 
-def images_priced(config: EGNASConfig) -> int:
-    """Images that go through the supernet in one exploration, one forward each.
+def mixings_priced(config: EGNASConfig) -> int:
+    """Mixings that one exploration prices.
 
     Alpha rides along with every population; `best_sample="accuracy"` prices the
     leaders of the samples once more.
     """
-    forwards = config.samples * config.generations * (config.population + 1)
-    if config.best_sample == "accuracy":
-        forwards += config.samples
-    return forwards * config.valid_batch_size
+    priced = config.samples * config.generations * config.individuals
+    return priced + config.samples * (config.best_sample == "accuracy")
 
 
-def _sigma(config: EGNASConfig, state: EGNASState) -> Array:
-    count = {"by_update": state.updates, "by_epoch": state.epochs}
-    if config.sigma == "constant":
-        return jnp.float32(config.sigma_start)
-    sigma = config.sigma_start / (count[config.sigma] + 1).astype(jnp.float32)
-    return jnp.maximum(sigma, config.sigma_floor)
-
-
-def _centres(config: EGNASConfig, space, key: Key, alpha) -> Array:
-    """m_n of every sample, [N, D]."""
-    rows = alpha if config.centre == "alpha" else softmax_mixing(alpha).primitives
-    draws = 1 if config.centre_noise == "shared" else config.samples
-    noise = config.noise * jax.random.normal(key, (draws, space.dim))
-    return jnp.broadcast_to(
-        flatten(space, rows)[None] + noise, (config.samples, space.dim)
-    )
-
-
-def _candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
-    """Keys [N, T] of the generations; one more of either changes none of the others."""
-    samples, generations = (
-        jnp.arange(number, dtype=jnp.uint32)
-        for number in (config.samples, config.generations)
-    )
-    if config.candidates == "constant":
-        key = jax.random.key(1, impl=IMPL)
-    elif config.candidates == "run":
-        key = jax.random.wrap_key_data(state.run_key, impl=IMPL)
-    if config.candidates != "fresh":  # the same for all samples
-        samples = jnp.zeros_like(samples)
-
-    def one(n, generation):
-        return jax.random.fold_in(jax.random.fold_in(key, n), generation)
-
-    each = jax.vmap(one, in_axes=(None, 0))
-    return jax.vmap(each, in_axes=(0, None))(samples, generations)
-
-
-class _Best(NamedTuple):
-    """The best individual of a sample so far: z [D], its fitness and count."""
-
-    z: Array
-    fitness: Array
-    correct: Array
-
-
-class _Drawn(NamedTuple):
-    """How an exploration draws: the strategy, sigma, centres [N, D], keys [N, T]."""
-
-    evolution: Evolution
-    sigma: Array
-    centres: Array
-    keys: Array
-
-
-def _drawn(net, config, key, state) -> _Drawn:
-    space = SPACES[net.config.space]
-    key_centres, key_candidates = jax.random.split(key)
-    return _Drawn(
-        EVOLUTIONS[config.evolution](space.dim, config.population),
-        _sigma(config, state),
-        _centres(config, space, key_centres, state.alpha),
-        _candidate_keys(config, key_candidates, state),
-    )
-
-
-def first_generation(
-    net: Supernet, config: EGNASConfig, key: Key, state: EGNASState
-) -> Array:
-    """The individuals that an exploration begins with, f32[N, P, D]."""
-    evolution, sigma, centres, keys = _drawn(net, config, key, state)
-
-    def ask(centre, key):
-        return evolution.ask(key, evolution.init(centre, sigma))
-
-    return jax.vmap(ask)(centres, keys[:, 0])
-
-
-def _explore(net, config, key, state, variables, batch):
-    """N samples of T generations; alpha takes one step along the best individual."""
-    evolution, sigma, centres, keys = _drawn(net, config, key, state)
-
-    def generation(carry, key):
-        es, leader = carry
-        z = evolution.ask(key, es)
-        priced = price(net, variables, state.alpha, z, *batch, config)
-        i = priced.winner
-        new = _Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
-        leader = _better(leader, new, config.tie)
-        return (evolution.tell(es, z, priced.fitness), leader), priced
-
-    def sample(_, scanned):
-        centre, keys = scanned
-        zero = jnp.zeros((), jnp.int32)
-        nobody = _Best(centre, jnp.float32(jnp.inf), zero)
-        (_, leader), priced = lax.scan(
-            generation, (evolution.init(centre, sigma), nobody), keys
-        )
-        return None, (leader, _individuals(priced, len(batch.labels)))
-
-    _, (leaders, everyone) = lax.scan(sample, None, (centres, keys))
-    n = _best_sample(net, config, variables, batch, leaders)
-    chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
-    state = _stepped(SPACES[net.config.space], config, state, chosen)
-    info = {
-        "fitness": chosen.fitness,
-        "fitness_accuracy": chosen.correct / len(batch.labels),
-        "sigma": sigma,
-        "skipped": state.skipped.astype(jnp.float32),
-        "candidate_images": jnp.float32(images_priced(config)),
-        **spread(**everyone),
-    }
-    return state, info
-
-
-def _individuals(priced: Priced, images: int) -> dict[str, Array]:
-    """What is recorded of every individual: name -> f32, shaped as `priced` is."""
-    return {
-        "fitness": priced.fitness,
-        "accuracy": priced.correct / images,
-        "similarity": priced.similarity,
-    }
-
-
-def _nan_last(fitness):
-    return jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
-
-
-def _better(old: _Best, new: _Best, tie: str) -> _Best:
-    wins = new.fitness < old.fitness
-    if tie == "last":
-        wins = new.fitness <= old.fitness
-    return jax.tree.map(lambda a, b: jnp.where(wins, b, a), old, new)
-
-
-def _best_sample(net, config, variables, batch, leaders: _Best) -> Array:
-    """Index of the sample whose leader becomes s*; ties go to the lower."""
-    if config.best_sample == "fitness":
-        return jnp.argmin(leaders.fitness)
-    space = SPACES[net.config.space]
-    q = candidate_rows(unflatten(space, leaders.z), config)
-    scores = score(net, variables, softmax_mixing(q), *batch, config)
-    # the reference minimises 1 / accuracy and takes 0 for it where nothing is correct
-    correct = scores.correct.astype(jnp.float32)
-    return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
-
-
-def _stepped(space, config, state: EGNASState, chosen: _Best) -> EGNASState:
-    """Alpha one step further; unchanged, and counted, where all fitness was NaN."""
-    finite = jnp.isfinite(chosen.fitness)
-    s = direction(unflatten(space, chosen.z), state.alpha, config)
-
-    def moved(v, d):
-        return config.momentum * v + d
-
-    velocity = jax.tree.map(moved, state.velocity, s)
-    alpha = jax.tree.map(lambda a, v: a + config.step * v, state.alpha, velocity)
-    new = state._replace(alpha=alpha, velocity=velocity, updates=state.updates + 1)
-    old = state._replace(skipped=state.skipped + 1)
-    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+def images_priced(config: EGNASConfig) -> int:
+    """Images that go through the supernet in one exploration, one forward each."""
+    return mixings_priced(config) * config.valid_batch_size

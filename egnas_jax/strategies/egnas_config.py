@@ -5,6 +5,7 @@ what the paper and its report describe, `official` what the published code does,
 for bug, and `seed` what the report's own code does.
 """
 
+import copy
 import dataclasses
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.fitness import SIGNS
 from egnas_jax.search.strategy import Regime
+from egnas_jax.types import Array
 
 CHOICES = {
     **Regime.choices,
@@ -70,6 +72,8 @@ class EGNASConfig(Regime):
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
+      price_grid: record what each pair of weights of the report's Table 1 would have
+        chosen (`strategies.egnas_grid`); changes nothing else.
       population_chunk, image_chunk: individuals and images at a time while a population
         is priced; None: as `search.evaluate.default_chunks` has it. With the
         statistics of the batch its images cannot be split.
@@ -103,6 +107,7 @@ class EGNASConfig(Regime):
     direction: str = "softmax_centred"
     momentum: float = 0.0
     step: float = 0.1
+    price_grid: bool = False
     population_chunk: int | None = None
     image_chunk: int | None = None
 
@@ -136,6 +141,24 @@ class EGNASConfig(Regime):
     def individuals(self) -> int:
         """Mixings that are priced together: a population, and alpha beside it."""
         return self.population + 1
+
+
+# Numbers that no shape and no choice depends on: one program serves all their values.
+SWEPT = ("noise", "sigma_start", "sigma_floor", "zeta", "eta", "momentum", "step")
+
+
+def with_traced(config: EGNASConfig, numbers: dict[str, Array]) -> EGNASConfig:
+    """A configuration whose numbers are arrays, for use inside a program.
+
+    Args:
+      config: what else holds.
+      numbers: names of `SWEPT` -> f32[]. They cannot be looked at here: whoever makes
+        them checks their values by an `EGNASConfig` of their own.
+    """
+    traced = copy.copy(config)
+    for name, value in numbers.items():
+        object.__setattr__(traced, name, value)  # past the checks of `__post_init__`
+    return traced
 
 
 _OFFICIAL = dict(

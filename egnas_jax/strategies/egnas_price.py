@@ -6,6 +6,8 @@ of the reference code.
 Dims: P population, N images, E edges, K primitives, D = 2 E K.
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,9 +18,12 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.fitness import FLOOR, compound_fitness, similarity
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas_config import EGNASConfig
-from egnas_jax.types import Array, PyTree
+from egnas_jax.types import Array, Evaluation, Mixing, PyTree
+
+# What prices mixings [P]: a supernet under its weights, or a table of results.
+Evaluate = Callable[[Mixing], Evaluation]
 
 
 class Priced(NamedTuple):
@@ -62,14 +67,32 @@ def price(
       labels: i32[N].
       options: how mixings, similarity, fitness, ties and direction are taken.
     """
-    space = SPACES[net.config.space]
+    evaluate = evaluator(net, variables, images, labels, options)
+    return price_by(evaluate, SPACES[net.config.space], alpha, z, options)
+
+
+def evaluator(net, variables, images, labels, options: EGNASConfig) -> Evaluate:
+    """A supernet under its weights, on one fitness batch."""
+    return functools.partial(
+        score, net, variables, images=images, labels=labels, options=options
+    )
+
+
+def price_by(
+    evaluate: Evaluate,
+    space: Space,
+    alpha: dict[str, Array],
+    z: Array,
+    options: EGNASConfig,
+) -> Priced:
+    """`price` by whatever prices mixings."""
     rows = unflatten(space, z)
     mixings = jax.tree.map(
         lambda own, others: jnp.concatenate([own[None], others]),
         softmax_mixing(alpha),  # rides along, so the network is compiled once
         unweighted(candidate_rows(rows, options)),
     )
-    scores = score(net, variables, mixings, images, labels, options)
+    scores = evaluate(mixings)
     closeness = jax.vmap(lambda row: _closeness(alpha, row, options))(rows)
     fitness = compound_fitness(
         scores.loss[1:],

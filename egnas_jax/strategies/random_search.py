@@ -66,19 +66,27 @@ class RandomSearchState(NamedTuple):
 
 
 def random_child(key: Key, space: Space) -> Mixing:
-    """A derived cell as a mixing: one primitive an edge, two edges a node."""
+    """A derived cell as a mixing: one primitive an edge, two edges a node.
+
+    In a topology space every cell is as likely as any other: all edges count, and
+    `none` is a primitive like the others.
+    """
     primitives, edges = {}, {}
     for kind, own in zip(
         space.kinds, jax.random.split(key, len(space.kinds)), strict=True
     ):
         key_primitive, *keys = jax.random.split(own, 1 + space.num_nodes)
-        # `none` is no choice: derivation never takes it
         scores = jax.random.uniform(
             key_primitive, (space.num_edges, len(space.primitives))
         )
-        allowed = jnp.asarray([name != "none" for name in space.primitives])[None]
-        choice = jnp.argmax(jnp.where(allowed, scores, -1.0), axis=-1)
+        whole = space.family == "topology"
+        # elsewhere `none` is no choice: derivation never takes it
+        allowed = [[whole or name != "none" for name in space.primitives]]
+        choice = jnp.argmax(jnp.where(jnp.asarray(allowed), scores, -1.0), axis=-1)
         primitives[kind] = jax.nn.one_hot(choice, len(space.primitives))
+        if whole:
+            edges[kind] = jnp.ones(space.num_edges)
+            continue
         parts = []
         for node, key_node in enumerate(keys):
             order = jax.random.permutation(key_node, space.num_inputs + node)

@@ -28,10 +28,11 @@ def test_darts8_has_the_primitives_of_darts_in_their_order():
     )
 
 
-def test_every_space_is_found_by_its_own_name_and_offers_known_primitives():
+def test_spaces_are_found_by_name_and_those_of_darts_offer_known_primitives():
     for name, space in SPACES.items():
         assert space.name == name
-        assert set(space.primitives) <= set(PRIMITIVES)
+        if space.family == "darts":
+            assert set(space.primitives) <= set(PRIMITIVES)
 
 
 def test_edges_ascend_by_target_then_by_source():

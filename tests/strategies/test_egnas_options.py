@@ -13,8 +13,9 @@ from egnas_jax import EGNASConfig
 from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas import _candidate_keys, egnas
+from egnas_jax.strategies.egnas import egnas
 from egnas_jax.strategies.egnas_config import CHOICES, RANGES
+from egnas_jax.strategies.egnas_explore import _candidate_keys
 from egnas_jax.strategies.egnas_price import price
 
 # the separable strategy compiles fastest

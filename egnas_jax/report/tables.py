@@ -1,0 +1,140 @@
+"""The tables of a report: headers and rows of text, for Markdown and HTML alike."""
+
+from typing import NamedTuple
+
+from egnas_jax.report.runs import Group, Run, differing
+from egnas_jax.report.statistics import Comparison, Summary, compare, summarise
+
+
+class Table(NamedTuple):
+    """Attributes:
+    title: above it.
+    header, rows: text.
+    note: below it.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+
+def final(run: Run) -> float | None:
+    """What a run is compared by: accuracy or test error after the last epoch."""
+    name = "test_error" if run.kind == "retrain" else "valid_accuracy"
+    tested = [value for value in run.column(name) if value is not None]
+    return tested[-1] if tested else None
+
+
+def finals(group: Group) -> list[float]:
+    """`final` of every run that has one."""
+    return [value for run in group.runs if (value := final(run)) is not None]
+
+
+def outcome_table(groups: list[Group], what: str) -> Table:
+    """Mean, spread, n and interval of each group."""
+    rows = []
+    for group in groups:
+        values = finals(group)
+        if values:
+            rows.append((group.label, *_summary(summarise(values)),
+                         f"{100 * min(values):.2f} to {100 * max(values):.2f}",
+                         _seconds(group)))  # fmt: skip
+    note = "Percent. Spread: standard deviation of a sample. Interval: Student's t."
+    header = ("group", "mean", "spread", "n", "95 % interval", "range", "seconds")
+    return Table(f"{what} after the last epoch", header, rows, note)
+
+
+def _summary(of: Summary) -> tuple[str, ...]:
+    if of.spread is None:
+        return f"{100 * of.mean:.2f}", "-", "1", "-"
+    return (
+        f"{100 * of.mean:.2f}",
+        f"{100 * of.spread:.2f}",
+        str(of.n),
+        f"{100 * of.low:.2f} to {100 * of.high:.2f}",
+    )
+
+
+def _seconds(group: Group) -> str:
+    spent = [sum(run.column("seconds")) for run in group.runs
+             if None not in run.column("seconds")]  # fmt: skip
+    return f"{sum(spent) / len(spent):.0f}" if spent else "-"
+
+
+def comparison_table(groups: list[Group]) -> Table | None:
+    """Paired tests between groups; None where no two share a seed."""
+    values = {
+        group.label: {
+            run.seed: value
+            for run in group.runs
+            if run.seed is not None and (value := final(run)) is not None
+        }
+        for group in groups
+    }
+    found = compare(values)
+    if not found:
+        return None
+    header = ("first", "second", "pairs", "first minus second", "95 % interval",
+              "paired t, p", "Holm", "Wilcoxon, p")  # fmt: skip
+    note = (
+        "Percentage points, paired by seed; p values are two-sided. Holm: the t test's "
+        "p, corrected for all comparisons of this table. With n pairs Wilcoxon's p is "
+        "at least 2 / 2^n: below 6 pairs it cannot fall below 0.05."
+    )
+    return Table("Paired tests", header, [_compared(one) for one in found], note)
+
+
+def _compared(one: Comparison) -> tuple[str, ...]:
+    interval = "-"
+    if one.low is not None:
+        interval = f"{100 * one.low:.2f} to {100 * one.high:.2f}"
+    tests = (one.t_test, one.holm, one.wilcoxon)
+    return (
+        one.first, one.second, str(one.n), f"{100 * one.difference:+.2f}", interval,
+        *("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in tests),
+    )  # fmt: skip
+
+
+def run_table(groups: list[Group]) -> Table:
+    """What each run came to."""
+    rows, header = [], ("group", "seed", "run", "epochs", "result (%)")
+    searches = groups[0].runs[0].kind == "search"
+    for group in groups:
+        for run in group.runs:
+            value = final(run)
+            rows.append((
+                group.label, "-" if run.seed is None else str(run.seed), run.name,
+                str(len(run.lines)), "-" if value is None else f"{100 * value:.2f}",
+                *(_cell(run.lines[-1]) if searches else ()),
+            ))  # fmt: skip
+    if searches:
+        header += ("skips, normal / reduction", "poolings, normal / reduction",
+                   "stopped early, cell of")  # fmt: skip
+    return Table("Runs", header, rows)
+
+
+def _cell(last: dict) -> tuple[str, str, str]:
+    """What the last line of a search says of its cells."""
+    skips, pools = (
+        " / ".join(
+            str(last.get(f"{what}_{kind}", "-")) for kind in ("normal", "reduce")
+        )
+        for what in ("skip", "pool")
+    )
+    stop = last.get("early_stop")
+    return skips, pools, "-" if stop is None else f"epoch {stop + 1}"
+
+
+def settings_table(groups: list[Group]) -> Table | None:
+    """Settings in which the groups differ; None where they do in none."""
+    firsts = [group.runs[0] for group in groups]
+    paths = differing(firsts)
+    if not paths:
+        return None
+    rows = [
+        (path, *("-" if run.settings is None else str(run.settings.get(path, "-"))
+                 for run in firsts))
+        for path in paths
+    ]  # fmt: skip
+    return Table("Settings that differ", ("setting", *(g.label for g in groups)), rows)

@@ -1,0 +1,94 @@
+"""The table of NAS-Bench-201 as device arrays, and its look-up inside a program.
+
+A cell is six choices; its code is the number that they are the digits of, and the
+table knows the row of every code. Accuracies are fractions.
+
+Source: NAS-Bench-201 (Dong & Yang, ICLR 2020): 12 epochs of training choose, on the
+validation images; 200 epochs report, on the test images.
+
+Dims: R rows, E edges, K primitives.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax.space import SPACES, Topology
+from egnas_jax.types import Array, Evaluation, Mixing
+
+SPACE = SPACES["nasbench201"]
+(KIND,) = SPACE.kinds
+NUM_CELLS = len(SPACE.primitives) ** SPACE.num_edges
+DATASETS = {
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet16_120": "ImageNet-16-120",
+}
+# Accuracies as whole counts of so many images, so that ties stay exact.
+COUNTED = 100_000
+
+
+class Table(NamedTuple):
+    """Results on one data set.
+
+    Attributes:
+      row_of: row of each code, i32[R].
+      choices: primitive of each edge in each row, i32[R, E].
+      valid: validation accuracy after 12 epochs, f32[R], fractions.
+      test: test accuracy after 200 epochs, f32[R].
+    """
+
+    row_of: Array
+    choices: Array
+    valid: Array
+    test: Array
+
+
+def make_table(choices: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Table:
+    """A table on the device.
+
+    Args:
+      choices: whole numbers [R, E]; every cell of the space once, in any order.
+      valid, test: fractions [R].
+    """
+    row_of = np.zeros(NUM_CELLS, np.int32)
+    row_of[code_of(choices)] = np.arange(NUM_CELLS)
+    return Table(
+        jnp.asarray(row_of),
+        jnp.asarray(choices, jnp.int32),
+        jnp.asarray(valid, jnp.float32),
+        jnp.asarray(test, jnp.float32),
+    )
+
+
+def code_of(choices):
+    """Codes [...] of choices [..., E], numpy's or jax's; the last edge is the unit."""
+    code = 0
+    for edge in range(SPACE.num_edges):
+        code = code * len(SPACE.primitives) + choices[..., edge].astype("int32")
+    return code
+
+
+def rows_of(table: Table, mixings: Mixing) -> Array:
+    """Rows [...] of the cells that have the strongest primitives of [..., E, K]."""
+    choices = jnp.argmax(mixings.primitives[KIND], axis=-1)
+    return table.row_of[code_of(choices)]
+
+
+def look_up(table: Table, mixings: Mixing) -> Evaluation:
+    """Scores of mixings, in the place of a supernet's evaluation.
+
+    Returns:
+      loss: L1 of the fitness, 1 - validation accuracy, [...].
+      correct: the accuracy as a count of `COUNTED` images.
+      accuracy: the validation accuracy.
+    """
+    accuracy = table.valid[rows_of(table, mixings)]
+    correct = jnp.round(accuracy * COUNTED).astype(jnp.int32)
+    return Evaluation(1.0 - accuracy, correct, accuracy)
+
+
+def topology(table: Table, row: int) -> Topology:
+    """The cell of one row."""
+    return Topology.of_choices(np.asarray(table.choices[row]).tolist())

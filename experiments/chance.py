@@ -1,0 +1,164 @@
+"""Does the search beat chance? EG-NAS and its controls, judged by trained cells.
+
+`paper`, `official` and `seed` beside random search (equal weight steps, about equal
+candidate images), cells drawn at random and the cell of an alpha that never moved. Each
+seed's cell is trained from scratch at about equal numbers of weights and judged on test
+images, so that all are measured alike. The claim is worded by the interval of the
+difference from random cells: where it holds zero, nothing is claimed.
+
+Command: python experiments/chance.py --size small --out OUT
+"""
+
+import argparse
+import pathlib
+from typing import NamedTuple
+
+import forks
+import jax
+import methods
+import numpy as np
+
+from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.space import SPACES, Genotype, derive
+from egnas_jax.strategies.egnas_explore import initial_state
+
+CHANCE = "random cells"
+VARIANTS = ("paper", "official", "seed")
+
+
+class Size(NamedTuple):
+    """How large searches and trainings are.
+
+    Attributes:
+      search: arguments shared by all searches.
+      random_search: of random search alone: as many candidate images.
+      retrain: arguments of all trainings.
+      layers: of the trained network.
+      image_channels: of the images.
+      target: its weights, about.
+      seeds: how many by default.
+    """
+
+    search: tuple[str, ...]
+    random_search: tuple[str, ...]
+    retrain: tuple[str, ...]
+    layers: int
+    image_channels: int
+    target: int
+    seeds: int
+
+
+SIZES = {
+    # 3 explorations of 9 forwards; 27 in 6 epochs
+    "tiny": Size(
+        (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"),
+        (*forks.DIGITS, *forks.settings(
+            **forks.TINY, strategy__candidates=4, strategy__fitness_batch_size=64)),
+        (*forks.DIGITS, *forks.settings(network__layers=2, epochs=8)),
+        2, 1, 15_000, 5,
+    ),
+    # 8 explorations of 68 forwards; 544 in 16 epochs
+    "small": Size(
+        (*forks.SIZES["small"].arguments, "--set", "strategy.warmup=8"),
+        (*forks.DIGITS, *forks.settings(epochs=16, strategy__candidates=33)),
+        forks.DIGITS,
+        5, 1, 54_430, 3,
+    ),
+    "full": Size(
+        ("--preset", "cifar10"),
+        ("--preset", "cifar10", "--strategy", "random_search"),
+        ("--preset", "cifar10"),
+        20, 3, 3_349_342, 3,
+    ),
+}  # fmt: skip
+
+
+def untrained(seed: int) -> Genotype:
+    """What a search would derive before its first update."""
+    space = SPACES["darts7"]
+    mixing = softmax_mixing(initial_state(space, jax.random.key(seed)).alpha)
+    return derive(space, jax.tree.map(np.asarray, mixing))
+
+
+def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, Genotype]:
+    """The cell of every method for one seed; missing searches are run."""
+    data = ["--data-dir", options.data_dir] if options.data_dir else []
+    own = [*data, *(word for one in [*options.settings, f"seed={seed}"]
+                    for word in ("--set", one))]  # fmt: skip
+    searches = {
+        f"EG-NAS {name}": [*size.search, "--variant", name] for name in VARIANTS
+    }
+    searches["random search"] = [*size.random_search, "--strategy", "random_search"]
+    found = {}
+    for name, arguments in searches.items():
+        folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
+        summary, _ = methods.run_one([*arguments, *own], folder)
+        found[name] = Genotype.parse(summary["genotype"])
+    found["alpha that never moved"] = untrained(seed)
+    found[CHANCE] = methods.random_genotype(seed)
+    return found
+
+
+def trained(options, size: Size, name: str, cell: Genotype, seed: int) -> dict:
+    """Test error and weights of a cell, trained where it is not yet."""
+    channels, _ = methods.equal_channels(
+        cell, size.layers, size.image_channels, size.target
+    )
+    data = ["--data-dir", options.data_dir] if options.data_dir else []
+    arguments = [*size.retrain, *data, "--genotype", cell.format()]
+    for setting in (f"network.channels={channels}", f"seed={seed}"):
+        arguments += ["--set", setting]
+    folder: pathlib.Path = options.out / f"{methods.folder_name(name)}-{seed}"
+    summary, _ = methods.run_one(arguments, folder, "retrain")
+    return {"method": name, "seed": seed, "test_error": summary["test_error_last"],
+            "params": summary["params"], "genotype": cell.format()}  # fmt: skip
+
+
+def verdict(difference: forks.Summary) -> str:
+    """What an interval of (method - chance) of test errors allows to say."""
+    if difference.low is None:
+        return "one seed: nothing can be said"
+    if difference.high < 0:
+        return "better than random cells"
+    if difference.low > 0:
+        return "worse than random cells"
+    return "not told apart from random cells"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = forks.parser(__doc__).parse_args(arguments)
+    size = SIZES[options.size]
+    rows = [
+        trained(options, size, name, cell, seed)
+        for seed in range(options.seeds or size.seeds)
+        for name, cell in cells(options, size, seed).items()
+    ]
+    names = list(dict.fromkeys(row["method"] for row in rows))
+    errors = {
+        name: [row["test_error"] for row in rows if row["method"] == name]
+        for name in names
+    }
+    text = (
+        "| method | test error (%) | n | 95 % interval | minus random cells (points) "
+    )
+    text += "| weights | verdict |\n|---|---|---|---|---|---|---|\n"
+    figures = []
+    for name in names:
+        own = forks.summarise(errors[name])
+        apart = forks.summarise(
+            [a - b for a, b in zip(errors[name], errors[CHANCE], strict=True)]
+        )
+        weights = [row["params"] for row in rows if row["method"] == name]
+        figures.append({"method": name, "test_error": own._asdict(),
+                        "minus_chance": apart._asdict()})  # fmt: skip
+        text += (
+            f"| {name} | {forks.shown(own)} | {own.n} | {forks.interval(own)} "
+            f"| {forks.interval(apart) if name != CHANCE else ''} "
+            f"| {min(weights):,} to {max(weights):,} "
+            f"| {verdict(apart) if name != CHANCE else ''} |\n"
+        )
+    forks.write(options, "chance", text, {"methods": figures, "runs": rows})
+
+
+if __name__ == "__main__":
+    main()

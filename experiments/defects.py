@@ -1,0 +1,184 @@
+"""Three properties of the published code that its formulas let one expect, measured.
+
+1. Populations repeat: `official` draws from a key that never changes, so its samples
+   and its epochs share their directions.
+2. The step is nearly uniform: s* = softmax(softmax(z / |z|)) hardly tells primitives
+   apart, so alpha stays near where the initial noise put it.
+3. The sign rule prefers worse individuals: one that is at least as accurate as alpha
+   is pushed away by eta L2, one that is less accurate is pulled by as much.
+
+The first two are arithmetic: winners are drawn at random, and no network is asked. The
+third prices a population on many validation batches under the weights of a warm start.
+
+Command: python experiments/defects.py --size small --out OUT
+"""
+
+import argparse
+import functools
+
+import forks
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax.console import say
+from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.noise.matrix import over_batches
+from egnas_jax.noise.study import open_run, valid_batches
+from egnas_jax.search.fitness import SIGNS, compound_fitness
+from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.egnas_config import VARIANTS, EGNASConfig
+from egnas_jax.strategies.egnas_explore import first_generation, initial_state
+from egnas_jax.strategies.egnas_price import direction, price
+
+UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated
+SPACE = SPACES["darts7"]
+
+
+def distinct_directions(variant: str) -> tuple[int, int]:
+    """Distinct z - m among all draws of a search, and draws."""
+    config = EGNASConfig.variant(variant)
+    state = initial_state(SPACE, jax.random.key(0))
+
+    def draw(s):
+        now = state._replace(updates=s, epochs=s + config.warmup)
+        z = first_generation(
+            SPACE, config, jax.random.fold_in(jax.random.key(1), s), now
+        )
+        # of P draws around one centre the differences do not depend on the centre
+        return (z[:, 1:] - z[:, :1]) / jnp.linalg.norm(z[:, 1:] - z[:, :1], axis=-1,
+                                                       keepdims=True)  # fmt: skip
+
+    z = np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(UPDATES)))
+    rows = z.reshape(-1, z.shape[-1]).round(3)
+    return len(np.unique(rows, axis=0)), len(rows)
+
+
+def random_walk(variant: str) -> dict:
+    """Alpha after a search whose winners are drawn at random, over many seeds."""
+    config = EGNASConfig.variant(variant)
+
+    def step(carry, s):
+        state, key = carry
+        key, key_draw, key_winner = jax.random.split(key, 3)
+        now = state._replace(updates=s, epochs=s + config.warmup)
+        z = first_generation(SPACE, config, key_draw, now)[0]
+        winner = unflatten(SPACE, z[jax.random.randint(key_winner, (), 0, len(z))])
+        s_star = direction(winner, state.alpha, config)
+        alpha = jax.tree.map(lambda a, d: a + config.step * d, state.alpha, s_star)
+        return (state._replace(alpha=alpha), key), flatten(SPACE, s_star)
+
+    def search(key):
+        key_init, key = jax.random.split(key)
+        first = initial_state(SPACE, key_init)
+        (last, _), steps = jax.lax.scan(step, (first, key), jnp.arange(UPDATES))
+        shares = flatten(SPACE, softmax_mixing(last.alpha).primitives)
+        rows = (-1, len(SPACE.primitives))
+        kept = [
+            jnp.argmax(flatten(SPACE, one.alpha).reshape(rows), axis=-1)
+            for one in (first, last)
+        ]
+        relative = steps.reshape(UPDATES, *rows[:1], rows[1])
+        relative = relative - relative.mean(axis=-1, keepdims=True)
+        return (
+            shares.min(), shares.max(), jnp.mean(kept[0] == kept[1]),
+            config.step * jnp.abs(relative).max(),
+        )  # fmt: skip
+
+    found = jax.jit(jax.vmap(search))(jax.random.split(jax.random.key(2), RUNS))
+    low, high, kept, moved = (np.asarray(one) for one in found)
+    return {
+        "smallest_share": float(low.min()),
+        "largest_share": float(high.max()),
+        "argmax_of_initial_noise": forks.summarise(kept.tolist())._asdict(),
+        "largest_relative_step": float(moved.max()),
+    }
+
+
+def _priced(net, config, alpha, z, variables, batch):
+    return price(net, variables, alpha, z, *batch, config)
+
+
+def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
+    """Which individual wins by each sign rule, under a warm start's weights."""
+    own = argparse.Namespace(**{**vars(options), "variant": variant})
+    own.out = options.out / variant
+    rows = []
+    for seed, folder in enumerate(forks.warm_starts(own)):
+        opened = open_run(folder, options.data_dir, say)
+        config, state = opened.config.strategy, opened.state
+        size = config.fitness_batch_size
+        images, labels = valid_batches(
+            opened, options.data_dir, opened.run.programs.num_valid // size, size, seed
+        )
+        net = make_supernet(opened.config.supernet)
+        z = first_generation(SPACE, config, jax.random.key(seed), state.strategy)[0]
+        alpha = state.strategy.alpha
+        on_all = over_batches(functools.partial(_priced, net, config, alpha, z))
+        priced = on_all(state.variables, images, labels)
+        everywhere = np.asarray(priced.correct).sum(axis=0) / labels.size
+        current = np.asarray(priced.correct_current).sum() / labels.size
+        for sign in SIGNS:
+            fitness = jax.vmap(
+                functools.partial(
+                    compound_fitness, zeta=config.zeta, eta=config.eta, sign=sign
+                )
+            )
+            f = np.asarray(
+                fitness(priced.cross_entropy, priced.correct, priced.similarity,
+                        correct_current=priced.correct_current)
+            )  # fmt: skip
+            winner = f.argmin(axis=1)
+            on_batch = np.take_along_axis(
+                np.asarray(priced.correct), winner[:, None], axis=1
+            )[:, 0] - np.asarray(priced.correct_current)
+            rows.append({
+                "variant": variant, "seed": seed, "sign": sign,
+                "explorations": len(winner),
+                "winner_less_accurate": float(np.mean(on_batch < 0)),
+                "gain_on_batch": float(np.mean(on_batch)) / size,
+                "gain_on_all": float(np.mean(everywhere[winner])) - float(current),
+                "mean_gain_of_population": float(everywhere.mean()) - float(current),
+            })  # fmt: skip
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = forks.parser(__doc__).parse_args(arguments)
+    drawn = {name: distinct_directions(name) for name in VARIANTS}
+    walks = {name: random_walk(name) for name in VARIANTS}
+    signs = [row for name in ("official", "paper") for row in sign_rule(options, name)]
+    text = "| variant | distinct directions of all drawn | softmax(alpha) after "
+    text += f"{UPDATES} updates | edges still on the argmax of the initial noise | "
+    text += "largest move of a relative logit in one update |\n|---|---|---|---|---|\n"
+    for name, walk in walks.items():
+        distinct, total = drawn[name]
+        kept = forks.Summary(**walk["argmax_of_initial_noise"])
+        text += (
+            f"| {name} | {distinct:,} of {total:,} | {walk['smallest_share']:.4f} to "
+            f"{walk['largest_share']:.4f} | {forks.shown(kept, digits=1)} % "
+            f"| {walk['largest_relative_step']:.4f} |\n"
+        )
+    text += (
+        "\n| variant | sign rule | winner less accurate than alpha, on its batch (%)"
+    )
+    text += " | winner minus alpha, on its batch (points) | on all batches (points) |"
+    text += " population minus alpha (points) | n |\n|---|---|---|---|---|---|---|\n"
+    for name in ("official", "paper"):
+        for sign in SIGNS:
+            own = [
+                row for row in signs if (row["variant"], row["sign"]) == (name, sign)
+            ]
+            cells = [
+                forks.shown(forks.summarise([row[part] for row in own]))
+                for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all",
+                             "mean_gain_of_population")
+            ]  # fmt: skip
+            text += f"| {name} | {sign} | {' | '.join(cells)} | {len(own)} |\n"
+    figures = {"directions": drawn, "random_walks": walks, "sign_rules": signs}
+    forks.write(options, "defects", text, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Settings of EG-NAS that fork from one warm start a seed: what the ablations share.
+
+The epochs before the first update of alpha do not depend on how alpha is updated, so
+they are run once a seed, and every setting goes on from that state, bit for bit. All
+that differs between two settings is theirs, and settings are compared seed by seed.
+
+Pieces: finished runs are not repeated and interrupted ones go on, so an experiment may
+be carried over any number of calls with the same --out.
+"""
+
+import argparse
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import methods
+from methods import Found
+from scipy import stats
+
+from egnas_jax import record
+
+
+class Size(NamedTuple):
+    """How large the searches of an experiment are.
+
+    Attributes:
+      arguments: of `egnas search`.
+      warmup: epochs that all settings share.
+      seeds: how many by default.
+    """
+
+    arguments: tuple[str, ...]
+    warmup: int
+    seeds: int
+
+
+def settings(**values) -> tuple[str, ...]:
+    """Words of a command line: a__b=c becomes --set a.b=c."""
+    return tuple(
+        word
+        for path, value in values.items()
+        for word in ("--set", f"{path.replace('__', '.')}={value}")
+    )
+
+
+# The smaller sizes leave two properties of the published code out, with which a weight
+# step takes several times as long to compile: alpha's part in the clipped norm, and the
+# short last batch of an epoch.
+LIGHT = dict(strategy__alpha_in_clip="false", strategy__last_batch="drop")
+DIGITS = ("--preset", "digits")
+TINY = dict(supernet__channels=4, supernet__layers=2, learning_rate=0.05, epochs=6)
+SIZES = {
+    "tiny": Size(
+        (*DIGITS, *settings(
+            **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
+            strategy__fitness_batch_size=64)),
+        3, 2,
+    ),
+    "small": Size((*DIGITS, *settings(**LIGHT, epochs=16)), 8, 3),
+    "full": Size(("--preset", "cifar10"), 15, 3),
+}  # fmt: skip
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """Of an ablation's command line.
+
+    Args:
+      text: docstring of the experiment.
+    """
+    made = argparse.ArgumentParser(description=text.splitlines()[0])
+    add = made.add_argument
+    add("--size", choices=SIZES, default="small",
+        help="tiny: minutes; small: an hour on 2 cores; full: a GPU")  # fmt: skip
+    add("--variant", default="seed", help="of EG-NAS (%(default)s)")
+    add("--seeds", type=int, help="how many (the size's)")
+    add("--data-dir", help="the only place to look for the data set")
+    add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
+        help="change one setting of all searches")  # fmt: skip
+    add("--out", type=pathlib.Path, required=True)
+    return made
+
+
+def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:
+    """One a seed, in folders warm_start-SEED of `--out`; run where they are missing.
+
+    Args:
+      options: of `parser`.
+
+    Raises:
+      SystemExit: a search failed, with its code.
+    """
+    size, folders = SIZES[options.size], []
+    for seed in range(options.seeds or size.seeds):
+        folders.append(options.out / f"warm_start-{seed}")
+        stop = ["--stop-after", str(size.warmup)]
+        methods.run_one([*_base(options, seed), *stop], folders[-1])
+    return folders
+
+
+def run(
+    settings: Mapping[str, Sequence[str]], options: argparse.Namespace
+) -> list[Found]:
+    """Every setting from every seed's warm start, in folders SETTING-SEED of `--out`.
+
+    Args:
+      settings: name -> what it changes, "path=value" each.
+      options: of `parser`.
+
+    Raises:
+      SystemExit: a search failed, with its code.
+    """
+    found = []
+    for seed, warm in enumerate(warm_starts(options)):
+        for name, changes in settings.items():
+            words = [word for one in changes for word in ("--set", one)]
+            own = [*_base(options, seed), *words, "--restore", str(warm)]
+            done = methods.run_one(own, options.out / f"{name}-{seed}")
+            found.append(Found(name, seed, *done))
+    return found
+
+
+def _base(options, seed: int) -> list[str]:
+    """What all searches of a seed share."""
+    size = SIZES[options.size]
+    words = [*size.arguments, "--variant", options.variant]
+    words += ["--data-dir", options.data_dir] if options.data_dir else []
+    settings = [f"strategy.warmup={size.warmup}", *options.settings, f"seed={seed}"]
+    return words + [word for one in settings for word in ("--set", one)]
+
+
+class Summary(NamedTuple):
+    """A figure over seeds.
+
+    Attributes:
+      mean, spread: mean and standard deviation (None of one seed).
+      low, high: 95 % interval of the mean by Student's t (None of one seed).
+      n: seeds.
+    """
+
+    mean: float
+    spread: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    mean, n = statistics.mean(values), len(values)
+    if n < 2:
+        return Summary(mean, None, None, None, n)
+    spread = statistics.stdev(values)
+    reach = float(stats.t.ppf(0.975, n - 1)) * spread / n**0.5
+    return Summary(mean, spread, mean - reach, mean + reach, n)
+
+
+def paired(values: Sequence[float], others: Sequence[float]) -> float | None:
+    """p of a paired t test over seeds; None where it is not defined."""
+    differences = [a - b for a, b in zip(values, others, strict=True)]
+    if len(differences) < 2 or len(set(differences)) < 2:
+        return None
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def of(found: Sequence[Found], name: str, figure: Callable[[Found], float]) -> list:
+    """A figure of one setting, seed by seed."""
+    return [figure(one) for one in found if one.method == name]
+
+
+def accuracy(one: Found) -> float:
+    """Validation accuracy of the supernet after the last epoch, a fraction."""
+    return one.summary["valid_accuracy"]
+
+
+def mean_of(one: Found, name: str) -> float:
+    """A figure of metrics.jsonl over the epochs that have it."""
+    values = [line[name] for line in one.lines if line.get(name) is not None]
+    return statistics.mean(values)
+
+
+def seconds_an_epoch(one: Found) -> float:
+    """Of the epochs with an exploration, the first of which compiles: their median."""
+    explored = [line for line in one.lines if line.get("candidate_images")]
+    return statistics.median(line["seconds"] for line in explored[1:] or explored)
+
+
+def shown(summary: Summary, scale: float = 100.0, digits: int = 2) -> str:
+    """Mean and spread, as a table has them."""
+    spread = "" if summary.spread is None else f" ± {scale * summary.spread:.{digits}f}"
+    return f"{scale * summary.mean:.{digits}f}{spread}"
+
+
+def interval(summary: Summary, scale: float = 100.0, digits: int = 2) -> str:
+    """The 95 % interval, as a table has it."""
+    if summary.low is None:
+        return "one seed"
+    return f"{scale * summary.low:.{digits}f} to {scale * summary.high:.{digits}f}"
+
+
+def write(options: argparse.Namespace, name: str, text: str, figures: dict) -> None:
+    """A table for people, and its figures with where they come from, in `--out`."""
+    device = jax.devices()[0]
+    whole = {
+        "experiment": name,
+        "size": options.size,
+        "variant": options.variant,
+        "settings": options.settings,
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device.device_kind,
+        "jax": jax.__version__,
+        **figures,
+    }
+    record.write_json(options.out / f"{name}.json", record.plain(whole))
+    record.write_text(options.out / f"{name}.md", text)
+    print(text, end="")

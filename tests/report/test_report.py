@@ -1,0 +1,170 @@
+"""Reports of records: groups, figures, pages, and what is refused."""
+
+import csv
+import html.parser
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from egnas_jax import record
+from egnas_jax.cli import main
+from egnas_jax.report.curves import search_figures
+from egnas_jax.report.runs import grouped, read_runs
+
+
+def labels(folders):
+    return {group.label: [run.seed for run in group.runs]
+            for group in grouped(read_runs([str(f) for f in folders]))}  # fmt: skip
+
+
+def settings(seed, sign="paper", name="egnas"):
+    return {"seed": seed, "strategy_name": name, "strategy": {"sign": sign}}
+
+
+def test_runs_are_grouped_by_the_settings_in_which_they_differ(write_run):
+    folders = [
+        write_run(f"r{i}", settings=settings(*given))
+        for i, given in enumerate([(1,), (0,), (0, "off"), (0, "x", "darts")])
+    ]
+    assert labels(folders) == {
+        "egnas, sign=paper": [0, 1], "egnas, sign=off": [0], "darts": [0],
+    }  # fmt: skip
+
+
+def test_without_configurations_runs_are_grouped_by_their_folders(write_run):
+    folders = [write_run(name) for name in ("a-seed10", "a-seed2", "b/seed0", "c")]
+    assert labels(folders) == {"a": [2, 10], "b": [0], "c": [None]}
+    # a folder of several seeds, and a file, are runs too
+    assert labels([folders[2].parent, folders[3] / "metrics.jsonl"]) == {
+        "b": [0], "c": [None],
+    }  # fmt: skip
+
+
+def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
+    for seed, better in ((0, 0.0), (1, 0.2)):
+        write_run(f"a/seed{seed}", epochs=2, better=better)
+    runs = read_runs([str(write_run("b", epochs=2).parent / "a")])
+    figures = {figure.name: figure for figure in search_figures(grouped(runs))}
+    rows = {(row.run, row.x): row.y for row in figures["curves"].rows
+            if row.panel == "valid_accuracy"}  # fmt: skip
+    assert rows["seed0", 1] == pytest.approx(0.45)
+    assert rows["mean", 1] == pytest.approx(0.55)
+    # the standard deviation of two values is their distance over sqrt 2
+    assert rows["mean + sd", 1] == pytest.approx(0.55 + 0.2 / 2**0.5)
+    assert "eigenvalue" not in figures
+
+
+class Page(html.parser.HTMLParser):
+    """Every address that a page names, and tags that were not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [v for name, v in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def reported(one_report, tmp_path):
+    """A copy of the report, its runs beside it."""
+    shutil.copytree(one_report, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "report"
+
+
+def test_the_page_needs_no_other_file_and_markdown_links_those_there_are(
+    reported, search_line
+):
+    page = (reported / "report.html").read_text()
+    parsed = Page(page)
+    assert not parsed.open and len(parsed.addresses) > 10
+    assert all(address.startswith("data:") for address in parsed.addresses)
+    assert "x&lt;&amp;|y" in page and "x<&|y" not in page
+    text = (reported / "report.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 10 and all((reported / link).is_file() for link in links)
+    assert "| 4.33" not in text and "10.00" in text  # 0.3 / 3 is 10.00 % test error
+    for path in reported.glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+        assert (reported / f"{path.stem}.csv").is_file()
+    with open(reported / "curves.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["group"] for row in rows} == {"x<&|y", "b"}
+    row = next(r for r in rows if (r["panel"], r["group"], r["x"])
+               == ("valid_accuracy", "b", "2"))  # fmt: skip
+    assert float(row["y"]) == search_line(1, better=0.1)["valid_accuracy"]
+
+
+def test_a_report_is_replaced_and_the_same_records_give_the_same_bytes(
+    reported, tmp_path, capsys
+):
+    before = {path.name: path.read_bytes() for path in reported.iterdir()}
+    runs = tmp_path / "runs"
+    same = [str(runs / name) for name in ("x<&|y/seed0", "b/seed0", "net/seed0")]
+    assert main(["report", *same, "--out", str(reported)]) == 0
+    assert capsys.readouterr().out.strip() == str(reported / "report.html")
+    assert {path.name: path.read_bytes() for path in reported.iterdir()} == before
+    assert main(["report", same[2], "--out", str(reported)]) == 0
+    assert {path.name for path in reported.iterdir()} == {
+        "report.html", "report.md", "report.json", "retraining.svg", "retraining.csv",
+    }  # fmt: skip
+
+
+def refused(capsys, *arguments):
+    assert main(["report", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error
+
+
+def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    run = write_run("a")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    assert "holds no run" in refused(capsys, other, "--out", out)
+    assert "holds no report" in refused(capsys, run, "--out", other)
+    assert (other / "thesis.txt").read_text() == "mine"
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    for second, told in (("{", "not a JSON object"), (lines[2], "record of epoch 1"),
+                         ('{"epoch": 1}', "neither valid_accuracy")):  # fmt: skip
+        text = "\n".join([lines[0], second, lines[2], ""])
+        (run / "metrics.jsonl").write_text(text)
+        error = refused(capsys, run, "--out", out)
+        assert "Line 2 of" in error and told in error
+    (run / "metrics.jsonl").write_text("")
+    assert "no finished epoch" in refused(capsys, run, "--out", out)
+    assert not out.exists()
+
+
+def test_a_list_of_files_that_leads_out_of_the_report_removes_nothing(
+    reported, tmp_path
+):
+    kept = tmp_path / "kept.txt"
+    kept.write_text("mine")
+    record.write_json(reported / "report.json", {"files": ["../kept.txt"]})
+    run = str(tmp_path / "runs" / "net" / "seed0")
+    assert main(["report", run, "--out", str(reported)]) == 0
+    assert kept.exists()
+
+
+def test_records_of_an_earlier_version_give_what_they_hold(
+    write_run, search_line, tmp_path
+):
+    def old(epoch):
+        line = search_line(epoch)
+        return {name: line[name] for name in ("epoch", "train_loss", "valid_accuracy")}
+
+    out = tmp_path / "out"
+    assert main(["report", str(write_run("old", make=old)), "--out", str(out)]) == 0
+    names = {path.stem for path in out.glob("*.svg")}
+    assert names == {"curves"}

@@ -1,0 +1,139 @@
+"""Cells of NAS-Bench-201: text, JSON, derivation, picture, order of the table."""
+
+import itertools
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from egnas_jax.space import (
+    SPACES,
+    Genotype,
+    Topology,
+    derive,
+    draw_svg,
+    genotype_from_json,
+    parse_genotype,
+)
+from egnas_jax.types import Mixing
+
+SPACE = SPACES["nasbench201"]
+TEXT = (
+    "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+"
+    "|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+)
+CELL = Topology(
+    (
+        "nor_conv_3x3",
+        "nor_conv_1x1",
+        "none",
+        "skip_connect",
+        "avg_pool_3x3",
+        "nor_conv_3x3",
+    )
+)
+
+
+def one_hot(choices):
+    rows = np.eye(5, dtype=np.float32)[list(choices)]
+    return Mixing({"cell": rows}, {"cell": np.ones(6, np.float32)})
+
+
+def test_the_space_has_six_edges_in_the_order_of_the_text():
+    assert SPACE.edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+    assert (SPACE.num_edges, SPACE.dim) == (6, 30)
+
+
+def test_text_and_primitives_belong_together():
+    assert Topology.parse(TEXT) == CELL
+    assert CELL.format() == TEXT
+    assert CELL.choices == (3, 2, 0, 1, 4, 3)
+
+
+def test_all_cells_go_through_text_json_and_derivation_and_back():
+    texts = set()
+    for choices in itertools.product(range(5), repeat=6):
+        cell = Topology.of_choices(choices)
+        assert Topology.parse(cell.format()) == cell
+        assert Topology.from_json(cell.to_json()) == cell
+        assert derive(SPACE, one_hot(choices)) == cell
+        texts.add(cell.format())
+    assert len(texts) == 15625
+
+
+def test_rows_of_the_table_are_the_cells_that_the_benchmark_names(nasbench201):
+    # as the benchmark's own API printed it for this index
+    names = {
+        9930: "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
+        "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+    }
+    with np.load(nasbench201) as table:
+        assert tuple(table["op_names"]) == SPACE.primitives
+        for index, text in names.items():
+            assert Topology.of_choices(table["edge_ops"][index]).format() == text
+            assert tuple(table["edge_ops"][index]) == Topology.parse(text).choices
+
+
+def test_the_strongest_primitive_wins_none_included_and_ties_go_to_the_earlier():
+    rows = np.full((6, 5), 0.2, np.float32)
+    rows[1] = [0.5, 0.1, 0.1, 0.2, 0.1]
+    rows[2] = [0.1, 0.1, 0.1, 0.3, 0.4]
+    rows[3] = [0.1, 0.3, 0.3, 0.2, 0.1]
+    mixing = Mixing({"cell": rows}, {"cell": np.ones(6, np.float32)})
+    assert derive(SPACE, mixing).choices == (0, 0, 4, 1, 0, 0)
+
+
+def test_a_mixing_of_another_space_is_refused():
+    with pytest.raises(ValueError, match="lacks the kind 'cell'"):
+        derive(SPACE, Mixing({"normal": np.ones((6, 5))}, {"normal": np.ones(6)}))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (TEXT.replace("none", "non"), "Unknown primitive 'non'. Did you mean none"),
+        (TEXT.replace("|none~1", ""), r"Node 2 takes 2 `op~source` between bars"),
+        (TEXT.replace("none~1", "none~0"), "`op~1` was expected, got 'none~0'"),
+        (TEXT.replace("none~1", "none"), "`op~1` was expected, got 'none'"),
+        (TEXT.partition("+")[2], "has 2 groups"),
+        ("|", "has 1 groups"),
+        (7, "must be a str"),
+    ],
+)
+def test_bad_texts_are_refused_with_the_piece(text, message):
+    with pytest.raises(ValueError, match=message):
+        Topology.parse(text)
+
+
+@pytest.mark.parametrize("primitives", [("none",) * 5, "none", 3])
+def test_bad_lists_of_primitives_are_refused(primitives):
+    with pytest.raises(ValueError, match=r"six|6 edges|list of primitives"):
+        Topology(primitives)
+
+
+@pytest.mark.parametrize("text", ['{"cell": 1}', '{"cel": "|"}', "[]", "{"])
+def test_bad_json_is_refused(text):
+    with pytest.raises(ValueError, match=r"str|exactly|read"):
+        Topology.from_json(text)
+
+
+def test_either_form_is_told_by_its_text_and_by_its_json():
+    darts = Genotype([("skip_connect", 0)] * 2, [2], [("skip_connect", 1)] * 2, [2])
+    for genotype in (CELL, darts):
+        assert parse_genotype(genotype.format()) == genotype
+        assert genotype_from_json(genotype.to_json()) == genotype
+    with pytest.raises(ValueError, match="cannot be read"):
+        genotype_from_json("{")
+
+
+def test_the_picture_shows_every_edge_and_holds_the_text():
+    root = ElementTree.fromstring(draw_svg(CELL))
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in root.iter(f"{svg}text")]
+    assert sorted(texts) == sorted(
+        [*CELL.primitives, "Cell", "input", "1", "2", "output"]
+    )
+    assert Topology.parse(root.find(f"{svg}desc").text) == CELL
+    lines = [path for path in root.iter(f"{svg}path") if path.get("fill") == "none"]
+    assert len(lines) == 6
+    assert [line.get("stroke-dasharray") is not None for line in lines].count(True) == 1

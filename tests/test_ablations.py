@@ -1,0 +1,178 @@
+"""Experiments that fork from warm starts: stand-ins for their runs, one in earnest."""
+
+import importlib
+import json
+import pathlib
+import sys
+
+import pytest
+from scipy import stats
+
+from egnas_jax import record
+from egnas_jax.space import SPACES, Space, zoo
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
+# one node and two primitives: a network that compiles in seconds
+SPACE = Space("tiny", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a file of experiments/ as its own command does."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    return importlib.import_module
+
+
+class Egnas:
+    """Stands in for the command: notes it, and writes what a run records."""
+
+    def __init__(self, figures):
+        self.commands, self.figures = [], figures
+
+    def __call__(self, command):
+        settings = dict(
+            command[i + 1].split("=", 1)
+            for i, word in enumerate(command)
+            if word == "--set"
+        )
+        given = {
+            word: command[i + 1]
+            for i, word in enumerate(command[:-1])
+            if word.startswith("--") and word != "--set"
+        }
+        self.commands.append((command[0], given, settings))
+        folder = pathlib.Path(given["--out"])
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = {"params": 2_500_000, "genotype": zoo["DARTS_V2"].genotype.format(),
+                   "valid_accuracy": 0.5, "test_error_last": 0.05}  # fmt: skip
+        record.write_json(folder / "summary.json", summary | self.figures(settings))
+        for epoch, seconds in enumerate([9.0, 1.0, 50.0, 2.0, 4.0]):
+            images = 100.0 if epoch >= 2 else 0.0
+            line = {"epoch": epoch, "seconds": seconds, "valid_accuracy": 0.5,
+                    "candidate_images": images, "grid_1.0_0.4": 0.5}  # fmt: skip
+            record.append(folder / "metrics.jsonl", line)
+        return 0
+
+
+@pytest.fixture
+def stand_in(load, monkeypatch):
+    """Replaces `egnas` of the experiments by a stand-in with these figures."""
+
+    def place(figures):
+        fake = Egnas(figures)
+        monkeypatch.setattr(load("methods"), "egnas", fake)
+        return fake
+
+    return place
+
+
+def test_table_1_forks_every_setting_from_the_seeds_warm_start(
+    load, stand_in, tmp_path, capsys
+):
+    def figures(settings):
+        seed, zeta = int(settings["seed"]), float(settings.get("strategy.zeta", 0))
+        eta = float(settings.get("strategy.eta", 0))
+        return {"valid_accuracy": 0.8 + 0.01 * seed**2 + 0.1 * zeta - 0.05 * seed * eta}
+
+    fake = stand_in(figures)
+    command = ["--size", "tiny", "--seeds", "3", "--out", str(tmp_path)]
+    load("table1").main([*command, "--set", "epochs=9"])
+    assert len(fake.commands) == 3 * (1 + 16)
+    warm = [given for _, given, _ in fake.commands if "--stop-after" in given]
+    assert [given["--stop-after"] for given in warm] == ["3"] * 3
+    for name, given, settings in fake.commands:
+        assert name == "search" and settings["epochs"] == "9"
+        assert settings["strategy.warmup"] == "3" and given["--variant"] == "seed"
+        if given not in warm:
+            assert given["--restore"] == str(
+                tmp_path / f"warm_start-{settings['seed']}"
+            )
+            assert settings["strategy.price_grid"] == "true"
+    rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
+    assert [(row["zeta"], row["eta"]) for row in rows[:3]] == [
+        (1.0, 1.0), (1.0, 0.8), (1.0, 0.4)
+    ]  # fmt: skip
+    values, default = (
+        [0.8 + 0.01 * seed**2 + 0.1 - 0.05 * seed * eta for seed in range(3)]
+        for eta in (1.0, 0.4)
+    )
+    assert rows[0]["valid_accuracy"]["mean"] == pytest.approx(sum(values) / 3)
+    expected = stats.ttest_rel(values, default).pvalue
+    assert rows[0]["p_against_default"] == pytest.approx(expected)
+    assert rows[2]["p_against_default"] is None
+    assert rows[0]["chooses_as_default"]["mean"] == 0.5
+    assert "| 1.0 | 0.4 | 89.67 ± " in (told := capsys.readouterr().out)
+    assert "| 84.088 | 2.58 |" in told
+    load("table1").main([*command, "--set", "epochs=9"])  # nothing is left to run
+    assert len(fake.commands) == 51
+
+
+def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
+    load, stand_in, tmp_path
+):
+    stand_in(lambda settings: {})
+    load("figure3").main(["--size", "tiny", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "figure3.json").read_text())["rows"]
+    assert [row["population"] for row in rows] == [15, 30, 50, 70, 100]
+    assert rows[0]["seconds_an_epoch"]["mean"] == 3.0  # of 2 and 4
+
+
+def test_intervals_are_those_of_student(load):
+    forks = load("forks")
+    values = [0.1, 0.3, 0.2, 0.5]
+    found = forks.summarise(values)
+    low, high = stats.t.interval(0.95, 3, loc=0.275, scale=stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.275, low, high))
+    assert forks.summarise([0.5]) == (0.5, None, None, None, 1)
+    assert forks.paired([1.0, 2.0], [0.0, 1.0]) is None  # no spread at all
+
+
+def test_methods_are_judged_by_trained_cells_against_chance(
+    load, stand_in, tmp_path, capsys
+):
+    def figures(settings):
+        seed = int(settings["seed"])
+        return {"test_error_last": 0.05 + 0.001 * seed}
+
+    fake = stand_in(figures)
+    chance = load("chance")
+    chance.main(["--size", "tiny", "--out", str(tmp_path)])
+    kinds = [name for name, _, _ in fake.commands]
+    assert (kinds.count("search"), kinds.count("retrain")) == (5 * 4, 5 * 6)
+    drawn = {
+        given["--genotype"]
+        for name, given, _ in fake.commands
+        if "random_cells" in given["--out"] or "never" in given["--out"]
+    }
+    assert len(drawn) == 10  # each seed its own
+    told = capsys.readouterr().out
+    assert "| EG-NAS paper | 5.20 ± 0.16 | 5 |" in told
+    assert "not told apart from random cells" in told
+
+
+@pytest.mark.parametrize(
+    "low, high, said",
+    [(-0.02, -0.01, "better"), (0.01, 0.02, "worse"), (-0.01, 0.01, "not told")],
+)
+def test_a_claim_is_what_its_interval_allows(load, low, high, said):
+    forks = load("forks")
+    difference = forks.Summary((low + high) / 2, 0.1, low, high, 3)
+    assert load("chance").verdict(difference).startswith(said)
+
+
+def test_a_tiny_ablation_in_earnest(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    command = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
+    settings = ["--set", "supernet.space=tiny", "--set", "epochs=5"]
+    load("figure2").main([*command, *settings])
+    rows = json.loads((tmp_path / "figure2.json").read_text())["rows"]
+    curves = [row["curves"][0] for row in rows]
+    assert all(len(curve) == 5 for curve in curves)
+    lines = [
+        record.read(tmp_path / name / "metrics.jsonl")
+        for name in ("L1_only-0", "L2_only-0", "L1_and_L2-0")
+    ]
+    digests = [[line["digest"] for line in own] for own in lines]
+    # one warm start, bit for bit, then another for each fitness
+    assert digests[0][:3] == digests[1][:3] == digests[2][:3]
+    assert len({own[-1] for own in digests}) > 1
