@@ -121,6 +121,7 @@ def _read(path: pathlib.Path, name: str) -> Run:
     seed, group = _seed_of(path.parent)
     if settings is not None:
         seed = settings.pop("seed", seed)
+        group = group.removesuffix(f"-{seed}")
     environment = _object(path.parent / "environment.json") or {}
     return Run(name, group, seed, settings, tuple(lines), environment)
 

@@ -1,0 +1,165 @@
+"""README's results from the records of experiments: no figure in it is typed by hand.
+
+    python experiments/results.py                 # writes README's section anew
+    python experiments/results.py add NAME RUN... --title T --claim C --command "..."
+
+`add` makes results/NAME.json of finished runs, grouped as `egnas report` does. A record
+is one JSON object: title, claim, command, machine, date, seconds (of all runs, or
+null), columns, rows, note. A column is a name, or {"name": ..., "decimals": ...}; a cell is a
+text, a number, null, or {"mean": ..., "spread": ..., "n": ...} (spread null for n = 1).
+"""
+
+import argparse
+import json
+import pathlib
+
+from egnas_jax import record
+from egnas_jax.report.page import markdown_table
+from egnas_jax.report.runs import Group, grouped, read_runs
+from egnas_jax.report.statistics import summarise
+from egnas_jax.report.tables import Table, finals
+
+FOLDER = pathlib.Path(__file__).with_name("results")
+README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = (
+    "<!-- results: python experiments/results.py -->",
+    "<!-- end of results -->",
+)
+FIELDS = {"title", "claim", "command", "machine", "date", "seconds", "columns", "rows",
+          "note"}  # fmt: skip
+
+
+def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
+    """Records of a folder by name of file.
+
+    Raises:
+      ValueError: a file is no record; with its name and what is wrong.
+    """
+    return [_checked(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _checked(path: pathlib.Path) -> dict:
+    try:
+        found = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} holds no JSON object.") from None
+    if set(found) != FIELDS:
+        wrong = ", ".join(sorted(set(found) ^ FIELDS))
+        raise ValueError(f"{path} lacks or adds: {wrong}. See experiments/results.py.")
+    widths = {len(row) for row in found["rows"]}
+    if widths != {len(found["columns"])}:
+        raise ValueError(
+            f"{path} has {len(found['columns'])} columns, but rows of {sorted(widths)} "
+            f"cells."
+        )
+    return found
+
+
+def section(records: list[dict]) -> str:
+    """README's section, the markers included."""
+    parts = [BEGIN, ""]
+    for found in records:
+        columns = [
+            column if isinstance(column, dict) else {"name": column, "decimals": 2}
+            for column in found["columns"]
+        ]
+        rows = [
+            tuple(_cell(cell, column["decimals"])
+                  for cell, column in zip(row, columns, strict=True))
+            for row in found["rows"]
+        ]  # fmt: skip
+        names = tuple(column["name"] for column in columns)
+        seconds = found["seconds"]
+        took = "" if seconds is None else f", {seconds:,.0f} s"
+        parts += [
+            f"### {found['title']}", "", found["claim"], "",
+            markdown_table(Table("", names, rows, found["note"])),
+            f"`{found['command']}`; {found['machine']}, {found['date']}{took}.", "",
+        ]  # fmt: skip
+    return "\n".join([*parts, END])
+
+
+def _cell(value, decimals: int) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        spread = "" if value["spread"] is None else f" ± {value['spread']:.{decimals}f}"
+        return f"{value['mean']:,.{decimals}f}{spread} (n = {value['n']})"
+    return f"{value:,.{decimals}f}"
+
+
+def rewritten(text: str, records: list[dict]) -> str:
+    """A README with its section made anew.
+
+    Raises:
+      ValueError: it lacks one of the markers, or holds one twice.
+    """
+    if (text.count(BEGIN), text.count(END)) != (1, 1):
+        raise ValueError(f"README.md must hold {BEGIN!r} and {END!r} once each.")
+    before, rest = text.split(BEGIN)
+    return before + section(records) + rest.split(END)[1]
+
+
+def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
+    """The record of finished runs, a row a group; machine and date as they wrote them.
+
+    Raises:
+      ValueError: no runs, or searches among retrainings.
+    """
+    runs = read_runs(paths)
+    kinds = {run.kind for run in runs}
+    if len(kinds) > 1:
+        raise ValueError(
+            "The runs are searches and retrainings; make a record of each."
+        )
+    what = {"search": "validation accuracy (%)", "retrain": "test error (%)"}[
+        kinds.pop()
+    ]
+    groups = grouped(runs)
+    written = [run.environment for run in runs if run.environment]
+    machines = sorted({_machine(own) for own in written})
+    dates = sorted({own["time"][:10] for own in written})
+    return {
+        "title": title, "claim": claim, "command": command,
+        "machine": "; ".join(machines) or "unknown machine",
+        "date": " to ".join(dict.fromkeys(dates[:1] + dates[-1:])) or "undated",
+        "seconds": sum(map(_seconds, groups)),
+        "columns": ["group", {"name": what, "decimals": 2},
+                    {"name": "seconds of all its runs", "decimals": 0}],
+        "rows": [[group.label, _outcome(group), _seconds(group)] for group in groups],
+        "note": "Last epoch; mean ± standard deviation over seeds.",
+    }  # fmt: skip
+
+
+def _outcome(group: Group) -> dict:
+    of = summarise([100 * value for value in finals(group)])
+    return {"mean": of.mean, "spread": of.spread, "n": of.n}
+
+
+def _seconds(group: Group) -> float:
+    return sum(line.get("seconds", 0.0) for run in group.runs for line in run.lines)
+
+
+def _machine(environment: dict) -> str:
+    return f"{environment['device_kind']}, jax {environment['versions']['jax']}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="action")
+    add = commands.add_parser("add", help="a record of finished runs")
+    add.add_argument("name")
+    add.add_argument("runs", nargs="+", metavar="RUN")
+    for option in ("title", "claim", "command"):
+        add.add_argument(f"--{option}", required=True)
+    options = parser.parse_args(arguments)
+    if options.action == "add":
+        made = of_runs(options.runs, options.title, options.claim, options.command)
+        record.write_json(FOLDER / f"{options.name}.json", made)
+    record.write_text(README, rewritten(README.read_text(), read_records()))
+
+
+if __name__ == "__main__":
+    main()

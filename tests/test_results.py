@@ -1,0 +1,77 @@
+"""README's results are those of the records."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+from egnas_jax import record
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def results(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    return importlib.import_module("results")
+
+
+def test_readme_is_what_the_command_would_write(results):
+    text = (ROOT / "README.md").read_text()
+    records = results.read_records()
+    assert len(records) >= 2
+    assert results.rewritten(text, records) == text
+
+
+FOUND = {
+    "title": "A title", "claim": "A claim.", "command": "run it", "machine": "cpu",
+    "date": "2026-11-25", "seconds": 1234.5, "note": "A note.",
+    "columns": ["method", {"name": "error", "decimals": 1}],
+    "rows": [["a|b", {"mean": 2.345, "spread": 0.06, "n": 3}], ["c", 1.25],
+             ["d", {"mean": 4.0, "spread": None, "n": 1}], ["e", None]],
+}  # fmt: skip
+
+
+def test_a_record_becomes_a_table(results):
+    text = results.section([FOUND])
+    assert "| a\\|b | 2.3 ± 0.1 (n = 3) |" in text
+    assert "| c | 1.2 |" in text and "| d | 4.0 (n = 1) |" in text
+    assert "| e | - |" in text
+    assert "`run it`; cpu, 2026-11-25, 1,234 s." in text
+
+
+def test_only_the_section_is_rewritten_and_broken_records_are_named(results, tmp_path):
+    text = f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n"
+    new = results.rewritten(text, [FOUND])
+    assert new.startswith("before\n") and new.endswith("\nafter\n")
+    assert "old" not in new and results.rewritten(new, [FOUND]) == new
+    with pytest.raises(ValueError, match="once each"):
+        results.rewritten("nothing", [FOUND])
+    path = tmp_path / "x.json"
+    for broken, told in ((FOUND | {"rows": [["a"]]}, "2 columns"),
+                         ({"title": ""}, "lacks or adds: claim")):  # fmt: skip
+        path.write_text(json.dumps(broken))
+        with pytest.raises(ValueError, match=told):
+            results.read_records(tmp_path)
+
+
+def test_a_record_of_runs_holds_their_figures(results, tmp_path):
+    for seed, accuracies in ((0, (0.1, 0.5)), (1, (0.2, 0.7))):
+        folder = tmp_path / f"a-seed{seed}"
+        folder.mkdir()
+        for epoch, accuracy in enumerate(accuracies):
+            line = {"epoch": epoch, "valid_accuracy": accuracy, "seconds": 2.0}
+            record.append(folder / "metrics.jsonl", line)
+        record.write_json(folder / "environment.json", {
+            "device_kind": "cpu", "versions": {"jax": "0.10.2"},
+            "time": f"2026-11-2{seed}T00:00:00+0000",
+        })  # fmt: skip
+    made = results.of_runs([str(tmp_path)], "T", "C", "run")
+    ((label, outcome, seconds),) = made["rows"]
+    assert (label, seconds, outcome["n"]) == ("a", 8.0, 2)
+    assert outcome["mean"] == pytest.approx(60.0)
+    assert outcome["spread"] == pytest.approx(20 / 2**0.5)
+    assert made["date"] == "2026-11-20 to 2026-11-21"
+    assert made["machine"] == "cpu, jax 0.10.2"
+    assert set(made) == results.FIELDS
