@@ -16,7 +16,7 @@ ORDER = [
     {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
-    {"retrain_run"},
+    {"retrain_run", "rank_run"},
     {"trained"},
     {"evaluate_run"},
     {"console"},
