@@ -119,7 +119,9 @@ def rank_correlation(options: argparse.Namespace) -> None:
             )
     check_options(options.batch_stats, None, None)
     folder = pathlib.Path(options.run)
-    own = run.stored_config(folder).data
+    searched = run.stored_config(folder)
+    rank_run.check_space(folder, searched)
+    own = searched.data
     known = own.path is None and own.name in DATASETS
     dataset = options.dataset or (own.name if known else "cifar10")
     table = read_table(options.table, dataset)

@@ -46,6 +46,19 @@ class Ranked(NamedTuple):
     labels: Array
 
 
+def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
+    """Refuses a run of another space than the table's.
+
+    Raises:
+      ValueError: as said.
+    """
+    if config.supernet.space != SPACE.name:
+        raise ValueError(
+            f"{folder} searched the space {config.supernet.space}, and the table is of "
+            f"{SPACE.name}. Name a run of `egnas search --space {SPACE.name}`."
+        )
+
+
 def load(
     folder: pathlib.Path, data_dir: str | None, num_images: int, report: Callable
 ) -> Ranked:
@@ -54,12 +67,8 @@ def load(
     Raises:
       ValueError: no run of a search in this space, no checkpoint, or not its data.
     """
-    config: SearchConfig = run.stored_config(folder)
-    if config.supernet.space != SPACE.name:
-        raise ValueError(
-            f"{folder} searched the space {config.supernet.space}, and the table is of "
-            f"{SPACE.name}. Name a run of `egnas search --space {SPACE.name}`."
-        )
+    config = run.stored_config(folder)
+    check_space(folder, config)
     config, prepared = run.prepare(config, data_dir, folder, report)
     progress, notes = loop.newest(prepared)
     for note in notes:
