@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     tabled = add("table-search", commands_table.table_search,
                  "many searches at once in the table of NAS-Bench-201")  # fmt: skip
     commands_table.table_search_arguments(tabled)
+    ranked = add("rank-correlation", commands_table.rank_correlation,
+                 "how well a supernet ranks cells, by the table")  # fmt: skip
+    commands_table.rank_arguments(ranked)
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -149,12 +152,15 @@ def _data(options) -> None:
     from egnas_jax.data.prepare_folders import prepare_folders
     from egnas_jax.data.show import contact_sheet
     from egnas_jax.data.source import load_dataset
+    from egnas_jax.tabular.archive import prepare_table
 
     if options.action == "show":
         config = DataConfig(name=options.name, path=options.path, pad=0)
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError("data prepare takes --data-dir with the official files.")
+    elif options.name == "nasbench201":
+        prepare_table(options.data_dir, options.out, say)
     elif options.name == "imagenet":
         prepare_folders(options.data_dir, options.out)
     else:

@@ -1,4 +1,5 @@
-"""The commands that need a benchmark's table: `egnas table-search`."""
+"""The commands that need a benchmark's table: `egnas table-search`,
+`egnas rank-correlation`."""
 
 import argparse
 import json
@@ -80,3 +81,72 @@ def table_search(options: argparse.Namespace) -> None:
         return
     print(report.markdown(entries, optimum), end="")
     print(f"Figures: {out}/curves.json, {out}/curves.csv\nPicture: {out}/curves.svg")
+
+
+def rank_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `egnas rank-correlation` takes."""
+    add = parser.add_argument
+    add("run", metavar="RUN", help="what `egnas search --space nasbench201` wrote")
+    add("--table", required=True, metavar="FILE.npz",
+        help="the results of NAS-Bench-201, a file of your own")  # fmt: skip
+    add("--dataset", metavar="NAME",
+        help="of the table (the run's own data set, else cifar10)")  # fmt: skip
+    add("--sample", type=int, default=200, metavar="N",
+        help="cells, 15625 for all (%(default)s)")  # fmt: skip
+    add("--images", type=int, default=256, metavar="N",
+        help="validation images (%(default)s)")  # fmt: skip
+    add("--batch-stats", default="batch", metavar="NAME",
+        help="batch norm: batch or running (%(default)s)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the sample (%(default)s)")
+    add("--data-dir", help="where the run's data are")
+    add("--out", metavar="DIR", help="(default: into RUN)")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+
+
+def rank_correlation(options: argparse.Namespace) -> None:
+    """Rank correlation of a supernet's scores with the table's accuracies."""
+    from egnas_jax import rank_run, record, run
+    from egnas_jax.search.evaluate import check_options
+    from egnas_jax.tabular import figure
+    from egnas_jax.tabular.read import read_table
+    from egnas_jax.tabular.table import DATASETS
+
+    check_folders(options, ("out", "data_dir"))
+    for name, least in (("sample", 3), ("images", 2), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise ValueError(
+                f"--{name} is {getattr(options, name)}, but must be at least {least}."
+            )
+    check_options(options.batch_stats, None, None)
+    folder = pathlib.Path(options.run)
+    searched = run.stored_config(folder)
+    rank_run.check_space(folder, searched)
+    own = searched.data
+    known = own.path is None and own.name in DATASETS
+    dataset = options.dataset or (own.name if known else "cifar10")
+    table = read_table(options.table, dataset)
+    use_compilation_cache()
+    ranked = rank_run.load(folder, options.data_dir, options.images, say)
+    with running():
+        found = rank_run.rank(
+            ranked, table, sample=options.sample, seed=options.seed,
+            batch_stats=options.batch_stats,
+        )  # fmt: skip
+    result = record.plain({"run": str(folder), "dataset": dataset, **found})
+    out = folder if options.out is None else pathlib.Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"{result['cells']} cells, {DATASETS[dataset]}, {result['epochs']} epochs"
+    record.write_json(out / "rank_correlation.json", result)
+    record.write_text(out / "rank_correlation.svg", figure.draw_ranks(found, title))
+    if options.json:
+        print(json.dumps(result))
+        return
+    print("| supernet | table | Kendall's tau | Spearman's rho |\n|---|---|---|---|")
+    for entry in found["correlations"]:
+        shown = " | ".join(
+            f"{entry[name]['value']:.3f} ({entry[name]['low']:.3f} to "
+            f"{entry[name]['high']:.3f})"
+            for name in ("kendall", "spearman")
+        )
+        print(f"| {entry['supernet']} | {entry['table']} | {shown} |")
+    print(f"Figures: {out}/rank_correlation.json\nPicture: {out}/rank_correlation.svg")

@@ -16,7 +16,7 @@ ORDER = [
     {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
-    {"retrain_run", "noise"},
+    {"retrain_run", "rank_run", "noise"},
     {"trained"},
     {"evaluate_run"},
     {"console"},

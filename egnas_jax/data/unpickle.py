@@ -1,9 +1,10 @@
 """Reads pickled arrays without giving a pickle the power to run code.
 
 A pickle may name any function to call. Here it may name only what rebuilds a numpy
-array; anything else is an error before it is looked up.
+array or an ordered dictionary; anything else is an error before it is looked up.
 """
 
+import collections
 import io
 import pickle
 from typing import Any
@@ -30,6 +31,7 @@ _ALLOWED = {
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): collections.OrderedDict,
 }
 
 

@@ -45,3 +45,33 @@ def as_svg(figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "egnas"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
+
+
+def draw_ranks(result: dict, title: str) -> str:
+    """Supernet loss of each cell against its accuracies in the table.
+
+    Args:
+      result: of `rank_run.rank`.
+      title: of the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure((9.6, 4.6), layout="constrained")
+    sample = result["sample"]
+    tables = [entry for entry in result["correlations"] if entry["supernet"] == "loss"]
+    for axis, entry in zip(figure.subplots(1, 2), tables, strict=True):
+        percent = [100 * value for value in sample[entry["table"]]]
+        axis.scatter(sample["supernet_loss"], percent, s=8, alpha=0.6, color=COLOURS[0])
+        axis.set_title(
+            "\n".join(
+                f"{name} {entry[name]['value']:.3f} ({entry[name]['low']:.3f} to "
+                f"{entry[name]['high']:.3f})"
+                for name in ("kendall", "spearman")
+            ),
+            fontsize=9,
+        )
+        axis.set(xlabel="loss under the supernet's weights",
+                 ylabel=f"{entry['table'].replace('_', ' ')}, %")  # fmt: skip
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    return as_svg(figure)

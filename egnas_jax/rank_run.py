@@ -1,0 +1,149 @@
+"""How well a trained supernet ranks cells: its scores beside a benchmark's table.
+
+Every cell is a one-hot mixing under the weights of a run's newest checkpoint, priced on
+validation images as individuals are in the search.
+
+Dims: n cells.
+"""
+
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax import run
+from egnas_jax.config import SearchConfig
+from egnas_jax.data.augment import normalise
+from egnas_jax.data.source import load_dataset
+from egnas_jax.data.split import make_splits
+from egnas_jax.nn.supernet import Supernet, make_supernet
+from egnas_jax.search import loop
+from egnas_jax.search.evaluate import evaluate_population
+from egnas_jax.search.relax import unweighted
+from egnas_jax.tabular.correlation import rank_correlations
+from egnas_jax.tabular.table import KIND, NUM_CELLS, SPACE, Table, topology
+from egnas_jax.types import Array, PyTree
+
+RESAMPLES = 1000
+
+
+class Ranked(NamedTuple):
+    """A supernet that is to rank cells.
+
+    Attributes:
+      net, variables: the supernet and its weights.
+      epochs: that they have been trained.
+      images, labels: of validation, f32[N, H, W, C] and i32[N].
+    """
+
+    net: Supernet
+    variables: PyTree
+    epochs: int
+    images: Array
+    labels: Array
+
+
+def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
+    """Refuses a run of another space than the table's.
+
+    Raises:
+      ValueError: as said.
+    """
+    if config.supernet.space != SPACE.name:
+        raise ValueError(
+            f"{folder} searched the space {config.supernet.space}, and the table is of "
+            f"{SPACE.name}. Name a run of `egnas search --space {SPACE.name}`."
+        )
+
+
+def load(
+    folder: pathlib.Path, data_dir: str | None, num_images: int, report: Callable
+) -> Ranked:
+    """The newest checkpoint of a run and its first validation images.
+
+    Raises:
+      ValueError: no run of a search in this space, no checkpoint, or not its data.
+    """
+    config = run.stored_config(folder)
+    check_space(folder, config)
+    config, prepared = run.prepare(config, data_dir, folder, report)
+    progress, notes = loop.newest(prepared)
+    for note in notes:
+        report(note)
+    if progress is None:
+        raise ValueError(f"{folder} holds no whole checkpoint.")
+    dataset = load_dataset(config.data, data_dir, config.seed)
+    split = prepared.strategy.regime.split
+    valid = make_splits(dataset, split, config.seed).valid
+    number = min(num_images, len(valid.labels))
+    return Ranked(
+        make_supernet(config.supernet),
+        progress.state.variables,
+        int(progress.state.epoch),
+        normalise(jnp.asarray(valid.images[:number]), dataset.mean, dataset.std),
+        jnp.asarray(valid.labels[:number], jnp.int32),
+    )
+
+
+def rank(
+    ranked: Ranked, table: Table, *, sample: int, seed: int, batch_stats: str
+) -> dict:
+    """Scores of a sample of cells, and how they go with the table's.
+
+    Args:
+      ranked: of `load`.
+      table: of one data set.
+      sample: n, drawn without replacement; all where as many or more are asked for.
+      seed: of the draw and of the bootstrap.
+      batch_stats: batch norm while pricing: "batch" or "running".
+
+    Returns:
+      As rank_correlation.json holds it; accuracies are fractions.
+    """
+    number = min(sample, NUM_CELLS)
+    rows = np.random.default_rng(seed).permutation(NUM_CELLS)[:number]
+    one_hot = jax.nn.one_hot(table.choices[rows], len(SPACE.primitives))
+    scores = evaluate_population(
+        ranked.net,
+        ranked.variables,
+        unweighted({KIND: one_hot}),
+        ranked.images,
+        ranked.labels,
+        batch_stats=batch_stats,
+    )
+    loss = np.asarray(scores.loss, np.float64)
+    ours = {
+        "loss": np.where(np.isnan(loss), -np.inf, -loss),
+        "accuracy": np.asarray(scores.accuracy, np.float64),
+    }
+    theirs = {
+        "valid_accuracy_12_epochs": np.asarray(table.valid)[rows],
+        "test_accuracy_200_epochs": np.asarray(table.test)[rows],
+    }
+    correlations = [
+        {"supernet": name, "table": other}
+        | rank_correlations(own, values, resamples=RESAMPLES, seed=seed)
+        for name, own in ours.items()
+        for other, values in theirs.items()
+    ]
+    best = int(np.argmax(ours["loss"]))
+    columns = {"supernet_loss": loss, "supernet_accuracy": ours["accuracy"], **theirs}
+    return {
+        "epochs": ranked.epochs,
+        "cells": number,
+        "images": len(ranked.labels),
+        "batch_stats": batch_stats,
+        "seed": seed,
+        "resamples": RESAMPLES,
+        "correlations": correlations,
+        "best_by_supernet": topology(table, rows[best]).format(),
+        "best_test_accuracy": float(theirs["test_accuracy_200_epochs"][best]),
+        "optimum": float(table.test.max()),
+        "sample": {
+            "cell": [topology(table, row).format() for row in rows],
+            **{name: values.tolist() for name, values in columns.items()},
+        },
+    }
