@@ -9,6 +9,7 @@ be carried over any number of calls with the same --out.
 """
 
 import argparse
+import os
 import pathlib
 import statistics
 import time
@@ -17,10 +18,11 @@ from typing import NamedTuple
 
 import jax
 import methods
+import results
 from methods import Found
-from scipy import stats
 
 from egnas_jax import record
+from egnas_jax.report.statistics import compare, summarise
 
 
 class Size(NamedTuple):
@@ -79,6 +81,8 @@ def parser(text: str) -> argparse.ArgumentParser:
     add("--data-dir", help="the only place to look for the data set")
     add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
         help="change one setting of all searches")  # fmt: skip
+    add("--record", action="store_true",
+        help="also write experiments/results, for README")  # fmt: skip
     add("--out", type=pathlib.Path, required=True)
     return made
 
@@ -131,39 +135,6 @@ def _base(options, seed: int) -> list[str]:
     return words + [word for one in settings for word in ("--set", one)]
 
 
-class Summary(NamedTuple):
-    """A figure over seeds.
-
-    Attributes:
-      mean, spread: mean and standard deviation (None of one seed).
-      low, high: 95 % interval of the mean by Student's t (None of one seed).
-      n: seeds.
-    """
-
-    mean: float
-    spread: float | None
-    low: float | None
-    high: float | None
-    n: int
-
-
-def summarise(values: Sequence[float]) -> Summary:
-    mean, n = statistics.mean(values), len(values)
-    if n < 2:
-        return Summary(mean, None, None, None, n)
-    spread = statistics.stdev(values)
-    reach = float(stats.t.ppf(0.975, n - 1)) * spread / n**0.5
-    return Summary(mean, spread, mean - reach, mean + reach, n)
-
-
-def paired(values: Sequence[float], others: Sequence[float]) -> float | None:
-    """p of a paired t test over seeds; None where it is not defined."""
-    differences = [a - b for a, b in zip(values, others, strict=True)]
-    if len(differences) < 2 or len(set(differences)) < 2:
-        return None
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
 def of(found: Sequence[Found], name: str, figure: Callable[[Found], float]) -> list:
     """A figure of one setting, seed by seed."""
     return [figure(one) for one in found if one.method == name]
@@ -172,6 +143,11 @@ def of(found: Sequence[Found], name: str, figure: Callable[[Found], float]) -> l
 def accuracy(one: Found) -> float:
     """Validation accuracy of the supernet after the last epoch, a fraction."""
     return one.summary["valid_accuracy"]
+
+
+def seconds(found: Sequence[Found]) -> float:
+    """Of all epochs of all runs, those of the warm starts once for each setting."""
+    return sum(line["seconds"] for one in found for line in one.lines)
 
 
 def mean_of(one: Found, name: str) -> float:
@@ -186,32 +162,55 @@ def seconds_an_epoch(one: Found) -> float:
     return statistics.median(line["seconds"] for line in explored[1:] or explored)
 
 
-def shown(summary: Summary, scale: float = 100.0, digits: int = 2) -> str:
-    """Mean and spread, as a table has them."""
-    spread = "" if summary.spread is None else f" ± {scale * summary.spread:.{digits}f}"
-    return f"{scale * summary.mean:.{digits}f}{spread}"
+def cell(values: Sequence[float], scale: float = 1.0) -> dict:
+    """Mean, spread and number over seeds, as a record has them."""
+    found = summarise([scale * value for value in values])
+    return {"mean": found.mean, "spread": found.spread, "n": found.n}
 
 
-def interval(summary: Summary, scale: float = 100.0, digits: int = 2) -> str:
-    """The 95 % interval, as a table has it."""
-    if summary.low is None:
+def p_value(values: Sequence[float], others: Sequence[float]) -> float | None:
+    """Of a paired t test over seeds; None where it is not defined."""
+    groups = {"values": dict(enumerate(values)), "others": dict(enumerate(others))}
+    (comparison,) = compare(groups)
+    return comparison.t_test
+
+
+def interval(values: Sequence[float], scale: float = 1.0) -> str:
+    """The 95 % interval of the mean, as a table has it."""
+    found = summarise([scale * value for value in values])
+    if found.low is None:
         return "one seed"
-    return f"{scale * summary.low:.{digits}f} to {scale * summary.high:.{digits}f}"
+    return f"{found.low:.2f} to {found.high:.2f}"
 
 
-def write(options: argparse.Namespace, name: str, text: str, figures: dict) -> None:
-    """A table for people, and its figures with where they come from, in `--out`."""
-    device = jax.devices()[0]
-    whole = {
-        "experiment": name,
-        "size": options.size,
-        "variant": options.variant,
-        "settings": options.settings,
+def column(name: str, decimals: int = 2) -> dict:
+    return {"name": name, "decimals": decimals}
+
+
+def write(options: argparse.Namespace, name: str, table: dict, details: object) -> None:
+    """The record of an experiment (see results.py) and all its figures, in `--out`.
+
+    Args:
+      options: of `parser`.
+      name: of the experiment.
+      table: of the record: title, claim, seconds, columns, rows, note.
+      details: everything else, as JSON.
+    """
+    made = {
+        **table,
+        "title": f"{table['title']}, size {options.size}",
+        "command": f"python experiments/{name}.py --size {options.size} --out OUT",
+        "machine": f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax "
+        f"{jax.__version__}",
         "date": time.strftime("%Y-%m-%d"),
-        "device": device.device_kind,
-        "jax": jax.__version__,
-        **figures,
     }
-    record.write_json(options.out / f"{name}.json", record.plain(whole))
-    record.write_text(options.out / f"{name}.md", text)
-    print(text, end="")
+    words = [f"--set {setting}" for setting in options.settings]
+    words += [f"--seeds {options.seeds}"] if options.seeds else []
+    made["command"] = " ".join([made["command"], *words])
+    record.write_json(options.out / f"{name}.json", record.plain(made))
+    whole = record.plain({"record": made, "details": details})
+    record.write_json(options.out / f"{name}-details.json", whole)
+    if options.record:
+        place = results.FOLDER / f"{name}_{options.size}.json"
+        record.write_json(place, record.plain(made))
+    print(results.section([made]))
