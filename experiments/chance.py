@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         apart = [a - b for a, b in zip(own, errors[CHANCE], strict=True)]
         weights = [run["params"] for run in runs if run["method"] == name]
         rows.append([
-            name, forks.cell(own, 100), forks.interval(own, 100),
+            name, methods.cell(own, 100), forks.interval(own, 100),
             *((None, None) if name == CHANCE
               else (forks.interval(apart, 100), verdict(apart))),
             f"{min(weights):,} to {max(weights):,}",

@@ -20,6 +20,7 @@ import time
 import forks
 import jax
 import jax.numpy as jnp
+import methods
 import numpy as np
 
 from egnas_jax.console import say
@@ -155,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append([
             name, "", f"{distinct:,} of {total:,}",
             f"{walk['smallest_share']:.4f} to {walk['largest_share']:.4f}",
-            forks.cell(walk["argmax_of_initial_noise"], 100),
+            methods.cell(walk["argmax_of_initial_noise"], 100),
             walk["largest_relative_step"], None, None, None,
         ])  # fmt: skip
         details[name] = walk
@@ -164,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
         for sign in SIGNS:
             own = [row for row in found if row["sign"] == sign]
             cells = [
-                forks.cell([row[part] for row in own], 100)
+                methods.cell([row[part] for row in own], 100)
                 for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
             ]
             rows.append([name, sign, None, None, None, None, *cells])

@@ -8,6 +8,7 @@ Command: python experiments/figure2.py --size small --out OUT
 """
 
 import forks
+import methods
 
 SETTINGS = {
     "L1 only": ["strategy.zeta=1.0", "strategy.eta=0.0"],
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, folder in names.items():
         values = forks.of(found, folder, forks.accuracy)
         p = None if name == "L1 and L2" else forks.p_value(values, both)
-        rows.append([name, forks.cell(values, 100), p, REPORTED[name][50]])
+        rows.append([name, methods.cell(values, 100), p, REPORTED[name][50]])
         curves[name] = forks.of(
             found, folder, lambda one: [line["valid_accuracy"] for line in one.lines]
         )

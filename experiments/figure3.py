@@ -7,6 +7,7 @@ Command: python experiments/figure3.py --size small --out OUT
 """
 
 import forks
+import methods
 
 SIZES = (15, 30, 50, 70, 100)
 # read off the printed figure: validation accuracy (%) and GPU-days
@@ -28,8 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [
         [
             size,
-            forks.cell(forks.of(found, name, forks.accuracy), 100),
-            forks.cell(forks.of(found, name, forks.seconds_an_epoch)),
+            methods.cell(forks.of(found, name, forks.accuracy), 100),
+            methods.cell(forks.of(found, name, forks.seconds_an_epoch)),
             *REPORTED.get(size, (None, None)),
         ]
         for size, name in zip(options.populations, settings, strict=True)

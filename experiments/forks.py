@@ -9,19 +9,15 @@ be carried over any number of calls with the same --out.
 """
 
 import argparse
-import os
 import pathlib
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import methods
 import results
 from methods import Found
 
-from egnas_jax import record
 from egnas_jax.report.statistics import compare, summarise
 
 
@@ -81,9 +77,7 @@ def parser(text: str) -> argparse.ArgumentParser:
     add("--data-dir", help="the only place to look for the data set")
     add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
         help="change one setting of all searches")  # fmt: skip
-    add("--record", action="store_true",
-        help="also write experiments/results, for README")  # fmt: skip
-    add("--out", type=pathlib.Path, required=True)
+    methods.add_out(made)
     return made
 
 
@@ -162,12 +156,6 @@ def seconds_an_epoch(one: Found) -> float:
     return statistics.median(line["seconds"] for line in explored[1:] or explored)
 
 
-def cell(values: Sequence[float], scale: float = 1.0) -> dict:
-    """Mean, spread and number over seeds, as a record has them."""
-    found = summarise([scale * value for value in values])
-    return {"mean": found.mean, "spread": found.spread, "n": found.n}
-
-
 def p_value(values: Sequence[float], others: Sequence[float]) -> float | None:
     """Of a paired t test over seeds; None where it is not defined."""
     groups = {"values": dict(enumerate(values)), "others": dict(enumerate(others))}
@@ -187,30 +175,19 @@ def column(name: str, decimals: int = 2) -> dict:
     return {"name": name, "decimals": decimals}
 
 
-def write(options: argparse.Namespace, name: str, table: dict, details: object) -> None:
-    """The record of an experiment (see results.py) and all its figures, in `--out`.
+def write(options: argparse.Namespace, name: str, table: dict, details: object):
+    """The record of an experiment and all its figures, as `results.write` has it.
 
     Args:
       options: of `parser`.
       name: of the experiment.
-      table: of the record: title, claim, seconds, columns, rows, note.
+      table: of the record, without its command.
       details: everything else, as JSON.
     """
-    made = {
-        **table,
-        "title": f"{table['title']}, size {options.size}",
-        "command": f"python experiments/{name}.py --size {options.size} --out OUT",
-        "machine": f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}, jax "
-        f"{jax.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
-    }
-    words = [f"--set {setting}" for setting in options.settings]
+    words = [f"python experiments/{name}.py --size {options.size} --out OUT"]
+    words += [f"--set {setting}" for setting in options.settings]
     words += [f"--seeds {options.seeds}"] if options.seeds else []
-    made["command"] = " ".join([made["command"], *words])
-    record.write_json(options.out / f"{name}.json", record.plain(made))
-    whole = record.plain({"record": made, "details": details})
-    record.write_json(options.out / f"{name}-details.json", whole)
-    if options.record:
-        place = results.FOLDER / f"{name}_{options.size}.json"
-        record.write_json(place, record.plain(made))
-    print(results.section([made]))
+    table = {**table, "title": f"{table['title']}, size {options.size}",
+             "command": " ".join(words)}  # fmt: skip
+    kept = f"{name}_{options.size}" if options.record else None
+    results.write(options.out / f"{name}.json", table, details, kept)

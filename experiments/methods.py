@@ -4,9 +4,9 @@ What the experiments share. Finished runs are not repeated and interrupted ones
 go on, so an experiment may be carried over any number of calls.
 """
 
+import argparse
 import json
 import pathlib
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from egnas_jax import record
 from egnas_jax.cli import main as egnas
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.report.statistics import summarise
 from egnas_jax.space import SPACES, Genotype, derive
 from egnas_jax.strategies.random_search import random_child
 
@@ -136,26 +137,39 @@ def equal_channels(genotype: Genotype, layers: int, image_channels: int, target:
     return best, weights(best)
 
 
-def errors(found: Sequence[Found], channels: Mapping[str, int]) -> str:
-    """A Markdown table of retrained cells: test errors of the last epoch in percent.
+def cell(values: Sequence[float], scale: float = 1.0) -> dict:
+    """Mean, spread and number over seeds, as a record has them (see results.py)."""
+    found = summarise([scale * value for value in values])
+    return {"mean": found.mean, "spread": found.spread, "n": found.n}
+
+
+def errors(found: Sequence[Found], channels: Mapping[str, int]) -> dict:
+    """Columns, rows and seconds of a record: test errors of trained cells.
 
     Args:
       found: runs of `egnas retrain`.
       channels: of each method.
     """
-    rows = [
-        "| cell | channels | weights | test error of each seed (%) | mean ± spread "
-        "| seconds of all seeds |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for method in dict.fromkeys(one.method for one in found):
         own = [one.summary for one in found if one.method == method]
         values = [100 * summary["test_error_last"] for summary in own]
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        rows.append(
-            f"| {method} | {channels[method]} | {own[0]['params']:,} "
-            f"| {', '.join(f'{value:.2f}' for value in values)} "
-            f"| {statistics.mean(values):.2f} ± {spread:.2f} "
-            f"| {sum(summary['seconds'] for summary in own):.0f} |"
-        )
-    return "\n".join(rows) + "\n"
+        rows.append([
+            method, channels[method], own[0]["params"],
+            ", ".join(f"{value:.2f}" for value in values), cell(values),
+            sum(summary["seconds"] for summary in own),
+        ])  # fmt: skip
+    return {
+        "columns": ["cell", {"name": "channels", "decimals": 0},
+                    {"name": "weights", "decimals": 0}, "of each seed (%)",
+                    "test error (%)", {"name": "seconds", "decimals": 0}],
+        "rows": rows,
+        "seconds": sum(row[-1] for row in rows),
+    }  # fmt: skip
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The options that say where an experiment writes."""
+    parser.add_argument("--record", action="store_true",
+                        help="also write experiments/results, for README")  # fmt: skip
+    parser.add_argument("--out", type=pathlib.Path, required=True)

@@ -12,7 +12,11 @@ for n = 1).
 
 import argparse
 import json
+import os
 import pathlib
+import time
+
+import jax
 
 from egnas_jax import record
 from egnas_jax.report.page import markdown_table
@@ -145,6 +149,31 @@ def _seconds(group: Group) -> float:
 
 def _machine(environment: dict) -> str:
     return f"{environment['device_kind']}, jax {environment['versions']['jax']}"
+
+
+def write(
+    path: pathlib.Path, table: dict, details: object, kept: str | None = None
+) -> None:
+    """The record of an experiment that has just run here; printed, too.
+
+    Args:
+      path: FILE.json of the record; FILE-details.json gets everything.
+      table: the record without machine and date.
+      details: other figures, as JSON.
+      kept: name in results/, or None to keep it out of there.
+    """
+    device = jax.devices()[0].device_kind
+    made = record.plain({
+        **table,
+        "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
+        "date": time.strftime("%Y-%m-%d"),
+    })  # fmt: skip
+    record.write_json(path, made)
+    whole = {"record": made, "details": record.plain(details)}
+    record.write_json(path.with_name(f"{path.stem}-details.json"), whole)
+    if kept is not None:
+        record.write_json(FOLDER / f"{kept}.json", made)
+    print(section([made]))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,6 +10,7 @@ Command: python experiments/table1.py --size small --out OUT
 """
 
 import forks
+import methods
 
 WEIGHTS = (1.0, 0.8, 0.4, 0.2)
 DEFAULT, DEFAULT_GRID = "1.0,0.4", "1.0_0.4"
@@ -51,9 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         )
         tested = default and name != DEFAULT
         rows.append([
-            zeta, eta, forks.cell(values, 100),
+            zeta, eta, methods.cell(values, 100),
             forks.p_value(values, default) if tested else None,
-            forks.cell(agreement, 100), forks.cell(params),
+            methods.cell(agreement, 100), methods.cell(params),
             *REPORTED.get((zeta, eta), (None, None)),
         ])  # fmt: skip
         genotypes[name] = forks.of(found, name, lambda one: one.summary["genotype"])

@@ -134,5 +134,7 @@ def test_errors_are_tabulated_by_cell(load):
                                   "seconds": 10}, [])
         for seed, error in enumerate([0.01, 0.02, 0.03])
     ]  # fmt: skip
-    row = methods.errors(found, {"a": 10}).splitlines()[-1]
-    assert row == "| a | 10 | 54,430 | 1.00, 2.00, 3.00 | 2.00 ± 1.00 | 30 |"
+    (row,) = methods.errors(found, {"a": 10})["rows"]
+    assert row[:4] == ["a", 10, 54_430, "1.00, 2.00, 3.00"]
+    assert row[4] == pytest.approx({"mean": 2.0, "spread": 1.0, "n": 3})
+    assert row[5] == 30
