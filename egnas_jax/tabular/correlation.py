@@ -37,8 +37,10 @@ def rank_correlations(
     draws = rng.integers(0, len(ours), (resamples, len(ours)))
     found = {}
     for name, measure in measures.items():
-        again = [measure(ours[draw], theirs[draw]) for draw in draws]
-        low, high = np.nanquantile(again, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        again = np.asarray([measure(ours[draw], theirs[draw]) for draw in draws])
+        again = again[~np.isnan(again)]  # without those that drew one score alone
+        bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+        low, high = np.quantile(again, bounds) if len(again) else (np.nan, np.nan)
         found[name] = {"value": float(measure(ours, theirs)),
                        "low": float(low), "high": float(high)}  # fmt: skip
     return found

@@ -42,6 +42,13 @@ def test_minus_infinity_ranks_last_by_hand():
     assert found["kendall"]["value"] == found["spearman"]["value"] == 1.0
 
 
+def test_a_score_that_is_the_same_for_all_has_no_correlation():
+    found = rank_correlations(
+        np.ones(5), np.asarray([1.0, 5.0, 2.0, 4.0, 3.0]), resamples=20, seed=0
+    )
+    assert np.isnan([found[name][part] for name in found for part in found[name]]).all()
+
+
 def knowing_net():
     """A "supernet" whose logit of the right class grows with a cell's gains, the later
     edges counting a little more, as the made-up table has them."""
@@ -67,8 +74,9 @@ def test_a_supernet_that_knows_the_table_ranks_it(table, batch_stats, sign):
     assert (result["epochs"], result["cells"], result["images"]) == (7, 60, 4)
     sample, entry = result["sample"], result["correlations"][0]
     assert (entry["supernet"], entry["table"]) == ("loss", "valid_accuracy_12_epochs")
-    assert entry["kendall"]["value"] == pytest.approx(sign)
-    assert entry["spearman"]["value"] == pytest.approx(sign)
+    # two losses of 60 may round to one number: a tie
+    assert entry["kendall"]["value"] == pytest.approx(sign, abs=2e-3)
+    assert entry["spearman"]["value"] == pytest.approx(sign, abs=2e-3)
     assert len(set(sample["cell"])) == 60
     # the made-up test accuracies prefer another primitive
     assert abs(result["correlations"][1]["kendall"]["value"]) < 0.95
