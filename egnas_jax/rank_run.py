@@ -89,7 +89,13 @@ def load(
 
 
 def rank(
-    ranked: Ranked, table: Table, *, sample: int, seed: int, batch_stats: str
+    ranked: Ranked,
+    table: Table,
+    *,
+    sample: int,
+    seed: int,
+    batch_stats: str,
+    resamples: int = RESAMPLES,
 ) -> dict:
     """Scores of a sample of cells, and how they go with the table's.
 
@@ -99,6 +105,7 @@ def rank(
       sample: n, drawn without replacement; all where as many or more are asked for.
       seed: of the draw and of the bootstrap.
       batch_stats: batch norm while pricing: "batch" or "running".
+      resamples: of the bootstrap.
 
     Returns:
       As rank_correlation.json holds it; accuracies are fractions.
@@ -125,7 +132,7 @@ def rank(
     }
     correlations = [
         {"supernet": name, "table": other}
-        | rank_correlations(own, values, resamples=RESAMPLES, seed=seed)
+        | rank_correlations(own, values, resamples=resamples, seed=seed)
         for name, own in ours.items()
         for other, values in theirs.items()
     ]
@@ -137,7 +144,7 @@ def rank(
         "images": len(ranked.labels),
         "batch_stats": batch_stats,
         "seed": seed,
-        "resamples": RESAMPLES,
+        "resamples": resamples,
         "correlations": correlations,
         "best_by_supernet": topology(table, rows[best]).format(),
         "best_test_accuracy": float(theirs["test_accuracy_200_epochs"][best]),

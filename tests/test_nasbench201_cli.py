@@ -20,11 +20,9 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A search of two epochs, ended after the first one and resumed."""
+    """A search of two epochs."""
     folder = tmp_path_factory.mktemp("search") / "run"
-    command = [*TINY, "--out", str(folder)]
-    assert main([*command, "--stop-after", "1"]) == 0
-    assert main([*command, "--resume"]) == 0
+    assert main([*TINY, "--out", str(folder)]) == 0
     return folder
 
 
@@ -56,7 +54,7 @@ def test_the_cell_is_drawn_and_not_retrained(searched, tmp_path, capsys):
     assert "is a cell of NAS-Bench-201" in capsys.readouterr().err
 
 
-def test_a_resumed_search_replays_to_the_same_digests(searched, capsys):
+def test_a_search_replays_to_the_same_digests(searched, capsys):
     assert main(["verify", str(searched), "--from-start"]) == 0
     assert "every digest is the same" in capsys.readouterr().out
 

@@ -70,7 +70,9 @@ def test_a_supernet_that_knows_the_table_ranks_it(table, batch_stats, sign):
     ranked = rank_run.Ranked(
         knowing_net(), {"params": jnp.float32(1.0)}, 7, images, labels
     )
-    result = rank_run.rank(ranked, table, sample=60, seed=2, batch_stats=batch_stats)
+    result = rank_run.rank(
+        ranked, table, sample=60, seed=2, batch_stats=batch_stats, resamples=20
+    )
     assert (result["epochs"], result["cells"], result["images"]) == (7, 60, 4)
     sample, entry = result["sample"], result["correlations"][0]
     assert (entry["supernet"], entry["table"]) == ("loss", "valid_accuracy_12_epochs")
