@@ -76,8 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": rows,
         "seconds": sum(seconds.values()),
         "note": "Regret: best test accuracy of the table less that of the cell, mean "
-        "over runs and 95 % interval. Cells are chosen by the validation accuracy after "
-        "12 epochs; the cell that EG-NAS names is derived from alpha.",
+        "over runs and 95 % interval. Validation accuracy after 12 epochs chooses a "
+        "cell; the one that EG-NAS names is derived from alpha.",
     }  # fmt: skip
     kept = "nasbench201" if options.record else None
     results.write(options.out / "nasbench201.json", table, {}, kept)
