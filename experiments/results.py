@@ -5,8 +5,9 @@
 
 `add` makes results/NAME.json of finished runs, grouped as `egnas report` does. A record
 is one JSON object: title, claim, command, machine, date, seconds (of all runs, or
-null), columns, rows, note. A column is a name, or {"name": ..., "decimals": ...}; a cell is a
-text, a number, null, or {"mean": ..., "spread": ..., "n": ...} (spread null for n = 1).
+null), columns, rows, note. A column is a name, or {"name": ..., "decimals": ...}; a
+cell is a text, a number, null, or {"mean": ..., "spread": ..., "n": ...} (spread null
+where n is 1).
 """
 
 import argparse
