@@ -29,8 +29,9 @@ from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.search import loop
+from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.weights import Pixels, SearchState, make_programs
-from egnas_jax.space import SPACES, derive, draw_svg
+from egnas_jax.space import SPACES, Genotype, derive, draw_svg
 from egnas_jax.strategies import STRATEGIES
 
 
@@ -65,6 +66,9 @@ def prepare(
     check_batch_size(config.batch_size, len(splits.train.labels))
     check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
                      "strategy.fitness_batch_size or .batch_size")  # fmt: skip
+    if config.watch.eigenvalue != "off":
+        check_alpha(strategy)
+        check_batch_size(config.watch.images, len(splits.valid.labels), "watch.images")
     warmup = getattr(config.strategy, "warmup", 0)
     if warmup >= config.epochs:
         report(
@@ -84,6 +88,7 @@ def prepare(
         valid,
         config.seed,
         validation_chunk=config.validation_chunk,
+        watch=config.watch,
     )
     return config, loop.Run(
         folder,
@@ -93,6 +98,7 @@ def prepare(
         config.steps_per_call,
         config.keep_checkpoints,
         report,
+        config.watch,
     )
 
 
@@ -353,18 +359,21 @@ def _begin(run: loop.Run, start: Start) -> loop.Progress:
 
 
 def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict:
-    """Genotype, drawing and summary of a state."""
-    space = SPACES[config.supernet.space]
-    genotype = derive(
-        space, jax.tree.map(np.asarray, run.strategy.incumbent(state.strategy))
-    )
+    """Genotype, drawing and summary of a state, or of the epoch that a stop returns."""
+    space, metrics = SPACES[config.supernet.space], loop.records(run.folder)
+    stop = metrics[-1].get("early_stop")
+    if stop is None:
+        incumbent = run.strategy.incumbent(state.strategy)
+        genotype = derive(space, jax.tree.map(np.asarray, incumbent))
+    else:
+        genotype = Genotype.parse(metrics[stop]["genotype"])
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))
-    metrics = loop.records(run.folder)
     network = NetworkConfig(num_classes=config.supernet.num_classes)
     summary = {
         "genotype": genotype.format(),
-        "valid_accuracy": metrics[-1]["valid_accuracy"],
+        "valid_accuracy": metrics[-1 if stop is None else stop]["valid_accuracy"],
+        "early_stop": stop,
         "params": count_params(genotype, network),
         "seconds": sum(line["seconds"] for line in metrics),
         "epochs": len(metrics),

@@ -23,8 +23,10 @@ from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.curvature import hessian_products
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
@@ -104,6 +106,8 @@ class Programs(NamedTuple):
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
       space: of the cells.
+      curvature: (state, directions [M, D]) -> products of alpha's Hessian with them
+        [M, D]; None unless it is watched.
     """
 
     init: Callable
@@ -115,6 +119,7 @@ class Programs(NamedTuple):
     image_shape: tuple[int, int, int]
     num_valid: int
     space: Space
+    curvature: Callable | None = None
 
 
 def stream(seed: int, name: str) -> Key:
@@ -157,6 +162,7 @@ def make_programs(
     seed: int,
     *,
     validation_chunk: int | None = None,
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
 ) -> Programs:
     """Everything one search compiles.
 
@@ -166,6 +172,7 @@ def make_programs(
       train, valid: on the device.
       seed: of all streams.
       validation_chunk: validation images at a time, or None for the default.
+      watch: whether curvature is watched, and on how many images.
     """
     num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
     steps = num_steps(num_images, size, regime.last_batch == "keep")
@@ -264,6 +271,16 @@ def make_programs(
         )
         return state._replace(strategy=new), info
 
+    def curvature(state: SearchState, directions: Array):
+        # the same images every epoch: figures that are compared differ by alpha alone
+        chosen = draw_batch(stream(seed, "watch"), len(valid.labels), watch.images)
+        images = normalise(valid.images[chosen], *scale)
+        batch = Batch(images, valid.labels[chosen])
+        return hessian_products(
+            net, strategy, state.strategy, state.variables, batch, directions
+        )
+
+    watched = watch.eigenvalue != "off"
     return Programs(
         init,
         jax.jit(train_steps, donate_argnums=0, compiler_options=options),
@@ -274,6 +291,7 @@ def make_programs(
         train.images.shape[1:],
         len(valid.labels),
         SPACES[net.config.space],
+        jax.jit(curvature, compiler_options=options) if watched else None,
     )
 
 
