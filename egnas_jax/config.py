@@ -9,6 +9,7 @@ from typing import Any
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.search.watch import WatchConfig
 from egnas_jax.search.weights import SGD
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
@@ -33,6 +34,7 @@ class SearchConfig:
       devices: that share each population and each batch; none: all that JAX sees. The
         weights of another number agree to rounding alone.
       tensorboard: write the figures of metrics.jsonl for TensorBoard too.
+      watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
     Raises:
       ValueError: a number out of its range.
@@ -55,6 +57,7 @@ class SearchConfig:
     validation_chunk: int | None = None
     devices: int | None = None
     tensorboard: bool = False
+    watch: WatchConfig = WatchConfig()
 
     def __post_init__(self):
         least = {"seed": 0, "epochs": 1, "batch_size": 2, "learning_rate_min": 0.0,
@@ -255,6 +258,7 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
             "data": DataConfig(**stored["data"]),
             "supernet": SupernetConfig(**stored["supernet"]),
             "strategy": kind(**stored["strategy"]),
+            "watch": WatchConfig(**stored.get("watch", {})),
         }
     )
     check_types(config, stored)

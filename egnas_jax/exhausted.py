@@ -58,6 +58,9 @@ def _setting(program, config, side, num_valid) -> Setting:
         _, default = default_chunks(config.supernet, side, 1, num_valid, "running")
         chunk = min(config.validation_chunk or default, num_valid)
         return Setting("validation_chunk", _half(chunk), HARMLESS)
+    if program == "watch":
+        images = _half(config.watch.images)
+        return Setting("watch.images", images, "the eigenvalue of fewer images")
     method = config.strategy
     individuals, images = method.individuals, method.fitness_batch_size
     individuals = -(-individuals // (config.devices or 1))  # on one device

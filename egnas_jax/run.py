@@ -30,9 +30,10 @@ from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.search import loop, processes
+from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.mesh import check_divisible, make_mesh, replicate
 from egnas_jax.search.weights import Pixels, SearchState, make_programs
-from egnas_jax.space import SPACES, Topology, derive, draw_svg
+from egnas_jax.space import SPACES, Topology, derive, draw_svg, parse_genotype
 from egnas_jax.strategies import STRATEGIES
 
 
@@ -73,6 +74,9 @@ def prepare(
     check_batch_size(config.batch_size, len(splits.train.labels))
     check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
                      "strategy.fitness_batch_size or .batch_size")  # fmt: skip
+    if config.watch.eigenvalue != "off":
+        check_alpha(strategy)
+        check_batch_size(config.watch.images, len(splits.valid.labels), "watch.images")
     warmup = getattr(config.strategy, "warmup", 0)
     if warmup >= config.epochs:
         report(
@@ -92,6 +96,7 @@ def prepare(
         valid,
         config.seed,
         validation_chunk=config.validation_chunk,
+        watch=config.watch,
     )
     return config, loop.Run(
         folder,
@@ -101,6 +106,7 @@ def prepare(
         config.steps_per_call,
         config.keep_checkpoints,
         report,
+        config.watch,
     )
 
 
@@ -383,19 +389,25 @@ def _of_first(run: loop.Run, progress: loop.Progress) -> loop.Progress:
 
 
 def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | None:
-    """Genotype, drawing and summary of a state; None where there is no directory."""
+    """Genotype, drawing and summary of a state, or of the epoch that a stop returns.
+
+    None where there is no directory.
+    """
     space = SPACES[config.supernet.space]
-    genotype = derive(
-        space, jax.tree.map(np.asarray, run.strategy.incumbent(state.strategy))
-    )
+    incumbent = run.strategy.incumbent(state.strategy)
+    genotype = derive(space, jax.tree.map(np.asarray, incumbent))
     if not run.folder:  # the genotype was computed along with the other processes
         return None
+    metrics = loop.records(run.folder)
+    stop = metrics[-1].get("early_stop")
+    if stop is not None:
+        genotype = parse_genotype(metrics[stop]["genotype"])
     record.write_text(run.folder / "genotype.json", genotype.to_json())
     record.write_text(run.folder / "genotype.svg", draw_svg(genotype))
-    metrics = loop.records(run.folder)
     summary = {
         "genotype": genotype.format(),
-        "valid_accuracy": metrics[-1]["valid_accuracy"],
+        "valid_accuracy": metrics[-1 if stop is None else stop]["valid_accuracy"],
+        "early_stop": stop,
         "params": _params(genotype, config.supernet.num_classes),
         "seconds": sum(line["seconds"] for line in metrics),
         "epochs": len(metrics),

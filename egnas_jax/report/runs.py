@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from egnas_jax import record
 
 METRICS = "metrics.jsonl"
+# what makes no other experiment: images that the seed splits off, and conveniences
+NO_SETTINGS = ("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard")
 MOST_SETTINGS = 3  # that a label names; a name of folders says more than four
 
 
@@ -22,7 +24,8 @@ class Run(NamedTuple):
       name: unique among the runs of a report.
       group: folder name without its seed, for runs without a configuration.
       seed: None where nothing tells it.
-      settings: dotted path -> value, without the seed; None without config.json.
+      settings: dotted path -> value, without the seed and `NO_SETTINGS`; None without
+        config.json.
       lines: records, an epoch each.
       environment: environment.json, {} where there is none.
     """
@@ -121,6 +124,7 @@ def _read(path: pathlib.Path, name: str) -> Run:
     seed, group = _seed_of(path.parent)
     if settings is not None:
         seed = settings.pop("seed", seed)
+        settings = {k: v for k, v in settings.items() if k not in NO_SETTINGS}
         group = group.removesuffix(f"-{seed}")
     environment = _object(path.parent / "environment.json") or {}
     return Run(name, group, seed, settings, tuple(lines), environment)

@@ -4,6 +4,7 @@ An epoch is a few calls of compiled programs. Metrics of a call are read after t
 one was dispatched, so the device never waits for the host.
 """
 
+import functools
 import pathlib
 import signal
 import time
@@ -16,10 +17,12 @@ import numpy as np
 
 from egnas_jax import checkpoint, record
 from egnas_jax.search.collapse import architecture_figures
+from egnas_jax.search.curvature import largest_eigenvalue
 from egnas_jax.search.memory import out_of_memory_in
 from egnas_jax.search.mesh import replicate
-from egnas_jax.search.processes import anywhere
+from egnas_jax.search.processes import anywhere, exchange
 from egnas_jax.search.strategy import Strategy
+from egnas_jax.search.watch import WatchConfig, stop_epoch
 from egnas_jax.search.weights import (
     SGD,
     Programs,
@@ -44,6 +47,7 @@ class Run(NamedTuple):
       steps_per_call: weight steps of one call.
       keep: checkpoints that stay.
       report: called with each epoch's line, and with notes (`str`).
+      watch: for a collapse.
     """
 
     folder: pathlib.Path | None
@@ -53,6 +57,7 @@ class Run(NamedTuple):
     steps_per_call: int
     keep: int
     report: Callable
+    watch: WatchConfig = WatchConfig()
 
 
 def state_digest(state: SearchState) -> str:
@@ -126,7 +131,10 @@ def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
 
 
 def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchState:
-    """Runs epochs until the schedule ends, or `stop_after` epochs are done.
+    """Runs epochs until schedule or stop rule end it, or `stop_after` are done.
+
+    The line of an epoch that the rule ends the search with holds `early_stop`, the
+    epoch whose genotype is returned.
 
     Raises:
       Interrupted: SIGINT arrived; a checkpoint has been written.
@@ -135,17 +143,46 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
     """
     last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
     state, info = start
+    # of the process that has the folder, since all must come to the same end
+    lines = exchange(record.read(run.folder / "metrics.jsonl") if run.folder else [])[0]
+    stopped = run.watch.stop and lines and "early_stop" in lines[-1]
     with InterruptFlag(run.report) as interrupted:
-        while int(state.epoch) < last:
+        while int(state.epoch) < last and not stopped:
             state, line = run_epoch(run, Progress(state, info), interrupted)
             info = {}
+            lines.append(line)
+            stopped = _stop_early(run, lines)
             if run.folder:
                 record.append(run.folder / "metrics.jsonl", line)
             save(run, Progress(state, info))
             run.report(line)
+            if stopped:
+                run.report(_said(line))
             if interrupted():
                 raise Interrupted(SAVED)
     return state
+
+
+def _stop_early(run: Run, lines: list[dict]) -> bool:
+    """Whether the rule ends the search now; then its last line says so.
+
+    Not after the last epoch, which ends it anyway.
+    """
+    if not run.watch.stop or len(lines) >= run.sgd.epochs:
+        return False
+    epoch = stop_epoch([line.get("eigenvalue") for line in lines], run.watch)
+    if epoch is None:
+        return False
+    lines[-1]["early_stop"] = epoch
+    return True
+
+
+def _said(line: dict) -> str:
+    return (
+        f"Stopped early after epoch {line['epoch'] + 1}: the largest eigenvalue of "
+        f"alpha's Hessian grows. The genotype is that of epoch "
+        f"{line['early_stop'] + 1}."
+    )
 
 
 def save(run: Run, progress: Progress) -> None:
@@ -187,6 +224,7 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         "learning_rate": rate,
         **info,
         **architecture_figures(run.programs.space, run.programs.incumbent(state)),
+        **_watched(run, state),
     }
     epoch, step, totals = replicate(
         run.programs.mesh, (jnp.int32(epoch + 1), jnp.int32(0), zero_totals())
@@ -195,6 +233,20 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
     line["digest"] = state_digest(state)
     line["seconds"] = time.perf_counter() - started
     return state, line
+
+
+def _watched(run: Run, state: SearchState) -> dict[str, float | None]:
+    """The eigenvalue, where it is watched; None where it is no number."""
+    method = run.watch.eigenvalue
+    if method == "off":
+        return {}
+    with out_of_memory_in("watch"):
+        value = largest_eigenvalue(
+            functools.partial(run.programs.curvature, state),
+            run.programs.space.dim,
+            method,
+        )
+    return {"eigenvalue": value if np.isfinite(value) else None}
 
 
 def _evolve(run: Run, state: SearchState):

@@ -114,8 +114,8 @@ class OutOfMemoryError(RuntimeError):
     """A program needs more memory than its device has.
 
     Attributes:
-      program: "train", "validate" or "evolve" of a search, "train" or "evaluate" of a
-        retraining.
+      program: "train", "validate", "evolve" or "watch" of a search, "train" or
+        "evaluate" of a retraining.
     """
 
     def __init__(self, program: str, cause: str):

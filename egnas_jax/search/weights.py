@@ -26,10 +26,12 @@ from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.curvature import hessian_products
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.mesh import everywhere
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
 
@@ -110,6 +112,8 @@ class Programs(NamedTuple):
       image_shape: of the data, (H, W, C).
       num_valid: validation images.
       space: of the cells.
+      curvature: (state, directions [M, D]) -> products of alpha's Hessian with them
+        [M, D]; None unless it is watched.
     """
 
     init: Callable
@@ -122,6 +126,7 @@ class Programs(NamedTuple):
     image_shape: tuple[int, int, int]
     num_valid: int
     space: Space
+    curvature: Callable | None = None
 
 
 def stream(seed: int | Array, name: str) -> Key:
@@ -164,6 +169,7 @@ def make_programs(
     seed: int,
     *,
     validation_chunk: int | None = None,
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
 ) -> Programs:
     """Everything one search compiles.
 
@@ -173,6 +179,7 @@ def make_programs(
       train, valid: on the devices of the network.
       seed: of all streams.
       validation_chunk: validation images at a time, or None for the default.
+      watch: whether curvature is watched, and on how many images.
     """
     options = lowering.compiler_options()
     shape = train.images.shape[1:]
@@ -182,7 +189,7 @@ def make_programs(
         # seed is one so that all seeds share a program
         def run(parts, seed, *arguments):
             functions = _functions(
-                net, strategy, sgd, data, scale, *parts, seed, validation_chunk
+                net, strategy, sgd, data, scale, *parts, seed, validation_chunk, watch
             )
             return functions[name](*arguments)
 
@@ -206,6 +213,7 @@ def make_programs(
         shape,
         len(valid.labels),
         SPACES[net.config.space],
+        compiled("curvature") if watch.eigenvalue != "off" else None,
     )
 
 
@@ -235,7 +243,7 @@ def _steps(sgd, strategy, train) -> int:
 
 
 def _functions(
-    net, strategy, sgd, data, scale, train, valid, seed, validation_chunk
+    net, strategy, sgd, data, scale, train, valid, seed, validation_chunk, watch
 ) -> dict[str, Callable]:
     """What `Programs` compiles, by name; arguments as of `make_programs`."""
     num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
@@ -314,7 +322,21 @@ def _functions(
         )
         return state._replace(strategy=new), info
 
-    return {"train_steps": train_steps, "validate": validate, "evolve": evolve}
+    def curvature(state: SearchState, directions: Array):
+        # the same images every epoch: figures that are compared differ by alpha alone
+        chosen = draw_batch(stream(seed, "watch"), len(valid.labels), watch.images)
+        images = normalise(valid.images[chosen], *scale)
+        batch = Batch(images, valid.labels[chosen])
+        return hessian_products(
+            net, strategy, state.strategy, state.variables, batch, directions
+        )
+
+    return {
+        "train_steps": train_steps,
+        "validate": validate,
+        "evolve": evolve,
+        "curvature": curvature,
+    }
 
 
 def sgd_step(

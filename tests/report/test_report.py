@@ -20,7 +20,8 @@ def labels(folders):
 
 
 def settings(seed, sign="paper", name="egnas"):
-    return {"seed": seed, "strategy_name": name, "strategy": {"sign": sign}}
+    return {"seed": seed, "strategy_name": name, "strategy": {"sign": sign},
+            "data": {"digest": f"of seed {seed}"}}  # fmt: skip
 
 
 def test_runs_are_grouped_by_the_settings_in_which_they_differ(write_run):

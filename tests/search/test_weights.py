@@ -9,10 +9,13 @@ import optax
 import pytest
 
 from egnas_jax import record
+from egnas_jax.config import build
 from egnas_jax.data.config import DataConfig
+from egnas_jax.run import finish
 from egnas_jax.search import loop
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.watch import WatchConfig
 from egnas_jax.search.weights import (
     SGD,
     Pixels,
@@ -21,7 +24,7 @@ from egnas_jax.search.weights import (
     make_programs,
     sgd_step,
 )
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, zoo
 
 KEY = jax.random.key(0)
 SETTINGS = SGD(
@@ -283,3 +286,36 @@ def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
         assert interrupted() and "once more stops at once" in said[0]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def stopping(make_run, eigenvalues):
+    """A run whose Hessian is the identity times the figure of its epoch."""
+    run = make_run(watching())
+
+    def curvature(state, directions):
+        return directions * eigenvalues[int(state.epoch)]
+
+    programs = run.programs._replace(curvature=curvature)
+    watch = WatchConfig("exact", stop=True, window=1, delta=1, start=0)
+    return run._replace(programs=programs, watch=watch)
+
+
+def test_a_search_that_collapses_ends_with_the_cell_of_an_earlier_epoch(make_run):
+    said = []
+    run = stopping(make_run, [1.0, 1.0, 5.0, 5.0])._replace(report=said.append)
+    start = loop.Progress(run.programs.init(), {})
+    loop.search(run, start, stop_after=2)
+    state = loop.search(run, loop.newest(run)[0])  # resumed: the record tells
+    lines = record.read(run.folder / "metrics.jsonl")
+    assert [line["eigenvalue"] for line in lines] == [1.0, 1.0, 5.0]
+    assert [line.get("early_stop") for line in lines] == [None, None, 1]
+    assert "genotype is that of epoch 2" in said[-1]
+    assert int(loop.search(run, loop.newest(run)[0]).epoch) == 3  # it has ended
+    lines[1]["genotype"] = zoo["DARTS_V2"].genotype.format()
+    (run.folder / "metrics.jsonl").unlink()
+    for line in lines:
+        record.append(run.folder / "metrics.jsonl", line)
+    summary = finish(build(), run, state)
+    assert summary["genotype"] == lines[1]["genotype"]
+    assert summary["valid_accuracy"] == lines[1]["valid_accuracy"]
+    assert summary["early_stop"] == 1

@@ -1,0 +1,112 @@
+"""The largest eigenvalue of the validation loss's Hessian in alpha.
+
+Where it grows, a small step from alpha to a derived cell costs much: a sign of collapse
+before the cell shows it. Weights stand still, batch norms take the batch's statistics.
+
+Source: RobustDARTS (Zela et al., ICLR 2020), which adds alpha's weight decay to the
+diagonal; here it is the loss alone.
+
+Dims: D flat length of all alphas, M directions, N images.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.relax import flatten, unflatten
+from egnas_jax.search.strategy import Strategy
+from egnas_jax.space import SPACES
+from egnas_jax.types import Array, Batch, PyTree
+
+METHODS = ("off", "exact", "lanczos")
+TOLERANCE = 1e-4  # of Lanczos, relative; float32 products hold no more
+
+
+def check_alpha(strategy: Strategy) -> None:
+    """Refuses a method whose state has no alpha to differentiate by.
+
+    Raises:
+      ValueError: as said.
+    """
+    if not hasattr(jax.eval_shape(strategy.init, jax.random.key(0)), "alpha"):
+        raise ValueError(
+            "watch.eigenvalue asks for a Hessian in alpha, which this strategy does "
+            "not have. Set watch.eigenvalue=off, or take egnas or darts."
+        )
+
+
+def hessian_products(
+    net: Supernet, strategy: Strategy, state: PyTree, variables: PyTree,
+    batch: Batch, directions: Array,
+) -> Array:  # fmt: skip
+    """Products of the Hessian with directions, one after the other: [M, D].
+
+    Reverse over reverse: the kernels' gradients by hand are not differentiable forward.
+
+    Args:
+      net, strategy: the supernet, and the method whose incumbent it is given.
+      state: the method's; has `alpha`.
+      variables: weights and running statistics.
+      batch: of validation images.
+      directions: f32[M, D].
+    """
+    space = SPACES[net.config.space]
+    start = flatten(space, state.alpha)
+
+    def loss(z):
+        mixing = strategy.incumbent(state._replace(alpha=unflatten(space, z)))
+        logits, _ = net.apply(variables, batch.images, mixing, train=True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.mean(losses)
+
+    def product(direction):
+        return jax.grad(lambda z: jnp.vdot(jax.grad(loss)(z), direction))(start)
+
+    return lax.map(product, directions)
+
+
+def largest_eigenvalue(products: Callable, dim: int, method: str) -> float:
+    """Largest eigenvalue of a symmetric matrix of which products are known.
+
+    Args:
+      products: directions f32[M, D] -> [M, D].
+      dim: D.
+      method: "exact", from all D products, or "lanczos", from a few tens of them.
+
+    Returns:
+      The algebraically largest one; NaN where a product is not finite or Lanczos does
+      not converge.
+    """
+    if method == "exact":
+        rows = np.asarray(products(jnp.eye(dim)), np.float64)
+        if not np.isfinite(rows).all():
+            return float("nan")
+        return float(np.linalg.eigvalsh((rows + rows.T) / 2)[-1])
+    return _lanczos(products, dim)
+
+
+def _lanczos(products: Callable, dim: int) -> float:
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
+    def product(vector):
+        direction = jnp.asarray(vector, jnp.float32).reshape(1, dim)
+        out = np.asarray(products(direction)[0], np.float64)
+        if not np.isfinite(out).all():
+            raise FloatingPointError
+        return out
+
+    # a start of its own, so that the same matrix gives the same figure; not constant,
+    # since the Hessian of a softmax maps constant rows to zero
+    start = np.random.default_rng(0).standard_normal(dim)
+    operator = LinearOperator((dim, dim), matvec=product, dtype=np.float64)
+    try:
+        found = eigsh(operator, k=1, which="LA", v0=start, tol=TOLERANCE,
+                      return_eigenvectors=False)  # fmt: skip
+    except (ArpackError, FloatingPointError):
+        return float("nan")
+    return float(found[0])

@@ -1,0 +1,90 @@
+"""When a search should end before it collapses: the stop rule of RobustDARTS.
+
+Source: DARTS-ES of RobustDARTS (Zela et al., ICLR 2020), `EVLocalAvg` of its code, with
+an eigenvalue every epoch.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+from egnas_jax.search.curvature import METHODS
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig:
+    """What is watched for a collapse.
+
+    Attributes:
+      eigenvalue: of alpha's Hessian, every epoch: "off", "exact" (a product with the
+        Hessian for each entry of alpha) or "lanczos" (a few tens of products).
+      images: validation images of the loss, the same in every epoch.
+      stop: end the search early by the rule, with the earlier epoch's genotype.
+      window: epochs of a mean, odd, centred.
+      factor: growth of the mean that ends the search.
+      delta: epochs between the two means that are compared.
+      start: first epoch, from 0, whose cell may be returned.
+
+    Raises:
+      ValueError: an unknown choice, a number out of its range, or a stop rule without
+        eigenvalues.
+    """
+
+    eigenvalue: str = "off"
+    images: int = 64
+    stop: bool = False
+    window: int = 5
+    factor: float = 1.3
+    delta: int = 4
+    start: int = 10
+
+    def __post_init__(self):
+        if self.eigenvalue not in METHODS:
+            raise ValueError(
+                f"watch.eigenvalue is {self.eigenvalue!r}, but must be one of "
+                f"{', '.join(METHODS)}."
+            )
+        if self.stop and self.eigenvalue == "off":
+            raise ValueError(
+                "watch.stop is true, but watch.eigenvalue off: the rule needs it. Set "
+                "watch.eigenvalue=lanczos, or watch.stop=false."
+            )
+        for name, least in (("images", 2), ("window", 1), ("delta", 1), ("start", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"watch.{name} is {getattr(self, name)}, but must be "
+                                 f"at least {least}.")  # fmt: skip
+        if self.window % 2 == 0 or not self.factor >= 1:
+            raise ValueError(
+                f"watch.window is {self.window} and watch.factor {self.factor}; the "
+                f"first must be odd, the second at least 1."
+            )
+
+
+def stop_epoch(
+    eigenvalues: Sequence[float | None], watch: WatchConfig
+) -> int | None:  # fmt: skip
+    """The epoch whose cell a search should return now, or None while it goes on.
+
+    With t the centre of the last whole window, the mean around t is compared with that
+    around t - delta; where it has grown by more than the factor, t - delta it is.
+
+    Args:
+      eigenvalues: of every epoch so far; None where there is none, which decides
+        nothing.
+      watch: the rule.
+    """
+    half = watch.window // 2
+    now = len(eigenvalues) - 1 - half
+    before = now - watch.delta
+    if before < watch.start:
+        return None
+    means = []
+    for centre in (before, now):
+        # at the very start the window is cut off, as in the reference
+        values = eigenvalues[max(0, centre - half) : centre + half + 1]
+        if any(value is None for value in values):
+            return None
+        means.append(statistics.fmean(values))
+    # the reference divides; without a positive mean there is no growth to speak of
+    grown = means[0] > 0 and means[1] > watch.factor * means[0]
+    return before if grown else None
