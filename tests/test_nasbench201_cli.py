@@ -59,6 +59,15 @@ def test_a_search_replays_to_the_same_digests(searched, capsys):
     assert "every digest is the same" in capsys.readouterr().out
 
 
+def test_it_is_reported(searched, tmp_path):
+    assert main(["report", str(searched), "--out", str(tmp_path / "report")]) == 0
+    cell = Topology.from_json((searched / "genotype.json").read_text())
+    assert cell.format() in (tmp_path / "report" / "report.md").read_text()
+    (data,) = (tmp_path / "report").rglob("cell*.csv")
+    primitives = [line.split(",")[2] for line in data.read_text().splitlines()[1:]]
+    assert primitives == list(cell.primitives)
+
+
 def test_its_supernet_ranks_cells_beside_a_table(searched, tmp_path, capsys):
     cells = np.asarray(list(itertools.product(range(5), repeat=6)))
     table = tmp_path / "table.npz"

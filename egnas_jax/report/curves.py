@@ -60,12 +60,14 @@ def search_figures(groups: list[Group]) -> list[Figure]:
                   "Mean over the edges of a cell, in nats: ln K where all primitives "
                   "count alike, 0 where one is chosen.",
                   {"entropy_normal": "nats, normal cell",
-                   "entropy_reduce": "nats, reduction cell"}),
+                   "entropy_reduce": "nats, reduction cell",
+                   "entropy_cell": "nats, the only cell"}),
         _by_epoch(groups, "skips_and_pools", "Skips and poolings",
                   "Edges of the cell that would be derived after each epoch.",
                   {f"{what}_{kind}": f"{name}, {cell} cell"
                    for what, name in (("skip", "skips"), ("pool", "poolings"))
-                   for kind, cell in (("normal", "normal"), ("reduce", "reduction"))}),
+                   for kind, cell in (("normal", "normal"), ("reduce", "reduction"),
+                                      ("cell", "the only"))}),
         _by_epoch(groups, "eigenvalue", "Curvature",
                   "Largest eigenvalue of the validation loss's Hessian in alpha.",
                   {"eigenvalue": "largest eigenvalue"}),

@@ -23,7 +23,13 @@ from egnas_jax.report.tables import (
     run_table,
     settings_table,
 )
-from egnas_jax.space import Genotype, draw_svg
+from egnas_jax.space import (
+    SPACES,
+    Genotype,
+    Topology,
+    draw_svg,
+    parse_genotype,
+)
 
 MANIFEST = "report.json"
 SEARCH_TEXT = (
@@ -141,17 +147,25 @@ def _cells(name: str, group: Group) -> Picture:
     best = max(runs, key=lambda run: final(run) or 0.0)
     last = best.lines[-1]
     line = best.lines[last.get("early_stop", last["epoch"])]
-    genotype = Genotype.parse(line["genotype"])
-    rows = [("kind", "node", "primitive", "source")]
-    for kind in ("normal", "reduce"):
-        rows += [
-            (kind, node, primitive, source)
-            for node, pairs in enumerate(genotype.blocks(kind), start=2)
-            for primitive, source in pairs
-        ]
+    genotype = parse_genotype(line["genotype"])
+    rows = [("kind", "node", "primitive", "source"), *_edges(genotype)]
     text = f"Of the best run by validation accuracy, {best.name}: {genotype.format()}."
     title = f"Cells: {group.label}"
     return Picture(name, title, text, draw_svg(genotype), _csv(rows))
+
+
+def _edges(genotype: Genotype | Topology) -> list[tuple]:
+    """Kind, node, primitive and source of every edge of a genotype's cells."""
+    if isinstance(genotype, Topology):
+        edges = zip(genotype.primitives, SPACES["nasbench201"].edges, strict=True)
+        return [("cell", node, primitive, source)
+                for primitive, (source, node) in edges]  # fmt: skip
+    return [
+        (kind, node, primitive, source)
+        for kind in ("normal", "reduce")
+        for node, pairs in enumerate(genotype.blocks(kind), start=2)
+        for primitive, source in pairs
+    ]
 
 
 def _csv(rows) -> str:

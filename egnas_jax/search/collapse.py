@@ -8,7 +8,7 @@ Dims: E edges of a cell, K primitives of an edge.
 
 import numpy as np
 
-from egnas_jax.space import Space, derive
+from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.types import Mixing
 
 
@@ -27,11 +27,18 @@ def architecture_figures(space: Space, mixing: Mixing) -> dict:
     genotype = derive(space, mixing)
     figures = {}
     for kind in space.kinds:
-        chosen = [primitive for primitive, _ in getattr(genotype, kind)]
+        chosen = _chosen(genotype, kind)
         figures[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
         figures[f"skip_{kind}"] = chosen.count("skip_connect")
         figures[f"pool_{kind}"] = sum("pool" in primitive for primitive in chosen)
     return figures | {"genotype": genotype.format()}
+
+
+def _chosen(genotype: Genotype | Topology, kind: str) -> list[str]:
+    """Primitives of one cell, an entry for each edge that was kept."""
+    if isinstance(genotype, Topology):
+        return list(genotype.primitives)
+    return [primitive for primitive, _ in getattr(genotype, kind)]
 
 
 def entropy(rows: np.ndarray) -> float:
