@@ -4,14 +4,7 @@ import argparse
 import functools
 import pathlib
 
-from egnas_jax import (
-    commands,
-    commands_judge,
-    commands_noise,
-    commands_report,
-    commands_search,
-    commands_table,
-)
+from egnas_jax.commands import judge, noise, report, retrain, search, table
 from egnas_jax.console import (
     DONE,
     FAILED,
@@ -60,33 +53,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name, function, text):
+    def add(name, function, text, arguments=None):
         sub = subparsers.add_parser(name, help=text, description=text)
         sub.set_defaults(command=function)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        if arguments is not None:
+            arguments(sub)
         return sub
 
-    search = add("search", commands_search.search,
-                 "search a genotype; `egnas list` shows all names")  # fmt: skip
-    commands_search.search_arguments(search)
-    retrained = add("retrain", commands.retrain, "train a genotype from scratch")
-    commands.retrain_arguments(retrained)
-    judged = add("evaluate", commands_judge.evaluate, "judge a trained network")
-    commands_judge.evaluate_arguments(judged)
-    taken = add("export", commands_judge.export, "write a trained network for others")
-    commands_judge.export_arguments(taken)
-    noise = add(
-        "noise", commands_noise.noise, "measure what one fitness batch is worth"
-    )
-    commands_noise.noise_arguments(noise)
-    reported = add("report", commands_report.report, "tables and figures of runs")
-    commands_report.report_arguments(reported)
-    tabled = add("table-search", commands_table.table_search,
-                 "many searches at once in the table of NAS-Bench-201")  # fmt: skip
-    commands_table.table_search_arguments(tabled)
-    ranked = add("rank-correlation", commands_table.rank_correlation,
-                 "how well a supernet ranks cells, by the table")  # fmt: skip
-    commands_table.rank_arguments(ranked)
+    add("search", search.search, "search a genotype; `egnas list` shows all names",
+        search.search_arguments)  # fmt: skip
+    add("retrain", retrain.retrain, "train a genotype from scratch",
+        retrain.retrain_arguments)  # fmt: skip
+    add("evaluate", judge.evaluate, "judge a trained network", judge.evaluate_arguments)
+    add("export", judge.export, "write a trained network for others",
+        judge.export_arguments)  # fmt: skip
+    add("report", report.report, "tables and figures of runs", report.report_arguments)
+    add("noise", noise.noise, "measure what one fitness batch is worth",
+        noise.noise_arguments)  # fmt: skip
+    add("table-search", table.table_search,
+        "many searches at once in the table of NAS-Bench-201",
+        table.table_search_arguments)  # fmt: skip
+    add("rank-correlation", table.rank_correlation,
+        "how well a supernet ranks cells, by the table",
+        table.rank_arguments)  # fmt: skip
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -133,7 +123,7 @@ def _verify(options) -> int:
     config = run.stored_config(folder)
     use_compilation_cache()
     _, prepared = run.prepare(
-        config, options.data_dir, folder, commands_search.reporter(config, quiet=False)
+        config, options.data_dir, folder, search.reporter(config, quiet=False)
     )
     first, last, wrong = verify(prepared, from_start=options.from_start)
     for line in wrong:
@@ -190,5 +180,5 @@ def _list(options) -> None:
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}
-    for name, table in tables.items():
-        print(f"{name}: {', '.join(table)}")
+    for name, entries in tables.items():
+        print(f"{name}: {', '.join(entries)}")

@@ -7,22 +7,16 @@ Dims: n cells.
 """
 
 import pathlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax import run
 from egnas_jax.config import SearchConfig
-from egnas_jax.data.augment import normalise
-from egnas_jax.data.source import load_dataset
-from egnas_jax.data.split import make_splits
-from egnas_jax.nn.supernet import Supernet, make_supernet
-from egnas_jax.search import loop
+from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import unweighted
+from egnas_jax.searched import Searched, valid_batches
 from egnas_jax.tabular.correlation import rank_correlations
 from egnas_jax.tabular.table import KIND, NUM_CELLS, SPACE, Table, topology
 from egnas_jax.types import Array, PyTree
@@ -59,33 +53,18 @@ def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
         )
 
 
-def load(
-    folder: pathlib.Path, data_dir: str | None, num_images: int, report: Callable
-) -> Ranked:
-    """The newest checkpoint of a run and its first validation images.
+def of_run(searched: Searched, num_images: int, seed: int) -> Ranked:
+    """The supernet of a run and so many of its validation images.
 
-    Raises:
-      ValueError: no run of a search in this space, no checkpoint, or not its data.
+    Args:
+      searched: a run in this space, see `check_space`.
+      num_images: all where more are asked for.
+      seed: of the choice of images.
     """
-    config = run.stored_config(folder)
-    check_space(folder, config)
-    config, prepared = run.prepare(config, data_dir, folder, report)
-    progress, notes = loop.newest(prepared)
-    for note in notes:
-        report(note)
-    if progress is None:
-        raise ValueError(f"{folder} holds no whole checkpoint.")
-    dataset = load_dataset(config.data, data_dir, config.seed)
-    split = prepared.strategy.regime.split
-    valid = make_splits(dataset, split, config.seed).valid
-    number = min(num_images, len(valid.labels))
-    return Ranked(
-        make_supernet(config.supernet),
-        progress.state.variables,
-        int(progress.state.epoch),
-        normalise(jnp.asarray(valid.images[:number]), dataset.mean, dataset.std),
-        jnp.asarray(valid.labels[:number], jnp.int32),
-    )
+    number = min(num_images, searched.run.programs.num_valid)
+    images, labels = (part[0] for part in valid_batches(searched, 1, number, seed))
+    state = searched.state
+    return Ranked(searched.net, state.variables, int(state.epoch), images, labels)
 
 
 def rank(
@@ -100,7 +79,7 @@ def rank(
     """Scores of a sample of cells, and how they go with the table's.
 
     Args:
-      ranked: of `load`.
+      ranked: of `of_run`.
       table: of one data set.
       sample: n, drawn without replacement; all where as many or more are asked for.
       seed: of the draw and of the bootstrap.

@@ -81,8 +81,13 @@ def untrained(seed: int) -> Genotype:
     return derive(space, jax.tree.map(np.asarray, mixing))
 
 
-def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, Genotype]:
-    """The cell of every method for one seed; missing searches are run."""
+def cells(
+    options: argparse.Namespace, size: Size, seed: int
+) -> dict[str, tuple[Genotype, float]]:
+    """The cell of every method for one seed, and seconds of its search.
+
+    Missing searches are run.
+    """
     data = ["--data-dir", options.data_dir] if options.data_dir else []
     own = [*data, *(word for one in [*options.settings, f"seed={seed}"]
                     for word in ("--set", one))]  # fmt: skip
@@ -94,9 +99,9 @@ def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, Genot
     for name, arguments in searches.items():
         folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
         summary, _ = methods.run_one([*arguments, *own], folder)
-        found[name] = Genotype.parse(summary["genotype"])
-    found["alpha that never moved"] = untrained(seed)
-    found[CHANCE] = methods.random_genotype(seed)
+        found[name] = Genotype.parse(summary["genotype"]), summary["seconds"]
+    found["alpha that never moved"] = untrained(seed), 0.0
+    found[CHANCE] = methods.random_genotype(seed), 0.0
     return found
 
 
@@ -132,9 +137,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = forks.parser(__doc__).parse_args(arguments)
     size = SIZES[options.size]
     runs = [
-        trained(options, size, name, cell, seed)
+        trained(options, size, name, cell, seed) | {"search_seconds": seconds}
         for seed in range(options.seeds or size.seeds)
-        for name, cell in cells(options, size, seed).items()
+        for name, (cell, seconds) in cells(options, size, seed).items()
     ]
     errors = {
         name: [run["test_error"] for run in runs if run["method"] == name]
@@ -155,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
         "columns": ["method", "test error (%)", "95 % interval",
                     "minus random cells: 95 % interval (points)", "verdict", "weights"],
         "claim": "Are the cells that a search finds better than random ones?",
-        "seconds": sum(run["seconds"] for run in runs),
+        "seconds": sum(run["seconds"] + run["search_seconds"] for run in runs),
         "note": "Each seed's cell trained from scratch at about equal numbers of "
         "weights; searches at equal weight steps and about equal candidate images.",
     }  # fmt: skip

@@ -24,11 +24,10 @@ import methods
 import numpy as np
 
 from egnas_jax.console import say
-from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.noise.matrix import over_batches
-from egnas_jax.noise.study import open_run, valid_batches
 from egnas_jax.search.fitness import SIGNS, compound_fitness
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.searched import load, valid_batches
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas_config import VARIANTS, EGNASConfig
 from egnas_jax.strategies.egnas_explore import first_generation, initial_state
@@ -108,13 +107,12 @@ def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
     own.out = options.out / variant
     rows = []
     for seed, folder in enumerate(forks.warm_starts(own)):
-        opened = open_run(folder, options.data_dir, say)
-        config, state = opened.config.strategy, opened.state
+        searched = load(folder, options.data_dir, say)
+        config, net, state = searched.config.strategy, searched.net, searched.state
         size = config.fitness_batch_size
         images, labels = valid_batches(
-            opened, options.data_dir, opened.run.programs.num_valid // size, size, seed
+            searched, searched.run.programs.num_valid // size, size, seed
         )
-        net = make_supernet(opened.config.supernet)
         z = first_generation(SPACE, config, jax.random.key(seed), state.strategy)[0]
         alpha = state.strategy.alpha
         on_all = over_batches(functools.partial(_priced, net, config, alpha, z))

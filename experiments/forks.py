@@ -140,8 +140,14 @@ def accuracy(one: Found) -> float:
 
 
 def seconds(found: Sequence[Found]) -> float:
-    """Of all epochs of all runs, those of the warm starts once for each setting."""
-    return sum(line["seconds"] for one in found for line in one.lines)
+    """Of all epochs that were run; a fork's records begin with those of its warm start,
+    to the last digit of their seconds."""
+    epochs = {
+        (one.seed, line["epoch"], line["seconds"])
+        for one in found
+        for line in one.lines
+    }
+    return sum(seconds for *_, seconds in epochs)
 
 
 def mean_of(one: Found, name: str) -> float:

@@ -23,7 +23,7 @@ import pytest
 
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
-from egnas_jax.space import Genotype
+from egnas_jax.space import SPACES, Genotype
 from egnas_jax.types import Batch
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -166,3 +166,23 @@ def toy_batch():
     shown = jax.nn.one_hot(labels, 3)[:, None, None, :]
     noise = jax.random.normal(key_noise, (24, 4, 4, 3))
     return Batch(shown + 2.0 * noise, labels)
+
+
+@pytest.fixture(scope="session")
+def write_table():
+    """Writes a table of NAS-Bench-201 whose accuracies follow from the choices.
+
+    Returns:
+      (path, accuracies) -> the choices of all cells, u8[15625, 6]; accuracies is
+      choices -> (validation, test), percent.
+    """
+
+    def write(path, accuracies):
+        cells = np.stack(np.meshgrid(*[np.arange(5)] * 6, indexing="ij"), -1)
+        cells = cells.reshape(-1, 6).astype(np.uint8)
+        valid, test = accuracies(cells)
+        np.savez(path, op_names=list(SPACES["nasbench201"].primitives), edge_ops=cells,
+                 ep12_cifar10_val=valid, ep200_cifar10_test=test)  # fmt: skip
+        return cells
+
+    return write

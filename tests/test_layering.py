@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "egnas_jax"
 ORDER = [
-    {"types", "lookup"},
+    {"types", "lookup", "picture"},
     {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
     {"nn"},
     {"search", "interop"},
@@ -16,19 +16,13 @@ ORDER = [
     {"tabular"},
     {"recipes"},
     {"run", "verify", "exhausted"},
-    {"retrain_run", "rank_run", "noise"},
+    {"retrain_run", "searched"},
+    {"rank_run", "noise"},
     {"trained"},
     {"evaluate_run"},
     {"console"},
     {"distributed"},
-    {
-        "commands",
-        "commands_judge",
-        "commands_noise",
-        "commands_report",
-        "commands_search",
-        "commands_table",
-    },
+    {"commands"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

@@ -1,6 +1,5 @@
 """A search in the space of NAS-Bench-201, and what is made of it."""
 
-import itertools
 import json
 
 import numpy as np
@@ -68,22 +67,11 @@ def test_it_is_reported(searched, tmp_path):
     assert primitives == list(cell.primitives)
 
 
-def test_its_supernet_ranks_cells_beside_a_table(searched, tmp_path, capsys):
-    cells = np.asarray(list(itertools.product(range(5), repeat=6)))
+def test_its_supernet_ranks_cells_beside_a_table(
+    searched, write_table, tmp_path, capsys
+):
     table = tmp_path / "table.npz"
-    np.savez(
-        table,
-        op_names=[
-            "none",
-            "skip_connect",
-            "nor_conv_1x1",
-            "nor_conv_3x3",
-            "avg_pool_3x3",
-        ],
-        edge_ops=cells.astype(np.uint8),
-        ep12_cifar10_val=cells.sum(axis=1) + 20.0,
-        ep200_cifar10_test=cells.sum(axis=1) + 30.0,
-    )
+    write_table(table, lambda cells: (cells.sum(1) + 20.0, cells.sum(1) + 30.0))
     command = ["rank-correlation", str(searched), "--table", str(table)]
     out = tmp_path / "ranks"
     more = ["--sample", "6", "--images", "16", "--out", str(out), "--json"]

@@ -1,13 +1,12 @@
 """The picture of a noise study: ranks by number of batches, and the values behind."""
 
-import io
-
 import numpy as np
 
 from egnas_jax.noise.matrix import Matrix
+from egnas_jax.picture import BLUE, ORANGE, as_svg
 
-# of Okabe and Ito, told apart with any colour vision, and by marker and line
-STYLES = {"running": ("#0072B2", "o", "-"), "batch": ("#D55E00", "s", "--")}
+# colour, marker and line
+STYLES = {"running": (BLUE, "o", "-"), "batch": (ORANGE, "s", "--")}
 
 
 def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
@@ -17,7 +16,6 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
       result: record of `noise.study`.
       found: its matrices.
     """
-    import matplotlib
     from matplotlib.figure import Figure  # no window system, no global state
 
     part = "fitness" if result["candidates"] == "individuals" else "cross_entropy"
@@ -56,8 +54,4 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
         axis.set(xlabel="candidate, by its mean", ylabel=word,
                  title=f"{name.capitalize()} statistics")  # fmt: skip
         axis.legend(loc="best", fontsize=8)
-    text = io.StringIO()
-    # the same figures give the same bytes
-    with matplotlib.rc_context({"svg.hashsalt": "egnas"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    return as_svg(figure)

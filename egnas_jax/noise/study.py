@@ -10,17 +10,12 @@ import numpy as np
 
 from egnas_jax import record
 from egnas_jax.config import SearchConfig
-from egnas_jax.data.augment import augment, normalise
-from egnas_jax.data.source import load_dataset
-from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.lookup import lookup
-from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.noise import statistics
 from egnas_jax.noise.matrix import Matrix, matrices, of_cells, of_individuals
-from egnas_jax.run import prepare, stored_config
 from egnas_jax.search import loop
-from egnas_jax.search.weights import SearchState, stream
-from egnas_jax.types import Array
+from egnas_jax.search.weights import stream
+from egnas_jax.searched import load, valid_batches
 
 CANDIDATES = {
     "individuals": "what the next exploration of EG-NAS would begin with",
@@ -56,39 +51,6 @@ class Study(NamedTuple):
     matrices: dict[str, Matrix]
 
 
-class Opened(NamedTuple):
-    """A search run, opened to be looked at: nothing of it is changed.
-
-    Attributes:
-      config, run: as `run.prepare` makes them.
-      state: of its newest whole checkpoint.
-    """
-
-    config: SearchConfig
-    run: loop.Run
-    state: SearchState
-
-
-def open_run(folder: pathlib.Path, data_dir: str | None, report: Callable) -> Opened:
-    """A run with the state of its newest whole checkpoint.
-
-    Args:
-      folder: of a search.
-      data_dir: where its data are, or None for the usual places.
-      report: called with notes (`str`).
-
-    Raises:
-      ValueError: the folder holds no such run or no whole checkpoint.
-    """
-    config, run = prepare(stored_config(folder), data_dir, folder, report)
-    progress, notes = loop.newest(run)
-    if progress is None:
-        raise ValueError(f"{folder} holds no whole checkpoint. {' '.join(notes)}")
-    for note in notes:
-        report(f"{note} The one before is used.")
-    return Opened(config, run, progress.state)
-
-
 def study(
     folder: pathlib.Path, data_dir: str | None, request: Request, report: Callable
 ) -> Study:
@@ -104,12 +66,11 @@ def study(
       ValueError: the folder holds no such run or no whole checkpoint; the request
         cannot be met by it.
     """
-    opened = open_run(folder, data_dir, report)
-    config, state = opened.config, opened.state
-    request = _completed(request, config, opened.run.programs.num_valid)
+    searched = load(folder, data_dir, report)
+    net, config, state = searched.net, searched.config, searched.state
+    request = _completed(request, config, searched.run.programs.num_valid)
     started = time.perf_counter()
     key_draw = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)
-    net = make_supernet(config.supernet)
     if request.candidates == "individuals":
         one = of_individuals(
             net, config.strategy, state.strategy, key_draw, request.size
@@ -117,7 +78,7 @@ def study(
     else:
         one = of_cells(net, key_draw, request.size)
     images, labels = valid_batches(
-        opened, data_dir, request.batches, request.batch_size, request.seed
+        searched, request.batches, request.batch_size, request.seed
     )
     found = matrices(one, state.variables, images, labels)
     return Study(
@@ -162,36 +123,6 @@ def _completed(request: Request, config: SearchConfig, num_valid: int) -> Reques
         )
     return request._replace(
         candidates=kind, size=size, batches=batches, batch_size=batch_size
-    )
-
-
-def valid_batches(
-    opened: Opened, data_dir: str | None, batches: int, batch_size: int, seed: int
-) -> tuple[Array, Array]:
-    """Disjoint batches of a run's validation images, as the search's own are.
-
-    Args:
-      opened: the run.
-      data_dir: where its data are, or None for the usual places.
-      batches, batch_size: M and N.
-      seed: of their order, and of crops and flips where the search has them.
-
-    Returns:
-      images f32[M, N, H, W, C] and labels i32[M, N].
-    """
-    config, regime = opened.config, opened.run.strategy.regime
-    dataset = load_dataset(config.data, data_dir, config.seed)
-    valid = make_splits(dataset, regime.split, config.seed).valid
-    order = seeded_order(len(valid.labels), seed, "noise")
-    chosen = order[: batches * batch_size]
-    images, scale = valid.images[chosen], (dataset.mean, dataset.std)
-    if regime.augment_valid:
-        images = augment(stream(seed, "noise images"), images, config.data, *scale)
-    else:
-        images = normalise(images, *scale)
-    shape = batches, batch_size
-    return images.reshape(*shape, *images.shape[1:]), jax.numpy.asarray(
-        valid.labels[chosen].reshape(shape)
     )
 
 

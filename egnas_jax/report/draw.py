@@ -1,13 +1,12 @@
 """Draws what `curves` holds, by matplotlib: SVG that is the same for the same rows."""
 
-import io
 import math
 import textwrap
 
+from egnas_jax.picture import COLOURS, as_svg
 from egnas_jax.report.curves import PLACES, Figure, Row
 
-# of Okabe and Ito, told apart with any colour vision; lines and markers tell, too
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# what tells groups apart beside their colour
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vPX"
 WIDTH, HEIGHT = 4.6, 3.1  # of a panel, inches
@@ -27,7 +26,7 @@ def draw_lines(figure: Figure) -> str:
     for axis in axes.flat[len(figure.panels) :]:
         axis.remove()
     _legend(canvas, groups)
-    return _svg(canvas, figure.name)
+    return as_svg(canvas, figure.name)
 
 
 def draw_population(figure: Figure) -> str:
@@ -40,7 +39,7 @@ def draw_population(figure: Figure) -> str:
             _spread(axis, figure.rows, panel, group)
             _finish(axis, *labels)
         axes[row][0].set_title(_wrapped(group, 44), fontsize=9, loc="left")
-    return _svg(canvas, figure.name)
+    return as_svg(canvas, figure.name)
 
 
 def _canvas(rows: int, columns: int, width=WIDTH, share=False):
@@ -129,13 +128,3 @@ def _legend(canvas, groups: list[str]) -> None:
 
 def _wrapped(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width)) or text
-
-
-def _svg(canvas, name: str) -> str:
-    import matplotlib
-
-    text = io.StringIO()
-    # the same rows give the same bytes
-    with matplotlib.rc_context({"svg.hashsalt": f"egnas {name}"}):
-        canvas.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()

@@ -5,13 +5,11 @@ Source: reliability diagram as Guo et al. (ICML 2017).
 Dims: K classes.
 """
 
-import io
-
 import numpy as np
 
+from egnas_jax.picture import BLUE, GREY, ORANGE, as_svg
+
 NAMED = 20  # classes whose names and counts fit beside each other
-# of Okabe and Ito, told apart with any colour vision
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 
 
 def draw_evaluation(evaluation: dict) -> str:
@@ -20,7 +18,6 @@ def draw_evaluation(evaluation: dict) -> str:
     Args:
       evaluation: of `evaluate_run.judge`.
     """
-    import matplotlib
     from matplotlib.figure import Figure  # no window system, no global state
 
     side = 4.8 if len(evaluation["confusion"]) <= NAMED else 6.0  # inches
@@ -34,11 +31,7 @@ def draw_evaluation(evaluation: dict) -> str:
         f"{100 * evaluation['test_error']:.2f} % of {evaluation['n']:,} images, top-5 "
         f"accuracy {100 * evaluation['test_accuracy_top5']:.2f} %"
     )
-    text = io.StringIO()
-    # the same figures give the same bytes
-    with matplotlib.rc_context({"svg.hashsalt": "egnas"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    return as_svg(figure)
 
 
 def _confusion(figure, axis, evaluation):

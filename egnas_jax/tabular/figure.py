@@ -1,11 +1,7 @@
 """Pictures of searches in a table and of rank correlations, as SVG."""
 
-import io
-
+from egnas_jax.picture import COLOURS, as_svg
 from egnas_jax.tabular.report import label
-
-# of Okabe and Ito, told apart with any colour vision
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 
 
 def draw_curves(entries: list[dict], title: str) -> str:
@@ -35,16 +31,6 @@ def draw_curves(entries: list[dict], title: str) -> str:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return as_svg(figure)
-
-
-def as_svg(figure) -> str:
-    """The same figure gives the same bytes."""
-    import matplotlib
-
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "egnas"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
 
 
 def draw_ranks(result: dict, title: str) -> str:

@@ -97,7 +97,7 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
         help="validation images (%(default)s)")  # fmt: skip
     add("--batch-stats", default="batch", metavar="NAME",
         help="batch norm: batch or running (%(default)s)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the sample (%(default)s)")
+    add("--seed", type=int, default=0, help="of cells and images (%(default)s)")
     add("--data-dir", help="where the run's data are")
     add("--out", metavar="DIR", help="(default: into RUN)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
@@ -105,7 +105,7 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rank_correlation(options: argparse.Namespace) -> None:
     """Rank correlation of a supernet's scores with the table's accuracies."""
-    from egnas_jax import rank_run, record, run
+    from egnas_jax import rank_run, record, run, searched
     from egnas_jax.search.evaluate import check_options
     from egnas_jax.tabular import figure
     from egnas_jax.tabular.read import read_table
@@ -119,14 +119,15 @@ def rank_correlation(options: argparse.Namespace) -> None:
             )
     check_options(options.batch_stats, None, None)
     folder = pathlib.Path(options.run)
-    searched = run.stored_config(folder)
-    rank_run.check_space(folder, searched)
-    own = searched.data
+    config = run.stored_config(folder)
+    rank_run.check_space(folder, config)
+    own = config.data
     known = own.path is None and own.name in DATASETS
     dataset = options.dataset or (own.name if known else "cifar10")
     table = read_table(options.table, dataset)
     use_compilation_cache()
-    ranked = rank_run.load(folder, options.data_dir, options.images, say)
+    loaded = searched.load(folder, options.data_dir, say)
+    ranked = rank_run.of_run(loaded, options.images, options.seed)
     with running():
         found = rank_run.rank(
             ranked, table, sample=options.sample, seed=options.seed,
