@@ -148,6 +148,7 @@ def test_methods_are_judged_by_trained_cells_against_chance(
         ([-0.02, -0.021, -0.019], "better"),
         ([0.02, 0.021, 0.019], "worse"),
         ([-0.01, 0.02, 0.0], "not told"),
+        ([0.01, -0.02, 0.0], "not told"),
         ([-0.5], "one seed"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from egnas_jax.search.collapse import architecture_figures, entropy
 from egnas_jax.search.spread import spread
-from egnas_jax.space import Space
+from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Mixing
 
 SPACE = Space("tiny", ("max_pool_3x3", "skip_connect", "sep_conv_3x3"), num_nodes=2)
@@ -46,3 +46,14 @@ def test_a_spread_is_numpys_quantiles_of_what_is_a_number():
     places = ("min", "q1", "median", "q3", "max")
     assert list(found) == [f"population_loss_{place}" for place in places]
     assert np.isnan(float(spread(loss=jnp.full(3, jnp.nan))["population_loss_max"]))
+
+
+def test_skips_and_poolings_of_the_only_cell_are_counted_too():
+    space = SPACES["nasbench201"]
+    names = ["skip_connect", "avg_pool_3x3", "none", "skip_connect", "nor_conv_1x1",
+             "skip_connect"]  # fmt: skip
+    rows = np.eye(5)[[space.primitives.index(name) for name in names]]
+    figures = architecture_figures(space, Mixing({"cell": rows}, {"cell": np.ones(6)}))
+    assert (figures["skip_cell"], figures["pool_cell"]) == (3, 1)
+    assert figures["entropy_cell"] == 0.0
+    assert figures["genotype"].startswith("|skip_connect~0|+|avg_pool_3x3~0|")
