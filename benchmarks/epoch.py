@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
-from egnas_jax.search.weights import SGD, Pixels, learning_rate, make_programs
+from egnas_jax.search.weights import SGD, Pixels, make_programs
 from egnas_jax.strategies.egnas import egnas
 from egnas_jax.strategies.egnas_config import EGNASConfig
 
@@ -70,21 +69,26 @@ def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.Run:
     return loop.Run(nowhere, programs, strategy, sgd, 8, 1, lambda line: None)
 
 
-def compile_programs(run: loop.Run, workers: int) -> float:
-    """Seconds until the three programs are compiled, several at a time."""
-    started, programs = time.perf_counter(), run.programs
-    state = programs.init()
-    rate = jnp.float32(learning_rate(run.sgd, 0, run.strategy.regime))
-    none = jnp.int32(0)
-    calls = (
-        lambda: programs.train(jax.tree.map(jnp.copy, state), none, none, rate),
-        lambda: programs.evolve(state),
-        lambda: programs.validate(state),
-    )
-    with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(call) for call in calls]:
-            jax.block_until_ready(done.result())
-    return time.perf_counter() - started
+def compile_programs(run: loop.Run) -> tuple[loop.Run, float]:
+    """The run with its three programs as a search has them, and the seconds it took."""
+    started = time.perf_counter()
+    run = loop.compiled(run)
+    return run, time.perf_counter() - started
+
+
+class SearchSide:
+    """A search about to begin, in a process of its own, for its compilation alone."""
+
+    def __init__(self, plan: Plan, cache: str):
+        jax.config.update("jax_compilation_cache_dir", cache)
+        shape = 2 * plan.images, plan.side, plan.side, 3
+        pixels = np.zeros(shape, np.uint8), np.zeros(shape[0], np.int32)
+        self.run = make_run(plan, *pixels)._replace(identity={"plan": repr(plan)})
+
+    def compile(self) -> dict:
+        """Compiles the programs, or reads those that an earlier process compiled."""
+        _, seconds = compile_programs(self.run)
+        return {"seconds": seconds}
 
 
 class Clock:

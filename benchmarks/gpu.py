@@ -102,7 +102,7 @@ def search_epoch(session: Session, plan, precision: str) -> None:
     supernet = dataclasses.replace(plan.supernet, dtype=dtype)
     plan = dataclasses.replace(plan, supernet=supernet)
     run = epoch.make_run(plan, pixels, labels)
-    seconds = epoch.compile_programs(run, min(3, session.cores))
+    run, seconds = epoch.compile_programs(run)
     say(f"the programs of a search compiled in {seconds:.0f} s")
     measured, state = epoch.measure(run, plan)
     session.found["epoch"] = measured | {

@@ -13,6 +13,10 @@ import subprocess
 import sys
 
 
+class WorkerError(RuntimeError):
+    """A side's process ended without an answer."""
+
+
 class Worker:
     """A running side; call it with a task and its arguments."""
 
@@ -32,7 +36,7 @@ class Worker:
     def finish(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("A benchmark process ended; its error stands above.")
+            raise WorkerError("A benchmark process ended; its error stands above.")
         return json.loads(line)
 
     def __call__(self, task: str, **arguments) -> dict:
@@ -47,6 +51,10 @@ class Worker:
 def _make(side: str, folder: pathlib.Path, options: dict):
     from benchmarks import problem
 
+    if side == "search":
+        from benchmarks.epoch import FULL, SearchSide
+
+        return SearchSide(FULL, **options)
     if side == "torch":
         from benchmarks.torch_side import TorchSide
 

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Collection
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
@@ -282,6 +283,24 @@ def check_types(config: Any, stored: dict[str, Any]) -> None:
 
 # the only settings that two parts of one run may differ in
 FREE = ("keep_checkpoints", "tensorboard")
+# settings that no compiled program holds: the host alone reads them, or they come as
+# arguments
+_OUTSIDE = (
+    *FREE, "seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call",
+    "data.name", "data.path", "data.digest",
+    "watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start",
+)  # fmt: skip
+
+
+def compiled_in(config: SearchConfig, numbers: Collection[str]) -> dict[str, Any]:
+    """Path -> value of every setting that the programs of a search depend on.
+
+    Args:
+      config: of the search.
+      numbers: those of its strategy that are arguments (`Strategy.numbers`).
+    """
+    outside = {*_OUTSIDE, *(f"strategy.{name}" for name in numbers)}
+    return {p: value for p, value in _flat(as_dict(config)) if p not in outside}
 
 
 def differences(old: Any, new: Any) -> list[str]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import filelock
@@ -18,7 +19,13 @@ import jax
 import numpy as np
 
 from egnas_jax import checkpoint, record, tensorboard
-from egnas_jax.config import SearchConfig, as_dict, differences, from_dict
+from egnas_jax.config import (
+    SearchConfig,
+    as_dict,
+    compiled_in,
+    differences,
+    from_dict,
+)
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
@@ -32,7 +39,7 @@ from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.search import loop, processes
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.mesh import check_divisible, make_mesh, replicate
-from egnas_jax.search.weights import Pixels, SearchState, make_programs
+from egnas_jax.search.weights import Pixels, Programs, SearchState, make_programs
 from egnas_jax.space import SPACES, Topology, derive, draw_svg, parse_genotype
 from egnas_jax.strategies import STRATEGIES
 
@@ -107,6 +114,7 @@ def prepare(
         config.keep_checkpoints,
         report,
         config.watch,
+        None if mesh else compiled_in(config, strategy.numbers),
     )
 
 
@@ -339,13 +347,31 @@ def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
 
 
 def execute(
-    config: SearchConfig, run: loop.Run, start: Start, *, stop_after: int | None
+    config: SearchConfig,
+    run: loop.Run,
+    start: Start,
+    *,
+    stop_after: int | None,
+    wrap: Callable[[Programs], Programs] = lambda programs: programs,
 ) -> dict | None:
     """Runs a search in its claimed directory and writes what it found; the summary.
 
     Of several processes those without a directory compute along, and return None.
+
+    Args:
+      config, run, start: the search, and where it begins.
+      stop_after: epochs after which it ends early; None: never.
+      wrap: of the compiled programs, e.g. `search.profile.profiled`.
     """
-    progress = _begin(run, start)
+    done = int(start.progress.state.epoch) if start.progress else 0
+    if done < loop.last_epoch(run, stop_after):
+        with ThreadPoolExecutor(1) as pool:
+            beginning = pool.submit(_begin, run, start)  # weights are drawn meanwhile
+            run = loop.compiled(run)
+        progress = beginning.result()
+        run = run._replace(programs=wrap(run.programs))
+    else:
+        progress = _begin(run, start)
     if config.tensorboard and run.folder:
         log = run.folder / "tensorboard"
         scalars = tensorboard.writer(log, int(progress.state.epoch))

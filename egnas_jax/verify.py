@@ -43,7 +43,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
                 f"epochs cannot be replayed. Verify that run."
             )
         start = loop.beginning(run)
-    first, wrong = int(start.state.epoch), []
+    run, first, wrong = loop.compiled(run), int(start.state.epoch), []
     for line in lines[first:]:
         state, again = loop.run_epoch(run, start)
         start = loop.Progress(state, {})

@@ -42,10 +42,11 @@ def _logged_compilations():
     )
     logger = logging.getLogger("jax")
     logger.addHandler(handler)
+    jax.config.update("jax_log_compiles", True)  # in all threads
     try:
-        with jax.log_compiles():
-            yield names
+        yield names
     finally:
+        jax.config.update("jax_log_compiles", False)
         logger.removeHandler(handler)
 
 

@@ -1,12 +1,15 @@
 """The benchmark's pairing, and that its opponent computes what we compute."""
 
+import jax
 import numpy as np
 import pytest
 
-from benchmarks import primitives, problem
-from benchmarks.__main__ import compile_seconds, first_calls
+from benchmarks import epoch, primitives, problem
+from benchmarks.__main__ import fastest, first_calls
 from benchmarks.timing import Comparison, alternate
+from benchmarks.worker import WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.search import ahead
 
 
 def test_pairs_alternate_in_who_goes_first():
@@ -45,15 +48,41 @@ class Recorded:
         return {"compile_s": next(self.seconds)}
 
 
-def test_both_processes_compile_at_once_and_all_programs_count():
+def test_both_processes_compile_at_once():
     log = []
     firsts = first_calls(Recorded(log, 2.0, 5.0), Recorded(log, 9.0), individuals=3)
     assert log == [
         ("population", "running"), ("population", "batch"), ("weight_step", None),
         *["finish"] * 3,
     ]  # fmt: skip
-    each = {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
-    assert compile_seconds(firsts) == {"sum": 16.0, "each": each}
+    seconds = {name: first["compile_s"] for name, first in firsts.items()}
+    assert seconds == {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
+
+
+def test_a_torch_setting_that_crashes_is_left_out():
+    def seconds(setting):
+        if setting["crashes"]:
+            raise WorkerError
+        return setting["s"]
+
+    fine = dict(crashes=False, s=2.0)
+    settings = [dict(crashes=True, s=1.0), fine, dict(crashes=False, s=4.0)]
+    assert fastest(settings, seconds, 8)[0] == fine
+    with pytest.raises(SystemExit, match="nothing was timed"):
+        fastest([settings[0]] * 2, seconds, 8)
+
+
+def test_a_search_is_compiled_once_and_read_the_next_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "_REMEMBERED", {})
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        side = epoch.SearchSide(epoch.TRIAL, str(tmp_path))
+        assert side.compile()["seconds"] > 0
+        monkeypatch.setattr(ahead, "_REMEMBERED", {})
+        monkeypatch.setattr(ahead, "_lower", None)  # nothing is traced again
+        side.compile()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_the_torch_loop_computes_the_same(tmp_path):

@@ -103,7 +103,7 @@ def _search_one(options, config, folder) -> dict | None:
     from egnas_jax.search.processes import exchange, together
 
     started = time.perf_counter()
-    config, prepared, start = together(lambda: _prepared(options, config, folder))
+    config, prepared, start, wrap = together(lambda: _prepared(options, config, folder))
     distributed.check_alike(config)
     stop_after = exchange(options.stop_after)[0]
     advise = functools.partial(exhausted.advice, config=config, run=prepared)
@@ -118,7 +118,7 @@ def _search_one(options, config, folder) -> dict | None:
         together(lambda: stack.enter_context(claim) if folder else None)
         stack.enter_context(running())
         stack.enter_context(advising(advise))
-        summary = run.execute(config, prepared, start, stop_after=stop_after)
+        summary = run.execute(config, prepared, start, stop_after=stop_after, wrap=wrap)
     if summary is None:
         return None
     summary |= {"seed": config.seed, "run": str(folder),
@@ -129,18 +129,22 @@ def _search_one(options, config, folder) -> dict | None:
 
 
 def _prepared(options, config, folder):
-    """The configuration with its data, the run, and where it starts."""
+    """The configuration with its data, the run, where it starts, and what its compiled
+    programs are wrapped in."""
     from egnas_jax import run
 
     report = reporter(config, quiet=options.json or not folder)
     config, prepared = run.prepare(config, options.data_dir, folder, report)
     if not folder:
-        return config, prepared, run.Start(None)
+        return config, prepared, run.Start(None), _unchanged
     run.check_configuration(config, folder)
     start = run.find_start(prepared, options.restore, resume=options.resume)
-    if options.profile:
-        prepared = _profiled(options, config, prepared, start)
-    return config, prepared, start
+    wrap = _traces(options, config, start) if options.profile else _unchanged
+    return config, prepared, start, wrap
+
+
+def _unchanged(programs):
+    return programs
 
 
 def _show_all(results, *, as_json: bool) -> None:
@@ -155,8 +159,8 @@ def _show_all(results, *, as_json: bool) -> None:
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
 
 
-def _profiled(options, config, prepared, start):
-    """The run with traces; of each seed in a folder of its own where there are some."""
+def _traces(options, config, start):
+    """Makes programs trace; each of several seeds in a folder of its own."""
     from egnas_jax.search.profile import first_steady_epoch, profiled
 
     folder = pathlib.Path(options.profile)
@@ -166,7 +170,7 @@ def _profiled(options, config, prepared, start):
     warmup = getattr(config.strategy, "warmup", 0)
     last = min(options.stop_after or config.epochs, config.epochs)
     epoch = first_steady_epoch(done, warmup, last)
-    return prepared._replace(programs=profiled(prepared.programs, folder, epoch))
+    return functools.partial(profiled, folder=folder, epoch=epoch)
 
 
 def reporter(config, quiet: bool):

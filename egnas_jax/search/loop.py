@@ -8,7 +8,7 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax import checkpoint, record
+from egnas_jax.search import ahead
 from egnas_jax.search.collapse import architecture_figures
 from egnas_jax.search.curvature import largest_eigenvalue
 from egnas_jax.search.memory import out_of_memory_in
-from egnas_jax.search.mesh import replicate
+from egnas_jax.search.mesh import everywhere, replicate
 from egnas_jax.search.processes import anywhere, exchange
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.watch import WatchConfig, stop_epoch
@@ -48,6 +49,7 @@ class Run(NamedTuple):
       keep: checkpoints that stay.
       report: called with each epoch's line, and with notes (`str`).
       watch: for a collapse.
+      identity: what the programs are made of, as `search.ahead` wants it to keep them.
     """
 
     folder: pathlib.Path | None
@@ -58,6 +60,7 @@ class Run(NamedTuple):
     keep: int
     report: Callable
     watch: WatchConfig = WatchConfig()
+    identity: Mapping | None = None
 
 
 def state_digest(state: SearchState) -> str:
@@ -74,6 +77,31 @@ def state_digest(state: SearchState) -> str:
 def layout(run: Run) -> SearchState:
     """Shapes and dtypes of a run's state: what a checkpoint must fit."""
     return jax.eval_shape(run.programs.init)
+
+
+def compiled(run: Run) -> Run:
+    """The run with its programs compiled, or read from the user's cache.
+
+    Without it each is compiled by its first call, one after another.
+    """
+    programs = run.programs
+    shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(programs.mesh))
+    state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), layout(run))
+    step = shape((), jnp.int32)
+    calls = {"train": (state, step, step, shape((), jnp.float32))}
+    if run.strategy.every == "epoch":
+        calls["evolve"] = (state,)
+    calls["validate"] = (state,)
+    if programs.curvature:
+        dim = programs.space.dim
+        rows = dim if run.watch.eigenvalue == "exact" else 1
+        calls["curvature"] = (state, shape((rows, dim), jnp.float32))
+    requests = {
+        name: ahead.Request(getattr(programs, name), arguments)
+        for name, arguments in calls.items()
+    }
+    found = ahead.compile_all(requests, run.identity)
+    return run._replace(programs=programs._replace(**found))
 
 
 def beginning(run: Run) -> "Progress":
@@ -141,13 +169,12 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
       FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
       OSError: a file could not be written; the last checkpoint is whole.
     """
-    last = run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
     state, info = start
     # of the process that has the folder, since all must come to the same end
     lines = exchange(record.read(run.folder / "metrics.jsonl") if run.folder else [])[0]
     stopped = run.watch.stop and lines and "early_stop" in lines[-1]
     with InterruptFlag(run.report) as interrupted:
-        while int(state.epoch) < last and not stopped:
+        while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
             state, line = run_epoch(run, Progress(state, info), interrupted)
             info = {}
             lines.append(line)
@@ -161,6 +188,11 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
             if interrupted():
                 raise Interrupted(SAVED)
     return state
+
+
+def last_epoch(run: Run, stop_after: int | None) -> int:
+    """Epochs that are done at the end, if no rule ends the search before."""
+    return run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
 
 
 def _stop_early(run: Run, lines: list[dict]) -> bool:

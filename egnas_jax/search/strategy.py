@@ -1,7 +1,8 @@
 """What a search method is to the loop: a record of pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 
@@ -59,6 +60,9 @@ class Strategy(NamedTuple):
       incumbent: state -> the mixing from which the genotype is derived.
       valid_batch_size: images of the validation batch that `update` gets.
       regime: what the method asks of the loop.
+      numbers: name -> what `update` reckons with and no shape depends on; one compiled
+        program serves all their values.
+      given: numbers as f32[] -> the method with these; None where it has none.
     """
 
     every: str
@@ -68,3 +72,5 @@ class Strategy(NamedTuple):
     incumbent: Callable
     valid_batch_size: int
     regime: Regime = Regime()
+    numbers: Mapping[str, float] = MappingProxyType({})
+    given: Callable | None = None

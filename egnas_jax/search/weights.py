@@ -183,13 +183,19 @@ def make_programs(
     """
     options = lowering.compiler_options()
     shape = train.images.shape[1:]
+    others = (
+        np.asarray(scale, np.float32),
+        np.uint32(seed),
+        {name: np.float32(value) for name, value in strategy.numbers.items()},
+    )
 
     def compiled(name, **how):
         # the data are arguments: those of several processes cannot be constants; the
-        # seed is one so that all seeds share a program
-        def run(parts, seed, *arguments):
+        # others are so that all their values share a program
+        def run(parts, scale, seed, numbers, *arguments):
+            own = strategy.given(numbers) if numbers else strategy
             functions = _functions(
-                net, strategy, sgd, data, scale, *parts, seed, validation_chunk, watch
+                net, own, sgd, data, scale, *parts, seed, validation_chunk, watch
             )
             return functions[name](*arguments)
 
@@ -200,11 +206,11 @@ def make_programs(
             out_shardings=everywhere(net.mesh),
             **how,
         )
-        return functools.partial(program, (train, valid), np.uint32(seed))
+        return functools.partial(program, (train, valid), *others)
 
     return Programs(
         functools.partial(_init, net, strategy, sgd, shape, seed),
-        compiled("train_steps", donate_argnums=2),
+        compiled("train_steps", donate_argnums=4),
         compiled("validate"),
         compiled("evolve"),
         jax.jit(lambda state: strategy.incumbent(state.strategy)),

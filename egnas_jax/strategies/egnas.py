@@ -19,10 +19,10 @@ from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import egnas_grid
-from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_config import SWEPT, EGNASConfig, with_traced
 from egnas_jax.strategies.egnas_explore import EGNASState, explore, initial_state
 from egnas_jax.strategies.egnas_price import evaluator
-from egnas_jax.types import Key, Mixing
+from egnas_jax.types import Array, Key, Mixing
 
 
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
@@ -52,8 +52,14 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     def incumbent(state: EGNASState) -> Mixing:
         return softmax_mixing(state.alpha)
 
+    def given(numbers: dict[str, Array]) -> Strategy:
+        return egnas(net, with_traced(config, numbers))
+
+    numbers = {name: getattr(config, name) for name in SWEPT}
     size = config.valid_batch_size
-    return Strategy("epoch", init, mixing, update, incumbent, size, config)
+    return Strategy(
+        "epoch", init, mixing, update, incumbent, size, config, numbers, given
+    )
 
 
 def _info(config, state, found, images):

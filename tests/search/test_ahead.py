@@ -1,0 +1,192 @@
+"""Programs compiled side by side, and read again without being traced."""
+
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egnas_jax import run
+from egnas_jax.config import build
+from egnas_jax.search import ahead
+from egnas_jax.search.memory import OutOfMemoryError
+
+SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
+X = np.arange(3, dtype=np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Of the programs; this process remembers none."""
+    monkeypatch.setattr(ahead, "_REMEMBERED", {})
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    yield tmp_path / "lowered"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.fixture
+def traced():
+    """Names of the functions that were traced, and requests of two of them."""
+    names = []
+
+    def requests():
+        def double(bound, x):
+            names.append("double")
+            return {"out": bound.astype(x.dtype) * x}
+
+        def total(bound, x):
+            names.append("total")
+            return bound.astype(x.dtype) + jnp.sum(x)
+
+        def request(function):
+            bound = functools.partial(jax.jit(function), np.float32(2))
+            return ahead.Request(bound, (SHAPE,))
+
+        return {"double": request(double), "total": request(total)}
+
+    return names, requests
+
+
+def results(programs):
+    return programs["double"](X)["out"].tolist(), float(programs["total"](X))
+
+
+EXPECTED = [0.0, 2.0, 4.0], 5.0
+
+
+def another_process(monkeypatch):
+    monkeypatch.setattr(ahead, "_REMEMBERED", {})
+
+
+def test_a_program_is_traced_once_for_all_processes(folder, traced, monkeypatch):
+    names, requests = traced
+    assert results(ahead.compile_all(requests(), {"a": 1})) == EXPECTED
+    assert names == ["double", "total"]
+    for _ in range(2):
+        assert results(ahead.compile_all(requests(), {"a": 1})) == EXPECTED
+        another_process(monkeypatch)
+    assert len(names) == 2
+    assert (folder.stat().st_mode & 0o077) == 0  # what is read there is run
+
+
+def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatch):
+    names, requests = traced
+
+    def traces(identity=None, **changes):
+        names.clear()
+        wanted = {n: r._replace(**changes) for n, r in requests().items()}
+        ahead.compile_all(wanted, identity or {"a": 1})
+        return len(names)
+
+    assert (traces(), traces()) == (2, 0)
+    assert traces(identity={"a": 2}) == 2
+    assert traces(arguments=(jax.ShapeDtypeStruct((4,), jnp.float32),)) == 2
+    assert traces(arguments=(jax.ShapeDtypeStruct((3,), jnp.float16),)) == 2
+    with jax.default_matmul_precision("highest"):
+        assert traces() == 2
+    assert traces() == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ahead, "_source_digest", lambda: "another")
+        assert traces() == 2
+    with monkeypatch.context() as patch:
+        patch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+        assert traces() == 2
+
+
+def test_the_digest_of_the_source_is_that_of_every_module(tmp_path, monkeypatch):
+    (tmp_path / "search").mkdir()
+    monkeypatch.setattr(ahead, "__file__", str(tmp_path / "search" / "ahead.py"))
+    digests = set()
+    for text in ("a = 1\n", "a = 2\n"):
+        for name in ("one.py", "search/two.py"):
+            (tmp_path / name).write_text(text)
+            digests.add(ahead._source_digest.__wrapped__())
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"no checksum", b"0" * 64 + b"\nrubbish"])
+def test_a_damaged_program_is_compiled_and_written_anew(
+    damage, folder, traced, monkeypatch
+):
+    names, requests = traced
+    ahead.compile_all(requests(), {})
+    another_process(monkeypatch)
+    for path in folder.iterdir():
+        whole = path.read_bytes()
+        path.write_bytes(damage or whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert results(ahead.compile_all(requests(), {})) == EXPECTED
+    assert len(names) == 4
+    another_process(monkeypatch)
+    ahead.compile_all(requests(), {})
+    assert len(names) == 4
+
+
+def test_without_an_identity_or_a_folder_nothing_is_written(folder, traced):
+    _, requests = traced
+    assert results(ahead.compile_all(requests(), None)) == EXPECTED
+    assert not folder.exists()
+    for elsewhere in (None, "gs://bucket/cache"):
+        jax.config.update("jax_compilation_cache_dir", elsewhere)
+        assert results(ahead.compile_all(requests(), {"a": elsewhere})) == EXPECTED
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(folder, traced):
+    folder.write_text("a file")
+    assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+
+
+def test_the_least_recently_used_goes_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(ahead, "LIMIT", 25)
+    for age, name in enumerate("cab"):
+        (tmp_path / name).write_bytes(bytes(10))
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    ahead._make_room(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_process_remembers_the_newest(folder, traced, monkeypatch):
+    monkeypatch.setattr(ahead, "KEPT", 2)
+    for number in range(3):
+        ahead.compile_all(traced[1](), {"number": number})
+    assert len(ahead._REMEMBERED) == 2
+
+
+def test_a_compiler_out_of_memory_names_the_program(folder, traced, monkeypatch):
+    def exhausted(lowered, leaves):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory")
+
+    monkeypatch.setattr(ahead, "_compile", exhausted)
+    with pytest.raises(OutOfMemoryError, match="in double"):
+        ahead.compile_all(traced[1](), {})
+
+
+def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, toy_net):
+    """With another value of each of them the lowered programs are the same."""
+    monkeypatch.setattr(run, "make_supernet", lambda config: toy_net)
+    changes = [
+        "seed=5", "epochs=3", "learning_rate=0.3", "learning_rate_min=0.01",
+        "steps_per_call=2", "keep_checkpoints=5", "strategy.zeta=0.3",
+        "strategy.eta=0.2", "strategy.noise=0.2", "strategy.sigma_start=2",
+        "strategy.sigma_floor=0.3", "strategy.momentum=0.4", "strategy.step=0.7",
+        "watch.window=3", "watch.factor=1.7", "watch.delta=2", "watch.start=2",
+    ]  # fmt: skip
+
+    def lowered(overrides):
+        config = build("digits", overrides=overrides)
+        config, prepared = run.prepare(config, None, None, print)
+        state, zero = prepared.programs.init(), jnp.int32(0)
+        programs, rest = prepared.programs, (zero, zero, jnp.float32(0))
+        texts = []
+        for name, more in (("train", rest), ("evolve", ()), ("validate", ())):
+            program = getattr(programs, name)
+            texts.append(program.func.lower(*program.args, state, *more).as_text())
+        return texts, prepared.identity
+
+    before, identity = lowered([])
+    after, same = lowered(changes)
+    assert before == after and identity == same
+    after, other = lowered(["strategy.tie=last"])
+    assert before != after and identity != other
