@@ -38,7 +38,7 @@ def _logged_compilations():
     names = []
     handler = logging.Handler()
     handler.emit = lambda line: names.extend(
-        re.findall(r"^Compiling (\S+)", line.getMessage())
+        re.findall(r"^Finished XLA compilation of (\S+)", line.getMessage())
     )
     logger = logging.getLogger("jax")
     logger.addHandler(handler)

@@ -59,13 +59,11 @@ class Lowered(NamedTuple):
     """A program that needs no tracing any more; it takes and gives flat leaves.
 
     Attributes:
-      name: of the program.
       exported: the program.
       donated: positions of the leaves that a call consumes.
       result: structure of what it gives.
     """
 
-    name: str
     exported: export.Exported
     donated: tuple[int, ...]
     result: PyTree
@@ -91,7 +89,7 @@ def compile_all(
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
         making = {
-            name: _kept(name, request, keys[name]) for name, request in requests.items()
+            name: _kept(request, keys[name]) for name, request in requests.items()
         }
     found = {}
     with ThreadPoolExecutor(len(requests)) as pool:
@@ -113,15 +111,15 @@ def _plain(request: Request) -> Callable[[], Callable]:
     return lambda: request.program.func.lower(*request.all_arguments).compile
 
 
-def _kept(name: str, request: Request, key: str) -> Callable[[], Callable]:
+def _kept(request: Request, key: str) -> Callable[[], Callable]:
     """The same of a program that this process, the disk or later ones know by a key."""
 
     def make():
         if key in _REMEMBERED:
             return lambda: _REMEMBERED[key]
-        lowered = _read(name, key)
+        lowered = _read(key)
         if lowered is None:
-            lowered = _lower(name, request)
+            lowered = _lower(request)
             _write(lowered, key)
         return functools.partial(
             _compile, lowered, jax.tree.leaves(request.all_arguments)
@@ -130,7 +128,7 @@ def _kept(name: str, request: Request, key: str) -> Callable[[], Callable]:
     return make
 
 
-def _lower(name: str, request: Request) -> Lowered:
+def _lower(request: Request) -> Lowered:
     program, arguments = request.program.func, request.all_arguments
     traced = program.trace(*arguments)  # which the next line does not do again
     exported = export.export(program)(*arguments)
@@ -142,7 +140,7 @@ def _lower(name: str, request: Request) -> Lowered:
         out_tree=jax.tree.structure((0,) * len(exported.out_avals)),
     )
     positions = tuple(i for i, consumed in enumerate(donated) if consumed)
-    return Lowered(name, flat, positions, jax.tree.structure(traced.out_info))
+    return Lowered(flat, positions, jax.tree.structure(traced.out_info))
 
 
 def _compile(lowered: Lowered, leaves: list) -> Callable:
@@ -151,7 +149,7 @@ def _compile(lowered: Lowered, leaves: list) -> Callable:
     def run(*leaves):
         return lowered.exported.call(*leaves)
 
-    run.__name__ = lowered.name
+    run.__name__ = lowered.exported.fun_name
     program = jax.jit(
         run,
         donate_argnums=lowered.donated,
@@ -206,7 +204,7 @@ def _folder() -> pathlib.Path | None:
     return None if not base or "://" in base else pathlib.Path(base) / "lowered"
 
 
-def _read(name: str, key: str) -> Lowered | None:
+def _read(key: str) -> Lowered | None:
     """A program that an earlier process traced; None where there is none."""
     folder = _folder()
     if folder is None:
@@ -219,7 +217,7 @@ def _read(name: str, key: str) -> Lowered | None:
         os.utime(path)  # the least recently used goes first
         exported, donated, result = pickle.loads(packed)
         _find_lapack()
-        return Lowered(name, export.deserialize(bytearray(exported)), donated, result)
+        return Lowered(export.deserialize(bytearray(exported)), donated, result)
     except Exception:  # missing, torn, or of a kind that cannot be read: traced anew
         return None
 
