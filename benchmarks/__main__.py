@@ -15,10 +15,12 @@ import time
 from typing import NamedTuple
 
 from benchmarks import problem as given
+from benchmarks import traffic
 from benchmarks.command import publish, sized_command
 from benchmarks.timing import Comparison, alternate, say
 from benchmarks.worker import Worker, WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.search.evaluate import STATISTICS
 
 # glibc gives freed arrays of this size back to the kernel and takes them again at every
@@ -241,6 +243,28 @@ def epoch_of(step, running, batch, individuals) -> Comparison:
     )
 
 
+def of_limits(limits: dict, seconds: float, images: int, passes: int) -> dict:
+    """Which shares of the measured limits a call reaches.
+
+    Operations are two a multiply-add; bytes are those that kernels must move that fuse
+    all they can and find nothing in a cache (benchmarks/traffic.py), so that a share of
+    the memory limit may exceed one.
+
+    Args:
+      limits: of `JaxSide.limits`.
+      seconds: of the call.
+      images: that go through the network in it, once for every individual.
+      passes: 1, or 3 where gradients are computed too.
+    """
+    config = SupernetConfig()
+    operations = 2 * passes * images * supernet_multiply_adds(config)
+    moved = passes * images * traffic.forward_bytes(config, given.SIDE)
+    return {
+        "share_of_arithmetic": operations / seconds / limits["operations_per_s"],
+        "share_of_memory": moved / seconds / limits["bytes_per_s"],
+    }
+
+
 def write_problem(folder: pathlib.Path, individuals: int) -> None:
     from benchmarks.torch_side import TorchSide
 
@@ -292,14 +316,22 @@ def measure(size: Size) -> dict:
         own = our_workers(folder)
         firsts = first_calls(*own, individuals)
         populations = compare_populations(folder, own[0], firsts, size)
+        limits = own[0]("limits")
         own[0].close()
         step, step_facts = compare_steps(folder, own[1], firsts["weight_step"], size)
         own[1].close()
     (running, facts), (batch, batch_facts) = populations.values()
+
+    def row(compared, facts, images, passes=1):
+        summary = compared.summary()
+        shares = of_limits(limits, summary["ours_s"], images, passes)
+        return summary | shares | facts
+
+    images = individuals * given.IMAGES
     return {
-        "population": running.summary() | facts,
-        "population_batch": batch.summary() | batch_facts,
-        "weight_step": step.summary() | step_facts,
+        "population": row(running, facts, images),
+        "population_batch": row(batch, batch_facts, images),
+        "weight_step": row(step, step_facts, given.BATCH, traffic.STEP_PASSES),
         "epoch": epoch_of(step, running, batch, individuals).summary(),
         "memory": {
             "population_gb": batch_facts["bytes"] / 1e9,
@@ -310,6 +342,7 @@ def measure(size: Size) -> dict:
             "warm_s": warm,
             "timed_programs_s": {n: first["compile_s"] for n, first in firsts.items()},
         },
+        "limits": limits,
         "machine": machine(),
     }
 
@@ -339,18 +372,24 @@ def _processor() -> str:
 
 
 def report(result: dict) -> str:
-    rows = ["| what | torch s | ours s | ratio (smallest to largest) |",
-            "|---|---|---|---|"]  # fmt: skip
+    rows = ["| what | torch s | ours s | ratio (smallest to largest) | of arithmetic "
+            "| of memory |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
     for name in ("population", "population_batch", "weight_step", "epoch"):
         part = result[name]
         spread = f"{part['ratio_min']:.2f} to {part['ratio_max']:.2f}"
+        shares = [f"{100 * part[share]:.0f} %" if share in part else "" for share in
+                  ("share_of_arithmetic", "share_of_memory")]  # fmt: skip
         rows.append(
             f"| {name} | {part['torch_s']:.2f} | {part['ours_s']:.2f} | "
-            f"{part['ratio']:.2f} ({spread}) |"
+            f"{part['ratio']:.2f} ({spread}) | {' | '.join(shares)} |"
         )
     compiled, memory = result["compile"], result["memory"]
+    limits = result["limits"]
     rows += [
         "",
+        f"Limits of these cores: {limits['operations_per_s'] / 1e9:.0f} GFLOP/s in "
+        f"matrix products, {limits['bytes_per_s'] / 1e9:.0f} GB/s in copies.",
         f"The programs of a search compile in {compiled['cold_s']:.0f} s, or come from "
         f"the cache in {compiled['warm_s']:.0f} s. Memory: population "
         f"{memory['population_gb']:.2f} GB, weight step "

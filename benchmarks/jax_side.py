@@ -9,8 +9,8 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks import limits, programs
 from benchmarks import problem as given
-from benchmarks import programs
 from benchmarks.problem import Problem
 from egnas_jax import interop
 from egnas_jax.nn.supernet import make_supernet
@@ -62,6 +62,13 @@ class JaxSide:
             "correct": scores.correct.tolist(),
             "compile_s": program.seconds,
             "bytes": program.bytes,
+        }
+
+    def limits(self) -> dict:
+        """What these cores do at most: bytes and operations a second."""
+        return {
+            "bytes_per_s": limits.copy_bandwidth(2**28),
+            "operations_per_s": limits.matmul_rate(2048, "float32", None),
         }
 
     def weight_step(self, *, steps: int):

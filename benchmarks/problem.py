@@ -17,6 +17,7 @@ from egnas_jax.space import SPACES
 
 IMAGES = 128  # of a fitness batch
 BATCH = 256  # of a weight step
+SIDE = 32  # of an image, pixels
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.1, 0.9, 3e-4, 5.0
 
 
@@ -46,7 +47,7 @@ def draw(config: SupernetConfig, individuals: int, seed: int = 0) -> Problem:
         shape = individuals, space.num_edges, len(space.primitives)
         rows = np.exp(rng.normal(size=shape))
         mixings[kind] = (rows / rows.sum(-1, keepdims=True)).astype(np.float32)
-    images = rng.normal(size=(BATCH, 32, 32, 3)).astype(np.float32)
+    images = rng.normal(size=(BATCH, SIDE, SIDE, 3)).astype(np.float32)
     labels = rng.integers(0, config.num_classes, BATCH)
     return Problem(config, {}, mixings, images, labels)
 

@@ -13,7 +13,7 @@ from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import egnas
-from egnas_jax.strategies.egnas_config import CHOICES, RANGES
+from egnas_jax.strategies.egnas_config import CHOICES, RANGES, SWEPT
 from egnas_jax.strategies.egnas_explore import _candidate_keys, first_generation
 from egnas_jax.strategies.egnas_price import price
 
@@ -63,10 +63,15 @@ def searched(toy_net, variables, toy_batch):
     @functools.cache
     def made(config):
         strategy = egnas(toy_net, config)
-        return strategy, jax.jit(strategy.update)
+        return strategy, jax.jit(lambda own, *given: strategy.given(own).update(*given))
 
     def run(config, keys=(0, 1)):
-        strategy, update = made(config)
+        # numbers are arguments, as in a search: configurations that differ in them
+        # alone share a program
+        own = {name: np.float32(getattr(config, name)) for name in SWEPT}
+        plain = {name: getattr(SMALL, name) for name in SWEPT}
+        strategy, update = made(dataclasses.replace(config, **plain))
+        update = functools.partial(update, own)
         batch = jax.tree.map(lambda leaf: leaf[: config.valid_batch_size], toy_batch)
         state = strategy.init(KEY)
         for key in keys:
