@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import epoch, primitives, problem
-from benchmarks.__main__ import fastest, first_calls
+from benchmarks.__main__ import fastest, first_calls, of_limits
 from benchmarks.timing import Comparison, alternate
 from benchmarks.worker import WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
@@ -57,6 +57,16 @@ def test_both_processes_compile_at_once():
     ]  # fmt: skip
     seconds = {name: first["compile_s"] for name, first in firsts.items()}
     assert seconds == {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
+
+
+def test_shares_of_the_limits_are_those_of_the_counted_work():
+    """A prototype's count of the default supernet is 56.6 M multiply-adds an image."""
+    limits = {"operations_per_s": 1e9, "bytes_per_s": 1e9}
+    shares = of_limits(limits, seconds=3.0, images=30, passes=1)
+    np.testing.assert_allclose(shares["share_of_arithmetic"], 2 * 0.566, rtol=2e-3)
+    step = of_limits(limits, seconds=3.0, images=30, passes=3)
+    for name, share in shares.items():
+        assert step[name] == pytest.approx(3 * share)
 
 
 def test_a_torch_setting_that_crashes_is_left_out():

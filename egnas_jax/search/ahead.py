@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import export
 
 from egnas_jax.nn import lowering
-from egnas_jax.search.memory import out_of_memory_in
+from egnas_jax.search.memory import free_bytes, out_of_memory_in
 from egnas_jax.types import PyTree
 
 LIMIT = 2**27  # bytes of the folder; a program of a supernet takes one or two million
@@ -119,7 +119,10 @@ def _kept(request: Request, key: str) -> Callable[[], Callable]:
             return lambda: _REMEMBERED[key]
         lowered = _read(key)
         if lowered is None:
-            lowered = _lower(request)
+            try:
+                lowered = _lower(request)
+            except Exception:  # `jax.export` takes less than JAX itself does
+                return _plain(request)()
             _write(lowered, key)
         return functools.partial(
             _compile, lowered, jax.tree.leaves(request.all_arguments)
@@ -173,7 +176,7 @@ def _key(name: str, request: Request, surroundings: dict) -> str:
 def _surroundings() -> dict:
     """All that a program depends on beside what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
-    device = jax.devices()[0]
+    device, free = jax.devices()[0], free_bytes()
     return {
         "source": _source_digest(),
         "versions": {name: importlib.metadata.version(name) for name in packages},
@@ -184,6 +187,8 @@ def _surroundings() -> dict:
         },
         "flags": [os.environ.get(name) for name in FLAGS],
         "device": [jax.default_backend(), device.device_kind, jax.device_count()],
+        # chunks fill half of the free memory at most, and were chosen by it
+        "memory": free and free.bit_length(),
     }
 
 

@@ -91,6 +91,10 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(ahead, "_source_digest", lambda: "another")
         assert traces() == 2
+    for free, expected in ((2**33, 2), (2**33 + 5, 0), (2**32, 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(ahead, "free_bytes", lambda free=free: free)
+            assert traces() == expected
     with monkeypatch.context() as patch:
         patch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
         assert traces() == 2
@@ -131,6 +135,15 @@ def test_without_an_identity_or_a_folder_nothing_is_written(folder, traced):
     for elsewhere in (None, "gs://bucket/cache"):
         jax.config.update("jax_compilation_cache_dir", elsewhere)
         assert results(ahead.compile_all(requests(), {"a": elsewhere})) == EXPECTED
+
+
+def test_what_cannot_be_exported_is_compiled_all_the_same(folder, traced, monkeypatch):
+    def refused(*arguments):
+        raise ValueError("a custom call")
+
+    monkeypatch.setattr(ahead.export, "export", refused)
+    assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+    assert not folder.exists()
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(folder, traced):

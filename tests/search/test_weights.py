@@ -183,6 +183,19 @@ def test_the_state_is_donated_to_the_weight_steps(make_run):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
 
 
+def test_programs_compiled_ahead_give_the_same_bits_and_take_the_state(make_run):
+    run = make_run(watching())
+    _, line = one_epoch(run)
+    # neither from this process nor from the disk
+    run = loop.compiled(run._replace(identity={"test": str(run.folder)}))
+    _, same = one_epoch(run)
+    assert same | {"seconds": 0} == line | {"seconds": 0}
+    state = run.programs.init()
+    first, rate = jnp.int32(0), jnp.float32(0.1)
+    run.programs.train(state, first, first + 1, rate)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
 def test_seeds_share_their_programs_and_not_their_numbers(make_run):
     """Whoever runs several seeds compiles once."""
     rate, texts, digests = jnp.float32(0.1), set(), set()
