@@ -34,6 +34,7 @@ from egnas_jax.data.split import make_splits
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.search import loop, processes
@@ -114,8 +115,22 @@ def prepare(
         config.keep_checkpoints,
         report,
         config.watch,
-        None if mesh else compiled_in(config, strategy.numbers),
+        None if mesh else _identity(config, make, strategy.numbers),
     )
+
+
+def _identity(config, make, numbers) -> dict | None:
+    """What the programs are made of, for `search.ahead`.
+
+    None where code takes part that is not this package's and could change unseen: a
+    strategy or a primitive that a script has put into a table.
+    """
+    space = SPACES[config.supernet.space]
+    code = [make, *(part for name in space.primitives for part in PRIMITIVES[name])]
+    homes = {getattr(one, "func", one).__module__.partition(".")[0] for one in code}
+    if homes != {__package__}:
+        return None
+    return {"settings": compiled_in(config, numbers), "space": space}
 
 
 def _as_loaded(config, dataset):

@@ -1,5 +1,7 @@
 """The benchmark's pairing, and that its opponent computes what we compute."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from benchmarks.timing import Comparison, alternate
 from benchmarks.worker import WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search import ahead
+from egnas_jax.space import SPACES, Space
 
 
 def test_pairs_alternate_in_who_goes_first():
@@ -84,9 +87,15 @@ def test_a_torch_setting_that_crashes_is_left_out():
 
 def test_a_search_is_compiled_once_and_read_the_next_time(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "_REMEMBERED", {})
+    space = Space("tiny", ("max_pool_3x3", "skip_connect"), num_nodes=2)
+    monkeypatch.setitem(SPACES, space.name, space)
+    supernet = SupernetConfig(
+        channels=4, layers=1, partial_channels=2, space=space.name
+    )
+    plan = dataclasses.replace(epoch.TRIAL, supernet=supernet)
     before = jax.config.jax_compilation_cache_dir
     try:
-        side = epoch.SearchSide(epoch.TRIAL, str(tmp_path))
+        side = epoch.SearchSide(plan, str(tmp_path))
         assert side.compile()["seconds"] > 0
         monkeypatch.setattr(ahead, "_REMEMBERED", {})
         monkeypatch.setattr(ahead, "_lower", None)  # nothing is traced again

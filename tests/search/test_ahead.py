@@ -1,6 +1,7 @@
 """Programs compiled side by side, and read again without being traced."""
 
 import functools
+import json
 import os
 
 import jax
@@ -10,8 +11,11 @@ import pytest
 
 from egnas_jax import run
 from egnas_jax.config import build
+from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.search import ahead
 from egnas_jax.search.memory import OutOfMemoryError
+from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies import STRATEGIES
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
 X = np.arange(3, dtype=np.float32)
@@ -203,3 +207,28 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
     assert before == after and identity == same
     after, other = lowered(["strategy.tie=last"])
     assert before != after and identity != other
+
+
+def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypatch):
+    def identity():
+        config = build("digits", space="mine")
+        return run.prepare(config, None, None, print)[1].identity
+
+    found = []
+    for pooling in ("avg_pool_3x3", "max_pool_3x3"):
+        space = Space("mine", (pooling, "skip_connect"), num_nodes=1)
+        monkeypatch.setitem(SPACES, "mine", space)
+        found.append(identity())
+    assert found[0] != found[1]
+    assert json.loads(json.dumps(found[0]))  # as a key needs it
+
+    def apply(*arguments):
+        return PRIMITIVES["max_pool_3x3"].apply(*arguments)
+
+    with monkeypatch.context() as patch:
+        foreign = PRIMITIVES["skip_connect"]._replace(apply=apply)
+        patch.setitem(PRIMITIVES, "skip_connect", foreign)
+        assert identity() is None
+    own, egnas = STRATEGIES["egnas"]
+    monkeypatch.setitem(STRATEGIES, "egnas", (own, lambda *given: egnas(*given)))
+    assert identity() is None
