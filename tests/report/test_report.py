@@ -10,6 +10,7 @@ import pytest
 
 from egnas_jax import record
 from egnas_jax.cli import main
+from egnas_jax.picture import line_style
 from egnas_jax.report.curves import search_figures
 from egnas_jax.report.runs import grouped, read_runs
 
@@ -169,3 +170,7 @@ def test_records_of_an_earlier_version_give_what_they_hold(
     assert main(["report", str(write_run("old", make=old)), "--out", str(out)]) == 0
     names = {path.stem for path in out.glob("*.svg")}
     assert names == {"curves"}
+
+
+def test_no_two_lines_of_a_picture_look_alike():
+    assert len({str(line_style(index)) for index in range(35)}) == 35
