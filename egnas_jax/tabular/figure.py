@@ -23,11 +23,16 @@ def draw_curves(entries: list[dict], title: str) -> str:
             part: [100 * value for value in values]
             for part, values in entry["curves"]["test_regret"].items()
         }
-        axis.plot(entry["queries"], band["mean"], **style, label=label(entry))
+        marker = "o" if len(entry["queries"]) == 1 else None  # no line to see
+        axis.plot(
+            entry["queries"], band["mean"], **style, marker=marker, label=label(entry)
+        )
         axis.fill_between(entry["queries"], band["low"], band["high"],
                           color=style["color"], alpha=0.2, lw=0)  # fmt: skip
     axis.set(xscale="log", xlabel="queries", title=title,
              ylabel="test regret, percentage points")  # fmt: skip
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8, handlelength=4)
