@@ -140,11 +140,10 @@ def run_table(groups: list[Group]) -> Table:
 
 
 def _cell(last: dict) -> tuple[str, str, str]:
-    """What the last line of a search says of its cells."""
+    """What the last line of a search says of its cells, or of the only one."""
+    kinds = ("cell",) if "skip_cell" in last else ("normal", "reduce")
     skips, pools = (
-        " / ".join(
-            str(last.get(f"{what}_{kind}", "-")) for kind in ("normal", "reduce")
-        )
+        " / ".join(str(last.get(f"{what}_{kind}", "-")) for kind in kinds)
         for what in ("skip", "pool")
     )
     stop = last.get("early_stop")

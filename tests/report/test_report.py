@@ -13,7 +13,7 @@ from egnas_jax.cli import main
 from egnas_jax.picture import line_style
 from egnas_jax.report.curves import search_figures
 from egnas_jax.report.runs import grouped, read_runs
-from egnas_jax.report.tables import final, outcome_table
+from egnas_jax.report.tables import final, outcome_table, run_table
 
 
 def labels(folders):
@@ -172,6 +172,14 @@ def test_figures_that_are_no_numbers_count_as_not_recorded(write_run):
     figures = {figure.name: figure.rows for figure in search_figures(grouped(runs))}
     assert "cost" not in figures  # of the seconds one is missing
     assert {row.run for row in figures["curves"]} == {"runs/mean"}
+
+
+def test_skips_and_poolings_of_an_only_cell_are_in_the_table(write_run):
+    def make(epoch):
+        return {"epoch": epoch, "valid_accuracy": 0.5, "skip_cell": 3, "pool_cell": 1}
+
+    (row,) = run_table(grouped(read_runs([str(write_run("a", make=make))]))).rows
+    assert row[-3:-1] == ("3", "1")
 
 
 def test_means_over_unlike_runs_say_so(write_run):
