@@ -71,6 +71,20 @@ def check_folders(options, folders: tuple[str, ...]) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
 
 
+def check_writable(folder: pathlib.Path) -> None:
+    """Refuses a place for results before they are worked out; makes nothing.
+
+    Raises:
+      ValueError: it is no directory, or could not be made or written to.
+    """
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(
+            f"{folder} cannot be written: {nearest} is no directory that can be. Name "
+            f"another --out."
+        )
+
+
 def run_folder(options, seed: int) -> pathlib.Path:
     """Where a run goes; a default that is taken gets a number."""
     if options.out:

@@ -144,7 +144,7 @@ def _outcome(group: Group) -> dict:
 
 
 def _seconds(group: Group) -> float:
-    return sum(line.get("seconds", 0.0) for run in group.runs for line in run.lines)
+    return sum(line.get("seconds") or 0.0 for run in group.runs for line in run.lines)
 
 
 def _machine(environment: dict) -> str:

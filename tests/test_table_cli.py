@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.cli import main
+from egnas_jax.tabular import search
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,18 @@ def table_file(tmp_path_factory, write_table):
 
     write_table(path, accuracies)
     return str(path)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below/it"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(
+    place, table_file, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(search, "run_method", lambda *_: pytest.fail("it searched"))
+    out = str(tmp_path / place)
+    assert main(["table-search", "--table", table_file, "--out", out]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_a_table_search_writes_its_figures(table_file, tmp_path, capsys):

@@ -4,7 +4,13 @@ import argparse
 import json
 import pathlib
 
-from egnas_jax.console import check_folders, running, say, use_compilation_cache
+from egnas_jax.console import (
+    check_folders,
+    check_writable,
+    running,
+    say,
+    use_compilation_cache,
+)
 
 
 def noise_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +53,10 @@ def noise(options: argparse.Namespace) -> None:
         options.candidates, options.individuals, options.batches, options.batch_size,
         options.reliability, options.seed,
     )  # fmt: skip
+    place = folder if options.out is None else pathlib.Path(options.out)
+    check_writable(place)
     use_compilation_cache()
     done = study(folder, options.data_dir, request, say)
-    place = folder if options.out is None else pathlib.Path(options.out)
     with running():
         write(place, done, draw_noise(done.result, done.matrices))
     if options.json:

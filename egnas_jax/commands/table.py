@@ -6,7 +6,13 @@ import json
 import pathlib
 import time
 
-from egnas_jax.console import check_folders, running, say, use_compilation_cache
+from egnas_jax.console import (
+    check_folders,
+    check_writable,
+    running,
+    say,
+    use_compilation_cache,
+)
 
 
 def table_search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +61,7 @@ def table_search(options: argparse.Namespace) -> None:
         return
     table = read_table(options.table, settings.dataset)
     out = pathlib.Path(options.out or f"runs/table-{settings.dataset}")
+    check_writable(out)
     use_compilation_cache()
     optimum, entries = float(table.test.max()), []
     shown = statistics.shown_queries(settings.queries)
@@ -125,6 +132,8 @@ def rank_correlation(options: argparse.Namespace) -> None:
     known = own.path is None and own.name in DATASETS
     dataset = options.dataset or (own.name if known else "cifar10")
     table = read_table(options.table, dataset)
+    out = folder if options.out is None else pathlib.Path(options.out)
+    check_writable(out)
     use_compilation_cache()
     loaded = searched.load(folder, options.data_dir, say)
     ranked = rank_run.of_run(loaded, options.images, options.seed)
@@ -134,7 +143,6 @@ def rank_correlation(options: argparse.Namespace) -> None:
             batch_stats=options.batch_stats,
         )  # fmt: skip
     result = record.plain({"run": str(folder), "dataset": dataset, **found})
-    out = folder if options.out is None else pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     title = f"{result['cells']} cells, {DATASETS[dataset]}, {result['epochs']} epochs"
     record.write_json(out / "rank_correlation.json", result)

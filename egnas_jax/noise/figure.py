@@ -41,7 +41,9 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
              ylabel="Kendall's τ of two such means",
              ylim=(min(0, left.get_ylim()[0]), 1),
              title=f"Do ranks by {word} repeat?\n(mean and quartiles)")  # fmt: skip
-    left.legend(loc="lower right")
+    # below, where it hides neither curve nor band
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8,
+                frameon=False)  # fmt: skip
     for axis, (name, matrix) in zip(right, found.items(), strict=True):
         values = getattr(matrix, part)
         colour, marker, _ = STYLES[name]
@@ -53,5 +55,6 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
         axis.plot([], [], marker, color=colour, ms=3, label="one batch")
         axis.set(xlabel="candidate, by its mean", ylabel=word,
                  title=f"{name.capitalize()} statistics")  # fmt: skip
-        axis.legend(loc="best", fontsize=8)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2,
+                    fontsize=8, frameon=False)  # fmt: skip
     return as_svg(figure)

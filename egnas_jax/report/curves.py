@@ -150,8 +150,8 @@ def _cost(groups) -> Figure:
     rows = []
     for group in groups:
         for run in group.runs:
-            seconds = [line["seconds"] for line in run.lines if "seconds" in line]
-            if len(seconds) < len(run.lines):
+            seconds = run.column("seconds")
+            if None in seconds:
                 continue  # not recorded
             spent = list(itertools.accumulate(seconds))
             rows += [Row("seconds", group.label, run.name, epoch + 1, value)

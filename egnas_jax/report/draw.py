@@ -3,12 +3,10 @@
 import math
 import textwrap
 
-from egnas_jax.picture import COLOURS, as_svg
+from egnas_jax.picture import COLOURS, as_svg, line_style
 from egnas_jax.report.curves import PLACES, Figure, Row
 
-# what tells groups apart beside their colour
-DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX"  # tell groups apart, beside colours and dashes
 WIDTH, HEIGHT = 4.6, 3.1  # of a panel, inches
 FEW = 12  # points of a line that get a marker each
 
@@ -51,8 +49,7 @@ def _canvas(rows: int, columns: int, width=WIDTH, share=False):
 
 def _group(axis, rows: list[Row], index: int) -> None:
     """The lines of one group: seeds thin, their mean thick with a band."""
-    colour = COLOURS[index % len(COLOURS)]
-    style = dict(color=colour, linestyle=DASHES[index % len(DASHES)])
+    style = line_style(index)
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         series.setdefault(row.run, []).append((row.x, row.y))
@@ -67,7 +64,9 @@ def _group(axis, rows: list[Row], index: int) -> None:
         low, mean, high = ([y for _, y in own] for own in bands)
         places = [x for x, _ in bands[1]]
         axis.plot(places, mean, **style, linewidth=2.2)
-        axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.fill_between(
+            places, low, high, color=style["color"], alpha=0.15, linewidth=0
+        )
 
 
 def _spread(axis, rows: list[Row], panel: str, group: str) -> None:
@@ -111,8 +110,7 @@ def _legend(canvas, groups: list[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=COLOURS[index % len(COLOURS)], linewidth=2,
-               linestyle=DASHES[index % len(DASHES)],
+        Line2D([], [], **line_style(index), linewidth=2,
                marker=MARKERS[index % len(MARKERS)], markersize=4)
         for index in range(len(groups))
     ]  # fmt: skip

@@ -5,15 +5,19 @@ settings, and environment.json the machine.
 """
 
 import json
+import math
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from egnas_jax import record
+from egnas_jax.space import parse_genotype
 
 METRICS = "metrics.jsonl"
 # what makes no other experiment: images that the seed splits off, and conveniences
 NO_SETTINGS = ("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard")
+FIGURES = ("valid_accuracy", "test_error", "seconds")  # that tables reckon with
+SUMMARIES = ("mean", "mean - sd", "mean + sd")  # in figures, where else a run stands
 MOST_SETTINGS = 3  # that a label names; a name of folders says more than four
 
 
@@ -96,10 +100,10 @@ def _natural(path: pathlib.Path):
 
 
 def _unique_names(folders: list[pathlib.Path]) -> list[str]:
-    """The last parts of each path, as many as tell all of them apart."""
+    """The last parts of each path, as many as tell them apart, and from `SUMMARIES`."""
     for depth in range(1, 20):
         names = ["/".join(folder.parts[-depth:]) for folder in folders]
-        if len(set(names)) == len(names):
+        if len(set(names)) == len(names) and not set(names) & set(SUMMARIES):
             return names
     return [str(folder) for folder in folders]
 
@@ -117,6 +121,13 @@ def _read(path: pathlib.Path, name: str) -> Run:
                 f"Line {number} of {path} holds neither valid_accuracy nor test_error: "
                 f"it is no record of a search or of a retraining. Leave it out."
             )
+        try:
+            lines[number - 1] = _checked(line)
+        except ValueError as error:
+            raise ValueError(
+                f"Line {number} of {path} was altered: {error} Restore it, or leave "
+                f"this run out."
+            ) from None
     if not lines:
         raise ValueError(f"{path} has no finished epoch. Leave this run out.")
     config = _object(path.parent / "config.json")
@@ -128,6 +139,30 @@ def _read(path: pathlib.Path, name: str) -> Run:
         group = group.removesuffix(f"-{seed}")
     environment = _object(path.parent / "environment.json") or {}
     return Run(name, group, seed, settings, tuple(lines), environment)
+
+
+def _checked(line: dict) -> dict:
+    """A line whose figures are finite numbers or None.
+
+    Raises:
+      ValueError: a figure, a genotype or the epoch of an early stop is something else.
+    """
+    for name in FIGURES:
+        value = line.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} is {value!r}, but must be a number or null.")
+        if not math.isfinite(value):
+            line = line | {name: None}
+    stop, genotype = line.get("early_stop"), line.get("genotype", "")
+    if stop is not None and stop not in range(line["epoch"] + 1):
+        raise ValueError(f"early_stop is {stop!r}, but must be an epoch up to it.")
+    if not isinstance(genotype, str):
+        raise ValueError(f"genotype is {genotype!r}, but must be a text.")
+    if genotype:
+        parse_genotype(genotype)
+    return line
 
 
 def _object(path: pathlib.Path) -> dict | None:

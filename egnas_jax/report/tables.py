@@ -41,8 +41,33 @@ def outcome_table(groups: list[Group], what: str) -> Table:
                          f"{100 * min(values):.2f} to {100 * max(values):.2f}",
                          _seconds(group)))  # fmt: skip
     note = "Percent. Spread: standard deviation of a sample. Interval: Student's t."
+    note = " ".join([note, *_doubts(groups)])
     header = ("group", "mean", "spread", "n", "95 % interval", "range", "seconds")
     return Table(f"{what} after the last epoch", header, rows, note)
+
+
+def _doubts(groups: list[Group]) -> list[str]:
+    """What a mean over a group hides: shorter runs, and seeds that count twice."""
+    shorter, twice = [], []
+    for group in groups:
+        longest = max(len(run.lines) for run in group.runs)
+        shorter += [
+            f"{run.name} has {len(run.lines)} of {longest} epochs"
+            for run in group.runs
+            if len(run.lines) < longest and run.lines[-1].get("early_stop") is None
+        ]
+        seeds = [run.seed for run in group.runs if run.seed is not None]
+        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+        twice += [f"seed {seed} of {group.label}" for seed in repeated]
+    sentences = []
+    if shorter:
+        sentences.append(f"Runs that are not as long: {'; '.join(shorter)}.")
+    if twice:
+        sentences.append(
+            f"Counted more than once, though no independent runs: {', '.join(twice)}; "
+            f"paired tests take the last of them."
+        )
+    return sentences
 
 
 def _summary(of: Summary) -> tuple[str, ...]:
@@ -115,11 +140,10 @@ def run_table(groups: list[Group]) -> Table:
 
 
 def _cell(last: dict) -> tuple[str, str, str]:
-    """What the last line of a search says of its cells."""
+    """What the last line of a search says of its cells, or of the only one."""
+    kinds = ("cell",) if "skip_cell" in last else ("normal", "reduce")
     skips, pools = (
-        " / ".join(
-            str(last.get(f"{what}_{kind}", "-")) for kind in ("normal", "reduce")
-        )
+        " / ".join(str(last.get(f"{what}_{kind}", "-")) for kind in kinds)
         for what in ("skip", "pool")
     )
     stop = last.get("early_stop")

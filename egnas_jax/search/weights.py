@@ -26,7 +26,7 @@ from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.curvature import hessian_products
+from egnas_jax.search.curvature import hessian_products, twice_differentiable
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.mesh import everywhere
@@ -334,7 +334,12 @@ def _functions(
         images = normalise(valid.images[chosen], *scale)
         batch = Batch(images, valid.labels[chosen])
         return hessian_products(
-            net, strategy, state.strategy, state.variables, batch, directions
+            twice_differentiable(net),
+            strategy,
+            state.strategy,
+            state.variables,
+            batch,
+            directions,
         )
 
     return {

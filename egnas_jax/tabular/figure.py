@@ -1,6 +1,6 @@
 """Pictures of searches in a table and of rank correlations, as SVG."""
 
-from egnas_jax.picture import COLOURS, as_svg
+from egnas_jax.picture import COLOURS, as_svg, line_style
 from egnas_jax.tabular.report import label
 
 
@@ -13,23 +13,29 @@ def draw_curves(entries: list[dict], title: str) -> str:
     """
     from matplotlib.figure import Figure  # no window system, no global state
 
-    figure = Figure((7.2, 4.8), layout="constrained")
+    # 0.17 inches a line of the legend, which stands beside the curves
+    height = max(4.8, 0.17 * len(entries) + 0.6)
+    figure = Figure((9.6, height), layout="constrained")
     axis = figure.subplots()
     for index, entry in enumerate(entries):
-        colour = COLOURS[index % len(COLOURS)]
+        style = line_style(index)
         band = {
             part: [100 * value for value in values]
             for part, values in entry["curves"]["test_regret"].items()
         }
-        axis.plot(entry["queries"], band["mean"], color=colour, label=label(entry))
-        axis.fill_between(
-            entry["queries"], band["low"], band["high"], color=colour, alpha=0.2, lw=0
+        marker = "o" if len(entry["queries"]) == 1 else None  # no line to see
+        axis.plot(
+            entry["queries"], band["mean"], **style, marker=marker, label=label(entry)
         )
+        axis.fill_between(entry["queries"], band["low"], band["high"],
+                          color=style["color"], alpha=0.2, lw=0)  # fmt: skip
     axis.set(xscale="log", xlabel="queries", title=title,
              ylabel="test regret, percentage points")  # fmt: skip
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.xaxis.set_minor_formatter("")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8, handlelength=4)
     return as_svg(figure)
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from egnas_jax import record
 from egnas_jax.cli import main
+from egnas_jax.picture import line_style
 from egnas_jax.report.curves import search_figures
 from egnas_jax.report.runs import grouped, read_runs
+from egnas_jax.report.tables import final, outcome_table, run_table
 
 
 def labels(folders):
@@ -147,6 +149,50 @@ def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("altered", [
+    {"valid_accuracy": "0.5"}, {"valid_accuracy": True}, {"seconds": [1]},
+    {"genotype": "Genotype"}, {"genotype": 3}, {"early_stop": 7},
+])  # fmt: skip
+def test_an_altered_line_is_named(altered, write_run, search_line, tmp_path, capsys):
+    def make(epoch):
+        return search_line(epoch) | (altered if epoch == 1 else {})
+
+    folder = write_run("a", make=make)
+    said = refused(capsys, folder, "--out", tmp_path / "out")
+    assert f"Line 2 of {folder}/metrics.jsonl was altered" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_that_are_no_numbers_count_as_not_recorded(write_run):
+    folder = write_run("mean", epochs=1)  # named as the rows of means are
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 1, "valid_accuracy": NaN, "seconds": null}\n')
+    (run,) = runs = read_runs([str(folder)])
+    assert run.name == "runs/mean" and final(run) == run.lines[0]["valid_accuracy"]
+    figures = {figure.name: figure.rows for figure in search_figures(grouped(runs))}
+    assert "cost" not in figures  # of the seconds one is missing
+    assert {row.run for row in figures["curves"]} == {"runs/mean"}
+
+
+def test_skips_and_poolings_of_an_only_cell_are_in_the_table(write_run):
+    def make(epoch):
+        return {"epoch": epoch, "valid_accuracy": 0.5, "skip_cell": 3, "pool_cell": 1}
+
+    (row,) = run_table(grouped(read_runs([str(write_run("a", make=make))]))).rows
+    assert row[-3:-1] == ("3", "1")
+
+
+def test_means_over_unlike_runs_say_so(write_run):
+    folders = [write_run(*given[:2], settings(given[2])) for given in
+               (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))]  # fmt: skip
+    read = read_runs([str(folder) for folder in folders])
+    note = outcome_table(grouped(read[:2]), "x").note
+    assert "not as long" not in note and "more than once" not in note
+    note = outcome_table(grouped([*read, read[0]._replace(name="copy")]), "x").note
+    assert "cut has 1 of 3 epochs." in note
+    assert "seed 0 of" in note and "seed 1 of" not in note
+
+
 def test_a_list_of_files_that_leads_out_of_the_report_removes_nothing(
     reported, tmp_path
 ):
@@ -169,3 +215,7 @@ def test_records_of_an_earlier_version_give_what_they_hold(
     assert main(["report", str(write_run("old", make=old)), "--out", str(out)]) == 0
     names = {path.stem for path in out.glob("*.svg")}
     assert names == {"curves"}
+
+
+def test_no_two_lines_of_a_picture_look_alike():
+    assert len({str(line_style(index)) for index in range(35)}) == 35

@@ -1,5 +1,6 @@
 """The weight steps and the order of an epoch, on the toy supernet."""
 
+import dataclasses
 import signal
 
 import jax
@@ -12,7 +13,7 @@ from egnas_jax import record
 from egnas_jax.config import build
 from egnas_jax.data.config import DataConfig
 from egnas_jax.run import finish
-from egnas_jax.search import loop
+from egnas_jax.search import loop, weights
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.search.watch import WatchConfig
@@ -299,6 +300,23 @@ def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
         assert interrupted() and "once more stops at once" in said[0]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_curvature_is_compiled_from_kernels_of_xla(toy_net, pixels, monkeypatch):
+    """Those of its own choice, differentiated twice, compile for minutes."""
+    used = []
+
+    def products(net, *rest):
+        used.append(net.config)
+        return rest[-1]
+
+    monkeypatch.setattr(weights, "hessian_products", products)
+    programs = make_programs(
+        toy_net, watching(), SETTINGS, DataConfig(pad=1, flip=True), SCALE, *pixels, 3,
+        watch=WatchConfig("lanczos", images=4),
+    )  # fmt: skip
+    programs.curvature(programs.init(), jnp.ones((1, 2)))
+    assert used == [dataclasses.replace(toy_net.config, lowering="grouped")]
 
 
 def stopping(make_run, eigenvalues):
