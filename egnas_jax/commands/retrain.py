@@ -67,6 +67,8 @@ def retrain(options: argparse.Namespace) -> None:
         for i in range(options.seeds)
     ]
     folders = [run_folder(options, own.seed) for own in configs]
+    if options.seeds > 1:
+        _check_place_of_table(pathlib.Path(options.out))
     for folder in folders:  # before the first run, not after it
         run.check_free(folder, resume=options.resume)
     use_compilation_cache()
@@ -89,6 +91,19 @@ def retrain(options: argparse.Namespace) -> None:
     if options.seeds > 1:
         table.write(pathlib.Path(options.out), whole)
     print(json.dumps(whole) if options.json else table.markdown(whole), end="")
+
+
+def _check_place_of_table(folder: pathlib.Path) -> None:
+    """Refuses a run's own directory, whose summary the table's would replace.
+
+    Raises:
+      ValueError: as said.
+    """
+    if (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds a run already, and several seeds take a directory of "
+            f"their own. Name another --out, or leave --seeds out."
+        )
 
 
 def _split_of(origin: pathlib.Path | None) -> list[str]:
