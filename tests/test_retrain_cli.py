@@ -36,6 +36,7 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert f"| 1 | {100 * errors[1]:.2f} |" in (out / "table.md").read_text()
     assert (out / "table.csv").read_text().count("\n") == 3
     _last_and_least(out / "seed0")
+    _later_seed_of_another_configuration(out, command, capsys)
     assert main([*command, "--out", str(other), "--stop-after", "1"]) == 0
     assert main([*command, "--out", str(other)]) == 2  # taken
     assert main([*command, "--out", str(other), "--resume"]) == 0
@@ -53,6 +54,22 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert "seed: 0 -> 1" in capsys.readouterr().err
     # its weights, in a network with three classes of another data set's image side
     _transfer(tmp_path, other, capsys)
+
+
+def _later_seed_of_another_configuration(out, command, capsys):
+    """Is refused before the first seed is touched."""
+    path = out / "seed1" / "config.json"
+    stored = path.read_text()
+    path.write_text(stored.replace('"momentum": 0.9', '"momentum": 0.8'))
+    (out / "seed0" / "summary.json").unlink()
+    assert main([*command, "--seeds", "2", "--out", str(out), "--resume"]) == 2
+    assert "seed1 holds a run of another configuration: momentum: 0.8 -> 0.9" in (
+        capsys.readouterr().err
+    )
+    assert not (out / "seed0" / "summary.json").exists()
+    path.write_text(stored)
+    assert main([*command, "--seeds", "2", "--out", str(out), "--resume"]) == 0
+    capsys.readouterr()
 
 
 def _last_and_least(run):

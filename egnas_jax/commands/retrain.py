@@ -1,6 +1,7 @@
 """The commands that train and judge a found cell: `egnas retrain`."""
 
 import argparse
+import dataclasses
 import functools
 import json
 import pathlib
@@ -78,7 +79,10 @@ def retrain(options: argparse.Namespace) -> None:
         own, prepared, model = retrain_run.prepare(
             own, options.data_dir, folder, report, _search_seconds(origin)
         )
-        run.check_configuration(own, folder, recipes.from_dict)
+        for other, place in zip(configs, folders, strict=True):
+            # all of them before the first one trains; they differ in the seed alone
+            other = dataclasses.replace(own, seed=other.seed)
+            run.check_configuration(other, place, recipes.from_dict)
         state = retrain_run.find_start(prepared, resume=options.resume)
         state = retrain_run.first_state(prepared) if state is None else state
         advise = functools.partial(exhausted.retrain_advice, config=own, folder=folder)
