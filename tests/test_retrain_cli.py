@@ -116,6 +116,19 @@ def test_images_that_a_search_never_saw_stay_for_the_test(
     assert json.loads(capsys.readouterr().out)["split_seed"] == split_seed
 
 
+@pytest.mark.parametrize("seconds", ["60", -1, True, [1]])
+def test_a_search_of_no_known_length_is_refused(seconds, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "genotype.json").write_text(Genotype.parse(CELLS).to_json())
+    (tmp_path / "summary.json").write_text(json.dumps({"seconds": seconds}))
+    command = ["retrain", "--genotype", str(tmp_path), *TINY, "--out", str(out)]
+    assert main(command) == 2
+    assert f"its seconds are {seconds!r}, and should be a number from 0" in (
+        capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 import statistics
 import time
@@ -118,9 +119,21 @@ def _split_of(origin: pathlib.Path | None) -> list[str]:
 
 
 def _search_seconds(origin: pathlib.Path | None) -> float | None:
-    """What the search took that a run directory holds."""
+    """What the search took that a run directory holds.
+
+    Raises:
+      ValueError: the file was altered.
+    """
     summary = _read(origin, "summary.json")
-    return summary.get("search_seconds", summary.get("seconds"))
+    seconds = summary.get("search_seconds", summary.get("seconds"))
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"{origin / 'summary.json'} was altered: its seconds are {seconds!r}, and "
+            f"should be a number from 0. Name another run, or its genotype.json alone."
+        )
+    return seconds
 
 
 def _read(origin: pathlib.Path | None, name: str) -> dict:
