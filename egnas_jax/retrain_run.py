@@ -198,12 +198,33 @@ def stored_model(folder: pathlib.Path) -> Model:
     try:
         fields = json.loads((folder / "model.json").read_text())
         lists = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return Model(**lists)
+        return _checked(Model(**lists))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / 'model.json'} cannot be read ({type(error).__name__}). Name a "
             f"directory that `egnas retrain` wrote."
         ) from None
+
+
+def _checked(model: Model) -> Model:
+    """The model, if its fields have the types and lengths that `execute` writes.
+
+    Raises:
+      ValueError, TypeError: they have not.
+    """
+    shape, names, seconds = model.image_shape, model.class_names, model.search_seconds
+    numbers = (*model.mean, *model.std, *(() if seconds is None else (seconds,)))
+    fits = (
+        len(shape) == 3
+        and all(type(side) is int and side > 0 for side in shape)
+        and len(model.mean) == len(model.std) == shape[-1]
+        and all(type(number) in (int, float) for number in numbers)
+        and all(std > 0 for std in model.std)
+        and (names is None or all(isinstance(name, str) for name in names))
+    )
+    if not fits:
+        raise ValueError(f"not a model: {model}")
+    return model
 
 
 def execute(
