@@ -63,7 +63,8 @@ def prepare(
       data_dir: where to look for the data, or None for the usual places.
       folder: run directory.
       report: called with each epoch's line, and with notes (`str`).
-      search_seconds: of the search that found the genotype, if known.
+      search_seconds: of the search that found the genotype, if known; None takes what
+        the run directory says of it already.
 
     Returns:
       The configuration with the data's number of classes and digest and its path made
@@ -71,8 +72,12 @@ def prepare(
 
     Raises:
       ValueError: the data do not fit the configuration or are not those that it names
-        by their digest, or the genotype has no path through a cell.
+        by their digest, or the genotype has no path through a cell; model.json was
+        altered.
     """
+    if search_seconds is None and (folder / "model.json").exists():
+        # resumed by the genotype's text, say: the search has cost what it has cost
+        search_seconds = stored_model(folder).search_seconds
     source, digest = open_data(config, data_dir)
     network = dataclasses.replace(config.network, num_classes=source.num_classes)
     data = data_as_loaded(config.data, source.name, digest)
