@@ -165,7 +165,8 @@ def test_bad_input_is_refused_and_nothing_written(arguments, message, tmp_path, 
         ("train", ["batch_size=97"], "batch_size=49"),
         ("train", ["batch_size=96", "accumulate=48"], "network.remat=true"),
         ("train", ["batch_size=2", "network.remat=true"], "network.channels=2"),
-        ("evaluate", ["eval_batch_size=9"], "eval_batch_size=5"),
+        ("evaluate", ["eval_batch_size=100"], "eval_batch_size=50"),
+        ("evaluate", ["eval_batch_size=64"], "network.channels=2"),
     ],
 )
 def test_where_memory_is_short_a_setting_is_named(
