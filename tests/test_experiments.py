@@ -75,6 +75,31 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
+def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):
+    table2, runs, folder = load("table2"), Runs(), tmp_path / "seed0"
+    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--seeds", "1",
+               "--set", "epochs=5"]  # fmt: skip
+    table2.main([*command, "--epochs-now", "4"], runs)
+
+    def interrupted(command, deadline):
+        line = {"epoch": 4, "test_error": 0.02, "seconds": 2}
+        record.append(folder / "metrics.jsonl", line)
+        return table2.INTERRUPTED  # the summary is still that of four epochs
+
+    table2.main(command, interrupted)
+    assert not (tmp_path / "summary.json").exists()
+    table2.main(command, lambda *given: _end(folder))
+    whole = json.loads((tmp_path / "summary.json").read_text())
+    assert (whole["test_error_last"], whole["epochs"]) == (0.02, 5)
+
+
+def _end(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    whole = summary | {"test_error_last": 0.02, "test_error_best": 0.02, "epochs": 5}
+    record.write_json(folder / "summary.json", whole)
+    return 0
+
+
 def test_a_piece_that_is_over_starts_no_further_seed(load, tmp_path, capsys):
     table2, runs = load("table2"), Runs(deadline_after=2)
     command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--set", "epochs=5"]
