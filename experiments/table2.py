@@ -41,8 +41,11 @@ def run_until(command: list[str], deadline: float | None) -> int:
         try:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             return process.wait(left)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
+            return process.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the command too, and a second one would stop it at once
             return process.wait()
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -117,22 +118,55 @@ def test_a_run_that_fails_ends_the_piece_with_its_code(load, tmp_path):
     assert stop.value.code == 2
 
 
-def test_a_run_is_asked_to_stop_when_its_time_is_up(load, monkeypatch):
-    table2 = load("table2")
-    program = (
-        "import sys, time\n"
-        "try: print(flush=True); time.sleep(60)\n"
-        "except KeyboardInterrupt: sys.exit(130)"
-    )
-    original = subprocess.Popen
+LISTENER = """
+import sys, time
+try: print(flush=True); time.sleep(60)
+except KeyboardInterrupt: print(flush=True)
+try: time.sleep(0.5)  # it saves
+except KeyboardInterrupt: sys.exit(1)
+sys.exit(130)
+"""
+
+
+@pytest.fixture
+def listener(load, monkeypatch):
+    """table2, whose commands stop with a checkpoint where they are asked once."""
+    table2, original = load("table2"), subprocess.Popen
 
     def start(command):
-        process = original([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        process = original([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
         process.stdout.readline()  # it listens now
         return process
 
     monkeypatch.setattr(table2.subprocess, "Popen", start)
-    assert table2.run_until([], table2.time.monotonic()) == 130
+    return table2
+
+
+def test_a_run_is_asked_to_stop_when_its_time_is_up(listener):
+    assert listener.run_until([], listener.time.monotonic()) == 130
+
+
+def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
+    """Ctrl-C goes to all that runs in a terminal."""
+    start, waited = listener.subprocess.Popen, []
+
+    def interrupted(command):
+        process = start(command)
+        wait = process.wait
+
+        def first_is_interrupted(timeout=None):
+            if not waited:
+                waited.append(timeout)
+                process.send_signal(signal.SIGINT)
+                process.stdout.readline()  # it has heard it
+                raise KeyboardInterrupt
+            return wait(timeout)
+
+        process.wait = first_is_interrupted
+        return process
+
+    monkeypatch.setattr(listener.subprocess, "Popen", interrupted)
+    assert listener.run_until([], None) == 130
 
 
 def test_widths_bring_cells_to_equal_numbers_of_weights(load):
