@@ -35,7 +35,7 @@ def run_until(command: list[str], deadline: float | None) -> int:
       deadline: of `time.monotonic`, or None.
 
     Returns:
-      Its exit code.
+      Its exit code; of one that was asked to stop 0 or INTERRUPTED.
     """
     with subprocess.Popen([sys.executable, "-m", "egnas_jax", *command]) as process:
         try:
@@ -43,7 +43,9 @@ def run_until(command: list[str], deadline: float | None) -> int:
             return process.wait(left)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-            return process.wait()
+            # while it starts it does not listen yet, and dies with a code of Python's;
+            # a failure of its own would come again in the next piece
+            return process.wait() and INTERRUPTED
         except KeyboardInterrupt:
             # Ctrl-C reaches the command too, and a second one would stop it at once
             return process.wait()

@@ -146,6 +146,12 @@ def test_a_run_is_asked_to_stop_when_its_time_is_up(listener):
     assert listener.run_until([], listener.time.monotonic()) == 130
 
 
+def test_a_run_that_is_asked_before_it_listens_is_no_failure(load):
+    table2 = load("table2")
+    command = ["retrain", "--genotype", "NONE"]  # which it would not come to
+    assert table2.run_until(command, table2.time.monotonic()) == 130
+
+
 def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
     """Ctrl-C goes to all that runs in a terminal."""
     start, waited = listener.subprocess.Popen, []
