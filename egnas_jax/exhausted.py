@@ -6,6 +6,7 @@ from typing import NamedTuple
 from egnas_jax import checkpoint
 from egnas_jax.config import SearchConfig
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.retrain.predict import BLOCK
 from egnas_jax.search import loop
 from egnas_jax.search.evaluate import default_chunks
 from egnas_jax.search.memory import OutOfMemoryError
@@ -96,7 +97,12 @@ def retrain_advice(
 
 def _retrain_setting(program, config) -> Setting:
     """More parts of a batch, then what takes time or makes another network."""
-    if program == "evaluate" and config.eval_batch_size > 1:
+    smaller = Setting(
+        "network.channels", _half(config.network.channels), "a smaller network"
+    )
+    if program == "evaluate":
+        if config.eval_batch_size <= BLOCK:  # the least that is given to the device
+            return smaller
         return Setting("eval_batch_size", _half(config.eval_batch_size), HARMLESS)
     size = config.batch_size
     parts = (n for n in range(config.accumulate + 1, size // 2 + 1) if size % n == 0)
@@ -109,8 +115,7 @@ def _retrain_setting(program, config) -> Setting:
         )
     if not config.network.remat:
         return Setting("network.remat", True, "slower, and the same but for rounding")
-    return Setting("network.channels", _half(config.network.channels),
-                   "a smaller network")  # fmt: skip
+    return smaller
 
 
 def _half(number: int) -> int:

@@ -63,7 +63,8 @@ def prepare(
       data_dir: where to look for the data, or None for the usual places.
       folder: run directory.
       report: called with each epoch's line, and with notes (`str`).
-      search_seconds: of the search that found the genotype, if known.
+      search_seconds: of the search that found the genotype, if known; None takes what
+        the run directory says of it already.
 
     Returns:
       The configuration with the data's number of classes and digest and its path made
@@ -71,8 +72,12 @@ def prepare(
 
     Raises:
       ValueError: the data do not fit the configuration or are not those that it names
-        by their digest, or the genotype has no path through a cell.
+        by their digest, or the genotype has no path through a cell; model.json was
+        altered.
     """
+    if search_seconds is None and (folder / "model.json").exists():
+        # resumed by the genotype's text, say: the search has cost what it has cost
+        search_seconds = stored_model(folder).search_seconds
     source, digest = open_data(config, data_dir)
     network = dataclasses.replace(config.network, num_classes=source.num_classes)
     data = data_as_loaded(config.data, source.name, digest)
@@ -198,12 +203,33 @@ def stored_model(folder: pathlib.Path) -> Model:
     try:
         fields = json.loads((folder / "model.json").read_text())
         lists = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return Model(**lists)
+        return _checked(Model(**lists))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{folder / 'model.json'} cannot be read ({type(error).__name__}). Name a "
             f"directory that `egnas retrain` wrote."
         ) from None
+
+
+def _checked(model: Model) -> Model:
+    """The model, if its fields have the types and lengths that `execute` writes.
+
+    Raises:
+      ValueError, TypeError: they have not.
+    """
+    shape, names, seconds = model.image_shape, model.class_names, model.search_seconds
+    numbers = (*model.mean, *model.std, *(() if seconds is None else (seconds,)))
+    fits = (
+        len(shape) == 3
+        and all(type(side) is int and side > 0 for side in shape)
+        and len(model.mean) == len(model.std) == shape[-1]
+        and all(type(number) in (int, float) for number in numbers)
+        and all(std > 0 for std in model.std)
+        and (names is None or all(isinstance(name, str) for name in names))
+    )
+    if not fits:
+        raise ValueError(f"not a model: {model}")
+    return model
 
 
 def execute(

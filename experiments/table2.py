@@ -35,15 +35,31 @@ def run_until(command: list[str], deadline: float | None) -> int:
       deadline: of `time.monotonic`, or None.
 
     Returns:
-      Its exit code.
+      Its exit code; of one that was asked to stop 0 or INTERRUPTED.
     """
     with subprocess.Popen([sys.executable, "-m", "egnas_jax", *command]) as process:
         try:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             return process.wait(left)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
+            # while it starts it does not listen yet, and dies with a code of Python's;
+            # a failure of its own would come again in the next piece
+            return process.wait() and INTERRUPTED
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the command too, and a second one would stop it at once
             return process.wait()
+
+
+def summary_of(folder: pathlib.Path, epochs: int) -> dict | None:
+    """The summary of a run that has ended, or None.
+
+    A piece that is interrupted leaves that of the piece before, also where its last
+    epoch is recorded already.
+    """
+    path = folder / "summary.json"
+    summary = json.loads(path.read_text()) if path.exists() else {}
+    return summary if summary.get("epochs") == epochs else None
 
 
 def epochs_of(folder: pathlib.Path) -> int:
@@ -73,7 +89,7 @@ def piece(
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     for seed, folder in enumerate(folders):
         done = epochs_of(folder)
-        if done == epochs and (folder / "summary.json").exists():
+        if summary_of(folder, epochs):
             continue
         if left == 0 or (deadline is not None and time.monotonic() >= deadline):
             break
@@ -127,13 +143,12 @@ def main(arguments: list[str] | None = None, run: Callable = run_until) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folders = piece(options, config.epochs, run)
     print(progress(folders, config.epochs), end="")
-    if all(epochs_of(folder) == config.epochs for folder in folders):
-        summaries = [
-            json.loads((folder / "summary.json").read_text())
-            | {"seed": seed, "run": str(folder)}
-            for seed, folder in enumerate(folders)
+    summaries = [summary_of(folder, config.epochs) for folder in folders]
+    if all(summaries):
+        own = [
+            {"seed": seed, "run": str(folder)} for seed, folder in enumerate(folders)
         ]
-        whole = table.aggregate(summaries)
+        whole = table.aggregate([a | b for a, b in zip(summaries, own, strict=True)])
         table.write(options.out, whole)
         print(table.markdown(whole), end="")
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -75,6 +76,31 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
+def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):
+    table2, runs, folder = load("table2"), Runs(), tmp_path / "seed0"
+    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--seeds", "1",
+               "--set", "epochs=5"]  # fmt: skip
+    table2.main([*command, "--epochs-now", "4"], runs)
+
+    def interrupted(command, deadline):
+        line = {"epoch": 4, "test_error": 0.02, "seconds": 2}
+        record.append(folder / "metrics.jsonl", line)
+        return table2.INTERRUPTED  # the summary is still that of four epochs
+
+    table2.main(command, interrupted)
+    assert not (tmp_path / "summary.json").exists()
+    table2.main(command, lambda *given: _end(folder))
+    whole = json.loads((tmp_path / "summary.json").read_text())
+    assert (whole["test_error_last"], whole["epochs"]) == (0.02, 5)
+
+
+def _end(folder):
+    summary = json.loads((folder / "summary.json").read_text())
+    whole = summary | {"test_error_last": 0.02, "test_error_best": 0.02, "epochs": 5}
+    record.write_json(folder / "summary.json", whole)
+    return 0
+
+
 def test_a_piece_that_is_over_starts_no_further_seed(load, tmp_path, capsys):
     table2, runs = load("table2"), Runs(deadline_after=2)
     command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--set", "epochs=5"]
@@ -92,22 +118,61 @@ def test_a_run_that_fails_ends_the_piece_with_its_code(load, tmp_path):
     assert stop.value.code == 2
 
 
-def test_a_run_is_asked_to_stop_when_its_time_is_up(load, monkeypatch):
-    table2 = load("table2")
-    program = (
-        "import sys, time\n"
-        "try: print(flush=True); time.sleep(60)\n"
-        "except KeyboardInterrupt: sys.exit(130)"
-    )
-    original = subprocess.Popen
+LISTENER = """
+import sys, time
+try: print(flush=True); time.sleep(60)
+except KeyboardInterrupt: print(flush=True)
+try: time.sleep(0.5)  # it saves
+except KeyboardInterrupt: sys.exit(1)
+sys.exit(130)
+"""
+
+
+@pytest.fixture
+def listener(load, monkeypatch):
+    """table2, whose commands stop with a checkpoint where they are asked once."""
+    table2, original = load("table2"), subprocess.Popen
 
     def start(command):
-        process = original([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        process = original([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
         process.stdout.readline()  # it listens now
         return process
 
     monkeypatch.setattr(table2.subprocess, "Popen", start)
-    assert table2.run_until([], table2.time.monotonic()) == 130
+    return table2
+
+
+def test_a_run_is_asked_to_stop_when_its_time_is_up(listener):
+    assert listener.run_until([], listener.time.monotonic()) == 130
+
+
+def test_a_run_that_is_asked_before_it_listens_is_no_failure(load):
+    table2 = load("table2")
+    command = ["retrain", "--genotype", "NONE"]  # which it would not come to
+    assert table2.run_until(command, table2.time.monotonic()) == 130
+
+
+def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
+    """Ctrl-C goes to all that runs in a terminal."""
+    start, waited = listener.subprocess.Popen, []
+
+    def interrupted(command):
+        process = start(command)
+        wait = process.wait
+
+        def first_is_interrupted(timeout=None):
+            if not waited:
+                waited.append(timeout)
+                process.send_signal(signal.SIGINT)
+                process.stdout.readline()  # it has heard it
+                raise KeyboardInterrupt
+            return wait(timeout)
+
+        process.wait = first_is_interrupted
+        return process
+
+    monkeypatch.setattr(listener.subprocess, "Popen", interrupted)
+    assert listener.run_until([], None) == 130
 
 
 def test_widths_bring_cells_to_equal_numbers_of_weights(load):

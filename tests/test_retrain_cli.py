@@ -36,9 +36,14 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert f"| 1 | {100 * errors[1]:.2f} |" in (out / "table.md").read_text()
     assert (out / "table.csv").read_text().count("\n") == 3
     _last_and_least(out / "seed0")
+    _later_seed_of_another_configuration(out, command, capsys)
     assert main([*command, "--out", str(other), "--stop-after", "1"]) == 0
     assert main([*command, "--out", str(other)]) == 2  # taken
     assert main([*command, "--out", str(other), "--resume"]) == 0
+    for resume in ([], ["--resume"]):  # the run's summary is not the table's place
+        several = [*command, "--seeds", "2", "--out", str(other), *resume]
+        assert main(several) == 2 and not (other / "seed0").exists()
+        assert "several seeds take a directory of their own" in capsys.readouterr().err
     digests = [
         [line["digest"] for line in record.read(folder / "metrics.jsonl")]
         for folder in (other, out / "seed0")
@@ -49,6 +54,22 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert "seed: 0 -> 1" in capsys.readouterr().err
     # its weights, in a network with three classes of another data set's image side
     _transfer(tmp_path, other, capsys)
+
+
+def _later_seed_of_another_configuration(out, command, capsys):
+    """Is refused before the first seed is touched."""
+    path = out / "seed1" / "config.json"
+    stored = path.read_text()
+    path.write_text(stored.replace('"momentum": 0.9', '"momentum": 0.8'))
+    (out / "seed0" / "summary.json").unlink()
+    assert main([*command, "--seeds", "2", "--out", str(out), "--resume"]) == 2
+    assert "seed1 holds a run of another configuration: momentum: 0.8 -> 0.9" in (
+        capsys.readouterr().err
+    )
+    assert not (out / "seed0" / "summary.json").exists()
+    path.write_text(stored)
+    assert main([*command, "--seeds", "2", "--out", str(out), "--resume"]) == 0
+    capsys.readouterr()
 
 
 def _last_and_least(run):
@@ -95,6 +116,19 @@ def test_images_that_a_search_never_saw_stay_for_the_test(
     assert json.loads(capsys.readouterr().out)["split_seed"] == split_seed
 
 
+@pytest.mark.parametrize("seconds", ["60", -1, True, [1]])
+def test_a_search_of_no_known_length_is_refused(seconds, tmp_path, capsys):
+    out = tmp_path / "out"
+    (tmp_path / "genotype.json").write_text(Genotype.parse(CELLS).to_json())
+    (tmp_path / "summary.json").write_text(json.dumps({"seconds": seconds}))
+    command = ["retrain", "--genotype", str(tmp_path), *TINY, "--out", str(out)]
+    assert main(command) == 2
+    assert f"its seconds are {seconds!r}, and should be a number from 0" in (
+        capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -131,7 +165,8 @@ def test_bad_input_is_refused_and_nothing_written(arguments, message, tmp_path, 
         ("train", ["batch_size=97"], "batch_size=49"),
         ("train", ["batch_size=96", "accumulate=48"], "network.remat=true"),
         ("train", ["batch_size=2", "network.remat=true"], "network.channels=2"),
-        ("evaluate", ["eval_batch_size=9"], "eval_batch_size=5"),
+        ("evaluate", ["eval_batch_size=100"], "eval_batch_size=50"),
+        ("evaluate", ["eval_batch_size=64"], "network.channels=2"),
     ],
 )
 def test_where_memory_is_short_a_setting_is_named(

@@ -2,6 +2,7 @@
 `egnas export`."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 
@@ -43,9 +44,11 @@ def evaluate(options: argparse.Namespace) -> None:
         with running():
             results.append(record.plain(evaluate_run.judge(found, settings, data)))
         _warn(results[-1], found)
-        place.mkdir(parents=True, exist_ok=True)
-        record.write_json(place / "evaluation.json", results[-1])
-        record.write_text(place / "evaluation.svg", draw_evaluation(results[-1]))
+        picture = draw_evaluation(results[-1])
+        with _writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            record.write_json(place / "evaluation.json", results[-1])
+            record.write_text(place / "evaluation.svg", picture)
         if not options.json:
             _show(results[-1], found, place)
     whole = evaluate_run.aggregate(results) if seeds else results[0]
@@ -58,6 +61,17 @@ def evaluate(options: argparse.Namespace) -> None:
         shown = "" if spread is None else f" ± {100 * spread:.2f}"
         print(f"Mean test error {100 * whole['test_error']:.2f}{shown} %, top-5 "
               f"accuracy {100 * whole['test_accuracy_top5']:.2f} %.")  # fmt: skip
+
+
+@contextlib.contextmanager
+def _writing(out: pathlib.Path):
+    """Says where an error of writing comes from, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{out} cannot be written ({error.strerror}). Name another --out."
+        ) from None
 
 
 def _warn(result: dict, found) -> None:
@@ -103,8 +117,9 @@ def export(options: argparse.Namespace) -> None:
         say(f"{note} The one before is exported.")
     with running():
         content = form.write(found.finished)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    record.write_bytes(out, content)
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        record.write_bytes(out, content)
     print(f"{out}: {found.state}, {len(content):,} bytes")
     if not form.described:
         aside = out.with_name(f"{out.name}.json")

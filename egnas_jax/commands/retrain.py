@@ -1,8 +1,10 @@
 """The commands that train and judge a found cell: `egnas retrain`."""
 
 import argparse
+import dataclasses
 import functools
 import json
+import math
 import pathlib
 import statistics
 import time
@@ -67,6 +69,8 @@ def retrain(options: argparse.Namespace) -> None:
         for i in range(options.seeds)
     ]
     folders = [run_folder(options, own.seed) for own in configs]
+    if options.seeds > 1:
+        _check_place_of_table(pathlib.Path(options.out))
     for folder in folders:  # before the first run, not after it
         run.check_free(folder, resume=options.resume)
     use_compilation_cache()
@@ -76,7 +80,10 @@ def retrain(options: argparse.Namespace) -> None:
         own, prepared, model = retrain_run.prepare(
             own, options.data_dir, folder, report, _search_seconds(origin)
         )
-        run.check_configuration(own, folder, recipes.from_dict)
+        for other, place in zip(configs, folders, strict=True):
+            # all of them before the first one trains; they differ in the seed alone
+            other = dataclasses.replace(own, seed=other.seed)
+            run.check_configuration(other, place, recipes.from_dict)
         state = retrain_run.find_start(prepared, resume=options.resume)
         state = retrain_run.first_state(prepared) if state is None else state
         advise = functools.partial(exhausted.retrain_advice, config=own, folder=folder)
@@ -91,6 +98,19 @@ def retrain(options: argparse.Namespace) -> None:
     print(json.dumps(whole) if options.json else table.markdown(whole), end="")
 
 
+def _check_place_of_table(folder: pathlib.Path) -> None:
+    """Refuses a run's own directory, whose summary the table's would replace.
+
+    Raises:
+      ValueError: as said.
+    """
+    if (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds a run already, and several seeds take a directory of "
+            f"their own. Name another --out, or leave --seeds out."
+        )
+
+
 def _split_of(origin: pathlib.Path | None) -> list[str]:
     """Settings that keep the images that a search never saw for the test."""
     stored = _read(origin, "config.json")
@@ -99,9 +119,21 @@ def _split_of(origin: pathlib.Path | None) -> list[str]:
 
 
 def _search_seconds(origin: pathlib.Path | None) -> float | None:
-    """What the search took that a run directory holds."""
+    """What the search took that a run directory holds.
+
+    Raises:
+      ValueError: the file was altered.
+    """
     summary = _read(origin, "summary.json")
-    return summary.get("search_seconds", summary.get("seconds"))
+    seconds = summary.get("search_seconds", summary.get("seconds"))
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"{origin / 'summary.json'} was altered: its seconds are {seconds!r}, and "
+            f"should be a number from 0. Name another run, or its genotype.json alone."
+        )
+    return seconds
 
 
 def _read(origin: pathlib.Path | None, name: str) -> dict:

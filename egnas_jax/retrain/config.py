@@ -96,6 +96,19 @@ class RetrainConfig:
                 f"batch_size is {self.batch_size}, but must be divisible by "
                 f"accumulate, {self.accumulate}: change one of the two."
             )
+        self._check_schedule()
+
+    def _check_schedule(self):
+        if self.learning_rate_min > self.learning_rate:
+            raise ValueError(
+                f"learning_rate_min is {self.learning_rate_min}, but must be at most "
+                f"learning_rate, {self.learning_rate}: rates fall to it."
+            )
+        if self.schedule == "linear" and self.learning_rate_min:
+            raise ValueError(
+                f"learning_rate_min is {self.learning_rate_min}, but a linear schedule "
+                f"falls to 0. Set schedule=cosine, or leave learning_rate_min out."
+            )
         if self.schedule == "linear" and self.epochs <= TAIL:
             raise ValueError(
                 f"epochs is {self.epochs}, but a linear schedule needs more than "

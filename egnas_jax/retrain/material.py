@@ -101,8 +101,17 @@ def _lazy(examples: Examples, rows, shape, config) -> Split:
 
 
 def rows_by_purpose(num_images: int, config: RetrainConfig):
-    """Images that train and those kept for validation: ascending indices."""
+    """Images that train and those kept for validation: ascending indices.
+
+    Raises:
+      ValueError: a share is asked for that is less than half an image.
+    """
     held = round(config.valid_share * num_images)
+    if config.valid_share and not held:
+        raise ValueError(
+            f"valid_share is {config.valid_share}, which keeps none of {num_images} "
+            f"images for validation. Set it to {1 / num_images:.1g} or more, or to 0."
+        )
     order = seeded_order(num_images, config.split_seed, "retrain validation")
     return np.sort(order[held:]), np.sort(order[:held])
 

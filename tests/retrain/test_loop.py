@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from egnas_jax import record
+from egnas_jax import record, retrain_run
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.feed import resident_feed
 from egnas_jax.retrain.predict import predict
@@ -116,6 +116,16 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch(tiny):
     _, run, _ = tiny("learning_rate=1e9", "clip_norm=1e30", "epochs=2")
     with pytest.raises(FloatingPointError, match="loss is .* in epoch 0.*none"):
         straight(run)
+
+
+def test_a_resumed_run_remembers_what_its_search_took(tiny):
+    config, run, model = tiny()
+    record.write_json(
+        run.folder / "model.json", {**model._asdict(), "search_seconds": 9.5}
+    )
+    for told, expected in ((None, 9.5), (8.0, 8.0)):
+        given = retrain_run.prepare(config, None, run.folder, run.report, told)
+        assert given[-1] == model._replace(search_seconds=expected)
 
 
 def test_images_kept_for_validation_do_not_train(tiny):

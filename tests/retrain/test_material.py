@@ -57,6 +57,12 @@ def test_read_batches_are_those_on_the_device(share):
             np.testing.assert_array_equal(own.labels, other.labels)
 
 
+def test_a_share_that_keeps_no_image_is_refused():
+    config = dataclasses.replace(BASE, valid_share=0.009)
+    with pytest.raises(ValueError, match=r"0.009, which keeps none of 50 .* 0.02 or"):
+        material.resident(dataset(), config)
+
+
 def test_nothing_is_read_twice_or_beyond_the_end():
     read, asked, order = [], [], make_order(20, 6, seed=0)
 

@@ -67,6 +67,18 @@ def test_a_linear_schedule_needs_more_epochs_than_its_end_has():
         dataclasses.replace(CIFAR, schedule="linear", epochs=5)
 
 
+@pytest.mark.parametrize(
+    "schedule, least, message",
+    [
+        ("cosine", 0.03, "must be at most learning_rate, 0.025"),
+        ("linear", 0.01, "a linear schedule falls to 0"),
+    ],
+)
+def test_a_least_rate_that_no_epoch_would_fall_to_is_refused(schedule, least, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CIFAR, schedule=schedule, learning_rate_min=least)
+
+
 def test_a_configuration_survives_its_json():
     import json
 

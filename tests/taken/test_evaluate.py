@@ -143,6 +143,7 @@ def _npz(path, classes, side):
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
         ("run", ["--out", ""], "--out is empty"),
+        ("run", ["--out", "three.npz"], "three.npz cannot be written (File exists)"),
         ("run", ["--set", "data.name=cifar10", "--data-dir", "."], "holds no cifar10"),
     ],
 )
@@ -166,6 +167,29 @@ def test_bad_input_is_refused_and_nothing_written(
     assert main(["evaluate", name, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert sorted(pathlib.Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("image_shape", [8, 8, "1"]),
+        ("image_shape", [8, 1]),
+        ("mean", [0.5, 0.5, 0.5]),
+        ("mean", None),
+        ("std", [0.0]),
+        ("std", ["1"]),
+        ("class_names", [0, 1]),
+        ("search_seconds", "60"),
+    ],
+)
+@pytest.mark.parametrize("command", [["evaluate"], ["export", "--format", "onnx"]])
+def test_an_altered_model_is_refused(command, field, value, run, capsys):
+    path = run / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    before = sorted(run.rglob("*"))
+    assert main([*command, str(run)]) == 2
+    assert "model.json cannot be read" in capsys.readouterr().err
+    assert sorted(run.rglob("*")) == before
 
 
 def test_a_network_that_diverged_is_told(run):

@@ -207,6 +207,7 @@ def test_the_default_place_is_the_run(run, capsys):
         ("run", ["--format", "onx"], "Did you mean onnx"),
         ("run", ["--format", "onnx", "--out", "DIRECTORY"], "must name a file"),
         ("run", ["--format", "onnx", "--out", ""], "must name a file"),
+        ("run", ["--format", "safetensors", "--out", "FILE/x"], "FILE/x cannot be wri"),
         ("seeds", ["--format", "onnx"], "holds 2 seeds. Name one of them: "),
         ("search", ["--format", "onnx"], "Train that first: egnas retrain --genotype"),
         ("bare", ["--format", "onnx"], "holds no readable genotype.json"),
@@ -222,6 +223,8 @@ def test_bad_input_is_refused_and_nothing_written(
     for name in ("empty", "search", "bare", "DIRECTORY"):
         places[name].mkdir()
     (places["search"] / "config.json").write_text('{"supernet": {}}')
+    (tmp_path / "FILE").touch()
+    places["FILE/x"] = tmp_path / "FILE" / "x"
     for name in ("config.json", "model.json"):
         (places["bare"] / name).write_bytes((run / name).read_bytes())
     arguments = [str(places.get(word, word)) for word in arguments]
