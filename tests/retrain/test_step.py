@@ -9,7 +9,15 @@ import optax
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.retrain.step import _cross_entropy, _loss, weight_step
+from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.step import (
+    _cross_entropy,
+    _loss,
+    make_optimizer,
+    make_programs,
+    weight_step,
+)
+from egnas_jax.search.weights import Pixels
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8, dtype=jnp.int32)
@@ -111,3 +119,67 @@ def test_bfloat16_takes_nearly_the_same_step_and_keeps_f32(step):
     cosine = np.dot(*changes) / np.prod([np.linalg.norm(c) for c in changes])
     # 8 bits of mantissa: near, but not the same
     assert 0.98 < cosine < 0.999999
+
+
+@pytest.fixture(scope="module")
+def losses(tiny):
+    """Loss of one step of a stand-in whose logits show what it is given.
+
+    They are the mean pixel of each image and what its key draws, times the probability
+    of dropping; batches, weights and learning rate are always the same.
+    """
+    images = jnp.arange(4 * 64, dtype=jnp.uint32).reshape(4, 8, 8, 1) * 37 % 251
+    half = Pixels(images.astype(jnp.uint8), LABELS[:4] % 2)
+
+    def apply(variables, images, *, train, key, drop_path):
+        drawn = jax.random.normal(key, (len(images),))
+        shown = jnp.mean(images, (1, 2, 3)) + drop_path * drawn
+        logits = jnp.stack([shown, variables["params"]["w"] - shown], axis=-1)
+        return logits, None, {}
+
+    def take(*overrides, step=0, drop=0.0, seed=0, halves=2):
+        config, run, _ = tiny("batch_size=8", f"seed={seed}", *overrides)
+        batch = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * halves), half)
+        feed = Feed(10, None, lambda chunk, place: chunk, lambda: None)
+        net = run.net._replace(apply=apply)
+        programs = make_programs(net, config, feed, (8, 8, 1), ((0.5,), (0.2,)))
+        params = {"w": jnp.zeros(())}
+        state = run.programs.init()._replace(
+            params=params, batch_stats={}, step=jnp.int32(step),
+            optimizer=make_optimizer(config.sgd, 0.0).init(params),
+        )  # fmt: skip
+        scalars = jnp.zeros(1), jnp.full(1, drop)
+        return float(programs.train(state, batch, jnp.int32(1), *scalars).losses[0])
+
+    return take
+
+
+def test_what_is_dropped_changes_with_step_seed_part_and_probability(losses):
+    still = "data.pad=0"  # the images are the same in all steps
+    assert losses(still) == losses(still, step=1) == losses(still, seed=1)
+    dropped = {
+        losses(still, drop=0.5),
+        losses(still, drop=0.6),
+        losses(still, drop=0.5, step=1),
+        losses(still, drop=0.5, seed=1),
+        losses(still, "accumulate=2", drop=0.5),
+        losses(still),
+    }
+    assert len(dropped) == 6
+    assert losses(still, drop=0.5) == losses(still, drop=0.5)
+    # the setting of none is a program without draws, whatever the schedule says
+    assert losses(still, "network.drop_path=0", drop=0.5) == losses(still)
+
+
+def test_parts_of_a_batch_draw_each_their_own(losses):
+    """Two equal parts lose as much as one of them where both draw the same."""
+    one = losses("data.pad=0", halves=1)
+    np.testing.assert_allclose(losses("data.pad=0", "accumulate=2"), one, rtol=1e-6)
+    both = losses("data.pad=0", "accumulate=2", drop=0.5)
+    assert abs(both - losses("data.pad=0", halves=1, drop=0.5)) > 1e-3
+
+
+def test_crops_change_with_step_and_seed(losses):
+    assert (
+        len({losses(step=step, seed=seed) for step in (0, 1) for seed in (0, 1)}) == 4
+    )
