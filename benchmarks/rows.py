@@ -142,7 +142,9 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
 
     def run(state, images, labels, rate, drop):
         def step(_, state):
-            return weight_step(net, config, state, images, labels, rate, drop, 0)
+            return weight_step(
+                net, config, state, images, labels, rate, drop, 0, config.seed
+            )
 
         return lax.fori_loop(0, RETRAIN_STEPS, step, state)
 

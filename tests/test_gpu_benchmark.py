@@ -345,6 +345,24 @@ def test_the_derived_network_of_torch_is_that_of_the_reference(load_golden_netwo
     np.testing.assert_allclose(auxiliary, z["logits_aux_train"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", rows.PRECISIONS)
+def test_every_row_gives_back_what_its_next_call_takes(precision, case, drawn):
+    """Traced alone, which shows whether it still fits the functions it calls."""
+    moving = [
+        rows.steps(case, drawn, precision, 2),
+        rows.retrain(case, rows.recipe(case, trial=True), precision),
+    ]
+    for row in moving:
+        state = jax.eval_shape(row.function, *row.arguments)
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+        assert shapes == jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), row.arguments[0]
+        )
+    row = rows.population(case, drawn, precision, "batch")
+    scores = jax.eval_shape(row.function, *row.arguments)
+    assert scores.loss.shape == (case.individuals,)
+
+
 def test_torch_drops_paths_by_image_and_keeps_the_mean():
     torch = pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.torch_derived import drop_paths
