@@ -162,7 +162,8 @@ def main(arguments: list[str] | None = None) -> None:
         "claim": "Are the cells that a search finds better than random ones?",
         "seconds": sum(run["seconds"] + run["search_seconds"] for run in runs),
         "note": "Each seed's cell trained from scratch at about equal numbers of "
-        "weights; searches at equal weight steps and about equal candidate images.",
+        "weights; searches at equal weight steps and about equal candidate images. "
+        "Intervals are not corrected for five comparisons with the same cells.",
     }  # fmt: skip
     forks.write(options, "chance", table, runs)
 
