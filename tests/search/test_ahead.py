@@ -11,6 +11,7 @@ import pytest
 
 from egnas_jax import run
 from egnas_jax.config import build
+from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.search import ahead
 from egnas_jax.search.memory import OutOfMemoryError
@@ -232,3 +233,20 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
     own, egnas = STRATEGIES["egnas"]
     monkeypatch.setitem(STRATEGIES, "egnas", (own, lambda *given: egnas(*given)))
     assert identity() is None
+
+
+@pytest.mark.parametrize("what", ["another", "decorated", "bound", "evolution"])
+def test_code_that_passes_for_the_own_is_not_kept(what, monkeypatch):
+    """By its module each of these is code of this package."""
+    pooling = PRIMITIVES["avg_pool_3x3"]
+    if what == "evolution":
+        monkeypatch.setitem(EVOLUTIONS, "cma_es", EVOLUTIONS["open_es"])
+    elif what == "another":
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", PRIMITIVES["max_pool_3x3"])
+    elif what == "decorated":
+        init = functools.wraps(pooling.init)(lambda *given: pooling.init(*given))
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(init=init))
+    else:
+        apply = functools.partial(pooling.apply, window=lambda x, stride, kind: x)
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(apply=apply))
+    assert run.prepare(build("digits"), None, None, print)[1].identity is None
