@@ -178,7 +178,7 @@ def _surroundings() -> dict:
     packages = ("jax", "jaxlib", "optax", "numpy")
     device, free = jax.devices()[0], free_bytes()
     return {
-        "source": _source_digest(),
+        "source": _SOURCE,
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "settings": {
             name: str(value)
@@ -192,7 +192,6 @@ def _surroundings() -> dict:
     }
 
 
-@functools.cache
 def _source_digest() -> str:
     """Of every module of this package: a changed line may change any program."""
     package = pathlib.Path(__file__).parents[1]
@@ -203,10 +202,17 @@ def _source_digest() -> str:
     return digest.hexdigest()
 
 
+# As the modules are loaded, and not when the first program is wanted: what is edited
+# while data load is no part of this process's programs.
+_SOURCE = _source_digest()
+
+
 def _folder() -> pathlib.Path | None:
-    """Beside JAX's own files; None where it has no local folder."""
+    """Beside JAX's own files; None where it has no local folder, or keeps nothing."""
     base = jax.config.jax_compilation_cache_dir
-    return None if not base or "://" in base else pathlib.Path(base) / "lowered"
+    if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
+        return None
+    return pathlib.Path(base) / "lowered"
 
 
 def _read(key: str) -> Lowered | None:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +95,7 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
         assert traces() == 2
     assert traces() == 0
     with monkeypatch.context() as patch:
-        patch.setattr(ahead, "_source_digest", lambda: "another")
+        patch.setattr(ahead, "_SOURCE", "another")
         assert traces() == 2
     for free, expected in ((2**33, 2), (2**33 + 5, 0), (2**32, 2)):
         with monkeypatch.context() as patch:
@@ -112,7 +113,7 @@ def test_the_digest_of_the_source_is_that_of_every_module(tmp_path, monkeypatch)
     for text in ("a = 1\n", "a = 2\n"):
         for name in ("one.py", "search/two.py"):
             (tmp_path / name).write_text(text)
-            digests.add(ahead._source_digest.__wrapped__())
+            digests.add(ahead._source_digest())
     assert len(digests) == 4
 
 
@@ -131,6 +132,22 @@ def test_a_damaged_program_is_compiled_and_written_anew(
     another_process(monkeypatch)
     ahead.compile_all(requests(), {})
     assert len(names) == 4
+
+
+def test_an_edit_after_the_start_does_not_pass_for_what_runs(monkeypatch):
+    before = ahead._surroundings()["source"]
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path: b"edited")
+    assert ahead._source_digest() != before
+    assert ahead._surroundings()["source"] == before
+
+
+def test_where_jax_keeps_nothing_nothing_is_kept(folder, traced):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        assert results(ahead.compile_all(traced[1](), {"a": 1})) == EXPECTED
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert not folder.exists()
 
 
 def test_without_an_identity_or_a_folder_nothing_is_written(folder, traced):
