@@ -387,10 +387,7 @@ def execute(
     """
     done = int(start.progress.state.epoch) if start.progress else 0
     if done < loop.last_epoch(run, stop_after):
-        with ThreadPoolExecutor(1) as pool:
-            beginning = pool.submit(_begin, run, start)  # weights are drawn meanwhile
-            run = loop.compiled(run)
-        progress = beginning.result()
+        progress, run = _begin_compiled(run, start)
         run = run._replace(programs=wrap(run.programs))
     else:
         progress = _begin(run, start)
@@ -407,6 +404,21 @@ def execute(
 
         state = loop.search(run._replace(report=report), progress, stop_after)
     return finish(config, run, state)
+
+
+def _begin_compiled(run: loop.Run, start: Start) -> tuple[loop.Progress, loop.Run]:
+    """Where the run begins, and the run with its programs compiled.
+
+    Weights are drawn while programs compile. Not with several processes: both exchange
+    (tracing does where chunks follow the free memory), and two threads would do so in
+    another order on every process.
+    """
+    if jax.process_count() > 1:
+        return _begin(run, start), loop.compiled(run)
+    with ThreadPoolExecutor(1) as pool:
+        beginning = pool.submit(_begin, run, start)
+        run = loop.compiled(run)
+    return beginning.result(), run
 
 
 def _begin(run: loop.Run, start: Start) -> loop.Progress:

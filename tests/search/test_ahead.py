@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -267,3 +268,19 @@ def test_code_that_passes_for_the_own_is_not_kept(what, monkeypatch):
         apply = functools.partial(pooling.apply, window=lambda x, stride, kind: x)
         monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(apply=apply))
     assert run.prepare(build("digits"), None, None, print)[1].identity is None
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_exchange_in_one_order(processes, monkeypatch):
+    """Weights are drawn beside the compiler only where nobody waits for an exchange."""
+    threads = []
+
+    def noted(*given):
+        threads.append(threading.current_thread())
+        return given[0]
+
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    monkeypatch.setattr(run, "_begin", noted)
+    monkeypatch.setattr(run.loop, "compiled", noted)
+    assert run._begin_compiled("run", None) == ("run", "run")
+    assert len(set(threads)) == 3 - processes
