@@ -11,6 +11,7 @@ arguments, the source of this package, the versions of what traces it, the setti
 JAX and XLA, and the device.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -225,7 +226,8 @@ def _read(key: str) -> Lowered | None:
         checksum, packed = path.read_bytes().split(b"\n", 1)
         if checksum.decode() != hashlib.sha256(packed).hexdigest():
             return None
-        os.utime(path)  # the least recently used goes first
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            os.utime(path)  # the least recently used goes first
         exported, donated, result = pickle.loads(packed)
         _find_lapack()
         return Lowered(export.deserialize(bytearray(exported)), donated, result)
@@ -258,12 +260,22 @@ def _write(lowered: Lowered, key: str) -> None:
         parts = lowered.exported.serialize(), lowered.donated, lowered.result
         packed = pickle.dumps(parts)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
-        os.replace(file.name, folder / key)
+        _put(folder / key, hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         _make_room(folder)
     except Exception:
         return
+
+
+def _put(path: pathlib.Path, data: bytes) -> None:
+    """The whole file or none: a disk that is full is not filled by what it refuses."""
+    file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115
+    try:
+        with file:
+            file.write(data)
+        os.replace(file.name, path)
+    except BaseException:
+        os.unlink(file.name)
+        raise
 
 
 def _make_room(folder: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """Programs compiled side by side, and read again without being traced."""
 
+import errno
 import functools
 import json
 import os
@@ -172,6 +173,25 @@ def test_what_cannot_be_exported_is_compiled_all_the_same(folder, traced, monkey
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(folder, traced):
     folder.write_text("a file")
     assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+
+
+def refused(*given):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_folder_that_may_only_be_read_is_read(folder, traced, monkeypatch):
+    names, requests = traced
+    ahead.compile_all(requests(), {})
+    another_process(monkeypatch)
+    monkeypatch.setattr(os, "utime", refused)
+    assert results(ahead.compile_all(requests(), {})) == EXPECTED
+    assert len(names) == 2
+
+
+def test_what_could_not_be_written_leaves_nothing(folder, traced, monkeypatch):
+    monkeypatch.setattr(os, "replace", refused)
+    assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+    assert list(folder.iterdir()) == []
 
 
 def test_the_least_recently_used_goes_first(tmp_path, monkeypatch):
