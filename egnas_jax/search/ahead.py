@@ -177,7 +177,7 @@ def _key(name: str, request: Request, surroundings: dict) -> str:
 def _surroundings() -> dict:
     """All that a program depends on beside what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
-    device, free = jax.devices()[0], free_bytes()
+    device = jax.devices()[0]
     return {
         "source": _SOURCE,
         "versions": {name: importlib.metadata.version(name) for name in packages},
@@ -188,8 +188,7 @@ def _surroundings() -> dict:
         },
         "flags": [os.environ.get(name) for name in FLAGS],
         "device": [jax.default_backend(), device.device_kind, jax.device_count()],
-        # chunks fill half of the free memory at most, and were chosen by it
-        "memory": free and free.bit_length(),
+        "memory": free_bytes(),  # chunks are chosen by it
     }
 
 

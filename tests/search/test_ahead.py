@@ -99,7 +99,7 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(ahead, "_SOURCE", "another")
         assert traces() == 2
-    for free, expected in ((2**33, 2), (2**33 + 5, 0), (2**32, 2)):
+    for free, expected in ((2**33, 2), (2**33, 0), (2**33 + 2**30, 2)):
         with monkeypatch.context() as patch:
             patch.setattr(ahead, "free_bytes", lambda free=free: free)
             assert traces() == expected
