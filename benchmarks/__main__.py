@@ -6,6 +6,7 @@ Needs the extra `bench` (torch). Runs on the CPU of this machine, which should h
 nothing else to do. What the figures mean stands in benchmarks/README.md.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -158,10 +159,8 @@ def compare_populations(folder, ours, firsts: dict, size: Size) -> dict:
     """
 
     def seconds(setting):
-        run = TorchPopulation(folder, **setting)
-        best = min(run(few, "running")["seconds"] for _ in range(2))
-        run.close()
-        return best
+        with contextlib.closing(TorchPopulation(folder, **setting)) as run:
+            return min(run(few, "running")["seconds"] for _ in range(2))
 
     few = min(size.individuals, 4)
     setting, rates = fastest(
@@ -201,10 +200,8 @@ def compare_steps(folder, ours, first: dict, size: Size) -> tuple[Comparison, di
     """As `compare_populations`; first: of a call of one step."""
 
     def seconds(setting):
-        worker = torch_worker(folder, **setting)
-        best = min(worker("weight_step", steps=1)["seconds"] for _ in range(2))
-        worker.close()
-        return best
+        with contextlib.closing(torch_worker(folder, **setting)) as worker:
+            return min(worker("weight_step", steps=1)["seconds"] for _ in range(2))
 
     setting, rates = fastest(STEP_SETTINGS[: size.tries], seconds, given.BATCH)
     torch = torch_worker(folder, **setting)

@@ -6,6 +6,7 @@ the one cannot disturb the other, and what is timed is timed inside.
 Protocol: a JSON object a line in, {"task", ...arguments}; one a line out.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -29,9 +30,10 @@ class Worker:
         )  # fmt: skip
 
     def start(self, task: str, **arguments) -> None:
-        """Sends a task; `finish` waits for it."""
-        self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
-        self.process.stdin.flush()
+        """Sends a task; `finish` waits for it, and says where nobody took it."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
+            self.process.stdin.flush()
 
     def finish(self) -> dict:
         line = self.process.stdout.readline()
@@ -44,8 +46,11 @@ class Worker:
         return self.finish()
 
     def close(self) -> None:
-        self.process.stdin.close()
+        """Ends the process after its task; one that crashed has ended."""
+        with contextlib.suppress(BrokenPipeError):  # what it did not take any more
+            self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def _make(side: str, folder: pathlib.Path, options: dict):

@@ -105,7 +105,10 @@ def use_compilation_cache() -> None:
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        base = os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")
+        try:  # an empty variable is none
+            base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        except RuntimeError:  # a user without a home keeps nothing
+            return
         jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
         jax.config.update("jax_compilation_cache_max_size", 2**30)
 

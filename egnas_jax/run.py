@@ -18,7 +18,7 @@ import filelock
 import jax
 import numpy as np
 
-from egnas_jax import checkpoint, record, tensorboard
+from egnas_jax import checkpoint, evolution, record, strategies, tensorboard
 from egnas_jax.config import (
     SearchConfig,
     as_dict,
@@ -31,7 +31,8 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
-from egnas_jax.nn import lowering
+from egnas_jax.evolution import EVOLUTIONS
+from egnas_jax.nn import lowering, primitives
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.nn.primitives import PRIMITIVES
@@ -115,21 +116,27 @@ def prepare(
         config.keep_checkpoints,
         report,
         config.watch,
-        None if mesh else _identity(config, make, strategy.numbers),
+        None if mesh else _identity(config, strategy.numbers),
     )
 
 
-def _identity(config, make, numbers) -> dict | None:
+def _identity(config, numbers) -> dict | None:
     """What the programs are made of, for `search.ahead`.
 
-    None where code takes part that is not this package's and could change unseen: a
-    strategy or a primitive that a script has put into a table.
+    None where code takes part that a script has put into a table. Where that code was
+    written says nothing: a decorated function bears the name of what it wraps, and one
+    entry of a table may stand in the place of another.
     """
     space = SPACES[config.supernet.space]
-    code = [make, *(part for name in space.primitives for part in PRIMITIVES[name])]
-    homes = {getattr(one, "func", one).__module__.partition(".")[0] for one in code}
-    if homes != {__package__}:
-        return None
+    evolutions = [getattr(config.strategy, "evolution", None)]
+    parts = (
+        (STRATEGIES, strategies.OWN, [config.strategy_name]),
+        (PRIMITIVES, primitives.OWN, space.primitives),
+        (EVOLUTIONS, evolution.OWN, filter(None, evolutions)),
+    )
+    for table, own, names in parts:
+        if any(table[name] is not own.get(name) for name in names):
+            return None
     return {"settings": compiled_in(config, numbers), "space": space}
 
 
@@ -380,10 +387,7 @@ def execute(
     """
     done = int(start.progress.state.epoch) if start.progress else 0
     if done < loop.last_epoch(run, stop_after):
-        with ThreadPoolExecutor(1) as pool:
-            beginning = pool.submit(_begin, run, start)  # weights are drawn meanwhile
-            run = loop.compiled(run)
-        progress = beginning.result()
+        progress, run = _begin_compiled(run, start)
         run = run._replace(programs=wrap(run.programs))
     else:
         progress = _begin(run, start)
@@ -400,6 +404,21 @@ def execute(
 
         state = loop.search(run._replace(report=report), progress, stop_after)
     return finish(config, run, state)
+
+
+def _begin_compiled(run: loop.Run, start: Start) -> tuple[loop.Progress, loop.Run]:
+    """Where the run begins, and the run with its programs compiled.
+
+    Weights are drawn while programs compile. Not with several processes: both exchange
+    (tracing does where chunks follow the free memory), and two threads would do so in
+    another order on every process.
+    """
+    if jax.process_count() > 1:
+        return _begin(run, start), loop.compiled(run)
+    with ThreadPoolExecutor(1) as pool:
+        beginning = pool.submit(_begin, run, start)
+        run = loop.compiled(run)
+    return beginning.result(), run
 
 
 def _begin(run: loop.Run, start: Start) -> loop.Progress:

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as benchmark
 from benchmarks import epoch, primitives, problem
-from benchmarks.__main__ import fastest, first_calls, of_limits
+from benchmarks.__main__ import TorchPopulation, fastest, first_calls, of_limits
 from benchmarks.timing import Comparison, alternate
-from benchmarks.worker import WorkerError
+from benchmarks.worker import Worker, WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search import ahead
 from egnas_jax.space import SPACES, Space
@@ -85,6 +86,36 @@ def test_a_torch_setting_that_crashes_is_left_out():
         fastest([settings[0]] * 2, seconds, 8)
 
 
+def test_a_process_that_has_ended_is_reported_as_such(tmp_path):
+    """Also where it ends before it is asked, by a pipe that nobody reads."""
+    worker = Worker("no such side", tmp_path, {})  # no problem to load there
+    worker.process.wait()
+    with pytest.raises(WorkerError):
+        worker("population")
+    worker.close()
+
+
+def test_no_process_of_a_crashed_setting_runs_on(tmp_path, monkeypatch):
+    """Of two processes one may crash; the other would disturb what is timed next."""
+    closed = []
+
+    class Crashing(TorchPopulation):
+        def __init__(self, folder, **setting):
+            pass
+
+        def __call__(self, individuals, batch_stats):
+            raise WorkerError
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(benchmark, "TorchPopulation", Crashing)
+    size = benchmark.FULL._replace(tries=2)
+    with pytest.raises(SystemExit):
+        benchmark.compare_populations(tmp_path, None, {}, size)
+    assert closed == [True, True]
+
+
 def test_a_search_is_compiled_once_and_read_the_next_time(tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "_REMEMBERED", {})
     space = Space("tiny", ("max_pool_3x3", "skip_connect"), num_nodes=2)
@@ -108,7 +139,6 @@ def test_the_torch_loop_computes_the_same(tmp_path):
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.jax_side import JaxSide
     from benchmarks.torch_side import TorchSide
-    from benchmarks.worker import Worker
 
     config = SupernetConfig(channels=4, layers=3, partial_channels=2)
     drawn = problem.draw(config, individuals=3)

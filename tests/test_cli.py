@@ -13,11 +13,13 @@ import time
 import zipfile
 
 import filelock
+import jax
 import numpy as np
 import pytest
 
 from egnas_jax import checkpoint, config, exhausted, record, run
 from egnas_jax.cli import main
+from egnas_jax.console import use_compilation_cache
 from egnas_jax.nn import lowering
 from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import SPACES, Space, zoo
@@ -674,3 +676,25 @@ def test_several_seeds_are_listed_and_the_best_is_by_validation(tmp_path, capsys
     assert main([*command, "--out", str(tmp_path / "runs")]) == 2
     assert "seed1 holds a run already" in capsys.readouterr().err
     assert not (tmp_path / "runs/seed0").exists()
+
+
+@pytest.mark.parametrize("home", [None, "/home/somebody"])
+def test_the_cache_is_in_the_home_folder_and_off_without_one(home, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    found = {}
+    monkeypatch.setenv("XDG_CACHE_HOME", "")  # as good as unset
+    monkeypatch.setattr(
+        pathlib.Path, "home", lambda: pathlib.Path(home) if home else no_home()
+    )
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(jax.config, "update", found.__setitem__)
+    try:
+        use_compilation_cache()
+    finally:
+        monkeypatch.undo()
+        jax.config.update("jax_compilation_cache_dir", before)
+    expected = home and f"{home}/.cache/egnas_jax"
+    assert found.get("jax_compilation_cache_dir") == expected

@@ -1,5 +1,7 @@
 """Evolution strategies as ask and tell over flat vectors, of numbers or of choices."""
 
+from types import MappingProxyType
+
 from egnas_jax.evolution.ageing import Ageing, AgeingState, ageing_evolution
 from egnas_jax.evolution.base import Evolution
 from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
@@ -11,6 +13,7 @@ EVOLUTIONS = {
     "sep_cma_es": sep_cma_es,
     "open_es": open_es,
 }
+OWN = MappingProxyType(dict(EVOLUTIONS))  # before any script adds or replaces one
 
 __all__ = [
     "EVOLUTIONS",

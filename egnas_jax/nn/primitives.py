@@ -10,6 +10,7 @@ NAS-Bench-201.
 
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -232,6 +233,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
+OWN = MappingProxyType(dict(PRIMITIVES))  # before any script adds or replaces one
 
 
 def with_pool_norm(name: str) -> Primitive:

@@ -11,6 +11,7 @@ arguments, the source of this package, the versions of what traces it, the setti
 JAX and XLA, and the device.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -176,9 +177,9 @@ def _key(name: str, request: Request, surroundings: dict) -> str:
 def _surroundings() -> dict:
     """All that a program depends on beside what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
-    device, free = jax.devices()[0], free_bytes()
+    device = jax.devices()[0]
     return {
-        "source": _source_digest(),
+        "source": _SOURCE,
         "versions": {name: importlib.metadata.version(name) for name in packages},
         "settings": {
             name: str(value)
@@ -187,12 +188,10 @@ def _surroundings() -> dict:
         },
         "flags": [os.environ.get(name) for name in FLAGS],
         "device": [jax.default_backend(), device.device_kind, jax.device_count()],
-        # chunks fill half of the free memory at most, and were chosen by it
-        "memory": free and free.bit_length(),
+        "memory": free_bytes(),  # chunks are chosen by it
     }
 
 
-@functools.cache
 def _source_digest() -> str:
     """Of every module of this package: a changed line may change any program."""
     package = pathlib.Path(__file__).parents[1]
@@ -203,10 +202,17 @@ def _source_digest() -> str:
     return digest.hexdigest()
 
 
+# As the modules are loaded, and not when the first program is wanted: what is edited
+# while data load is no part of this process's programs.
+_SOURCE = _source_digest()
+
+
 def _folder() -> pathlib.Path | None:
-    """Beside JAX's own files; None where it has no local folder."""
+    """Beside JAX's own files; None where it has no local folder, or keeps nothing."""
     base = jax.config.jax_compilation_cache_dir
-    return None if not base or "://" in base else pathlib.Path(base) / "lowered"
+    if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
+        return None
+    return pathlib.Path(base) / "lowered"
 
 
 def _read(key: str) -> Lowered | None:
@@ -219,7 +225,8 @@ def _read(key: str) -> Lowered | None:
         checksum, packed = path.read_bytes().split(b"\n", 1)
         if checksum.decode() != hashlib.sha256(packed).hexdigest():
             return None
-        os.utime(path)  # the least recently used goes first
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            os.utime(path)  # the least recently used goes first
         exported, donated, result = pickle.loads(packed)
         _find_lapack()
         return Lowered(export.deserialize(bytearray(exported)), donated, result)
@@ -252,12 +259,22 @@ def _write(lowered: Lowered, key: str) -> None:
         parts = lowered.exported.serialize(), lowered.donated, lowered.result
         packed = pickle.dumps(parts)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
-        os.replace(file.name, folder / key)
+        _put(folder / key, hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
         _make_room(folder)
     except Exception:
         return
+
+
+def _put(path: pathlib.Path, data: bytes) -> None:
+    """The whole file or none: a disk that is full is not filled by what it refuses."""
+    file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115
+    try:
+        with file:
+            file.write(data)
+        os.replace(file.name, path)
+    except BaseException:
+        os.unlink(file.name)
+        raise
 
 
 def _make_room(folder: pathlib.Path) -> None:

@@ -103,11 +103,17 @@ def fitting_chunks(
 
 
 def free_bytes() -> int | None:
-    """Memory of the device that is not in use; None where it does not say (a CPU)."""
+    """Memory of the device that is not in use; None where it does not say (a CPU).
+
+    Rounded down, by an eighth at most, to a number that is the same in most runs:
+    programs are kept by it, since chunks follow from it (search/ahead.py).
+    """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in stats:
         return None
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    free = max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)
+    spare = max(free.bit_length() - 4, 0)  # binary digits
+    return free >> spare << spare
 
 
 class OutOfMemoryError(RuntimeError):

@@ -1,8 +1,11 @@
 """Programs compiled side by side, and read again without being traced."""
 
+import errno
 import functools
 import json
 import os
+import pathlib
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ import pytest
 
 from egnas_jax import run
 from egnas_jax.config import build
+from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.search import ahead
 from egnas_jax.search.memory import OutOfMemoryError
@@ -93,9 +97,9 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
         assert traces() == 2
     assert traces() == 0
     with monkeypatch.context() as patch:
-        patch.setattr(ahead, "_source_digest", lambda: "another")
+        patch.setattr(ahead, "_SOURCE", "another")
         assert traces() == 2
-    for free, expected in ((2**33, 2), (2**33 + 5, 0), (2**32, 2)):
+    for free, expected in ((2**33, 2), (2**33, 0), (2**33 + 2**30, 2)):
         with monkeypatch.context() as patch:
             patch.setattr(ahead, "free_bytes", lambda free=free: free)
             assert traces() == expected
@@ -111,7 +115,7 @@ def test_the_digest_of_the_source_is_that_of_every_module(tmp_path, monkeypatch)
     for text in ("a = 1\n", "a = 2\n"):
         for name in ("one.py", "search/two.py"):
             (tmp_path / name).write_text(text)
-            digests.add(ahead._source_digest.__wrapped__())
+            digests.add(ahead._source_digest())
     assert len(digests) == 4
 
 
@@ -130,6 +134,22 @@ def test_a_damaged_program_is_compiled_and_written_anew(
     another_process(monkeypatch)
     ahead.compile_all(requests(), {})
     assert len(names) == 4
+
+
+def test_an_edit_after_the_start_does_not_pass_for_what_runs(monkeypatch):
+    before = ahead._surroundings()["source"]
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path: b"edited")
+    assert ahead._source_digest() != before
+    assert ahead._surroundings()["source"] == before
+
+
+def test_where_jax_keeps_nothing_nothing_is_kept(folder, traced):
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        assert results(ahead.compile_all(traced[1](), {"a": 1})) == EXPECTED
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+    assert not folder.exists()
 
 
 def test_without_an_identity_or_a_folder_nothing_is_written(folder, traced):
@@ -153,6 +173,25 @@ def test_what_cannot_be_exported_is_compiled_all_the_same(folder, traced, monkey
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(folder, traced):
     folder.write_text("a file")
     assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+
+
+def refused(*given):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_folder_that_may_only_be_read_is_read(folder, traced, monkeypatch):
+    names, requests = traced
+    ahead.compile_all(requests(), {})
+    another_process(monkeypatch)
+    monkeypatch.setattr(os, "utime", refused)
+    assert results(ahead.compile_all(requests(), {})) == EXPECTED
+    assert len(names) == 2
+
+
+def test_what_could_not_be_written_leaves_nothing(folder, traced, monkeypatch):
+    monkeypatch.setattr(os, "replace", refused)
+    assert results(ahead.compile_all(traced[1](), {})) == EXPECTED
+    assert list(folder.iterdir()) == []
 
 
 def test_the_least_recently_used_goes_first(tmp_path, monkeypatch):
@@ -232,3 +271,36 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
     own, egnas = STRATEGIES["egnas"]
     monkeypatch.setitem(STRATEGIES, "egnas", (own, lambda *given: egnas(*given)))
     assert identity() is None
+
+
+@pytest.mark.parametrize("what", ["another", "decorated", "bound", "evolution"])
+def test_code_that_passes_for_the_own_is_not_kept(what, monkeypatch):
+    """By its module each of these is code of this package."""
+    pooling = PRIMITIVES["avg_pool_3x3"]
+    if what == "evolution":
+        monkeypatch.setitem(EVOLUTIONS, "cma_es", EVOLUTIONS["open_es"])
+    elif what == "another":
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", PRIMITIVES["max_pool_3x3"])
+    elif what == "decorated":
+        init = functools.wraps(pooling.init)(lambda *given: pooling.init(*given))
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(init=init))
+    else:
+        apply = functools.partial(pooling.apply, window=lambda x, stride, kind: x)
+        monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(apply=apply))
+    assert run.prepare(build("digits"), None, None, print)[1].identity is None
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_exchange_in_one_order(processes, monkeypatch):
+    """Weights are drawn beside the compiler only where nobody waits for an exchange."""
+    threads = []
+
+    def noted(*given):
+        threads.append(threading.current_thread())
+        return given[0]
+
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    monkeypatch.setattr(run, "_begin", noted)
+    monkeypatch.setattr(run.loop, "compiled", noted)
+    assert run._begin_compiled("run", None) == ("run", "run")
+    assert len(set(threads)) == 3 - processes

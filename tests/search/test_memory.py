@@ -129,3 +129,23 @@ def test_memory_is_named_after_the_program_that_lacks_it():
     assert caught.value.program == "evolve"
     with pytest.raises(ZeroDivisionError), memory.out_of_memory_in("evolve"):
         _ = 1 / 0
+
+
+@pytest.mark.parametrize("free", [0, 7, 2**33, 2**33 - 5, 3 * 2**30 + 12345])
+def test_free_memory_is_rounded_down_by_an_eighth_at_most(free, monkeypatch):
+    """Kept programs go by it, so most runs must see the same number."""
+
+    class Device:
+        def __init__(self, used):
+            self.used = used
+
+        def memory_stats(self):
+            return {"bytes_limit": 2**36, "bytes_in_use": self.used}
+
+    def known(free):
+        monkeypatch.setattr(jax, "local_devices", lambda: [Device(2**36 - free)])
+        return memory.free_bytes()
+
+    assert 7 / 8 * free <= known(free) <= free
+    assert known(known(free)) == known(free)
+    assert known(45 * 10**9) == known(45 * 10**9 - 10**7) == 20 * 2**31
