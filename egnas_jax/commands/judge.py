@@ -2,11 +2,16 @@
 `egnas export`."""
 
 import argparse
-import contextlib
 import json
 import pathlib
 
-from egnas_jax.console import check_folders, running, say, use_compilation_cache
+from egnas_jax.console import (
+    check_folders,
+    check_writable,
+    running,
+    say,
+    use_compilation_cache,
+)
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +41,7 @@ def evaluate(options: argparse.Namespace) -> None:
         settings = evaluate_run.settings(found.config, options.overrides)
         settings, data = evaluate_run.load_data(found, settings, options.data_dir)
         jobs.append((found, settings, data, out / run.name if seeds else out))
+    check_writable(out)
     use_compilation_cache()
     results = []
     for found, settings, data, place in jobs:
@@ -44,11 +50,9 @@ def evaluate(options: argparse.Namespace) -> None:
         with running():
             results.append(record.plain(evaluate_run.judge(found, settings, data)))
         _warn(results[-1], found)
-        picture = draw_evaluation(results[-1])
-        with _writing(place):
-            place.mkdir(parents=True, exist_ok=True)
-            record.write_json(place / "evaluation.json", results[-1])
-            record.write_text(place / "evaluation.svg", picture)
+        place.mkdir(parents=True, exist_ok=True)
+        record.write_json(place / "evaluation.json", results[-1])
+        record.write_text(place / "evaluation.svg", draw_evaluation(results[-1]))
         if not options.json:
             _show(results[-1], found, place)
     whole = evaluate_run.aggregate(results) if seeds else results[0]
@@ -61,17 +65,6 @@ def evaluate(options: argparse.Namespace) -> None:
         shown = "" if spread is None else f" ± {100 * spread:.2f}"
         print(f"Mean test error {100 * whole['test_error']:.2f}{shown} %, top-5 "
               f"accuracy {100 * whole['test_accuracy_top5']:.2f} %.")  # fmt: skip
-
-
-@contextlib.contextmanager
-def _writing(out: pathlib.Path):
-    """Says where an error of writing comes from, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise ValueError(
-            f"{out} cannot be written ({error.strerror}). Name another --out."
-        ) from None
 
 
 def _warn(result: dict, found) -> None:
@@ -113,13 +106,13 @@ def export(options: argparse.Namespace) -> None:
     if out.is_dir() or options.out == "":
         raise ValueError(f"--out is {options.out!r}, but must name a file.")
     found = trained.load(pathlib.Path(options.run))
+    check_writable(out.parent)
     for note in found.notes:
         say(f"{note} The one before is exported.")
     with running():
         content = form.write(found.finished)
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        record.write_bytes(out, content)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    record.write_bytes(out, content)
     print(f"{out}: {found.state}, {len(content):,} bytes")
     if not form.described:
         aside = out.with_name(f"{out.name}.json")

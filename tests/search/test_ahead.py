@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from egnas_jax import run
-from egnas_jax.config import build
+from egnas_jax.config import _OUTSIDE, build
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.search import ahead
 from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.egnas_config import SWEPT
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
 X = np.arange(3, dtype=np.float32)
@@ -152,6 +153,21 @@ def test_where_jax_keeps_nothing_nothing_is_kept(folder, traced):
     assert not folder.exists()
 
 
+def test_a_program_that_its_checksum_does_not_fit_is_not_taken(
+    folder, traced, monkeypatch
+):
+    """Here whole ones of the other's: whatever reads them finds nothing wrong."""
+    names, requests = traced
+    ahead.compile_all(requests(), {})
+    another_process(monkeypatch)
+    files = sorted(folder.iterdir())
+    parts = [path.read_bytes().split(b"\n", 1) for path in files]
+    for path, own, other in zip(files, parts, reversed(parts), strict=True):
+        path.write_bytes(own[0] + b"\n" + other[1])
+    assert results(ahead.compile_all(requests(), {})) == EXPECTED
+    assert len(names) == 4
+
+
 def test_without_an_identity_or_a_folder_nothing_is_written(folder, traced):
     _, requests = traced
     assert results(ahead.compile_all(requests(), None)) == EXPECTED
@@ -229,6 +245,12 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
         "strategy.sigma_floor=0.3", "strategy.momentum=0.4", "strategy.step=0.7",
         "watch.window=3", "watch.factor=1.7", "watch.delta=2", "watch.start=2",
     ]  # fmt: skip
+
+    # the others name the data, write no program, or are watched by the host alone
+    elsewhere = {"data.name", "data.path", "data.digest", "tensorboard", "watch.stop"}
+    paths = {change.partition("=")[0] for change in changes}
+    numbers = {f"strategy.{name}" for name in SWEPT}
+    assert paths == {*_OUTSIDE, *numbers} - elsewhere
 
     def lowered(overrides):
         config = build("digits", overrides=overrides)

@@ -143,7 +143,7 @@ def _npz(path, classes, side):
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
         ("run", ["--out", ""], "--out is empty"),
-        ("run", ["--out", "three.npz"], "three.npz cannot be written (File exists)"),
+        ("run", ["--out", "three.npz"], "three.npz cannot be written: "),
         ("run", ["--set", "data.name=cifar10", "--data-dir", "."], "holds no cifar10"),
     ],
 )

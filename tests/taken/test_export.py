@@ -207,7 +207,11 @@ def test_the_default_place_is_the_run(run, capsys):
         ("run", ["--format", "onx"], "Did you mean onnx"),
         ("run", ["--format", "onnx", "--out", "DIRECTORY"], "must name a file"),
         ("run", ["--format", "onnx", "--out", ""], "must name a file"),
-        ("run", ["--format", "safetensors", "--out", "FILE/x"], "FILE/x cannot be wri"),
+        (
+            "run",
+            ["--format", "safetensors", "--out", "FILE/x"],
+            "FILE cannot be written: ",
+        ),
         ("seeds", ["--format", "onnx"], "holds 2 seeds. Name one of them: "),
         ("search", ["--format", "onnx"], "Train that first: egnas retrain --genotype"),
         ("bare", ["--format", "onnx"], "holds no readable genotype.json"),
