@@ -30,8 +30,9 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
-# Our weight step takes gigabytes of fresh memory a call. Torch, which keeps its own,
-# gains 3 % by them, but then the two together need more than 24 GB.
+# Our weight step takes gigabytes of fresh memory a call; the populations do not mind.
+# Torch, which keeps its own, gains 3 % by them, but then the two together need more
+# than 24 GB.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 # Ways to run the torch loop. The fastest on this machine is the opponent; --quick takes
 # the first, which was the fastest wherever all were tried.
@@ -57,15 +58,17 @@ class Size(NamedTuple):
       pairs: of runs.
       steps: weight steps of one call.
       tries: torch settings that are tried.
+      searches: whether the programs of a search are compiled too.
     """
 
     individuals: int
     pairs: int
     steps: int
     tries: int
+    searches: bool
 
 
-QUICK, FULL = Size(4, 3, 1, 1), Size(50, 5, 8, 4)
+QUICK, FULL = Size(4, 3, 1, 1, False), Size(50, 5, 8, 4, True)
 
 
 class TorchPopulation:
@@ -141,20 +144,18 @@ def check_equal(what: str, theirs: dict, ours: dict) -> float:
     """
     pairs = zip(theirs["loss"], ours["loss"], strict=True)
     worst = max(abs(a - b) / abs(a) for a, b in pairs)
-    say(f"{what}: losses differ by {worst:.1e}; ours compiled in "
-        f"{ours['compile_s']:.1f} s")  # fmt: skip
+    say(f"{what}: losses differ by {worst:.1e}")
     if not worst < 1e-4:
         raise SystemExit(f"{what}: losses differ by {worst:.1e}; nothing was timed.")
     return worst
 
 
-def compare_populations(folder, ours, firsts: dict, size: Size) -> dict:
+def compare_populations(folder, ours, size: Size) -> dict:
     """Under both kinds of statistics: name -> comparison, and what goes with it.
 
     Args:
       folder: of the problem.
-      ours: our process.
-      firsts: what its first calls gave, of `first_calls`.
+      ours: our process, its programs compiled.
       size: how much is measured.
     """
 
@@ -166,18 +167,16 @@ def compare_populations(folder, ours, firsts: dict, size: Size) -> dict:
     setting, rates = fastest(
         POPULATION_SETTINGS[: size.tries], seconds, few * given.IMAGES
     )
-    torch = TorchPopulation(folder, **setting)
-    members, results = list(range(size.individuals)), {}
+    torch, results = TorchPopulation(folder, **setting), {}
     for batch_stats in STATISTICS:
 
         def theirs(batch_stats=batch_stats):
             return torch(size.individuals, batch_stats)
 
         def own(batch_stats=batch_stats):
-            return ours("population", individuals=members, batch_stats=batch_stats)
+            return ours("population", batch_stats=batch_stats)
 
-        first = firsts[batch_stats]
-        difference = check_equal(f"population, {batch_stats}", theirs(), first)
+        difference = check_equal(f"population, {batch_stats}", theirs(), own())
         compared = alternate(theirs, own, size.pairs)
         results[batch_stats] = (
             compared,
@@ -186,8 +185,6 @@ def compare_populations(folder, ours, firsts: dict, size: Size) -> dict:
                 "individuals": size.individuals,
                 "images": given.IMAGES,
                 "loss_difference": difference,
-                "compile_s": first["compile_s"],
-                "bytes": first["bytes"],
                 "torch_setting": setting,
                 "torch_images_per_s": rates,
             },
@@ -196,8 +193,8 @@ def compare_populations(folder, ours, firsts: dict, size: Size) -> dict:
     return results
 
 
-def compare_steps(folder, ours, first: dict, size: Size) -> tuple[Comparison, dict]:
-    """As `compare_populations`; first: of a call of one step."""
+def compare_steps(folder, ours, size: Size) -> tuple[Comparison, dict]:
+    """As `compare_populations`."""
 
     def seconds(setting):
         with contextlib.closing(torch_worker(folder, **setting)) as worker:
@@ -205,7 +202,8 @@ def compare_steps(folder, ours, first: dict, size: Size) -> tuple[Comparison, di
 
     setting, rates = fastest(STEP_SETTINGS[: size.tries], seconds, given.BATCH)
     torch = torch_worker(folder, **setting)
-    difference = check_equal("weight step", torch("weight_step", steps=2), first)
+    two = torch("weight_step", steps=2), ours("weight_step", steps=1)
+    difference = check_equal("weight step", *two)
     compared = alternate(
         lambda: torch("weight_step", steps=size.steps),
         lambda: ours("weight_step", steps=size.steps),
@@ -217,8 +215,6 @@ def compare_steps(folder, ours, first: dict, size: Size) -> tuple[Comparison, di
         "batch": given.BATCH,
         "steps_per_call": size.steps,
         "loss_difference": difference,
-        "compile_s": first["compile_s"],
-        "bytes": first["bytes"],
         "torch_setting": setting,
         "torch_images_per_s": rates,
     }
@@ -270,21 +266,6 @@ def write_problem(folder: pathlib.Path, individuals: int) -> None:
     given.save(drawn._replace(weights=side.weights()), folder)
 
 
-def first_calls(populations: Worker, steps: Worker, individuals: int) -> dict:
-    """What the first call of each program gives; both processes compile at once.
-
-    Returns:
-      Results of the populations by kind of statistics, and of "weight_step".
-    """
-    for batch_stats in STATISTICS:
-        populations.start(
-            "population", individuals=list(range(individuals)), batch_stats=batch_stats
-        )
-    steps.start("weight_step", steps=1)
-    firsts = {batch_stats: populations.finish() for batch_stats in STATISTICS}
-    return firsts | {"weight_step": steps.finish()}
-
-
 def compile_search(folder: pathlib.Path) -> float:
     """Seconds until a new process has the programs of a search on CIFAR-10.
 
@@ -297,26 +278,40 @@ def compile_search(folder: pathlib.Path) -> float:
     return seconds
 
 
-def our_workers(folder: pathlib.Path) -> tuple[Worker, Worker]:
-    """For the populations and for the weight step, with one cache."""
-    cache = str(folder / "cache")
-    return tuple(Worker("jax", folder, env, cache=cache) for env in ({}, HUGE_PAGES))
+def compile_twice(folder: pathlib.Path) -> tuple[Worker, dict, dict]:
+    """Our programs by a process with an empty cache, and by one after it.
+
+    Returns:
+      The second process, and what either says of compiling.
+    """
+
+    def compiled() -> tuple[Worker, dict]:
+        worker = Worker("jax", folder, HUGE_PAGES, cache=str(folder / "cache"))
+        return worker, worker("compile")
+
+    first, cold = compiled()
+    first.close()
+    second, warm = compiled()
+    return second, cold, warm
 
 
 def measure(size: Size) -> dict:
     individuals = size.individuals
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        cold, warm = compile_search(folder), compile_search(folder)
-        say(f"compilation: {cold:.1f} s cold, {warm:.1f} s warm")
         write_problem(folder, individuals)
-        own = our_workers(folder)
-        firsts = first_calls(*own, individuals)
-        populations = compare_populations(folder, own[0], firsts, size)
-        limits = own[0]("limits")
-        own[0].close()
-        step, step_facts = compare_steps(folder, own[1], firsts["weight_step"], size)
-        own[1].close()
+        ours, cold, warm = compile_twice(folder)
+        compiled = {"cold_s": cold["seconds"], "warm_s": warm["seconds"]}
+        if size.searches:
+            compiled |= {
+                name: compile_search(folder)
+                for name in ("search_cold_s", "search_warm_s")
+            }
+        say(", ".join(f"{name} {seconds:.1f}" for name, seconds in compiled.items()))
+        populations = compare_populations(folder, ours, size)
+        limits = ours("limits")
+        step, step_facts = compare_steps(folder, ours, size)
+        ours.close()
     (running, facts), (batch, batch_facts) = populations.values()
 
     def row(compared, facts, images, passes=1):
@@ -331,14 +326,10 @@ def measure(size: Size) -> dict:
         "weight_step": row(step, step_facts, given.BATCH, traffic.STEP_PASSES),
         "epoch": epoch_of(step, running, batch, individuals).summary(),
         "memory": {
-            "population_gb": batch_facts["bytes"] / 1e9,
-            "weight_step_gb": step_facts["bytes"] / 1e9,
+            "population_gb": max(warm["bytes"][name] for name in STATISTICS) / 1e9,
+            "weight_step_gb": warm["bytes"]["weight_step"] / 1e9,
         },
-        "compile": {
-            "cold_s": cold,
-            "warm_s": warm,
-            "timed_programs_s": {n: first["compile_s"] for n, first in firsts.items()},
-        },
+        "compile": compiled,
         "limits": limits,
         "machine": machine(),
     }
@@ -382,13 +373,19 @@ def report(result: dict) -> str:
             f"{part['ratio']:.2f} ({spread}) | {' | '.join(shares)} |"
         )
     compiled, memory = result["compile"], result["memory"]
+    searches = (
+        f"; those of a search in {compiled['search_cold_s']:.0f} s and "
+        f"{compiled['search_warm_s']:.1f} s"
+        if "search_cold_s" in compiled
+        else ""
+    )
     limits = result["limits"]
     rows += [
         "",
         f"Limits of these cores: {limits['operations_per_s'] / 1e9:.0f} GFLOP/s in "
         f"matrix products, {limits['bytes_per_s'] / 1e9:.0f} GB/s in copies.",
-        f"The programs of a search compile in {compiled['cold_s']:.0f} s, or come from "
-        f"the cache in {compiled['warm_s']:.0f} s. Memory: population "
+        f"These programs compile in {compiled['cold_s']:.0f} s, or come from the "
+        f"cache in {compiled['warm_s']:.1f} s{searches}. Memory: population "
         f"{memory['population_gb']:.2f} GB, weight step "
         f"{memory['weight_step_gb']:.2f} GB.",
     ]

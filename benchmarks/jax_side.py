@@ -4,6 +4,7 @@ A call is timed after one like it, as in a search, where call follows call: what
 process did in between to the memory of the machine is not ours.
 """
 
+import functools
 import time
 
 import jax
@@ -13,55 +14,69 @@ from benchmarks import limits, programs
 from benchmarks import problem as given
 from benchmarks.problem import Problem
 from egnas_jax import interop
+from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.search import ahead
+from egnas_jax.search.evaluate import STATISTICS
 from egnas_jax.search.relax import unweighted
 from egnas_jax.types import Batch
 
 
 class JaxSide:
-    """The supernet, the state of its weights, and two compiled programs."""
+    """The supernet, the state of its weights, and the three programs that are timed."""
 
     def __init__(self, problem: Problem, cache: str):
         jax.config.update("jax_compilation_cache_dir", cache)
-        self.problem = problem
-        self.net = make_supernet(problem.config)
+        self.config = problem.config
         self.variables = interop.supernet_from_torch(problem.weights, problem.config)
-        self.images = jnp.asarray(problem.images)
-        self.labels = jnp.asarray(problem.labels, jnp.int32)
+        self.batch = Batch(
+            jnp.asarray(problem.images), jnp.asarray(problem.labels, jnp.int32)
+        )
         self.mixings = unweighted(jax.tree.map(jnp.asarray, problem.mixings))
-        self.programs = {}
         self.state = programs.first_state(self.variables)  # donated at every step
 
-    def _compiled(self, name, function, *arguments, **options) -> programs.Compiled:
-        if name not in self.programs:
-            self.programs[name] = programs.compile_program(
-                function, *arguments, **options
-            )
-        return self.programs[name]
+    def compile(self) -> dict:
+        """Compiles the programs, as a search does with its own, or reads what an
+        earlier process compiled.
 
-    def population(self, *, individuals, batch_stats: str):
-        """Loss and correct answers of individuals on the fitness batch."""
-        chosen = jnp.asarray(list(individuals))
-        members = jax.tree.map(lambda leaf: leaf[chosen], self.mixings)
-        arguments = (
-            self.variables,
-            members,
-            self.images[: given.IMAGES],
-            self.labels[: given.IMAGES],
-        )
-        name = f"population {batch_stats} {len(members.primitives['normal'])}"
-        score = programs.population(self.net, batch_stats)
-        program = self._compiled(name, score, *arguments)
-        jax.block_until_ready(program.call(*arguments))
+        Returns:
+          Seconds of all, and the bytes that XLA reserves for a call of each.
+        """
+        net = make_supernet(self.config)
+        steps, arguments = programs.weight_steps(net), self._step_arguments(1)
+        requests = {"weight_step": _request(steps, arguments, donate_argnums=0)}
+        for batch_stats in STATISTICS:
+            score = programs.population(net, batch_stats)
+            requests[batch_stats] = _request(score, self._score_arguments())
         started = time.perf_counter()
-        scores = jax.block_until_ready(program.call(*arguments))
-        seconds = time.perf_counter() - started
+        self.programs = ahead.compile_all(requests, {"supernet": repr(self.config)})
         return {
-            "seconds": seconds,
+            "seconds": time.perf_counter() - started,
+            "bytes": {
+                name: programs.reserved_bytes(program.func)
+                for name, program in self.programs.items()
+            },
+        }
+
+    def _score_arguments(self) -> tuple:
+        few = jax.tree.map(lambda leaf: leaf[: given.IMAGES], self.batch)
+        return self.variables, self.mixings, few.images, few.labels
+
+    def _step_arguments(self, count: int) -> tuple:
+        mixing = jax.tree.map(lambda leaf: leaf[0], self.mixings)
+        rate = jnp.float32(given.LEARNING_RATE)
+        return self.state, jnp.int32(count), mixing, self.batch, rate
+
+    def population(self, *, batch_stats: str) -> dict:
+        """Loss and correct answers of all individuals on the fitness batch."""
+        program, arguments = self.programs[batch_stats], self._score_arguments()
+        jax.block_until_ready(program(*arguments))
+        started = time.perf_counter()
+        scores = jax.block_until_ready(program(*arguments))
+        return {
+            "seconds": time.perf_counter() - started,
             "loss": scores.loss.tolist(),
             "correct": scores.correct.tolist(),
-            "compile_s": program.seconds,
-            "bytes": program.bytes,
         }
 
     def limits(self) -> dict:
@@ -71,7 +86,7 @@ class JaxSide:
             "operations_per_s": limits.matmul_rate(2048, "float32", None),
         }
 
-    def weight_step(self, *, steps: int):
+    def weight_step(self, *, steps: int) -> dict:
         """SGD steps on all images, in one call as in a search (`steps_per_call`).
 
         Weights move on from call to call, by one step before the clock starts.
@@ -79,22 +94,17 @@ class JaxSide:
         Returns:
           The loss of that step, and the mean of those that are timed.
         """
-        mixing = jax.tree.map(lambda leaf: leaf[0], self.mixings)
-        batch = Batch(self.images, self.labels)
-        arguments = mixing, batch, jnp.float32(given.LEARNING_RATE)
-        run = programs.weight_steps(self.net)
-        program = self._compiled(
-            "weight step", run, self.state, jnp.int32(1), *arguments, donate_argnums=0
-        )
         losses = []
         for count in (1, steps):
+            arguments = self._step_arguments(count)
             started = time.perf_counter()
-            self.state = program.call(self.state, jnp.int32(count), *arguments)
+            self.state = self.programs["weight_step"](*arguments)
             losses.append(float(self.state.totals.loss) / given.BATCH / count)
             seconds = (time.perf_counter() - started) / count
-        return {
-            "seconds": seconds,
-            "loss": losses,
-            "compile_s": program.seconds,
-            "bytes": program.bytes,
-        }
+        return {"seconds": seconds, "loss": losses}
+
+
+def _request(function, arguments: tuple, **options) -> ahead.Request:
+    """A program that `ahead` may compile; options are those of `jax.jit`."""
+    program = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
+    return ahead.Request(functools.partial(program), arguments)

@@ -55,14 +55,22 @@ def compile_program(function, *arguments, precision=None, **options) -> Compiled
     run = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
     with jax.default_matmul_precision(precision):
         program = run.lower(*arguments).compile()
+    seconds = time.perf_counter() - started
+    return Compiled(program, seconds, reserved_bytes(program))
+
+
+def reserved_bytes(program) -> int:
+    """What XLA reserves for a call of a compiled program.
+
+    Arguments and results count; what is donated counts once.
+    """
     memory = program.memory_analysis()
-    needed = (
+    return (
         memory.temp_size_in_bytes
         + memory.argument_size_in_bytes
         + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes  # what is donated is counted twice
+        - memory.alias_size_in_bytes
     )
-    return Compiled(program, time.perf_counter() - started, needed)
 
 
 def population(net: Supernet, batch_stats: str, population_chunk: int | None = None):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import __main__ as benchmark
 from benchmarks import epoch, primitives, problem
-from benchmarks.__main__ import TorchPopulation, fastest, first_calls, of_limits
+from benchmarks.__main__ import TorchPopulation, fastest, of_limits
 from benchmarks.timing import Comparison, alternate
 from benchmarks.worker import Worker, WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
@@ -36,31 +36,6 @@ def test_a_summary_takes_the_median_of_the_ratios_not_of_the_seconds():
     assert summary["ratio"] == 3.0  # of 2, 3, 4
     assert (summary["ratio_min"], summary["ratio_max"]) == (2.0, 4.0)
     assert (summary["torch_s"], summary["ours_s"]) == (4.0, 1.0)
-
-
-class Recorded:
-    """A worker that answers at once, in the order in which it was asked."""
-
-    def __init__(self, log, *seconds):
-        self.log, self.seconds = log, iter(seconds)
-
-    def start(self, task, **arguments):
-        self.log.append((task, arguments.get("batch_stats")))
-
-    def finish(self):
-        self.log.append("finish")
-        return {"compile_s": next(self.seconds)}
-
-
-def test_both_processes_compile_at_once():
-    log = []
-    firsts = first_calls(Recorded(log, 2.0, 5.0), Recorded(log, 9.0), individuals=3)
-    assert log == [
-        ("population", "running"), ("population", "batch"), ("weight_step", None),
-        *["finish"] * 3,
-    ]  # fmt: skip
-    seconds = {name: first["compile_s"] for name, first in firsts.items()}
-    assert seconds == {"running": 2.0, "batch": 5.0, "weight_step": 9.0}
 
 
 def test_shares_of_the_limits_are_those_of_the_counted_work():
@@ -112,11 +87,19 @@ def test_no_process_of_a_crashed_setting_runs_on(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "TorchPopulation", Crashing)
     size = benchmark.FULL._replace(tries=2)
     with pytest.raises(SystemExit):
-        benchmark.compare_populations(tmp_path, None, {}, size)
+        benchmark.compare_populations(tmp_path, None, size)
     assert closed == [True, True]
 
 
-def test_a_search_is_compiled_once_and_read_the_next_time(tmp_path, monkeypatch):
+@pytest.fixture
+def cache(tmp_path):
+    """A folder for compiled programs; the sides set JAX's own to it."""
+    before = jax.config.jax_compilation_cache_dir
+    yield str(tmp_path / "cache")
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_search_is_compiled_once_and_read_the_next_time(cache, monkeypatch):
     monkeypatch.setattr(ahead, "_REMEMBERED", {})
     space = Space("tiny", ("max_pool_3x3", "skip_connect"), num_nodes=2)
     monkeypatch.setitem(SPACES, space.name, space)
@@ -124,18 +107,14 @@ def test_a_search_is_compiled_once_and_read_the_next_time(tmp_path, monkeypatch)
         channels=4, layers=1, partial_channels=2, space=space.name
     )
     plan = dataclasses.replace(epoch.TRIAL, supernet=supernet)
-    before = jax.config.jax_compilation_cache_dir
-    try:
-        side = epoch.SearchSide(plan, str(tmp_path))
-        assert side.compile()["seconds"] > 0
-        monkeypatch.setattr(ahead, "_REMEMBERED", {})
-        monkeypatch.setattr(ahead, "_lower", None)  # nothing is traced again
-        side.compile()
-    finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+    side = epoch.SearchSide(plan, cache)
+    assert side.compile()["seconds"] > 0
+    monkeypatch.setattr(ahead, "_REMEMBERED", {})
+    monkeypatch.setattr(ahead, "_lower", None)  # nothing is traced again
+    side.compile()
 
 
-def test_the_torch_loop_computes_the_same(tmp_path):
+def test_the_torch_loop_computes_the_same(tmp_path, cache):
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.jax_side import JaxSide
     from benchmarks.torch_side import TorchSide
@@ -145,13 +124,14 @@ def test_the_torch_loop_computes_the_same(tmp_path):
     drawn = drawn._replace(images=drawn.images[:, :8, :8])
     first = TorchSide(drawn, channels_last=False, threads=1)
     problem.save(drawn._replace(weights=first.weights()), tmp_path)
-    ours = JaxSide(problem.load(tmp_path), cache=str(tmp_path / "cache"))
+    ours = JaxSide(problem.load(tmp_path), cache)
     # torch 2.14 corrupts memory in the backward pass of channels_last on a CPU
     torch = Worker("torch", tmp_path, {}, channels_last=False, threads=1)
+    assert ours.compile()["seconds"] > 0
     for batch_stats in ("running", "batch"):
-        chosen = dict(individuals=[0, 2], batch_stats=batch_stats)
-        theirs = torch("population", chunk=64, **chosen)
-        own = ours.population(**chosen)
+        theirs = torch("population", individuals=[0, 1, 2], batch_stats=batch_stats,
+                       chunk=64)  # fmt: skip
+        own = ours.population(batch_stats=batch_stats)
         np.testing.assert_allclose(own["loss"], theirs["loss"], rtol=1e-5)
         assert own["correct"] == theirs["correct"]
     theirs = torch("weight_step", steps=3)["loss"]

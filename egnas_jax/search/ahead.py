@@ -70,6 +70,26 @@ class Lowered(NamedTuple):
     result: PyTree
 
 
+class Flat(NamedTuple):
+    """A compiled program of flat leaves; called and asked as the one that was traced.
+
+    Attributes:
+      compiled: takes and gives leaves.
+      result: structure of what it gives.
+    """
+
+    compiled: jax.stages.Compiled
+    result: PyTree
+
+    def __call__(self, *arguments) -> PyTree:
+        leaves = self.compiled(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(self.result, leaves)
+
+    def memory_analysis(self):
+        """What XLA reserves for a call."""
+        return self.compiled.memory_analysis()
+
+
 def compile_all(
     requests: Mapping[str, Request], identity: Mapping[str, Any] | None
 ) -> dict[str, functools.partial]:
@@ -147,7 +167,7 @@ def _lower(request: Request) -> Lowered:
     return Lowered(flat, positions, jax.tree.structure(traced.out_info))
 
 
-def _compile(lowered: Lowered, leaves: list) -> Callable:
+def _compile(lowered: Lowered, leaves: list) -> Flat:
     """Compiled anew, or read from JAX's cache."""
 
     def run(*leaves):
@@ -159,12 +179,7 @@ def _compile(lowered: Lowered, leaves: list) -> Callable:
         donate_argnums=lowered.donated,
         compiler_options=lowering.compiler_options(),
     )
-    compiled = program.lower(*leaves).compile()
-
-    def call(*arguments):
-        return jax.tree.unflatten(lowered.result, compiled(*jax.tree.leaves(arguments)))
-
-    return call
+    return Flat(program.lower(*leaves).compile(), lowered.result)
 
 
 def _key(name: str, request: Request, surroundings: dict) -> str:
