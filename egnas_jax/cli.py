@@ -116,13 +116,14 @@ def _draw(options) -> None:
 
 
 def _verify(options) -> int:
-    from egnas_jax import run
+    from egnas_jax.preparation import prepare
+    from egnas_jax.run_directory import stored_config
     from egnas_jax.verify import verify
 
     folder = pathlib.Path(options.run)
-    config = run.stored_config(folder)
+    config = stored_config(folder)
     use_compilation_cache()
-    _, prepared = run.prepare(
+    _, prepared = prepare(
         config, options.data_dir, folder, search.reporter(config, quiet=False)
     )
     first, last, wrong = verify(prepared, from_start=options.from_start)

@@ -11,12 +11,12 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import Opened
 from egnas_jax.data.split import Split
+from egnas_jax.preparation import data_as_loaded
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.material import test_part
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.retrain.scores import BINS, calibration, confusion, score
 from egnas_jax.retrain_run import open_data
-from egnas_jax.run import data_as_loaded
 from egnas_jax.trained import Trained
 
 SETTABLE = ("data.name", "data.path", "data.digest", "split_seed", "eval_batch_size")

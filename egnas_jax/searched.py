@@ -11,7 +11,8 @@ from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import Supernet, make_supernet
-from egnas_jax.run import prepare, stored_config
+from egnas_jax.preparation import prepare
+from egnas_jax.run_directory import stored_config
 from egnas_jax.search import loop
 from egnas_jax.search.weights import SearchState, stream
 from egnas_jax.types import Array
@@ -21,7 +22,7 @@ class Searched(NamedTuple):
     """The newest whole checkpoint of a run; nothing of the run is changed.
 
     Attributes:
-      config, run: as `run.prepare` makes them.
+      config, run: as `preparation.prepare` makes them.
       net: the supernet, on one device.
       state: of the checkpoint.
       data_dir: where the run's data are, or None for the usual places.

@@ -26,7 +26,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
     Where no checkpoint is followed by an epoch, the replay starts from the beginning.
 
     Args:
-      run: as `run.prepare` makes it from the stored configuration.
+      run: as `preparation.prepare` makes it from the stored configuration.
       from_start: replay every epoch.
 
     Raises:

@@ -17,10 +17,12 @@ import jax
 import numpy as np
 import pytest
 
-from egnas_jax import checkpoint, config, exhausted, record, run
+from egnas_jax import checkpoint, config, exhausted, preparation, record
 from egnas_jax.cli import main
 from egnas_jax.console import use_compilation_cache
 from egnas_jax.nn import lowering
+from egnas_jax.preparation import prepare
+from egnas_jax.run_directory import check_free
 from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import SPACES, Space, zoo
 
@@ -215,7 +217,7 @@ def test_every_program_has_a_setting_to_lower(
 ):
     sizes = ["batch_size=128", "strategy.population=4"]
     own = config.build(overrides=[*sizes, *settings])
-    _, prepared = run.prepare(own, None, tmp_path, print)
+    _, prepared = prepare(own, None, tmp_path, print)
     error = OutOfMemoryError(program, "too much")
     text = exhausted.advice(error, config=own, run=prepared)
     assert f"--set {expected} and another --out" in text
@@ -318,8 +320,8 @@ def test_a_run_never_goes_on_with_other_data(stopped, tmp_path, capsys, monkeypa
         labels[0] += 1
         return dataset._replace(labels=labels)
 
-    run_data = run.load_dataset
-    monkeypatch.setattr(run, "load_dataset", one_label_changed)
+    run_data = preparation.load_dataset
+    monkeypatch.setattr(preparation, "load_dataset", one_label_changed)
     command = ["search", *TINY, *SMALL, "--out", str(stopped), "--resume"]
     assert main(command) == 2
     assert "another configuration: data.digest" in capsys.readouterr().err
@@ -345,11 +347,11 @@ def test_a_run_killed_before_its_configuration_was_written_can_go_on(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / ".config.json.tmp99").touch()
-    run.check_free(folder, resume=True)
-    run.check_free(folder, resume=False)
+    check_free(folder, resume=True)
+    check_free(folder, resume=False)
     (folder / "notes.txt").touch()
     with pytest.raises(ValueError, match="not empty and holds no run"):
-        run.check_free(folder, resume=True)
+        check_free(folder, resume=True)
 
 
 def test_a_restored_run_may_have_other_settings_but_no_other_shapes(

@@ -15,6 +15,8 @@ ORDER = [
     {"config"},
     {"tabular"},
     {"recipes"},
+    {"run_directory"},
+    {"preparation", "run_start"},
     {"run", "verify", "exhausted"},
     {"retrain_run", "searched"},
     {"rank_run", "noise"},

@@ -45,7 +45,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, one seed or several."""
-    from egnas_jax import config, exhausted, recipes, retrain_run, run
+    from egnas_jax import config, exhausted, recipes, retrain_run, run_directory
     from egnas_jax.retrain import table
 
     check_run_options(options, ("out", "data_dir", "init_from"))
@@ -72,7 +72,7 @@ def retrain(options: argparse.Namespace) -> None:
     if options.seeds > 1:
         _check_place_of_table(pathlib.Path(options.out))
     for folder in folders:  # before the first run, not after it
-        run.check_free(folder, resume=options.resume)
+        run_directory.check_free(folder, resume=options.resume)
     use_compilation_cache()
     results = []
     for own, folder in zip(configs, folders, strict=True):
@@ -83,11 +83,11 @@ def retrain(options: argparse.Namespace) -> None:
         for other, place in zip(configs, folders, strict=True):
             # all of them before the first one trains; they differ in the seed alone
             other = dataclasses.replace(own, seed=other.seed)
-            run.check_configuration(other, place, recipes.from_dict)
+            run_directory.check_configuration(other, place, recipes.from_dict)
         state = retrain_run.find_start(prepared, resume=options.resume)
         state = retrain_run.first_state(prepared) if state is None else state
         advise = functools.partial(exhausted.retrain_advice, config=own, folder=folder)
-        with run.claim(own, folder, run.Start(None)), running(), advising(advise):
+        with run_directory.claim(own, folder), running(), advising(advise):
             summary = retrain_run.execute(
                 prepared, model, state, stop_after=options.stop_after
             )

@@ -81,14 +81,14 @@ def search(options: argparse.Namespace) -> None:
 
 def _search_all(options, configs) -> list[dict | None]:
     """Summaries; None in a process that writes no run directory."""
-    from egnas_jax import run
+    from egnas_jax import run_directory
     from egnas_jax.search.processes import is_first, together
 
     folders = [run_folder(options, own.seed) if is_first() else None for own in configs]
 
     def check():
         for folder in filter(None, folders):  # before the first search, not after it
-            run.check_free(folder, resume=options.resume)
+            run_directory.check_free(folder, resume=options.resume)
 
     together(check)
     return [
@@ -98,7 +98,7 @@ def _search_all(options, configs) -> list[dict | None]:
 
 
 def _search_one(options, config, folder) -> dict | None:
-    from egnas_jax import distributed, exhausted, run
+    from egnas_jax import distributed, exhausted, run, run_directory
     from egnas_jax.search.mesh import describe
     from egnas_jax.search.processes import exchange, together
 
@@ -114,7 +114,7 @@ def _search_one(options, config, folder) -> dict | None:
     )
     with contextlib.ExitStack() as stack:
         if folder:
-            claim = run.claim(config, folder, start, mesh)
+            claim = run_directory.claim(config, folder, start.origin, mesh)
         together(lambda: stack.enter_context(claim) if folder else None)
         stack.enter_context(running())
         stack.enter_context(advising(advise))
@@ -131,14 +131,15 @@ def _search_one(options, config, folder) -> dict | None:
 def _prepared(options, config, folder):
     """The configuration with its data, the run, where it starts, and what its compiled
     programs are wrapped in."""
-    from egnas_jax import run
+    from egnas_jax import run_directory, run_start
+    from egnas_jax.preparation import prepare
 
     report = reporter(config, quiet=options.json or not folder)
-    config, prepared = run.prepare(config, options.data_dir, folder, report)
+    config, prepared = prepare(config, options.data_dir, folder, report)
     if not folder:
-        return config, prepared, run.Start(None), _unchanged
-    run.check_configuration(config, folder)
-    start = run.find_start(prepared, options.restore, resume=options.resume)
+        return config, prepared, run_start.Start(None), _unchanged
+    run_directory.check_configuration(config, folder)
+    start = run_start.find_start(prepared, options.restore, resume=options.resume)
     wrap = _traces(options, config, start) if options.profile else _unchanged
     return config, prepared, start, wrap
 

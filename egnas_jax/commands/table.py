@@ -112,7 +112,8 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rank_correlation(options: argparse.Namespace) -> None:
     """Rank correlation of a supernet's scores with the table's accuracies."""
-    from egnas_jax import rank_run, record, run, searched
+    from egnas_jax import rank_run, record, searched
+    from egnas_jax.run_directory import stored_config
     from egnas_jax.search.evaluate import check_options
     from egnas_jax.tabular import figure
     from egnas_jax.tabular.read import read_table
@@ -126,7 +127,7 @@ def rank_correlation(options: argparse.Namespace) -> None:
             )
     check_options(options.batch_stats, None, None)
     folder = pathlib.Path(options.run)
-    config = run.stored_config(folder)
+    config = stored_config(folder)
     rank_run.check_space(folder, config)
     own = config.data
     known = own.path is None and own.name in DATASETS

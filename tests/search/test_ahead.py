@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax import run
+from egnas_jax import preparation, run
 from egnas_jax.config import _OUTSIDE, build
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.primitives import PRIMITIVES
+from egnas_jax.preparation import prepare
 from egnas_jax.search import ahead
 from egnas_jax.search.memory import OutOfMemoryError
 from egnas_jax.space import SPACES, Space
@@ -237,7 +238,7 @@ def test_a_compiler_out_of_memory_names_the_program(folder, traced, monkeypatch)
 
 def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, toy_net):
     """With another value of each of them the lowered programs are the same."""
-    monkeypatch.setattr(run, "make_supernet", lambda config: toy_net)
+    monkeypatch.setattr(preparation, "make_supernet", lambda config: toy_net)
     changes = [
         "seed=5", "epochs=3", "learning_rate=0.3", "learning_rate_min=0.01",
         "steps_per_call=2", "keep_checkpoints=5", "strategy.zeta=0.3",
@@ -254,7 +255,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
 
     def lowered(overrides):
         config = build("digits", overrides=overrides)
-        config, prepared = run.prepare(config, None, None, print)
+        config, prepared = prepare(config, None, None, print)
         state, zero = prepared.programs.init(), jnp.int32(0)
         programs, rest = prepared.programs, (zero, zero, jnp.float32(0))
         texts = []
@@ -273,7 +274,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
 def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypatch):
     def identity():
         config = build("digits", space="mine")
-        return run.prepare(config, None, None, print)[1].identity
+        return prepare(config, None, None, print)[1].identity
 
     found = []
     for pooling in ("avg_pool_3x3", "max_pool_3x3"):
@@ -309,7 +310,7 @@ def test_code_that_passes_for_the_own_is_not_kept(what, monkeypatch):
     else:
         apply = functools.partial(pooling.apply, window=lambda x, stride, kind: x)
         monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(apply=apply))
-    assert run.prepare(build("digits"), None, None, print)[1].identity is None
+    assert prepare(build("digits"), None, None, print)[1].identity is None
 
 
 @pytest.mark.parametrize("processes", [1, 2])
