@@ -1,5 +1,6 @@
 """Of a configuration: data that were loaded and checked, and programs that are made."""
 
+import copy
 import dataclasses
 import pathlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.nn import primitives
+from egnas_jax.nn import lowering, primitives
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.search import loop
@@ -114,7 +115,11 @@ def _identity(config, numbers) -> dict | None:
     for table, own, names in parts:
         if any(table[name] is not own.get(name) for name in names):
             return None
-    return {"settings": compiled_in(config, numbers), "space": space}
+    return {
+        "settings": compiled_in(config, numbers),
+        "space": space,
+        "lowering": copy.deepcopy(lowering.TABLE),  # as it is now
+    }
 
 
 def _as_loaded(config, dataset):

@@ -79,6 +79,11 @@ def prepare(
     if search_seconds is None and (folder / "model.json").exists():
         # resumed by the genotype's text, say: the search has cost what it has cost
         search_seconds = stored_model(folder).search_seconds
+    if config.warmup > config.epochs:
+        report(
+            f"warmup is {config.warmup} and epochs {config.epochs}: the learning rate "
+            f"will rise to the end."
+        )
     source, digest = open_data(config, data_dir)
     network = dataclasses.replace(config.network, num_classes=source.num_classes)
     data = data_as_loaded(config.data, source.name, digest)

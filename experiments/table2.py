@@ -137,8 +137,13 @@ def main(arguments: list[str] | None = None, run: Callable = run_until) -> None:
                         help="end this piece after so long")  # fmt: skip
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args(arguments)
-    genotype = read_genotype(options.genotype)
-    config = recipes.build(genotype, options.preset, overrides=options.settings)
+    if options.seeds < 1:
+        parser.error(f"--seeds is {options.seeds}, but must be at least 1.")
+    try:
+        genotype = read_genotype(options.genotype)
+        config = recipes.build(genotype, options.preset, overrides=options.settings)
+    except ValueError as error:
+        parser.error(str(error))
     # where it was started in the background, the runs would not hear of their end
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folders = piece(options, config.epochs, run)

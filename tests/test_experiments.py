@@ -76,6 +76,14 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
+@pytest.mark.parametrize("wrong", [["--genotype", "DARTS_V3"], ["--seeds", "0"]])
+def test_a_table_of_nothing_is_refused(wrong, load, tmp_path, capsys):
+    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path / "out"), *wrong]
+    with pytest.raises(SystemExit) as ended:
+        load("table2").main(command, None)
+    assert ended.value.code == 2 and wrong[-1] in capsys.readouterr().err
+
+
 def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):
     table2, runs, folder = load("table2"), Runs(), tmp_path / "seed0"
     command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--seeds", "1",

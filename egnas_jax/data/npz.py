@@ -28,7 +28,7 @@ def read_arrays(
       ValueError: the file is missing, empty, no .npz or damaged.
     """
     if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
+        what = "is no file" if path.exists() else "does not exist"
         raise ValueError(f"{setting}={path} {what}; it must name an .npz file.")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes). {form}")

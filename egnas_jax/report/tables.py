@@ -131,7 +131,7 @@ def run_table(groups: list[Group]) -> Table:
             rows.append((
                 group.label, "-" if run.seed is None else str(run.seed), run.name,
                 str(len(run.lines)), "-" if value is None else f"{100 * value:.2f}",
-                *(_cell(run.lines[-1]) if searches else ()),
+                *(_cell(run.lines) if searches else ()),
             ))  # fmt: skip
     if searches:
         header += ("skips, normal / reduction", "poolings, normal / reduction",
@@ -139,14 +139,15 @@ def run_table(groups: list[Group]) -> Table:
     return Table("Runs", header, rows)
 
 
-def _cell(last: dict) -> tuple[str, str, str]:
-    """What the last line of a search says of its cells, or of the only one."""
-    kinds = ("cell",) if "skip_cell" in last else ("normal", "reduce")
+def _cell(lines: list[dict]) -> tuple[str, str, str]:
+    """What a search came to: the cells of its last epoch, or of one before it."""
+    stop = lines[-1].get("early_stop")
+    found = lines[-1 if stop is None else stop]
+    kinds = ("cell",) if "skip_cell" in found else ("normal", "reduce")
     skips, pools = (
-        " / ".join(str(last.get(f"{what}_{kind}", "-")) for kind in kinds)
+        " / ".join(str(found.get(f"{what}_{kind}", "-")) for kind in kinds)
         for what in ("skip", "pool")
     )
-    stop = last.get("early_stop")
     return skips, pools, "-" if stop is None else f"epoch {stop + 1}"
 
 

@@ -158,5 +158,5 @@ def test_missing_keys_are_named(tmp_path):
 def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
     with pytest.raises(ValueError, match="no.npz does not exist"):
         load_npz(tmp_path / "no.npz", seed=0)
-    with pytest.raises(ValueError, match="is a directory"):
+    with pytest.raises(ValueError, match="is no file"):
         load_npz(tmp_path, seed=0)

@@ -182,6 +182,15 @@ def test_skips_and_poolings_of_an_only_cell_are_in_the_table(write_run):
     assert row[-3:-1] == ("3", "1")
 
 
+def test_the_cell_of_a_search_that_was_stopped_is_the_one_it_returns(write_run):
+    def make(epoch):
+        line = {"epoch": epoch, "valid_accuracy": 0.5, "skip_cell": epoch + 1}
+        return line | ({"early_stop": 0} if epoch == 2 else {})
+
+    (row,) = run_table(grouped(read_runs([str(write_run("a", make=make))]))).rows
+    assert row[-3::2] == ("1", "epoch 1")
+
+
 def test_means_over_unlike_runs_say_so(write_run):
     folders = [write_run(*given[:2], settings(given[2])) for given in
                (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))]  # fmt: skip

@@ -128,6 +128,15 @@ def test_a_resumed_run_remembers_what_its_search_took(tiny):
         assert given[-1] == model._replace(search_seconds=expected)
 
 
+def test_a_rate_that_only_rises_is_told(tiny):
+    said = []
+    tiny("warmup=5", said=said)
+    assert any("warmup is 5 and epochs 4" in line for line in said)
+    said.clear()
+    tiny("warmup=4", said=said)
+    assert not said
+
+
 def test_images_kept_for_validation_do_not_train(tiny):
     _, run, _ = tiny("valid_share=0.25", "batch_size=64")
     total = len(run.valid.labels) + run.feed.chunk(0, 1, 1)[0].labels.shape[0]

@@ -15,6 +15,7 @@ import pytest
 from egnas_jax import preparation, run
 from egnas_jax.config import _OUTSIDE, build
 from egnas_jax.evolution import EVOLUTIONS
+from egnas_jax.nn import lowering
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.preparation import prepare
 from egnas_jax.search import ahead
@@ -291,6 +292,10 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
         foreign = PRIMITIVES["skip_connect"]._replace(apply=apply)
         patch.setitem(PRIMITIVES, "skip_connect", foreign)
         assert identity() is None
+    with monkeypatch.context() as patch:
+        patch.setitem(lowering.TABLE, "cpu", lowering.TABLE["gpu"])
+        assert identity() != found[1]
+    assert identity() == found[1]
     own, egnas = STRATEGIES["egnas"]
     monkeypatch.setitem(STRATEGIES, "egnas", (own, lambda *given: egnas(*given)))
     assert identity() is None
