@@ -181,7 +181,13 @@ def column(name: str, decimals: int = 2) -> dict:
     return {"name": name, "decimals": decimals}
 
 
-def write(options: argparse.Namespace, name: str, table: dict, details: object):
+def write(
+    options: argparse.Namespace,
+    name: str,
+    table: dict,
+    details: object,
+    *needed: str,
+) -> None:
     """The record of an experiment and all its figures, as `results.write` has it.
 
     Args:
@@ -189,8 +195,9 @@ def write(options: argparse.Namespace, name: str, table: dict, details: object):
       name: of the experiment.
       table: of the record, without its command.
       details: everything else, as JSON.
+      needed: what the command asks for besides.
     """
-    words = [f"python experiments/{name}.py --size {options.size} --out OUT"]
+    words = [f"python experiments/{name}.py --size {options.size} --out OUT", *needed]
     words += [f"--set {setting}" for setting in options.settings]
     words += [f"--seeds {options.seeds}"] if options.seeds else []
     table = {**table, "title": f"{table['title']}, size {options.size}",

@@ -48,10 +48,10 @@ METHODS = {
 SHOWN = (1, 6, 12, 18, 24)
 
 
-def write_subset(data_dir: str, path: pathlib.Path) -> None:
-    """The same 5,000 training images for every run: 500 of each class, as .npz."""
+def write_subset(data_dir: str, path: pathlib.Path, images: int = IMAGES) -> None:
+    """The same training images for every run, as many of each class, as .npz."""
     dataset = load_dataset(DataConfig(name="cifar10"), data_dir)
-    share = len(dataset.labels) // IMAGES
+    share = len(dataset.labels) // images
     pattern = (0, *([1] * (share - 1)))
     chosen, _ = stratified_indices(dataset.labels, pattern, 0, "small CIFAR-10")
     path.parent.mkdir(parents=True, exist_ok=True)

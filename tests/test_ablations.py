@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from egnas_jax import record
-from egnas_jax.space import SPACES, Space, zoo
+from egnas_jax.space import SPACES, Space, Topology, zoo
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 # one node and two primitives: a network that compiles in seconds
@@ -140,6 +140,50 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     told = capsys.readouterr().out
     assert "| EG-NAS paper | 5.20 ± 0.16 (n = 5) |" in told
     assert "not told apart from random cells" in told
+
+
+def test_supernets_are_ranked_beside_the_number_of_weights(load, stand_in, tmp_path):
+    """Cells of 3x3 convolutions alone have the more weights the more of them."""
+    cells = [Topology.of_choices([3] * n + [1] * (6 - n)).format() for n in range(4)]
+    judged = "test_accuracy_200_epochs"
+    fake = stand_in(lambda settings: {"valid_accuracy": 0.3})
+
+    def ranked(command):
+        code = fake(command)
+        if command[0] == "rank-correlation":
+            value = 0.25 if "EG-NAS" in command[1] else -0.5
+            interval = {"value": value, "low": -1.0, "high": 1.0}
+            entries = [
+                {"supernet": supernet, "table": table, "kendall": one, "spearman": one}
+                for supernet in ("loss", "accuracy")
+                for table in ("valid_accuracy_12_epochs", judged)
+                for one in ([interval] if (supernet, table) == ("loss", judged)
+                            else [interval | {"value": 9.0}])
+            ]  # fmt: skip
+            record.write_json(pathlib.Path(command[1]) / "rank_correlation.json", {
+                "epochs": 3, "cells": 4, "images": 64, "seed": 0, "optimum": 0.94,
+                "best_test_accuracy": 0.9, "correlations": entries,
+                "sample": {"cell": cells, judged: [0.1, 0.2, 0.3, 0.4]},
+            })  # fmt: skip
+        return code
+
+    load("methods").egnas = ranked  # `stand_in` puts the true one back
+    command = ["--size", "tiny", "--table", "FILE", "--out", str(tmp_path)]
+    load("rank_nasbench201").main([*command, "--variant", "official"])
+    kinds = [name for name, _, _ in fake.commands]
+    assert (kinds.count("search"), kinds.count("rank-correlation")) == (6, 6)
+    spaces = {given.get("--space") for name, given, _ in fake.commands
+              if name == "search"}  # fmt: skip
+    assert spaces == {"nasbench201"}
+    found = json.loads((tmp_path / "rank_nasbench201.json").read_text())
+    rows = {row[0]: row[1:] for row in found["rows"]}
+    assert rows["EG-NAS official"][1]["mean"] == 0.25
+    assert rows["random search"][2] == {"mean": -0.5, "spread": 0.0, "n": 2}
+    assert rows["DARTS, first order"][3]["mean"] == 90
+    assert rows["number of weights"][1].startswith("1.00 (")
+    count = len(fake.commands)
+    load("rank_nasbench201").main([*command, "--variant", "official"])
+    assert len(fake.commands) == count
 
 
 @pytest.mark.parametrize(
