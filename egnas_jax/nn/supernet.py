@@ -5,10 +5,9 @@ search method and a population of mixings is evaluated by `jax.vmap` over that a
 alone.
 
 Neighbouring cells of equal shape run as one `lax.scan`, which compiles the cell once;
-only their preprocessing differs and is chosen by `lax.switch`. Not a pair of them in
-training: the loop would stack what the gradient keeps of each, gigabytes that are
-written and read once more (a weight step of the default supernet takes 15 % less time
-and 6.3 GB instead of 8.4 without it, and compiles for a sixth longer).
+only their preprocessing differs and is chosen by `lax.switch`. Where the images are
+largest a pair of cells is no loop in training: that would stack what the gradient keeps
+of each, a gigabyte that is written and read once more (benchmarks/README.md).
 
 Source: model_search.py of the DARTS family as EG-NAS uses it; the network of the other
 family of spaces is in topology_supernet.py.
@@ -262,9 +261,9 @@ def _forward(config, variables, images, mixing, train, many):
 
 def _scanned(size: int, position: int, train: bool, many: bool) -> bool:
     """Whether so many equal cells run as a loop."""
-    if many:
-        return size > 1 and position > 0
-    return size > (2 if train else 1)
+    if position == 0 and (many or (train and size == 2)):
+        return False
+    return size > 1
 
 
 def _run_group(

@@ -2,7 +2,7 @@
 
 Compile time follows it: about 0.5 s per 1,000 lines on two cores. Nothing is compiled
 here. A bound is a tenth above what was counted; raise it only for a reason (the last
-one: pairs of equal cells are no loop in training, +8 % for steps 15 % faster).
+one: the first pair of cells is no loop in training, +5 % for steps a fifth faster).
 """
 
 import jax
@@ -30,7 +30,7 @@ def gradient(variables, images, alpha):
     return jax.grad(loss)(variables["params"])
 
 
-@pytest.mark.parametrize("program, most", [(forward, 18_700), (gradient, 63_400)])
+@pytest.mark.parametrize("program, most", [(forward, 18_700), (gradient, 62_000)])
 def test_the_program_does_not_grow(program, most):
     lowered = jax.jit(program, compiler_options=lowering.compiler_options()).lower(
         VARIABLES, IMAGES, ALPHA
