@@ -16,7 +16,7 @@ import pytest
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import init_cell, mixed_cell
 from egnas_jax.nn.init import is_leaf
-from egnas_jax.nn.lowering import reference
+from egnas_jax.nn.lowering import dense, reference
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import Space
 
@@ -105,6 +105,43 @@ def test_convolutions_are_equal(states, side, stride, dilation, pixels):
     expected = everything("grouped")
     for way in ("shifted", "dense"):
         close(everything(way), expected)
+
+
+@pytest.mark.parametrize(
+    "window, strides, padding, pixels",
+    [
+        ((3, 3), (1, 1), (1, 1), (6, 5)),
+        ((3, 3), (2, 2), (1, 1), (5, 8)),
+        ((1, 7), (1, 2), (0, 3), (4, 8)),
+        ((7, 1), (2, 1), (3, 0), (8, 4)),
+        ((1, 1), (2, 2), (0, 0), (6, 4)),
+        ((2, 2), (1, 1), (0, 0), (3, 3)),
+    ],
+)
+def test_a_convolution_by_a_product_equals_xlas(window, strides, padding, pixels):
+    arguments = normal(CHANNELS, *pixels, 3), normal(OUTPUTS, CHANNELS, *window)
+
+    def everything(convolve):
+        def total(*arguments):
+            out = convolve(*arguments, strides, padding)
+            return jnp.sum(jnp.sin(out)), out
+
+        run = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
+        return quick_jit(run)(*arguments)
+
+    close(everything(dense._product), everything(dense.convolution))
+
+
+def test_a_cpu_runs_no_convolution_of_xla_and_other_backends_do(monkeypatch):
+    arguments = normal(CHANNELS, 6, 6, 3), normal(OUTPUTS, CHANNELS, 3, 3)
+
+    def lowered():
+        run = jax.jit(lambda *given: lowering.convolve(*given, (1, 1), (1, 1)))
+        return run.lower(*arguments).as_text().count("stablehlo.convolution")
+
+    assert lowered() == 0
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lowered() == 1
 
 
 POOLINGS = [  # name, arguments, (H, W)

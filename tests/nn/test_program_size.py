@@ -37,5 +37,5 @@ def test_the_program_does_not_grow(program, most):
     )
     text = lowered.as_text()
     assert text.count("\n") < most
-    # the stem alone; a grouped convolution would be a hundred times too slow on a CPU
-    assert text.count("stablehlo.convolution") == (1 if program is forward else 2)
+    # in a loop XLA's would be 10 to 80 times too slow on a CPU, grouped ones more so
+    assert "stablehlo.convolution" not in text

@@ -70,6 +70,53 @@ for_edges.defvjp(_for_edges_forward, _for_edges_backward)
 
 
 def convolve(
+    x: Array, kernel: Array, strides: tuple[int, int], padding: tuple[int, int]
+) -> Array:
+    """Convolution of images, by what the backend does best.
+
+    Args:
+      x: [C, H, W, N].
+      kernel: [O, C, TH, TW].
+      strides: of H and W.
+      padding: zeros on either side of H and W.
+
+    Returns:
+      [O, H', W', N].
+    """
+    if jax.default_backend() == "cpu":
+        return _product(x, kernel, strides, padding)
+    return convolution(x, kernel, strides, padding)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+def _product(x, kernel, strides, padding):
+    """One matrix product over what every window sees, laid out again for the gradient.
+
+    On a CPU XLA makes plain loops of a convolution that stands in a loop, as those of a
+    search do: 10 to 80 times slower (benchmarks/README.md).
+    """
+    outputs, channels, *window = kernel.shape
+    sides = [(0, 0, 0), *((width, width, 0) for width in padding), (0, 0, 0)]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), sides)
+    ends = [
+        side - reach + 1 for side, reach in zip(padded.shape[1:3], window, strict=True)
+    ]
+    taps = [
+        lax.slice(
+            padded,
+            (0, i, j, 0),
+            (channels, i + ends[0], j + ends[1], x.shape[-1]),
+            (1, *strides, 1),
+        )
+        for i in range(window[0])
+        for j in range(window[1])
+    ]
+    seen = materialise(jnp.stack(taps, axis=1))  # [C, TH * TW, H', W', N]
+    rows = seen.reshape(1, -1, *seen.shape[2:])
+    return pointwise(rows, kernel.reshape(1, outputs, -1))[0]
+
+
+def convolution(
     x: Array,
     kernel: Array,
     strides: tuple[int, int],
@@ -77,7 +124,7 @@ def convolve(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of images: x [C, H, W, N], kernel [O, C / groups, TH, TW]."""
+    """XLA's own: x [C, H, W, N], kernel [O, C / groups, TH, TW]."""
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -111,7 +158,7 @@ def folded(
     edges, outputs = kernel.shape[:2]
     padding = (dilation * (kernel.shape[-1] - 1) // 2,) * 2
     run = functools.partial(
-        convolve, strides=(stride, stride), padding=padding, dilation=dilation
+        convolution, strides=(stride, stride), padding=padding, dilation=dilation
     )
     if len(x) == 1:  # one convolution makes the outputs of all edges
         y = run(x[0], kernel.reshape(-1, *kernel.shape[2:]))

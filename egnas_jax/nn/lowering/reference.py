@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from egnas_jax.nn.lowering.dense import convolve
+from egnas_jax.nn.lowering.dense import convolution
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array
 
@@ -32,7 +32,7 @@ def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Ar
     edges, _, *window = kernel.shape
     # a group's outputs lie together: first the state, then the channel, then its edges
     rows = kernel.reshape(states, edges // states, channels, *window).swapaxes(1, 2)
-    y = convolve(
+    y = convolution(
         x.reshape(-1, *pixels),
         rows.reshape(-1, 1, *window),
         (stride, stride),
