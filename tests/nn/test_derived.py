@@ -48,8 +48,8 @@ def loss_of(net, variables, images, labels, **options):
 
 
 # In float64 the stem's gradient agrees to 4e-8 in both; in float32 one maximum or ReLU
-# of the first network falls to the other side of its kink.
-@pytest.mark.parametrize("name, kinks", zip(FILES, (1e-3, 1e-4), strict=True))
+# of the second network falls to the other side of its kink.
+@pytest.mark.parametrize("name, kinks", zip(FILES, (1e-4, 3e-3), strict=True))
 def test_network_equals_torch(load_golden_network, name, kinks):
     z, genotype, config, weights = load_golden_network(name)
     variables = interop.network_from_torch(weights, genotype, config)
