@@ -15,6 +15,8 @@ def sized_command(
     parser.add_argument("--quick", action="store_true", help=quick_help)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
+    if options.json and not options.json.parent.is_dir():  # now, not half an hour later
+        parser.error(f"--json: there is no folder {options.json.parent}.")
     return quick if options.quick else full, options.json
 
 

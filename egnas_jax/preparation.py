@@ -13,7 +13,8 @@ from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.nn import lowering, primitives
+from egnas_jax.nn import primitives
+from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
 from egnas_jax.search import loop
@@ -118,7 +119,9 @@ def _identity(config, numbers) -> dict | None:
     return {
         "settings": compiled_in(config, numbers),
         "space": space,
-        "lowering": copy.deepcopy(lowering.TABLE),  # as it is now
+        "lowering": copy.deepcopy(  # as it is now
+            [choice.TABLE, choice.CHOICES, choice.MOST_FOLDED_CHANNELS]
+        ),
     }
 
 

@@ -134,7 +134,7 @@ def verdict(differences: list[float]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = forks.parser(__doc__).parse_args(arguments)
+    options = forks.parser(__doc__, None).parse_args(arguments)
     size = SIZES[options.size]
     runs = [
         trained(options, size, name, cell, seed) | {"search_seconds": seconds}

@@ -145,7 +145,7 @@ def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = forks.parser(__doc__).parse_args(arguments)
+    options = forks.parser(__doc__, None).parse_args(arguments)
     started = time.perf_counter()
     rows, details = [], {}
     for name in VARIANTS:
@@ -179,8 +179,8 @@ def main(arguments: list[str] | None = None) -> None:
     table = {
         "title": "Three properties of the published code", "columns": columns,
         "rows": rows, "seconds": time.perf_counter() - started,
-        "claim": "Populations repeat, steps are nearly uniform, and the sign rule "
-        "prefers individuals that are less accurate.",
+        "claim": "Do populations repeat, are steps nearly uniform, and does the sign "
+        "rule prefer individuals that are less accurate?",
         "note": f"Directions and steps: {RUNS} simulated searches whose winners are "
         f"drawn at random (chance for the argmax: 14.3 %). Sign rules: a population on "
         f"every validation batch under the weights of warm starts.",

@@ -46,7 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
         "note": f"Variant {options.variant}; all sizes of a seed fork from one warm "
         f"start. Seconds of epochs that explore, without the one that compiles.",
     }  # fmt: skip
-    forks.write(options, "figure3", table, {})
+    words = [] if options.populations == SIZES else [
+        "--populations", *map(str, options.populations)]  # fmt: skip
+    forks.write(options, "figure3", table, {}, *words)
 
 
 if __name__ == "__main__":

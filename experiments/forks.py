@@ -19,6 +19,7 @@ import results
 from methods import Found
 
 from egnas_jax.report.statistics import compare, summarise
+from egnas_jax.strategies.egnas_config import VARIANTS
 
 
 class Size(NamedTuple):
@@ -62,20 +63,38 @@ SIZES = {
 }  # fmt: skip
 
 
-def parser(text: str) -> argparse.ArgumentParser:
+def counted(text: str) -> int:
+    """A number of the command line that is at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def unseeded(text: str) -> str:
+    """A setting of the command line, which --seeds does not make itself."""
+    if text.partition("=")[0] == "seed":
+        raise argparse.ArgumentTypeError("seeds are counted by --seeds, from 0")
+    return text
+
+
+def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
     """Of an ablation's command line.
 
     Args:
       text: docstring of the experiment.
+      variant: of EG-NAS where none is named; None: the experiment says itself which.
     """
     made = argparse.ArgumentParser(description=text.splitlines()[0])
     add = made.add_argument
     add("--size", choices=SIZES, default="small",
         help="tiny: minutes; small: an hour on 2 cores; full: a GPU")  # fmt: skip
-    add("--variant", default="seed", help="of EG-NAS (%(default)s)")
-    add("--seeds", type=int, help="how many (the size's)")
+    if variant is not None:
+        add("--variant", default=variant, choices=VARIANTS,
+            help="of EG-NAS (%(default)s)")  # fmt: skip
+    add("--seeds", type=counted, help="how many (the size's)")
     add("--data-dir", help="the only place to look for the data set")
     add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
+        type=unseeded,
         help="change one setting of all searches")  # fmt: skip
     methods.add_out(made)
     return made
@@ -195,9 +214,11 @@ def write(
       name: of the experiment.
       table: of the record, without its command.
       details: everything else, as JSON.
-      needed: what the command asks for besides.
+      needed: what the command was given besides.
     """
     words = [f"python experiments/{name}.py --size {options.size} --out OUT", *needed]
+    words += [f"--variant {options.variant}"] if "variant" in options else []
+    words += ["--data-dir DIR"] if options.data_dir else []
     words += [f"--set {setting}" for setting in options.settings]
     words += [f"--seeds {options.seeds}"] if options.seeds else []
     table = {**table, "title": f"{table['title']}, size {options.size}",

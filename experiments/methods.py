@@ -34,7 +34,7 @@ class Found(NamedTuple):
 def run_one(
     arguments: Sequence[str], folder: pathlib.Path, command: str = "search"
 ) -> tuple[dict, list[dict]]:
-    """A run of `egnas` in its folder, unless it is finished there.
+    """A run of `egnas` in its folder, unless the same one is finished there.
 
     Args:
       arguments: of the command.
@@ -45,15 +45,40 @@ def run_one(
       Its summary.json and lines of metrics.jsonl.
 
     Raises:
-      SystemExit: it failed, with its code.
+      SystemExit: as `once` has it.
     """
-    if not (folder / "summary.json").exists():
-        resume = ["--resume"] if folder.exists() else []
-        code = egnas([command, *arguments, "--out", str(folder), *resume])
-        if code:
-            raise SystemExit(code)
+    once([command, *arguments], folder, "summary.json", resume=True)
     summary = json.loads((folder / "summary.json").read_text())
     return summary, record.read(folder / "metrics.jsonl")
+
+
+def once(
+    command: Sequence[str], folder: pathlib.Path, made: str, *, resume: bool
+) -> None:
+    """Runs `egnas` into a folder, unless the same command has made a file there.
+
+    Args:
+      command: without --out.
+      folder: for --out; `.COMMAND.json` there says what has been run.
+      made: name of the file.
+      resume: whether what was begun there goes on.
+
+    Raises:
+      SystemExit: it failed, with its code; or another command made the file.
+    """
+    note, wanted = folder / f".{command[0]}.json", list(command)
+    if (folder / made).exists() and note.exists():
+        if json.loads(note.read_text()) == wanted:
+            return
+        raise SystemExit(
+            f"{folder} holds what another command made, of another size or other "
+            f"settings. Name another --out."
+        )
+    more = ["--resume"] if resume and folder.exists() else []
+    code = egnas([*command, "--out", str(folder), *more])
+    if code:
+        raise SystemExit(code)
+    record.write_json(note, wanted)
 
 
 def run_all(

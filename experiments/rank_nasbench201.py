@@ -23,6 +23,7 @@ from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.rank_run import RESAMPLES
 from egnas_jax.space import Topology
 from egnas_jax.tabular.correlation import rank_correlations
+from egnas_jax.tabular.read import read_table
 
 WEIGHTS = "number of weights"
 JUDGED = "test_accuracy_200_epochs"
@@ -76,16 +77,12 @@ EGNAS = forks.settings(strategy__warmup=0, strategy__population=10, strategy__sa
 
 def ranks(options: argparse.Namespace, size: Size, folder: pathlib.Path) -> dict:
     """What `egnas rank-correlation` wrote of a run; it is made where it is missing."""
-    path = folder / "rank_correlation.json"
-    if not path.exists():
-        command = ["rank-correlation", str(folder), "--table", options.table,
-                   "--dataset", "cifar10", "--sample", str(size.cells),
-                   "--images", str(size.images), "--out", str(folder),
-                   *_data(options)]  # fmt: skip
-        code = methods.egnas(command)
-        if code:
-            raise SystemExit(code)
-    return json.loads(path.read_text())
+    made = "rank_correlation.json"
+    command = ["rank-correlation", str(folder), "--table", options.table,
+               "--dataset", "cifar10", "--sample", str(size.cells),
+               "--images", str(size.images), *_data(options)]  # fmt: skip
+    methods.once(command, folder, made, resume=False)
+    return json.loads((folder / made).read_text())
 
 
 def by_weights(ranked: dict) -> dict:
@@ -126,13 +123,16 @@ def _searches(options, size):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = forks.parser(__doc__)
-    parser.set_defaults(variant="paper")
+    parser = forks.parser(__doc__, "paper")
     parser.add_argument("--table", required=True, metavar="FILE.npz")
     options = parser.parse_args(arguments)
     size = SIZES[options.size]
     seeds = options.seeds or size.seeds
-    searches = _searches(options, size)
+    try:
+        read_table(options.table, "cifar10")  # before the searches, not after them
+        searches = _searches(options, size)
+    except ValueError as error:
+        parser.error(str(error))
     found = list(methods.run_all(searches, seeds, options.out))
     ranked = {
         (one.method, one.seed): ranks(

@@ -55,9 +55,11 @@ def write_subset(data_dir: str, path: pathlib.Path, images: int = IMAGES) -> Non
     pattern = (0, *([1] * (share - 1)))
     chosen, _ = stratified_indices(dataset.labels, pattern, 0, "small CIFAR-10")
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, images=dataset.images[chosen], labels=dataset.labels[chosen],
+    half = path.with_name(f"half-{path.name}")  # a killed process leaves no half of it
+    np.savez(half, images=dataset.images[chosen], labels=dataset.labels[chosen],
              test_images=dataset.test_images,
              test_labels=dataset.test_labels)  # fmt: skip
+    half.replace(path)
 
 
 def main():

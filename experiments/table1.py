@@ -70,7 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
         "note": f"Variant {options.variant}; all settings of a seed fork from one warm "
         f"start. p of a paired t test over seeds, not corrected for 15 of them.",
     }  # fmt: skip
-    forks.write(options, "table1", table, genotypes)
+    words = [] if options.weights == WEIGHTS else [
+        "--weights", *map(str, options.weights)]  # fmt: skip
+    forks.write(options, "table1", table, genotypes, *words)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ import sys
 import time
 from collections.abc import Callable
 
+import forks
+
 from egnas_jax import recipes, record
+from egnas_jax.config import as_dict, differences
 from egnas_jax.console import read_genotype
 from egnas_jax.retrain import table
 
@@ -109,6 +112,15 @@ def piece(
     return folders
 
 
+def changes(path: pathlib.Path, config: recipes.RetrainConfig) -> list[str]:
+    """How a training differs from that of the first piece, which the file keeps."""
+    if path.exists():
+        return differences(recipes.from_dict(json.loads(path.read_text())), config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.write_json(path, as_dict(config))
+    return []
+
+
 def progress(folders: list[pathlib.Path], epochs: int) -> str:
     """How far each seed has come, a line each."""
     lines = []
@@ -129,21 +141,26 @@ def main(arguments: list[str] | None = None, run: Callable = run_until) -> None:
     parser.add_argument("--genotype", required=True)
     parser.add_argument("--preset", default="cifar10")
     parser.add_argument("--data-dir")
-    parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--epochs-now", type=int, metavar="N",
+    parser.add_argument("--set", action="append", default=[], dest="settings",
+                        type=forks.unseeded)  # fmt: skip
+    parser.add_argument("--seeds", type=forks.counted, default=4)
+    parser.add_argument("--epochs-now", type=forks.counted, metavar="N",
                         help="end this piece after N epochs of all seeds")  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="M",
                         help="end this piece after so long")  # fmt: skip
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args(arguments)
-    if options.seeds < 1:
-        parser.error(f"--seeds is {options.seeds}, but must be at least 1.")
     try:
         genotype = read_genotype(options.genotype)
         config = recipes.build(genotype, options.preset, overrides=options.settings)
     except ValueError as error:
         parser.error(str(error))
+    changed = changes(options.out / "table2.json", config)
+    if changed:
+        parser.error(
+            f"{options.out} holds another training: {'; '.join(changed)}. Name another "
+            f"--out."
+        )
     # where it was started in the background, the runs would not hear of their end
     signal.signal(signal.SIGINT, signal.default_int_handler)
     folders = piece(options, config.epochs, run)

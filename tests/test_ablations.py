@@ -104,6 +104,8 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
     assert "| 84.09 | 2.58 |" in told
     load("table1").main([*command, "--set", "epochs=9"])  # nothing is left to run
     assert len(fake.commands) == 51
+    with pytest.raises(SystemExit, match="what another command made"):
+        load("table1").main([*command, "--set", "epochs=8"])
 
 
 def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
@@ -142,7 +144,9 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     assert "not told apart from random cells" in told
 
 
-def test_supernets_are_ranked_beside_the_number_of_weights(load, stand_in, tmp_path):
+def test_supernets_are_ranked_beside_the_number_of_weights(
+    load, stand_in, tmp_path, monkeypatch
+):
     """Cells of 3x3 convolutions alone have the more weights the more of them."""
     cells = [Topology.of_choices([3] * n + [1] * (6 - n)).format() for n in range(4)]
     judged = "test_accuracy_200_epochs"
@@ -167,6 +171,7 @@ def test_supernets_are_ranked_beside_the_number_of_weights(load, stand_in, tmp_p
             })  # fmt: skip
         return code
 
+    monkeypatch.setattr(load("rank_nasbench201"), "read_table", lambda *given: None)
     load("methods").egnas = ranked  # `stand_in` puts the true one back
     command = ["--size", "tiny", "--table", "FILE", "--out", str(tmp_path)]
     load("rank_nasbench201").main([*command, "--variant", "official"])

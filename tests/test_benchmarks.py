@@ -61,6 +61,21 @@ def test_a_torch_setting_that_crashes_is_left_out():
         fastest([settings[0]] * 2, seconds, 8)
 
 
+@pytest.mark.parametrize(
+    "ours",
+    [
+        {"loss": [2.0, 3.001], "correct": [5, 6]},
+        {"loss": [2.0, float("nan")], "correct": [5, 6]},
+        {"loss": [2.0, 3.0], "correct": [5, 8]},
+    ],
+)
+def test_what_differs_is_not_timed(ours):
+    theirs = {"loss": [2.0, 3.0], "correct": [5, 6]}
+    assert benchmark.check_equal("one", theirs, theirs | {"correct": [5, 7]}) == 0
+    with pytest.raises(SystemExit, match="one is not timed"):
+        benchmark.check_equal("one", theirs, ours)
+
+
 def test_a_process_that_has_ended_is_reported_as_such(tmp_path):
     """Also where it ends before it is asked, by a pipe that nobody reads."""
     worker = Worker("no such side", tmp_path, {})  # no problem to load there

@@ -76,12 +76,25 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
-@pytest.mark.parametrize("wrong", [["--genotype", "DARTS_V3"], ["--seeds", "0"]])
+@pytest.mark.parametrize("wrong", [
+    ["--genotype", "DARTS_V3"], ["--seeds", "0"], ["--set", "seed=3"],
+    ["--epochs-now", "-3"],
+])  # fmt: skip
 def test_a_table_of_nothing_is_refused(wrong, load, tmp_path, capsys):
     command = ["--genotype", "DARTS_V2", "--out", str(tmp_path / "out"), *wrong]
     with pytest.raises(SystemExit) as ended:
         load("table2").main(command, None)
-    assert ended.value.code == 2 and wrong[-1] in capsys.readouterr().err
+    assert ended.value.code == 2 and wrong[0] in capsys.readouterr().err
+
+
+def test_a_table_holds_one_training(load, tmp_path, capsys):
+    """Seeds that are finished would be taken for those of another cell or recipe."""
+    table2, command = load("table2"), ["--out", str(tmp_path), "--seeds", "1"]
+    table2.main([*command, "--genotype", "DARTS_V2", "--set", "epochs=2"], Runs())
+    for changed in (["NSGANet", "epochs=2"], ["DARTS_V2", "epochs=3"]):
+        with pytest.raises(SystemExit):
+            table2.main([*command, "--genotype", changed[0], "--set", changed[1]], None)
+        assert "holds another training" in capsys.readouterr().err
 
 
 def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):

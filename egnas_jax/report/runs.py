@@ -42,6 +42,12 @@ class Run(NamedTuple):
     environment: dict
 
     @property
+    def result(self) -> dict:
+        """The line of what the run returns: the last epoch's, or that of an early
+        stop."""
+        return self.lines[self.lines[-1].get("early_stop", -1)]
+
+    @property
     def kind(self) -> str:
         """ "search" or "retrain"."""
         return "retrain" if "test_error" in self.lines[0] else "search"
@@ -155,13 +161,13 @@ def _checked(line: dict) -> dict:
             raise ValueError(f"{name} is {value!r}, but must be a number or null.")
         if not math.isfinite(value):
             line = line | {name: None}
-    stop, genotype = line.get("early_stop"), line.get("genotype", "")
-    if stop is not None and stop not in range(line["epoch"] + 1):
+    stop = line.get("early_stop", 0)
+    if type(stop) is not int or stop not in range(line["epoch"] + 1):
         raise ValueError(f"early_stop is {stop!r}, but must be an epoch up to it.")
-    if not isinstance(genotype, str):
-        raise ValueError(f"genotype is {genotype!r}, but must be a text.")
-    if genotype:
-        parse_genotype(genotype)
+    if "genotype" in line:
+        if not isinstance(line["genotype"], str):
+            raise ValueError(f"genotype is {line['genotype']!r}, but must be a text.")
+        parse_genotype(line["genotype"])
     return line
 
 

@@ -20,10 +20,11 @@ class Table(NamedTuple):
 
 
 def final(run: Run) -> float | None:
-    """What a run is compared by: accuracy or test error after the last epoch."""
+    """What a run is compared by: accuracy or test error of what it returns, or of the
+    last epoch before it that has one."""
     name = "test_error" if run.kind == "retrain" else "valid_accuracy"
-    tested = [value for value in run.column(name) if value is not None]
-    return tested[-1] if tested else None
+    tested = run.column(name)[: run.result["epoch"] + 1]
+    return next((value for value in reversed(tested) if value is not None), None)
 
 
 def finals(group: Group) -> list[float]:
@@ -131,7 +132,7 @@ def run_table(groups: list[Group]) -> Table:
             rows.append((
                 group.label, "-" if run.seed is None else str(run.seed), run.name,
                 str(len(run.lines)), "-" if value is None else f"{100 * value:.2f}",
-                *(_cell(run.lines) if searches else ()),
+                *(_cell(run) if searches else ()),
             ))  # fmt: skip
     if searches:
         header += ("skips, normal / reduction", "poolings, normal / reduction",
@@ -139,10 +140,9 @@ def run_table(groups: list[Group]) -> Table:
     return Table("Runs", header, rows)
 
 
-def _cell(lines: list[dict]) -> tuple[str, str, str]:
-    """What a search came to: the cells of its last epoch, or of one before it."""
-    stop = lines[-1].get("early_stop")
-    found = lines[-1 if stop is None else stop]
+def _cell(run: Run) -> tuple[str, str, str]:
+    """Skips and poolings of what a search returns, and where it was stopped early."""
+    found, stop = run.result, run.lines[-1].get("early_stop")
     kinds = ("cell",) if "skip_cell" in found else ("normal", "reduce")
     skips, pools = (
         " / ".join(str(found.get(f"{what}_{kind}", "-")) for kind in kinds)

@@ -119,7 +119,7 @@ def _search(groups: list[Group]) -> Section:
         pictures.insert(-1, _picture(population, draw_population(population)))
     pictures += [
         _cells(f"cells_{number}", group) for number, group in enumerate(groups, start=1)
-        if any("genotype" in run.lines[-1] for run in group.runs)
+        if any("genotype" in run.result for run in group.runs)
     ]  # fmt: skip
     return _section("Searches", SEARCH_TEXT, "Validation accuracy", groups, pictures)
 
@@ -143,11 +143,9 @@ def _picture(figure: Figure, svg: str) -> Picture:
 
 def _cells(name: str, group: Group) -> Picture:
     """Both cells of a group's best run, as it returned them."""
-    runs = [run for run in group.runs if "genotype" in run.lines[-1]]
+    runs = [run for run in group.runs if "genotype" in run.result]
     best = max(runs, key=lambda run: final(run) or 0.0)
-    last = best.lines[-1]
-    line = best.lines[last.get("early_stop", last["epoch"])]
-    genotype = parse_genotype(line["genotype"])
+    genotype = parse_genotype(best.result["genotype"])
     rows = [("kind", "node", "primitive", "source"), *_edges(genotype)]
     text = f"Of the best run by validation accuracy, {best.name}: {genotype.format()}."
     title = f"Cells: {group.label}"

@@ -343,15 +343,19 @@ def cells_in_a_row(config, variables, images, mixing, train):
     return logits, {"stem": stem, "preprocess": preprocess, "groups": groups}
 
 
-@pytest.mark.parametrize("many", [False, True])
-def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(monkeypatch, many):
+@pytest.mark.parametrize("layers, many", [(9, False), (9, True), (8, False)])
+def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(monkeypatch, layers, many):
     monkeypatch.setitem(SPACES, SMALLER.name, SMALLER)
     config = SupernetConfig(
-        channels=4, layers=9, partial_channels=2, space=SMALLER.name, pool_bn=True
+        channels=4, layers=layers, partial_channels=2, space=SMALLER.name, pool_bn=True
     )
-    # a group behind the stem, and two behind a reduction, whose first cell reads an
-    # image twice as large
-    assert groups_of(config) == ((0, 1, 2), (3,), (4, 5), (6,), (7, 8))
+    # a group behind the stem (of a pair is no loop made), and two behind a reduction,
+    # whose first cell reads an image twice as large
+    expected = {
+        8: ((0, 1), (2,), (3, 4), (5,), (6, 7)),
+        9: ((0, 1, 2), (3,), (4, 5), (6,), (7, 8)),
+    }
+    assert groups_of(config) == expected[layers]
     net = make_supernet(config)
     variables = unlike_variables(net, (8, 8, 3))
     images = uniform(2, (8, 8, 8, 3), -1.0, 1.0)

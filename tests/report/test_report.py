@@ -151,7 +151,8 @@ def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
 
 @pytest.mark.parametrize("altered", [
     {"valid_accuracy": "0.5"}, {"valid_accuracy": True}, {"seconds": [1]},
-    {"genotype": "Genotype"}, {"genotype": 3}, {"early_stop": 7},
+    {"genotype": "Genotype"}, {"genotype": 3}, {"genotype": ""}, {"early_stop": 7},
+    {"early_stop": None}, {"early_stop": 1.0},
 ])  # fmt: skip
 def test_an_altered_line_is_named(altered, write_run, search_line, tmp_path, capsys):
     def make(epoch):
@@ -184,11 +185,12 @@ def test_skips_and_poolings_of_an_only_cell_are_in_the_table(write_run):
 
 def test_the_cell_of_a_search_that_was_stopped_is_the_one_it_returns(write_run):
     def make(epoch):
-        line = {"epoch": epoch, "valid_accuracy": 0.5, "skip_cell": epoch + 1}
-        return line | ({"early_stop": 0} if epoch == 2 else {})
+        line = {"epoch": epoch, "valid_accuracy": 0.1 * epoch, "skip_cell": epoch + 1}
+        return line | ({"early_stop": 1} if epoch == 2 else {})
 
-    (row,) = run_table(grouped(read_runs([str(write_run("a", make=make))]))).rows
-    assert row[-3::2] == ("1", "epoch 1")
+    (run,) = runs = read_runs([str(write_run("a", make=make))])
+    (row,) = run_table(grouped(runs)).rows
+    assert row[-4:] == ("10.00", "2", "-", "epoch 2") and final(run) == 0.1
 
 
 def test_means_over_unlike_runs_say_so(write_run):

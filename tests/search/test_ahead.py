@@ -16,6 +16,7 @@ from egnas_jax import preparation, run
 from egnas_jax.config import _OUTSIDE, build
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn import lowering
+from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.preparation import prepare
 from egnas_jax.search import ahead
@@ -292,6 +293,10 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
         foreign = PRIMITIVES["skip_connect"]._replace(apply=apply)
         patch.setitem(PRIMITIVES, "skip_connect", foreign)
         assert identity() is None
+    for name, value in (("TABLE", {"cpu": {}}), ("MOST_FOLDED_CHANNELS", 2)):
+        with monkeypatch.context() as patch:
+            patch.setattr(choice, name, value)
+            assert identity() != found[1]
     with monkeypatch.context() as patch:
         patch.setitem(lowering.TABLE, "cpu", lowering.TABLE["gpu"])
         assert identity() != found[1]
