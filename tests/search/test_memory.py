@@ -78,8 +78,8 @@ def test_the_population_program_keeps_its_size(given, fusions, temporary):
     # there are 817 and 526, with 1.3 and 1.9 times the bytes.
     assert 0.9 * fusions < text.count(" fusion(") < 1.1 * fusions
     assert reserved(program) < 1.1 * temporary
-    # the stem alone, once for all individuals
-    assert text.count(" convolution(") == 1
+    # in a loop XLA would make plain loops of them
+    assert " convolution(" not in text
 
 
 def test_the_model_is_near_what_xla_reserved_at_full_size():
