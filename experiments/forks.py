@@ -63,20 +63,6 @@ SIZES = {
 }  # fmt: skip
 
 
-def counted(text: str) -> int:
-    """A number of the command line that is at least 1."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return int(text)
-
-
-def unseeded(text: str) -> str:
-    """A setting of the command line, which --seeds does not make itself."""
-    if text.partition("=")[0] == "seed":
-        raise argparse.ArgumentTypeError("seeds are counted by --seeds, from 0")
-    return text
-
-
 def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
     """Of an ablation's command line.
 
@@ -91,10 +77,10 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
     if variant is not None:
         add("--variant", default=variant, choices=VARIANTS,
             help="of EG-NAS (%(default)s)")  # fmt: skip
-    add("--seeds", type=counted, help="how many (the size's)")
+    add("--seeds", type=methods.counted, help="how many (the size's)")
     add("--data-dir", help="the only place to look for the data set")
     add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
-        type=unseeded,
+        type=methods.unseeded,
         help="change one setting of all searches")  # fmt: skip
     methods.add_out(made)
     return made

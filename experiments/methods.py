@@ -193,6 +193,20 @@ def errors(found: Sequence[Found], channels: Mapping[str, int]) -> dict:
     }  # fmt: skip
 
 
+def counted(text: str) -> int:
+    """A number of the command line that is at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def unseeded(text: str) -> str:
+    """A setting of the command line, which --seeds does not make itself."""
+    if text.partition("=")[0] == "seed":
+        raise argparse.ArgumentTypeError("seeds are counted by --seeds, from 0")
+    return text
+
+
 def add_out(parser: argparse.ArgumentParser) -> None:
     """The options that say where an experiment writes."""
     parser.add_argument("--record", action="store_true",

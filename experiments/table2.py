@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 
-import forks
+import methods
 
 from egnas_jax import recipes, record
 from egnas_jax.config import as_dict, differences
@@ -142,9 +142,9 @@ def main(arguments: list[str] | None = None, run: Callable = run_until) -> None:
     parser.add_argument("--preset", default="cifar10")
     parser.add_argument("--data-dir")
     parser.add_argument("--set", action="append", default=[], dest="settings",
-                        type=forks.unseeded)  # fmt: skip
-    parser.add_argument("--seeds", type=forks.counted, default=4)
-    parser.add_argument("--epochs-now", type=forks.counted, metavar="N",
+                        type=methods.unseeded)  # fmt: skip
+    parser.add_argument("--seeds", type=methods.counted, default=4)
+    parser.add_argument("--epochs-now", type=methods.counted, metavar="N",
                         help="end this piece after N epochs of all seeds")  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="M",
                         help="end this piece after so long")  # fmt: skip

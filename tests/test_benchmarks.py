@@ -106,6 +106,29 @@ def test_no_process_of_a_crashed_setting_runs_on(tmp_path, monkeypatch):
     assert closed == [True, True]
 
 
+def test_the_process_that_finds_a_full_cache_is_the_one_that_is_timed(
+    tmp_path, monkeypatch
+):
+    made = []
+
+    class Made:
+        def __init__(self, side, folder, env, *, cache):
+            made.append(self)
+            self.given, self.closed = (side, cache), False
+
+        def __call__(self, task):
+            return {"seconds": len(made)}
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(benchmark, "Worker", Made)
+    worker, cold, warm = benchmark.compile_twice(tmp_path)
+    assert (cold, warm) == ({"seconds": 1}, {"seconds": 2})
+    assert made[0].given == worker.given and worker is made[1]
+    assert made[0].closed and not worker.closed
+
+
 @pytest.fixture
 def cache(tmp_path):
     """A folder for compiled programs; the sides set JAX's own to it."""
