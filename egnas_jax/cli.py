@@ -132,6 +132,7 @@ def _verify(options) -> int:
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"
     if wrong:
         print(f"{replayed}; {len(wrong)} came out different.")
+        say("Digests hold for the versions, processor and flags in environment.json.")
         return FAILED
     print(f"{replayed}; every digest is the same.")
     return DONE

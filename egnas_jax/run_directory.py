@@ -151,6 +151,8 @@ def environment(mesh: dict | None) -> dict:
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "flags": {
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+            # whose kernels CMA-ES's eigenvectors come from, on a CPU
+            "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
             "compiler_options": lowering.compiler_options(),
         },
         "git": _git(),

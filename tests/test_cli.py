@@ -105,6 +105,7 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
     assert {"versions", "platform", "device_kind", "device_count", "mesh", "flags",
             "git"} <= set(environment)  # fmt: skip
     flags = environment["flags"]
+    assert flags["OPENBLAS_CORETYPE"] == os.environ.get("OPENBLAS_CORETYPE", "")
     assert flags["compiler_options"] == lowering.compiler_options()
     # warm-up lasts one epoch
     assert lines[0]["fitness"] is None and lines[1]["fitness"] is not None
