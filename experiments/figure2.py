@@ -10,6 +10,8 @@ Command: python experiments/figure2.py --size small --out OUT
 import forks
 import methods
 
+from egnas_jax.report.curves import EPOCHS
+
 SETTINGS = {
     "L1 only": ["strategy.zeta=1.0", "strategy.eta=0.0"],
     "L2 only": ["strategy.zeta=0.0", "strategy.eta=0.4"],
@@ -23,18 +25,49 @@ REPORTED = {
 }
 
 
+PANELS = {
+    "ours": (EPOCHS, "validation accuracy (%)"),
+    "report": (EPOCHS, "report: validation accuracy (%)"),
+    "difference": (EPOCHS, "minus L1 and L2 (points)"),
+}
+
+
+def curves(found: list[methods.Found], name: str) -> dict[str, list]:
+    """(epochs trained, accuracy in percent) of every seed of a setting."""
+    return {
+        f"seed {one.seed}": [
+            (line["epoch"] + 1, 100 * line["valid_accuracy"]) for line in one.lines
+        ]
+        for one in found
+        if one.method == name
+    }
+
+
+def difference(own: dict[str, list], other: dict[str, list]) -> dict[str, list]:
+    """What separates two settings, seed by seed."""
+    return {
+        seed: [
+            (x, y - z) for (x, y), (_, z) in zip(own[seed], other[seed], strict=True)
+        ]
+        for seed in own
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = forks.parser(__doc__).parse_args(arguments)
     names = {name: name.replace(" ", "_") for name in SETTINGS}
     found = forks.run({names[name]: own for name, own in SETTINGS.items()}, options)
     both = forks.of(found, names["L1 and L2"], forks.accuracy)
-    rows, curves = [], {}
+    rows, series = [], {}
     for name, folder in names.items():
         values = forks.of(found, folder, forks.accuracy)
         p = None if name == "L1 and L2" else forks.p_value(values, both)
         rows.append([name, methods.cell(values, 100), p, REPORTED[name][50]])
-        curves[name] = forks.of(
-            found, folder, lambda one: [line["valid_accuracy"] for line in one.lines]
+        series["ours", name] = curves(found, folder)
+        series["report", name] = {"report": list(REPORTED[name].items())}
+    for name in names:
+        series["difference", name] = difference(
+            series["ours", name], series["ours", "L1 and L2"]
         )
     table = {
         "title": "Figure 2 of the report", "rows": rows,
@@ -45,7 +78,13 @@ def main(arguments: list[str] | None = None) -> None:
         "note": f"Variant {options.variant}; all three of a seed fork from one warm "
         f"start. p of a paired t test over seeds.",
     }  # fmt: skip
-    forks.write(options, "figure2", table, {"curves": curves, "reported": REPORTED})
+    picture = forks.draw(
+        table["title"],
+        "Accuracy of the supernet; difference from both terms, seed by seed.",
+        PANELS,
+        series,
+    )
+    forks.write(options, "figure2", table, {}, picture=picture)
 
 
 if __name__ == "__main__":

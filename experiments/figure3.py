@@ -6,6 +6,8 @@ Claim of the report: 50 individuals are a good size; from 30 to 50 accuracy rise
 Command: python experiments/figure3.py --size small --out OUT
 """
 
+from collections.abc import Sequence
+
 import forks
 import methods
 
@@ -15,6 +17,39 @@ REPORTED = {
     15: (83.32, 0.072), 30: (83.60, 0.075), 50: (84.08, 0.081), 70: (84.20, 0.086),
     100: (84.31, 0.094),
 }  # fmt: skip
+
+
+PANELS = {
+    "accuracy": ("population", "validation accuracy (%)"),
+    "seconds": ("population", "seconds an epoch"),
+    "report": ("population", "report: validation accuracy (%)"),
+    "days": ("population", "report: GPU-days of a search"),
+}
+
+
+def series(found: list[methods.Found], sizes: Sequence[int]) -> dict:
+    """(population, figure) of every seed and of the report, a panel each."""
+    figures = {
+        "accuracy": lambda one: 100 * forks.accuracy(one),
+        "seconds": forks.seconds_an_epoch,
+    }
+    here = {
+        (panel, "here"): {
+            f"seed {seed}": [
+                (size, figure(one))
+                for size in sizes
+                for one in found
+                if (one.method, one.seed) == (f"population{size}", seed)
+            ]
+            for seed in sorted({one.seed for one in found})
+        }
+        for panel, figure in figures.items()
+    }
+    report = {
+        (panel, "report"): {"report": [(x, pair[i]) for x, pair in REPORTED.items()]}
+        for i, panel in enumerate(("report", "days"))
+    }
+    return here | report
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,7 +83,11 @@ def main(arguments: list[str] | None = None) -> None:
     }  # fmt: skip
     words = [] if options.populations == SIZES else [
         "--populations", *map(str, options.populations)]  # fmt: skip
-    forks.write(options, "figure3", table, {}, *words)
+    text = "Left, accuracy of the supernet; right, time. Above here, below the report."
+    picture = forks.draw(
+        table["title"], text, PANELS, series(found, options.populations)
+    )
+    forks.write(options, "figure3", table, {}, *words, picture=picture)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,11 @@ import methods
 import results
 from methods import Found
 
+from egnas_jax.report.curves import Figure, Row, bands
+from egnas_jax.report.draw import draw_lines
+from egnas_jax.report.page import Picture
 from egnas_jax.report.statistics import compare, summarise
+from egnas_jax.report.write import picture_of
 from egnas_jax.strategies.egnas_config import VARIANTS
 
 
@@ -51,13 +55,12 @@ def settings(**values) -> tuple[str, ...]:
 LIGHT = dict(strategy__alpha_in_clip="false", strategy__last_batch="drop")
 DIGITS = ("--preset", "digits")
 TINY = dict(supernet__channels=4, supernet__layers=2, learning_rate=0.05, epochs=6)
+TINY_EGNAS = settings(
+    **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
+    strategy__fitness_batch_size=64,
+)  # fmt: skip
 SIZES = {
-    "tiny": Size(
-        (*DIGITS, *settings(
-            **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
-            strategy__fitness_batch_size=64)),
-        3, 2,
-    ),
+    "tiny": Size((*DIGITS, *TINY_EGNAS), 3, 2),
     "small": Size((*DIGITS, *settings(**LIGHT, epochs=16)), 8, 3),
     "full": Size(("--preset", "cifar10"), 15, 3),
 }  # fmt: skip
@@ -174,16 +177,50 @@ def p_value(values: Sequence[float], others: Sequence[float]) -> float | None:
     return comparison.t_test
 
 
-def interval(values: Sequence[float], scale: float = 1.0) -> str:
-    """The 95 % interval of the mean, as a table has it."""
-    found = summarise([scale * value for value in values])
+def interval(
+    values: Sequence[float], scale: float = 1.0, confidence: float = 0.95
+) -> str:
+    """The interval of the mean, as a table has it."""
+    found = summarise([scale * value for value in values], confidence)
     if found.low is None:
         return "one seed"
     return f"{found.low:.2f} to {found.high:.2f}"
 
 
+def verdict(differences: Sequence[float], confidence: float = 0.95) -> str:
+    """What the interval of (method - random cells) of test errors allows to say."""
+    found = summarise(list(differences), confidence)
+    if found.low is None:
+        return "one seed: nothing can be said"
+    if found.high < 0:
+        return "better than random cells"
+    if found.low > 0:
+        return "worse than random cells"
+    return "not told apart from random cells"
+
+
 def column(name: str, decimals: int = 2) -> dict:
     return {"name": name, "decimals": decimals}
+
+
+Series = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]]
+
+
+def draw(title: str, text: str, panels: dict, series: Series) -> Picture:
+    """A picture of lines, seeds thin and their mean thick.
+
+    Args:
+      title, text: what it shows.
+      panels: panel -> labels of its axes.
+      series: (panel, group) -> run -> its (x, y).
+    """
+    rows = []
+    for (panel, group), runs in series.items():
+        rows += [Row(panel, group, run, *point)
+                 for run, points in runs.items() for point in points]  # fmt: skip
+        rows += bands(panel, group, [list(points) for points in runs.values()])
+    figure = Figure(title.lower().replace(" ", "_"), title, text, panels, rows)
+    return picture_of(figure, draw_lines(figure))
 
 
 def write(
@@ -192,6 +229,7 @@ def write(
     table: dict,
     details: object,
     *needed: str,
+    picture: Picture | None = None,
 ) -> None:
     """The record of an experiment and all its figures, as `results.write` has it.
 
@@ -201,6 +239,7 @@ def write(
       table: of the record, without its command.
       details: everything else, as JSON.
       needed: what the command was given besides.
+      picture: of the record.
     """
     words = [f"python experiments/{name}.py --size {options.size} --out OUT", *needed]
     words += [f"--variant {options.variant}"] if "variant" in options else []
@@ -210,4 +249,4 @@ def write(
     table = {**table, "title": f"{table['title']}, size {options.size}",
              "command": " ".join(words)}  # fmt: skip
     kept = f"{name}_{options.size}" if options.record else None
-    results.write(options.out / f"{name}.json", table, details, kept)
+    results.write(options.out / f"{name}.json", table, details, kept, picture)

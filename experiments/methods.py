@@ -5,6 +5,7 @@ go on, so an experiment may be carried over any number of calls.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,19 +67,39 @@ def once(
     Raises:
       SystemExit: it failed, with its code; or another command made the file.
     """
-    note, wanted = folder / f".{command[0]}.json", list(command)
-    if (folder / made).exists() and note.exists():
-        if json.loads(note.read_text()) == wanted:
-            return
-        raise SystemExit(
-            f"{folder} holds what another command made, of another size or other "
-            f"settings. Name another --out."
-        )
+    if made_by(command, folder, made):
+        return
     more = ["--resume"] if resume and folder.exists() else []
     code = egnas([*command, "--out", str(folder), *more])
     if code:
         raise SystemExit(code)
-    record.write_json(note, wanted)
+    note(command, folder)
+
+
+def made_by(command: Sequence[str], folder: pathlib.Path, made: str) -> bool:
+    """Whether a command has made a file in a folder, and ended there.
+
+    Raises:
+      SystemExit: another command has.
+    """
+    noted = _note(command, folder)
+    if not ((folder / made).exists() and noted.exists()):
+        return False
+    if json.loads(noted.read_text()) == list(command):
+        return True
+    raise SystemExit(
+        f"{folder} holds what another command made, of another size or other "
+        f"settings. Name another --out."
+    )
+
+
+def note(command: Sequence[str], folder: pathlib.Path) -> None:
+    """Leaves word that a command has ended in a folder."""
+    record.write_json(_note(command, folder), list(command))
+
+
+def _note(command, folder) -> pathlib.Path:
+    return folder / f".{command[0]}.json"
 
 
 def run_all(
@@ -147,19 +168,24 @@ def random_genotype(seed: int) -> Genotype:
     return derive(space, jax.tree.map(np.asarray, mixing))
 
 
-def equal_channels(genotype: Genotype, layers: int, image_channels: int, target: int):
+def equal_channels(
+    genotype: Genotype, network: NetworkConfig, image_channels: int, target: int
+) -> int:
     """Channels of the first cell that bring a network nearest to `target` weights.
 
-    Returns:
-      (channels, weights).
+    Args:
+      genotype: the cells.
+      network: everything else about it.
+      image_channels: of the images.
+      target: weights.
     """
 
-    def weights(channels):
-        config = NetworkConfig(channels=channels, layers=layers)
-        return count_params(genotype, config, image_channels=image_channels)
+    def distance(channels):
+        config = dataclasses.replace(network, channels=channels)
+        weights = count_params(genotype, config, image_channels=image_channels)
+        return abs(weights - target)
 
-    best = min(range(2, 65), key=lambda channels: abs(weights(channels) - target))
-    return best, weights(best)
+    return min(range(2, 65), key=distance)
 
 
 def cell(values: Sequence[float], scale: float = 1.0) -> dict:

@@ -7,7 +7,8 @@
 is one JSON object: title, claim, command, machine, date, seconds (of all runs, or
 null), columns, rows, note. A column is a name, or {"name": ..., "decimals": ...}; a
 cell is a text, a number, null, or {"mean": ..., "spread": ..., "n": ...} (spread null
-for n = 1).
+for n = 1). Its picture, where it has one, stands beside it as results/NAME.svg, with
+its data as NAME.csv.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 import jax
 
 from egnas_jax import record
-from egnas_jax.report.page import markdown_table
+from egnas_jax.report.page import Picture, markdown_table
 from egnas_jax.report.runs import Group, grouped, read_runs
 from egnas_jax.report.statistics import summarise
 from egnas_jax.report.tables import Table, finals
@@ -40,7 +41,11 @@ def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
     Raises:
       ValueError: a file is no record; with its name and what is wrong.
     """
-    return [_checked(path) for path in sorted(folder.glob("*.json"))]
+    return [
+        _checked(path) | {"picture": picture if (folder / picture).exists() else None}
+        for path in sorted(folder.glob("*.json"))
+        for picture in (f"{path.stem}.svg",)
+    ]
 
 
 def _checked(path: pathlib.Path) -> dict:
@@ -61,7 +66,7 @@ def _checked(path: pathlib.Path) -> dict:
 
 
 def section(records: list[dict]) -> str:
-    """README's section, the markers included."""
+    """README's section, the markers included; records as `read_records` has them."""
     parts = [BEGIN, ""]
     for found in records:
         columns = [
@@ -81,6 +86,9 @@ def section(records: list[dict]) -> str:
             markdown_table(Table("", names, rows, found["note"])),
             f"`{found['command']}`; {found['machine']}, {found['date']}{took}.", "",
         ]  # fmt: skip
+        if found["picture"]:
+            place = f"{FOLDER.parent.name}/{FOLDER.name}/{found['picture']}"
+            parts += [f"![{found['title']}]({place})", ""]
     return "\n".join([*parts, END])
 
 
@@ -152,7 +160,11 @@ def _machine(environment: dict) -> str:
 
 
 def write(
-    path: pathlib.Path, table: dict, details: object, kept: str | None = None
+    path: pathlib.Path,
+    table: dict,
+    details: object,
+    kept: str | None = None,
+    picture: Picture | None = None,
 ) -> None:
     """The record of an experiment that has just run here; printed, too.
 
@@ -161,6 +173,7 @@ def write(
       table: the record without machine and date.
       details: other figures, as JSON.
       kept: name in results/, or None to keep it out of there.
+      picture: of the record, for FILE.svg and FILE.csv.
     """
     device = jax.devices()[0].device_kind
     made = record.plain({
@@ -173,7 +186,11 @@ def write(
     record.write_json(path.with_name(f"{path.stem}-details.json"), whole)
     if kept is not None:
         record.write_json(FOLDER / f"{kept}.json", made)
-    print(section([made]))
+    if picture is not None:
+        for place in (path, *([FOLDER / f"{kept}.json"] if kept else [])):
+            record.write_text(place.with_suffix(".svg"), picture.svg)
+            record.write_text(place.with_suffix(".csv"), picture.csv)
+    print(section([made | {"picture": None}]))
 
 
 def main(arguments: list[str] | None = None) -> None:

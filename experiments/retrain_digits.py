@@ -14,9 +14,10 @@ import methods
 import results
 
 from egnas_jax.console import read_genotype
+from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.space import zoo
 
-LAYERS = 5  # of the preset
+NETWORK = NetworkConfig(layers=5)  # of the preset
 TARGET = 54_430  # weights of DARTS_V2 with 10 channels
 
 
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None):
         "random 2": methods.random_genotype(2),
     }
     widths = {
-        name: methods.equal_channels(cell, LAYERS, 1, TARGET)[0]
+        name: methods.equal_channels(cell, NETWORK, 1, TARGET)
         for name, cell in cells.items()
     }
     runs = {

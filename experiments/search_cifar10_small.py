@@ -48,12 +48,17 @@ METHODS = {
 SHOWN = (1, 6, 12, 18, 24)
 
 
-def write_subset(data_dir: str, path: pathlib.Path, images: int = IMAGES) -> None:
+def write_subset(
+    data_dir: str | None,
+    path: pathlib.Path,
+    images: int = IMAGES,
+    name: str = "cifar10",
+) -> None:
     """The same training images for every run, as many of each class, as .npz."""
-    dataset = load_dataset(DataConfig(name="cifar10"), data_dir)
+    dataset = load_dataset(DataConfig(name=name), data_dir)
     share = len(dataset.labels) // images
     pattern = (0, *([1] * (share - 1)))
-    chosen, _ = stratified_indices(dataset.labels, pattern, 0, "small CIFAR-10")
+    chosen, _ = stratified_indices(dataset.labels, pattern, 0, f"small {name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"half-{path.name}")  # a killed process leaves no half of it
     np.savez(half, images=dataset.images[chosen], labels=dataset.labels[chosen],

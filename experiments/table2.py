@@ -1,178 +1,284 @@
-"""Table 2 of the report: test errors of a cell trained with 4 seeds for 600 epochs.
+"""Table 2 of the report: a found cell trained with several seeds, beside random cells.
 
-In pieces of any length. Each call goes on where the last one ended, also where that was
-killed, and says how far the seeds have come; the table is written when all have ended.
+Searches with EG-NAS, of which validation accuracy chooses one; the cell of that one is
+trained from scratch with every seed. As a baseline each seed trains a random cell of
+about as many weights: what is left between the two is what the search was worth.
 
-Claim: the report's cell has 2.73 % test error on CIFAR-10 (4 seeds) and 17.91 % on
-CIFAR-100. Not yet reproduced: see experiments/README.md for how far it came.
+In pieces of any length, searches and trainings alike: each call goes on where the last
+one ended, also where that was killed, and says how far it came; the table is written
+when all have ended.
 
-Command: python experiments/table2.py --genotype GENOTYPE --out OUT --data-dir DIR
-  --preset cifar100 for the other column; --minutes M or --epochs-now N ends this piece;
-  --set PATH=VALUE as `egnas retrain` takes it, the same in every piece.
+Claim of the report: 2.73 % test error on CIFAR-10 (4 seeds) and 17.91 % on CIFAR-100,
+by the best of more than 20 searches of 0.08 GPU-days each.
+
+Command: python experiments/table2.py --size small --data-dir DIR --out OUT
+  --preset cifar100 for the other column; --genotype GENOTYPE for a cell that is there
+  already; --minutes M or --epochs-now N ends this piece; --set PATH=VALUE as `egnas
+  search` takes it, --train PATH=VALUE as `egnas retrain` does.
 """
 
 import argparse
-import json
-import pathlib
+import dataclasses
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import forks
 import methods
+import pieces
+from pieces import Job
+from search_cifar10_small import write_subset
 
-from egnas_jax import recipes, record
-from egnas_jax.config import as_dict, differences
+from egnas_jax import config, recipes
 from egnas_jax.console import read_genotype
+from egnas_jax.nn.cost import count_params
 from egnas_jax.retrain import table
+from egnas_jax.space import Genotype
 
-INTERRUPTED = 130  # the command's exit code after a checkpoint
+# test errors (%) of four seeds, weights (M), search cost (GPU-days)
+REPORTED = {
+    "report, CIFAR-10": ((2.77, 2.68, 2.84, 2.65), 2.58, 0.08),
+    "report, CIFAR-100": ((18.05, 17.79, 17.96, 17.84), 2.39, 0.08),
+}
+DAY = 86_400
+# classes, and channels of an image
+IMAGES = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}
 
 
-def run_until(command: list[str], deadline: float | None) -> int:
-    """Runs a command, and asks it to stop with a checkpoint when its time is up.
+class Size(NamedTuple):
+    """How large searches and trainings are.
 
-    Args:
-      command: of `egnas`.
-      deadline: of `time.monotonic`, or None.
-
-    Returns:
-      Its exit code; of one that was asked to stop 0 or INTERRUPTED.
+    Attributes:
+      preset: of both.
+      search, train: settings of every search and training, words of a command line.
+      images: of the data set that are taken; 0: all.
+      searches, seeds: how many by default.
     """
-    with subprocess.Popen([sys.executable, "-m", "egnas_jax", *command]) as process:
-        try:
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            return process.wait(left)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            # while it starts it does not listen yet, and dies with a code of Python's;
-            # a failure of its own would come again in the next piece
-            return process.wait() and INTERRUPTED
-        except KeyboardInterrupt:
-            # Ctrl-C reaches the command too, and a second one would stop it at once
-            return process.wait()
+
+    preset: str
+    search: tuple[str, ...]
+    train: tuple[str, ...]
+    images: int
+    searches: int
+    seeds: int
 
 
-def summary_of(folder: pathlib.Path, epochs: int) -> dict | None:
-    """The summary of a run that has ended, or None.
+SIZES = {
+    "tiny": Size(
+        "digits",
+        (*forks.TINY_EGNAS, *forks.settings(strategy__warmup=3)),
+        forks.settings(network__layers=2, epochs=8),
+        0, 2, 2,
+    ),
+    "small": Size(
+        "cifar10",
+        forks.settings(
+            supernet__channels=8, supernet__layers=5, epochs=24, batch_size=50,
+            learning_rate=0.05, strategy__warmup=6, strategy__samples=2,
+            **forks.LIGHT),
+        forks.settings(
+            network__channels=8, network__layers=5, network__auxiliary="false",
+            network__drop_path=0.1, epochs=12, evaluate_every=4, batch_size=50,
+            learning_rate=0.05),
+        5_000, 2, 3,
+    ),
+    "full": Size("cifar10", (), (), 0, 4, 4),
+}  # fmt: skip
 
-    A piece that is interrupted leaves that of the piece before, also where its last
-    epoch is recorded already.
-    """
-    path = folder / "summary.json"
-    summary = json.loads(path.read_text()) if path.exists() else {}
-    return summary if summary.get("epochs") == epochs else None
+
+def best(searches: list[Job]) -> Job:
+    """The finished search whose supernet has the highest validation accuracy."""
+    return max(searches, key=lambda job: pieces.summary_of(job)["valid_accuracy"])
 
 
-def epochs_of(folder: pathlib.Path) -> int:
-    """Epochs that a run has recorded."""
-    path = folder / "metrics.jsonl"
-    return len(record.read(path)) if path.exists() else 0
-
-
-def piece(
-    options: argparse.Namespace, epochs: int, run: Callable = run_until
-) -> list[pathlib.Path]:
-    """Carries the seeds forward, one after another, as far as this call may.
+def search_jobs(
+    options: argparse.Namespace, size: Size, data: Sequence[str]
+) -> list[Job]:
+    """The searches that a cell is chosen from; none where it is given.
 
     Args:
       options: of the command line.
-      epochs: of a whole run.
-      run: as `run_until`.
-
-    Returns:
-      The folders of the seeds.
+      size: what they come to.
+      data: where the images are, words of a command line.
 
     Raises:
-      SystemExit: a run failed, with its code.
+      ValueError: a setting that `egnas search` does not take.
     """
-    folders = [options.out / f"seed{seed}" for seed in range(options.seeds)]
-    minutes, left = options.minutes, options.epochs_now
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    for seed, folder in enumerate(folders):
-        done = epochs_of(folder)
-        if summary_of(folder, epochs):
-            continue
-        if left == 0 or (deadline is not None and time.monotonic() >= deadline):
-            break
-        goal = epochs if left is None else min(epochs, done + left)
-        command = ["retrain", "--genotype", options.genotype, "--preset",
-                   options.preset, "--out", str(folder), "--resume"]  # fmt: skip
-        settings = [f"seed={seed}", *options.settings]
-        command += [word for one in settings for word in ("--set", one)]
-        command += ["--data-dir", options.data_dir] if options.data_dir else []
-        code = run([*command, "--stop-after", str(max(goal, 1))], deadline)
-        if code not in (0, INTERRUPTED):
-            raise SystemExit(code)
-        if left is not None:
-            left -= epochs_of(folder) - done
-        if code == INTERRUPTED:
-            break
-    return folders
+    if options.genotype:
+        return []
+    words = [*size.search, *_words(options.settings)]
+    built = config.build(size.preset, variant=options.variant, overrides=words[1::2])
+    command = ("search", "--preset", size.preset, "--variant", options.variant,
+               *words, *data)  # fmt: skip
+    return [
+        Job((*command, "--set", f"seed={seed}"), options.out / f"search{seed}",
+            built.epochs)
+        for seed in range(size.searches)
+    ]  # fmt: skip
 
 
-def changes(path: pathlib.Path, config: recipes.RetrainConfig) -> list[str]:
-    """How a training differs from that of the first piece, which the file keeps."""
-    if path.exists():
-        return differences(recipes.from_dict(json.loads(path.read_text())), config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, as_dict(config))
-    return []
+def train_jobs(
+    options: argparse.Namespace,
+    size: Size,
+    data: Sequence[str],
+    source: str,
+    cell: Genotype,
+) -> tuple[list[Job], list[Job]]:
+    """A training of the cell and one of a random cell for every seed.
+
+    Args:
+      options, size, data: as of `search_jobs`.
+      source: what `egnas retrain --genotype` is to read the cell from.
+      cell: the same.
+
+    Raises:
+      ValueError: a setting that `egnas retrain` does not take.
+    """
+    words = [*size.train, *_words(options.train)]
+    built = recipes.build(cell, size.preset, overrides=words[1::2])
+    classes, image_channels = IMAGES[size.preset]
+    network = dataclasses.replace(built.network, num_classes=classes)
+    weights = count_params(cell, network, image_channels=image_channels)
+    found, drawn = [], []
+    for seed in range(size.seeds):
+        own = ("retrain", "--preset", size.preset, *words, *data,
+               "--set", f"seed={seed}")  # fmt: skip
+        folder = options.out / f"seed{seed}"
+        found.append(Job((*own, "--genotype", source), folder, built.epochs))
+        other = methods.random_genotype(seed)
+        channels = methods.equal_channels(other, network, image_channels, weights)
+        own += ("--set", f"network.channels={channels}", "--genotype", other.format())
+        drawn.append(Job(own, options.out / f"random{seed}", built.epochs))
+    return found, drawn
 
 
-def progress(folders: list[pathlib.Path], epochs: int) -> str:
-    """How far each seed has come, a line each."""
-    lines = []
-    for folder in folders:
-        done = epochs_of(folder)
-        text = f"{folder.name}: {done} of {epochs} epochs"
-        if done:
-            records = record.read(folder / "metrics.jsonl")
-            tested = [r["test_error"] for r in records if r["test_error"] is not None]
-            seconds = sum(line["seconds"] for line in records)
-            text += f", test error {100 * tested[-1]:.2f} %, {seconds:.0f} s"
-        lines.append(text)
-    return "\n".join(lines) + "\n"
+def _words(settings: Sequence[str]) -> list[str]:
+    return [word for one in settings for word in ("--set", one)]
 
 
-def main(arguments: list[str] | None = None, run: Callable = run_until) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--genotype", required=True)
-    parser.add_argument("--preset", default="cifar10")
-    parser.add_argument("--data-dir")
-    parser.add_argument("--set", action="append", default=[], dest="settings",
-                        type=methods.unseeded)  # fmt: skip
-    parser.add_argument("--seeds", type=methods.counted, default=4)
-    parser.add_argument("--epochs-now", type=methods.counted, metavar="N",
-                        help="end this piece after N epochs of all seeds")  # fmt: skip
-    parser.add_argument("--minutes", type=float, metavar="M",
-                        help="end this piece after so long")  # fmt: skip
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+def _data(options, size) -> tuple[str, ...]:
+    """Where the images are; a subset is written where it is missing."""
+    if size.images:
+        path = options.out / f"{size.preset}-small.npz"
+        if not path.exists():
+            write_subset(options.data_dir, path, size.images, size.preset)
+        return ("--set", f"data.path={path}")
+    return ("--data-dir", options.data_dir) if options.data_dir else ()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = forks.parser(__doc__)
+    add = parser.add_argument
+    add("--preset", choices=("cifar10", "cifar100"),
+        help="data set and recipe of the sizes small and full (cifar10)")  # fmt: skip
+    add("--genotype", help="the cell, instead of searches")
+    add("--searches", type=methods.counted, metavar="N",
+        help="how many a cell is chosen from (the size's)")  # fmt: skip
+    add("--train", action="append", default=[], metavar="PATH=VALUE",
+        type=methods.unseeded, help="change one setting of all trainings")  # fmt: skip
+    pieces.add_limits(parser)
+    return parser
+
+
+def _size(options: argparse.Namespace) -> Size:
+    """What the command line comes to; refuses what would be run in vain.
+
+    Raises:
+      ValueError: as said.
+    """
+    size = SIZES[options.size]
+    if options.preset and size.preset == "digits":
+        raise ValueError(f"--size {options.size} is on digits: leave --preset out.")
+    if options.genotype and (options.searches or options.settings):
+        raise ValueError(
+            "With --genotype nothing is searched: leave --searches and --set out."
+        )
+    size = size._replace(
+        preset=options.preset or size.preset,
+        searches=options.searches or size.searches,
+        seeds=options.seeds or size.seeds,
+    )
+    cell = methods.random_genotype(0)
+    if options.genotype:
+        cell = read_genotype(options.genotype)
+    search_jobs(options, size, ())
+    train_jobs(options, size, (), "", cell)
+    return size
+
+
+def main(arguments: list[str] | None = None, run: Callable = pieces.run_until) -> None:
+    parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        genotype = read_genotype(options.genotype)
-        config = recipes.build(genotype, options.preset, overrides=options.settings)
+        size = _size(options)
+        data = _data(options, size)
     except ValueError as error:
         parser.error(str(error))
-    changed = changes(options.out / "table2.json", config)
-    if changed:
-        parser.error(
-            f"{options.out} holds another training: {'; '.join(changed)}. Name another "
-            f"--out."
-        )
     # where it was started in the background, the runs would not hear of their end
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    folders = piece(options, config.epochs, run)
-    print(progress(folders, config.epochs), end="")
-    summaries = [summary_of(folder, config.epochs) for folder in folders]
-    if all(summaries):
-        own = [
-            {"seed": seed, "run": str(folder)} for seed, folder in enumerate(folders)
-        ]
-        whole = table.aggregate([a | b for a, b in zip(summaries, own, strict=True)])
-        table.write(options.out, whole)
-        print(table.markdown(whole), end="")
+    searches = search_jobs(options, size, data)
+    left = pieces.carry(searches, pieces.limits(options), run)
+    print(pieces.progress(searches), end="")
+    if not all(map(pieces.summary_of, searches)):
+        return
+    source = options.genotype or str(best(searches).folder)
+    found, drawn = train_jobs(options, size, data, source, read_genotype(source))
+    pieces.carry([*found, *drawn], left, run)
+    print(pieces.progress([*found, *drawn]), end="")
+    if all(map(pieces.summary_of, [*found, *drawn])):
+        _write(options, searches, found, drawn)
+
+
+def _write(options, searches, found, drawn) -> None:
+    """The tables, when all have ended."""
+    own = [pieces.summary_of(job) | {"seed": seed, "run": str(job.folder)}
+           for seed, job in enumerate(found)]  # fmt: skip
+    others = [pieces.summary_of(job) for job in drawn]
+    whole = table.aggregate(own)
+    table.write(options.out, whole)
+    errors, chance = ([one["test_error_last"] for one in several]
+                      for several in (own, others))  # fmt: skip
+    days = whole["search_seconds"] and whole["search_seconds"] / DAY
+    name = "found by EG-NAS" if searches else "the given cell"
+    rows = [
+        _row(name, errors, [one["params"] for one in own], days),
+        _row("random cells, one a seed", chance, [one["params"] for one in others]),
+    ]
+    rows += [
+        _row(name, [value / 100 for value in values], [1e6 * weights], days)
+        for name, (values, weights, days) in REPORTED.items()
+    ]
+    chosen = (
+        f"The best of {len(searches)} searches (variant {options.variant}) by "
+        f"validation accuracy; the report's is the best of more than 20. "
+        if searches else ""
+    )  # fmt: skip
+    apart = [a - b for a, b in zip(errors, chance, strict=True)]
+    runs = {job.folder.name: pieces.summary_of(job)
+            for job in (*searches, *found, *drawn)}  # fmt: skip
+    made = {
+        "title": "Table 2 of the report", "rows": rows,
+        "claim": "How good is a found cell, beside the report's and beside cells drawn "
+        "at random?",
+        "columns": ["cell", "of each seed (%)", "test error (%)",
+                    forks.column("weights (M)", 3),
+                    forks.column("a search (device days)", 4)],
+        "seconds": sum(summary["seconds"] for summary in runs.values()),
+        "note": f"{chosen}{whole['epochs']} epochs, test error of the last. The first "
+        f"row minus the second: {forks.interval(apart, 100)} points (95 %), "
+        f"{forks.verdict(apart)}.",
+    }  # fmt: skip
+    given = {"preset": options.preset, "genotype": options.genotype,
+             "searches": options.searches}  # fmt: skip
+    words = [f"--{name} {value}" for name, value in given.items() if value]
+    words += [f"--train {setting}" for setting in options.train]
+    forks.write(options, "table2", made, runs, *words)
+
+
+def _row(name, errors, weights, days=None) -> list:
+    values = ", ".join(f"{100 * error:.2f}" for error in errors)
+    mean = sum(weights) / len(weights) / 1e6
+    return [name, values, methods.cell(errors, 100), mean, days]
 
 
 if __name__ == "__main__":

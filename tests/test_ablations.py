@@ -1,5 +1,6 @@
 """Experiments that fork from warm starts: stand-ins for their runs, one in earnest."""
 
+import csv
 import importlib
 import json
 import pathlib
@@ -119,6 +120,11 @@ def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
     rows = found["rows"]
     assert [row[0] for row in rows] == [15, 30, 50, 70, 100]
     assert rows[0][2]["mean"] == 3.0  # of 2 and 4
+    with (tmp_path / "figure3.csv").open() as file:
+        points = [tuple(point.values()) for point in csv.DictReader(file)]
+    assert ("seconds", "here", "seed 1", "70", "3.0") in points
+    assert ("seconds", "here", "mean", "70", "3.0") in points
+    assert ("days", "report", "report", "100", "0.094") in points
 
 
 def test_methods_are_judged_by_trained_cells_against_chance(
@@ -202,7 +208,16 @@ def test_supernets_are_ranked_beside_the_number_of_weights(
     ],
 )
 def test_a_claim_is_what_its_interval_allows(load, differences, said):
-    assert load("chance").verdict(differences).startswith(said)
+    assert load("forks").verdict(differences).startswith(said)
+
+
+def test_several_claims_need_wider_intervals(load):
+    """By hand: mean -2.5, standard error 0.289; t(2) is 4.30 at 95 %, 9.92 at 99 %."""
+    forks, differences = load("forks"), [-0.02, -0.03, -0.025]
+    assert forks.verdict(differences).startswith("better")
+    assert forks.verdict(differences, 0.99).startswith("not told")
+    assert forks.interval(differences, 100) == "-3.74 to -1.26"
+    assert forks.interval(differences, 100, 0.99) == "-5.37 to 0.37"
 
 
 def test_a_tiny_ablation_in_earnest(load, tmp_path, monkeypatch):
@@ -210,8 +225,13 @@ def test_a_tiny_ablation_in_earnest(load, tmp_path, monkeypatch):
     command = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
     settings = ["--set", "supernet.space=tiny", "--set", "epochs=5"]
     load("figure2").main([*command, *settings])
-    found = json.loads((tmp_path / "figure2-details.json").read_text())["details"]
-    assert [len(curves[0]) for curves in found["curves"].values()] == [5, 5, 5]
+    assert "<svg" in (tmp_path / "figure2.svg").read_text()
+    with (tmp_path / "figure2.csv").open() as file:
+        points = list(csv.DictReader(file))
+    own = [point for point in points if point["panel"] == "ours"]
+    assert [point["x"] for point in own] == ["1", "2", "3", "4", "5"] * 3
+    apart = [float(point["y"]) for point in points if point["panel"] == "difference"]
+    assert len(apart) == 15 and apart[:3] == [0, 0, 0] and apart[-5:] == [0] * 5
     lines = [
         record.read(tmp_path / name / "metrics.jsonl")
         for name in ("L1_only-0", "L2_only-0", "L1_and_L2-0")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def load(monkeypatch):
 
 
 class Runs:
-    """Stands in for `egnas retrain`: writes what it records, and may be cut short."""
+    """Stands in for `egnas`: writes what it records, and may be cut short."""
 
     def __init__(self, deadline_after=None):
         self.commands, self.deadline_after = [], deadline_after
@@ -40,37 +41,59 @@ class Runs:
         self.commands.append(command)
         folder = pathlib.Path(given["--out"])
         metrics = folder / "metrics.jsonl"
-        seed = int(folder.name.removeprefix("seed"))
+        kind, seed = re.fullmatch(r"(\D+)(\d+)", folder.name).groups()
         done = len(record.read(metrics)) if metrics.exists() else 0
+        assert ("--resume" in command) == folder.exists()
         goal = int(given["--stop-after"])
         cut = self.deadline_after is not None and done + self.deadline_after < goal
         goal = done + self.deadline_after if cut else goal
         folder.mkdir(parents=True, exist_ok=True)
         for epoch in range(done, goal):
-            error = 0.1 * (seed + 1) / (epoch + 1)
-            record.append(metrics, {"epoch": epoch, "test_error": error, "seconds": 2})
+            accuracy = 0.5 + 0.1 * int(seed)
+            error = 0.1 * (int(seed) + 1) / (epoch + 1) * (3 if kind == "random" else 1)
+            own = ({"valid_accuracy": accuracy} if kind == "search"
+                   else {"test_error": error})  # fmt: skip
+            record.append(metrics, {"epoch": epoch, "seconds": 2, **own})
         if cut:
             return 130
-        whole = SUMMARY | {"test_error_last": error, "test_error_best": error,
-                           "seconds": 2.0 * goal, "epochs": goal}  # fmt: skip
+        whole = {"seconds": 2.0 * goal, "epochs": goal, "genotype": CELL.format()}
+        if kind == "search":
+            record.write_text(folder / "genotype.json", CELL.to_json())
+            whole |= {"valid_accuracy": accuracy, "early_stop": None}
+        else:
+            whole |= SUMMARY | {"test_error_last": error, "test_error_best": error}
         record.write_json(folder / "summary.json", whole)
         return 0
 
 
+def told_of(capsys):
+    """Epochs of each run, as a piece tells them."""
+    lines = re.findall(r"(\w+): (\d+) of \d+ epochs", capsys.readouterr().out)
+    return {name: int(epochs) for name, epochs in lines}
+
+
 def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
+    """Two searches of 4 epochs, then two seeds of 5 for the best one's cell and for
+    random cells: 28 epochs in pieces of 9."""
     table2, runs = load("table2"), Runs()
-    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--seeds", "2",
-               "--set", "epochs=5"]  # fmt: skip
-    for expected in ([3, 0], [5, 1], [5, 4], [5, 5]):
-        table2.main([*command, "--epochs-now", "3"], runs)
-        told = capsys.readouterr().out
-        for seed, done in enumerate(expected):
-            assert f"seed{seed}: {done} of 5 epochs" in told
-        assert (tmp_path / "table.md").exists() == (expected == [5, 5])
-    whole = json.loads((tmp_path / "summary.json").read_text())
-    assert whole["test_error_last"] == pytest.approx((0.1 / 5 + 0.2 / 5) / 2)
-    assert all("--resume" in command for command in runs.commands)
+    command = ["--size", "tiny", "--out", str(tmp_path), "--searches", "2", "--set",
+               "epochs=4", "--train", "epochs=5", "--seeds", "2"]  # fmt: skip
+    for expected in ([4, 4, 1, 0, 0, 0], [4, 4, 5, 5, 0, 0], [4, 4, 5, 5, 5, 4],
+                     [4, 4, 5, 5, 5, 5]):  # fmt: skip
+        table2.main([*command, "--epochs-now", "9"], runs)
+        names = ["search0", "search1", "seed0", "seed1", "random0", "random1"]
+        assert told_of(capsys) == dict(zip(names, expected, strict=True))
+        assert (tmp_path / "table.md").exists() == (expected[-1] == 5)
+    trained = [one for one in runs.commands if one[0] == "retrain"]
+    # the second search had the higher validation accuracy
+    assert str(tmp_path / "search1") in trained[0]
     assert "seed=1" in runs.commands[-1] and "epochs=5" in runs.commands[-1]
+    found = json.loads((tmp_path / "table2.json").read_text())
+    rows = {row[0]: row[1:] for row in found["rows"]}
+    assert rows["found by EG-NAS"][0] == "2.00, 4.00"
+    assert rows["random cells, one a seed"][1]["mean"] == pytest.approx(9)
+    assert rows["report, CIFAR-10"][1]["mean"] == pytest.approx(2.735)
+    assert "not told apart" in found["note"] and "--searches 2" in found["command"]
     count = len(runs.commands)
     table2.main(command, runs)  # nothing is left to do
     assert len(runs.commands) == count
@@ -78,41 +101,47 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
 
 @pytest.mark.parametrize("wrong", [
     ["--genotype", "DARTS_V3"], ["--seeds", "0"], ["--set", "seed=3"],
-    ["--epochs-now", "-3"],
+    ["--epochs-now", "-3"], ["--size", "tiny", "--preset", "cifar10"],
+    ["--genotype", "DARTS_V2", "--searches", "3"], ["--train", "epoch=3"],
+    ["--set", "epoch=3"], ["--searches", "0"],
 ])  # fmt: skip
 def test_a_table_of_nothing_is_refused(wrong, load, tmp_path, capsys):
-    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path / "out"), *wrong]
+    command = ["--size", "full", "--out", str(tmp_path / "out"), *wrong]
     with pytest.raises(SystemExit) as ended:
         load("table2").main(command, None)
-    assert ended.value.code == 2 and wrong[0] in capsys.readouterr().err
+    # argparse's own word for --epochs-now holds the option, ours what was given
+    assert ended.value.code == 2 and not (tmp_path / "out").exists()
+    told = capsys.readouterr().err
+    assert wrong[0] in told or wrong[-1].partition("=")[0] in told
 
 
-def test_a_table_holds_one_training(load, tmp_path, capsys):
+GIVEN = ["--size", "full", "--genotype", "DARTS_V2", "--train", "epochs=5"]
+
+
+def test_a_table_holds_one_training(load, tmp_path):
     """Seeds that are finished would be taken for those of another cell or recipe."""
     table2, command = load("table2"), ["--out", str(tmp_path), "--seeds", "1"]
-    table2.main([*command, "--genotype", "DARTS_V2", "--set", "epochs=2"], Runs())
-    for changed in (["NSGANet", "epochs=2"], ["DARTS_V2", "epochs=3"]):
-        with pytest.raises(SystemExit):
-            table2.main([*command, "--genotype", changed[0], "--set", changed[1]], None)
-        assert "holds another training" in capsys.readouterr().err
+    table2.main([*command, *GIVEN], Runs())
+    for changed in (["--genotype", "NSGANet"], ["--train", "epochs=3"]):
+        with pytest.raises(SystemExit, match="what another command made"):
+            table2.main([*command, *GIVEN, *changed], None)
 
 
 def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):
-    table2, runs, folder = load("table2"), Runs(), tmp_path / "seed0"
-    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--seeds", "1",
-               "--set", "epochs=5"]  # fmt: skip
-    table2.main([*command, "--epochs-now", "4"], runs)
+    table2, runs, folder = load("table2"), Runs(), tmp_path / "random0"
+    command = ["--out", str(tmp_path), "--seeds", "1", *GIVEN]
+    table2.main([*command, "--epochs-now", "9"], runs)
 
     def interrupted(command, deadline):
         line = {"epoch": 4, "test_error": 0.02, "seconds": 2}
         record.append(folder / "metrics.jsonl", line)
-        return table2.INTERRUPTED  # the summary is still that of four epochs
+        return 130  # the summary is still that of four epochs
 
     table2.main(command, interrupted)
     assert not (tmp_path / "summary.json").exists()
     table2.main(command, lambda *given: _end(folder))
-    whole = json.loads((tmp_path / "summary.json").read_text())
-    assert (whole["test_error_last"], whole["epochs"]) == (0.02, 5)
+    found = json.loads((tmp_path / "table2.json").read_text())
+    assert found["rows"][1][1] == "2.00"
 
 
 def _end(folder):
@@ -124,7 +153,7 @@ def _end(folder):
 
 def test_a_piece_that_is_over_starts_no_further_seed(load, tmp_path, capsys):
     table2, runs = load("table2"), Runs(deadline_after=2)
-    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path), "--set", "epochs=5"]
+    command = ["--out", str(tmp_path), *GIVEN]
     table2.main([*command, "--minutes", "60"], runs)
     assert len(runs.commands) == 1
     assert "seed0: 2 of 5 epochs, test error 5.00 %" in capsys.readouterr().out
@@ -133,9 +162,8 @@ def test_a_piece_that_is_over_starts_no_further_seed(load, tmp_path, capsys):
 
 
 def test_a_run_that_fails_ends_the_piece_with_its_code(load, tmp_path):
-    command = ["--genotype", "DARTS_V2", "--out", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
-        load("table2").main(command, lambda command, deadline: 2)
+        load("table2").main(["--out", str(tmp_path), *GIVEN], lambda *given: 2)
     assert stop.value.code == 2
 
 
@@ -151,16 +179,16 @@ sys.exit(130)
 
 @pytest.fixture
 def listener(load, monkeypatch):
-    """table2, whose commands stop with a checkpoint where they are asked once."""
-    table2, original = load("table2"), subprocess.Popen
+    """Pieces, whose commands stop with a checkpoint where they are asked once."""
+    pieces, original = load("pieces"), subprocess.Popen
 
-    def start(command):
+    def start(command, stdout):
         process = original([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
         process.stdout.readline()  # it listens now
         return process
 
-    monkeypatch.setattr(table2.subprocess, "Popen", start)
-    return table2
+    monkeypatch.setattr(pieces.subprocess, "Popen", start)
+    return pieces
 
 
 def test_a_run_is_asked_to_stop_when_its_time_is_up(listener):
@@ -168,17 +196,17 @@ def test_a_run_is_asked_to_stop_when_its_time_is_up(listener):
 
 
 def test_a_run_that_is_asked_before_it_listens_is_no_failure(load):
-    table2 = load("table2")
+    pieces = load("pieces")
     command = ["retrain", "--genotype", "NONE"]  # which it would not come to
-    assert table2.run_until(command, table2.time.monotonic()) == 130
+    assert pieces.run_until(command, pieces.time.monotonic()) == 130
 
 
 def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
     """Ctrl-C goes to all that runs in a terminal."""
     start, waited = listener.subprocess.Popen, []
 
-    def interrupted(command):
-        process = start(command)
+    def interrupted(command, stdout):
+        process = start(command, stdout)
         wait = process.wait
 
         def first_is_interrupted(timeout=None):
@@ -197,10 +225,10 @@ def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
 
 
 def test_widths_bring_cells_to_equal_numbers_of_weights(load):
-    channels, weights = load("methods").equal_channels(CELL, 5, 1, 54_000)
+    config = NetworkConfig(channels=3, layers=5)
+    assert load("methods").equal_channels(CELL, config, 1, 54_000) == 10
     config = NetworkConfig(channels=10, layers=5)
-    assert channels == 10
-    assert weights == count_params(CELL, config, image_channels=1) == 54_430
+    assert count_params(CELL, config, image_channels=1) == 54_430
 
 
 def test_random_cells_are_whole_and_follow_their_seed(load):

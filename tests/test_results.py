@@ -31,10 +31,14 @@ FOUND = {
     "rows": [["a|b", {"mean": 2.345, "spread": 0.06, "n": 3}], ["c", 1.25],
              ["d", {"mean": 4.0, "spread": None, "n": 1}], ["e", None]],
 }  # fmt: skip
+SHOWN = FOUND | {"picture": None}  # as it is read
 
 
 def test_a_record_becomes_a_table(results):
-    text = results.section([FOUND])
+    text = results.section([SHOWN])
+    assert "![" not in text
+    pictured = results.section([FOUND | {"picture": "x.svg"}])
+    assert "![A title](experiments/results/x.svg)" in pictured
     assert "| a\\|b | 2.3 ± 0.1 (n = 3) |" in text
     assert "| c | 1.2 |" in text and "| d | 4.0 (n = 1) |" in text
     assert "| e | - |" in text
@@ -43,11 +47,11 @@ def test_a_record_becomes_a_table(results):
 
 def test_only_the_section_is_rewritten_and_broken_records_are_named(results, tmp_path):
     text = f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n"
-    new = results.rewritten(text, [FOUND])
+    new = results.rewritten(text, [SHOWN])
     assert new.startswith("before\n") and new.endswith("\nafter\n")
-    assert "old" not in new and results.rewritten(new, [FOUND]) == new
+    assert "old" not in new and results.rewritten(new, [SHOWN]) == new
     with pytest.raises(ValueError, match="once each"):
-        results.rewritten("nothing", [FOUND])
+        results.rewritten("nothing", [SHOWN])
     path = tmp_path / "x.json"
     for broken, told in ((FOUND | {"rows": [["a"]]}, "2 columns"),
                          ({"title": ""}, "lacks or adds: claim")):  # fmt: skip

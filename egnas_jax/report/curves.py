@@ -116,7 +116,7 @@ def _by_epoch(groups, name, title, text, panels) -> Figure:
         series = {run.name: points(run, panel) for run in group.runs}
         rows += [Row(panel, group.label, run, x, y)
                  for run, own in series.items() for x, y in own]  # fmt: skip
-        rows += _bands(panel, group.label, list(series.values()))
+        rows += bands(panel, group.label, list(series.values()))
     shown = {row.panel for row in rows}
     axes = {panel: (EPOCHS, label) for panel, label in panels.items() if panel in shown}
     return Figure(name, title, f"{text} {BAND}", axes, rows)
@@ -131,8 +131,13 @@ def points(run: Run, name: str) -> list[tuple[int, float]]:
     ]
 
 
-def _bands(panel: str, label: str, series: list[list[tuple[float, float]]]):
-    """Mean and mean +- standard deviation where every run has a value."""
+def bands(panel: str, label: str, series: list[list[tuple[float, float]]]) -> list[Row]:
+    """Mean and mean +- standard deviation where every run has a value.
+
+    Args:
+      panel, label: of the rows.
+      series: (x, y) of each run.
+    """
     if len(series) < 2:
         return []
     rows = []

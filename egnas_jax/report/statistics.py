@@ -17,7 +17,7 @@ class Summary(NamedTuple):
       mean: of its values.
       spread: standard deviation of a sample; None of one value.
       n: number of values.
-      low, high: 95 % t interval of the mean; None of one value.
+      low, high: t interval of the mean; None of one value.
     """
 
     mean: float
@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
     holm: float | None = None
 
 
-def summarise(values: list[float]) -> Summary:
+def summarise(values: list[float], confidence: float = 0.95) -> Summary:
     """Mean, spread and interval of at least one value."""
     from scipy import stats
 
@@ -58,7 +58,7 @@ def summarise(values: list[float]) -> Summary:
     if n == 1:
         return Summary(mean, None, 1, None, None)
     spread = statistics.stdev(values)
-    half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
     return Summary(mean, spread, n, mean - half, mean + half)
 
 

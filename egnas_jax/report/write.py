@@ -112,11 +112,11 @@ def _sections(runs: list[Run]) -> list[Section]:
 
 
 def _search(groups: list[Group]) -> Section:
-    pictures = [_picture(figure, draw_lines(figure)) for figure in
+    pictures = [picture_of(figure, draw_lines(figure)) for figure in
                 search_figures(groups)]  # fmt: skip
     population = population_figure(groups)
     if population is not None:
-        pictures.insert(-1, _picture(population, draw_population(population)))
+        pictures.insert(-1, picture_of(population, draw_population(population)))
     pictures += [
         _cells(f"cells_{number}", group) for number, group in enumerate(groups, start=1)
         if any("genotype" in run.result for run in group.runs)
@@ -126,7 +126,7 @@ def _search(groups: list[Group]) -> Section:
 
 def _retrain(groups: list[Group]) -> Section:
     figures = retrain_figures(groups)
-    pictures = [_picture(figure, draw_lines(figure)) for figure in figures]
+    pictures = [picture_of(figure, draw_lines(figure)) for figure in figures]
     return _section("Retraining", RETRAIN_TEXT, "Test error", groups, pictures)
 
 
@@ -136,7 +136,8 @@ def _section(title, text, what, groups, pictures) -> Section:
     return Section(title, text, [table for table in tables if table], pictures)
 
 
-def _picture(figure: Figure, svg: str) -> Picture:
+def picture_of(figure: Figure, svg: str) -> Picture:
+    """A figure as drawn, with its rows as CSV."""
     data = _csv([Row._fields, *figure.rows])
     return Picture(figure.name, figure.title, figure.text, svg, data)
 
