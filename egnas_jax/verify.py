@@ -30,11 +30,15 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
       from_start: replay every epoch.
 
     Raises:
-      ValueError: no epoch is finished, or the start of the run is another run's.
+      ValueError: no epoch is finished, records of epochs are missing, or the start of
+        the run is another run's.
     """
     lines = loop.records(run.folder)
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
+    newest, _ = loop.newest(run)
+    if newest:
+        loop.records(run.folder, int(newest.state.epoch))  # none is missing
     start = None if from_start else _oldest(run, len(lines))
     if start is None:
         if (run.folder / "restored.json").exists():

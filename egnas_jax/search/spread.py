@@ -23,7 +23,10 @@ def spread(**figures: Array) -> dict[str, Array]:
     places = jnp.asarray(list(QUANTILES.values()), jnp.float32)
     found = {}
     for name, values in figures.items():
-        quantiles = jnp.nanquantile(values, places)
-        for index, place in enumerate(QUANTILES):
-            found[f"population_{name}_{place}"] = quantiles[index]
+        found |= zip(names(name), jnp.nanquantile(values, places), strict=True)
     return found
+
+
+def names(*figures: str) -> list[str]:
+    """What `spread` calls its results."""
+    return [f"population_{name}_{place}" for name in figures for place in QUANTILES]

@@ -15,6 +15,7 @@ from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.search.spread import names as spread_names
 from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
@@ -85,16 +86,16 @@ def _info(config, state, found, images):
 
 
 def _no_info(config):
-    nothing = jnp.full((), jnp.nan, jnp.float32)
-    grid = egnas_grid.names() if config.price_grid else ()
+    """Of an epoch without an exploration. Infinite where there is no figure, which is
+    recorded as none: NaN would stop a process that looks for others (JAX_DEBUG_NANS).
+    """
+    names = ["fitness", "fitness_accuracy", "sigma",
+             *spread_names("fitness", "accuracy", "similarity"),
+             *(egnas_grid.names() if config.price_grid else ())]  # fmt: skip
     return {
-        "fitness": nothing,
-        "fitness_accuracy": nothing,
-        "sigma": nothing,
+        **dict.fromkeys(names, jnp.full((), jnp.inf, jnp.float32)),
         "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),
-        **spread(fitness=nothing, accuracy=nothing, similarity=nothing),
-        **dict.fromkeys(grid, nothing),
     }
 
 

@@ -64,6 +64,6 @@ def test_the_run_agrees_with_itself_and_is_not_changed(toy_net, toy_batch):
         states.append(state)
         assert set(info) >= set(egnas_grid.names()) if grid else True
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert np.isnan(warming["grid_1.0_0.4"])
+    assert np.isinf(warming["grid_1.0_0.4"])
     assert float(info["grid_0.4_0.2"]) == 1.0
     assert 1 < float(info["grid_distinct"]) <= 8
