@@ -240,3 +240,34 @@ def test_a_tiny_ablation_in_earnest(load, tmp_path, monkeypatch):
     # one warm start, bit for bit, then another for each fitness
     assert digests[0][:3] == digests[1][:3] == digests[2][:3]
     assert len({own[-1] for own in digests}) > 1
+
+
+def test_a_tiny_table_1_in_earnest(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    command = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
+    settings = ["--set", "supernet.space=tiny", "--set", "epochs=4"]
+    load("table1").main([*command, *settings, "--weights", "1.0", "0.4"])
+    rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
+    assert [row[:2] for row in rows] == [[1.0, 1.0], [1.0, 0.4], [0.4, 1.0], [0.4, 0.4]]
+    # the setting itself chooses as it does; a grid's other pairs cannot do so more often
+    agreement = [row[4]["mean"] for row in rows]
+    assert agreement[1] == 100 and all(0 <= share <= 100 for share in agreement)
+
+
+def test_a_tiny_table_2_in_earnest(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    table2, egnas = load("table2"), load("methods").egnas
+    command = ["--size", "tiny", "--seeds", "1", "--searches", "1", "--out",
+               str(tmp_path), "--set", "supernet.space=tiny", "--set", "epochs=4",
+               "--train", "epochs=1", "--train", "network.channels=4"]  # fmt: skip
+    for _ in range(2):  # the search and one training, then the other
+        table2.main([*command, "--epochs-now", "5"], lambda words, end: egnas(words))
+    found = json.loads((tmp_path / "table2.json").read_text())
+    errors = [
+        json.loads((tmp_path / name / "summary.json").read_text())["test_error_last"]
+        for name in ("seed0", "random0")
+    ]
+    means = [row[2]["mean"] for row in found["rows"][:2]]
+    assert means == pytest.approx([100 * error for error in errors])
+    searched = json.loads((tmp_path / "search0" / "genotype.json").read_text())
+    assert json.loads((tmp_path / "seed0" / "genotype.json").read_text()) == searched
