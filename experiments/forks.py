@@ -54,6 +54,7 @@ def settings(**values) -> tuple[str, ...]:
 # short last batch of an epoch.
 LIGHT = dict(strategy__alpha_in_clip="false", strategy__last_batch="drop")
 DIGITS = ("--preset", "digits")
+DIGITS_ARE = "scikit-learn's digits (1,438 images of 8 x 8, and 359 to test)"
 TINY = dict(supernet__channels=4, supernet__layers=2, learning_rate=0.05, epochs=6)
 TINY_EGNAS = settings(
     **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
@@ -87,6 +88,14 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
         help="change one setting of all searches")  # fmt: skip
     methods.add_out(made)
     return made
+
+
+def images(options: argparse.Namespace) -> str:
+    """Which images an experiment is on, as a sentence."""
+    if any(one.startswith("data.") for one in options.settings):
+        return "On other images than those of this size."
+    digits = SIZES[options.size].arguments[:2] == DIGITS
+    return f"On {DIGITS_ARE if digits else 'CIFAR-10'}."
 
 
 def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:
