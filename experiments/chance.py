@@ -103,7 +103,7 @@ def searches(size: Size) -> dict[str, list[str]]:
 
 
 def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, tuple]:
-    """Of every method: its cell for one seed, its search's seconds and candidate images.
+    """Of every method its cell for one seed, and its search's seconds and images.
 
     Missing searches are run.
     """

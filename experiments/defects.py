@@ -1,7 +1,8 @@
 """Three properties of the published code that its formulas let one expect, measured.
 
 1. Populations repeat: `official` draws from a key that never changes, so its samples
-   and its epochs share their directions.
+   and its epochs share their directions, which are counted as differences from the
+   first of the 50 individuals: 49 a population.
 2. The step is nearly uniform: s* = softmax(softmax(z / |z|)) hardly tells primitives
    apart, so alpha stays near where the initial noise put it.
 3. The sign rule prefers worse individuals: one that is at least as accurate as alpha
@@ -15,6 +16,8 @@ Command: python experiments/defects.py --size small --out OUT
 
 import argparse
 import functools
+import json
+import pathlib
 import time
 
 import forks
@@ -25,6 +28,11 @@ import numpy as np
 
 from egnas_jax.console import say
 from egnas_jax.noise.matrix import over_batches
+from egnas_jax.picture import BLUE, GREY, ORANGE, as_svg
+from egnas_jax.report.curves import Figure, Row
+from egnas_jax.report.page import Picture
+from egnas_jax.report.statistics import summarise
+from egnas_jax.report.write import picture_of
 from egnas_jax.search.fitness import SIGNS, compound_fitness
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.searched import load, valid_batches
@@ -33,12 +41,14 @@ from egnas_jax.strategies.egnas_config import VARIANTS, EGNASConfig
 from egnas_jax.strategies.egnas_explore import first_generation, initial_state
 from egnas_jax.strategies.egnas_price import direction, price
 
+TITLE = "Three properties of the published code"
 UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated
 SPACE = SPACES["darts7"]
 
 
 def distinct_directions(variant: str) -> tuple[int, int]:
-    """Distinct z - m among all draws of a search, and draws."""
+    """Distinct directions of z - z_0 in all populations of a search, and how many there
+    are in all."""
     config = EGNASConfig.variant(variant)
     state = initial_state(SPACE, jax.random.key(0))
 
@@ -47,7 +57,7 @@ def distinct_directions(variant: str) -> tuple[int, int]:
         z = first_generation(
             SPACE, config, jax.random.fold_in(jax.random.key(1), s), now
         )
-        # of P draws around one centre the differences do not depend on the centre
+        # differences within a population do not depend on its centre
         return (z[:, 1:] - z[:, :1]) / jnp.linalg.norm(z[:, 1:] - z[:, :1], axis=-1,
                                                        keepdims=True)  # fmt: skip
 
@@ -101,13 +111,19 @@ def _priced(net, config, alpha, z, variables, batch):
     return price(net, variables, alpha, z, *batch, config)
 
 
-def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
-    """Which individual wins by each sign rule, under a warm start's weights."""
-    own = argparse.Namespace(**{**vars(options), "variant": variant})
-    own.out = options.out / variant
+def warm_starts(options: argparse.Namespace, variant: str) -> list[pathlib.Path]:
+    """Of a variant, one a seed; run where they are missing."""
+    own = {"variant": variant, "out": options.out / variant}
+    return forks.warm_starts(argparse.Namespace(**{**vars(options), **own}))
+
+
+def sign_rule(
+    variant: str, folders: list[pathlib.Path], data_dir: str | None
+) -> list[dict]:
+    """Which individual wins by each sign rule, under the weights of warm starts."""
     rows = []
-    for seed, folder in enumerate(forks.warm_starts(own)):
-        searched = load(folder, options.data_dir, say)
+    for seed, folder in enumerate(folders):
+        searched = load(folder, data_dir, say)
         config, net, state = searched.config.strategy, searched.net, searched.state
         size = config.fitness_batch_size
         images, labels = valid_batches(
@@ -144,13 +160,71 @@ def sign_rule(options: argparse.Namespace, variant: str) -> list[dict]:
     return rows
 
 
+def drawn(
+    directions: dict[str, tuple[int, int]], walks: dict[str, dict], signs: list[dict]
+) -> Picture:
+    """A picture of the three properties, a panel each."""
+    from matplotlib.figure import Figure as Canvas  # no window system
+
+    canvas = Canvas((12.0, 3.6), layout="constrained")
+    left, middle, right = canvas.subplots(1, 3, width_ratios=(3, 3, 5))
+    rows = []
+    for place, (name, (distinct, total)) in enumerate(directions.items()):
+        share = 100 * distinct / total
+        left.bar(place, share, color=BLUE, width=0.6)
+        left.annotate(f"{distinct:,} of\n{total:,}", (place, share), ha="center",
+                      va="bottom", fontsize=8)  # fmt: skip
+        rows.append(Row("distinct directions (%)", name, "", place, share))
+        ends = [walks[name][end] for end in ("smallest_share", "largest_share")]
+        middle.plot([place, place], ends, color=BLUE, marker="_", markersize=14, lw=3)
+        rows += [Row("softmax(alpha)", name, end, place, value)
+                 for end, value in zip(("least", "largest"), ends,
+                                       strict=True)]  # fmt: skip
+    for axis in (left, middle):
+        axis.set_xticks(range(len(directions)), directions)
+        axis.set_xlim(-0.6, len(directions) - 0.4)
+    left.set_ylim(0, 125)
+    left.set_yticks(range(0, 101, 25))
+    left.set_ylabel("distinct directions (%)")
+    middle.axhline(1 / len(SPACE.primitives), color=GREY, ls="--", lw=1)
+    middle.set_ylabel(f"softmax(alpha) after {UPDATES} updates")
+    labels = list(dict.fromkeys((one["variant"], one["sign"]) for one in signs))
+    for place, label in enumerate(labels):
+        gains = [100 * one["gain_on_batch"] for one in signs
+                 if (one["variant"], one["sign"]) == label]  # fmt: skip
+        found = summarise(gains)
+        right.plot([place] * len(gains), gains, "o", color=BLUE, alpha=0.5, ms=4)
+        right.plot(place, found.mean, "D", color=ORANGE, ms=6)
+        if found.low is not None:
+            right.vlines(place, found.low, found.high, color=ORANGE, lw=2)
+        rows += [Row("winner minus alpha on its batch (points)", " ".join(label),
+                     f"seed {seed}", place, gain)
+                 for seed, gain in enumerate(gains)]  # fmt: skip
+    right.axhline(0, color=GREY, ls="--", lw=1)
+    right.set_xticks(range(len(labels)), ["\n".join(reversed(one)) for one in labels],
+                     fontsize=8)  # fmt: skip
+    right.set_ylabel("winner minus alpha\non its batch (points)")
+    for axis in (left, middle, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    text = (
+        "Left: of all directions of a search's populations. Middle: least and largest "
+        "of the simulated searches; dashed: uniform. Right: sign rules; seeds, their "
+        "mean and its 95 % interval; below 0 the winner is less accurate than alpha."
+    )
+    return picture_of(Figure("defects", TITLE, text, {}, rows), as_svg(canvas))
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = forks.parser(__doc__, None).parse_args(arguments)
+    warm = {name: warm_starts(options, name) for name in ("official", "paper")}
+    searched = sum(json.loads((folder / "summary.json").read_text())["seconds"]
+                   for folders in warm.values() for folder in folders)  # fmt: skip
     started = time.perf_counter()
     rows, details = [], {}
-    for name in VARIANTS:
-        distinct, total = distinct_directions(name)
-        walk = random_walk(name)
+    directions = {name: distinct_directions(name) for name in VARIANTS}
+    walks = {name: random_walk(name) for name in VARIANTS}
+    for name, (distinct, total) in directions.items():
+        walk = walks[name]
         rows.append([
             name, "", f"{distinct:,} of {total:,}",
             f"{walk['smallest_share']:.4f} to {walk['largest_share']:.4f}",
@@ -158,8 +232,9 @@ def main(arguments: list[str] | None = None) -> None:
             walk["largest_relative_step"], None, None, None,
         ])  # fmt: skip
         details[name] = walk
-    for name in ("official", "paper"):
-        found = sign_rule(options, name)
+    signs = {name: sign_rule(name, folders, options.data_dir)
+             for name, folders in warm.items()}  # fmt: skip
+    for name, found in signs.items():
         for sign in SIGNS:
             own = [row for row in found if row["sign"] == sign]
             cells = [
@@ -177,15 +252,19 @@ def main(arguments: list[str] | None = None) -> None:
         "winner minus alpha on its batch (points)", "on all batches (points)",
     ]  # fmt: skip
     table = {
-        "title": "Three properties of the published code", "columns": columns,
-        "rows": rows, "seconds": time.perf_counter() - started,
+        "title": TITLE, "columns": columns,
+        "rows": rows, "seconds": searched + time.perf_counter() - started,
         "claim": "Do populations repeat, are steps nearly uniform, and does the sign "
         "rule prefer individuals that are less accurate?",
         "note": f"Directions and steps: {RUNS} simulated searches whose winners are "
         f"drawn at random (chance for the argmax: 14.3 %). Sign rules: a population on "
-        f"every validation batch under the weights of warm starts.",
+        f"every validation batch under the weights of warm starts. "
+        f"{forks.images(options)}",
     }  # fmt: skip
-    forks.write(options, "defects", table, details)
+    picture = drawn(
+        directions, walks, [one for found in signs.values() for one in found]
+    )
+    forks.write(options, "defects", table, details, picture=picture)
 
 
 if __name__ == "__main__":

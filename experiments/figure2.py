@@ -26,9 +26,9 @@ REPORTED = {
 
 
 PANELS = {
-    "ours": (EPOCHS, "validation accuracy (%)"),
+    "ours": (EPOCHS, "here: validation accuracy (%)"),
     "report": (EPOCHS, "report: validation accuracy (%)"),
-    "difference": (EPOCHS, "minus L1 and L2 (points)"),
+    "difference": (EPOCHS, "here: minus L1 and L2 (points)"),
 }
 
 
@@ -75,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
                     forks.column("report (%)", 1)],
         "claim": "Does the fitness need both of its terms?",
         "seconds": forks.seconds(found),
-        "note": f"Variant {options.variant}; all three of a seed fork from one warm "
+        "note": f"{forks.images(options)} Variant {options.variant}; "
+        f"all three of a seed fork from one warm "
         f"start. p of a paired t test over seeds.",
     }  # fmt: skip
     picture = forks.draw(

@@ -20,8 +20,8 @@ REPORTED = {
 
 
 PANELS = {
-    "accuracy": ("population", "validation accuracy (%)"),
-    "seconds": ("population", "seconds an epoch"),
+    "accuracy": ("population", "here: validation accuracy (%)"),
+    "seconds": ("population", "here: seconds an epoch"),
     "report": ("population", "report: validation accuracy (%)"),
     "days": ("population", "report: GPU-days of a search"),
 }
@@ -56,6 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = forks.parser(__doc__)
     parser.add_argument("--populations", type=int, nargs="+", default=SIZES)
     options = parser.parse_args(arguments)
+    if len(set(options.populations)) < len(options.populations):
+        parser.error("--populations names one twice")
     settings = {
         f"population{size}": [f"strategy.population={size}"]
         for size in options.populations
@@ -78,7 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
         "title": "Figure 3 of the report", "columns": columns, "rows": rows,
         "claim": "What do accuracy and time gain or lose by larger populations?",
         "seconds": forks.seconds(found),
-        "note": f"Variant {options.variant}; all sizes of a seed fork from one warm "
+        "note": f"{forks.images(options)} Variant {options.variant}; "
+        f"all sizes of a seed fork from one warm "
         f"start. Seconds of epochs that explore, without the one that compiles.",
     }  # fmt: skip
     words = [] if options.populations == SIZES else [

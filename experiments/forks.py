@@ -82,7 +82,8 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
         add("--variant", default=variant, choices=VARIANTS,
             help="of EG-NAS (%(default)s)")  # fmt: skip
     add("--seeds", type=methods.counted, help="how many (the size's)")
-    add("--data-dir", help="the only place to look for the data set")
+    add("--data-dir", type=lambda text: str(methods.absolute(text)),
+        help="the only place to look for the data set")  # fmt: skip
     add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
         type=methods.unseeded,
         help="change one setting of all searches")  # fmt: skip
@@ -91,11 +92,11 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
 
 
 def images(options: argparse.Namespace) -> str:
-    """Which images an experiment is on, as a sentence."""
-    if any(one.startswith("data.") for one in options.settings):
-        return "On other images than those of this size."
+    """Which images the searches are on, as a sentence of a note."""
+    if any(one.startswith(("data.path=", "data.name=")) for one in options.settings):
+        return "Ours on images that are not the size's."
     digits = SIZES[options.size].arguments[:2] == DIGITS
-    return f"On {DIGITS_ARE if digits else 'CIFAR-10'}."
+    return f"Ours on {DIGITS_ARE if digits else 'CIFAR-10'}."
 
 
 def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:

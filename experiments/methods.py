@@ -185,7 +185,7 @@ def equal_channels(
         weights = count_params(genotype, config, image_channels=image_channels)
         return abs(weights - target)
 
-    return min(range(2, 65), key=distance)
+    return min(range(2, 257), key=distance)
 
 
 def cell(values: Sequence[float], scale: float = 1.0) -> dict:
@@ -233,8 +233,13 @@ def unseeded(text: str) -> str:
     return text
 
 
+def absolute(text: str) -> pathlib.Path:
+    """A path of the command line, the same from wherever it is called."""
+    return pathlib.Path(text).absolute()
+
+
 def add_out(parser: argparse.ArgumentParser) -> None:
     """The options that say where an experiment writes."""
     parser.add_argument("--record", action="store_true",
                         help="also write experiments/results, for README")  # fmt: skip
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=absolute, required=True)

@@ -1,10 +1,12 @@
 """Runs of `egnas` in pieces of any length, one after another.
 
 Each call carries the jobs forward from where the last call ended, also where that was
-killed; nothing is done twice, and no result depends on where the pieces were cut.
+killed together with the run that it waited for; nothing is done twice, and no result
+depends on where the pieces were cut.
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import signal
@@ -18,7 +20,8 @@ import methods
 
 from egnas_jax import record
 
-INTERRUPTED = 130  # the command's exit code after a checkpoint
+INTERRUPTED = 130  # exit code of the command, and of a piece that is not the last
+PATIENCE = 300  # seconds until a run that was asked to stop is asked again
 
 
 class Job(NamedTuple):
@@ -41,7 +44,7 @@ class Left(NamedTuple):
     Attributes:
       deadline: of `time.monotonic`, or None.
       epochs: of all jobs together, or None.
-      interrupted: whether a run was, by the deadline or by Ctrl-C.
+      interrupted: whether a run was: by the deadline, Ctrl-C or SIGTERM.
     """
 
     deadline: float | None = None
@@ -54,12 +57,33 @@ class Left(NamedTuple):
         return late or self.interrupted or self.epochs == 0
 
 
+class Terminated(SystemExit):
+    """SIGTERM: the process is to end, its run with a checkpoint."""
+
+
+def listen() -> None:
+    """Makes SIGINT and SIGTERM heard, also where they were ignored (in the background,
+    say), whose runs would inherit that."""
+
+    def terminate(number, frame):
+        raise Terminated(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, terminate)
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """The options that end a piece."""
     parser.add_argument("--epochs-now", type=methods.counted, metavar="N",
                         help="end this piece after N epochs of all runs")  # fmt: skip
-    parser.add_argument("--minutes", type=float, metavar="M",
+    parser.add_argument("--minutes", type=_minutes, metavar="M",
                         help="end this piece after so long")  # fmt: skip
+
+
+def _minutes(text: str) -> float:
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes")
+    return float(text)
 
 
 def limits(options: argparse.Namespace) -> Left:
@@ -77,7 +101,8 @@ def run_until(command: Sequence[str], deadline: float | None) -> int:
       deadline: of `time.monotonic`, or None.
 
     Returns:
-      Its exit code; of one that was asked to stop 0 or INTERRUPTED.
+      Its exit code; INTERRUPTED of one that was asked to stop, also where it came to
+      its end all the same.
     """
     words = [sys.executable, "-m", "egnas_jax", *command]
     # epochs are told on stderr, and `progress` tells the outcome
@@ -85,14 +110,21 @@ def run_until(command: Sequence[str], deadline: float | None) -> int:
         try:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             return process.wait(left)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            # while it starts it does not listen yet, and dies with a code of Python's;
-            # a failure of its own would come again in the next piece
-            return process.wait() and INTERRUPTED
+        except (subprocess.TimeoutExpired, Terminated):
+            _ask(process)
         except KeyboardInterrupt:
-            # Ctrl-C reaches the command too, and a second one would stop it at once
-            return process.wait()
+            process.wait()  # it heard Ctrl-C itself; a second one would stop it at once
+        # one that did not listen yet dies with a code of Python's; a failure of its own
+        # would come again in the next piece
+        return INTERRUPTED
+
+
+def _ask(process: subprocess.Popen) -> None:
+    """Sends SIGINT until a process ends: it may not listen yet, or lose one."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
 
 
 def carry(jobs: Sequence[Job], left: Left, run: Callable = run_until) -> Left:
@@ -155,6 +187,8 @@ def progress(jobs: Sequence[Job]) -> str:
     lines = []
     for job in jobs:
         text = f"{job.folder.name}: {epochs_of(job.folder)} of {job.epochs} epochs"
+        summary = summary_of(job) or {}
+        text += " (stopped early)" if summary.get("early_stop") is not None else ""
         if epochs_of(job.folder):
             records = record.read(job.folder / "metrics.jsonl")
             for name, label in (("valid_accuracy", "validation accuracy"),

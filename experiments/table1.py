@@ -9,6 +9,8 @@ same population: how often that is the one that 1.0, 0.4 chooses stands beside i
 Command: python experiments/table1.py --size small --out OUT
 """
 
+import statistics
+
 import forks
 import methods
 
@@ -27,11 +29,26 @@ REPORTED = {
 }  # fmt: skip
 
 
+def agreements(found: list[methods.Found], name: str) -> dict[str, float]:
+    """How often each pair of the report's grid would have chosen as a setting did, mean
+    over its seeds."""
+    return {
+        f"{zeta},{eta}": statistics.mean(
+            forks.mean_of(one, f"grid_{zeta}_{eta}")
+            for one in found
+            if one.method == name
+        )
+        for zeta, eta in REPORTED
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = forks.parser(__doc__)
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS,
                         help="of zeta and of eta (the report's)")  # fmt: skip
     options = parser.parse_args(arguments)
+    if len(set(options.weights)) < len(options.weights):
+        parser.error("--weights names one twice")
     grid = [(zeta, eta) for zeta in options.weights for eta in options.weights]
     settings = {
         f"{zeta},{eta}": [
@@ -43,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     found = forks.run(settings, options)
     default = forks.of(found, DEFAULT, forks.accuracy)
-    rows, genotypes = [], {}
+    rows, details = [], {}
     for (zeta, eta), name in zip(grid, settings, strict=True):
         values = forks.of(found, name, forks.accuracy)
         params = forks.of(found, name, lambda one: one.summary["params"] / 1e6)
@@ -57,7 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
             methods.cell(agreement, 100), methods.cell(params),
             *REPORTED.get((zeta, eta), (None, None)),
         ])  # fmt: skip
-        genotypes[name] = forks.of(found, name, lambda one: one.summary["genotype"])
+        details[name] = {
+            "genotypes": forks.of(found, name, lambda one: one.summary["genotype"]),
+            "chooses as": agreements(found, name),
+        }
     columns = [
         forks.column("zeta", 1), forks.column("eta", 1), "valid. accuracy (%)",
         "p against 1.0, 0.4", forks.column("chooses as 1.0, 0.4 (%)", 0), "params (M)",
@@ -67,12 +87,13 @@ def main(arguments: list[str] | None = None) -> None:
         "title": "Table 1 of the report", "columns": columns, "rows": rows,
         "claim": "Can the weights zeta and eta of the fitness be told apart?",
         "seconds": forks.seconds(found),
-        "note": f"Variant {options.variant}; all settings of a seed fork from one warm "
+        "note": f"{forks.images(options)} Variant {options.variant}; "
+        f"all settings of a seed fork from one warm "
         f"start. p of a paired t test over seeds, not corrected for 15 of them.",
     }  # fmt: skip
     words = [] if options.weights == WEIGHTS else [
         "--weights", *map(str, options.weights)]  # fmt: skip
-    forks.write(options, "table1", table, genotypes, *words)
+    forks.write(options, "table1", table, details, *words)
 
 
 if __name__ == "__main__":
