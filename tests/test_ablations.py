@@ -9,8 +9,9 @@ import sys
 import pytest
 from scipy import stats
 
-from egnas_jax import record
+from egnas_jax import config, record
 from egnas_jax.space import SPACES, Space, Topology, zoo
+from egnas_jax.strategies.egnas import mixings_priced
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 # one node and two primitives: a network that compiles in seconds
@@ -116,7 +117,11 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
 def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
     load, stand_in, tmp_path
 ):
-    stand_in(lambda settings: {})
+    def figures(settings):
+        seed, size = int(settings["seed"]), int(settings.get("strategy.population", 0))
+        return {"valid_accuracy": 0.5 + 0.1 * seed + 0.001 * size}
+
+    stand_in(figures)
     load("figure3").main(["--size", "tiny", "--out", str(tmp_path)])
     found = json.loads((tmp_path / "figure3.json").read_text())
     # each record once: here all runs of a seed have those of its warm start
@@ -129,17 +134,54 @@ def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
     assert ("seconds", "here", "seed 1", "70", "3.0") in points
     assert ("seconds", "here", "mean", "70", "3.0") in points
     assert ("days", "report", "report", "100", "0.094") in points
+    own = [point for point in points if point[:3] == ("accuracy", "here", "seed 1")]
+    assert [(x, float(y)) for *_, x, y in own] == [
+        (size, pytest.approx(60 + int(size) / 10)) for size in
+        ("15", "30", "50", "70", "100")
+    ]  # fmt: skip
+
+
+def test_figure_2_shows_what_separates_the_terms(load):
+    figure2 = load("figure2")
+    own, both = ({"seed 0": [(1, 60.0), (2, 70.0)]}, {"seed 0": [(1, 60.0), (2, 71.0)]})
+    assert figure2.difference(own, both) == {"seed 0": [(1, 0.0), (2, -1.0)]}
+
+
+@pytest.mark.parametrize("name, words", [
+    ("figure3", ["--populations", "50", "50"]), ("table1", ["--weights", "1", "1.0"]),
+])  # fmt: skip
+def test_a_setting_that_is_named_twice_is_refused(name, words, load, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        load(name).main(["--size", "tiny", "--out", str(tmp_path), *words])
+    assert "one twice" in capsys.readouterr().err
 
 
 def test_methods_are_judged_by_trained_cells_against_chance(
     load, stand_in, tmp_path, capsys
 ):
+    """Two random cells a seed, 5.2 % in the mean; the methods differ by their seeds."""
+    apart = {"paper": [0, 0, 0, 0, 0], "official": [-2, -1, -3, -2, -2],
+             "seed": [-2, -6, -2, -4, -1]}  # fmt: skip
+
     def figures(settings):
-        seed = int(settings["seed"])
-        return {"test_error_last": 0.05 + 0.001 * seed}
+        return {"test_error_last": 0.05 + 0.001 * int(settings["seed"])}
 
     fake = stand_in(figures)
-    chance = load("chance")
+    chance, egnas = load("chance"), load("methods").egnas
+
+    def trained(command):
+        code = egnas(command)
+        given = dict(zip(command, command[1:], strict=False))
+        folder = pathlib.Path(given["--out"])
+        variant, _, seed = folder.name.removeprefix("EG-NAS_").rpartition("-")
+        if command[0] == "retrain" and variant in apart:
+            summary = json.loads((folder / "summary.json").read_text())
+            error = 0.052 + 0.01 * apart[variant][int(seed)]
+            record.write_json(folder / "summary.json",
+                              summary | {"test_error_last": error})  # fmt: skip
+        return code
+
+    load("methods").egnas = trained  # `stand_in` puts the true one back
     chance.main(["--size", "tiny", "--out", str(tmp_path)])
     kinds = [name for name, _, _ in fake.commands]
     assert (kinds.count("search"), kinds.count("retrain")) == (5 * 4, 5 * 6)
@@ -149,9 +191,34 @@ def test_methods_are_judged_by_trained_cells_against_chance(
         if "random_cells" in given["--out"] or "never" in given["--out"]
     }
     assert len(drawn) == 10  # each seed its own
-    told = capsys.readouterr().out
-    assert "| EG-NAS paper | 5.20 ± 0.16 (n = 5) |" in told
-    assert "not told apart from random cells" in told
+    rows = {row[0]: row[1:] for row in
+            json.loads((tmp_path / "chance.json").read_text())["rows"]}  # fmt: skip
+    assert rows["EG-NAS official"][3] == "better than random cells"
+    # by hand, 95 % intervals: official -2.94 to -1.06, seed -5.43 to -0.57; at 98.75 %,
+    # which four claims need, the second holds zero
+    assert rows["EG-NAS seed"][3] == "not told apart from random cells"
+    assert rows["random search"][3] == "not told apart from random cells"
+    assert (
+        rows["random cells"][2:4] == rows["alpha that never moved"][2:4] == [None] * 2
+    )
+    assert rows["EG-NAS paper"][5] == 300
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "full"])
+def test_searches_that_are_compared_price_as_many_images(name, load):
+    chance, images = load("chance"), []
+    for method, words in chance.searches(chance.SIZES[name]).items():
+        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        built = config.build(given["--preset"], given.get("--strategy", "egnas"),
+                             given.get("--variant"), overrides=settings)  # fmt: skip
+        own = built.strategy
+        if method == "random search":
+            forwards = built.epochs * (own.candidates + 1)  # the best one beside them
+        else:
+            forwards = (built.epochs - own.warmup) * mixings_priced(own)
+        images.append(forwards * own.fitness_batch_size)
+    assert len(images) == 4 and max(images) <= 1.002 * min(images)
 
 
 def test_supernets_are_ranked_beside_the_number_of_weights(

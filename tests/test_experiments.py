@@ -2,15 +2,18 @@
 
 import importlib
 import json
+import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from egnas_jax import record
+from egnas_jax.console import read_genotype
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.space import zoo
@@ -50,7 +53,7 @@ class Runs:
         folder.mkdir(parents=True, exist_ok=True)
         for epoch in range(done, goal):
             accuracy = 0.5 + 0.1 * int(seed)
-            error = 0.1 * (int(seed) + 1) / (epoch + 1) * (3 if kind == "random" else 1)
+            error = 0.1 * (int(seed) + 1) / (epoch + 1) + (kind == "random") * 0.1
             own = ({"valid_accuracy": accuracy} if kind == "search"
                    else {"test_error": error})  # fmt: skip
             record.append(metrics, {"epoch": epoch, "seconds": 2, **own})
@@ -64,6 +67,16 @@ class Runs:
             whole |= SUMMARY | {"test_error_last": error, "test_error_best": error}
         record.write_json(folder / "summary.json", whole)
         return 0
+
+
+def call(table2, command, runs, *, whole):
+    """A piece, which is the last one (`whole`) or not, as its exit code tells."""
+    try:
+        table2.main(command, runs)
+    except SystemExit as ended:
+        assert ended.code == 130 and not whole
+    else:
+        assert whole
 
 
 def told_of(capsys):
@@ -80,7 +93,7 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
                "epochs=4", "--train", "epochs=5", "--seeds", "2"]  # fmt: skip
     for expected in ([4, 4, 1, 0, 0, 0], [4, 4, 5, 5, 0, 0], [4, 4, 5, 5, 5, 4],
                      [4, 4, 5, 5, 5, 5]):  # fmt: skip
-        table2.main([*command, "--epochs-now", "9"], runs)
+        call(table2, [*command, "--epochs-now", "9"], runs, whole=expected[-1] == 5)
         names = ["search0", "search1", "seed0", "seed1", "random0", "random1"]
         assert told_of(capsys) == dict(zip(names, expected, strict=True))
         assert (tmp_path / "table.md").exists() == (expected[-1] == 5)
@@ -91,9 +104,10 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     found = json.loads((tmp_path / "table2.json").read_text())
     rows = {row[0]: row[1:] for row in found["rows"]}
     assert rows["found by EG-NAS"][0] == "2.00, 4.00"
-    assert rows["random cells, one a seed"][1]["mean"] == pytest.approx(9)
+    assert rows["random cells, one a seed"][1]["mean"] == pytest.approx(13)
     assert rows["report, CIFAR-10"][1]["mean"] == pytest.approx(2.735)
-    assert "not told apart" in found["note"] and "--searches 2" in found["command"]
+    assert "-10.00 to -10.00 points (95 %), better than" in found["note"]
+    assert "digits" in found["note"] and "--searches 2" in found["command"]
     count = len(runs.commands)
     table2.main(command, runs)  # nothing is left to do
     assert len(runs.commands) == count
@@ -103,7 +117,8 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     ["--genotype", "DARTS_V3"], ["--seeds", "0"], ["--set", "seed=3"],
     ["--epochs-now", "-3"], ["--size", "tiny", "--preset", "cifar10"],
     ["--genotype", "DARTS_V2", "--searches", "3"], ["--train", "epoch=3"],
-    ["--set", "epoch=3"], ["--searches", "0"],
+    ["--set", "epoch=3"], ["--searches", "0"], ["--minutes", "nan"],
+    ["--minutes", "-5"], ["--genotype", ""], ["--train", "data.path=x.npz"],
 ])  # fmt: skip
 def test_a_table_of_nothing_is_refused(wrong, load, tmp_path, capsys):
     command = ["--size", "full", "--out", str(tmp_path / "out"), *wrong]
@@ -127,17 +142,46 @@ def test_a_table_holds_one_training(load, tmp_path):
             table2.main([*command, *GIVEN, *changed], None)
 
 
+def test_random_cells_are_as_large_as_the_given_one(load, tmp_path):
+    table2, runs = load("table2"), Runs()
+    command = ["--size", "small", "--out", str(tmp_path), "--seeds", "3",
+               "--genotype", "DARTS_V2", "--train", "epochs=1"]  # fmt: skip
+    (tmp_path / "cifar10-small.npz").touch()  # whose images no run here reads
+    table2.main(command, runs)
+    weights = []
+    for one in runs.commands:
+        given = dict(pair.split("=") for pair in one if pair.startswith("network."))
+        config = NetworkConfig(channels=int(given["network.channels"]), layers=5)
+        cell = read_genotype(one[one.index("--genotype") + 1])
+        weights.append(count_params(cell, config))
+    assert len(weights) == 6 and len(set(weights[:3])) == 1
+    # a width more or less of these cells is 15 % to 30 % of its weights
+    assert all(abs(own / weights[0] - 1) < 0.15 for own in weights[3:])
+    assert len(set(weights[3:])) > 1
+
+
+def test_a_search_that_a_rule_ended_is_ended(load, tmp_path):
+    pieces = load("pieces")
+    job = pieces.Job(("search",), tmp_path, 9)
+    record.append(tmp_path / "metrics.jsonl", {"valid_accuracy": 0.5, "seconds": 1})
+    for summary, ended in (({"epochs": 1, "early_stop": None}, False),
+                           ({"epochs": 1, "early_stop": 0}, True)):  # fmt: skip
+        record.write_json(tmp_path / "summary.json", summary)
+        assert bool(pieces.summary_of(job)) is ended
+        assert ("1 of 9 epochs (stopped early)" in pieces.progress([job])) is ended
+
+
 def test_a_seed_interrupted_at_its_end_is_tabulated_by_its_last_epoch(load, tmp_path):
     table2, runs, folder = load("table2"), Runs(), tmp_path / "random0"
     command = ["--out", str(tmp_path), "--seeds", "1", *GIVEN]
-    table2.main([*command, "--epochs-now", "9"], runs)
+    call(table2, [*command, "--epochs-now", "9"], runs, whole=False)
 
     def interrupted(command, deadline):
         line = {"epoch": 4, "test_error": 0.02, "seconds": 2}
         record.append(folder / "metrics.jsonl", line)
         return 130  # the summary is still that of four epochs
 
-    table2.main(command, interrupted)
+    call(table2, command, interrupted, whole=False)
     assert not (tmp_path / "summary.json").exists()
     table2.main(command, lambda *given: _end(folder))
     found = json.loads((tmp_path / "table2.json").read_text())
@@ -154,10 +198,10 @@ def _end(folder):
 def test_a_piece_that_is_over_starts_no_further_seed(load, tmp_path, capsys):
     table2, runs = load("table2"), Runs(deadline_after=2)
     command = ["--out", str(tmp_path), *GIVEN]
-    table2.main([*command, "--minutes", "60"], runs)
+    call(table2, [*command, "--minutes", "60"], runs, whole=False)
     assert len(runs.commands) == 1
     assert "seed0: 2 of 5 epochs, test error 5.00 %" in capsys.readouterr().out
-    table2.main([*command, "--minutes", "0"], runs)
+    call(table2, [*command, "--minutes", "0"], runs, whole=False)
     assert len(runs.commands) == 1
 
 
@@ -201,27 +245,61 @@ def test_a_run_that_is_asked_before_it_listens_is_no_failure(load):
     assert pieces.run_until(command, pieces.time.monotonic()) == 130
 
 
-def test_a_terminal_asks_a_run_to_stop_once(listener, monkeypatch):
-    """Ctrl-C goes to all that runs in a terminal."""
-    start, waited = listener.subprocess.Popen, []
+@pytest.mark.parametrize("code", [130, 0, 254])
+def test_ctrl_c_ends_the_piece_whatever_the_run_made_of_it(code, load, monkeypatch):
+    """Goes to all that runs in a terminal; the run may lose it, or not listen yet."""
+    pieces, waited = load("pieces"), []
 
-    def interrupted(command, stdout):
-        process = start(command, stdout)
-        wait = process.wait
+    class Process:
+        returncode = None
 
-        def first_is_interrupted(timeout=None):
-            if not waited:
-                waited.append(timeout)
-                process.send_signal(signal.SIGINT)
-                process.stdout.readline()  # it has heard it
+        def __init__(self, *words, **more):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def wait(self, timeout=None):
+            waited.append(timeout)
+            if len(waited) == 1:
                 raise KeyboardInterrupt
-            return wait(timeout)
+            return code
 
-        process.wait = first_is_interrupted
+    monkeypatch.setattr(pieces.subprocess, "Popen", Process)
+    assert pieces.run_until([], None) == 130 and len(waited) == 2
+
+
+def test_sigterm_asks_the_run_to_stop(listener):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        listener.listen()
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert listener.run_until([], None) == 130
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_a_run_that_lost_the_first_word_is_asked_again(load, monkeypatch):
+    pieces, original = load("pieces"), subprocess.Popen
+    deaf = """
+import time
+try: print(flush=True); time.sleep(60)
+except KeyboardInterrupt: pass
+time.sleep(60)
+"""
+
+    def start(command, stdout):
+        process = original([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+        process.stdout.readline()
         return process
 
-    monkeypatch.setattr(listener.subprocess, "Popen", interrupted)
-    assert listener.run_until([], None) == 130
+    monkeypatch.setattr(pieces.subprocess, "Popen", start)
+    monkeypatch.setattr(pieces, "PATIENCE", 0.3)
+    assert pieces.run_until([], pieces.time.monotonic()) == 130
 
 
 def test_widths_bring_cells_to_equal_numbers_of_weights(load):
