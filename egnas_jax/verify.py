@@ -1,5 +1,6 @@
 """Whether a run comes out the same again: its epochs replayed, its digests compared."""
 
+import json
 from typing import NamedTuple
 
 from egnas_jax import checkpoint
@@ -36,9 +37,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
     lines = loop.records(run.folder)
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
-    newest, _ = loop.newest(run)
-    if newest:
-        loop.records(run.folder, int(newest.state.epoch))  # none is missing
+    loop.records(run.folder, _known_epochs(run))  # none is missing
     start = None if from_start else _oldest(run, len(lines))
     if start is None:
         if (run.folder / "restored.json").exists():
@@ -56,6 +55,14 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
                          f"{again['digest'][:12]} came out")  # fmt: skip
         run.report(again)
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
+
+
+def _known_epochs(run: loop.Run) -> int:
+    """Epochs that a run has finished, as its other files have it."""
+    newest, _ = loop.newest(run)
+    summary = run.folder / "summary.json"
+    told = json.loads(summary.read_text())["epochs"] if summary.exists() else 0
+    return max(told, int(newest.state.epoch) if newest else 0)
 
 
 def _oldest(run: loop.Run, epochs: int) -> loop.Progress | None:

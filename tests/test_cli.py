@@ -437,8 +437,10 @@ def test_verify_replays_from_the_oldest_checkpoint_or_the_start(
     assert "epoch 1: 000000000000 was recorded" in said.err
     assert "Epochs 1 to 3 were replayed; 1 came out different." in said.out
     (folder / "metrics.jsonl").write_text(json.dumps(lines[0]) + "\n")  # cut short
-    assert main(["verify", str(folder)]) == 2
-    assert "holds 1 records, but the run's checkpoint 3" in capsys.readouterr().err
+    for _ in range(2):  # as the checkpoints tell, and without them the summary
+        assert main(["verify", str(folder)]) == 2
+        assert "holds 1 records, but the run has finished 3" in capsys.readouterr().err
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
 @pytest.mark.parametrize(

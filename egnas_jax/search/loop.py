@@ -152,7 +152,7 @@ def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
             )
     if epochs is not None and len(lines) < epochs:
         raise ValueError(
-            f"{path} holds {len(lines)} records, but the run's checkpoint {epochs} "
+            f"{path} holds {len(lines)} records, but the run has finished {epochs} "
             f"epochs. Restore the file, or start anew under another --out."
         )
     return lines
