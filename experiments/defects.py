@@ -201,8 +201,8 @@ def drawn(
                      f"seed {seed}", place, gain)
                  for seed, gain in enumerate(gains)]  # fmt: skip
     right.axhline(0, color=GREY, ls="--", lw=1)
-    right.set_xticks(range(len(labels)), ["\n".join(reversed(one)) for one in labels],
-                     fontsize=8)  # fmt: skip
+    ticks = [f"{sign} rule\n{variant}" for variant, sign in labels]
+    right.set_xticks(range(len(labels)), ticks, fontsize=8)
     right.set_ylabel("winner minus alpha\non its batch (points)")
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
