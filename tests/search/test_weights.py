@@ -274,7 +274,7 @@ def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
     loop.search(run, loop.Progress(run.programs.init(), {}), stop_after=2)
     assert int(loop.newest(run)[0].state.epoch) == 2
     assert [line["epoch"] for line in loop.records(run.folder, 2)] == [0, 1]
-    with pytest.raises(ValueError, match="holds 2 records, but .* checkpoint 3"):
+    with pytest.raises(ValueError, match="holds 2 records, but .* finished 3"):
         loop.records(run.folder, 3)
     record.append(run.folder / "metrics.jsonl", {"epoch": 2})
     with pytest.raises(ValueError, match="Line 3 of .* record of epoch 2"):
