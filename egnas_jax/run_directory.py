@@ -68,7 +68,12 @@ def check_configuration(
 
 @contextlib.contextmanager
 def claim(
-    config, folder: pathlib.Path, origin: dict | None = None, mesh: dict | None = None
+    config,
+    folder: pathlib.Path,
+    origin: dict | None = None,
+    mesh: dict | None = None,
+    *,
+    trains: bool = True,
 ):
     """Makes the directory of a checked run, and holds it while the context is open.
 
@@ -77,6 +82,8 @@ def claim(
       folder: run directory.
       origin: becomes restored.json: what is known of the run that it started from.
       mesh: what environment.json says of the devices (`search.mesh.describe`).
+      trains: whether an epoch is left to run; environment.json is that of the process
+        which ran the last one.
 
     Raises:
       ValueError: it cannot be written, or another process is writing to it.
@@ -93,18 +100,19 @@ def claim(
     except OSError as error:
         raise _unwritable(folder, error) from None
     try:
-        _write_beginning(config, folder, origin, mesh)
+        _write_beginning(config, folder, origin, mesh, trains)
         yield
     finally:
         lock.release()
 
 
-def _write_beginning(config, folder, origin, mesh):
+def _write_beginning(config, folder, origin, mesh, trains):
     try:
         record.write_json(folder / "config.json", as_dict(config))
         if origin:
             record.write_json(folder / "restored.json", origin)
-        record.write_json(folder / "environment.json", environment(mesh))
+        if trains or not (folder / "environment.json").exists():
+            record.write_json(folder / "environment.json", environment(mesh))
     except OSError as error:
         raise _unwritable(folder, error) from None
 

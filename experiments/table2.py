@@ -288,7 +288,8 @@ def _write(options, size, searches, found, drawn) -> None:
              "searches": options.searches}  # fmt: skip
     words = [f"--{name} {value}" for name, value in given.items() if value]
     words += [f"--train {setting}" for setting in options.train]
-    forks.write(options, "table2", made, runs, *words)
+    name = "table2_cifar100" if size.preset == "cifar100" else "table2"
+    forks.write(options, name, made, runs, *words)
 
 
 def _row(name, errors, weights, days=None) -> list:

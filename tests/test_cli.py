@@ -477,6 +477,15 @@ def test_a_directory_that_cannot_be_written_is_refused(place, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_a_resume_that_runs_nothing_leaves_word_of_who_ran_it(straight, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(straight, folder)
+    record.write_json(folder / "environment.json", {"time": "then"})
+    command = ["search", *TINY, *SMALL, "--out", str(folder), "--resume"]
+    assert main(command) == 0
+    assert json.loads((folder / "environment.json").read_text()) == {"time": "then"}
+
+
 def test_a_taken_directory_and_another_configuration_are_refused(straight, capsys):
     command = ["search", *TINY, *SMALL, "--out", str(straight)]
     assert main(command) == 2

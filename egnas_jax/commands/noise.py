@@ -93,6 +93,8 @@ def _sentence(one: dict) -> str:
     needed = (
         "no number of batches gives"
         if wanted["batches"] is None
+        else "1 batch gives"
+        if wanted["batches"] == 1
         else f"{wanted['batches']:,} batches give"
     )
     return (

@@ -87,7 +87,10 @@ def retrain(options: argparse.Namespace) -> None:
         state = retrain_run.find_start(prepared, resume=options.resume)
         state = retrain_run.first_state(prepared) if state is None else state
         advise = functools.partial(exhausted.retrain_advice, config=own, folder=folder)
-        with run_directory.claim(own, folder), running(), advising(advise):
+        goal = min(own.epochs, options.stop_after or own.epochs)
+        trains = int(state.step) < goal * prepared.feed.num_steps
+        claim = run_directory.claim(own, folder, trains=trains)
+        with claim, running(), advising(advise):
             summary = retrain_run.execute(
                 prepared, model, state, stop_after=options.stop_after
             )

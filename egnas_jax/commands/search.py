@@ -99,6 +99,7 @@ def _search_all(options, configs) -> list[dict | None]:
 
 def _search_one(options, config, folder) -> dict | None:
     from egnas_jax import distributed, exhausted, run, run_directory
+    from egnas_jax.search import loop
     from egnas_jax.search.mesh import describe
     from egnas_jax.search.processes import exchange, together
 
@@ -114,7 +115,11 @@ def _search_one(options, config, folder) -> dict | None:
     )
     with contextlib.ExitStack() as stack:
         if folder:
-            claim = run_directory.claim(config, folder, start.origin, mesh)
+            done = int(start.progress.state.epoch) if start.progress else 0
+            trains = done < loop.last_epoch(prepared, stop_after)
+            claim = run_directory.claim(
+                config, folder, start.origin, mesh, trains=trains
+            )
         together(lambda: stack.enter_context(claim) if folder else None)
         stack.enter_context(running())
         stack.enter_context(advising(advise))

@@ -165,8 +165,9 @@ def _cost(groups) -> Figure:
                      for x, y in points(run, "valid_accuracy")]  # fmt: skip
     return Figure(
         "cost", "Cost",
-        "Left: seconds of each epoch (the first one compiles). Right: what a minute "
-        "buys. A line a seed; times of runs that shared a machine do not compare.",
+        "Left: seconds of each epoch; programs compile before the first. Right: what "
+        "a minute buys. A line a seed; times of runs that shared a machine do not "
+        "compare.",
         {"seconds": (EPOCHS, "seconds of an epoch"),
          "accuracy": ("minutes of all epochs so far", "validation accuracy")},
         rows,

@@ -95,6 +95,8 @@ def _finish(axis, x_label: str, y_label: str, integers: bool = False) -> None:
     axis.grid(color="#DDDDDD", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+    if x_label.startswith("minutes"):
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))  # 0.0075, say, is wide
     if x_label.startswith("epochs"):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = axis.get_xlim()
