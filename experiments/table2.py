@@ -247,9 +247,9 @@ def _write(options, size, searches, found, drawn) -> None:
     errors, chance = ([one["test_error_last"] for one in several]
                       for several in (own, others))  # fmt: skip
     days = whole["search_seconds"] and whole["search_seconds"] / DAY
-    name = "found by EG-NAS" if searches else "the given cell"
+    first = "found by EG-NAS" if searches else "the given cell"
     rows = [
-        _row(name, errors, [one["params"] for one in own], days),
+        _row(first, errors, [one["params"] for one in own], days),
         _row("random cells, one a seed", chance, [one["params"] for one in others]),
     ]
     rows += [
@@ -269,8 +269,8 @@ def _write(options, size, searches, found, drawn) -> None:
         f"{forks.verdict(apart)}; that is said of this cell, not of searches."
         if len(apart) > 1 else "One seed: of the difference nothing can be said."
     )  # fmt: skip
-    name = IMAGES[size.preset][0]
-    images = f"{size.images:,} images of {name}" if size.images else name
+    images = IMAGES[size.preset][0]
+    images = f"{size.images:,} images of {images}" if size.images else images
     runs = {job.folder.name: pieces.summary_of(job)
             for job in (*searches, *found, *drawn)}  # fmt: skip
     made = {

@@ -113,24 +113,41 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
-@pytest.mark.parametrize("wrong", [
-    ["--genotype", "DARTS_V3"], ["--seeds", "0"], ["--set", "seed=3"],
-    ["--epochs-now", "-3"], ["--size", "tiny", "--preset", "cifar10"],
-    ["--genotype", "DARTS_V2", "--searches", "3"], ["--train", "epoch=3"],
-    ["--set", "epoch=3"], ["--searches", "0"], ["--minutes", "nan"],
-    ["--minutes", "-5"], ["--genotype", ""], ["--train", "data.path=x.npz"],
+@pytest.mark.parametrize("wrong, told", [
+    (["--genotype", "DARTS_V3"], "DARTS_V3"),
+    (["--genotype", ""], "genotype"),
+    (["--genotype", "DARTS_V2", "--searches", "3"], "nothing is searched"),
+    (["--genotype", "DARTS_V2", "--set", "epochs=3"], "nothing is searched"),
+    (["--size", "tiny", "--preset", "cifar10"], "tiny is on digits"),
+    (["--seeds", "0"], "--seeds: 0 is less than 1"),
+    (["--searches", "0"], "--searches: 0 is less than 1"),
+    (["--epochs-now", "-3"], "--epochs-now: -3 is less than 1"),
+    (["--minutes", "nan"], "nan is no number of minutes"),
+    (["--minutes", "-5"], "-5 is no number of minutes"),
+    (["--set", "seed=3"], "--set: seeds are counted by --seeds"),
+    (["--set", "epoch=3"], "epoch"), (["--train", "epoch=3"], "epoch"),
+    (["--train", "data.path=x.npz"], "share the images"),
 ])  # fmt: skip
-def test_a_table_of_nothing_is_refused(wrong, load, tmp_path, capsys):
+def test_a_table_of_nothing_is_refused(wrong, told, load, tmp_path, capsys):
     command = ["--size", "full", "--out", str(tmp_path / "out"), *wrong]
     with pytest.raises(SystemExit) as ended:
         load("table2").main(command, None)
-    # argparse's own word for --epochs-now holds the option, ours what was given
     assert ended.value.code == 2 and not (tmp_path / "out").exists()
-    told = capsys.readouterr().err
-    assert wrong[0] in told or wrong[-1].partition("=")[0] in told
+    # below the usage, which names all options
+    assert told in capsys.readouterr().err.partition("error:")[2]
 
 
 GIVEN = ["--size", "full", "--genotype", "DARTS_V2", "--train", "epochs=5"]
+
+
+def test_each_data_set_has_a_record_of_its_own(load, tmp_path):
+    table2, runs = load("table2"), Runs()
+    command = [*GIVEN, "--seeds", "1", "--preset", "cifar100", "--out", str(tmp_path)]
+    table2.main(command, runs)
+    assert [one[one.index("--preset") + 1] for one in runs.commands] == ["cifar100"] * 2
+    found = json.loads((tmp_path / "table2_cifar100.json").read_text())
+    assert "Ours on CIFAR-100" in found["note"]
+    assert "--preset cifar100" in found["command"]
 
 
 def test_a_table_holds_one_training(load, tmp_path):

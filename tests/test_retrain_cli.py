@@ -40,6 +40,9 @@ def test_seeds_make_a_table_and_a_stopped_run_goes_on(tmp_path, capsys):
     assert main([*command, "--out", str(other), "--stop-after", "1"]) == 0
     assert main([*command, "--out", str(other)]) == 2  # taken
     assert main([*command, "--out", str(other), "--resume"]) == 0
+    record.write_json(other / "environment.json", {"time": "then"})
+    assert main([*command, "--out", str(other), "--resume"]) == 0  # nothing is left
+    assert json.loads((other / "environment.json").read_text()) == {"time": "then"}
     for resume in ([], ["--resume"]):  # the run's summary is not the table's place
         several = [*command, "--seeds", "2", "--out", str(other), *resume]
         assert main(several) == 2 and not (other / "seed0").exists()
