@@ -159,10 +159,10 @@ def main(arguments: list[str] | None = None) -> None:
         several = [run for run in runs if run["method"] == name]
         weights = [run["params"] for run in several]
         rows.append([
-            name, methods.cell(own, 100), forks.interval(own, 100),
+            name, methods.cell(own, 100), methods.interval(own, 100),
             *((None, None) if name in DRAWN
-              else (forks.interval(apart, 100, together),
-                    forks.verdict(apart, together))),
+              else (methods.interval(apart, 100, together),
+                    methods.verdict(apart, together))),
             f"{min(weights):,} to {max(weights):,}",
             sum(run["candidate_images"] for run in several) / len(several),
         ])  # fmt: skip
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
         "title": "Search against chance", "rows": rows,
         "columns": ["method", "test error (%)", "95 % interval",
                     "minus both random cells: interval (points)", "verdict", "weights",
-                    forks.column("candidate images", 0)],
+                    methods.column("candidate images", 0)],
         "claim": "Are the cells that a search finds better than random ones?",
         "seconds": sum(run["seconds"] + run["search_seconds"] for run in runs),
         "note": "Each seed's cell trained from scratch at about equal numbers of "

@@ -246,9 +246,9 @@ def main(arguments: list[str] | None = None) -> None:
     columns = [
         "variant", "sign rule", "distinct directions of all drawn",
         f"softmax(alpha) after {UPDATES} updates",
-        forks.column("edges on the argmax of the initial noise (%)", 1),
-        forks.column("largest relative move of a logit in an update", 4),
-        forks.column("winner less accurate than alpha on its batch (%)", 0),
+        methods.column("edges on the argmax of the initial noise (%)", 1),
+        methods.column("largest relative move of a logit in an update", 4),
+        methods.column("winner less accurate than alpha on its batch (%)", 0),
         "winner minus alpha on its batch (points)", "on all batches (points)",
     ]  # fmt: skip
     table = {

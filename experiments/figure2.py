@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows, series = [], {}
     for name, folder in names.items():
         values = forks.of(found, folder, forks.accuracy)
-        p = None if name == "L1 and L2" else forks.p_value(values, both)
+        p = None if name == "L1 and L2" else methods.p_value(values, both)
         rows.append([name, methods.cell(values, 100), p, REPORTED[name][50]])
         series["ours", name] = curves(found, folder)
         series["report", name] = {"report": list(REPORTED[name].items())}
@@ -69,15 +69,16 @@ def main(arguments: list[str] | None = None) -> None:
         series["difference", name] = difference(
             series["ours", name], series["ours", "L1 and L2"]
         )
+    agreement = forks.agreement(found)
     table = {
         "title": "Figure 2 of the report", "rows": rows,
         "columns": ["fitness", "valid. accuracy (%)", "p against both",
-                    forks.column("report (%)", 1)],
+                    methods.column("report (%)", 1)],
         "claim": "Does the fitness need both of its terms?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all three of a seed fork from one warm "
-        f"start. p of a paired t test over seeds.",
+        f"start. p of a paired t test over seeds.{forks.agreed(agreement)}",
     }  # fmt: skip
     picture = forks.draw(
         table["title"],
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         PANELS,
         series,
     )
-    forks.write(options, "figure2", table, {}, picture=picture)
+    forks.write(options, "figure2", table, forks.grid(agreement), picture=picture)
 
 
 if __name__ == "__main__":

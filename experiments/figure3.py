@@ -73,16 +73,18 @@ def main(arguments: list[str] | None = None) -> None:
         for size, name in zip(options.populations, settings, strict=True)
     ]
     columns = [
-        forks.column("population", 0), "valid. accuracy (%)", "seconds an epoch",
-        "report: accuracy (%)", forks.column("report: GPU-days", 3),
+        methods.column("population", 0), "valid. accuracy (%)", "seconds an epoch",
+        "report: accuracy (%)", methods.column("report: GPU-days", 3),
     ]  # fmt: skip
+    agreement = forks.agreement(found)
     table = {
         "title": "Figure 3 of the report", "columns": columns, "rows": rows,
         "claim": "What do accuracy and time gain or lose by larger populations?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all sizes of a seed fork from one warm "
-        f"start. Seconds of epochs that explore, without the one that compiles.",
+        f"start. Seconds of epochs that explore, after compilation."
+        f"{forks.agreed(agreement)}",
     }  # fmt: skip
     words = [] if options.populations == SIZES else [
         "--populations", *map(str, options.populations)]  # fmt: skip
@@ -90,7 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     picture = forks.draw(
         table["title"], text, PANELS, series(found, options.populations)
     )
-    forks.write(options, "figure3", table, {}, *words, picture=picture)
+    forks.write(
+        options, "figure3", table, forks.grid(agreement), *words, picture=picture
+    )
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import methods
+import numpy as np
 import results
 from methods import Found
 
 from egnas_jax.report.curves import Figure, Row, bands
 from egnas_jax.report.draw import draw_lines
 from egnas_jax.report.page import Picture
-from egnas_jax.report.statistics import compare, summarise
 from egnas_jax.report.write import picture_of
+from egnas_jax.strategies import egnas_grid
 from egnas_jax.strategies.egnas_config import VARIANTS
 
 
@@ -92,11 +93,21 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
 
 
 def images(options: argparse.Namespace) -> str:
-    """Which images the searches are on, as a sentence of a note."""
-    if any(one.startswith(("data.path=", "data.name=")) for one in options.settings):
-        return "Ours on images that are not the size's."
-    digits = SIZES[options.size].arguments[:2] == DIGITS
-    return f"Ours on {DIGITS_ARE if digits else 'CIFAR-10'}."
+    """Which images the searches are on, and what they leave out, for a note."""
+    size = SIZES[options.size].arguments
+    own = any(one.startswith(("data.path=", "data.name=")) for one in options.settings)
+    named = DIGITS_ARE if size[:2] == DIGITS else "CIFAR-10"
+    where = "Ours on images that are not the size's." if own else f"Ours on {named}."
+    return where + left_out((*size, *options.settings))
+
+
+def left_out(words: Sequence[str]) -> str:
+    """What searches of such a command line leave out, as a sentence of a note."""
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    light = dict(word.split("=", 1) for word in settings(**LIGHT)[1::2])
+    if not light.items() <= given.items():
+        return ""
+    return " Alpha takes no part in the clipped norm, short last batches are dropped."
 
 
 def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:
@@ -143,7 +154,8 @@ def _base(options, seed: int) -> list[str]:
     size = SIZES[options.size]
     words = [*size.arguments, "--variant", options.variant]
     words += ["--data-dir", options.data_dir] if options.data_dir else []
-    settings = [f"strategy.warmup={size.warmup}", *options.settings, f"seed={seed}"]
+    settings = [f"strategy.warmup={size.warmup}", "strategy.price_grid=true",
+                *options.settings, f"seed={seed}"]  # fmt: skip
     return words + [word for one in settings for word in ("--set", one)]
 
 
@@ -155,6 +167,41 @@ def of(found: Sequence[Found], name: str, figure: Callable[[Found], float]) -> l
 def accuracy(one: Found) -> float:
     """Validation accuracy of the supernet after the last epoch, a fraction."""
     return one.summary["valid_accuracy"]
+
+
+def agreement(found: Sequence[Found]) -> np.ndarray | None:
+    """How often every two pairs of the report's weights chose the same individual.
+
+    Args:
+      found: runs, all of whose populations count.
+
+    Returns:
+      Fractions, f64[16, 16], as `egnas_grid.PAIRS` orders them; None where no
+      population was priced.
+    """
+    chosen = [
+        line["grid_chosen"]
+        for one in found for line in one.lines if line.get("candidate_images")
+    ]  # fmt: skip
+    return egnas_grid.agreement(np.concatenate(chosen)) if chosen else None
+
+
+def agreed(agreement: np.ndarray | None) -> str:
+    """The mean of it over different pairs, as a sentence of a note."""
+    if agreement is None:
+        return ""
+    apart = agreement[~np.eye(len(agreement), dtype=bool)]
+    return (
+        f" In the populations that the runs priced, two pairs of the report's 16 "
+        f"weights choose the same individual in {100 * apart.mean():.0f} % "
+        f"({100 * apart.min():.0f} to {100 * apart.max():.0f})."
+    )
+
+
+def grid(agreement: np.ndarray | None) -> dict:
+    """The same for an experiment's details."""
+    pairs = [f"{zeta},{eta}" for zeta, eta in egnas_grid.PAIRS]
+    return {"pairs": pairs, "agreement": agreement}
 
 
 def seconds(found: Sequence[Found]) -> float:
@@ -175,42 +222,10 @@ def mean_of(one: Found, name: str) -> float:
 
 
 def seconds_an_epoch(one: Found) -> float:
-    """Of the epochs with an exploration, the first of which compiles: their median."""
-    explored = [line for line in one.lines if line.get("candidate_images")]
-    return statistics.median(line["seconds"] for line in explored[1:] or explored)
-
-
-def p_value(values: Sequence[float], others: Sequence[float]) -> float | None:
-    """Of a paired t test over seeds; None where it is not defined."""
-    groups = {"values": dict(enumerate(values)), "others": dict(enumerate(others))}
-    (comparison,) = compare(groups)
-    return comparison.t_test
-
-
-def interval(
-    values: Sequence[float], scale: float = 1.0, confidence: float = 0.95
-) -> str:
-    """The interval of the mean, as a table has it."""
-    found = summarise([scale * value for value in values], confidence)
-    if found.low is None:
-        return "one seed"
-    return f"{found.low:.2f} to {found.high:.2f}"
-
-
-def verdict(differences: Sequence[float], confidence: float = 0.95) -> str:
-    """What the interval of (method - random cells) of test errors allows to say."""
-    found = summarise(list(differences), confidence)
-    if found.low is None:
-        return "one seed: nothing can be said"
-    if found.high < 0:
-        return "better than random cells"
-    if found.low > 0:
-        return "worse than random cells"
-    return "not told apart from random cells"
-
-
-def column(name: str, decimals: int = 2) -> dict:
-    return {"name": name, "decimals": decimals}
+    """Of the epochs with an exploration, their median; compilation comes before."""
+    return statistics.median(
+        line["seconds"] for line in one.lines if line.get("candidate_images")
+    )
 
 
 Series = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]]

@@ -18,7 +18,7 @@ from egnas_jax import record
 from egnas_jax.cli import main as egnas
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
-from egnas_jax.report.statistics import summarise
+from egnas_jax.report.statistics import compare, summarise
 from egnas_jax.space import SPACES, Genotype, derive
 from egnas_jax.strategies.random_search import random_child
 
@@ -192,6 +192,39 @@ def cell(values: Sequence[float], scale: float = 1.0) -> dict:
     """Mean, spread and number over seeds, as a record has them (see results.py)."""
     found = summarise([scale * value for value in values])
     return {"mean": found.mean, "spread": found.spread, "n": found.n}
+
+
+def p_value(values: Sequence[float], others: Sequence[float]) -> float | None:
+    """Of a paired t test over seeds; None where it is not defined."""
+    groups = {"values": dict(enumerate(values)), "others": dict(enumerate(others))}
+    (comparison,) = compare(groups)
+    return comparison.t_test
+
+
+def interval(
+    values: Sequence[float], scale: float = 1.0, confidence: float = 0.95
+) -> str:
+    """The interval of the mean, as a table has it."""
+    found = summarise([scale * value for value in values], confidence)
+    if found.low is None:
+        return "one seed"
+    return f"{found.low:.2f} to {found.high:.2f}"
+
+
+def verdict(differences: Sequence[float], confidence: float = 0.95) -> str:
+    """What the interval of (method - random cells) of test errors allows to say."""
+    found = summarise(list(differences), confidence)
+    if found.low is None:
+        return "one seed: nothing can be said"
+    if found.high < 0:
+        return "better than random cells"
+    if found.low > 0:
+        return "worse than random cells"
+    return "not told apart from random cells"
+
+
+def column(name: str, decimals: int = 2) -> dict:
+    return {"name": name, "decimals": decimals}
 
 
 def errors(found: Sequence[Found], channels: Mapping[str, int]) -> dict:

@@ -5,10 +5,10 @@
 
 `add` makes results/NAME.json of finished runs, grouped as `egnas report` does. A record
 is one JSON object: title, claim, command, machine, date, seconds (of all runs, or
-null), columns, rows, note. A column is a name, or {"name": ..., "decimals": ...}; a
-cell is a text, a number, null, or {"mean": ..., "spread": ..., "n": ...} (spread null
-for n = 1). Its picture, where it has one, stands beside it as results/NAME.svg, with
-its data as NAME.csv.
+null), columns, rows, note, caption (of its picture, or null). A column is a name, or
+{"name": ..., "decimals": ...}; a cell is a text, a number, null, or {"mean": ...,
+"spread": ..., "n": ...} (spread null for n = 1). Its picture, where it has one, stands
+beside it as results/NAME.svg, with its data as NAME.csv.
 """
 
 import argparse
@@ -32,7 +32,7 @@ BEGIN, END = (
     "<!-- end of results -->",
 )
 FIELDS = {"title", "claim", "command", "machine", "date", "seconds", "columns", "rows",
-          "note"}  # fmt: skip
+          "note", "caption"}  # fmt: skip
 
 
 def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
@@ -89,6 +89,7 @@ def section(records: list[dict]) -> str:
         if found["picture"]:
             place = f"{FOLDER.parent.name}/{FOLDER.name}/{found['picture']}"
             parts += [f"![{found['title']}]({place})", ""]
+        parts += [found["caption"], ""] if found["caption"] else []
     return "\n".join([*parts, END])
 
 
@@ -143,6 +144,7 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
                     {"name": "seconds of all its runs", "decimals": 0}],
         "rows": [[group.label, _outcome(group), _seconds(group)] for group in groups],
         "note": "Last epoch; mean ± standard deviation over seeds.",
+        "caption": None,
     }  # fmt: skip
 
 
@@ -170,7 +172,7 @@ def write(
 
     Args:
       path: FILE.json of the record; FILE-details.json gets everything.
-      table: the record without machine and date.
+      table: the record without machine, date and caption.
       details: other figures, as JSON.
       kept: name in results/, or None to keep it out of there.
       picture: of the record, for FILE.svg and FILE.csv.
@@ -178,6 +180,7 @@ def write(
     device = jax.devices()[0].device_kind
     made = record.plain({
         **table,
+        "caption": picture and picture.text,
         "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     })  # fmt: skip
@@ -186,8 +189,10 @@ def write(
     record.write_json(path.with_name(f"{path.stem}-details.json"), whole)
     if kept is not None:
         record.write_json(FOLDER / f"{kept}.json", made)
-    if picture is not None:
-        for place in (path, *([FOLDER / f"{kept}.json"] if kept else [])):
+    for place in (path, *([FOLDER / f"{kept}.json"] if kept else [])):
+        for suffix in (".svg", ".csv"):  # of another picture, if there are any
+            place.with_suffix(suffix).unlink(missing_ok=True)
+        if picture is not None:
             record.write_text(place.with_suffix(".svg"), picture.svg)
             record.write_text(place.with_suffix(".csv"), picture.csv)
     print(section([made | {"picture": None}]))

@@ -3,19 +3,28 @@
 Claim of the report: zeta = 1, eta = 0.4 is best (84.088 %), of 16 single runs between
 83.1 and 84.1 %. Here every setting has the same seeds and the same warm start, so that
 what remains is the setting or chance, and a paired test says which can be told. Each
-exploration also tells which individual every other setting would have chosen from the
-same population: how often that is the one that 1.0, 0.4 chooses stands beside it.
+exploration also tells which individual every pair of weights would have chosen from the
+same population: how often two pairs choose the same one is drawn for all of them.
 
 Command: python experiments/table1.py --size small --out OUT
 """
 
-import statistics
+import argparse
+from collections.abc import Sequence
 
 import forks
 import methods
+import numpy as np
+
+from egnas_jax.picture import as_svg
+from egnas_jax.report.curves import Figure, Row
+from egnas_jax.report.page import Picture
+from egnas_jax.report.write import picture_of
+from egnas_jax.strategies.egnas_grid import PAIRS
 
 WEIGHTS = (1.0, 0.8, 0.4, 0.2)
-DEFAULT, DEFAULT_GRID = "1.0,0.4", "1.0_0.4"
+DEFAULT = (1.0, 0.4)
+TITLE = "Table 1 of the report"
 # validation accuracy (%) and parameters (M) that the report prints: zeta, eta
 REPORTED = {
     (1.0, 1.0): (84.036, 3.00), (1.0, 0.8): (83.984, 2.36),
@@ -29,71 +38,100 @@ REPORTED = {
 }  # fmt: skip
 
 
-def agreements(found: list[methods.Found], name: str) -> dict[str, float]:
-    """How often each pair of the report's grid would have chosen as a setting did, mean
-    over its seeds."""
-    return {
-        f"{zeta},{eta}": statistics.mean(
-            forks.mean_of(one, f"grid_{zeta}_{eta}")
-            for one in found
-            if one.method == name
-        )
-        for zeta, eta in REPORTED
-    }
+def as_default(found: Sequence[methods.Found], pair: tuple[float, float]) -> list:
+    """How often a pair chose as `DEFAULT` did, seed by seed; [] if it is unknown."""
+    if pair not in PAIRS:
+        return []
+    of_seeds = [
+        forks.agreement([one for one in found if one.seed == seed])
+        for seed in sorted({one.seed for one in found})
+    ]
+    return [agreement[PAIRS.index(pair), PAIRS.index(DEFAULT)]
+            for agreement in of_seeds if agreement is not None]  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> None:
+def drawn(agreement: np.ndarray) -> Picture:
+    """A picture of how often every two pairs choose the same individual."""
+    from matplotlib.figure import Figure as Canvas  # no window system
+
+    canvas = Canvas((7.4, 6.4), layout="constrained")
+    axis = canvas.subplots()
+    percent, places = 100 * agreement, range(len(PAIRS))
+    image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    for i, j in np.ndindex(percent.shape):
+        colour = "white" if percent[i, j] < 60 else "black"
+        axis.annotate(f"{percent[i, j]:.0f}", (j, i), ha="center", va="center",
+                      fontsize=7, color=colour)  # fmt: skip
+    labels = [f"{zeta}, {eta}" for zeta, eta in PAIRS]
+    axis.set_xticks(places, labels, rotation=90, fontsize=8)
+    axis.set_yticks(places, labels, fontsize=8)
+    axis.set(xlabel="zeta, eta", ylabel="zeta, eta")
+    canvas.colorbar(image, label="populations with the same choice (%)", shrink=0.8)
+    rows = [Row(labels[i], labels[j], "", j, percent[i, j])
+            for i, j in np.ndindex(percent.shape)]  # fmt: skip
+    text = (
+        "How often two pairs of weights choose the same individual of a population, in "
+        "percent of all populations that all runs priced."
+    )
+    return picture_of(Figure("table1", TITLE, text, {}, rows), as_svg(canvas))
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = forks.parser(__doc__)
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS,
                         help="of zeta and of eta (the report's)")  # fmt: skip
     options = parser.parse_args(arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _options(arguments)
     grid = [(zeta, eta) for zeta in options.weights for eta in options.weights]
     settings = {
-        f"{zeta},{eta}": [
-            f"strategy.zeta={zeta}",
-            f"strategy.eta={eta}",
-            "strategy.price_grid=true",
-        ]
+        f"{zeta},{eta}": [f"strategy.zeta={zeta}", f"strategy.eta={eta}"]
         for zeta, eta in grid
     }
     found = forks.run(settings, options)
-    default = forks.of(found, DEFAULT, forks.accuracy)
-    rows, details = [], {}
-    for (zeta, eta), name in zip(grid, settings, strict=True):
+    default = forks.of(found, ",".join(map(str, DEFAULT)), forks.accuracy)
+    rows, genotypes = [], {}
+    for pair, name in zip(grid, settings, strict=True):
         values = forks.of(found, name, forks.accuracy)
         params = forks.of(found, name, lambda one: one.summary["params"] / 1e6)
-        agreement = forks.of(
-            found, name, lambda one: forks.mean_of(one, f"grid_{DEFAULT_GRID}")
-        )
-        tested = default and name != DEFAULT
+        same = as_default(found, pair)
         rows.append([
-            zeta, eta, methods.cell(values, 100),
-            forks.p_value(values, default) if tested else None,
-            methods.cell(agreement, 100), methods.cell(params),
-            *REPORTED.get((zeta, eta), (None, None)),
+            *pair, methods.cell(values, 100),
+            methods.p_value(values, default) if default and pair != DEFAULT else None,
+            methods.cell(same, 100) if same else None, methods.cell(params),
+            *REPORTED.get(pair, (None, None)),
         ])  # fmt: skip
-        details[name] = {
-            "genotypes": forks.of(found, name, lambda one: one.summary["genotype"]),
-            "chooses as": agreements(found, name),
-        }
+        genotypes[name] = forks.of(found, name, lambda one: one.summary["genotype"])
+    agreement = forks.agreement(found)
     columns = [
-        forks.column("zeta", 1), forks.column("eta", 1), "valid. accuracy (%)",
-        "p against 1.0, 0.4", forks.column("chooses as 1.0, 0.4 (%)", 0), "params (M)",
-        "report: accuracy (%)", "report: params (M)",
+        methods.column("zeta", 1), methods.column("eta", 1), "valid. accuracy (%)",
+        "p against 1.0, 0.4", methods.column("chooses as 1.0, 0.4 (%)", 0),
+        "params (M)", "report: accuracy (%)", "report: params (M)",
     ]  # fmt: skip
     table = {
-        "title": "Table 1 of the report", "columns": columns, "rows": rows,
+        "title": TITLE, "columns": columns, "rows": rows,
         "claim": "Can the weights zeta and eta of the fitness be told apart?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all settings of a seed fork from one warm "
-        f"start. p of a paired t test over seeds, not corrected for 15 of them.",
+        f"start. p of a paired t test over seeds, not corrected for 15 of them."
+        f"{forks.agreed(agreement)}",
     }  # fmt: skip
     words = [] if options.weights == WEIGHTS else [
         "--weights", *map(str, options.weights)]  # fmt: skip
-    forks.write(options, "table1", table, details, *words)
+    forks.write(
+        options,
+        "table1",
+        table,
+        {"genotypes": genotypes, **forks.grid(agreement)},
+        *words,
+        picture=None if agreement is None else drawn(agreement),
+    )
 
 
 if __name__ == "__main__":

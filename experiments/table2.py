@@ -265,8 +265,9 @@ def _write(options, size, searches, found, drawn) -> None:
     )  # fmt: skip
     apart = [a - b for a, b in zip(errors, chance, strict=True)]
     told = (
-        f"The first row minus the second: {forks.interval(apart, 100)} points (95 %), "
-        f"{forks.verdict(apart)}; that is said of this cell, not of searches."
+        f"The first row minus the second: {methods.interval(apart, 100)} points "
+        f"(95 %), "
+        f"{methods.verdict(apart)}; that is said of this cell, not of searches."
         if len(apart) > 1 else "One seed: of the difference nothing can be said."
     )  # fmt: skip
     images = IMAGES[size.preset][0]
@@ -278,8 +279,8 @@ def _write(options, size, searches, found, drawn) -> None:
         "claim": "How good is a found cell, beside the report's and beside cells drawn "
         "at random?",
         "columns": ["cell", "of each seed (%)", "test error (%)",
-                    forks.column("weights (M)", 3),
-                    forks.column("a search (device days)", 4)],
+                    methods.column("weights (M)", 3),
+                    methods.column("a search (device days)", 4)],
         "seconds": sum(summary["seconds"] for summary in runs.values()),
         "note": f"{chosen}Ours on {images}; {whole['epochs']} epochs, test error of "
         f"the last. {told}",

@@ -27,11 +27,8 @@ def load(monkeypatch):
     return importlib.import_module
 
 
-WEIGHTS = (1.0, 0.8, 0.4, 0.2)
-# a pair of the grid agrees the more often, the larger its weights are
-GRID = {
-    f"grid_{zeta}_{eta}": 0.5 * zeta + 0.1 * eta for zeta in WEIGHTS for eta in WEIGHTS
-}
+# of three populations: all pairs choose alike; in halves; the first pair otherwise
+GRID = [[4] * 16, [1] * 8 + [2] * 8, [5] + [6] * 15]
 
 
 class Egnas:
@@ -61,7 +58,8 @@ class Egnas:
         for epoch, seconds in enumerate([9.0, 1.0, 50.0, 2.0, 4.0]):
             images = 100.0 if epoch >= 2 else 0.0
             line = {"epoch": epoch, "seconds": seconds, "valid_accuracy": 0.5,
-                    "candidate_images": images, **GRID}  # fmt: skip
+                    "candidate_images": images,
+                    "grid_chosen": GRID if images else [[-1] * 16] * 3}  # fmt: skip
             record.append(folder / "metrics.jsonl", line)
         return 0
 
@@ -109,13 +107,19 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
     assert rows[0][2]["mean"] == pytest.approx(100 * sum(values) / 3)
     assert rows[0][3] == pytest.approx(stats.ttest_rel(values, default).pvalue)
     assert rows[2][3] is None
-    # of the pair 1.0, 0.4 in the population of each setting
-    assert all(row[4]["mean"] == pytest.approx(54) for row in rows)
+    # 1.0, 1.0 is apart in one of three populations, 1.0, 0.4 and half of them in none
+    shares = [row[4]["mean"] for row in rows]
+    assert shares == pytest.approx([100 * 2 / 3] + 7 * [100] + 8 * [100 * 2 / 3])
     whole = json.loads((tmp_path / "table1-details.json").read_text())["details"]
-    assert whole["0.2,1.0"]["chooses as"]["1.0,0.4"] == pytest.approx(0.54)
-    assert whole["1.0,0.4"]["chooses as"]["0.2,1.0"] == pytest.approx(0.2)
+    place = whole["pairs"].index("0.2,1.0")
+    assert whole["agreement"][0][place] == pytest.approx(1 / 3)
+    assert whole["agreement"][place][place] == 1
+    with (tmp_path / "table1.csv").open() as file:
+        points = {(row["panel"], row["group"]): float(row["y"])
+                  for row in csv.DictReader(file)}  # fmt: skip
+    assert points["0.2, 1.0", "1.0, 1.0"] == pytest.approx(100 / 3)
     told = capsys.readouterr().out
-    assert "| 1.0 | 0.4 | 89.67 ± 0.58 (n = 3) | - | 54 ± 0 (n = 3) |" in told
+    assert "| 1.0 | 0.4 | 89.67 ± 0.58 (n = 3) | - | 100 ± 0 (n = 3) |" in told
     assert "| 84.09 | 2.58 |" in told
     load("table1").main([*command, "--set", "epochs=9"])  # nothing is left to run
     assert len(fake.commands) == 51
@@ -123,9 +127,7 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
         load("table1").main([*command, "--set", "epochs=8"])
 
 
-def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
-    load, stand_in, tmp_path
-):
+def test_figure_3_measures_epochs_that_explore(load, stand_in, tmp_path):
     def figures(settings):
         seed, size = int(settings["seed"]), int(settings.get("strategy.population", 0))
         return {"valid_accuracy": 0.5 + 0.1 * seed + 0.001 * size}
@@ -137,11 +139,11 @@ def test_figure_3_measures_epochs_that_explore_and_do_not_compile(
     assert found["seconds"] == 2 * (9 + 1 + 50 + 2 + 4)
     rows = found["rows"]
     assert [row[0] for row in rows] == [15, 30, 50, 70, 100]
-    assert rows[0][2]["mean"] == 3.0  # of 2 and 4
+    assert rows[0][2]["mean"] == 4.0  # of 50, 2 and 4
     with (tmp_path / "figure3.csv").open() as file:
         points = [tuple(point.values()) for point in csv.DictReader(file)]
-    assert ("seconds", "here", "seed 1", "70", "3.0") in points
-    assert ("seconds", "here", "mean", "70", "3.0") in points
+    assert ("seconds", "here", "seed 1", "70", "4.0") in points
+    assert ("seconds", "here", "mean", "70", "4.0") in points
     assert ("days", "report", "report", "100", "0.094") in points
     own = [point for point in points if point[:3] == ("accuracy", "here", "seed 1")]
     assert [(x, float(y)) for *_, x, y in own] == [
@@ -294,16 +296,16 @@ def test_supernets_are_ranked_beside_the_number_of_weights(
     ],
 )
 def test_a_claim_is_what_its_interval_allows(load, differences, said):
-    assert load("forks").verdict(differences).startswith(said)
+    assert load("methods").verdict(differences).startswith(said)
 
 
 def test_several_claims_need_wider_intervals(load):
     """By hand: mean -2.5, standard error 0.289; t(2) is 4.30 at 95 %, 9.92 at 99 %."""
-    forks, differences = load("forks"), [-0.02, -0.03, -0.025]
-    assert forks.verdict(differences).startswith("better")
-    assert forks.verdict(differences, 0.99).startswith("not told")
-    assert forks.interval(differences, 100) == "-3.74 to -1.26"
-    assert forks.interval(differences, 100, 0.99) == "-5.37 to 0.37"
+    methods, differences = load("methods"), [-0.02, -0.03, -0.025]
+    assert methods.verdict(differences).startswith("better")
+    assert methods.verdict(differences, 0.99).startswith("not told")
+    assert methods.interval(differences, 100) == "-3.74 to -1.26"
+    assert methods.interval(differences, 100, 0.99) == "-5.37 to 0.37"
 
 
 def test_a_tiny_ablation_in_earnest(load, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ def test_readme_is_what_the_command_would_write(results):
 FOUND = {
     "title": "A title", "claim": "A claim.", "command": "run it", "machine": "cpu",
     "date": "2026-11-25", "seconds": 1234.5, "note": "A note.",
+    "caption": None,
     "columns": ["method", {"name": "error", "decimals": 1}],
     "rows": [["a|b", {"mean": 2.345, "spread": 0.06, "n": 3}], ["c", 1.25],
              ["d", {"mean": 4.0, "spread": None, "n": 1}], ["e", None]],
@@ -37,8 +38,8 @@ SHOWN = FOUND | {"picture": None}  # as it is read
 def test_a_record_becomes_a_table(results):
     text = results.section([SHOWN])
     assert "![" not in text
-    pictured = results.section([FOUND | {"picture": "x.svg"}])
-    assert "![A title](experiments/results/x.svg)" in pictured
+    pictured = results.section([FOUND | {"picture": "x.svg", "caption": "Above: x."}])
+    assert "![A title](experiments/results/x.svg)\n\nAbove: x.\n" in pictured
     assert "| a\\|b | 2.3 ± 0.1 (n = 3) |" in text
     assert "| c | 1.2 |" in text and "| d | 4.0 (n = 1) |" in text
     assert "| e | - |" in text
@@ -54,7 +55,7 @@ def test_only_the_section_is_rewritten_and_broken_records_are_named(results, tmp
         results.rewritten("nothing", [SHOWN])
     path = tmp_path / "x.json"
     for broken, told in ((FOUND | {"rows": [["a"]]}, "2 columns"),
-                         ({"title": ""}, "lacks or adds: claim")):  # fmt: skip
+                         ({"title": ""}, "lacks or adds: caption")):  # fmt: skip
         path.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match=told):
             results.read_records(tmp_path)

@@ -118,7 +118,7 @@ class Progress(NamedTuple):
     """
 
     state: SearchState
-    info: dict[str, float | None]
+    info: dict[str, float | list | None]
 
 
 def newest(run: Run) -> tuple[Progress | None, tuple[str, ...]]:
@@ -285,7 +285,7 @@ def _evolve(run: Run, state: SearchState):
     """The once-an-epoch update, its figures on the host."""
     with out_of_memory_in("evolve"):
         state, info = run.programs.evolve(state)
-        return state, {name: float(value) for name, value in info.items()}
+        return state, {name: value.tolist() for name, value in info.items()}
 
 
 def _weight_steps(run: Run, start: Progress, rate: float, interrupted):

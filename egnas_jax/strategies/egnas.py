@@ -7,9 +7,6 @@ Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and ref
 code differ, an option of `EGNASConfig` decides.
 """
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -79,9 +76,7 @@ def _info(config, state, found, images):
         ),
     }
     if config.price_grid:
-        choose = functools.partial(egnas_grid.winners, sign=config.sign, tie=config.tie)
-        chosen = jax.vmap(jax.vmap(choose))(priced)
-        info |= egnas_grid.figures(chosen, priced.winner)
+        info |= egnas_grid.figures(priced, config.sign, config.tie)
     return info
 
 
@@ -90,9 +85,11 @@ def _no_info(config):
     recorded as none: NaN would stop a process that looks for others (JAX_DEBUG_NANS).
     """
     names = ["fitness", "fitness_accuracy", "sigma",
-             *spread_names("fitness", "accuracy", "similarity"),
-             *(egnas_grid.names() if config.price_grid else ())]  # fmt: skip
+             *spread_names("fitness", "accuracy", "similarity")]  # fmt: skip
+    populations = config.samples * config.generations
+    grid = egnas_grid.no_figures(populations) if config.price_grid else {}
     return {
+        **grid,
         **dict.fromkeys(names, jnp.full((), jnp.inf, jnp.float32)),
         "skipped": jnp.zeros(()),
         "candidate_images": jnp.zeros(()),

@@ -72,8 +72,9 @@ class EGNASConfig(Regime):
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
-      price_grid: record what each pair of weights of the report's Table 1 would have
-        chosen (`strategies.egnas_grid`); changes nothing else.
+      price_grid: record the individual of each population that every pair of weights
+        of the report's Table 1 would have chosen (`strategies.egnas_grid`); changes
+        nothing else.
       population_chunk, image_chunk: individuals and images at a time while a population
         is priced; None: as `search.evaluate.default_chunks` has it. With the
         statistics of the batch its images cannot be split.

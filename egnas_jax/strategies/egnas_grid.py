@@ -8,19 +8,23 @@ Source: the grid of Table 1 of the report this project implements.
 Dims: P population.
 """
 
+import functools
 import itertools
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from egnas_jax.search.fitness import compound_fitness
 from egnas_jax.strategies.egnas_price import Priced, best
 from egnas_jax.types import Array
 
 WEIGHTS = (1.0, 0.8, 0.4, 0.2)  # of zeta and of eta
+PAIRS = tuple(itertools.product(WEIGHTS, WEIGHTS))  # eta varies fastest
 
 
 def winners(priced: Priced, sign: str, tie: str) -> Array:
-    """Who wins one population by each pair of weights, i32[16]; eta varies fastest."""
+    """Who wins one population by each of `PAIRS`, i32[16]."""
     return jnp.stack([
         best(
             compound_fitness(
@@ -29,31 +33,44 @@ def winners(priced: Priced, sign: str, tie: str) -> Array:
             ),
             tie,
         )
-        for zeta, eta in itertools.product(WEIGHTS, WEIGHTS)
+        for zeta, eta in PAIRS
     ])  # fmt: skip
 
 
-def names() -> list[str]:
-    """Of the figures below."""
-    pairs = itertools.product(WEIGHTS, WEIGHTS)
-    return [*(f"grid_{zeta}_{eta}" for zeta, eta in pairs), "grid_distinct"]
-
-
-def figures(chosen: Array, own: Array) -> dict[str, Array]:
-    """How often the pairs of weights agree, over some populations.
+def figures(priced: Priced, sign: str, tie: str) -> dict[str, Array]:
+    """What is recorded of one exploration; C populations in the order of their pricing.
 
     Args:
-      chosen: `winners` of each population, i32[..., 16].
-      own: the individual that the run's own weights chose, i32[...].
+      priced: every population, leaves [N, T, ...]; C = N T.
+      sign, tie: of the run.
 
     Returns:
-      "grid_ZETA_ETA": share of the populations in which that pair chooses what the run
-      did, f32[]; "grid_distinct": individuals that some pair chooses, the mean over
-      populations, f32[].
+      "grid_chosen": the individual that each pair of weights chooses, i32[C, 16];
+      "grid_own": the one that the run's own weights chose, i32[C].
     """
-    same = (chosen == own[..., None]).reshape(-1, chosen.shape[-1])
-    shares = jnp.mean(same.astype(jnp.float32), axis=0)
-    ordered = jnp.sort(chosen, axis=-1)
-    distinct = 1 + jnp.sum(ordered[..., 1:] != ordered[..., :-1], axis=-1)
-    values = [*shares, jnp.mean(distinct.astype(jnp.float32))]
-    return dict(zip(names(), values, strict=True))
+    chosen = jax.vmap(jax.vmap(functools.partial(winners, sign=sign, tie=tie)))(priced)
+    return {
+        "grid_chosen": chosen.reshape(-1, chosen.shape[-1]).astype(jnp.int32),
+        "grid_own": priced.winner.reshape(-1).astype(jnp.int32),
+    }
+
+
+def no_figures(populations: int) -> dict[str, Array]:
+    """`figures` where nothing was explored: -1 is nobody."""
+    return {
+        "grid_chosen": jnp.full((populations, len(PAIRS)), -1, jnp.int32),
+        "grid_own": jnp.full((populations,), -1, jnp.int32),
+    }
+
+
+def agreement(chosen: np.ndarray) -> np.ndarray:
+    """How often every two pairs of weights choose the same individual of a population.
+
+    Args:
+      chosen: rows of "grid_chosen", of at least one population that was explored,
+        ints [C, 16].
+
+    Returns:
+      Fractions of the populations, f64[16, 16], symmetric, 1 on the diagonal.
+    """
+    return np.mean(chosen[:, :, None] == chosen[:, None, :], axis=0)

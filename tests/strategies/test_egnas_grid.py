@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -40,14 +39,15 @@ def test_winners_are_those_that_each_pair_would_price_best(
     assert len(set(expected)) > 1
 
 
-def test_figures_count_populations_by_hand():
-    chosen = jnp.zeros((2, 1, 16), jnp.int32).at[1, 0, :3].set(jnp.array([5, 7, 5]))
-    figures = egnas_grid.figures(chosen, jnp.array([[0], [5]]))
-    assert list(figures) == egnas_grid.names()
-    assert float(figures["grid_1.0_1.0"]) == 1.0
-    assert float(figures["grid_1.0_0.8"]) == 0.5
-    assert float(figures["grid_0.2_0.2"]) == 0.5
-    assert float(figures["grid_distinct"]) == (1 + 3) / 2
+def test_agreement_counts_populations_by_hand():
+    chosen = np.zeros((4, 16), int)
+    chosen[1, :3] = 5, 7, 5
+    chosen[2, 15] = 1
+    found = egnas_grid.agreement(chosen)
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_array_equal(np.diag(found), 1)
+    assert (found[0, 1], found[0, 2], found[1, 3], found[3, 4]) == (0.75, 1, 0.75, 1)
+    assert (found[15, 0], found[15, 14]) == (0.5, 0.75)
 
 
 def test_the_run_agrees_with_itself_and_is_not_changed(toy_net, toy_batch):
@@ -62,8 +62,12 @@ def test_the_run_agrees_with_itself_and_is_not_changed(toy_net, toy_batch):
         state, warming = update(key, state, variables, toy_batch, toy_batch)
         state, info = update(key, state, variables, toy_batch, toy_batch)
         states.append(state)
-        assert set(info) >= set(egnas_grid.names()) if grid else True
+        assert ("grid_chosen" in info) == ("grid_own" in info) == grid
     jax.tree.map(np.testing.assert_array_equal, *states)
-    assert np.isinf(warming["grid_1.0_0.4"])
-    assert float(info["grid_0.4_0.2"]) == 1.0
-    assert 1 < float(info["grid_distinct"]) <= 8
+    for name in ("grid_chosen", "grid_own"):
+        np.testing.assert_array_equal(warming[name], np.full_like(info[name], -1))
+    chosen, own = np.asarray(info["grid_chosen"]), np.asarray(info["grid_own"])
+    assert (chosen.shape, own.shape) == ((4, 16), (4,))
+    pair = egnas_grid.PAIRS.index((SMALL.zeta, SMALL.eta))
+    np.testing.assert_array_equal(chosen[:, pair], own)
+    assert len(set(chosen[0])) > 1
