@@ -74,11 +74,11 @@ def _show(result: dict, place: pathlib.Path) -> None:
         for part, one in parts.items():
             print(f"  {name} statistics, {part.replace('_', ' ')}: {_sentence(one)}")
     for part, one in result["running_against_batch"].items():
-        tau = one["kendall_of_means"]
+        tau = one["kendall_on_all"]
         shown = "undefined" if tau is None else f"{tau:.2f}"
         print(
-            f"  running against batch statistics, {part.replace('_', ' ')}: tau of the "
-            f"means of all batches {shown}"
+            f"  running against batch statistics, {part.replace('_', ' ')}: tau on "
+            f"all batches {shown}"
         )
     if result["not_finite"]:
         print(f"  {result['not_finite']} candidates were not finite and left out.")
@@ -97,10 +97,16 @@ def _sentence(one: dict) -> str:
         if wanted["batches"] == 1
         else f"{wanted['batches']:,} batches give"
     )
+    most = wanted["measured_up_to"]
+    beyond = (
+        f" (reckoned, from sets of {most})"
+        if wanted["batches"] is not None and wanted["batches"] > most
+        else ""
+    )
     return (
         f"tau between two batches {tau:.2f}, the same winner on "
         f"{100 * one['same_winner']:.0f} % of pairs; variance "
         f"{100 * shares['candidate']:.1f} % from the candidates, "
         f"{100 * shares['batch']:.1f} % from the batch, {100 * shares['rest']:.1f} % "
-        f"left over; {needed} a repeatability of {wanted['reliability']}."
+        f"left over; {needed} a repeatability of {wanted['reliability']}{beyond}."
     )

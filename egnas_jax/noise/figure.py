@@ -25,7 +25,7 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
     for name, (colour, marker, line) in STYLES.items():
         measured = [
             one
-            for one in result["statistics"][name][part]["kendall_of_means"]
+            for one in result["statistics"][name][part]["by_batches"]
             if one["mean"] is not None
         ]
         batches, mean, lower, upper = (
@@ -37,23 +37,23 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
         left.fill_between(batches, lower, upper, color=colour, alpha=0.15, lw=0)
     left.set_xscale("log", base=2)
     left.xaxis.set_major_formatter("{x:.0f}")
-    left.set(xlabel=f"batches of {result['batch_size']} images in a mean",
-             ylabel="Kendall's τ of two such means",
+    left.set(xlabel=f"batches of {result['batch_size']} images in a set",
+             ylabel="Kendall's τ of two such sets",
              ylim=(min(0, left.get_ylim()[0]), 1),
              title=f"Do ranks by {word} repeat?\n(mean and quartiles)")  # fmt: skip
     # below, where it hides neither curve nor band
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8,
                 frameon=False)  # fmt: skip
     for axis, (name, matrix) in zip(right, found.items(), strict=True):
-        values = getattr(matrix, part)
+        values = matrix.fitness
+        whole = matrix.pooled(np.arange(values.shape[1])[None])[0]
         colour, marker, _ = STYLES[name]
-        order = np.argsort(values.mean(axis=1))
+        order = np.argsort(whole)
         places = np.arange(1, len(order) + 1)
         axis.plot(places, values[order], marker, color=colour, alpha=0.25, ms=3, mew=0)
-        axis.plot(places, values[order].mean(axis=1), color="black",
-                  label="mean of all batches")  # fmt: skip
+        axis.plot(places, whole[order], color="black", label="all batches")
         axis.plot([], [], marker, color=colour, ms=3, label="one batch")
-        axis.set(xlabel="candidate, by its mean", ylabel=word,
+        axis.set(xlabel="candidate, by all batches", ylabel=word,
                  title=f"{name.capitalize()} statistics")  # fmt: skip
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2,
                     fontsize=8, frameon=False)  # fmt: skip

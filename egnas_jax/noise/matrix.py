@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
+from egnas_jax.search.fitness import compound_fitness
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas_config import EGNASConfig
 from egnas_jax.strategies.egnas_explore import EGNASState, first_generation
@@ -23,19 +25,59 @@ from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Key, PyTree
 
 
+class Candidates(NamedTuple):
+    """What is priced, and how a price becomes a fitness.
+
+    Attributes:
+      price: (variables, batch, statistics) -> cross entropy f32[P], correct i32[P],
+        correct of the supernet's own alpha i32[], similarity to it f32[P].
+      fitness: of these four -> f32[P], least is best.
+    """
+
+    price: Callable
+    fitness: Callable
+
+
 class Matrix(NamedTuple):
     """What P candidates score on M batches, under one kind of statistics.
 
     Attributes:
       cross_entropy: f64[P, M].
       correct: i64[P, M].
-      fitness: f64[P, M], least is best: the compound fitness, or the cross entropy
-        where candidates are derived cells.
+      correct_current: of the supernet's own alpha, i64[M]; 0 for derived cells.
+      similarity: to that alpha, f64[P]; 0 for derived cells.
+      measure: `Candidates.fitness`.
     """
 
     cross_entropy: np.ndarray
     correct: np.ndarray
-    fitness: np.ndarray
+    correct_current: np.ndarray
+    similarity: np.ndarray
+    measure: Callable
+
+    def pooled(self, sets: np.ndarray) -> np.ndarray:
+        """One fitness over all images of each set of batches, as `fitness_batches` of a
+        search has it: sets, whole numbers [S, k] -> f64[S, P]."""
+        correct, current = (
+            part[..., sets].sum(axis=-1)
+            for part in (self.correct, self.correct_current)
+        )
+        loss = self.cross_entropy[:, sets].mean(axis=-1)
+        measure = jax.vmap(self.measure, in_axes=(1, 1, 0, None))
+        return np.asarray(measure(loss, correct, current, self.similarity), np.float64)
+
+    @property
+    def fitness(self) -> np.ndarray:
+        """On each batch alone, f64[P, M]."""
+        return self.pooled(np.arange(self.correct.shape[1])[:, None]).T
+
+    def of(self, candidates: np.ndarray) -> "Matrix":
+        """That of some candidates, bool[P]."""
+        return self._replace(
+            cross_entropy=self.cross_entropy[candidates],
+            correct=self.correct[candidates],
+            similarity=self.similarity[candidates],
+        )
 
 
 def of_individuals(
@@ -44,16 +86,13 @@ def of_individuals(
     state: EGNASState,
     key: Key,
     size: int,
-) -> Callable:
-    """Prices what EG-NAS's next exploration would begin with, as it would.
+) -> Candidates:
+    """What EG-NAS's next exploration would begin with, priced as it would.
 
     Args:
       net, config, state: of a search.
       key: of the draw.
       size: candidates P.
-
-    Returns:
-      (variables, batch, statistics) -> cross entropy, correct, fitness, each [P].
     """
     drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
     z = first_generation(SPACES[net.config.space], drawn, key, state)[0, :size]
@@ -64,13 +103,22 @@ def of_individuals(
             config, fitness_batches=1, batch_stats=statistics, image_chunk=None
         )
         priced = price(net, variables, state.alpha, z, *batch, options)
-        return priced.cross_entropy, priced.correct, priced.fitness
+        return (
+            priced.cross_entropy, priced.correct, priced.correct_current,
+            priced.similarity,
+        )  # fmt: skip
 
-    return one
+    def fitness(loss, correct, current, similarity):
+        return compound_fitness(
+            loss, correct, similarity, correct_current=current, zeta=config.zeta,
+            eta=config.eta, sign=config.sign,
+        )  # fmt: skip
+
+    return Candidates(one, fitness)
 
 
-def of_cells(net: Supernet, key: Key, size: int) -> Callable:
-    """Prices derived cells drawn at random by their cross entropy; as above."""
+def of_cells(net: Supernet, key: Key, size: int) -> Candidates:
+    """Derived cells drawn at random, whose fitness is their cross entropy."""
     space = SPACES[net.config.space]
     cells = jax.vmap(lambda k: random_child(k, space))(jax.random.split(key, size))
 
@@ -79,9 +127,10 @@ def of_cells(net: Supernet, key: Key, size: int) -> Callable:
             net, variables, cells, *batch, population_chunk=None, image_chunk=None,
             batch_stats=statistics,
         )  # fmt: skip
-        return scores.loss, scores.correct, scores.loss
+        nothing = jnp.zeros_like(scores.loss)
+        return scores.loss, scores.correct, jnp.zeros((), jnp.int32), nothing
 
-    return one
+    return Candidates(one, lambda loss, correct, current, similarity: loss)
 
 
 def over_batches(one: Callable) -> Callable:
@@ -102,12 +151,12 @@ def over_batches(one: Callable) -> Callable:
 
 
 def matrices(
-    one: Callable, variables: PyTree, images: Array, labels: Array
+    candidates: Candidates, variables: PyTree, images: Array, labels: Array
 ) -> dict[str, Matrix]:
     """One program a kind of statistics, over all batches.
 
     Args:
-      one: of `of_individuals` or `of_cells`.
+      candidates: of `of_individuals` or `of_cells`.
       variables: of the supernet.
       images: f32[M, N, H, W, C].
       labels: i32[M, N].
@@ -117,14 +166,16 @@ def matrices(
     """
     found = {}
     for statistics in STATISTICS:
-        run = over_batches(functools.partial(one, statistics=statistics))
-        # [M, P] on the device, whose narrow types are no good for sums
-        loss, correct, fitness = (
-            np.asarray(part).T for part in run(variables, images, labels)
+        run = over_batches(functools.partial(candidates.price, statistics=statistics))
+        loss, correct, current, similarity = map(
+            np.asarray, run(variables, images, labels)
         )
+        # off the device, whose narrow types are no good for sums
         found[statistics] = Matrix(
-            loss.astype(np.float64),
-            correct.astype(np.int64),
-            fitness.astype(np.float64),
+            loss.T.astype(np.float64),
+            correct.T.astype(np.int64),
+            current.astype(np.int64),
+            similarity[0].astype(np.float64),  # it does not depend on the batch
+            candidates.fitness,
         )
     return found

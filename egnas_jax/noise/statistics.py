@@ -4,18 +4,30 @@ Plain numpy and scipy. Every candidate is priced on every batch, so the values f
 the two-way layout without replication: candidate + batch + what is left. What a batch
 adds to all candidates alike moves no rank; what is left does.
 
-Source: variance components by the method of moments, and the intraclass correlation
-ICC(C, 1), as McGraw & Wong (Psychological Methods 1996); the number of batches by the
-formula of Spearman and Brown.
+What several batches say together is asked of a `Pool`: the mean of their values, or one
+fitness over all their images, whose sign is applied once.
 
-Dims: P candidates, M batches.
+Source: variance components by the method of moments, and the intraclass correlation
+ICC(C, 1), as McGraw & Wong (Psychological Methods 1996); beyond the batches that were
+priced, the formula of Spearman and Brown.
+
+Dims: P candidates, M batches, S sets of k batches each.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+# sets of batches, whole numbers [S, k] -> value of each candidate over each, f64[S, P]
+Pool = Callable[[np.ndarray], np.ndarray]
+
+
+def mean_of(values: np.ndarray) -> Pool:
+    """Several batches are judged by the mean of their values, of a matrix [P, M]."""
+    return lambda sets: values[:, sets].mean(axis=-1).T
 
 
 class Components(NamedTuple):
@@ -34,18 +46,11 @@ class Components(NamedTuple):
             for name, value in self._asdict().items()
         }
 
-    def reliability(self, batches: int) -> float | None:
-        """Repeatability of the mean of so many batches, 0 to 1 (ICC(C, batches))."""
-        spread = self.candidate + self.rest / batches
+    @property
+    def reliability(self) -> float | None:
+        """Repeatability of one batch's values, 0 to 1 (ICC(C, 1))."""
+        spread = self.candidate + self.rest
         return self.candidate / spread if spread > 0 else None
-
-    def batches_for(self, reliability: float) -> int | None:
-        """Fewest batches whose mean is so repeatable; None where none suffice."""
-        if self.candidate <= 0:
-            return None
-        odds = reliability / (1.0 - reliability)
-        # a quotient that is whole must not become the next number by rounding
-        return max(1, math.ceil(odds * self.rest / self.candidate - 1e-9))
 
 
 def components(values: np.ndarray) -> Components:
@@ -87,24 +92,66 @@ def between_batches(values: np.ndarray) -> list[float]:
     return [tau for tau in taus if tau is not None]
 
 
-def between_halves(
-    values: np.ndarray, batches: int, repeats: int, seed: int
-) -> list[float]:
-    """Kendall's tau of the means of two disjoint sets of batches, drawn repeatedly.
+class Repeated(NamedTuple):
+    """How far two disjoint sets of batches say the same, over many such pairs.
+
+    Attributes:
+      kendall: tau of each pair that ranks anything.
+      reliability: their covariance over their variance, 0 to 1 (ICC(C, 1)); None where
+        nothing varies.
+    """
+
+    kendall: list[float]
+    reliability: float | None
+
+
+def repeated(pool: Pool, total: int, batches: int, repeats: int, seed: int) -> Repeated:
+    """Of sets drawn at random.
 
     Args:
-      values: [P, M].
+      pool: what a set says.
+      total: batches M that there are.
       batches: in each set; at most M / 2.
       repeats: how often two sets are drawn.
       seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    taus = []
-    for _ in range(repeats):
-        chosen = rng.permutation(values.shape[1])[: 2 * batches]
-        one, other = chosen[:batches], chosen[batches:]
-        taus.append(kendall(values[:, one].mean(1), values[:, other].mean(1)))
-    return [tau for tau in taus if tau is not None]
+    drawn = np.stack(
+        [rng.permutation(total)[: 2 * batches] for _ in range(repeats)]
+    ).reshape(repeats, 2, batches)
+    one, other = pool(drawn[:, 0]), pool(drawn[:, 1])
+    taus = [kendall(a, b) for a, b in zip(one, other, strict=True)]
+    a, b = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
+    spread = np.mean(a**2 + b**2) / 2
+    agreed = float(np.clip(np.mean(a * b) / spread, 0, 1)) if spread > 0 else None
+    return Repeated([tau for tau in taus if tau is not None], agreed)
+
+
+def batches_for(measured: list[tuple[int, float | None]], wanted: float) -> int | None:
+    """Fewest batches that are so repeatable; None where none suffice.
+
+    Between two that were measured, odds grow as a power of their number; beyond the
+    last in proportion to it (Spearman and Brown).
+
+    Args:
+      measured: numbers of batches, growing, and the reliability of each.
+      wanted: reliability, in (0, 1).
+    """
+    goal = wanted / (1.0 - wanted)
+    points = [(k, np.inf if r == 1 else r / (1.0 - r)) for k, r in measured if r]
+    if not points:
+        return None
+    reached = next((i for i, (_, odds) in enumerate(points) if odds >= goal), None)
+    if reached == 0:
+        # those before it, if any, had none
+        return points[0][0]
+    if reached is None:
+        (k, odds), power = points[-1], 1.0
+    else:
+        (k, odds), (k_next, odds_next) = points[reached - 1 : reached + 1]
+        power = math.log(odds_next / odds) / math.log(k_next / k)
+    # a quotient that is whole must not become the next number by rounding
+    return max(k + 1, math.ceil(k * (goal / odds) ** (1.0 / power) - 1e-6))
 
 
 class Winners(NamedTuple):
@@ -120,47 +167,56 @@ class Winners(NamedTuple):
     rank: float
 
 
-def winners(values: np.ndarray) -> Winners:
-    """Of a matrix [P, M] whose least values win."""
+def winners(values: np.ndarray, pool: Pool) -> Winners:
+    """Of a matrix [P, M] whose least values win; the other batches judge as a pool."""
     first = np.argmin(values, axis=0)
     same = first[:, None] == first[None]
     agreement = same[np.triu_indices(len(first), 1)].mean()
-    ranks = []
-    for batch, winner in enumerate(first):
-        others = np.delete(values, batch, axis=1).mean(axis=1)
-        ranks.append(1 + np.sum(others < others[winner]))
-    return Winners(float(agreement), float(np.mean(ranks)))
+    batches = np.arange(len(first))
+    others = pool(np.stack([np.delete(batches, batch) for batch in batches]))
+    ranks = 1 + np.sum(others < others[batches, first][:, None], axis=1)
+    return Winners(float(agreement), float(ranks.mean()))
 
 
 def describe(
-    values: np.ndarray, *, reliability: float, repeats: int = 200, seed: int = 0
+    values: np.ndarray,
+    pool: Pool | None = None,
+    *,
+    reliability: float,
+    repeats: int = 200,
+    seed: int = 0,
 ) -> dict:
     """All of it as a record of JSON.
 
     Args:
       values: [P, M], finite; least is best.
+      pool: what several batches say; None: the mean of their values.
       reliability: the repeatability for which batches are counted, in (0, 1).
-      repeats, seed: of `between_halves`.
+      repeats, seed: of `repeated`.
     """
-    found, best = components(values), winners(values)
+    pool = pool or mean_of(values)
+    found, best = components(values), winners(values, pool)
     sizes = [1]
     while 4 * sizes[-1] <= values.shape[1]:
         sizes.append(2 * sizes[-1])
-    halves = {
-        batches: between_halves(values, batches, repeats, seed) for batches in sizes
+    several = {
+        batches: repeated(pool, values.shape[1], batches, repeats, seed)
+        for batches in sizes
     }
+    measured = [(batches, one.reliability) for batches, one in several.items()]
     return {
         "kendall": _spread(between_batches(values)),
-        "kendall_of_means": [
-            {"batches": batches, **_spread(taus),
-             "reliability": found.reliability(batches)}
-            for batches, taus in halves.items()
+        "by_batches": [
+            {"batches": batches, **_spread(one.kendall), "reliability": one.reliability}
+            for batches, one in several.items()
         ],
         "variance": found._asdict(),
         "variance_share": found.shares,
-        "reliability": found.reliability(1),
+        "reliability": found.reliability,
         "batches_for": {
-            "reliability": reliability, "batches": found.batches_for(reliability)
+            "reliability": reliability,
+            "batches": batches_for(measured, reliability),
+            "measured_up_to": sizes[-1],
         },
         "same_winner": best.agreement,
         "rank_of_winner": best.rank,

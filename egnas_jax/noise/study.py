@@ -72,15 +72,15 @@ def study(
     started = time.perf_counter()
     key_draw = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)
     if request.candidates == "individuals":
-        one = of_individuals(
+        candidates = of_individuals(
             net, config.strategy, state.strategy, key_draw, request.size
         )
     else:
-        one = of_cells(net, key_draw, request.size)
+        candidates = of_cells(net, key_draw, request.size)
     images, labels = valid_batches(
         searched, request.batches, request.batch_size, request.seed
     )
-    found = matrices(one, state.variables, images, labels)
+    found = matrices(candidates, state.variables, images, labels)
     return Study(
         {
             "run": str(folder),
@@ -139,53 +139,72 @@ def judged(found: dict[str, Matrix], request: Request) -> dict:
             f"{len(finite) - finite.sum()} of {len(finite)} candidates have a fitness "
             f"that is not finite: nothing can be ranked."
         )
-    parts = ("fitness", "cross_entropy")
-    if request.candidates == "cells":
-        parts = ("cross_entropy",)
+    whole = {name: _parts(matrix.of(finite), request)
+             for name, matrix in found.items()}  # fmt: skip
     return {
         "not_finite": int(len(finite) - finite.sum()),
         "statistics": {
             name: {
                 part: statistics.describe(
-                    getattr(matrix, part)[finite], reliability=request.reliability,
-                    seed=request.seed,
+                    *own, reliability=request.reliability, seed=request.seed
                 )
-                for part in parts
+                for part, own in parts.items()
             }
-            for name, matrix in found.items()
+            for name, parts in whole.items()
         },
         "running_against_batch": {
-            part: _against(*(getattr(found[name], part)[finite]
-                             for name in ("running", "batch")))
-            for part in parts
+            part: _against(own, whole["batch"][part])
+            for part, own in whole["running"].items()
         },
-    }  # fmt: skip
+    }
 
 
-def _against(running: np.ndarray, batch: np.ndarray) -> dict:
-    """How far the two kinds of statistics rank alike: [P, M] each."""
-    taus = [statistics.kendall(running[:, m], batch[:, m])
-            for m in range(running.shape[1])]  # fmt: skip
+class _Part(NamedTuple):
+    """One figure of a matrix: on each batch [P, M], and on several together."""
+
+    values: np.ndarray
+    pool: statistics.Pool
+
+
+def _parts(matrix: Matrix, request: Request) -> dict[str, _Part]:
+    """What candidates are ranked by."""
+    loss = matrix.cross_entropy
+    own = {"cross_entropy": _Part(loss, statistics.mean_of(loss))}
+    if request.candidates == "cells":  # whose fitness it is
+        return own
+    return {"fitness": _Part(matrix.fitness, matrix.pooled)} | own
+
+
+def _against(running: _Part, batch: _Part) -> dict:
+    """How far the two kinds of statistics rank alike."""
+    taus = [statistics.kendall(*pair)
+            for pair in zip(running.values.T, batch.values.T, strict=True)]  # fmt: skip
     taus = [tau for tau in taus if tau is not None]
+    every = np.arange(running.values.shape[1])[None]
+    ours, others = (part.pool(every)[0] for part in (running, batch))
     return {
-        "kendall_of_means": statistics.kendall(running.mean(1), batch.mean(1)),
+        "kendall_on_all": statistics.kendall(ours, others),
         "kendall_on_one_batch": float(np.mean(taus)) if taus else None,
-        "winner_of_means_same": bool(
-            np.argmin(running.mean(1)) == np.argmin(batch.mean(1))
-        ),
+        "winner_on_all_same": bool(np.argmin(ours) == np.argmin(others)),
     }
 
 
 def rows(found: dict[str, Matrix]) -> str:
     """The matrices as CSV, a line a candidate, batch and kind of statistics."""
-    lines = ["statistics,candidate,batch,cross_entropy,correct,fitness"]
+    lines = ["statistics,candidate,batch,cross_entropy,correct,correct_current,"
+             "similarity,fitness"]  # fmt: skip
     for name, matrix in found.items():
-        for candidate, batch in np.ndindex(matrix.fitness.shape):
+        fitness = matrix.fitness
+        for candidate, batch in np.ndindex(fitness.shape):
             values = (
-                f"{part[candidate, batch]:.9g}"
-                for part in (matrix.cross_entropy, matrix.correct, matrix.fitness)
+                matrix.cross_entropy[candidate, batch],
+                matrix.correct[candidate, batch],
+                matrix.correct_current[batch],
+                matrix.similarity[candidate],
+                fitness[candidate, batch],
             )
-            lines.append(f"{name},{candidate},{batch},{','.join(values)}")
+            text = ",".join(f"{value:.9g}" for value in values)
+            lines.append(f"{name},{candidate},{batch},{text}")
     return "\n".join(lines) + "\n"
 
 

@@ -15,8 +15,7 @@ def test_components_of_a_small_matrix_by_hand():
     assert found.candidate == pytest.approx((16.0 - 4.0) / 2)
     assert found.batch == pytest.approx(0.0)  # (4 - 4) / 2
     assert found.shares == pytest.approx({"candidate": 0.6, "batch": 0.0, "rest": 0.4})
-    assert found.reliability(1) == pytest.approx(6 / 10)
-    assert found.reliability(6) == pytest.approx(6 / (6 + 4 / 6))
+    assert found.reliability == pytest.approx(6 / 10)
 
 
 def test_components_are_those_that_made_a_large_matrix():
@@ -27,14 +26,30 @@ def test_components_are_those_that_made_a_large_matrix():
 
 
 def test_batches_that_are_counted_give_the_repeatability_asked_for():
-    for wanted in (0.5, 0.9, 0.99):
-        found = statistics.Components(1.0, 7.0, 3.7)
-        count = found.batches_for(wanted)
-        assert found.reliability(count) >= wanted
-        assert count == 1 or found.reliability(count - 1) < wanted
-    assert statistics.Components(1.0, 0.0, 1.0).batches_for(0.9) == 9  # exactly
-    assert statistics.Components(0.0, 1.0, 1.0).batches_for(0.9) is None
-    assert statistics.Components(1.0, 1.0, 0.0).batches_for(0.9) == 1
+    def mean_of(k):  # candidates 1, the rest 3.7
+        return 1 / (1 + 3.7 / k)
+
+    for measured in ([1], [1, 2, 4], [1, 2, 4, 8, 16, 32, 64]):
+        points = [(k, mean_of(k)) for k in measured]
+        for wanted in (0.5, 0.9, 0.99):
+            count = statistics.batches_for(points, wanted)
+            assert mean_of(count) >= wanted
+            assert mean_of(count - 1) < wanted
+    assert statistics.batches_for([(1, 0.5)], 0.9) == 9  # exactly
+    assert statistics.batches_for([(1, 0.0), (2, 0.0)], 0.9) is None
+    assert statistics.batches_for([(1, None)], 0.9) is None
+    assert statistics.batches_for([(1, 1.0)], 0.9) == 1
+
+
+def test_batches_are_counted_between_those_that_were_measured():
+    # odds 1, 1 and 16: as the square of the batches times 1/4 from the second on
+    measured = [(1, 1 / 2), (2, 1 / 2), (8, 16 / 17)]
+    assert statistics.batches_for(measured, 4 / 5) == 4
+    assert statistics.batches_for(measured, 16 / 17) == 8
+    assert statistics.batches_for(measured, 32 / 33) == 16
+    # what one batch lacks entirely several may have
+    assert statistics.batches_for([(1, 0.0), (2, 0.95)], 0.9) == 2
+    assert statistics.batches_for([(1, 0.2), (2, 1.0)], 0.9) == 2
 
 
 def test_nothing_varies():
@@ -66,7 +81,7 @@ def test_what_a_batch_adds_to_all_moves_no_rank():
     assert (found["same_winner"], found["rank_of_winner"]) == (1.0, 1.0)
     assert found["reliability"] == pytest.approx(1.0)
     assert found["variance_share"]["batch"] > 0.5
-    assert [one["batches"] for one in found["kendall_of_means"]] == [1, 2, 4]
+    assert [one["batches"] for one in found["by_batches"]] == [1, 2, 4]
 
 
 def test_pure_noise_ranks_nothing():
@@ -80,15 +95,41 @@ def test_pure_noise_ranks_nothing():
 def test_more_batches_rank_better_as_predicted():
     rng = np.random.default_rng(3)
     values = rng.normal(size=(60, 1)) + 2.0 * rng.normal(size=(60, 64))
-    found = statistics.describe(values, reliability=0.8)["kendall_of_means"]
+    found = statistics.describe(values, reliability=0.8)["by_batches"]
     means = [one["mean"] for one in found]
     assert means == sorted(means)
     for one in found:  # tau of two normal variables with this correlation
         expected = 2 / np.pi * np.arcsin(one["reliability"])
         assert abs(one["mean"] - expected) < 0.08
+        # candidates 1, the rest 4
+        assert abs(one["reliability"] - 1 / (1 + 4 / one["batches"])) < 0.08
+
+
+def test_repeatability_of_two_sets_by_hand():
+    """Two batches: the only pair, in either order."""
+    values = np.array([[0.0, 1.0], [2.0, 6.0], [4.0, 5.0]])
+    found = statistics.repeated(statistics.mean_of(values), 2, 1, 3, seed=0)
+    # around their means -2 0 2 and -3 2 1: products 8, squares 8 and 14
+    assert found.reliability == pytest.approx(8 / 11)
+    assert found.kendall == pytest.approx([1 / 3] * 3)
+
+
+def test_several_batches_are_asked_as_a_pool():
+    """One whose answer is not the mean: the largest value of a set."""
+    values = np.array([[0.0, 0.0, 9.0, 9.0], [1.0, 8.0, 1.0, 8.0], [2.0] * 4])
+
+    def largest(sets):
+        return values[:, sets].max(axis=-1).T
+
+    # winners of the batches: 0, 0, 1, 2; the other three batches say 9 8 2 each
+    assert statistics.winners(values, largest).rank == (3 + 3 + 2 + 1) / 4
+    by_mean = statistics.winners(values, statistics.mean_of(values)).rank
+    assert by_mean != statistics.winners(values, largest).rank
+    said = statistics.describe(values, largest, reliability=0.9)["by_batches"]
+    assert said != statistics.describe(values, reliability=0.9)["by_batches"]
 
 
 def test_the_winner_of_a_batch_is_ranked_by_the_others():
     # the second batch prefers candidate 2, which the first ranks last
     values = np.array([[0.0, 0.3], [1.0, 0.2], [2.0, 0.1]])
-    assert statistics.winners(values) == (0.0, 3.0)
+    assert statistics.winners(values, statistics.mean_of(values)) == (0.0, 3.0)

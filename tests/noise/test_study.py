@@ -15,6 +15,8 @@ from egnas_jax.noise.study import Request, judged
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas import egnas
 from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas_explore import first_generation
+from egnas_jax.strategies.egnas_price import price
 from egnas_jax.types import Batch
 
 # one node and two primitives: a network that compiles in seconds
@@ -53,6 +55,7 @@ def test_a_run_is_judged(run, tmp_path, capsys):
     text = (tmp_path / "out" / "noise.csv").read_text()
     rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == 2 * 5 * 4
+    assert {"similarity", "correct_current", "fitness"} < set(rows[0])
     assert (tmp_path / "out" / "noise.svg").read_text().count("<svg") == 1
 
     again = [*command, "--out", str(tmp_path / "again")]
@@ -108,8 +111,8 @@ def test_individuals_are_those_that_the_search_would_price(toy_net, toy_batch):
     variables = toy_net.init(jax.random.key(0))
     strategy = egnas(toy_net, config)
     state = strategy.init(jax.random.key(1))
-    one = of_individuals(toy_net, config, state, KEY, 6)
-    found = matrices(one, variables, *_batches(toy_batch, 1))
+    candidates = of_individuals(toy_net, config, state, KEY, 6)
+    found = matrices(candidates, variables, *_batches(toy_batch, 1))
     _, info = strategy.update(KEY, state, variables, toy_batch, toy_batch)
     assert found["running"].fitness.min() == pytest.approx(float(info["fitness"]))
     assert not np.array_equal(found["running"].fitness, found["batch"].fitness)
@@ -121,14 +124,61 @@ def test_a_batch_is_priced_as_if_it_were_alone(toy_net, toy_batch):
     )
     variables = toy_net.init(jax.random.key(0))
     state = egnas(toy_net, config).init(jax.random.key(1))
-    one = of_individuals(toy_net, config, state, KEY, 5)
-    found = matrices(one, variables, *_batches(toy_batch, 3))
+    candidates = of_individuals(toy_net, config, state, KEY, 5)
+    found = matrices(candidates, variables, *_batches(toy_batch, 3))["batch"]
     for m in range(3):
         own = Batch(*(leaf[8 * m : 8 * (m + 1)] for leaf in toy_batch))
-        loss, correct, fitness = one(variables, own, "batch")
-        np.testing.assert_allclose(found["batch"].cross_entropy[:, m], loss, rtol=1e-5)
-        np.testing.assert_array_equal(found["batch"].correct[:, m], correct)
-        np.testing.assert_allclose(found["batch"].fitness[:, m], fitness, rtol=1e-5)
+        loss, correct, current, near = candidates.price(variables, own, "batch")
+        np.testing.assert_allclose(found.cross_entropy[:, m], loss, rtol=1e-5)
+        np.testing.assert_array_equal(found.correct[:, m], correct)
+        np.testing.assert_array_equal(found.correct_current[m], current)
+        np.testing.assert_allclose(found.similarity, near, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sign", ["paper", "centred"])
+def test_several_batches_make_one_fitness_as_those_of_a_search_do(
+    sign, toy_net, toy_batch
+):
+    config = dataclasses.replace(
+        EGNASConfig(), population=5, batch_stats="batch", sign=sign, zeta=0.3, eta=2.0
+    )
+    variables = toy_net.init(jax.random.key(0))
+    state = egnas(toy_net, config).init(jax.random.key(1))
+    found = matrices(
+        of_individuals(toy_net, config, state, KEY, 5), variables,
+        *_batches(toy_batch, 3),
+    )["batch"]  # fmt: skip
+    z = first_generation(
+        SPACES["darts7"], dataclasses.replace(config, samples=1), KEY, state
+    )[0]
+    for batches in (2, 3):
+        own = Batch(*(leaf[: 8 * batches] for leaf in toy_batch))
+        options = dataclasses.replace(config, fitness_batches=batches)
+        expected = price(toy_net, variables, state.alpha, z, *own, options).fitness
+        pooled = found.pooled(np.arange(batches)[None])[0]
+        np.testing.assert_allclose(pooled, expected, rtol=1e-5)
+
+
+def test_the_sign_of_several_batches_is_applied_once(toy_net):
+    """By hand: correct 3 of 2 needed, then 1 of 3; together 4 of 5."""
+    config = dataclasses.replace(EGNASConfig(), zeta=1.0, eta=0.5)
+    state = egnas(toy_net, config).init(jax.random.key(1))
+    found = Matrix(
+        np.array([[1.0, 2.0]]), np.array([[3, 1]]), np.array([2, 3]), np.array([0.8]),
+        of_individuals(toy_net, config, state, KEY, 1).fitness,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.fitness, [[1.4, 1.6]])
+    np.testing.assert_allclose(found.pooled(np.array([[0, 1]])), [[1.1]])
+
+
+def test_candidates_are_taken_out_of_a_matrix_with_all_that_is_theirs():
+    found = Matrix(
+        np.arange(6.0).reshape(3, 2), np.arange(6).reshape(3, 2), np.arange(2),
+        np.arange(3.0), lambda loss, correct, current, near: loss + 10 * near,
+    )  # fmt: skip
+    kept = found.of(np.array([True, False, True]))
+    np.testing.assert_array_equal(kept.fitness, [[0, 1], [24, 25]])
+    np.testing.assert_array_equal(kept.correct, [[0, 1], [4, 5]])
 
 
 def test_cells_are_priced_by_their_cross_entropy(toy_net, toy_batch):
@@ -140,19 +190,26 @@ def test_cells_are_priced_by_their_cross_entropy(toy_net, toy_batch):
     assert len(set(found["running"].cross_entropy[:, 0])) > 1
 
 
+def of_losses(loss):
+    """As derived cells have it: the fitness is the cross entropy."""
+    size, batches = loss.shape
+    return Matrix(loss, np.zeros(loss.shape, int), np.zeros(batches, int),
+                  np.zeros(size), lambda loss, *others: loss)  # fmt: skip
+
+
 def test_candidates_that_are_not_finite_are_left_out_and_counted():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(4, 6))
     broken = np.concatenate([values, [[np.nan, *range(5)]]])
     whole, marred = (
-        {name: Matrix(part, part, part) for name in ("running", "batch")}
+        {name: of_losses(part) for name in ("running", "batch")}
         for part in (values, broken)
     )
     request = Request("cells", 4, 6, 8)
     clean, rest = judged(whole, request), judged(marred, request)
     assert (clean.pop("not_finite"), rest.pop("not_finite")) == (0, 1)
     assert clean == rest
-    nothing = {name: Matrix(part, part, part) for name, part in
+    nothing = {name: of_losses(part) for name, part in
                dict(running=broken * np.nan, batch=broken).items()}  # fmt: skip
     with pytest.raises(FloatingPointError, match="5 of 5 candidates"):
         judged(nothing, request)
