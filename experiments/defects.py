@@ -131,8 +131,8 @@ def sign_rule(
         )
         z = first_generation(SPACE, config, jax.random.key(seed), state.strategy)[0]
         alpha = state.strategy.alpha
-        on_all = over_batches(functools.partial(_priced, net, config, alpha, z))
-        priced = on_all(state.variables, images, labels)
+        on_all = over_batches(functools.partial(_priced, net, config))
+        priced = on_all(alpha, z, state.variables, images, labels)
         everywhere = np.asarray(priced.correct).sum(axis=0) / labels.size
         current = np.asarray(priced.correct_current).sum() / labels.size
         for sign in SIGNS:

@@ -61,6 +61,11 @@ TINY_EGNAS = settings(
     **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
     strategy__fitness_batch_size=64,
 )  # fmt: skip
+# on few images of CIFAR-10
+CIFAR10_SMALL = dict(
+    supernet__channels=8, supernet__layers=5, batch_size=50, learning_rate=0.05,
+    strategy__warmup=6, strategy__samples=2, **LIGHT,
+)  # fmt: skip
 SIZES = {
     "tiny": Size((*DIGITS, *TINY_EGNAS), 3, 2),
     "small": Size((*DIGITS, *settings(**LIGHT, epochs=16)), 8, 3),
@@ -92,11 +97,22 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
     return made
 
 
-def images(options: argparse.Namespace) -> str:
-    """Which images the searches are on, and what they leave out, for a note."""
-    size = SIZES[options.size].arguments
+def images(
+    options: argparse.Namespace,
+    arguments: Sequence[str] | None = None,
+    taken: int = 0,
+) -> str:
+    """Which images the searches are on, and what they leave out, for a note.
+
+    Args:
+      options: of `parser`.
+      arguments: of the searches (those of `SIZES`).
+      taken: how many images of the data set; 0: all.
+    """
+    size = SIZES[options.size].arguments if arguments is None else arguments
     own = any(one.startswith(("data.path=", "data.name=")) for one in options.settings)
-    named = DIGITS_ARE if size[:2] == DIGITS else "CIFAR-10"
+    named = DIGITS_ARE if tuple(size[:2]) == DIGITS else "CIFAR-10"
+    named = f"{taken:,} images of {named}" if taken else named
     where = "Ours on images that are not the size's." if own else f"Ours on {named}."
     return where + left_out((*size, *options.settings))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import forks
 import methods
 import numpy as np
-from search_cifar10_small import write_subset
+import subset
 
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.rank_run import RESAMPLES
@@ -110,12 +110,7 @@ def _data(options):
 
 def _searches(options, size):
     """Arguments of every method, the subset of the images among them."""
-    data = _data(options)
-    if size.subset:
-        path = options.out / "subset.npz"
-        if not path.exists():
-            write_subset(options.data_dir, path, size.subset)
-        data = ["--set", f"data.path={path}"]
+    data = subset.words(options.data_dir, options.out, size.subset)
     common = [*size.search, "--space", "nasbench201", *data]
     common += [word for one in options.settings for word in ("--set", one)]
     own = {f"EG-NAS {options.variant}": ("--variant", options.variant, *EGNAS)}

@@ -89,7 +89,7 @@ def section(records: list[dict]) -> str:
         if found["picture"]:
             place = f"{FOLDER.parent.name}/{FOLDER.name}/{found['picture']}"
             parts += [f"![{found['title']}]({place})", ""]
-        parts += [found["caption"], ""] if found["caption"] else []
+            parts += [found["caption"], ""] if found["caption"] else []
     return "\n".join([*parts, END])
 
 

@@ -15,12 +15,9 @@ import argparse
 import pathlib
 
 import methods
-import numpy as np
+import subset
 
 from egnas_jax import record
-from egnas_jax.data.config import DataConfig
-from egnas_jax.data.source import load_dataset
-from egnas_jax.data.split import stratified_indices
 
 IMAGES = 5_000
 SIZES = [
@@ -48,35 +45,13 @@ METHODS = {
 SHOWN = (1, 6, 12, 18, 24)
 
 
-def write_subset(
-    data_dir: str | None,
-    path: pathlib.Path,
-    images: int = IMAGES,
-    name: str = "cifar10",
-) -> None:
-    """The same training images for every run, as many of each class, as .npz."""
-    dataset = load_dataset(DataConfig(name=name), data_dir)
-    share = len(dataset.labels) // images
-    pattern = (0, *([1] * (share - 1)))
-    chosen, _ = stratified_indices(dataset.labels, pattern, 0, f"small {name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"half-{path.name}")  # a killed process leaves no half of it
-    np.savez(half, images=dataset.images[chosen], labels=dataset.labels[chosen],
-             test_images=dataset.test_images,
-             test_labels=dataset.test_labels)  # fmt: skip
-    half.replace(path)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     options = parser.parse_args()
-    subset = options.out / "cifar10-small.npz"
-    if not subset.exists():
-        write_subset(options.data_dir, subset)
-    sizes = [*SIZES, "--set", f"data.path={subset}"]
+    sizes = [*SIZES, *subset.words(options.data_dir, options.out, IMAGES)]
     runs = {name: [*sizes, *arguments] for name, arguments in METHODS.items()}
     found = list(methods.run_all(runs, options.seeds, options.out))
     text = methods.table(found) + "\n" + methods.curves(found, SHOWN)

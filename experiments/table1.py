@@ -57,7 +57,8 @@ def drawn(agreement: np.ndarray) -> Picture:
     canvas = Canvas((7.4, 6.4), layout="constrained")
     axis = canvas.subplots()
     percent, places = 100 * agreement, range(len(PAIRS))
-    image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100,
+                        aspect="auto")  # fmt: skip
     for i, j in np.ndindex(percent.shape):
         colour = "white" if percent[i, j] < 60 else "black"
         axis.annotate(f"{percent[i, j]:.0f}", (j, i), ha="center", va="center",

@@ -26,8 +26,8 @@ from typing import NamedTuple
 import forks
 import methods
 import pieces
+import subset
 from pieces import Job
-from search_cifar10_small import write_subset
 
 from egnas_jax import config, recipes
 from egnas_jax.console import read_genotype
@@ -76,10 +76,7 @@ SIZES = {
     ),
     "small": Size(
         "cifar10",
-        forks.settings(
-            supernet__channels=8, supernet__layers=5, epochs=24, batch_size=50,
-            learning_rate=0.05, strategy__warmup=6, strategy__samples=2,
-            **forks.LIGHT),
+        forks.settings(**forks.CIFAR10_SMALL, epochs=24),
         forks.settings(
             network__channels=8, network__layers=5, network__auxiliary="false",
             network__drop_path=0.1, epochs=12, evaluate_every=4, batch_size=50,
@@ -160,16 +157,6 @@ def _words(settings: Sequence[str]) -> list[str]:
     return [word for one in settings for word in ("--set", one)]
 
 
-def _data(options, size) -> tuple[str, ...]:
-    """Where the images are; a subset is written where it is missing."""
-    if size.images:
-        path = options.out / f"{size.preset}-small.npz"
-        if not path.exists():
-            write_subset(options.data_dir, path, size.images, size.preset)
-        return ("--set", f"data.path={path}")
-    return ("--data-dir", options.data_dir) if options.data_dir else ()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = forks.parser(__doc__)
     add = parser.add_argument
@@ -219,7 +206,7 @@ def main(arguments: list[str] | None = None, run: Callable = pieces.run_until) -
     options = parser.parse_args(arguments)
     try:
         size = _size(options)
-        data = _data(options, size)
+        data = subset.words(options.data_dir, options.out, size.images, size.preset)
     except ValueError as error:
         parser.error(str(error))
     pieces.listen()

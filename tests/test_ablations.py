@@ -342,6 +342,35 @@ def test_a_tiny_table_1_in_earnest(load, tmp_path, monkeypatch):
     assert agreement[1] == 100 and all(0 <= share <= 100 for share in agreement)
 
 
+def test_tiny_noise_in_earnest(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    command = ["--size", "tiny", "--seeds", "2", "--out", str(tmp_path)]
+    load("noise").main([*command, "--set", "supernet.space=tiny", "--set", "epochs=4"])
+    found = json.loads((tmp_path / "noise.json").read_text())
+    written = [
+        json.loads((tmp_path / f"search-{seed}" / "noise.json").read_text())
+        for seed in range(2)
+    ]
+    assert [one["size"] for one in written] == [20, 20]
+    rows = {row[0]: row[1:] for row in found["rows"]}
+    own = [one["statistics"]["batch"]["cross_entropy"] for one in written]
+    shown = rows["cross entropy, batch statistics"]
+    for column, values in (
+        (0, [one["kendall"]["mean"] for one in own]),
+        (1, [one["by_batches"][-1]["mean"] for one in own]),
+        (2, [100 * one["variance_share"]["candidate"] for one in own]),
+        (3, [100 * one["variance_share"]["batch"] for one in own]),
+    ):
+        assert shown[column]["mean"] == pytest.approx(sum(values) / 2)
+    assert shown[-1] == ", ".join(str(one["batches_for"]["batches"]) for one in own)
+    with (tmp_path / "noise.csv").open() as file:
+        points = list(csv.DictReader(file))
+    assert {point["panel"] for point in points} == {"fitness", "cross_entropy"}
+    last = [point for point in points if point["run"] == "seed 1"][-1]
+    assert last["group"] == "batch statistics"
+    assert float(last["y"]) == own[1]["by_batches"][-1]["mean"]
+
+
 def test_a_tiny_table_2_in_earnest(load, tmp_path, monkeypatch):
     monkeypatch.setitem(SPACES, "tiny", SPACE)
     table2, egnas = load("table2"), load("methods").egnas

@@ -99,7 +99,7 @@ def _sentence(one: dict) -> str:
     )
     most = wanted["measured_up_to"]
     beyond = (
-        f" (reckoned, from sets of {most})"
+        f" (extrapolated from sets of {most})"
         if wanted["batches"] is not None and wanted["batches"] > most
         else ""
     )

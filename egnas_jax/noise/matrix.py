@@ -29,11 +29,13 @@ class Candidates(NamedTuple):
     """What is priced, and how a price becomes a fitness.
 
     Attributes:
-      price: (variables, batch, statistics) -> cross entropy f32[P], correct i32[P],
-        correct of the supernet's own alpha i32[], similarity to it f32[P].
+      who: they themselves, arrays.
+      price: (who, variables, batch, statistics) -> cross entropy f32[P], correct
+        i32[P], correct of the supernet's own alpha i32[], similarity to it f32[P].
       fitness: of these four -> f32[P], least is best.
     """
 
+    who: PyTree
     price: Callable
     fitness: Callable
 
@@ -97,12 +99,13 @@ def of_individuals(
     drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
     z = first_generation(SPACES[net.config.space], drawn, key, state)[0, :size]
 
-    def one(variables: PyTree, batch: Batch, statistics: str):
+    def one(who: PyTree, variables: PyTree, batch: Batch, statistics: str):
+        alpha, z = who
         # the whole batch is there: how it is split is no matter of `fitness_batches`
         options = dataclasses.replace(
             config, fitness_batches=1, batch_stats=statistics, image_chunk=None
         )
-        priced = price(net, variables, state.alpha, z, *batch, options)
+        priced = price(net, variables, alpha, z, *batch, options)
         return (
             priced.cross_entropy, priced.correct, priced.correct_current,
             priced.similarity,
@@ -114,7 +117,7 @@ def of_individuals(
             eta=config.eta, sign=config.sign,
         )  # fmt: skip
 
-    return Candidates(one, fitness)
+    return Candidates((state.alpha, z), one, fitness)
 
 
 def of_cells(net: Supernet, key: Key, size: int) -> Candidates:
@@ -122,30 +125,31 @@ def of_cells(net: Supernet, key: Key, size: int) -> Candidates:
     space = SPACES[net.config.space]
     cells = jax.vmap(lambda k: random_child(k, space))(jax.random.split(key, size))
 
-    def one(variables: PyTree, batch: Batch, statistics: str):
+    def one(who: PyTree, variables: PyTree, batch: Batch, statistics: str):
         scores = score_population(
-            net, variables, cells, *batch, population_chunk=None, image_chunk=None,
+            net, variables, who, *batch, population_chunk=None, image_chunk=None,
             batch_stats=statistics,
         )  # fmt: skip
         nothing = jnp.zeros_like(scores.loss)
         return scores.loss, scores.correct, jnp.zeros((), jnp.int32), nothing
 
-    return Candidates(one, lambda loss, correct, current, similarity: loss)
+    return Candidates(cells, one, lambda loss, correct, current, similarity: loss)
 
 
 def over_batches(one: Callable) -> Callable:
     """A program that prices on every batch what `one` prices on one.
 
     Args:
-      one: (variables, batch) -> arrays.
+      one: (*given, batch) -> arrays.
 
     Returns:
-      (variables, images f32[M, N, H, W, C], labels i32[M, N]) -> the same with a
-      leading axis M, compiled at its first call.
+      (*given, images f32[M, N, H, W, C], labels i32[M, N]) -> the same with a leading
+      axis M, compiled at its first call.
     """
 
-    def run(variables, images, labels):
-        return lax.map(lambda batch: one(variables, Batch(*batch)), (images, labels))
+    def run(*given):
+        *given, images, labels = given
+        return lax.map(lambda batch: one(*given, Batch(*batch)), (images, labels))
 
     return jax.jit(run, compiler_options=lowering.compiler_options())
 
@@ -168,7 +172,7 @@ def matrices(
     for statistics in STATISTICS:
         run = over_batches(functools.partial(candidates.price, statistics=statistics))
         loss, correct, current, similarity = map(
-            np.asarray, run(variables, images, labels)
+            np.asarray, run(candidates.who, variables, images, labels)
         )
         # off the device, whose narrow types are no good for sums
         found[statistics] = Matrix(

@@ -8,6 +8,7 @@ from egnas_jax.report.curves import PLACES, Figure, Row
 
 MARKERS = "osD^vPX"  # tell groups apart, beside colours and dashes
 WIDTH, HEIGHT = 4.6, 3.1  # of a panel, inches
+COUNTED = ("epochs", "batches", "population")  # axes of whole numbers
 FEW = 12  # points of a line that get a marker each
 
 
@@ -97,7 +98,7 @@ def _finish(axis, x_label: str, y_label: str, integers: bool = False) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     if x_label.startswith("minutes"):
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5))  # 0.0075, say, is wide
-    if x_label.startswith("epochs"):
+    if x_label.startswith(COUNTED):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = axis.get_xlim()
         if high - low < 1:  # a single epoch

@@ -128,7 +128,9 @@ def test_a_batch_is_priced_as_if_it_were_alone(toy_net, toy_batch):
     found = matrices(candidates, variables, *_batches(toy_batch, 3))["batch"]
     for m in range(3):
         own = Batch(*(leaf[8 * m : 8 * (m + 1)] for leaf in toy_batch))
-        loss, correct, current, near = candidates.price(variables, own, "batch")
+        loss, correct, current, near = candidates.price(
+            candidates.who, variables, own, "batch"
+        )
         np.testing.assert_allclose(found.cross_entropy[:, m], loss, rtol=1e-5)
         np.testing.assert_array_equal(found.correct[:, m], correct)
         np.testing.assert_array_equal(found.correct_current[m], current)
