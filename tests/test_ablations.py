@@ -12,6 +12,8 @@ import pytest
 from scipy import stats
 
 from egnas_jax import config, record
+from egnas_jax.nn.cost import count_params
+from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.space import SPACES, Space, Topology, zoo
 from egnas_jax.strategies.egnas import mixings_priced
 
@@ -158,6 +160,63 @@ def test_figure_2_shows_what_separates_the_terms(load):
     assert figure2.difference(own, both) == {"seed 0": [(1, 0.0), (2, -1.0)]}
 
 
+def test_figure_2_compares_each_term_with_both(load, stand_in, tmp_path):
+    def figures(settings):
+        seed = int(settings["seed"])
+        zeta, eta = (float(settings.get(f"strategy.{name}", 0))
+                     for name in ("zeta", "eta"))  # fmt: skip
+        return {"valid_accuracy": 0.6 + 0.1 * zeta + 0.05 * eta * (seed + 1) ** 2}
+
+    stand_in(figures)
+    load("figure2").main(["--size", "tiny", "--seeds", "3", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "figure2.json").read_text())
+    rows = {row[0]: row[1:] for row in found["rows"]}
+    both = [0.7 + 0.02 * (seed + 1) ** 2 for seed in range(3)]
+    alone = [0.6 + 0.02 * (seed + 1) ** 2 for seed in range(3)]
+    assert rows["L1 only"][0]["mean"] == pytest.approx(70)
+    assert rows["L1 only"][1] == pytest.approx(stats.ttest_rel([0.7] * 3, both).pvalue)
+    assert rows["L2 only"][0]["mean"] == pytest.approx(100 * sum(alone) / 3)
+    assert rows["L1 and L2"][1] is None
+    assert [rows[name][2] for name in rows] == [83.5, 83.3, 84.1]
+    # of three populations: alike in all, in two or in one, as `GRID` has it
+    assert "two pairs of the report's 16 weights choose the same" in found["note"]
+    assert "(33 to 100)" in found["note"]
+
+
+def test_the_reports_table_1_counts_the_weights_of_its_cells(load):
+    """The cells that it names, counted; it cuts their figures off."""
+    weights = load("table1").WEIGHTS
+    for i, eta in enumerate(weights, start=1):
+        for j, zeta in enumerate(weights, start=1):
+            _, printed = load("table1").REPORTED[zeta, eta]
+            counted = count_params(zoo[f"seed_l{i}{j}"].genotype, NetworkConfig())
+            assert printed == math.floor(counted / 1e4) / 100
+    accuracies = {pair: one for pair, (one, _) in load("table1").REPORTED.items()}
+    assert max(accuracies, key=accuracies.get) == (1.0, 0.4)
+    # the sum of the 16 that it prints
+    assert sum(accuracies.values()) == pytest.approx(1339.728)
+
+
+NOTE = " Alpha takes no part in the clipped norm, short last batches are dropped."
+
+
+@pytest.mark.parametrize("size, words, said", [
+    ("tiny", [], "Ours on scikit-learn's digits (1,438 images of 8 x 8, and 359 to "
+     "test)." + NOTE),
+    ("full", [], "Ours on CIFAR-10."),
+    ("full", ["strategy.alpha_in_clip=false", "strategy.last_batch=drop"],
+     "Ours on CIFAR-10." + NOTE),
+    ("small", ["data.path=x.npz"], "Ours on images that are not the size's." + NOTE),
+    ("small", ["data.name=cifar10", "strategy.last_batch=short"],
+     "Ours on images that are not the size's."),
+])  # fmt: skip
+def test_a_note_says_what_was_searched_on(size, words, said, load, tmp_path):
+    settings = [word for one in words for word in ("--set", one)]
+    parser = load("forks").parser("A text.")
+    options = parser.parse_args(["--size", size, "--out", str(tmp_path), *settings])
+    assert load("forks").images(options) == said
+
+
 @pytest.mark.parametrize("name, words", [
     ("figure3", ["--populations", "50", "50"]), ("table1", ["--weights", "1", "1.0"]),
 ])  # fmt: skip
@@ -171,7 +230,7 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     load, stand_in, tmp_path, capsys
 ):
     """Two random cells a seed, 4 points apart and 5.2 % in the mean."""
-    apart = {"paper": [0, 0, 0, 0, 0], "official": [-2, -1, -3, -2, -2],
+    apart = {"paper": [0, 0, 0, 0, 0], "official": [-1.2, -1.7, -1.6, -2.1, -3.4],
              "seed": [-2, -6, -2, -4, -1]}  # fmt: skip
 
     def figures(settings):
@@ -202,6 +261,8 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     chance.main(["--size", "tiny", "--out", str(tmp_path)])
     kinds = [name for name, _, _ in fake.commands]
     assert (kinds.count("search"), kinds.count("retrain")) == (5 * 4, 5 * 6)
+    for _, given, settings in fake.commands:
+        assert settings["seed"] == given["--out"].rpartition("-")[2]
     drawn = {
         given["--genotype"]
         for name, given, _ in fake.commands
@@ -211,8 +272,8 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     rows = {row[0]: row[1:] for row in
             json.loads((tmp_path / "chance.json").read_text())["rows"]}  # fmt: skip
     assert rows["EG-NAS official"][3] == "better than random cells"
-    # by hand, 95 % intervals: official -2.94 to -1.06, seed -5.43 to -0.57; at 98.75 %,
-    # which four claims need, the second holds zero
+    # by hand: means 4.52 and 3.43 standard errors from zero, where t(4) is 2.78 at
+    # 95 %, 4.31 at 98.75 %, which four claims need, and 4.60 at 99 %
     assert rows["EG-NAS seed"][3] == "not told apart from random cells"
     assert rows["random search"][3] == "not told apart from random cells"
     assert (

@@ -22,7 +22,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 CELL = zoo["DARTS_V2"].genotype
 SUMMARY = dict(
     genotype="text", params=2_580_000, multiply_adds=None,
-    multiply_adds_convention="convolutions", search_seconds=None, test_images=10_000,
+    multiply_adds_convention="convolutions", search_seconds=21_600, test_images=10_000,
 )  # fmt: skip
 
 
@@ -90,13 +90,16 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     random cells: 28 epochs in pieces of 9."""
     table2, runs = load("table2"), Runs()
     command = ["--size", "tiny", "--out", str(tmp_path), "--searches", "2", "--set",
-               "epochs=4", "--train", "epochs=5", "--seeds", "2"]  # fmt: skip
+               "epochs=4", "--train", "epochs=5", "--seeds", "2",
+               "--variant", "official"]  # fmt: skip
     for expected in ([4, 4, 1, 0, 0, 0], [4, 4, 5, 5, 0, 0], [4, 4, 5, 5, 5, 4],
                      [4, 4, 5, 5, 5, 5]):  # fmt: skip
         call(table2, [*command, "--epochs-now", "9"], runs, whole=expected[-1] == 5)
         names = ["search0", "search1", "seed0", "seed1", "random0", "random1"]
         assert told_of(capsys) == dict(zip(names, expected, strict=True))
         assert (tmp_path / "table.md").exists() == (expected[-1] == 5)
+    searched = [one for one in runs.commands if one[0] == "search"]
+    assert {one[one.index("--variant") + 1] for one in searched} == {"official"}
     trained = [one for one in runs.commands if one[0] == "retrain"]
     # the second search had the higher validation accuracy
     assert str(tmp_path / "search1") in trained[0]
@@ -105,7 +108,14 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     rows = {row[0]: row[1:] for row in found["rows"]}
     assert rows["found by EG-NAS"][0] == "2.00, 4.00"
     assert rows["random cells, one a seed"][1]["mean"] == pytest.approx(13)
-    assert rows["report, CIFAR-10"][1]["mean"] == pytest.approx(2.735)
+    assert rows["found by EG-NAS"][3] == 0.25  # of a day
+    # means that the report's text gives
+    for name, error, weights in (("CIFAR-10", 2.735, 2.58), ("CIFAR-100", 17.91, 2.39)):
+        row = rows[f"report, {name}"]
+        assert row[1]["mean"] == pytest.approx(error) and row[1]["n"] == 4
+        assert row[2:] == [pytest.approx(weights), 0.08]
+    assert "(variant official)" in found["note"]
+    assert "--variant official" in found["command"]
     assert "-10.00 to -10.00 points (95 %), better than" in found["note"]
     assert "digits" in found["note"] and "--searches 2" in found["command"]
     count = len(runs.commands)
@@ -148,6 +158,23 @@ def test_each_data_set_has_a_record_of_its_own(load, tmp_path):
     found = json.loads((tmp_path / "table2_cifar100.json").read_text())
     assert "Ours on CIFAR-100" in found["note"]
     assert "--preset cifar100" in found["command"]
+
+
+@pytest.mark.parametrize("name, classes", [("cifar10", 10), ("cifar100", 100)])
+def test_weights_are_counted_for_the_classes_of_the_data(
+    name, classes, load, tmp_path, monkeypatch
+):
+    seen = []
+
+    def channels(cell, network, image_channels, target):
+        seen.append((network.num_classes, image_channels, target))
+        return 36
+
+    monkeypatch.setattr(load("methods"), "equal_channels", channels)
+    command = [*GIVEN, "--seeds", "1", "--preset", name, "--out", str(tmp_path)]
+    load("table2").main(command, Runs())
+    weights = count_params(CELL, NetworkConfig(num_classes=classes))
+    assert set(seen) == {(classes, 3, weights)}
 
 
 def test_a_table_holds_one_training(load, tmp_path):
