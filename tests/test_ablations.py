@@ -8,14 +8,17 @@ import math
 import pathlib
 import sys
 
+import jax
 import pytest
 from scipy import stats
 
-from egnas_jax import config, record
+from egnas_jax import config, record, searched
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network import NetworkConfig
 from egnas_jax.space import SPACES, Space, Topology, zoo
 from egnas_jax.strategies.egnas import mixings_priced
+from egnas_jax.strategies.egnas_explore import first_generation
+from egnas_jax.strategies.egnas_price import price
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "experiments"
 # one node and two primitives: a network that compiles in seconds
@@ -401,6 +404,85 @@ def test_a_tiny_table_1_in_earnest(load, tmp_path, monkeypatch):
     # the setting itself chooses as it does
     agreement = [row[4]["mean"] for row in rows]
     assert agreement[1] == 100 and all(0 <= share <= 100 for share in agreement)
+
+
+def test_a_tiny_figure_3_in_earnest(load, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    command = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
+    settings = ["--set", "supernet.space=tiny", "--set", "epochs=4"]
+    load("figure3").main([*command, *settings, "--populations", "4", "8"])
+    lines = [record.read(tmp_path / f"population{size}-0" / "metrics.jsonl")
+             for size in (4, 8)]  # fmt: skip
+    digests = [[line["digest"] for line in own] for own in lines]
+    assert digests[0][:3] == digests[1][:3] and digests[0][3] != digests[1][3]
+    # with alpha, and the leader once more
+    assert [own[-1]["candidate_images"] / 64 for own in lines] == [6, 10]
+    whole = json.loads((tmp_path / "figure3-details.json").read_text())
+    rows = whole["record"]["rows"]
+    assert [row[2]["mean"] for row in rows] == [own[-1]["seconds"] for own in lines]
+    chosen = [own[-1]["grid_chosen"][0] for own in lines]
+    same = [[sum(row[i] == row[j] for row in chosen) / 2 for i in range(16)]
+            for j in range(16)]  # fmt: skip
+    assert whole["details"]["agreement"] == same
+
+
+def test_chance_in_earnest(load, tmp_path, monkeypatch):
+    """Of the DARTS space two primitives, of the methods two."""
+    space = Space("darts7", primitives=("avg_pool_3x3", "skip_connect"))
+    monkeypatch.setitem(SPACES, "darts7", space)
+    chance, forks = load("chance"), load("forks")
+    size = chance.SIZES["tiny"]._replace(
+        retrain=(*forks.DIGITS, *forks.settings(network__layers=2, epochs=1)), seeds=1
+    )
+    monkeypatch.setitem(chance.SIZES, "tiny", size)
+    monkeypatch.setattr(chance, "VARIANTS", ("official",))
+    chance.main(["--size", "tiny", "--out", str(tmp_path)])
+    whole = json.loads((tmp_path / "chance-details.json").read_text())
+    runs = {run["method"]: run for run in whole["details"]}
+    assert list(runs) == ["EG-NAS official", "random search", *chance.DRAWN]
+    for name in list(runs)[:2]:
+        folder = tmp_path / "search" / f"{name.replace(' ', '_')}-0"
+        summary = json.loads((folder / "summary.json").read_text())
+        assert runs[name]["genotype"] == summary["genotype"]
+    # 3 explorations of 16 and alpha and the winner, and 6 of 8 and the best so far
+    assert [run["candidate_images"] for run in runs.values()] == [3456, 3456, 0, 0]
+    for name, run in runs.items():
+        folder = tmp_path / f"{name.replace(' ', '_')}-0"
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["test_error_last"] == run["test_error"]
+        assert summary["genotype"] == run["genotype"]
+    rows = {row[0]: row[1]["mean"] for row in whole["record"]["rows"]}
+    assert rows == pytest.approx(
+        {name: 100 * run["test_error"] for name, run in runs.items()}
+    )
+
+
+def test_the_sign_rule_in_earnest(load, tmp_path, monkeypatch):
+    """The rule `off` takes the least cross entropy of each batch."""
+    monkeypatch.setitem(SPACES, "tiny", SPACE)
+    defects = load("defects")
+    monkeypatch.setattr(defects, "SPACE", SPACE)
+    words = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path), "--set",
+             "supernet.space=tiny"]  # fmt: skip
+    options = load("forks").parser("A text.", None).parse_args(words)
+    (warm,) = defects.warm_starts(options, "official")
+    rows = {row["sign"]: row for row in defects.sign_rule("official", [warm], None)}
+    found = searched.load(warm, None, print)
+    config, state = found.config.strategy, found.state
+    images, labels = searched.valid_batches(found, 11, 64, 0)
+    z = first_generation(SPACE, config, jax.random.key(0), state.strategy)[0]
+    gains = []
+    for batch in zip(images, labels, strict=True):
+        priced = price(found.net, state.variables, state.strategy.alpha, z, *batch,
+                       config)  # fmt: skip
+        best = int(priced.cross_entropy.argmin())
+        gains.append(int(priced.correct[best]) - int(priced.correct_current))
+    assert rows["off"]["explorations"] == 11
+    assert rows["off"]["gain_on_batch"] == pytest.approx(sum(gains) / 11 / 64)
+    worse = sum(gain < 0 for gain in gains) / 11
+    assert rows["off"]["winner_less_accurate"] == pytest.approx(worse)
+    # what the defect is: pushed away where it is as good as alpha
+    assert rows["paper"]["winner_less_accurate"] > worse
 
 
 def test_tiny_noise_in_earnest(load, tmp_path, monkeypatch):
