@@ -247,7 +247,8 @@ def _write(options, size, searches, found, drawn) -> None:
     chosen = (
         f"{f'The best of {len(searches)} searches' if several else 'One search'} "
         f"(variant {options.variant}){' by validation accuracy' if several else ''}; "
-        f"the report's cells are the best of more than 20. "
+        f"the report's cells are the best of more than 20."
+        f"{forks.left_out([*size.search, *options.settings])} "
         if searches else ""
     )  # fmt: skip
     apart = [a - b for a, b in zip(errors, chance, strict=True)]
