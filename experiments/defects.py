@@ -8,15 +8,15 @@
 3. The sign rule prefers worse individuals: one that is at least as accurate as alpha
    is pushed away by eta L2, one that is less accurate is pulled by as much.
 
-The first two are arithmetic: winners are drawn at random, and no network is asked. The
-third prices a population on many validation batches under the weights of a warm start.
+The first two are arithmetic: winners are drawn at random, and no network is asked;
+beside the second stand searches on images. The third prices a population on many
+validation batches under the weights of their warm starts.
 
 Command: python experiments/defects.py --size small --out OUT
 """
 
 import argparse
 import functools
-import json
 import pathlib
 import time
 
@@ -111,10 +111,37 @@ def _priced(net, config, alpha, z, variables, batch):
     return price(net, variables, alpha, z, *batch, config)
 
 
-def warm_starts(options: argparse.Namespace, variant: str) -> list[pathlib.Path]:
-    """Of a variant, one a seed; run where they are missing."""
+def of_variant(options: argparse.Namespace, variant: str) -> argparse.Namespace:
+    """What the searches of a variant are told, whose folders lie in one of its own."""
     own = {"variant": variant, "out": options.out / variant}
-    return forks.warm_starts(argparse.Namespace(**{**vars(options), **own}))
+    return argparse.Namespace(**{**vars(options), **own})
+
+
+def real_walks(
+    found: list[methods.Found], folder: pathlib.Path, data_dir: str | None
+) -> list[dict]:
+    """Alpha at the end of searches on images.
+
+    Args:
+      found: the searches, in folders METHOD-SEED of `folder`.
+      folder: of all of them.
+      data_dir: where their images are.
+    """
+    rows = []
+    for one in found:
+        state = load(folder / f"{one.method}-{one.seed}", data_dir, say).state.strategy
+        shares = flatten(SPACE, softmax_mixing(state.alpha).primitives)
+        rows.append({
+            "seed": one.seed, "updates": int(state.updates),
+            "smallest_share": float(shares.min()), "largest_share": float(shares.max()),
+        })  # fmt: skip
+    return rows
+
+
+def _ends(walks: list[dict]) -> tuple[float, float]:
+    """Least and largest share of softmax(alpha) in any of some searches."""
+    return (min(walk["smallest_share"] for walk in walks),
+            max(walk["largest_share"] for walk in walks))  # fmt: skip
 
 
 def sign_rule(
@@ -161,7 +188,10 @@ def sign_rule(
 
 
 def drawn(
-    directions: dict[str, tuple[int, int]], walks: dict[str, dict], signs: list[dict]
+    directions: dict[str, tuple[int, int]],
+    walks: dict[str, dict],
+    real: dict[str, list[dict]],
+    signs: list[dict],
 ) -> Picture:
     """A picture of the three properties, a panel each."""
     from matplotlib.figure import Figure as Canvas  # no window system
@@ -175,11 +205,15 @@ def drawn(
         left.annotate(f"{distinct:,} of\n{total:,}", (place, share), ha="center",
                       va="bottom", fontsize=8)  # fmt: skip
         rows.append(Row("distinct directions (%)", name, "", place, share))
-        ends = [walks[name][end] for end in ("smallest_share", "largest_share")]
-        middle.plot([place, place], ends, color=BLUE, marker="_", markersize=14, lw=3)
-        rows += [Row("softmax(alpha)", name, end, place, value)
-                 for end, value in zip(("least", "largest"), ends,
-                                       strict=True)]  # fmt: skip
+        kinds = (("simulated", -0.12, BLUE, [walks[name]]),
+                 ("on images", 0.12, ORANGE, real[name]))  # fmt: skip
+        for kind, shift, colour, several in kinds:
+            ends = _ends(several)
+            middle.plot([place + shift] * 2, ends, color=colour, marker="_",
+                        markersize=10, lw=3, label=None if place else kind)  # fmt: skip
+            rows += [Row(f"softmax(alpha), {kind}", name, end, place, value)
+                     for end, value in zip(("least", "largest"), ends,
+                                           strict=True)]  # fmt: skip
     for axis in (left, middle):
         axis.set_xticks(range(len(directions)), directions)
         axis.set_xlim(-0.6, len(directions) - 0.4)
@@ -187,7 +221,8 @@ def drawn(
     left.set_yticks(range(0, 101, 25))
     left.set_ylabel("distinct directions (%)")
     middle.axhline(1 / len(SPACE.primitives), color=GREY, ls="--", lw=1)
-    middle.set_ylabel(f"softmax(alpha) after {UPDATES} updates")
+    middle.set_ylabel("softmax(alpha)")
+    middle.legend(fontsize=8, frameon=False)
     labels = list(dict.fromkeys((one["variant"], one["sign"]) for one in signs))
     for place, label in enumerate(labels):
         gains = [100 * one["gain_on_batch"] for one in signs
@@ -208,7 +243,8 @@ def drawn(
         axis.spines[["top", "right"]].set_visible(False)
     text = (
         "Left: of all directions of a search's populations. Middle: least and largest "
-        "of the simulated searches; dashed: uniform. Right: sign rules; seeds, their "
+        f"share, of simulated searches of {UPDATES} updates and of the last update of "
+        "searches on images; dashed: uniform. Right: sign rules; seeds, their "
         "mean and its 95 % interval; below 0 the winner is less accurate than alpha."
     )
     return picture_of(Figure("defects", TITLE, text, {}, rows), as_svg(canvas))
@@ -216,36 +252,42 @@ def drawn(
 
 def main(arguments: list[str] | None = None) -> None:
     options = forks.parser(__doc__, None).parse_args(arguments)
-    warm = {name: warm_starts(options, name) for name in ("official", "paper")}
-    searched = sum(json.loads((folder / "summary.json").read_text())["seconds"]
-                   for folders in warm.values() for folder in folders)  # fmt: skip
+    own = {name: of_variant(options, name) for name in VARIANTS}
+    found = {name: forks.run({"search": []}, one) for name, one in own.items()}
+    searched = sum(map(forks.seconds, found.values()))
     started = time.perf_counter()
     rows, details = [], {}
     directions = {name: distinct_directions(name) for name in VARIANTS}
     walks = {name: random_walk(name) for name in VARIANTS}
+    real = {name: real_walks(several, own[name].out, options.data_dir)
+            for name, several in found.items()}  # fmt: skip
     for name, (distinct, total) in directions.items():
         walk = walks[name]
         rows.append([
             name, "", f"{distinct:,} of {total:,}",
-            f"{walk['smallest_share']:.4f} to {walk['largest_share']:.4f}",
+            "{:.4f} to {:.4f}".format(*_ends([walk])),
+            "{:.4f} to {:.4f}".format(*_ends(real[name])),
             methods.cell(walk["argmax_of_initial_noise"], 100),
             walk["largest_relative_step"], None, None, None,
         ])  # fmt: skip
-        details[name] = walk
-    signs = {name: sign_rule(name, folders, options.data_dir)
-             for name, folders in warm.items()}  # fmt: skip
-    for name, found in signs.items():
+        details[name] = walk | {"on images": real[name]}
+    signs = {
+        name: sign_rule(name, forks.warm_starts(own[name]), options.data_dir)
+        for name in ("official", "paper")
+    }
+    for name, priced in signs.items():
         for sign in SIGNS:
-            own = [row for row in found if row["sign"] == sign]
+            several = [row for row in priced if row["sign"] == sign]
             cells = [
-                methods.cell([row[part] for row in own], 100)
+                methods.cell([row[part] for row in several], 100)
                 for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
             ]
-            rows.append([name, sign, None, None, None, None, *cells])
-        details[f"{name}, signs"] = found
+            rows.append([name, sign, *[None] * 5, *cells])
+        details[f"{name}, signs"] = priced
     columns = [
         "variant", "sign rule", "distinct directions of all drawn",
-        f"softmax(alpha) after {UPDATES} updates",
+        f"softmax(alpha) after {UPDATES} simulated updates",
+        f"after {real['paper'][0]['updates']} updates on images",
         methods.column("edges on the argmax of the initial noise (%)", 1),
         methods.column("largest relative move of a logit in an update", 4),
         methods.column("winner less accurate than alpha on its batch (%)", 0),
@@ -262,7 +304,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{forks.images(options)}",
     }  # fmt: skip
     picture = drawn(
-        directions, walks, [one for found in signs.values() for one in found]
+        directions, walks, real, [one for several in signs.values() for one in several]
     )
     forks.write(options, "defects", table, details, picture=picture)
 

@@ -465,7 +465,7 @@ def test_the_sign_rule_in_earnest(load, tmp_path, monkeypatch):
     words = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path), "--set",
              "supernet.space=tiny"]  # fmt: skip
     options = load("forks").parser("A text.", None).parse_args(words)
-    (warm,) = defects.warm_starts(options, "official")
+    (warm,) = load("forks").warm_starts(defects.of_variant(options, "official"))
     rows = {row["sign"]: row for row in defects.sign_rule("official", [warm], None)}
     found = searched.load(warm, None, print)
     config, state = found.config.strategy, found.state
@@ -562,8 +562,14 @@ def test_the_defects_are_drawn_with_all_their_figures(load):
         for seed in range(3)
     ]  # fmt: skip
     walk = {"smallest_share": 0.13, "largest_share": 0.16}
-    picture = load("defects").drawn({"official": (49, 5145)}, {"official": walk}, signs)
+    real = [walk | {"largest_share": share} for share in (0.14, 0.15)]
+    picture = load("defects").drawn(
+        {"official": (49, 5145)}, {"official": walk}, {"official": real}, signs
+    )
     points = list(csv.DictReader(io.StringIO(picture.csv)))
-    assert len(points) == 1 + 2 + 12 and "<svg" in picture.svg
+    assert len(points) == 1 + 4 + 12 and "<svg" in picture.svg
+    ends = {(point["panel"], point["run"]): float(point["y"]) for point in points}
+    assert ends["softmax(alpha), simulated", "largest"] == 0.16
+    assert ends["softmax(alpha), on images", "largest"] == 0.15
     assert (points[-1]["group"], points[-1]["run"]) == ("paper off", "seed 2")
     assert float(points[-1]["y"]) == pytest.approx(2)
