@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -128,37 +129,39 @@ def folder_name(method: str) -> str:
     return method.replace(" ", "_").replace(",", "")
 
 
-def table(found: Sequence[Found]) -> str:
-    """A Markdown table, a row a run.
+def searches(found: Sequence[Found], shown: Sequence[int]) -> dict:
+    """Columns, rows and seconds of a record: what searches came to, a row a method.
 
-    Seconds are those of all epochs, compilation included; the first epoch's, which
-    compiles, stand beside them.
+    Args:
+      found: runs of `egnas search`.
+      shown: epochs, counted from 1, after which accuracies are shown.
     """
-    rows = [
-        "| method | seed | validation accuracy | first epoch | candidate images "
-        "| seconds | of which epoch 1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for method, seed, summary, lines in found:
-        images = sum(line.get("candidate_images", 0) for line in lines)
-        rows.append(
-            f"| {method} | {seed} | {100 * summary['valid_accuracy']:.1f} % "
-            f"| {100 * summary['first_valid_accuracy']:.1f} % | {images:,.0f} "
-            f"| {summary['seconds']:.0f} | {lines[0]['seconds']:.0f} |"
-        )
-    return "\n".join(rows) + "\n"
+    rows = []
+    for method in dict.fromkeys(one.method for one in found):
+        own = [one for one in found if one.method == method]
+        after = [
+            statistics.fmean(one.lines[epoch - 1]["valid_accuracy"] for one in own)
+            for epoch in shown
+        ]
+        images = [sum(line.get("candidate_images", 0) for line in one.lines)
+                  for one in own]  # fmt: skip
+        rows.append([
+            method, cell([one.summary["valid_accuracy"] for one in own], 100),
+            ", ".join(f"{100 * value:.1f}" for value in after),
+            statistics.fmean(images), sum(one.summary["seconds"] for one in own),
+        ])  # fmt: skip
+    curve = f"after epochs {', '.join(map(str, shown))}"
+    return {
+        "columns": ["method", column("valid. accuracy (%)", 1), curve,
+                    column("candidate images", 0), column("seconds", 0)],
+        "rows": rows,
+        "seconds": sum(row[-1] for row in rows),
+    }  # fmt: skip
 
 
-def curves(found: Sequence[Found], epochs: Sequence[int]) -> str:
-    """Validation accuracy in percent after chosen epochs (counted from 1), Markdown."""
-    rows = [
-        "| method | seed | " + " | ".join(f"epoch {epoch}" for epoch in epochs) + " |",
-        "|---" * (2 + len(epochs)) + "|",
-    ]
-    for method, seed, _, lines in found:
-        values = [f"{100 * lines[epoch - 1]['valid_accuracy']:.1f}" for epoch in epochs]
-        rows.append(f"| {method} | {seed} | {' | '.join(values)} |")
-    return "\n".join(rows) + "\n"
+def genotypes(found: Sequence[Found]) -> dict[str, str]:
+    """What each run found."""
+    return {f"{one.method}, seed {one.seed}": one.summary["genotype"] for one in found}
 
 
 def random_genotype(seed: int) -> Genotype:

@@ -374,3 +374,54 @@ def test_errors_are_tabulated_by_cell(load):
     assert row[:4] == ["a", 10, 54_430, "1.00, 2.00, 3.00"]
     assert row[4] == pytest.approx({"mean": 2.0, "spread": 1.0, "n": 3})
     assert row[5] == 30
+
+
+def test_searches_are_tabulated_by_method(load):
+    methods = load("methods")
+
+    def run(method, seed, accuracies):
+        lines = [{"valid_accuracy": one, "candidate_images": 64.0 * epoch}
+                 for epoch, one in enumerate(accuracies)]  # fmt: skip
+        summary = {"valid_accuracy": accuracies[-1], "seconds": 2.0, "genotype": "g"}
+        return methods.Found(method, seed, summary, lines)
+
+    found = [run("a", 0, [0.1, 0.2, 0.5]), run("a", 1, [0.2, 0.4, 0.7]),
+             run("b", 0, [0.1, 0.1, 0.1])]  # fmt: skip
+    made = methods.searches(found, (1, 2))
+    assert made["columns"][2] == "after epochs 1, 2" and made["seconds"] == 6
+    (name, last, after, images, seconds), other = made["rows"]
+    assert (name, after, images, seconds) == ("a", "15.0, 30.0", 192, 4)
+    assert last == pytest.approx({"mean": 60, "spread": 20 / 2**0.5, "n": 2})
+    assert other[2] == "10.0, 10.0" and other[1]["spread"] is None
+    assert methods.genotypes(found) == {
+        "a, seed 0": "g", "a, seed 1": "g", "b, seed 0": "g"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name, words, methods", [
+    ("search_digits", [], 4), ("search_cifar10_small", ["--data-dir", "DIR"], 3),
+])  # fmt: skip
+def test_searches_side_by_side_become_a_record(
+    name, words, methods, load, tmp_path, monkeypatch
+):
+    commands = []
+
+    def egnas(command):
+        commands.append(command)
+        folder = pathlib.Path(command[command.index("--out") + 1])
+        folder.mkdir(parents=True)
+        record.write_json(folder / "summary.json", {
+            "valid_accuracy": 0.3, "seconds": 1.0, "genotype": CELL.format()
+        })  # fmt: skip
+        for epoch in range(24):
+            record.append(folder / "metrics.jsonl", {"valid_accuracy": epoch / 100})
+        return 0
+
+    monkeypatch.setattr(load("methods"), "egnas", egnas)
+    (tmp_path / "cifar10-small.npz").touch()  # whose images no run here reads
+    load(name).main([*words, "--seeds", "2", "--out", str(tmp_path)])
+    assert len(commands) == 2 * methods
+    found = json.loads((tmp_path / f"{name}.json").read_text())
+    assert len(found["rows"]) == methods and found["rows"][0][1]["n"] == 2
+    assert found["rows"][0][2].startswith("0.0, ")
+    assert "--seeds 2" in found["command"]
