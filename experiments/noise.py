@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
             methods.column("variance from the individual (%)", 1),
             methods.column("from the batch (%)", 1),
             methods.column("same winner on two batches (%)", 0),
-            f"batches for a repeatability of {first['reliability']}, of each seed",
+            f"batches for a rank correlation of {first['reliability']}, of each seed",
         ],
         "rows": [row(made, kind, part) for part in PARTS for kind in STATISTICS],
         "seconds": forks.seconds(found) + sum(one["seconds"] for one in made),
@@ -151,9 +151,9 @@ def main(arguments: list[str] | None = None) -> None:
         f"{first['batch_size']} validation images, after {first['epochs']} epochs. "
         f"{forks.images(options, size.search, size.images)} Variant "
         f"{options.variant}. Mean and standard deviation over seeds. Fitness of "
-        f"several batches: one, over all their images. Numbers of batches above {most} "
-        f"are extrapolated. Running and batch statistics rank alike by all batches "
-        f"{alike}.",
+        f"several batches: one, over all their images. Rank correlation: Spearman's, "
+        f"of two such sets; numbers of batches above {most} are extrapolated. Running "
+        f"and batch statistics rank alike by all batches {alike}.",
     }  # fmt: skip
     forks.write(options, "noise", table, made, picture=drawn(title, made))
 

@@ -26,7 +26,8 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=int, metavar="N",
         help="images of each (the run's fitness batch)")  # fmt: skip
     add("--reliability", type=float, default=0.9, metavar="R",
-        help="count the batches for this repeatability (%(default)s)")  # fmt: skip
+        help="count the batches for this repeatability of ranks "
+        "(%(default)s)")  # fmt: skip
     add("--seed", type=int, default=0, help="of candidates and batches (%(default)s)")
     add("--out", metavar="DIR",
         help="where noise.json, .csv and .svg go (default: into RUN)")  # fmt: skip
@@ -108,5 +109,6 @@ def _sentence(one: dict) -> str:
         f"{100 * one['same_winner']:.0f} % of pairs; variance "
         f"{100 * shares['candidate']:.1f} % from the candidates, "
         f"{100 * shares['batch']:.1f} % from the batch, {100 * shares['rest']:.1f} % "
-        f"left over; {needed} a repeatability of {wanted['reliability']}{beyond}."
+        f"left over; {needed} ranks a repeatability of "
+        f"{wanted['reliability']}{beyond}."
     )

@@ -8,8 +8,9 @@ What several batches say together is asked of a `Pool`: the mean of their values
 fitness over all their images, whose sign is applied once.
 
 Source: variance components by the method of moments, and the intraclass correlation
-ICC(C, 1), as McGraw & Wong (Psychological Methods 1996); beyond the batches that were
-priced, the formula of Spearman and Brown.
+ICC(C, 1), as McGraw & Wong (Psychological Methods 1996), of one batch's values; the
+repeatability of ranks by Spearman's rho of two sets, and beyond the batches that were
+priced by the formula of Spearman and Brown.
 
 Dims: P candidates, M batches, S sets of k batches each.
 """
@@ -97,12 +98,13 @@ class Repeated(NamedTuple):
 
     Attributes:
       kendall: tau of each pair that ranks anything.
-      reliability: their covariance over their variance, 0 to 1 (ICC(C, 1)); None where
-        nothing varies.
+      spearman: rho over all pairs, 0 to 1: the repeatability of ranks. (Of values it
+        would be that of the few that the fitness's sign moves far.) None where nothing
+        is ranked.
     """
 
     kendall: list[float]
-    reliability: float | None
+    spearman: float | None
 
 
 def repeated(pool: Pool, total: int, batches: int, repeats: int, seed: int) -> Repeated:
@@ -121,7 +123,8 @@ def repeated(pool: Pool, total: int, batches: int, repeats: int, seed: int) -> R
     ).reshape(repeats, 2, batches)
     one, other = pool(drawn[:, 0]), pool(drawn[:, 1])
     taus = [kendall(a, b) for a, b in zip(one, other, strict=True)]
-    a, b = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
+    middle = (one.shape[1] + 1) / 2  # the mean of ranks, which start at 1
+    a, b = (stats.rankdata(part, axis=1) - middle for part in (one, other))
     spread = np.mean(a**2 + b**2) / 2
     agreed = float(np.clip(np.mean(a * b) / spread, 0, 1)) if spread > 0 else None
     return Repeated([tau for tau in taus if tau is not None], agreed)
@@ -134,8 +137,8 @@ def batches_for(measured: list[tuple[int, float | None]], wanted: float) -> int 
     last in proportion to it (Spearman and Brown).
 
     Args:
-      measured: numbers of batches, growing, and the reliability of each.
-      wanted: reliability, in (0, 1).
+      measured: numbers of batches, growing, and the repeatability of each.
+      wanted: repeatability, in (0, 1).
     """
     goal = wanted / (1.0 - wanted)
     points = [(k, np.inf if r == 1 else r / (1.0 - r)) for k, r in measured if r]
@@ -191,7 +194,7 @@ def describe(
     Args:
       values: [P, M], finite; least is best.
       pool: what several batches say; None: the mean of their values.
-      reliability: the repeatability for which batches are counted, in (0, 1).
+      reliability: repeatability of ranks for which batches are counted, in (0, 1).
       repeats, seed: of `repeated`.
     """
     pool = pool or mean_of(values)
@@ -203,11 +206,11 @@ def describe(
         batches: repeated(pool, values.shape[1], batches, repeats, seed)
         for batches in sizes
     }
-    measured = [(batches, one.reliability) for batches, one in several.items()]
+    measured = [(batches, one.spearman) for batches, one in several.items()]
     return {
         "kendall": _spread(between_batches(values)),
         "by_batches": [
-            {"batches": batches, **_spread(one.kendall), "reliability": one.reliability}
+            {"batches": batches, **_spread(one.kendall), "spearman": one.spearman}
             for batches, one in several.items()
         ],
         "variance": found._asdict(),

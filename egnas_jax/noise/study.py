@@ -32,7 +32,8 @@ class Request(NamedTuple):
       size: candidates P; None: the run's population, or 50.
       batches: M, disjoint; None: as many as there are, 20 at most.
       batch_size: images of each; None: the run's fitness batch.
-      reliability: the repeatability for which batches are counted.
+      reliability: the repeatability of ranks (Spearman's rho of two such sets) for
+        which batches are counted.
       seed: of candidates and batches.
     """
 

@@ -98,19 +98,19 @@ def test_more_batches_rank_better_as_predicted():
     found = statistics.describe(values, reliability=0.8)["by_batches"]
     means = [one["mean"] for one in found]
     assert means == sorted(means)
-    for one in found:  # tau of two normal variables with this correlation
-        expected = 2 / np.pi * np.arcsin(one["reliability"])
-        assert abs(one["mean"] - expected) < 0.08
+    for one in found:  # of two normal variables
         # candidates 1, the rest 4
-        assert abs(one["reliability"] - 1 / (1 + 4 / one["batches"])) < 0.08
+        correlation = 1 / (1 + 4 / one["batches"])
+        assert abs(one["mean"] - 2 / np.pi * np.arcsin(correlation)) < 0.08
+        assert abs(one["spearman"] - 6 / np.pi * np.arcsin(correlation / 2)) < 0.08
 
 
 def test_repeatability_of_two_sets_by_hand():
     """Two batches: the only pair, in either order."""
     values = np.array([[0.0, 1.0], [2.0, 6.0], [4.0, 5.0]])
     found = statistics.repeated(statistics.mean_of(values), 2, 1, 3, seed=0)
-    # around their means -2 0 2 and -3 2 1: products 8, squares 8 and 14
-    assert found.reliability == pytest.approx(8 / 11)
+    # ranks 1 2 3 and 1 3 2
+    assert found.spearman == pytest.approx(0.5)
     assert found.kendall == pytest.approx([1 / 3] * 3)
 
 
