@@ -247,8 +247,7 @@ def _write(options, size, searches, found, drawn) -> None:
     chosen = (
         f"{f'The best of {len(searches)} searches' if several else 'One search'} "
         f"(variant {options.variant}){' by validation accuracy' if several else ''}; "
-        f"the report's cells are the best of more than 20."
-        f"{forks.left_out([*size.search, *options.settings])} "
+        f"the report's cells are the best of more than 20. "
         if searches else ""
     )  # fmt: skip
     apart = [a - b for a, b in zip(errors, chance, strict=True)]
@@ -258,6 +257,7 @@ def _write(options, size, searches, found, drawn) -> None:
         f"{methods.verdict(apart)}; that is said of this cell, not of searches."
         if len(apart) > 1 else "One seed: of the difference nothing can be said."
     )  # fmt: skip
+    light = forks.left_out([*size.search, *options.settings]) if searches else ""
     images = IMAGES[size.preset][0]
     images = f"{size.images:,} images of {images}" if size.images else images
     runs = {job.folder.name: pieces.summary_of(job)
@@ -271,7 +271,7 @@ def _write(options, size, searches, found, drawn) -> None:
                     methods.column("a search (device days)", 4)],
         "seconds": sum(summary["seconds"] for summary in runs.values()),
         "note": f"{chosen}Ours on {images}; {whole['epochs']} epochs, test error of "
-        f"the last. {told}",
+        f"the last.{light} {told}",
     }  # fmt: skip
     given = {"preset": options.preset, "genotype": options.genotype,
              "searches": options.searches}  # fmt: skip
