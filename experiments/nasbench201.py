@@ -15,7 +15,6 @@ from collections.abc import Iterator
 import methods
 import results
 
-from egnas_jax.cli import main as egnas
 from egnas_jax.tabular.report import label
 from egnas_jax.tabular.table import DATASETS
 
@@ -32,12 +31,9 @@ def entries(options: argparse.Namespace) -> Iterator[tuple[str, str, dict]]:
     for dataset in options.datasets:
         for variant, arguments in SEARCHES.items():
             folder = options.out / f"{dataset}-{variant}"
-            if not (folder / "curves.json").exists():
-                own = ["table-search", "--table", options.table, "--dataset", dataset,
+            command = ["table-search", "--table", options.table, "--dataset", dataset,
                        "--runs", str(options.runs), *arguments]  # fmt: skip
-                code = egnas([*own, "--out", str(folder)])
-                if code:
-                    raise SystemExit(code)
+            methods.once(command, folder, "curves.json", resume=False)
             whole = json.loads((folder / "curves.json").read_text())
             for entry in whole["entries"]:
                 yield dataset, variant, entry
@@ -62,12 +58,14 @@ def main(arguments: list[str] | None = None) -> None:
         ])  # fmt: skip
         # settings of one method share a program and its seconds
         seconds[dataset, variant, entry["method"]] = entry["seconds"]
+    which = "" if options.datasets == list(DATASETS) else (
+        f" --datasets {' '.join(options.datasets)}")  # fmt: skip
     table = {
         "title": "Search in the table of NAS-Bench-201",
         "claim": "Whether EG-NAS's evolution finds good cells where nothing else is in "
         "its way.",
         "command": f"python experiments/nasbench201.py --table FILE.npz --runs "
-        f"{options.runs} --out OUT",
+        f"{options.runs}{which} --out OUT",
         "columns": ["data set", "method", {"name": "runs", "decimals": 0},
                     {"name": "queries", "decimals": 0},
                     "regret of the best cell seen (points)",
