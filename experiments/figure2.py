@@ -78,7 +78,8 @@ def main(arguments: list[str] | None = None) -> None:
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all three of a seed fork from one warm "
-        f"start. p of a paired t test over seeds.{forks.agreed(agreement)}",
+        f"start. p of a paired t test over seeds "
+        f"(none where all end alike).{forks.agreed(agreement)}",
     }  # fmt: skip
     picture = forks.draw(
         table["title"],

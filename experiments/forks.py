@@ -203,14 +203,15 @@ def agreement(found: Sequence[Found]) -> np.ndarray | None:
 
 
 def agreed(agreement: np.ndarray | None) -> str:
-    """The mean of it over different pairs, as a sentence of a note."""
+    """The mean of it over pairs that differ in zeta / eta, as a sentence of a note."""
     if agreement is None:
         return ""
-    apart = agreement[~np.eye(len(agreement), dtype=bool)]
+    ratios = np.array([egnas_grid.ratio(pair) for pair in egnas_grid.PAIRS])
+    apart = agreement[ratios[:, None] != ratios[None]]
     return (
-        f" In the populations that the runs priced, two pairs of the report's 16 "
-        f"weights choose the same individual in {100 * apart.mean():.0f} % "
-        f"({100 * apart.min():.0f} to {100 * apart.max():.0f})."
+        f" In the populations that the runs priced, two weightings of the report that "
+        f"differ in zeta / eta choose the same individual in {100 * apart.mean():.0f} "
+        f"% ({100 * apart.min():.0f} to {100 * apart.max():.0f})."
     )
 
 

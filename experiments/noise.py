@@ -76,7 +76,7 @@ def studies(options: argparse.Namespace) -> tuple[list[methods.Found], list[dict
 def row(made: list[dict], kind: str, part: str) -> list:
     """Of one kind of statistics and one figure, over the seeds."""
     own = [one["statistics"][kind][part] for one in made]
-    needed = [one["batches_for"]["batches"] for one in own]
+    needed = [one["batches_for"] for one in own]
     return [
         f"{PARTS[part]}, {kind} statistics",
         _cell([one["kendall"]["mean"] for one in own]),
@@ -84,7 +84,8 @@ def row(made: list[dict], kind: str, part: str) -> list:
         *(_cell([one["variance_share"][name] for one in own], 100)
           for name in ("candidate", "batch")),
         _cell([one["same_winner"] for one in own], 100),
-        ", ".join("none" if one is None else f"{one:,}" for one in needed),
+        ", ".join(f"> {one['measured_up_to']}" if one["batches"] is None
+                  else f"{one['batches']:,}" for one in needed),
     ]  # fmt: skip
 
 
@@ -152,8 +153,9 @@ def main(arguments: list[str] | None = None) -> None:
         f"{forks.images(options, size.search, size.images)} Variant "
         f"{options.variant}. Mean and standard deviation over seeds. Fitness of "
         f"several batches: one, over all their images. Rank correlation: Spearman's, "
-        f"of two such sets; numbers of batches above {most} are extrapolated. Running "
-        f"and batch statistics rank alike by all batches {alike}.",
+        f"of two such sets; above {most} the batches that the cross entropy needs are "
+        f"extrapolated, those that the fitness needs, which is no mean, not known. "
+        f"Running and batch statistics rank alike by all batches {alike}.",
     }  # fmt: skip
     forks.write(options, "noise", table, made, picture=drawn(title, made))
 

@@ -91,19 +91,15 @@ def _sentence(one: dict) -> str:
     if tau is None:
         return "all candidates are equal."
     wanted = one["batches_for"]
+    batches, most = wanted["batches"], wanted["measured_up_to"]
     needed = (
-        "no number of batches gives"
-        if wanted["batches"] is None
+        f"it takes more than {most} to give"
+        if batches is None
         else "1 batch gives"
-        if wanted["batches"] == 1
-        else f"{wanted['batches']:,} batches give"
+        if batches == 1
+        else f"{batches:,} batches give"
     )
-    most = wanted["measured_up_to"]
-    beyond = (
-        f" (extrapolated from sets of {most})"
-        if wanted["batches"] is not None and wanted["batches"] > most
-        else ""
-    )
+    beyond = f" (extrapolated from sets of {most})" if (batches or 0) > most else ""
     return (
         f"tau between two batches {tau:.2f}, the same winner on "
         f"{100 * one['same_winner']:.0f} % of pairs; variance "

@@ -9,8 +9,8 @@ fitness over all their images, whose sign is applied once.
 
 Source: variance components by the method of moments, and the intraclass correlation
 ICC(C, 1), as McGraw & Wong (Psychological Methods 1996), of one batch's values; the
-repeatability of ranks by Spearman's rho of two sets, and beyond the batches that were
-priced by the formula of Spearman and Brown.
+repeatability of ranks by Spearman's rho of two sets, that of means beyond the batches
+that were priced by the formula of Spearman and Brown.
 
 Dims: P candidates, M batches, S sets of k batches each.
 """
@@ -130,26 +130,31 @@ def repeated(pool: Pool, total: int, batches: int, repeats: int, seed: int) -> R
     return Repeated([tau for tau in taus if tau is not None], agreed)
 
 
-def batches_for(measured: list[tuple[int, float | None]], wanted: float) -> int | None:
-    """Fewest batches that are so repeatable; None where none suffice.
+def batches_for(
+    measured: list[tuple[int, float | None]], wanted: float, *, means: bool
+) -> int | None:
+    """Fewest batches that are so repeatable; None where it takes more than were
+    measured, and how many more is not known.
 
-    Between two that were measured, odds grow as a power of their number; beyond the
-    last in proportion to it (Spearman and Brown).
+    Between two that were measured, odds grow as a power of their number. Beyond the
+    last, those of means grow in proportion to it (Spearman and Brown); for what is no
+    mean, as a fitness with a sign, nothing is known there.
 
     Args:
       measured: numbers of batches, growing, and the repeatability of each.
       wanted: repeatability, in (0, 1).
+      means: whether several batches are judged by the mean of their values.
     """
     goal = wanted / (1.0 - wanted)
-    points = [(k, np.inf if r == 1 else r / (1.0 - r)) for k, r in measured if r]
-    if not points:
-        return None
+    points = [(k, math.inf if r == 1 else (r or 0.0) / (1.0 - (r or 0.0)))
+              for k, r in measured]  # fmt: skip
     reached = next((i for i, (_, odds) in enumerate(points) if odds >= goal), None)
-    if reached == 0:
-        # those before it, if any, had none
-        return points[0][0]
     if reached is None:
         (k, odds), power = points[-1], 1.0
+        if not means or odds == 0:
+            return None
+    elif reached == 0 or points[reached - 1][1] == 0:
+        return points[reached][0]
     else:
         (k, odds), (k_next, odds_next) = points[reached - 1 : reached + 1]
         power = math.log(odds_next / odds) / math.log(k_next / k)
@@ -197,7 +202,7 @@ def describe(
       reliability: repeatability of ranks for which batches are counted, in (0, 1).
       repeats, seed: of `repeated`.
     """
-    pool = pool or mean_of(values)
+    means, pool = pool is None, pool or mean_of(values)
     found, best = components(values), winners(values, pool)
     sizes = [1]
     while 4 * sizes[-1] <= values.shape[1]:
@@ -218,7 +223,7 @@ def describe(
         "reliability": found.reliability,
         "batches_for": {
             "reliability": reliability,
-            "batches": batches_for(measured, reliability),
+            "batches": batches_for(measured, reliability, means=means),
             "measured_up_to": sizes[-1],
         },
         "same_winner": best.agreement,

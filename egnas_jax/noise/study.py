@@ -161,16 +161,16 @@ def judged(found: dict[str, Matrix], request: Request) -> dict:
 
 
 class _Part(NamedTuple):
-    """One figure of a matrix: on each batch [P, M], and on several together."""
+    """One figure of a matrix: on each batch [P, M], and on several together (None: by
+    the mean)."""
 
     values: np.ndarray
-    pool: statistics.Pool
+    pool: statistics.Pool | None = None
 
 
 def _parts(matrix: Matrix, request: Request) -> dict[str, _Part]:
     """What candidates are ranked by."""
-    loss = matrix.cross_entropy
-    own = {"cross_entropy": _Part(loss, statistics.mean_of(loss))}
+    own = {"cross_entropy": _Part(matrix.cross_entropy)}
     if request.candidates == "cells":  # whose fitness it is
         return own
     return {"fitness": _Part(matrix.fitness, matrix.pooled)} | own
@@ -182,7 +182,10 @@ def _against(running: _Part, batch: _Part) -> dict:
             for pair in zip(running.values.T, batch.values.T, strict=True)]  # fmt: skip
     taus = [tau for tau in taus if tau is not None]
     every = np.arange(running.values.shape[1])[None]
-    ours, others = (part.pool(every)[0] for part in (running, batch))
+    ours, others = (
+        (part.pool or statistics.mean_of(part.values))(every)[0]
+        for part in (running, batch)
+    )
     return {
         "kendall_on_all": statistics.kendall(ours, others),
         "kendall_on_one_batch": float(np.mean(taus)) if taus else None,

@@ -1,7 +1,8 @@
 """What other weights of the fitness would have chosen, from the same forward passes.
 
 Cross entropy, accuracy and similarity do not depend on zeta and eta, so a population
-that was priced once is priced for every pair of them.
+that was priced once is priced for every pair of them. Who wins depends on zeta / eta
+alone: of the 16 pairs some are the same choice.
 
 Source: the grid of Table 1 of the report this project implements.
 
@@ -21,6 +22,12 @@ from egnas_jax.types import Array
 
 WEIGHTS = (1.0, 0.8, 0.4, 0.2)  # of zeta and of eta
 PAIRS = tuple(itertools.product(WEIGHTS, WEIGHTS))  # eta varies fastest
+
+
+def ratio(pair: tuple[float, float]) -> float:
+    """zeta / eta, equal for pairs of weights that order all individuals alike."""
+    zeta, eta = pair
+    return round(zeta / eta, 9)  # 0.8 / 0.4 is 0.4 / 0.2
 
 
 def winners(priced: Priced, sign: str, tie: str) -> Array:

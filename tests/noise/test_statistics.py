@@ -32,24 +32,32 @@ def test_batches_that_are_counted_give_the_repeatability_asked_for():
     for measured in ([1], [1, 2, 4], [1, 2, 4, 8, 16, 32, 64]):
         points = [(k, mean_of(k)) for k in measured]
         for wanted in (0.5, 0.9, 0.99):
-            count = statistics.batches_for(points, wanted)
+            count = counted(points, wanted)
             assert mean_of(count) >= wanted
             assert mean_of(count - 1) < wanted
-    assert statistics.batches_for([(1, 0.5)], 0.9) == 9  # exactly
-    assert statistics.batches_for([(1, 0.0), (2, 0.0)], 0.9) is None
-    assert statistics.batches_for([(1, None)], 0.9) is None
-    assert statistics.batches_for([(1, 1.0)], 0.9) == 1
+    assert counted([(1, 0.5)], 0.9) == 9  # exactly
+    assert counted([(1, 0.0), (2, 0.0)], 0.9) is None
+    assert counted([(1, None)], 0.9) is None
+    assert counted([(1, 1.0)], 0.9) == 1
+
+
+def counted(measured, wanted, means=True):
+    return statistics.batches_for(measured, wanted, means=means)
 
 
 def test_batches_are_counted_between_those_that_were_measured():
     # odds 1, 1 and 16: as the square of the batches times 1/4 from the second on
     measured = [(1, 1 / 2), (2, 1 / 2), (8, 16 / 17)]
-    assert statistics.batches_for(measured, 4 / 5) == 4
-    assert statistics.batches_for(measured, 16 / 17) == 8
-    assert statistics.batches_for(measured, 32 / 33) == 16
-    # what one batch lacks entirely several may have
-    assert statistics.batches_for([(1, 0.0), (2, 0.95)], 0.9) == 2
-    assert statistics.batches_for([(1, 0.2), (2, 1.0)], 0.9) == 2
+    for means in (True, False):
+        assert counted(measured, 4 / 5, means) == 4
+        assert counted(measured, 16 / 17, means) == 8
+    # beyond them only means are known to go on
+    assert counted(measured, 32 / 33) == 16
+    assert counted(measured, 32 / 33, means=False) is None
+    # what one batch lacks entirely several may have, and the other way round
+    assert counted([(1, 0.0), (2, 0.95)], 0.9) == 2
+    assert counted([(1, 0.2), (2, 1.0)], 0.9) == 2
+    assert counted([(1, 0.2), (2, 0.0)], 0.9) is None
 
 
 def test_nothing_varies():
@@ -125,8 +133,30 @@ def test_several_batches_are_asked_as_a_pool():
     assert statistics.winners(values, largest).rank == (3 + 3 + 2 + 1) / 4
     by_mean = statistics.winners(values, statistics.mean_of(values)).rank
     assert by_mean != statistics.winners(values, largest).rank
-    said = statistics.describe(values, largest, reliability=0.9)["by_batches"]
-    assert said != statistics.describe(values, reliability=0.9)["by_batches"]
+    said = statistics.describe(values, largest, reliability=0.9)
+    mean = statistics.describe(values, reliability=0.9)
+    assert said["by_batches"] != mean["by_batches"]
+
+
+def test_a_description_counts_the_batches_that_ranks_take():
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(60, 1)) + 2.0 * rng.normal(size=(60, 64))
+    found = statistics.describe(values, reliability=0.9)
+    sizes = [one["batches"] for one in found["by_batches"]]
+    assert sizes == [1, 2, 4, 8, 16, 32]
+    wanted = found["batches_for"]
+    assert wanted["measured_up_to"] == 32
+    measured = [(one["batches"], one["spearman"]) for one in found["by_batches"]]
+    assert wanted["batches"] == counted(measured, 0.9)
+    # what is no mean is not counted beyond its sets
+    pooled = statistics.describe(values, statistics.mean_of(values), reliability=0.9)
+    assert pooled["by_batches"] == found["by_batches"]
+    assert pooled["batches_for"]["batches"] == counted(measured, 0.9, means=False)
+    few = pooled["by_batches"][0]
+    taus = statistics.repeated(statistics.mean_of(values), 64, 1, 200, 0).kendall
+    assert [few["lower"], few["upper"]] == pytest.approx(
+        np.quantile(taus, [0.25, 0.75])
+    )
 
 
 def test_the_winner_of_a_batch_is_ranked_by_the_others():

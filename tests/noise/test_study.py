@@ -6,11 +6,14 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from egnas_jax.cli import main
+from egnas_jax.commands.noise import _sentence
 from egnas_jax.noise.matrix import Matrix, matrices, of_cells, of_individuals
+from egnas_jax.noise.statistics import describe, kendall
 from egnas_jax.noise.study import Request, judged
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas import egnas
@@ -197,6 +200,54 @@ def of_losses(loss):
     size, batches = loss.shape
     return Matrix(loss, np.zeros(loss.shape, int), np.zeros(batches, int),
                   np.zeros(size), lambda loss, *others: loss)  # fmt: skip
+
+
+def test_individuals_are_judged_by_one_fitness_of_several_batches():
+    """Made by hand: under `batch` others are correct, so that signs differ."""
+    rng = np.random.default_rng(5)
+    found = {
+        name: Matrix(
+            1.0 + 0.1 * rng.normal(size=(12, 8)), rng.integers(20, 44, (12, 8)),
+            np.full(8, 32), rng.random(12),
+            lambda loss, correct, current, near: jnp.where(
+                correct >= current, 1.0, -1.0) * near + loss,
+        )
+        for name in ("running", "batch")
+    }  # fmt: skip
+    request = Request("individuals", 12, 8, 64)
+    said = judged(found, request)
+    for name, matrix in found.items():
+        expected = describe(matrix.fitness, matrix.pooled, reliability=0.9)
+        assert said["statistics"][name]["fitness"] == expected
+        assert expected != describe(matrix.fitness, reliability=0.9)
+        loss = describe(matrix.cross_entropy, reliability=0.9)
+        assert said["statistics"][name]["cross_entropy"] == loss
+    every = np.arange(8)[None]
+    for part, ours, others in (
+        ("fitness", *(matrix.pooled(every)[0] for matrix in found.values())),
+        ("cross_entropy",
+         *(matrix.cross_entropy.mean(axis=1) for matrix in found.values())),
+    ):  # fmt: skip
+        against = said["running_against_batch"][part]
+        assert against["kendall_on_all"] == pytest.approx(kendall(ours, others))
+        assert against["kendall_on_all"] < 0.9
+        same = bool(ours.argmin() == others.argmin())
+        assert against["winner_on_all_same"] == same
+
+
+@pytest.mark.parametrize("batches, said", [
+    (1, "; 1 batch gives ranks a repeatability of 0.9."),
+    (8, "; 8 batches give ranks a repeatability of 0.9."),
+    (9, "; 9 batches give ranks a repeatability of 0.9 (extrapolated from sets of 8)."),
+    (None, "; it takes more than 8 to give ranks a repeatability of 0.9."),
+])  # fmt: skip
+def test_a_sentence_says_what_is_extrapolated(batches, said):
+    one = {
+        "kendall": {"mean": 0.5}, "same_winner": 0.5,
+        "variance_share": {"candidate": 0.2, "batch": 0.3, "rest": 0.5},
+        "batches_for": {"reliability": 0.9, "batches": batches, "measured_up_to": 8},
+    }  # fmt: skip
+    assert _sentence(one).endswith(said)
 
 
 def test_candidates_that_are_not_finite_are_left_out_and_counted():
