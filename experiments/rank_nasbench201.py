@@ -164,7 +164,8 @@ def main(arguments: list[str] | None = None) -> None:
         "seconds": sum(one.summary["seconds"] for one in found),
         "note": f"{first['cells']:,} cells on {first['images']} validation images "
         f"after {epochs} epochs, against the test accuracy after 200 epochs; the best "
-        f"cell of the table has {100 * first['optimum']:.2f} %. Mean and standard "
+        f"cell of the table, which is of CIFAR-10, has {100 * first['optimum']:.2f} %. "
+        f"{forks.images(options, size.search, size.subset)} Mean and standard "
         f"deviation over seeds; of the weights, a bootstrap interval over cells.",
     }  # fmt: skip
     details = {f"{name}, seed {seed}": one["correlations"]

@@ -25,7 +25,7 @@ def words(
     """
     if not images:
         return ("--data-dir", data_dir) if data_dir else ()
-    path = out / f"{name}-small.npz"
+    path = out / f"{name}-{images}.npz"
     if not path.exists():
         write(data_dir, path, images, name)
     return ("--set", f"data.path={path}")

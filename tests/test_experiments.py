@@ -190,7 +190,7 @@ def test_random_cells_are_as_large_as_the_given_one(load, tmp_path):
     table2, runs = load("table2"), Runs()
     command = ["--size", "small", "--out", str(tmp_path), "--seeds", "3",
                "--genotype", "DARTS_V2", "--train", "epochs=1"]  # fmt: skip
-    (tmp_path / "cifar10-small.npz").touch()  # whose images no run here reads
+    (tmp_path / "cifar10-5000.npz").touch()  # whose images no run here reads
     table2.main(command, runs)
     weights = []
     for one in runs.commands:
@@ -418,7 +418,7 @@ def test_searches_side_by_side_become_a_record(
         return 0
 
     monkeypatch.setattr(load("methods"), "egnas", egnas)
-    (tmp_path / "cifar10-small.npz").touch()  # whose images no run here reads
+    (tmp_path / "cifar10-5000.npz").touch()  # whose images no run here reads
     load(name).main([*words, "--seeds", "2", "--out", str(tmp_path)])
     assert len(commands) == 2 * methods
     found = json.loads((tmp_path / f"{name}.json").read_text())

@@ -1,42 +1,51 @@
 """Pictures of searches in a table and of rank correlations, as SVG."""
 
-from egnas_jax.picture import COLOURS, as_svg, line_style
+from egnas_jax.picture import COLOURS, GREY, as_svg, line_style
 from egnas_jax.tabular.report import label
 
 
-def draw_curves(entries: list[dict], title: str) -> str:
+def draw_curves(entries: list[dict], selected: float, title: str) -> str:
     """Mean test regret over the number of queries, with its confidence band.
 
     Args:
       entries: of `report.summarise`.
+      selected: of `report.selector_regret`.
       title: of the picture.
     """
     from matplotlib.figure import Figure  # no window system, no global state
 
     # 0.17 inches a line of the legend, which stands beside the curves
-    height = max(4.8, 0.17 * len(entries) + 0.6)
+    height = max(4.8, 0.17 * len(entries) + 0.8)
     figure = Figure((9.6, height), layout="constrained")
     axis = figure.subplots()
-    for index, entry in enumerate(entries):
+    plot_curves(axis, {label(entry): entry for entry in entries}, selected)
+    axis.set_title(title)
+    figure.legend(loc="outside right upper", fontsize=8, handlelength=4)
+    return as_svg(figure)
+
+
+def plot_curves(axis, named: dict[str, dict], selected: float) -> None:
+    """The curves of `draw_curves` on one axis of matplotlib; named: name -> entry."""
+    for index, (name, entry) in enumerate(named.items()):
         style = line_style(index)
         band = {
             part: [100 * value for value in values]
             for part, values in entry["curves"]["test_regret"].items()
         }
         marker = "o" if len(entry["queries"]) == 1 else None  # no line to see
-        axis.plot(
-            entry["queries"], band["mean"], **style, marker=marker, label=label(entry)
-        )
+        axis.plot(entry["queries"], band["mean"], **style, marker=marker, label=name)
         axis.fill_between(entry["queries"], band["low"], band["high"],
                           color=style["color"], alpha=0.2, lw=0)  # fmt: skip
-    axis.set(xscale="log", xlabel="queries", title=title,
-             ylabel="test regret, percentage points")  # fmt: skip
+    axis.axhline(100 * selected, color=GREY, lw=1, ls=(0, (1, 3)),
+                 label="best of all by validation")  # fmt: skip
+    axis.set(xscale="log", xlabel="queries", ylabel="test regret, percentage points")
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.xaxis.set_minor_formatter("")
+    # linear up to a tenth of a point, then logarithmic: methods part below one
+    axis.set_yscale("symlog", linthresh=0.1)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8, handlelength=4)
-    return as_svg(figure)
 
 
 def draw_ranks(result: dict, title: str) -> str:

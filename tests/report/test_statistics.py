@@ -46,3 +46,17 @@ def test_equal_differences_and_single_pairs_have_no_t_test():
     assert equal.wilcoxon is None
     (single,) = compare({"a": {0: 1.0}, "b": {0: 3.0}})
     assert (single.difference, single.low, single.t_test) == (-2.0, None, None)
+
+
+@pytest.mark.parametrize("differences, expected", [
+    ([1, 1, 1, 1], 2 / 2**4),  # by hand: as extreme are all and none of the signs
+    ([1, 1, 1, 1, 2], 2 / 2**5),
+    ([1, 1, 0, 1], 2 / 2**3),  # a zero is no pair
+    # ranks 2 2 2 4, sum 10 of which 2 is negative: 0 and 2 in 1 + 3 of 16, both sides
+    ([1, -1, 1, 2], 2 * 4 / 2**4),
+    ([3 / 64 - 1 / 64, 0.03125, 0.35 - 0.31875, 1 / 32], 2 / 2**4),
+])  # fmt: skip
+def test_ties_leave_wilcoxon_exact(differences, expected):
+    groups = {"a": dict(enumerate(differences)), "b": dict.fromkeys(range(9), 0.0)}
+    (one,) = compare(groups)
+    assert one.wilcoxon == pytest.approx(expected)
