@@ -18,6 +18,7 @@ Command: python experiments/defects.py --size small --out OUT
 import argparse
 import functools
 import pathlib
+import statistics
 import time
 
 import forks
@@ -28,7 +29,7 @@ import numpy as np
 
 from egnas_jax.console import say
 from egnas_jax.noise.matrix import over_batches
-from egnas_jax.picture import BLUE, GREY, ORANGE, as_svg
+from egnas_jax.picture import BLUE, GREY, ORANGE, SKY, as_svg
 from egnas_jax.report.curves import Figure, Row
 from egnas_jax.report.page import Picture
 from egnas_jax.report.statistics import summarise
@@ -66,8 +67,14 @@ def distinct_directions(variant: str) -> tuple[int, int]:
     return len(np.unique(rows, axis=0)), len(rows)
 
 
-def random_walk(variant: str) -> dict:
-    """Alpha after a search whose winners are drawn at random, over many seeds."""
+def random_walk(variant: str, updates: int = UPDATES) -> dict:
+    """Alpha after so many updates whose winners are drawn at random, over many seeds.
+
+    Returns:
+      "smallest_share" and "largest_share" of softmax(alpha) in each of `RUNS` searches,
+      "argmax_of_initial_noise": share of edges that kept theirs, in each;
+      "largest_relative_step" of a logit in any of them.
+    """
     config = EGNASConfig.variant(variant)
 
     def step(carry, s):
@@ -83,14 +90,14 @@ def random_walk(variant: str) -> dict:
     def search(key):
         key_init, key = jax.random.split(key)
         first = initial_state(SPACE, key_init)
-        (last, _), steps = jax.lax.scan(step, (first, key), jnp.arange(UPDATES))
+        (last, _), steps = jax.lax.scan(step, (first, key), jnp.arange(updates))
         shares = flatten(SPACE, softmax_mixing(last.alpha).primitives)
         rows = (-1, len(SPACE.primitives))
         kept = [
             jnp.argmax(flatten(SPACE, one.alpha).reshape(rows), axis=-1)
             for one in (first, last)
         ]
-        relative = steps.reshape(UPDATES, *rows[:1], rows[1])
+        relative = steps.reshape(updates, *rows)
         relative = relative - relative.mean(axis=-1, keepdims=True)
         return (
             shares.min(), shares.max(), jnp.mean(kept[0] == kept[1]),
@@ -100,8 +107,8 @@ def random_walk(variant: str) -> dict:
     found = jax.jit(jax.vmap(search))(jax.random.split(jax.random.key(2), RUNS))
     low, high, kept, moved = (np.asarray(one) for one in found)
     return {
-        "smallest_share": float(low.min()),
-        "largest_share": float(high.max()),
+        "smallest_share": low.tolist(),
+        "largest_share": high.tolist(),
         "argmax_of_initial_noise": kept.tolist(),
         "largest_relative_step": float(moved.max()),
     }
@@ -117,31 +124,38 @@ def of_variant(options: argparse.Namespace, variant: str) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), **own})
 
 
-def real_walks(
+def real_walk(
     found: list[methods.Found], folder: pathlib.Path, data_dir: str | None
-) -> list[dict]:
-    """Alpha at the end of searches on images.
+) -> dict:
+    """Alpha at the end of searches on images, as `random_walk` has it.
 
     Args:
       found: the searches, in folders METHOD-SEED of `folder`.
       folder: of all of them.
       data_dir: where their images are.
+
+    Returns:
+      "updates" that each of them made, "smallest_share" and "largest_share" of each.
     """
-    rows = []
-    for one in found:
-        state = load(folder / f"{one.method}-{one.seed}", data_dir, say).state.strategy
-        shares = flatten(SPACE, softmax_mixing(state.alpha).primitives)
-        rows.append({
-            "seed": one.seed, "updates": int(state.updates),
-            "smallest_share": float(shares.min()), "largest_share": float(shares.max()),
-        })  # fmt: skip
-    return rows
+    states = [
+        load(folder / f"{one.method}-{one.seed}", data_dir, say).state.strategy
+        for one in found
+    ]
+    shares = [flatten(SPACE, softmax_mixing(state.alpha).primitives)
+              for state in states]  # fmt: skip
+    return {
+        "updates": int(states[0].updates),
+        "smallest_share": [float(one.min()) for one in shares],
+        "largest_share": [float(one.max()) for one in shares],
+    }
 
 
-def _ends(walks: list[dict]) -> tuple[float, float]:
-    """Least and largest share of softmax(alpha) in any of some searches."""
-    return (min(walk["smallest_share"] for walk in walks),
-            max(walk["largest_share"] for walk in walks))  # fmt: skip
+def _ends(walk: dict) -> tuple[float, float]:
+    """Least and largest share of softmax(alpha), means over searches: extremes would
+    lie the further apart the more searches there are."""
+    return tuple(
+        statistics.fmean(walk[end]) for end in ("smallest_share", "largest_share")
+    )
 
 
 def sign_rule(
@@ -172,7 +186,7 @@ def sign_rule(
                 fitness(priced.cross_entropy, priced.correct, priced.similarity,
                         correct_current=priced.correct_current)
             )  # fmt: skip
-            winner = f.argmin(axis=1)
+            winner = np.where(np.isnan(f), np.inf, f).argmin(axis=1)
             on_batch = np.take_along_axis(
                 np.asarray(priced.correct), winner[:, None], axis=1
             )[:, 0] - np.asarray(priced.correct_current)
@@ -189,11 +203,16 @@ def sign_rule(
 
 def drawn(
     directions: dict[str, tuple[int, int]],
-    walks: dict[str, dict],
-    real: dict[str, list[dict]],
+    walks: dict[str, dict[str, dict]],
     signs: list[dict],
 ) -> Picture:
-    """A picture of the three properties, a panel each."""
+    """A picture of the three properties, a panel each.
+
+    Args:
+      directions: of each variant, as `distinct_directions` has them.
+      walks: kind of searches -> variant -> what `random_walk` or `real_walk` found.
+      signs: of `sign_rule`.
+    """
     from matplotlib.figure import Figure as Canvas  # no window system
 
     canvas = Canvas((12.0, 3.6), layout="constrained")
@@ -205,12 +224,11 @@ def drawn(
         left.annotate(f"{distinct:,} of\n{total:,}", (place, share), ha="center",
                       va="bottom", fontsize=8)  # fmt: skip
         rows.append(Row("distinct directions (%)", name, "", place, share))
-        kinds = (("simulated", -0.12, BLUE, [walks[name]]),
-                 ("on images", 0.12, ORANGE, real[name]))  # fmt: skip
-        for kind, shift, colour, several in kinds:
-            ends = _ends(several)
-            middle.plot([place + shift] * 2, ends, color=colour, marker="_",
-                        markersize=10, lw=3, label=None if place else kind)  # fmt: skip
+        for shift, (kind, of_variants) in enumerate(walks.items(), start=-1):
+            ends = _ends(of_variants[name])
+            middle.plot([place + 0.2 * shift] * 2, ends, marker="_", markersize=9, lw=3,
+                        color=(BLUE, SKY, ORANGE)[shift + 1],
+                        label=None if place else kind)  # fmt: skip
             rows += [Row(f"softmax(alpha), {kind}", name, end, place, value)
                      for end, value in zip(("least", "largest"), ends,
                                            strict=True)]  # fmt: skip
@@ -222,7 +240,8 @@ def drawn(
     left.set_ylabel("distinct directions (%)")
     middle.axhline(1 / len(SPACE.primitives), color=GREY, ls="--", lw=1)
     middle.set_ylabel("softmax(alpha)")
-    middle.legend(fontsize=8, frameon=False)
+    middle.legend(fontsize=8, frameon=False, loc="upper center",
+                  bbox_to_anchor=(0.5, -0.1))  # fmt: skip
     labels = list(dict.fromkeys((one["variant"], one["sign"]) for one in signs))
     for place, label in enumerate(labels):
         gains = [100 * one["gain_on_batch"] for one in signs
@@ -242,10 +261,10 @@ def drawn(
     for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
     text = (
-        "Left: of all directions of a search's populations. Middle: least and largest "
-        f"share, of simulated searches of {UPDATES} updates and of the last update of "
-        "searches on images; dashed: uniform. Right: sign rules; seeds, their "
-        "mean and its 95 % interval; below 0 the winner is less accurate than alpha."
+        "Left: of all directions of a search's populations. Middle: from the least to "
+        "the largest share, means over searches; dashed: uniform. Right: sign rules; "
+        "seeds, their mean and its 95 % interval; below 0 the winner is less accurate "
+        "than alpha."
     )
     return picture_of(Figure("defects", TITLE, text, {}, rows), as_svg(canvas))
 
@@ -259,18 +278,25 @@ def main(arguments: list[str] | None = None) -> None:
     rows, details = [], {}
     directions = {name: distinct_directions(name) for name in VARIANTS}
     walks = {name: random_walk(name) for name in VARIANTS}
-    real = {name: real_walks(several, own[name].out, options.data_dir)
+    real = {name: real_walk(several, own[name].out, options.data_dir)
             for name, several in found.items()}  # fmt: skip
+    updates = real["paper"]["updates"]
+    kinds = {
+        f"{UPDATES} simulated updates": walks,
+        f"{updates} simulated updates": {
+            name: random_walk(name, updates) for name in VARIANTS
+        },
+        f"{updates} updates on images": real,
+    }
     for name, (distinct, total) in directions.items():
         walk = walks[name]
         rows.append([
             name, "", f"{distinct:,} of {total:,}",
-            "{:.4f} to {:.4f}".format(*_ends([walk])),
-            "{:.4f} to {:.4f}".format(*_ends(real[name])),
+            *("{:.4f} to {:.4f}".format(*_ends(one[name])) for one in kinds.values()),
             methods.cell(walk["argmax_of_initial_noise"], 100),
             walk["largest_relative_step"], None, None, None,
         ])  # fmt: skip
-        details[name] = walk | {"on images": real[name]}
+        details[name] = {kind: one[name] for kind, one in kinds.items()}
     signs = {
         name: sign_rule(name, forks.warm_starts(own[name]), options.data_dir)
         for name in ("official", "paper")
@@ -282,12 +308,11 @@ def main(arguments: list[str] | None = None) -> None:
                 methods.cell([row[part] for row in several], 100)
                 for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
             ]
-            rows.append([name, sign, *[None] * 5, *cells])
+            rows.append([name, sign, *[None] * 6, *cells])
         details[f"{name}, signs"] = priced
     columns = [
         "variant", "sign rule", "distinct directions of all drawn",
-        f"softmax(alpha) after {UPDATES} simulated updates",
-        f"after {real['paper'][0]['updates']} updates on images",
+        *(f"softmax(alpha) after {kind}" for kind in kinds),
         methods.column("edges on the argmax of the initial noise (%)", 1),
         methods.column("largest relative move of a logit in an update", 4),
         methods.column("winner less accurate than alpha on its batch (%)", 0),
@@ -299,12 +324,13 @@ def main(arguments: list[str] | None = None) -> None:
         "claim": "Do populations repeat, are steps nearly uniform, and does the sign "
         "rule prefer individuals that are less accurate?",
         "note": f"Directions and steps: {RUNS} simulated searches whose winners are "
-        f"drawn at random (chance for the argmax: 14.3 %). Sign rules: a population on "
+        f"drawn at random (chance for the argmax: 14.3 %). softmax(alpha): from the least "
+        f"to the largest share, means over searches. Sign rules: a population on "
         f"every validation batch under the weights of warm starts. "
         f"{forks.images(options)}",
     }  # fmt: skip
     picture = drawn(
-        directions, walks, real, [one for several in signs.values() for one in several]
+        directions, kinds, [one for several in signs.values() for one in several]
     )
     forks.write(options, "defects", table, details, picture=picture)
 

@@ -153,7 +153,7 @@ def searches(found: Sequence[Found], shown: Sequence[int]) -> dict:
     curve = f"after epochs {', '.join(map(str, shown))}"
     return {
         "columns": ["method", column("valid. accuracy (%)", 1), curve,
-                    column("candidate images", 0), column("seconds", 0)],
+                    column("candidate images", 0), column("seconds of all seeds", 0)],
         "rows": rows,
         "seconds": sum(row[-1] for row in rows),
     }  # fmt: skip

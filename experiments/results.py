@@ -184,18 +184,23 @@ def write(
         "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     })  # fmt: skip
-    record.write_json(path, made)
+    _put(path, made, picture)
     whole = {"record": made, "details": record.plain(details)}
     record.write_json(path.with_name(f"{path.stem}-details.json"), whole)
     if kept is not None:
-        record.write_json(FOLDER / f"{kept}.json", made)
-    for place in (path, *([FOLDER / f"{kept}.json"] if kept else [])):
-        for suffix in (".svg", ".csv"):  # of another picture, if there are any
-            place.with_suffix(suffix).unlink(missing_ok=True)
-        if picture is not None:
-            record.write_text(place.with_suffix(".svg"), picture.svg)
-            record.write_text(place.with_suffix(".csv"), picture.csv)
+        _put(FOLDER / f"{kept}.json", made, picture)
     print(section([made | {"picture": None}]))
+
+
+def _put(path: pathlib.Path, made: dict, picture: Picture | None) -> None:
+    """A record with its picture, in the place of another one with its own."""
+    record.write_json(path, made)
+    contents = (picture.svg, picture.csv) if picture else (None, None)
+    for suffix, content in zip((".svg", ".csv"), contents, strict=True):
+        if content is None:
+            path.with_suffix(suffix).unlink(missing_ok=True)
+        else:
+            record.write_text(path.with_suffix(suffix), content)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -209,7 +214,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.action == "add":
         made = of_runs(options.runs, options.title, options.claim, options.command)
-        record.write_json(FOLDER / f"{options.name}.json", made)
+        _put(FOLDER / f"{options.name}.json", made, None)
     record.write_text(README, rewritten(README.read_text(), read_records()))
 
 

@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 import jax
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -474,24 +475,74 @@ def test_the_sign_rule_in_earnest(load, tmp_path, monkeypatch):
     words = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path), "--set",
              "supernet.space=tiny"]  # fmt: skip
     options = load("forks").parser("A text.", None).parse_args(words)
-    (warm,) = load("forks").warm_starts(defects.of_variant(options, "official"))
+    own = defects.of_variant(options, "official")
+    went_on = load("forks").run({"search": []}, own)
+    walk = defects.real_walk(went_on, own.out, None)
+    alpha = searched.load(own.out / "search-0", None, print).state.strategy.alpha
+    shares = np.concatenate([np.ravel(jax.nn.softmax(rows)) for rows in alpha.values()])
+    assert walk == {"updates": 3, "smallest_share": [pytest.approx(shares.min())],
+                    "largest_share": [pytest.approx(shares.max())]}  # fmt: skip
+    (warm,) = load("forks").warm_starts(own)
     rows = {row["sign"]: row for row in defects.sign_rule("official", [warm], None)}
     found = searched.load(warm, None, print)
     config, state = found.config.strategy, found.state
     images, labels = searched.valid_batches(found, 11, 64, 0)
     z = first_generation(SPACE, config, jax.random.key(0), state.strategy)[0]
-    gains = []
-    for batch in zip(images, labels, strict=True):
-        priced = price(found.net, state.variables, state.strategy.alpha, z, *batch,
-                       config)  # fmt: skip
-        best = int(priced.cross_entropy.argmin())
-        gains.append(int(priced.correct[best]) - int(priced.correct_current))
+    priced = [price(found.net, state.variables, state.strategy.alpha, z, *batch, config)
+              for batch in zip(images, labels, strict=True)]  # fmt: skip
+    best = [int(one.cross_entropy.argmin()) for one in priced]
+    gains = [int(one.correct[i]) - int(one.correct_current)
+             for one, i in zip(priced, best, strict=True)]  # fmt: skip
     assert rows["off"]["explorations"] == 11
     assert rows["off"]["gain_on_batch"] == pytest.approx(sum(gains) / 11 / 64)
     worse = sum(gain < 0 for gain in gains) / 11
     assert rows["off"]["winner_less_accurate"] == pytest.approx(worse)
+    # on all batches, of each batch's winner
+    whole = sum(np.asarray(one.correct) for one in priced)
+    current = sum(int(one.correct_current) for one in priced)
+    on_all = (whole[best].mean() - current) / labels.size
+    assert rows["off"]["gain_on_all"] == pytest.approx(on_all)
+    mean = (whole.mean() - current) / labels.size
+    assert rows["off"]["mean_gain_of_population"] == pytest.approx(mean)
     # what the defect is: pushed away where it is as good as alpha
     assert rows["paper"]["winner_less_accurate"] > worse
+
+
+def test_searches_in_a_table_in_earnest(load, write_table, tmp_path, monkeypatch):
+    """A table in which validation prefers one cell and the test another."""
+    table = tmp_path / "table.npz"
+
+    def accuracies(cells):
+        counts = (cells == 3).sum(axis=1)
+        return 10.0 * counts + 20, 90 - 5.0 * np.abs(counts - 5)
+
+    write_table(table, accuracies)
+    nasbench201 = load("nasbench201")
+    paper = [*nasbench201.SEARCHES["paper"], "--queries", "20", "--set",
+             "egnas.population=4"]  # fmt: skip
+    monkeypatch.setattr(nasbench201, "SEARCHES", {"paper": paper})
+    command = ["--table", str(table), "--datasets", "cifar10", "--out", str(tmp_path)]
+    nasbench201.main([*command, "--runs", "3"])
+    found = json.loads((tmp_path / "nasbench201.json").read_text())
+    rows = {row[1]: row[2:] for row in found["rows"]}
+    assert list(rows) == [
+        "EG-NAS paper (eta 0)", "EG-NAS paper (eta 0.4)", "random search",
+        "ageing evolution", "best of all by validation",
+    ]  # fmt: skip
+    # all six edges 3x3 convolutions: 5 points below the best cell
+    assert rows["best of all by validation"] == [None, 15_625, "5.000", None, 0]
+    assert "--runs 3 --datasets cifar10 --out" in found["command"]
+    whole = json.loads((tmp_path / "cifar10-paper" / "curves.json").read_text())
+    last = whole["entries"][1]["final"]["test_regret"]["mean"]
+    assert rows["EG-NAS paper (eta 0.4)"][:2] == [3, 20]
+    assert rows["EG-NAS paper (eta 0.4)"][2].startswith(f"{100 * last:.3f} (")
+    with (tmp_path / "nasbench201.csv").open() as file:
+        points = list(csv.DictReader(file))
+    means = [float(point["y"]) for point in points
+             if (point["group"], point["run"]) == ("EG-NAS paper (eta 0.4)", "mean")]  # fmt: skip
+    assert means[-1] == pytest.approx(100 * last)
+    with pytest.raises(SystemExit, match="what another command made"):
+        nasbench201.main([*command, "--runs", "4"])
 
 
 def test_tiny_noise_in_earnest(load, tmp_path, monkeypatch):
@@ -559,10 +610,18 @@ def test_the_constant_key_of_the_published_code_repeats_its_directions(load):
 def test_a_step_of_the_published_code_is_nearly_uniform(load):
     """s* of `official` is a softmax of shares: within 1 / (1 + 6 e) and e / (e + 6)."""
     walk = load("defects").random_walk("official")
-    assert 0.13 < walk["smallest_share"] < 1 / 7 < walk["largest_share"] < 0.16
+    assert (
+        0.13 < min(walk["smallest_share"]) < 1 / 7 < max(walk["largest_share"]) < 0.16
+    )
     share = math.e / (math.e + 6)
     assert 0 < walk["largest_relative_step"] < 0.1 * (share - 1 / 7)
-    assert len(walk["argmax_of_initial_noise"]) == 100
+    kept = walk["argmax_of_initial_noise"]
+    assert len(kept) == 100
+    # near chance after so many steps, far above it after one
+    assert 1 / 7 < sum(kept) / 100 < 0.3
+    one = load("defects").random_walk("official", 1)
+    assert sum(one["argmax_of_initial_noise"]) / 100 > 0.4
+    assert max(one["largest_share"]) < min(walk["largest_share"])
 
 
 def test_the_defects_are_drawn_with_all_their_figures(load):
@@ -571,15 +630,16 @@ def test_the_defects_are_drawn_with_all_their_figures(load):
         for variant in ("official", "paper") for sign in ("paper", "off")
         for seed in range(3)
     ]  # fmt: skip
-    walk = {"smallest_share": 0.13, "largest_share": 0.16}
-    real = [walk | {"largest_share": share} for share in (0.14, 0.15)]
-    picture = load("defects").drawn(
-        {"official": (49, 5145)}, {"official": walk}, {"official": real}, signs
-    )
+    walks = {
+        kind: {"official": {"smallest_share": [0.13, 0.14], "largest_share": largest}}
+        for kind, largest in (("simulated", [0.16]), ("on images", [0.14, 0.15]))
+    }
+    picture = load("defects").drawn({"official": (49, 5145)}, walks, signs)
     points = list(csv.DictReader(io.StringIO(picture.csv)))
     assert len(points) == 1 + 4 + 12 and "<svg" in picture.svg
     ends = {(point["panel"], point["run"]): float(point["y"]) for point in points}
     assert ends["softmax(alpha), simulated", "largest"] == 0.16
-    assert ends["softmax(alpha), on images", "largest"] == 0.15
+    assert ends["softmax(alpha), on images", "largest"] == pytest.approx(0.145)
+    assert ends["softmax(alpha), on images", "least"] == pytest.approx(0.135)
     assert (points[-1]["group"], points[-1]["run"]) == ("paper off", "seed 2")
     assert float(points[-1]["y"]) == pytest.approx(2)

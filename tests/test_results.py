@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from egnas_jax import record
+from egnas_jax.report.page import Picture
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -80,3 +81,25 @@ def test_a_record_of_runs_holds_their_figures(results, tmp_path):
     assert made["date"] == "2026-11-20 to 2026-11-21"
     assert made["machine"] == "cpu, jax 0.10.2"
     assert set(made) == results.FIELDS
+
+
+def test_a_record_replaces_another_with_its_picture(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "results")
+    (tmp_path / "results").mkdir()
+    table = {
+        key: FOUND[key]
+        for key in ("title", "claim", "command", "seconds", "columns", "rows", "note")
+    }
+    picture = Picture("x", "X", "Below it.", "<svg/>", "a,b")
+    own = tmp_path / "x.json"
+    results.write(own, table, {}, "y", picture)
+    (read,) = results.read_records(tmp_path / "results")
+    assert (read["picture"], read["caption"]) == ("y.svg", "Below it.")
+    assert own.with_suffix(".svg").read_text() == "<svg/>"
+    assert (tmp_path / "results" / "y.csv").read_text() == "a,b"
+    results.write(own, table, {}, "y")
+    (read,) = results.read_records(tmp_path / "results")
+    assert (read["picture"], read["caption"]) == (None, None)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == [
+        "x-details.json", "x.json", "y.json"
+    ]  # fmt: skip

@@ -17,6 +17,7 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
       found: its matrices.
     """
     from matplotlib.figure import Figure  # no window system, no global state
+    from matplotlib.ticker import MaxNLocator
 
     part = "fitness" if result["candidates"] == "individuals" else "cross_entropy"
     word = part.replace("_", " ")
@@ -53,6 +54,7 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
         axis.plot(places, values[order], marker, color=colour, alpha=0.25, ms=3, mew=0)
         axis.plot(places, whole[order], color="black", label="all batches")
         axis.plot([], [], marker, color=colour, ms=3, label="one batch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set(xlabel="candidate, by all batches", ylabel=word,
                  title=f"{name.capitalize()} statistics")  # fmt: skip
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2,

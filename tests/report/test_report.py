@@ -11,7 +11,7 @@ import pytest
 from egnas_jax import record
 from egnas_jax.cli import main
 from egnas_jax.picture import line_style
-from egnas_jax.report.curves import search_figures
+from egnas_jax.report.curves import population_figure, search_figures
 from egnas_jax.report.runs import grouped, read_runs
 from egnas_jax.report.tables import final, outcome_table, run_table
 
@@ -57,6 +57,32 @@ def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
     # the standard deviation of two values is their distance over sqrt 2
     assert rows["mean + sd", 1] == pytest.approx(0.55 + 0.2 / 2**0.5)
     assert "eigenvalue" not in figures
+
+
+def test_cost_and_population_are_reckoned_by_hand(write_run, search_line):
+    def line(epoch, seed):
+        made = search_line(epoch, seed)
+        return made | {"population_accuracy_median": 0.1 * (1 + seed) ** 2}
+
+    for seed in (0, 1):
+        folder = write_run(f"a/seed{seed}", epochs=3, make=line, seed=seed)
+    groups = grouped(read_runs([str(folder.parent)]))
+    figures = {figure.name: figure for figure in search_figures(groups)}
+    minutes = [row.x for row in figures["cost"].rows
+               if (row.panel, row.run) == ("accuracy", "seed1")]  # fmt: skip
+    assert minutes == pytest.approx([4 / 60, 8 / 60, 12 / 60])
+    medians = [row.y for row in population_figure(groups).rows
+               if (row.panel, row.run) == ("accuracy", "median")]  # fmt: skip
+    assert medians == pytest.approx([0.25] * 3)  # of 0.1 and 0.4
+
+
+def test_the_cells_shown_are_those_of_the_best_seed(write_run, tmp_path):
+    for seed, better in ((0, 0.0), (1, 0.2), (2, 0.1)):
+        folder = write_run(f"a/seed{seed}", epochs=2, better=better)
+    command = ["report", str(folder.parent), "--out", str(tmp_path / "report")]
+    assert main(command) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Of the best run by validation accuracy, seed1:" in text
 
 
 class Page(html.parser.HTMLParser):
