@@ -324,8 +324,8 @@ def main(arguments: list[str] | None = None) -> None:
         "claim": "Do populations repeat, are steps nearly uniform, and does the sign "
         "rule prefer individuals that are less accurate?",
         "note": f"Directions and steps: {RUNS} simulated searches whose winners are "
-        f"drawn at random (chance for the argmax: 14.3 %). softmax(alpha): from the least "
-        f"to the largest share, means over searches. Sign rules: a population on "
+        f"drawn at random (chance for the argmax: 14.3 %). softmax(alpha): from the "
+        f"least to the largest share, means over searches. Sign rules: a population on "
         f"every validation batch under the weights of warm starts. "
         f"{forks.images(options)}",
     }  # fmt: skip
