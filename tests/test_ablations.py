@@ -538,8 +538,9 @@ def test_searches_in_a_table_in_earnest(load, write_table, tmp_path, monkeypatch
     assert rows["EG-NAS paper (eta 0.4)"][2].startswith(f"{100 * last:.3f} (")
     with (tmp_path / "nasbench201.csv").open() as file:
         points = list(csv.DictReader(file))
+    name = "EG-NAS paper (eta 0.4)"
     means = [float(point["y"]) for point in points
-             if (point["group"], point["run"]) == ("EG-NAS paper (eta 0.4)", "mean")]  # fmt: skip
+             if (point["group"], point["run"]) == (name, "mean")]  # fmt: skip
     assert means[-1] == pytest.approx(100 * last)
     with pytest.raises(SystemExit, match="what another command made"):
         nasbench201.main([*command, "--runs", "4"])
