@@ -189,6 +189,19 @@ def test_figure_2_compares_each_term_with_both(load, stand_in, tmp_path):
     assert "(33 to 100)" in found["note"]
 
 
+def test_agreement_is_told_of_weightings_that_differ(load):
+    """By hand: all that are equal agree; 1, 0.2 and 0.2, 1 never, others in half."""
+    grid = importlib.import_module("egnas_jax.strategies.egnas_grid")
+    ratios = np.array([zeta / eta for zeta, eta in grid.PAIRS]).round(6)
+    agreement = np.where(ratios[:, None] == ratios[None], 1.0, 0.5)
+    assert len(set(ratios)) == 11
+    assert "in 50 % (50 to 50)" in load("forks").agreed(agreement)
+    i, j = grid.PAIRS.index((1.0, 0.2)), grid.PAIRS.index((0.2, 1.0))
+    agreement[i, j] = agreement[j, i] = 0.0
+    assert "(0 to 50)" in load("forks").agreed(agreement)
+    assert load("forks").agreed(None) == ""
+
+
 def test_the_reports_table_1_counts_the_weights_of_its_cells(load):
     """The cells that it names, counted; it cuts their figures off."""
     weights = load("table1").WEIGHTS
