@@ -209,8 +209,9 @@ def agreed(agreement: np.ndarray | None) -> str:
     ratios = np.array([egnas_grid.ratio(pair) for pair in egnas_grid.PAIRS])
     apart = agreement[ratios[:, None] != ratios[None]]
     return (
-        f" In the populations that the runs priced, two weightings of the report that "
-        f"differ in zeta / eta choose the same individual in {100 * apart.mean():.0f} "
+        f" In the populations that the runs priced, the first of which are alike in "
+        f"all runs of a seed, two weightings of the report that differ in zeta / eta "
+        f"choose the same individual in {100 * apart.mean():.0f} "
         f"% ({100 * apart.min():.0f} to {100 * apart.max():.0f})."
     )
 

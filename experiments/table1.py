@@ -45,14 +45,15 @@ REPORTED = {
 
 def as_default(found: Sequence[methods.Found], pair: tuple[float, float]) -> list:
     """How often a pair chose as `DEFAULT` did, seed by seed; [] if it is unknown."""
-    if pair not in PAIRS:
+    ratios = list(map(ratio, PAIRS))
+    if ratio(pair) not in ratios:
         return []
+    places = ratios.index(ratio(pair)), PAIRS.index(DEFAULT)
     of_seeds = [
         forks.agreement([one for one in found if one.seed == seed])
         for seed in sorted({one.seed for one in found})
     ]
-    return [agreement[PAIRS.index(pair), PAIRS.index(DEFAULT)]
-            for agreement in of_seeds if agreement is not None]  # fmt: skip
+    return [agreement[places] for agreement in of_seeds if agreement is not None]
 
 
 def drawn(agreement: np.ndarray) -> Picture:
@@ -160,8 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all settings of a seed fork from one warm "
         f"start. Settings of equal zeta / eta are one search. p of a paired t test "
-        f"over seeds (none where all end alike), not corrected for "
-        f"{len(runs) - 1} of them.{forks.agreed(agreement)} {reported_noise()}",
+        f"over seeds, not corrected for their number; none where all end alike."
+        f"{forks.agreed(agreement)} {reported_noise()}",
     }  # fmt: skip
     words = [] if options.weights == WEIGHTS else [
         "--weights", *map(str, options.weights)]  # fmt: skip

@@ -48,6 +48,17 @@ class Run(NamedTuple):
         return self.lines[self.lines[-1].get("early_stop", -1)]
 
     @property
+    def planned(self) -> int | None:
+        """Epochs that it is to have; None without a configuration."""
+        return (self.settings or {}).get("epochs")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether epochs are left that no stop rule took."""
+        stopped = self.lines[-1].get("early_stop") is not None
+        return not stopped and len(self.lines) < (self.planned or 0)
+
+    @property
     def kind(self) -> str:
         """ "search" or "retrain"."""
         return "retrain" if "test_error" in self.lines[0] else "search"

@@ -84,16 +84,15 @@ def compare(groups: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
 def _paired(first: str, second: str, pairs: list[tuple[float, float]]) -> Comparison:
     from scipy import stats
 
-    differences = [a - b for a, b in pairs]
+    # accuracies are counts over images: rounding must not part what ties
+    differences = [round(a - b, 12) for a, b in pairs]
     whole, t_test, wilcoxon = summarise(differences), None, None
     # of equal differences no t is defined; what rounding leaves of them is no spread
     if whole.spread and whole.spread > 1e-9 * max(map(abs, differences)):
         t_test = float(stats.ttest_1samp(differences, 0.0).pvalue)
     if len(pairs) > 1 and any(differences):
-        # accuracies are counts over images: rounding must not part what ties
-        rounded = [round(value, 12) for value in differences]
-        method = _wilcoxon_method([abs(value) for value in rounded])
-        wilcoxon = float(stats.wilcoxon(rounded, method=method).pvalue)
+        method = _wilcoxon_method([abs(value) for value in differences])
+        wilcoxon = float(stats.wilcoxon(differences, method=method).pvalue)
     low, high = whole.low, whole.high
     return Comparison(
         first, second, whole.n, whole.mean, low, high, t_test, wilcoxon

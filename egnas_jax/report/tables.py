@@ -53,9 +53,10 @@ def _doubts(groups: list[Group]) -> list[str]:
     for group in groups:
         longest = max(len(run.lines) for run in group.runs)
         shorter += [
-            f"{run.name} has {len(run.lines)} of {longest} epochs"
+            f"{run.name} has {len(run.lines)} of {goal} epochs"
             for run in group.runs
-            if len(run.lines) < longest and run.lines[-1].get("early_stop") is None
+            if len(run.lines) < (goal := run.planned or longest)
+            and run.lines[-1].get("early_stop") is None
         ]
         seeds = [run.seed for run in group.runs if run.seed is not None]
         repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
@@ -89,12 +90,15 @@ def _seconds(group: Group) -> str:
 
 
 def comparison_table(groups: list[Group]) -> Table | None:
-    """Paired tests between groups; None where no two share a seed."""
+    """Paired tests between groups; None where no two share a seed. Unfinished runs are
+    compared with none."""
     values = {
         group.label: {
             run.seed: value
             for run in group.runs
-            if run.seed is not None and (value := final(run)) is not None
+            if run.seed is not None
+            and not run.unfinished
+            and (value := final(run)) is not None
         }
         for group in groups
     }
@@ -106,7 +110,8 @@ def comparison_table(groups: list[Group]) -> Table | None:
     note = (
         "Percentage points, paired by seed; p values are two-sided. Holm: the t test's "
         "p, corrected for all comparisons of this table. With n pairs Wilcoxon's p is "
-        "at least 2 / 2^n: below 6 pairs it cannot fall below 0.05."
+        "at least 2 / 2^n: below 6 pairs it cannot fall below 0.05. Runs that have "
+        "epochs left are left out."
     )
     return Table("Paired tests", header, [_compared(one) for one in found], note)
 

@@ -1,5 +1,7 @@
 """Pictures of searches in a table and of rank correlations, as SVG."""
 
+import math
+
 from egnas_jax.picture import COLOURS, GREY, as_svg, line_style
 from egnas_jax.tabular.report import label
 
@@ -29,7 +31,8 @@ def plot_curves(axis, named: dict[str, dict], selected: float) -> None:
     for index, (name, entry) in enumerate(named.items()):
         style = line_style(index)
         band = {
-            part: [100 * value for value in values]
+            # of a record of a single run bounds are None
+            part: [math.nan if value is None else 100 * value for value in values]
             for part, values in entry["curves"]["test_regret"].items()
         }
         marker = "o" if len(entry["queries"]) == 1 else None  # no line to see

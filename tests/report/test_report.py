@@ -13,7 +13,12 @@ from egnas_jax.cli import main
 from egnas_jax.picture import line_style
 from egnas_jax.report.curves import population_figure, search_figures
 from egnas_jax.report.runs import grouped, read_runs
-from egnas_jax.report.tables import final, outcome_table, run_table
+from egnas_jax.report.tables import (
+    comparison_table,
+    final,
+    outcome_table,
+    run_table,
+)
 
 
 def labels(folders):
@@ -74,6 +79,23 @@ def test_cost_and_population_are_reckoned_by_hand(write_run, search_line):
     medians = [row.y for row in population_figure(groups).rows
                if (row.panel, row.run) == ("accuracy", "median")]  # fmt: skip
     assert medians == pytest.approx([0.25] * 3)  # of 0.1 and 0.4
+
+
+def test_unfinished_runs_are_named_and_compared_with_none(write_run):
+    """Forks of 4 epochs, and the warm starts of 2 that they began with."""
+    for seed in (0, 1):
+        for name, epochs in (("warm", 2), ("fork", 4)):
+            given = settings(seed, sign=name) | {"epochs": 4}
+            folder = write_run(f"{name}-{seed}", epochs=epochs, settings=given,
+                               seed=seed)  # fmt: skip
+        write_run(f"other-{seed}", epochs=4, settings=settings(seed) | {"epochs": 4},
+                  seed=seed, better=0.1 + 0.01 * seed)  # fmt: skip
+    groups = grouped(read_runs([str(folder.parent)]))
+    told = outcome_table(groups, "Accuracy").note
+    assert "warm-0 has 2 of 4 epochs; warm-1 has 2 of 4 epochs" in told
+    assert "fork" not in told
+    (row,) = comparison_table(groups).rows
+    assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=paper"}
 
 
 def test_the_cells_shown_are_those_of_the_best_seed(write_run, tmp_path):
