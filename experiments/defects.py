@@ -224,11 +224,12 @@ def drawn(
         left.annotate(f"{distinct:,} of\n{total:,}", (place, share), ha="center",
                       va="bottom", fontsize=8)  # fmt: skip
         rows.append(Row("distinct directions (%)", name, "", place, share))
-        for shift, (kind, of_variants) in enumerate(walks.items(), start=-1):
+        styles = ((-0.2, BLUE), (0.0, SKY), (0.2, ORANGE))
+        for (kind, of_variants), (shift, colour) in zip(walks.items(), styles,
+                                                        strict=False):  # fmt: skip
             ends = _ends(of_variants[name])
-            middle.plot([place + 0.2 * shift] * 2, ends, marker="_", markersize=9, lw=3,
-                        color=(BLUE, SKY, ORANGE)[shift + 1],
-                        label=None if place else kind)  # fmt: skip
+            middle.plot([place + shift] * 2, ends, marker="_", markersize=9, lw=3,
+                        color=colour, label=None if place else kind)  # fmt: skip
             rows += [Row(f"softmax(alpha), {kind}", name, end, place, value)
                      for end, value in zip(("least", "largest"), ends,
                                            strict=True)]  # fmt: skip

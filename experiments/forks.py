@@ -233,12 +233,6 @@ def seconds(found: Sequence[Found]) -> float:
     return sum(seconds for *_, seconds in epochs)
 
 
-def mean_of(one: Found, name: str) -> float:
-    """A figure of metrics.jsonl over the epochs that have it."""
-    values = [line[name] for line in one.lines if line.get(name) is not None]
-    return statistics.mean(values)
-
-
 def seconds_an_epoch(one: Found) -> float:
     """Of the epochs with an exploration, their median; compilation comes before."""
     return statistics.median(

@@ -133,9 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         "the optimum is not what a search looks for, and reaching it is no merit. The "
         "cell that EG-NAS names is derived from alpha.",
     }  # fmt: skip
-    kept = "nasbench201" if options.record else None
-    path = options.out / "nasbench201.json"
-    results.write(path, table, {}, kept, drawn(found))
+    results.keep(options, "nasbench201", table, {}, drawn(found))
 
 
 def _interval(found: dict) -> str:

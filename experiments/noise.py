@@ -17,10 +17,10 @@ import methods
 import subset
 
 from egnas_jax.report.page import Picture
+from egnas_jax.search.evaluate import STATISTICS
 
 METHOD = "search"
 PARTS = {"fitness": "fitness", "cross_entropy": "cross entropy"}
-STATISTICS = ("running", "batch")
 
 
 class Size(NamedTuple):

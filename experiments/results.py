@@ -192,6 +192,18 @@ def write(
     print(section([made | {"picture": None}]))
 
 
+def keep(
+    options: argparse.Namespace,
+    name: str,
+    table: dict,
+    details: object,
+    picture: Picture | None = None,
+) -> None:
+    """`write` for an experiment that has no sizes; options of `methods.add_out`."""
+    kept = name if options.record else None
+    write(options.out / f"{name}.json", table, details, kept, picture)
+
+
 def _put(path: pathlib.Path, made: dict, picture: Picture | None) -> None:
     """A record with its picture, in the place of another one with its own."""
     record.write_json(path, made)

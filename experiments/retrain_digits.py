@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None):
         **methods.errors(trained, widths),
     }  # fmt: skip
     genotypes = {name: cell.format() for name, cell in cells.items()}
-    kept = "retrain_digits" if options.record else None
-    results.write(options.out / "table.json", table, genotypes, kept)
+    results.keep(options, "retrain_digits", table, genotypes)
 
 
 if __name__ == "__main__":

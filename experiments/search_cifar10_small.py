@@ -68,9 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         "single child. Equal weight steps and equal candidate images.",
         **methods.searches(found, SHOWN),
     }  # fmt: skip
-    kept = "search_cifar10_small" if options.record else None
-    path = options.out / "search_cifar10_small.json"
-    results.write(path, table, methods.genotypes(found), kept)
+    results.keep(options, "search_cifar10_small", table, methods.genotypes(found))
 
 
 if __name__ == "__main__":

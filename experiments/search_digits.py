@@ -41,9 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         "weights that all children share.",
         **methods.searches(found, SHOWN),
     }  # fmt: skip
-    kept = "search_digits" if options.record else None
-    path = options.out / "search_digits.json"
-    results.write(path, table, methods.genotypes(found), kept)
+    results.keep(options, "search_digits", table, methods.genotypes(found))
 
 
 if __name__ == "__main__":

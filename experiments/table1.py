@@ -5,8 +5,8 @@ Claim of the report: zeta = 1, eta = 0.4 is best (84.088 %), of 16 single runs b
 what remains is the setting or chance, and a paired test says which can be told. Who
 wins depends on zeta / eta alone, so that the 16 settings are 11 searches: each is run
 once, and the report's own settings of equal zeta / eta tell its noise. Each exploration
-also tells which individual every pair of weights would have chosen from the
-same population: how often two pairs choose the same one is drawn for all of them.
+also tells which individual every pair of weights would have chosen from the same
+population: how often two pairs choose the same one is drawn for all of them.
 
 Command: python experiments/table1.py --size small --out OUT
 """
@@ -25,9 +25,8 @@ from egnas_jax.picture import as_svg
 from egnas_jax.report.curves import Figure, Row
 from egnas_jax.report.page import Picture
 from egnas_jax.report.write import picture_of
-from egnas_jax.strategies.egnas_grid import PAIRS, ratio
+from egnas_jax.strategies.egnas_grid import PAIRS, WEIGHTS, ratio
 
-WEIGHTS = (1.0, 0.8, 0.4, 0.2)
 DEFAULT = (1.0, 0.4)
 TITLE = "Table 1 of the report"
 # validation accuracy (%) and parameters (M) that the report prints: zeta, eta

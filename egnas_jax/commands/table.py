@@ -63,7 +63,7 @@ def table_search(options: argparse.Namespace) -> None:
     out = pathlib.Path(options.out or f"runs/table-{settings.dataset}")
     check_writable(out)
     use_compilation_cache()
-    optimum, selected = float(table.test.max()), report.selector_regret(table)
+    optimum, selected = float(table.test.max()), report.best_by_validation_regret(table)
     entries = []
     shown = statistics.shown_queries(settings.queries)
     for name in methods:

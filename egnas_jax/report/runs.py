@@ -49,8 +49,9 @@ class Run(NamedTuple):
 
     @property
     def planned(self) -> int | None:
-        """Epochs that it is to have; None without a configuration."""
-        return (self.settings or {}).get("epochs")
+        """Epochs that it is to have; None where no configuration tells it."""
+        epochs = (self.settings or {}).get("epochs")
+        return epochs if type(epochs) is int else None
 
     @property
     def unfinished(self) -> bool:

@@ -11,7 +11,7 @@ def draw_curves(entries: list[dict], selected: float, title: str) -> str:
 
     Args:
       entries: of `report.summarise`.
-      selected: of `report.selector_regret`.
+      selected: of `report.best_by_validation_regret`.
       title: of the picture.
     """
     from matplotlib.figure import Figure  # no window system, no global state

@@ -86,7 +86,7 @@ def label(entry: dict) -> str:
     return f"{entry['method']} ({setting})" if setting else entry["method"]
 
 
-def selector_regret(table: Table) -> float:
+def best_by_validation_regret(table: Table) -> float:
     """Test regret of the cell that is best by validation accuracy, the mean of those
     that tie: what a search that sees all of the table but its tests comes to."""
     best = np.asarray(table.valid == table.valid.max())
@@ -99,7 +99,7 @@ def markdown(entries: list[dict], optimum: float, selected: float) -> str:
     Args:
       entries: of `summarise`.
       optimum: best test accuracy of the table.
-      selected: of `selector_regret`.
+      selected: of `best_by_validation_regret`.
     """
     lines = [
         f"Test regret in percentage points to the optimum of {100 * optimum:.2f} %, "

@@ -96,6 +96,9 @@ def test_unfinished_runs_are_named_and_compared_with_none(write_run):
     assert "fork" not in told
     (row,) = comparison_table(groups).rows
     assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=paper"}
+    # what was altered tells nothing
+    altered = groups[0].runs[0]._replace(settings={"epochs": "many"})
+    assert (altered.planned, altered.unfinished) == (None, False)
 
 
 def test_the_cells_shown_are_those_of_the_best_seed(write_run, tmp_path):
