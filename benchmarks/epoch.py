@@ -11,9 +11,9 @@ import numpy as np
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
-from egnas_jax.search.weights import SGD, Pixels, make_programs
-from egnas_jax.strategies.egnas import egnas
-from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.search.step import SGD, Pixels, make_programs
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.strategy import egnas
 
 
 @dataclasses.dataclass(frozen=True)

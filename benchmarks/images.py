@@ -67,8 +67,8 @@ def write_pieces(images, labels, folder: pathlib.Path, size: int) -> list[pathli
 
 
 def main() -> None:
-    from egnas_jax.config import build
     from egnas_jax.data.source import load_dataset
+    from egnas_jax.runs.search_config import build
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="cifar10")

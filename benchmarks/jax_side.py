@@ -16,9 +16,9 @@ from benchmarks.problem import Problem
 from egnas_jax import interop
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.search import ahead
 from egnas_jax.search.evaluate import STATISTICS
 from egnas_jax.search.relax import unweighted
+from egnas_jax.training import program_cache
 from egnas_jax.types import Batch
 
 
@@ -49,7 +49,9 @@ class JaxSide:
             score = programs.population(net, batch_stats)
             requests[batch_stats] = _request(score, self._score_arguments())
         started = time.perf_counter()
-        self.programs = ahead.compile_all(requests, {"supernet": repr(self.config)})
+        self.programs = program_cache.compile_all(
+            requests, {"supernet": repr(self.config)}
+        )
         return {
             "seconds": time.perf_counter() - started,
             "bytes": {
@@ -104,7 +106,7 @@ class JaxSide:
         return {"seconds": seconds, "loss": losses}
 
 
-def _request(function, arguments: tuple, **options) -> ahead.Request:
+def _request(function, arguments: tuple, **options) -> program_cache.Request:
     """A program that `ahead` may compile; options are those of `jax.jit`."""
     program = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
-    return ahead.Request(functools.partial(program), arguments)
+    return program_cache.Request(functools.partial(program), arguments)

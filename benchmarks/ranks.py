@@ -26,9 +26,9 @@ from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.search.relax import flatten
-from egnas_jax.search.weights import learning_rate
+from egnas_jax.search.step import learning_rate
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas_price import price
+from egnas_jax.strategies.egnas.evaluation import price
 
 SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
 

@@ -17,8 +17,8 @@ from benchmarks import programs, traffic
 from benchmarks.parity import Case, Drawn
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.cost import multiply_adds
-from egnas_jax.nn.derived import make_network
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network import make_network
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.retrain.config import RetrainConfig

@@ -12,12 +12,12 @@ import math
 
 import jax
 
-from egnas_jax.config import SearchConfig, build
 from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.runs.search_config import SearchConfig, build
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.mesh import make_mesh
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES
+from egnas_jax.training.devices import make_mesh
 from egnas_jax.types import Batch
 
 TRACED = 8  # devices

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.torch_net import FactorizedReduce, ReLUConvBN, operation
-from egnas_jax.nn.network import NetworkConfig, cell_plan, output_channels
+from egnas_jax.nn.network_config import NetworkConfig, cell_plan, output_channels
 from egnas_jax.space import Genotype
 
 

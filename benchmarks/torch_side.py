@@ -15,7 +15,7 @@ from benchmarks import problem as given
 from benchmarks.problem import Problem
 from benchmarks.torch_derived import DerivedNetwork
 from benchmarks.torch_net import SearchNetwork
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import Genotype
 
 

@@ -2,14 +2,14 @@
 
 from egnas_jax import evolution, interop
 from egnas_jax.nn.cost import count_params, multiply_adds
-from egnas_jax.nn.derived import Network, make_network
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network import Network, make_network
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
-from egnas_jax.strategies.egnas_config import EGNASConfig
-from egnas_jax.strategies.egnas_price import Priced, price
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.evaluation import Priced, price
 from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"

@@ -2,6 +2,6 @@
 
 import sys
 
-from egnas_jax.cli import main
+from egnas_jax.cli.main import main
 
 sys.exit(main())

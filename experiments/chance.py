@@ -23,10 +23,10 @@ import jax
 import methods
 import numpy as np
 
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Genotype, derive
-from egnas_jax.strategies.egnas_explore import initial_state
+from egnas_jax.strategies.egnas.explore import initial_state
 
 DRAWN = ("random cells", "alpha that never moved")
 VARIANTS = ("paper", "official", "seed")

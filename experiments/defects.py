@@ -27,20 +27,20 @@ import jax.numpy as jnp
 import methods
 import numpy as np
 
-from egnas_jax.console import say
-from egnas_jax.noise.matrix import over_batches
-from egnas_jax.picture import BLUE, GREY, ORANGE, SKY, as_svg
-from egnas_jax.report.curves import Figure, Row
-from egnas_jax.report.page import Picture
-from egnas_jax.report.statistics import summarise
-from egnas_jax.report.write import picture_of
-from egnas_jax.search.fitness import SIGNS, compound_fitness
+from egnas_jax.cli.console import say
+from egnas_jax.plotting import BLUE, GREY, ORANGE, SKY, as_svg
+from egnas_jax.runs.finished_search import load, valid_batches
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
-from egnas_jax.searched import load, valid_batches
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas_config import VARIANTS, EGNASConfig
-from egnas_jax.strategies.egnas_explore import first_generation, initial_state
-from egnas_jax.strategies.egnas_price import direction, price
+from egnas_jax.strategies.egnas.config import VARIANTS, EGNASConfig
+from egnas_jax.strategies.egnas.evaluation import direction, price
+from egnas_jax.strategies.egnas.explore import first_generation, initial_state
+from egnas_jax.strategies.egnas.fitness import SIGNS, compound_fitness
+from egnas_jax.studies.noise.matrix import over_batches
+from egnas_jax.studies.report.curves import Figure, Row
+from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.statistics import summarise
+from egnas_jax.studies.report.write import picture_of
 
 TITLE = "Three properties of the published code"
 UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated

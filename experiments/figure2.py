@@ -10,7 +10,7 @@ Command: python experiments/figure2.py --size small --out OUT
 import forks
 import methods
 
-from egnas_jax.report.curves import EPOCHS
+from egnas_jax.studies.report.curves import EPOCHS
 
 SETTINGS = {
     "L1 only": ["strategy.zeta=1.0", "strategy.eta=0.0"],

@@ -19,12 +19,12 @@ import numpy as np
 import results
 from methods import Found
 
-from egnas_jax.report.curves import Figure, Row, bands
-from egnas_jax.report.draw import draw_lines
-from egnas_jax.report.page import Picture
-from egnas_jax.report.write import picture_of
-from egnas_jax.strategies import egnas_grid
-from egnas_jax.strategies.egnas_config import VARIANTS
+from egnas_jax.strategies.egnas import weight_grid
+from egnas_jax.strategies.egnas.config import VARIANTS
+from egnas_jax.studies.report.curves import Figure, Row, bands
+from egnas_jax.studies.report.draw import draw_lines
+from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.write import picture_of
 
 
 class Size(NamedTuple):
@@ -192,21 +192,21 @@ def agreement(found: Sequence[Found]) -> np.ndarray | None:
       found: runs, all of whose populations count.
 
     Returns:
-      Fractions, f64[16, 16], as `egnas_grid.PAIRS` orders them; None where no
+      Fractions, f64[16, 16], as `weight_grid.PAIRS` orders them; None where no
       population was priced.
     """
     chosen = [
         line["grid_chosen"]
         for one in found for line in one.lines if line.get("candidate_images")
     ]  # fmt: skip
-    return egnas_grid.agreement(np.concatenate(chosen)) if chosen else None
+    return weight_grid.agreement(np.concatenate(chosen)) if chosen else None
 
 
 def agreed(agreement: np.ndarray | None) -> str:
     """The mean of it over pairs that differ in zeta / eta, as a sentence of a note."""
     if agreement is None:
         return ""
-    ratios = np.array([egnas_grid.ratio(pair) for pair in egnas_grid.PAIRS])
+    ratios = np.array([weight_grid.ratio(pair) for pair in weight_grid.PAIRS])
     apart = agreement[ratios[:, None] != ratios[None]]
     return (
         f" In the populations that the runs priced, the first of which are alike in "
@@ -218,7 +218,7 @@ def agreed(agreement: np.ndarray | None) -> str:
 
 def grid(agreement: np.ndarray | None) -> dict:
     """The same for an experiment's details."""
-    pairs = [f"{zeta},{eta}" for zeta, eta in egnas_grid.PAIRS]
+    pairs = [f"{zeta},{eta}" for zeta, eta in weight_grid.PAIRS]
     return {"pairs": pairs, "agreement": agreement}
 
 

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from egnas_jax import record
-from egnas_jax.cli import main as egnas
+from egnas_jax.cli.main import main as egnas
 from egnas_jax.nn.cost import count_params
-from egnas_jax.nn.network import NetworkConfig
-from egnas_jax.report.statistics import compare, summarise
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import SPACES, Genotype, derive
+from egnas_jax.storage import records
 from egnas_jax.strategies.random_search import random_child
+from egnas_jax.studies.report.statistics import compare, summarise
 
 
 class Found(NamedTuple):
@@ -51,7 +51,7 @@ def run_one(
     """
     once([command, *arguments], folder, "summary.json", resume=True)
     summary = json.loads((folder / "summary.json").read_text())
-    return summary, record.read(folder / "metrics.jsonl")
+    return summary, records.read(folder / "metrics.jsonl")
 
 
 def once(
@@ -96,7 +96,7 @@ def made_by(command: Sequence[str], folder: pathlib.Path, made: str) -> bool:
 
 def note(command: Sequence[str], folder: pathlib.Path) -> None:
     """Leaves word that a command has ended in a folder."""
-    record.write_json(_note(command, folder), list(command))
+    records.write_json(_note(command, folder), list(command))
 
 
 def _note(command, folder) -> pathlib.Path:

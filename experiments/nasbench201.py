@@ -15,13 +15,13 @@ from typing import NamedTuple
 import methods
 import results
 
-from egnas_jax.picture import as_svg
-from egnas_jax.report.curves import Figure, Row
-from egnas_jax.report.page import Picture
-from egnas_jax.report.write import picture_of
-from egnas_jax.tabular.figure import plot_curves
-from egnas_jax.tabular.report import label
-from egnas_jax.tabular.table import DATASETS
+from egnas_jax.plotting import as_svg
+from egnas_jax.studies.nasbench201.figure import plot_curves
+from egnas_jax.studies.nasbench201.summary import label
+from egnas_jax.studies.nasbench201.table import DATASETS
+from egnas_jax.studies.report.curves import Figure, Row
+from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.write import picture_of
 
 TITLE = "Search in the table of NAS-Bench-201"
 # name in the record -> arguments of `egnas table-search`

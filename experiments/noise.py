@@ -16,8 +16,8 @@ import forks
 import methods
 import subset
 
-from egnas_jax.report.page import Picture
 from egnas_jax.search.evaluate import STATISTICS
+from egnas_jax.studies.report.page import Picture
 
 METHOD = "search"
 PARTS = {"fitness": "fitness", "cross_entropy": "cross entropy"}

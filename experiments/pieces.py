@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import methods
 
-from egnas_jax import record
+from egnas_jax.storage import records
 
 INTERRUPTED = 130  # exit code of the command, and of a piece that is not the last
 PATIENCE = 300  # seconds until a run that was asked to stop is asked again
@@ -179,7 +179,7 @@ def summary_of(job: Job) -> dict | None:
 def epochs_of(folder: pathlib.Path) -> int:
     """Epochs that a run has recorded."""
     path = folder / "metrics.jsonl"
-    return len(record.read(path)) if path.exists() else 0
+    return len(records.read(path)) if path.exists() else 0
 
 
 def progress(jobs: Sequence[Job]) -> str:
@@ -190,11 +190,11 @@ def progress(jobs: Sequence[Job]) -> str:
         summary = summary_of(job) or {}
         text += " (stopped early)" if summary.get("early_stop") is not None else ""
         if epochs_of(job.folder):
-            records = record.read(job.folder / "metrics.jsonl")
+            epochs = records.read(job.folder / "metrics.jsonl")
             for name, label in (("valid_accuracy", "validation accuracy"),
                                 ("test_error", "test error")):  # fmt: skip
-                known = [one[name] for one in records if one.get(name) is not None]
+                known = [one[name] for one in epochs if one.get(name) is not None]
                 text += f", {label} {100 * known[-1]:.2f} %" if known else ""
-            text += f", {sum(line['seconds'] for line in records):.0f} s"
+            text += f", {sum(line['seconds'] for line in epochs):.0f} s"
         lines.append(text)
     return "\n".join(lines) + "\n"

@@ -20,10 +20,10 @@ import numpy as np
 import subset
 
 from egnas_jax.nn.topology_cost import topology_params
-from egnas_jax.rank_run import RESAMPLES
 from egnas_jax.space import Topology
-from egnas_jax.tabular.correlation import rank_correlations
-from egnas_jax.tabular.read import read_table
+from egnas_jax.studies.nasbench201.correlation import rank_correlations
+from egnas_jax.studies.nasbench201.read import read_table
+from egnas_jax.studies.rank_correlation import RESAMPLES
 
 WEIGHTS = "number of weights"
 JUDGED = "test_accuracy_200_epochs"

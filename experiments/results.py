@@ -19,11 +19,11 @@ import time
 
 import jax
 
-from egnas_jax import record
-from egnas_jax.report.page import Picture, markdown_table
-from egnas_jax.report.runs import Group, grouped, read_runs
-from egnas_jax.report.statistics import summarise
-from egnas_jax.report.tables import Table, finals
+from egnas_jax.storage import records
+from egnas_jax.studies.report.page import Picture, markdown_table
+from egnas_jax.studies.report.runs import Group, grouped, read_runs
+from egnas_jax.studies.report.statistics import summarise
+from egnas_jax.studies.report.tables import Table, finals
 
 FOLDER = pathlib.Path(__file__).with_name("results")
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
@@ -178,15 +178,15 @@ def write(
       picture: of the record, for FILE.svg and FILE.csv.
     """
     device = jax.devices()[0].device_kind
-    made = record.plain({
+    made = records.plain({
         **table,
         "caption": picture and picture.text,
         "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
         "date": time.strftime("%Y-%m-%d"),
     })  # fmt: skip
     _put(path, made, picture)
-    whole = {"record": made, "details": record.plain(details)}
-    record.write_json(path.with_name(f"{path.stem}-details.json"), whole)
+    whole = {"record": made, "details": records.plain(details)}
+    records.write_json(path.with_name(f"{path.stem}-details.json"), whole)
     if kept is not None:
         _put(FOLDER / f"{kept}.json", made, picture)
     print(section([made | {"picture": None}]))
@@ -206,13 +206,13 @@ def keep(
 
 def _put(path: pathlib.Path, made: dict, picture: Picture | None) -> None:
     """A record with its picture, in the place of another one with its own."""
-    record.write_json(path, made)
+    records.write_json(path, made)
     contents = (picture.svg, picture.csv) if picture else (None, None)
     for suffix, content in zip((".svg", ".csv"), contents, strict=True):
         if content is None:
             path.with_suffix(suffix).unlink(missing_ok=True)
         else:
-            record.write_text(path.with_suffix(suffix), content)
+            records.write_text(path.with_suffix(suffix), content)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -227,7 +227,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.action == "add":
         made = of_runs(options.runs, options.title, options.claim, options.command)
         _put(FOLDER / f"{options.name}.json", made, None)
-    record.write_text(README, rewritten(README.read_text(), read_records()))
+    records.write_text(README, rewritten(README.read_text(), read_records()))
 
 
 if __name__ == "__main__":

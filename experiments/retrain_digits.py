@@ -13,8 +13,8 @@ import argparse
 import methods
 import results
 
-from egnas_jax.console import read_genotype
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.cli.console import read_genotype
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import zoo
 
 NETWORK = NetworkConfig(layers=5)  # of the preset

@@ -21,11 +21,11 @@ import forks
 import methods
 import numpy as np
 
-from egnas_jax.picture import as_svg
-from egnas_jax.report.curves import Figure, Row
-from egnas_jax.report.page import Picture
-from egnas_jax.report.write import picture_of
-from egnas_jax.strategies.egnas_grid import PAIRS, WEIGHTS, ratio
+from egnas_jax.plotting import as_svg
+from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
+from egnas_jax.studies.report.curves import Figure, Row
+from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.write import picture_of
 
 DEFAULT = (1.0, 0.4)
 TITLE = "Table 1 of the report"

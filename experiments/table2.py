@@ -29,10 +29,10 @@ import pieces
 import subset
 from pieces import Job
 
-from egnas_jax import config, recipes
-from egnas_jax.console import read_genotype
+from egnas_jax.cli.console import read_genotype
 from egnas_jax.nn.cost import count_params
 from egnas_jax.retrain import table
+from egnas_jax.runs import retrain_config, search_config
 from egnas_jax.space import Genotype
 
 # test errors (%) of four seeds, weights (M), search cost (GPU-days)
@@ -108,7 +108,9 @@ def search_jobs(
     if options.genotype is not None:
         return []
     words = [*size.search, *_words(options.settings)]
-    built = config.build(size.preset, variant=options.variant, overrides=words[1::2])
+    built = search_config.build(
+        size.preset, variant=options.variant, overrides=words[1::2]
+    )
     command = ("search", "--preset", size.preset, "--variant", options.variant,
                *words, *data)  # fmt: skip
     return [
@@ -136,7 +138,7 @@ def train_jobs(
       ValueError: a setting that `egnas retrain` does not take.
     """
     words = [*size.train, *_words(options.train)]
-    built = recipes.build(cell, size.preset, overrides=words[1::2])
+    built = retrain_config.build(cell, size.preset, overrides=words[1::2])
     _, classes, image_channels = IMAGES[size.preset]
     network = dataclasses.replace(built.network, num_classes=classes)
     weights = count_params(cell, network, image_channels=image_channels)

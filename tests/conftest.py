@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.space import SPACES, Genotype
 from egnas_jax.types import Batch

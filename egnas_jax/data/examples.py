@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egnas_jax.data import prepared
 from egnas_jax.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset
+from egnas_jax.data.files import prepared
 from egnas_jax.data.frames import decode
 
 

@@ -7,12 +7,12 @@ read files.
 import pathlib
 from collections.abc import Mapping
 
-from egnas_jax.data import class_names, download, prepared
-from egnas_jax.data.arrays import load_digits, load_npz
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset
-from egnas_jax.data.layouts import LAYOUTS, Layout, find_official
-from egnas_jax.data.official import Images, read_official
+from egnas_jax.data.files import class_names, download, prepared
+from egnas_jax.data.files.arrays import load_digits, load_npz
+from egnas_jax.data.files.layouts import LAYOUTS, Layout, find_official
+from egnas_jax.data.files.official import Images, read_official
 
 CLASS_NAMES = {"cifar10": class_names.CIFAR10, "cifar100": class_names.CIFAR100}
 

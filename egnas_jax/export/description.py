@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import NamedTuple
 
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import Genotype
 from egnas_jax.types import PyTree
 

@@ -19,9 +19,9 @@ from egnas_jax.export.onnx_ops import (
     zeros,
 )
 from egnas_jax.interop import network_to_torch
-from egnas_jax.nn.derived_cell import NUM_INPUTS
-from egnas_jax.nn.macro import CellPlan
-from egnas_jax.nn.network import cell_plan
+from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.network_cell import NUM_INPUTS
+from egnas_jax.nn.network_config import cell_plan
 from egnas_jax.space import Genotype
 
 OPSET = 17

@@ -9,7 +9,7 @@ from jax import export
 
 from egnas_jax.data.augment import normalise
 from egnas_jax.export.description import Finished
-from egnas_jax.nn.derived import make_network
+from egnas_jax.nn.network import make_network
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 

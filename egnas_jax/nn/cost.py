@@ -9,8 +9,8 @@ Dims: C channels.
 import functools
 from typing import NamedTuple
 
-from egnas_jax.nn.macro import CellPlan
-from egnas_jax.nn.network import NetworkConfig, cell_plan, output_channels
+from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.network_config import NetworkConfig, cell_plan, output_channels
 from egnas_jax.space import Genotype
 
 # To be printed beside the number: several conventions circulate for the same nets.

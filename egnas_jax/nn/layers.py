@@ -17,7 +17,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import constant, kernel
 from egnas_jax.nn.precision import wide
-from egnas_jax.nn.shared_batch import joint_moments, joint_sums, num_shares
+from egnas_jax.nn.sync_batch_norm import joint_moments, joint_sums, num_shares
 from egnas_jax.types import Array, PyTree
 
 EPSILON = 1e-5

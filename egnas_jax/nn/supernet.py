@@ -28,6 +28,7 @@ from jax import lax
 from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering, topology_supernet
 from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
 from egnas_jax.nn.ends import classify, init_classifier, init_stem, stem
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import (
@@ -36,7 +37,6 @@ from egnas_jax.nn.layers import (
     relu,
     relu_conv_norm,
 )
-from egnas_jax.nn.macro import CellPlan, plan_cells, plan_stages
 from egnas_jax.nn.precision import check_precision
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree

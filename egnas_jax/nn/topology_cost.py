@@ -6,8 +6,8 @@ for each class, since the classifier's bias is none here (`MULTIPLY_ADDS_CONVENT
 Dims: C channels.
 """
 
+from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution
-from egnas_jax.nn.macro import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.space import Topology
 
 CHANNELS, LAYERS = 16, 17  # of the networks that the benchmark trained

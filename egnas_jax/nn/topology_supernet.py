@@ -16,10 +16,10 @@ from jax import lax
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.ends import classify, init_classifier, init_stem, stem
 from egnas_jax.nn.init import kernel, stack_leaves
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu
-from egnas_jax.nn.macro import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.precision import wide
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Mixing, PyTree

@@ -5,9 +5,9 @@ import math
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.precision import check_precision
-from egnas_jax.search.weights import SGD
+from egnas_jax.search.step import SGD
 
 SCHEDULES = {
     "cosine": "half a cosine from learning_rate to learning_rate_min",

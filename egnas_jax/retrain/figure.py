@@ -7,7 +7,7 @@ Dims: K classes.
 
 import numpy as np
 
-from egnas_jax.picture import BLUE, GREY, ORANGE, as_svg
+from egnas_jax.plotting import BLUE, GREY, ORANGE, as_svg
 
 NAMED = 20  # classes whose names and counts fit beside each other
 

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax import checkpoint, record
 from egnas_jax.data.split import Split
-from egnas_jax.nn.derived import Network
+from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
-from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.input_pipeline import Feed
 from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
 from egnas_jax.retrain.step import Programs, RetrainState
 from egnas_jax.search.loop import SAVED, Interrupted, InterruptFlag, check_finite
-from egnas_jax.search.memory import out_of_memory_in
+from egnas_jax.search.memory_model import out_of_memory_in
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.types import PyTree
 
 
@@ -77,7 +77,7 @@ def train(run: Run, state: RetrainState, stop_after: int | None = None) -> Retra
     if step >= last:
         return state
     metrics = run.folder / "metrics.jsonl"
-    record.keep_before(metrics, recorded(run, step))
+    records.keep_before(metrics, recorded(run, step))
     started, begun, first = time.perf_counter(), step, recorded(run, step)
     with InterruptFlag(run.report) as interrupted:
         while step < last:
@@ -90,7 +90,7 @@ def train(run: Run, state: RetrainState, stop_after: int | None = None) -> Retra
             if step == goal:
                 pace = (time.perf_counter() - started) / (step - begun) * steps
                 for line in _lines(run, state, first, pace):
-                    record.append(metrics, line)
+                    records.append(metrics, line)
                     run.report(line)
                 started, begun, first = time.perf_counter(), step, step // steps
             if step == goal or interrupted():

@@ -14,7 +14,7 @@ import numpy as np
 
 from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
-from egnas_jax.nn.derived import Network
+from egnas_jax.nn.network import Network
 from egnas_jax.types import PyTree
 
 BLOCK = 64  # images; on 2 CPU cores as fast as 256

@@ -16,11 +16,11 @@ from jax import lax
 
 from egnas_jax.data.augment import augment
 from egnas_jax.nn import lowering
-from egnas_jax.nn.derived import Network
+from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.input_pipeline import Feed
 from egnas_jax.retrain.predict import make_logits
-from egnas_jax.search.weights import make_optimizer, stream
+from egnas_jax.search.step import make_optimizer, stream
 from egnas_jax.types import Array, Key, PyTree
 
 

@@ -8,7 +8,7 @@ import io
 import pathlib
 import statistics
 
-from egnas_jax import record
+from egnas_jax.storage import records
 
 DAY = 86_400
 
@@ -49,9 +49,9 @@ def aggregate(summaries: list[dict]) -> dict:
 
 def write(folder: pathlib.Path, whole: dict) -> None:
     """table.md, table.csv and summary.json of `aggregate`."""
-    record.write_text(folder / "table.md", markdown(whole))
-    record.write_text(folder / "table.csv", as_csv(whole))
-    record.write_json(folder / "summary.json", whole)
+    records.write_text(folder / "table.md", markdown(whole))
+    records.write_text(folder / "table.csv", as_csv(whole))
+    records.write_json(folder / "summary.json", whole)
 
 
 def markdown(whole: dict) -> str:

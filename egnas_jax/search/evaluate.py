@@ -21,9 +21,9 @@ from jax import lax
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
-from egnas_jax.search import memory
-from egnas_jax.search.mesh import over_rows, rows_per_device
-from egnas_jax.search.processes import least
+from egnas_jax.search import memory_model
+from egnas_jax.training.devices import over_rows, rows_per_device
+from egnas_jax.training.processes import least
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
@@ -35,7 +35,7 @@ def default_chunks(
     individuals: int,
     images: int,
     batch_stats: str,
-    free_bytes: Callable = memory.free_bytes,
+    free_bytes: Callable = memory_model.free_bytes,
 ) -> tuple[int, int]:
     """Individuals and images at a time where the caller names none.
 
@@ -47,7 +47,7 @@ def default_chunks(
     free = free_bytes()
     if free is None:  # the device does not say
         return individuals, images
-    return memory.fitting_chunks(
+    return memory_model.fitting_chunks(
         config, side, individuals, images, free, split_images=batch_stats == "running"
     )
 
@@ -198,7 +198,7 @@ def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
         total,
         batch_stats,
         # all processes must compile the same program
-        lambda: least(memory.free_bytes()),
+        lambda: least(memory_model.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the devices divide the images

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.mesh import over_images
+from egnas_jax.training.devices import over_images
 from egnas_jax.types import Array, Batch, PyTree
 
 

@@ -15,22 +15,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax import checkpoint, record
-from egnas_jax.search import ahead
 from egnas_jax.search.collapse import architecture_figures
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.memory import out_of_memory_in
-from egnas_jax.search.mesh import everywhere, replicate
-from egnas_jax.search.processes import anywhere, exchange
-from egnas_jax.search.strategy import Strategy
-from egnas_jax.search.watch import WatchConfig, stop_epoch
-from egnas_jax.search.weights import (
+from egnas_jax.search.memory_model import out_of_memory_in
+from egnas_jax.search.step import (
     SGD,
     Programs,
     SearchState,
     learning_rate,
     zero_totals,
 )
+from egnas_jax.search.strategy import Strategy
+from egnas_jax.search.watch import WatchConfig, stop_epoch
+from egnas_jax.storage import checkpoint
+from egnas_jax.storage import records as files
+from egnas_jax.training import program_cache
+from egnas_jax.training.devices import everywhere, replicate
+from egnas_jax.training.processes import anywhere, exchange
 
 SAVED = "Interrupted; a checkpoint was written. Go on with --resume."
 
@@ -97,10 +98,10 @@ def compiled(run: Run) -> Run:
         rows = dim if run.watch.eigenvalue == "exact" else 1
         calls["curvature"] = (state, shape((rows, dim), jnp.float32))
     requests = {
-        name: ahead.Request(getattr(programs, name), arguments)
+        name: program_cache.Request(getattr(programs, name), arguments)
         for name, arguments in calls.items()
     }
-    found = ahead.compile_all(requests, run.identity)
+    found = program_cache.compile_all(requests, run.identity)
     return run._replace(programs=programs._replace(**found))
 
 
@@ -141,7 +142,7 @@ def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
       ValueError: a line was altered, or one is missing.
     """
     path = folder / "metrics.jsonl"
-    lines = record.read(path)
+    lines = files.read(path)
     lines = lines if epochs is None else lines[:epochs]
     for epoch, line in enumerate(lines):
         missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(line)
@@ -171,7 +172,7 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
     """
     state, info = start
     # of the process that has the folder, since all must come to the same end
-    lines = exchange(record.read(run.folder / "metrics.jsonl") if run.folder else [])[0]
+    lines = exchange(files.read(run.folder / "metrics.jsonl") if run.folder else [])[0]
     stopped = run.watch.stop and lines and "early_stop" in lines[-1]
     with InterruptFlag(run.report) as interrupted:
         while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
@@ -180,7 +181,7 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
             lines.append(line)
             stopped = _stop_early(run, lines)
             if run.folder:
-                record.append(run.folder / "metrics.jsonl", line)
+                files.append(run.folder / "metrics.jsonl", line)
             save(run, Progress(state, info))
             run.report(line)
             if stopped:
@@ -226,7 +227,7 @@ def save(run: Run, progress: Progress) -> None:
         return
     state, info = progress
     step = int(state.epoch) * (run.programs.num_steps + 1) + int(state.step)
-    meta = record.plain({"epoch": int(state.epoch), "info": info})
+    meta = files.plain({"epoch": int(state.epoch), "info": info})
     checkpoint.save(run.folder / "checkpoints", step, state, meta, keep=run.keep)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 
-from egnas_jax.search.weights import Programs
+from egnas_jax.search.step import Programs
 
 CALLS = 2  # of each program
 

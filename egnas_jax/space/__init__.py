@@ -3,7 +3,7 @@
 from egnas_jax.space.base import PRIMITIVES, Space
 from egnas_jax.space.darts import DARTS7, DARTS8
 from egnas_jax.space.derivation import derive
-from egnas_jax.space.draw import draw_svg
+from egnas_jax.space.drawing.draw import draw_svg
 from egnas_jax.space.genotype import Genotype
 from egnas_jax.space.nasbench201 import NASBENCH201
 from egnas_jax.space.reading import genotype_from_json, parse_genotype

@@ -3,8 +3,8 @@
 from types import MappingProxyType
 
 from egnas_jax.strategies.darts import DARTSConfig, darts
-from egnas_jax.strategies.egnas import egnas
-from egnas_jax.strategies.egnas_config import EGNASConfig
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
 
 # name -> its configuration, and (supernet, configuration) -> Strategy

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
-from egnas_jax.search.spread import spread
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies.population_statistics import spread
 from egnas_jax.types import Key, Mixing
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from egnas_jax.data.layouts import LAYOUTS
+from egnas_jax.data.files.layouts import LAYOUTS
 
 TRAIN_RECORDS = 6  # per file
 TEST_RECORDS = 4

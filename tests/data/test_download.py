@@ -9,7 +9,7 @@ import urllib.error
 
 import pytest
 
-from egnas_jax.data import download
+from egnas_jax.data.files import download
 
 CONTENT = b"pixels" * 50_000
 ARCHIVE = download.Archive(

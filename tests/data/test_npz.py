@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from egnas_jax.data.arrays import load_npz
+from egnas_jax.data.files.arrays import load_npz
 
 
 def images(size=20, shape=(4, 8, 2)):

@@ -7,9 +7,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from egnas_jax.data.layouts import find_official
-from egnas_jax.data.official import read_official
-from egnas_jax.data.unpickle import load_pickled_arrays
+from egnas_jax.data.files.layouts import find_official
+from egnas_jax.data.files.official import read_official
+from egnas_jax.data.files.unpickle import load_pickled_arrays
 
 FORMS = [(name, i) for name in ("cifar10", "cifar100") for i in (0, 1)]
 

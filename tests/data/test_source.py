@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from egnas_jax.data import download, source
+from egnas_jax.data import source
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import CIFAR_MEAN
+from egnas_jax.data.files import download
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
-from egnas_jax.nn.network import NetworkConfig
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 CIFAR10 = NetworkConfig()

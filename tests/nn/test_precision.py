@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from egnas_jax.config import build
 from egnas_jax.nn import layers, lowering
 from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.runs.search_config import build
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space
 

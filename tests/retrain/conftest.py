@@ -2,7 +2,7 @@
 
 import pytest
 
-from egnas_jax import recipes, retrain_run
+from egnas_jax.runs import retrain, retrain_config
 from egnas_jax.space import Genotype
 
 # each kind of cell with and without weights; compiles in seconds
@@ -23,9 +23,9 @@ def tiny(tmp_path_factory):
     """Makes the tiny run under changed settings: (configuration, run, model)."""
 
     def make(*overrides, said=None):
-        config = recipes.build(CELLS, overrides=[*TINY, *overrides])
+        config = retrain_config.build(CELLS, overrides=[*TINY, *overrides])
         folder = tmp_path_factory.mktemp("run")
         report = (lambda line: None) if said is None else said.append
-        return retrain_run.prepare(config, None, folder, report)
+        return retrain.prepare(config, None, folder, report)
 
     return make

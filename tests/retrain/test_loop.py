@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from egnas_jax import record, retrain_run
 from egnas_jax.retrain import loop
-from egnas_jax.retrain.feed import resident_feed
+from egnas_jax.retrain.input_pipeline import resident_feed
 from egnas_jax.retrain.predict import predict
+from egnas_jax.runs import retrain
 from egnas_jax.search.loop import Interrupted
+from egnas_jax.storage import records
 
 
 def lines_of(run):
-    return record.read(run.folder / "metrics.jsonl")
+    return records.read(run.folder / "metrics.jsonl")
 
 
 def without_time(lines):
@@ -120,11 +121,11 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch(tiny):
 
 def test_a_resumed_run_remembers_what_its_search_took(tiny):
     config, run, model = tiny()
-    record.write_json(
+    records.write_json(
         run.folder / "model.json", {**model._asdict(), "search_seconds": 9.5}
     )
     for told, expected in ((None, 9.5), (8.0, 8.0)):
-        given = retrain_run.prepare(config, None, run.folder, run.report, told)
+        given = retrain.prepare(config, None, run.folder, run.report, told)
         assert given[-1] == model._replace(search_seconds=expected)
 
 

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from egnas_jax import recipes
 from egnas_jax.retrain.config import drop_path, learning_rate
+from egnas_jax.runs import retrain_config
 from egnas_jax.space import zoo
 
-CIFAR = recipes.build(zoo["DARTS_V2"].genotype, "cifar10")
+CIFAR = retrain_config.build(zoo["DARTS_V2"].genotype, "cifar10")
 
 
 def test_cifar_is_trained_as_the_report_says():
@@ -59,7 +59,7 @@ def test_paths_are_dropped_ever_more_often():
 )
 def test_bad_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
-        recipes.build(zoo["DARTS_V2"].genotype, overrides=[setting])
+        retrain_config.build(zoo["DARTS_V2"].genotype, overrides=[setting])
 
 
 def test_a_linear_schedule_needs_more_epochs_than_its_end_has():
@@ -82,9 +82,9 @@ def test_a_least_rate_that_no_epoch_would_fall_to_is_refused(schedule, least, me
 def test_a_configuration_survives_its_json():
     import json
 
-    from egnas_jax.config import as_dict
+    from egnas_jax.runs.search_config import as_dict
 
     stored = json.loads(json.dumps(as_dict(CIFAR)))
-    assert recipes.from_dict(stored) == CIFAR
+    assert retrain_config.from_dict(stored) == CIFAR
     with pytest.raises(TypeError, match="epochs is 2.5"):
-        recipes.from_dict(stored | {"epochs": 2.5})
+        retrain_config.from_dict(stored | {"epochs": 2.5})

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.retrain.feed import Feed
+from egnas_jax.retrain.input_pipeline import Feed
 from egnas_jax.retrain.step import (
     _cross_entropy,
     _loss,
@@ -17,7 +17,7 @@ from egnas_jax.retrain.step import (
     make_programs,
     weight_step,
 )
-from egnas_jax.search.weights import Pixels
+from egnas_jax.search.step import Pixels
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8, dtype=jnp.int32)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from egnas_jax.search.collapse import architecture_figures, entropy
-from egnas_jax.search.spread import spread
 from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies.population_statistics import spread
 from egnas_jax.types import Mixing
 
 SPACE = Space("tiny", ("max_pool_3x3", "skip_connect", "sep_conv_3x3"), num_nodes=2)

@@ -1,0 +1,134 @@
+"""What the commands share: messages, run directories, genotypes by any name."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def running():
+    """From here on an error is no fault of the arguments, a ValueError included."""
+    try:
+        yield
+    except ValueError as error:
+        raise RuntimeError(str(error)) from error
+    except OSError as error:
+        raise RuntimeError(
+            f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
+            f"full?) and go on with --resume."
+        ) from error
+
+
+@contextlib.contextmanager
+def advising(advise):
+    """Says which setting to change where memory did not suffice.
+
+    Args:
+      advise: the error -> what is told.
+    """
+    from egnas_jax.search.memory_model import OutOfMemoryError
+
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise RuntimeError(advise(error)) from error
+
+
+def check_run_options(options, folders: tuple[str, ...]) -> None:
+    """Refuses numbers below 1 and empty names of directories.
+
+    Args:
+      options: of a command that trains; has `seeds` and `stop_after`.
+      folders: names of the options that are directories.
+
+    Raises:
+      ValueError: as said.
+    """
+    if options.seeds < 1:
+        raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
+    if options.stop_after is not None and options.stop_after < 1:
+        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
+                         f"1 epoch.")  # fmt: skip
+    check_folders(options, folders)
+
+
+def check_folders(options, folders: tuple[str, ...]) -> None:
+    """Refuses empty names of directories, which would mean the current one.
+
+    Raises:
+      ValueError: as said.
+    """
+    for name in folders:
+        if getattr(options, name) == "":
+            raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
+
+
+def check_writable(folder: pathlib.Path) -> None:
+    """Refuses a place for results before they are worked out; makes nothing.
+
+    Raises:
+      ValueError: it is no directory, or could not be made or written to.
+    """
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(
+            f"{folder} cannot be written: {nearest} is no directory that can be. Name "
+            f"another --out."
+        )
+
+
+def run_folder(options, seed: int) -> pathlib.Path:
+    """Where a run goes; a default that is taken gets a number."""
+    if options.out:
+        out = pathlib.Path(options.out)
+        return out / f"seed{seed}" if options.seeds > 1 else out
+    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
+    if options.resume:
+        return first
+    folder, number = first, 1
+    while folder.exists():
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def use_compilation_cache() -> None:
+    """Compiled programs are kept in the user's cache folder, unless set otherwise."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        try:  # an empty variable is none
+            base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        except RuntimeError:  # a user without a home keeps nothing
+            return
+        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
+        jax.config.update("jax_compilation_cache_max_size", 2**30)
+
+
+def read_genotype(text: str):
+    """A zoo name, a `Genotype(...)` or `|op~0|+...` text, a genotype.json, or a run
+    directory."""
+    from egnas_jax.lookup import lookup
+    from egnas_jax.space import genotype_from_json, parse_genotype, zoo
+
+    path = pathlib.Path(text)
+    if len(text) < 256 and path.exists():
+        path = path / "genotype.json" if path.is_dir() else path
+        if not path.is_file():
+            raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
+                             f"whose search has ended.")  # fmt: skip
+        try:
+            return genotype_from_json(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if "(" in text or "|" in text:
+        return parse_genotype(text)
+    return lookup(zoo, text, "genotype").genotype

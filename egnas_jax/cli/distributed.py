@@ -1,0 +1,154 @@
+"""Several processes of one search: how they find each other, and how they end.
+
+JAX ends a process whose partner is lost by an abort in C++, wherever it is, and leaves
+another one waiting. So with `--distributed` the search runs in a child: what is left of
+the command waits for it, says what happened and gives the exit code. The child in turn
+ends when its parent does, `kill -9` included.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable
+
+import jax
+
+from egnas_jax.cli.console import FAILED, say
+from egnas_jax.runs.search_config import as_dict, differences, from_dict
+from egnas_jax.search.loop import Interrupted
+from egnas_jax.training.processes import SharedError, exchange
+
+# A lost process is known at once by its closed connections; a lost machine, which
+# closes none, by this many seconds without a sign of life.
+HEARTBEAT = 60
+JOINING = 300  # seconds that processes wait for each other at the start
+LEAVING = 60  # and at the end
+GO_ON = "Every checkpoint is whole: start all processes again, with --resume."
+FAILED_EXCHANGE = re.compile("gloo|nccl|collective|connection|coordination", re.I)
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def supervised(command: Callable[[], int]) -> int:
+    """The exit code of command(), which runs in a process of its own.
+
+    SIGINT and SIGTERM are handed on to it. Must come before JAX has a backend: a
+    process with threads of XLA cannot be divided.
+    """
+    child = multiprocessing.get_context("fork").Process(
+        target=_in_child, args=(command,)
+    )
+    child.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's, say
+            signal.signal(number, lambda number, _: os.kill(child.pid, number))
+    child.join()
+    if child.exitcode >= 0:
+        return child.exitcode
+    say(f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
+        f"another process of the run was lost, ended or never came. "
+        f"{GO_ON}")  # fmt: skip
+    return FAILED
+
+
+def _in_child(command):
+    os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    raise SystemExit(command())
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(FAILED)
+
+
+def where() -> dict[str, str | int]:
+    """What the environment says of this process, as `jax.distributed` takes it.
+
+    Empty where the variables are not set: JAX then asks SLURM or Open MPI.
+
+    Raises:
+      ValueError: one of them is missing, or no number.
+    """
+    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    if not given:
+        return {}
+    missing = [name for name in VARIABLES if name not in given]
+    if missing:
+        raise ValueError(f"{' and '.join(given)} is set, but not "
+                         f"{' and '.join(missing)}. Set all three, or none under SLURM "
+                         f"or Open MPI.")  # fmt: skip
+    address, count, number = given.values()
+    if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
+        raise ValueError(f"JAX_PROCESS_ID is {number!r} and JAX_NUM_PROCESSES "
+                         f"{count!r}; they must be whole numbers, the first from 0 on "
+                         f"and below the second.")  # fmt: skip
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be "
+                         f"HOST:PORT, where process 0 can be reached.")  # fmt: skip
+    return {"coordinator_address": address, "num_processes": int(count),
+            "process_id": int(number)}  # fmt: skip
+
+
+@contextlib.contextmanager
+def joined(distributed: bool):
+    """This process is one of those that the environment names, while it is open.
+
+    An end that all processes come to, a shared error or an interruption included, is
+    waited for; otherwise this one leaves at once, by which the others learn of it.
+
+    Raises:
+      ValueError: the environment names none.
+      RuntimeError: an exchange with the others failed; says how to go on.
+    """
+    if not distributed:
+        yield
+        return
+    known = where()
+    # so that no two programs of a CPU exchange at once, in an order of their own
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    try:
+        jax.distributed.initialize(
+            **known,
+            initialization_timeout=JOINING,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=LEAVING,
+        )
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"--distributed finds no other processes. Set {', '.join(VARIABLES)} "
+            f"(HOST:PORT of process 0, how many there are, and which this is, from 0), "
+            f"or start them by srun or mpirun."
+        ) from None
+    try:
+        yield
+    except (SharedError, Interrupted):
+        jax.distributed.shutdown()
+        raise
+    except (RuntimeError, ValueError) as error:
+        # jaxlib raises either, by where it notices
+        if not FAILED_EXCHANGE.search(str(error)):
+            raise
+        cause = " ".join(str(error).split())[:200]
+        raise RuntimeError(
+            f"another process of the run was lost or ended ({cause}). {GO_ON}"
+        ) from error
+    jax.distributed.shutdown()
+
+
+def check_alike(config) -> None:
+    """Refuses processes that were started with unlike settings, or unlike data.
+
+    Raises:
+      SharedError: as said, on every process.
+    """
+    first, *others = exchange(as_dict(config))
+    for number, other in enumerate(others, start=1):
+        if changed := differences(from_dict(first), from_dict(other)):
+            raise SharedError(
+                f"Process {number} was started with other settings than process 0: "
+                f"{'; '.join(changed)}. Start all by the same command."
+            )

@@ -1,0 +1,179 @@
+"""The directory of a run, of a search or a retraining: who may write it, what is first.
+
+config.json holds the configuration, restored.json the run that it started from,
+environment.json what its figures may depend on.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import filelock
+import jax
+
+from egnas_jax.storage import records
+from egnas_jax.runs.search_config import as_dict, differences, from_dict
+from egnas_jax.nn import lowering
+
+
+def check_free(folder: pathlib.Path, *, resume: bool) -> None:
+    """Refuses a directory that holds a run, unless it is resumed, or other files.
+
+    What a run leaves that was killed before its configuration was written is no hurdle.
+
+    Raises:
+      ValueError: as said.
+    """
+    if (folder / "config.json").exists():
+        if not resume:
+            raise ValueError(
+                f"{folder} holds a run already. Add --resume to go on with it, or "
+                f"name another --out."
+            )
+    elif folder.is_dir() and any(
+        not path.name.startswith(".") for path in folder.iterdir()
+    ):
+        raise ValueError(f"{folder} is not empty and holds no run. Name another --out.")
+
+
+def check_configuration(
+    config, folder: pathlib.Path, read: Callable = from_dict
+) -> None:
+    """Refuses to go on with a run of another configuration.
+
+    Args:
+      config: of the run that is to go on.
+      folder: run directory.
+      read: makes a configuration of what config.json holds.
+
+    Raises:
+      ValueError: as said, with the differences; or the stored one cannot be read.
+    """
+    if not (folder / "config.json").exists():
+        return
+    changed = differences(stored_config(folder, read), config)
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
+            f"its settings or another --out."
+        )
+
+
+@contextlib.contextmanager
+def claim(
+    config,
+    folder: pathlib.Path,
+    origin: dict | None = None,
+    mesh: dict | None = None,
+    *,
+    trains: bool = True,
+):
+    """Makes the directory of a checked run, and holds it while the context is open.
+
+    Args:
+      config: becomes config.json.
+      folder: run directory.
+      origin: becomes restored.json: what is known of the run that it started from.
+      mesh: what environment.json says of the devices (`search.mesh.describe`).
+      trains: whether an epoch is left to run; environment.json is that of the process
+        which ran the last one.
+
+    Raises:
+      ValueError: it cannot be written, or another process is writing to it.
+    """
+    lock = filelock.FileLock(folder / ".lock", blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()  # falls with its process, however that ends
+    except filelock.Timeout:
+        raise ValueError(
+            f"Another process is writing to {folder}. Wait for its end, or name "
+            f"another --out."
+        ) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        _write_beginning(config, folder, origin, mesh, trains)
+        yield
+    finally:
+        lock.release()
+
+
+def _write_beginning(config, folder, origin, mesh, trains):
+    try:
+        records.write_json(folder / "config.json", as_dict(config))
+        if origin:
+            records.write_json(folder / "restored.json", origin)
+        if trains or not (folder / "environment.json").exists():
+            records.write_json(folder / "environment.json", environment(mesh))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{folder} cannot be written ({error.strerror}). Name another --out."
+    )
+
+
+def stored_config(folder: pathlib.Path, read: Callable = from_dict):
+    """The configuration of a run directory.
+
+    Args:
+      folder: run directory.
+      read: makes a configuration of what config.json holds; that of a search.
+
+    Raises:
+      ValueError: it holds no such run.
+    """
+    try:
+        return read(json.loads((folder / "config.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{str(folder)!r} holds no run ({type(error).__name__}: no readable "
+            f"config.json of that kind). Name a directory that `egnas search` or "
+            f"`egnas retrain` wrote, as the command asks."
+        ) from None
+
+
+def environment(mesh: dict | None) -> dict:
+    """What a figure may depend on: versions, device, flags."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    device = jax.devices()[0]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "backend": jax.default_backend(),
+        "device_kind": device.device_kind,
+        "device_count": jax.device_count(),
+        "mesh": mesh,
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "flags": {
+            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+            # whose kernels CMA-ES's eigenvectors come from, on a CPU
+            "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
+            "compiler_options": lowering.compiler_options(),
+        },
+        "git": _git(),
+    }
+
+
+def _git() -> str | None:
+    """Commit of this source, "+" where files differ from it; None where it has none."""
+    source = pathlib.Path(__file__).parent
+    command = ("git", "-C", str(source), "describe", "--always", "--abbrev=40",
+               "--dirty=+", "--exclude=*")  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

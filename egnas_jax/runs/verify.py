@@ -1,0 +1,79 @@
+"""Whether a run comes out the same again: its epochs replayed, its digests compared."""
+
+import json
+from typing import NamedTuple
+
+from egnas_jax.storage import checkpoint
+from egnas_jax.search import loop
+from egnas_jax.training.devices import replicate
+
+
+class Verdict(NamedTuple):
+    """What a replay found.
+
+    Attributes:
+      first, last: epochs that were replayed, from 0.
+      wrong: a line for each of them whose digest differs.
+    """
+
+    first: int
+    last: int
+    wrong: tuple[str, ...]
+
+
+def verify(run: loop.Run, *, from_start: bool) -> Verdict:
+    """Replays epochs of a run from its oldest checkpoint, or from the first epoch.
+
+    Where no checkpoint is followed by an epoch, the replay starts from the beginning.
+
+    Args:
+      run: as `preparation.prepare` makes it from the stored configuration.
+      from_start: replay every epoch.
+
+    Raises:
+      ValueError: no epoch is finished, records of epochs are missing, or the start of
+        the run is another run's.
+    """
+    lines = loop.records(run.folder)
+    if not lines:
+        raise ValueError(f"{run.folder} has no finished epoch to verify.")
+    loop.records(run.folder, _known_epochs(run))  # none is missing
+    start = None if from_start else _oldest(run, len(lines))
+    if start is None:
+        if (run.folder / "restored.json").exists():
+            raise ValueError(
+                f"{run.folder} started from another run (restored.json), so its first "
+                f"epochs cannot be replayed. Verify that run."
+            )
+        start = loop.beginning(run)
+    run, first, wrong = loop.compiled(run), int(start.state.epoch), []
+    for line in lines[first:]:
+        state, again = loop.run_epoch(run, start)
+        start = loop.Progress(state, {})
+        if again["digest"] != line["digest"]:
+            wrong.append(f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
+                         f"{again['digest'][:12]} came out")  # fmt: skip
+        run.report(again)
+    return Verdict(first, lines[-1]["epoch"], tuple(wrong))
+
+
+def _known_epochs(run: loop.Run) -> int:
+    """Epochs that a run has finished, as its other files have it."""
+    newest, _ = loop.newest(run)
+    summary = run.folder / "summary.json"
+    told = json.loads(summary.read_text())["epochs"] if summary.exists() else 0
+    return max(told, int(newest.state.epoch) if newest else 0)
+
+
+def _oldest(run: loop.Run, epochs: int) -> loop.Progress | None:
+    """The oldest valid checkpoint with a finished epoch after it."""
+    folder = run.folder / "checkpoints"
+    for step in checkpoint.steps(folder):
+        try:
+            found = checkpoint.restore(folder, loop.layout(run), step=step)
+        except checkpoint.NoCheckpointError:
+            continue
+        if int(found.tree.epoch) < epochs:
+            state = replicate(run.programs.mesh, found.tree)
+            return loop.Progress(state, found.meta["info"])
+    return None

@@ -1,0 +1,224 @@
+"""Draws the cells of a genotype as one SVG, without any other program.
+
+A cell is laid out in columns: its inputs, then in turn the labels of edges and the
+nodes they lead to, last the output. Labels are boxes of the layout like nodes are, and
+curves bend in the gaps between columns, so that no text is crossed.
+"""
+
+import itertools
+from typing import NamedTuple
+from xml.sax.saxutils import escape
+
+from egnas_jax.space.drawing.cells import sketch
+from egnas_jax.space.drawing.layout import Box, place
+from egnas_jax.space.genotype import Genotype
+from egnas_jax.space.topology import Topology
+
+# Colours of Okabe and Ito, told apart with any colour vision, by family of primitive.
+COLOURS = {
+    "sep_conv": "#0072B2",
+    "dil_conv": "#D55E00",
+    "conv_7x1": "#CC79A7",
+    "nor_conv": "#0072B2",
+    "max_pool": "#009E73",
+    "avg_pool": "#009E73",
+    "skip": "#555555",
+    "none": "#BBBBBB",
+}
+INK, OUTPUT_COLOUR = "#222222", "#A0A0A0"
+
+# Lengths in pixels.
+GAP, SPACING, MARGIN, HEADING = 46, 8, 16, 30
+FONT_SIZE = 12
+CHARACTER = 7.3  # width of a monospaced character of that size
+NODE, LABEL_HEIGHT, LANE_HEIGHT = 30, 20, 4
+ARROW, ARROW_SPACING = 7, 9
+
+HEAD = """<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" \
+height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" \
+font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="{size}" \
+text-anchor="middle">
+<title>{title}</title>
+<desc>{text}</desc>
+<rect width="100%" height="100%" fill="white"/>
+"""
+
+
+class Item(NamedTuple):
+    """A node, an edge's label, or (without text) a lane where a line passes a column.
+
+    Attributes:
+      box: what the layout places.
+      text: what is written into it.
+      colour: of its frame.
+      corner: radius of its corners, pixels.
+    """
+
+    box: Box
+    text: str = ""
+    colour: str = INK
+    corner: float = 4
+
+
+class Edge(NamedTuple):
+    """A line through the items `stops` (indices), source and target included."""
+
+    stops: tuple[int, ...]
+    primitive: str | None
+
+
+def draw_svg(genotype: Genotype | Topology) -> str:
+    """A picture of all cells of a genotype, one above the other.
+
+    Returns:
+      An SVG document, readable at its own size; its description holds the genotype's
+      text.
+    """
+    parts, width, top = [], 0.0, 0.0
+    title, cells = sketch(genotype)
+    for drawn in cells:
+        items, edges = _cell(drawn)
+        lines = [line for edge in edges for line in itertools.pairwise(edge.stops)]
+        boxes = [item.box for item in items]
+        below = top + MARGIN + HEADING
+        centres = [
+            (x + MARGIN, y + below)
+            for x, y in place(boxes, lines, gap=GAP, spacing=SPACING)
+        ]
+        parts.append(_heading(drawn.heading, top + MARGIN + FONT_SIZE))
+        parts += [_draw_edge(edge, edges, items, centres) for edge in edges]
+        parts += map(_draw_item, items, centres)
+        right, top = _corner(boxes, centres)
+        width = max(width, right)
+    head = HEAD.format(
+        width=width + MARGIN,
+        height=top + MARGIN,
+        size=FONT_SIZE,
+        title=title,
+        text=escape(genotype.format()),
+    )
+    return head + "".join(parts) + "</svg>\n"
+
+
+def _cell(drawn):
+    """Items and edges of one cell; node n of the sketch is item n."""
+    columns = _columns(drawn)
+    items = [
+        _node(name, column) for name, column in zip(drawn.names, columns, strict=True)
+    ]
+    if drawn.outputs:
+        height = max(NODE, ARROW_SPACING * (len(drawn.outputs) + 1))
+        items.append(_node("c_{k}", max(columns) + 1, height))
+    edges = [
+        _connect(items, source, target, primitive)
+        for primitive, source, target in drawn.edges
+    ]
+    edges += [_connect(items, node, len(columns)) for node in drawn.outputs]
+    return items, edges
+
+
+def _columns(drawn):
+    """Column of each node: behind all of its sources, with one of labels between."""
+    columns = [0] * drawn.num_inputs
+    for node in range(drawn.num_inputs, len(drawn.names)):
+        sources = [source for _, source, target in drawn.edges if target == node]
+        columns.append(2 + max(columns[source] for source in sources))
+    return columns
+
+
+def _node(text, column, height=NODE):
+    return Item(Box(column, max(NODE, _text_width(text)), height), text)
+
+
+def _text_width(text):
+    return CHARACTER * len(text) + FONT_SIZE
+
+
+def _connect(items, source, target, primitive=None):
+    """An edge; adds a lane for each column that it passes, its label in the last."""
+    first, last = items[source].box.column + 1, items[target].box.column - 1
+    stops = [source]
+    for column in range(first, last + 1):
+        stops.append(len(items))
+        if primitive and column == last:
+            box = Box(column, _text_width(primitive), LABEL_HEIGHT)
+            items.append(Item(box, primitive, _colour(primitive), LABEL_HEIGHT / 2))
+        else:
+            items.append(Item(Box(column, 0, LANE_HEIGHT)))
+    return Edge((*stops, target), primitive)
+
+
+def _colour(primitive):
+    return COLOURS[primitive.rsplit("_", 1)[0]] if primitive else OUTPUT_COLOUR
+
+
+def _corner(boxes, centres):
+    """The lowest and rightmost point of a cell, (x, y)."""
+    rights = [x + box.width / 2 for box, (x, _) in zip(boxes, centres, strict=True)]
+    lows = [y + box.height / 2 for box, (_, y) in zip(boxes, centres, strict=True)]
+    return max(rights), max(lows)
+
+
+def _heading(text, y):
+    return (
+        f'<text x="{MARGIN}" y="{y:.1f}" text-anchor="start" font-weight="bold" '
+        f'font-size="14" fill="{INK}">{text}</text>\n'
+    )
+
+
+def _draw_item(item, centre):
+    """A frame with its text; nothing for a lane."""
+    if not item.text:
+        return ""
+    (x, y), (_, width, height) = centre, item.box
+    return (
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:.1f}" '
+        f'height="{height:.1f}" rx="{item.corner}" fill="white" '
+        f'stroke="{item.colour}" stroke-width="1.5"/>\n'
+        f'<text x="{x:.1f}" y="{y + FONT_SIZE / 3:.1f}" fill="{INK}">'
+        f"{escape(item.text)}</text>\n"
+    )
+
+
+def _draw_edge(edge, edges, items, centres):
+    """A curve through the edge's stops, and an arrow head at its target."""
+    colour = _colour(edge.primitive)
+    x, y = centres[edge.stops[0]]
+    path = [f"M{x:.1f},{y:.1f}"]
+    for left, right in itertools.pairwise(edge.stops):
+        start = _column_edge(items, centres, items[left].box.column, 1)
+        end = _column_edge(items, centres, items[right].box.column, -1)
+        next_y = centres[right][1]
+        if right == edge.stops[-1]:
+            next_y += _port(edge, edges, centres)
+            end -= ARROW
+        middle = (start + end) / 2
+        path.append(f"H{start:.1f}C{middle:.1f},{y:.1f} {middle:.1f},{next_y:.1f} ")
+        path.append(f"{end:.1f},{next_y:.1f}")
+        y = next_y
+    target = edge.stops[-1]
+    tip = centres[target][0] - items[target].box.width / 2
+    path.append(f"H{tip - ARROW:.1f}")
+    dashes = ' stroke-dasharray="4 3"' if edge.primitive == "none" else ""
+    return (
+        f'<path d="{"".join(path)}" fill="none" stroke="{colour}" '
+        f'stroke-width="1.5"{dashes}/>\n'
+        f'<path d="M{tip:.1f},{y:.1f}l{-ARROW},-3.5v7z" fill="{colour}"/>\n'
+    )
+
+
+def _column_edge(items, centres, column, side):
+    """The x of a column's right (side 1) or left (side -1) edge."""
+    index = max(
+        (i for i, item in enumerate(items) if item.box.column == column),
+        key=lambda i: items[i].box.width,
+    )
+    return centres[index][0] + side * items[index].box.width / 2
+
+
+def _port(edge, edges, centres):
+    """Height at which an edge enters its target, from the target's centre."""
+    into = [other for other in edges if other.stops[-1] == edge.stops[-1]]
+    into.sort(key=lambda other: centres[other.stops[-2]][1])
+    place_in_row = [other is edge for other in into].index(True)
+    return (place_in_row - (len(into) - 1) / 2) * ARROW_SPACING

@@ -1,0 +1,62 @@
+"""The frame of derived networks."""
+
+import pytest
+
+from egnas_jax.nn.network_config import NetworkConfig, cell_plan
+from egnas_jax.space import zoo
+
+AMOEBANET = zoo["AmoebaNet"].genotype  # both cells hand on three nodes
+NASNET = zoo["NASNet"].genotype  # five nodes, and three in the reduction
+
+
+def test_reductions_lie_at_one_and_two_thirds_and_double_the_channels():
+    plan = cell_plan(AMOEBANET, NetworkConfig(channels=36, layers=20))
+    assert [i for i, cell in enumerate(plan) if cell.kind == "reduce"] == [6, 13]
+    assert [plan[i].channels for i in (0, 5, 6, 12, 13, 19)] == [
+        *[36, 36, 72, 72, 144, 144]
+    ]
+
+
+def test_inputs_carry_the_concatenated_channels_of_the_cells_before():
+    plan = cell_plan(NASNET, NetworkConfig(channels=8, layers=6))
+    assert [cell.inputs for cell in plan] == [
+        (24, 24),  # the stem has three times C
+        (24, 40),
+        (40, 40),  # a reduction: three nodes of 16
+        (40, 48),
+        (48, 80),  # a reduction: three nodes of 32
+        (80, 96),
+    ]
+    after = [cell.reduced_before for cell in plan]
+    assert after == [False, False, False, True, False, True]
+
+
+def test_the_imagenet_stem_hands_over_two_sizes():
+    config = NetworkConfig(channels=48, layers=14, num_classes=1000, frame="imagenet")
+    plan = cell_plan(AMOEBANET, config)
+    assert plan[0].inputs == (48, 48) and plan[0].reduced_before
+    assert [i for i, cell in enumerate(plan) if cell.reduction] == [4, 9]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("channels", 0, "whole number > 0, got 0"),
+        ("channels", 36.0, "whole number > 0, got 36.0"),
+        ("layers", True, "whole number > 0, got True"),
+        ("num_classes", -1, "whole number > 0, got -1"),
+        ("auxiliary", 1, "True or False, got 1"),
+        ("drop_path", 1.0, "probability below 1, got 1.0"),
+        ("drop_path", float("nan"), "probability below 1, got nan"),
+        ("drop_path", "0.3", "probability below 1, got '0.3'"),
+        ("frame", "cifar10", "Did you mean cifar"),
+    ],
+)
+def test_bad_values_are_refused_with_what_is_allowed(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        NetworkConfig(**{field: value})
+
+
+def test_an_odd_width_does_not_fit_the_imagenet_stem():
+    with pytest.raises(ValueError, match="even in the imagenet frame.*got 7"):
+        NetworkConfig(channels=7, frame="imagenet")

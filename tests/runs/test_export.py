@@ -1,0 +1,248 @@
+"""Exported networks give, in runtimes of their own, the logits that they gave here."""
+
+import functools
+import json
+import pathlib
+import runpy
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load, load_file
+
+from egnas_jax import export, interop
+from egnas_jax.runs import finished_network
+from egnas_jax.cli.main import main
+from egnas_jax.export.program import PLATFORMS
+from egnas_jax.nn.network import make_network
+from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.retrain.predict import make_logits, predict
+from egnas_jax.space import PRIMITIVES, Genotype, zoo
+
+NAMES = [*PRIMITIVES]
+EVERY = Genotype(
+    list(zip(NAMES, [0, 1, 2, 0, 3, 1, 4, 2, 5, 0], strict=True)),
+    [1, 3, 6],
+    [(name, i % 2) for i, name in enumerate(reversed(NAMES))],
+    [2, 6],
+)
+# nodes that are nothing, that nobody reads, and that are handed on as they are
+HOLLOW = Genotype(
+    [("max_pool_3x3", 0), ("none", 1), ("none", 0), ("none", 2), ("skip_connect", 1),
+     ("dil_conv_3x3", 0)],
+    [2, 3],
+    [("none", 0), ("none", 1), ("skip_connect", 1), ("none", 2), ("skip_connect", 2),
+     ("avg_pool_3x3", 0)],
+    [2, 3, 4],
+)  # fmt: skip
+CASES = {
+    "every primitive, cifar": (EVERY, "cifar", True, 32),
+    "every primitive, imagenet": (EVERY, "imagenet", False, 64),
+    "hollow, cifar": (HOLLOW, "cifar", False, 8),
+    "hollow, imagenet": (HOLLOW, "imagenet", False, 64),
+}
+
+
+class Case(NamedTuple):
+    """A network of drawn weights and statistics, pixels, and its logits."""
+
+    finished: export.Finished
+    pixels: np.ndarray
+    logits: np.ndarray
+
+
+def drawn(genotype, frame="cifar", auxiliary=False, side=8):
+    """A network whose every weight and statistic is drawn."""
+    config = NetworkConfig(4, 3, 5, auxiliary, frame=frame)
+    rng, shape = np.random.default_rng(0), (side, side, 3)
+
+    def draw(path, leaf):
+        if path[-1].key in ("var", "scale"):
+            return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        return (0.3 * rng.normal(size=leaf.shape)).astype(np.float32)
+
+    init = functools.partial(make_network(genotype, config).init, image_shape=shape)
+    variables = jax.tree_util.tree_map_with_path(
+        draw, jax.eval_shape(init, jax.random.key(0))
+    )
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    return export.Finished(genotype, config, variables, shape, mean, std, None)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    finished = drawn(*CASES[request.param])
+    pixels = np.random.default_rng(1).integers(
+        0, 256, (3, *finished.image_shape), np.uint8
+    )
+    net = make_network(finished.genotype, finished.config)
+    program = make_logits(net, (finished.mean, finished.std))
+    return Case(finished, pixels, np.asarray(program(finished.variables, pixels)))
+
+
+def close(found, expected):
+    scale = np.abs(expected).max()
+    assert found.shape == expected.shape and scale > 1e-3
+    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-5)
+
+
+def session(content):
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def test_onnx_gives_the_same_logits(case):
+    content = export.FORMATS["onnx"].write(case.finished)
+    runtime = session(content)
+    close(runtime.run(None, {"images": case.pixels})[0], case.logits)
+    (alone,) = runtime.run(None, {"images": case.pixels[1:2]})
+    close(alone, case.logits[1:2])
+    model = onnx.load_from_string(content)
+    names = {tensor.name for tensor in model.graph.initializer}
+    read = {name for node in model.graph.node for name in node.input}
+    assert names <= read and not any("auxiliary" in name for name in names)
+    made = {name for node in model.graph.node for name in node.output}
+    assert made - read == {"logits"}  # nothing is computed in vain
+    assert model.opset_import[0].version == 17 and model.ir_version == 8
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_torch_loads_the_weights_and_gives_the_same_logits(case):
+    torch = pytest.importorskip("torch", reason="torch (extra bench) is missing")
+    network = runpy.run_path(pathlib.Path(__file__).with_name("torch_network.py"))
+    finished = case.finished
+    weights = load(export.FORMATS["safetensors"].write(finished))
+    net = network["Network"](finished.genotype, finished.config)
+    net.load_state_dict({n: torch.from_numpy(w.copy()) for n, w in weights.items()})
+    images = (case.pixels / 255 - finished.mean) / finished.std
+    images = torch.tensor(images.transpose(0, 3, 1, 2), dtype=torch.float32)
+    with torch.no_grad():
+        close(net.eval()(images).numpy(), case.logits)
+
+
+@pytest.mark.parametrize("name", sorted(zoo))
+def test_every_published_cell_is_valid_onnx_and_runs(name):
+    finished = drawn(zoo[name].genotype)
+    runtime = session(export.FORMATS["onnx"].write(finished))
+    (logits,) = runtime.run(None, {"images": np.zeros((2, 8, 8, 3), np.uint8)})
+    assert logits.shape == (2, 5) and np.isfinite(logits).all() and np.ptp(logits) > 0
+
+
+@pytest.fixture(scope="module")
+def exported(seeds, tmp_path_factory):
+    """Every format of a trained run, pixels, and the logits of the run."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name in export.FORMATS:
+        command = ["export", str(seeds / "seed1"), "--format", name]
+        assert main([*command, "--out", str(folder / "new" / name)]) == 0
+    found = finished_network.load(seeds / "seed1")
+    pixels = np.random.default_rng(1).integers(0, 256, (70, 8, 8, 1), np.uint8)
+    program = make_logits(found.net, (found.model.mean, found.model.std))
+    logits = predict(program, found.variables, pixels, 64)
+    np.save(folder / "pixels.npy", pixels)
+    return folder, found, pixels, logits
+
+
+def test_a_trained_run_as_onnx(exported):
+    folder, found, pixels, logits = exported
+    content = (folder / "new" / "onnx").read_bytes()
+    close(session(content).run(None, {"images": pixels})[0], logits)
+    about = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
+    assert about == export.describe(found.finished)
+
+
+def test_a_trained_run_as_safetensors_is_rebuilt_from_the_file_alone(exported):
+    folder, found, pixels, logits = exported
+    path = folder / "new" / "safetensors"
+    with safe_open(path, "numpy") as file:
+        about = file.metadata()
+    genotype = Genotype.parse(about["genotype"])
+    config = NetworkConfig(**json.loads(about["network"]))
+    assert about["num_classes"] == "10" and about["format"] == "pt"
+    assert json.loads(about["class_names"]) == [str(digit) for digit in range(10)]
+    variables = interop.network_from_torch(load_file(path), genotype, config)
+    jax.tree.map(np.testing.assert_array_equal, variables, found.variables)
+    scale = tuple(tuple(json.loads(about[name])) for name in ("mean", "std"))
+    program = make_logits(make_network(genotype, config), scale)
+    np.testing.assert_array_equal(predict(program, variables, pixels, 64), logits)
+
+
+ALONE = """
+import sys
+sys.modules["egnas_jax"] = None  # an import of it fails
+import jax.export, numpy
+program = jax.export.deserialize(bytearray(open("new/stablehlo", "rb").read()))
+pixels = numpy.load("pixels.npy")
+found = numpy.concatenate([program.call(pixels[:1]), program.call(pixels[1:])])
+numpy.save("logits.npy", found)
+print(",".join(program.platforms))
+assert not [name for name in sys.modules if name.startswith(("egnas_jax.", "flax"))]
+"""
+
+
+def test_a_trained_run_as_stablehlo_needs_jax_alone(exported):
+    folder, found, _, logits = exported
+    command = [sys.executable, "-c", ALONE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ",".join(PLATFORMS)
+    close(np.load(folder / "logits.npy"), logits)
+    about = json.loads((folder / "new" / "stablehlo.json").read_text())
+    assert about == export.describe(found.finished)
+
+
+def test_the_default_place_is_the_run(run, capsys):
+    assert main(["export", str(run), "--format", "safetensors"]) == 0
+    assert "epoch 2 of 2" in capsys.readouterr().out
+    assert load_file(run / "network.safetensors")["classifier.bias"].shape == (10,)
+
+
+@pytest.mark.parametrize(
+    "place, arguments, message",
+    [
+        ("run", ["--format", "onx"], "Did you mean onnx"),
+        ("run", ["--format", "onnx", "--out", "DIRECTORY"], "must name a file"),
+        ("run", ["--format", "onnx", "--out", ""], "must name a file"),
+        (
+            "run",
+            ["--format", "safetensors", "--out", "FILE/x"],
+            "FILE cannot be written: ",
+        ),
+        ("seeds", ["--format", "onnx"], "holds 2 seeds. Name one of them: "),
+        ("search", ["--format", "onnx"], "Train that first: egnas retrain --genotype"),
+        ("bare", ["--format", "onnx"], "holds no readable genotype.json"),
+        ("empty", ["--format", "onnx"], "holds no run"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_written(
+    place, arguments, message, run, seeds, tmp_path, capsys
+):
+    places = {"seeds": seeds, "run": run} | {
+        name: tmp_path / name for name in ("empty", "search", "bare", "DIRECTORY")
+    }
+    for name in ("empty", "search", "bare", "DIRECTORY"):
+        places[name].mkdir()
+    (places["search"] / "config.json").write_text('{"supernet": {}}')
+    (tmp_path / "FILE").touch()
+    places["FILE/x"] = tmp_path / "FILE" / "x"
+    for name in ("config.json", "model.json"):
+        (places["bare"] / name).write_bytes((run / name).read_bytes())
+    arguments = [str(places.get(word, word)) for word in arguments]
+    before = sorted(tmp_path.rglob("*")) + sorted(seeds.rglob("*"))
+    assert main(["export", str(places[place]), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) + sorted(seeds.rglob("*")) == before
+
+
+def test_a_missing_package_is_named_with_its_extra(run, monkeypatch, capsys):
+    missing = export.FORMATS["onnx"]._replace(packages=("onnx_of_another_world",))
+    monkeypatch.setitem(export.FORMATS, "onnx", missing)
+    assert main(["export", str(run), "--format", "onnx"]) == 2
+    said = capsys.readouterr().err
+    assert "onnx_of_another_world" in said and "egnas-jax[export]" in said
+    assert not (run / "network.onnx").exists()

@@ -1,0 +1,40 @@
+"""Configurations as config.json holds them."""
+
+import copy
+
+import pytest
+
+from egnas_jax.runs.search_config import as_dict, build, from_dict
+
+
+def stored():
+    return copy.deepcopy(as_dict(build("digits", overrides=["epochs=7"])))
+
+
+def test_a_stored_configuration_is_read_back():
+    assert as_dict(from_dict(stored())) == stored()
+
+
+def test_a_setting_that_an_earlier_version_did_not_know_takes_its_default():
+    before = stored()
+    del before["validation_chunk"], before["strategy"]["image_chunk"]
+    assert as_dict(from_dict(before)) == stored()
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"epochs": "7"},
+        {"epochs": True},
+        {"seed": {"a": 1}},
+        {"tensorboard": {"a": 1}},
+        {"later": 1},
+        {"strategy_name": "none"},
+        {"data": 1},
+        {"strategy": {"population_size": 3.5}},
+    ],
+    ids=str,
+)
+def test_an_altered_configuration_is_refused(altered):
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        from_dict(stored() | altered)

@@ -1,0 +1,121 @@
+"""Files of a run: appended lines, torn lines, atomic documents."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egnas_jax.storage import records
+
+LINES = [{"epoch": epoch, "loss": 1.0 / (epoch + 1)} for epoch in range(4)]
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for line in LINES:
+        records.append(path, line)
+    return path
+
+
+def test_lines_come_back_in_order(metrics):
+    assert records.read(metrics) == LINES
+    assert metrics.read_text().count("\n") == 4
+
+
+def test_a_file_that_is_not_there_holds_no_records(tmp_path):
+    assert records.read(tmp_path / "metrics.jsonl") == []
+    records.keep_before(tmp_path / "metrics.jsonl", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_and_infinity_become_null_in_strict_json(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    records.append(
+        path, {"a": float("nan"), "b": [1.0, float("-inf")], "c": jnp.array(jnp.nan)}
+    )
+    assert path.read_text() == '{"a": null, "b": [1.0, null], "c": null}\n'
+
+
+def test_arrays_and_their_scalars_become_plain_numbers(tmp_path):
+    path = tmp_path / "x.json"
+    records.write_json(
+        path, {"n": np.int64(3), "f": jnp.float32(0.5), "l": np.ones(2), "t": (1, None)}
+    )
+    assert json.loads(path.read_text()) == {
+        "n": 3,
+        "f": 0.5,
+        "l": [1.0, 1.0],
+        "t": [1, None],
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10, 25])
+def test_a_torn_last_line_is_no_record(metrics, cut):
+    metrics.write_bytes(metrics.read_bytes()[:-cut])
+    assert records.read(metrics) == LINES[:3]
+
+
+def test_appending_replaces_a_torn_last_line(metrics):
+    metrics.write_bytes(metrics.read_bytes()[:-5])
+    records.append(metrics, {"epoch": 3})
+    assert records.read(metrics) == [*LINES[:3], {"epoch": 3}]
+
+
+def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"epoch": 0, "text": "a\u2028b"}\n', encoding="utf-8")
+    assert records.read(path) == [{"epoch": 0, "text": "a\u2028b"}]
+
+
+@pytest.mark.parametrize("line", ['{"epoch": 1, "lo', "[1]", ""])
+def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(metrics, line):
+    lines = metrics.read_text().splitlines()
+    lines[1] = line
+    metrics.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="Line 2 of .*metrics.jsonl"):
+        records.read(metrics)
+
+
+@pytest.mark.parametrize("epoch", [0, 2, 4, 9])
+def test_later_epochs_are_dropped(metrics, epoch):
+    records.keep_before(metrics, epoch)
+    assert records.read(metrics) == LINES[:epoch]
+    assert [path.name for path in metrics.parent.iterdir()] == ["metrics.jsonl"]
+
+
+def test_kept_lines_keep_their_bytes_and_torn_ones_go(metrics):
+    metrics.write_text('{"epoch":0,  "x": 1e0}\n{"epoch": 1}\n{"ep')
+    records.keep_before(metrics, 1)
+    assert metrics.read_text() == '{"epoch":0,  "x": 1e0}\n'
+
+
+def test_a_record_without_an_epoch_is_refused_rather_than_dropped(metrics):
+    records.append(metrics, {"loss": 1.0})
+    before = metrics.read_bytes()
+    with pytest.raises(ValueError, match="without an epoch"):
+        records.keep_before(metrics, 1)
+    assert metrics.read_bytes() == before
+
+
+def test_a_document_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    records.write_json(path, {"a": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        records.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_json_has_no_form_for_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError):
+        records.append(tmp_path / "metrics.jsonl", {"a": object()})
+    with pytest.raises(TypeError):
+        records.write_json(tmp_path / "a.json", {"a": object()})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,75 @@
+"""The options of EG-NAS, by hand."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egnas_jax import EGNASConfig
+from egnas_jax.strategies.egnas.evaluation import best, candidate_rows, direction
+from egnas_jax.strategies.egnas.fitness import compound_fitness, similarity
+
+
+def fitness(sign):
+    return compound_fitness(
+        jnp.array([1.0, 1.0]),
+        jnp.array([9, 1]),
+        jnp.array([0.5, 0.7]),
+        correct_current=jnp.array(5),
+        zeta=2.0,
+        eta=0.4,
+        sign=sign,
+    )
+
+
+def test_better_individuals_are_pushed_away_and_worse_pulled():
+    np.testing.assert_allclose(fitness("paper"), [2.2, 1.72], rtol=1e-6)
+    np.testing.assert_allclose(fitness("centred"), [1.96, 1.96], rtol=1e-6)
+    np.testing.assert_allclose(fitness("off"), [2.0, 2.0], rtol=1e-6)
+
+
+def test_similarity_is_one_for_equal_a_half_for_orthogonal_zero_for_opposite():
+    a = {"normal": jnp.array([[1.0, 0.0]]), "reduce": jnp.array([[0.0, 2.0]])}
+    b = {"normal": jnp.array([[0.0, 1.0]]), "reduce": jnp.array([[1.0, 0.0]])}
+    opposite = {kind: -row for kind, row in a.items()}
+    values = [similarity(a, other) for other in (a, b, opposite)]
+    np.testing.assert_allclose(values, [1.0, 0.5, 0.0], atol=1e-6)
+
+
+def test_ties_and_nan():
+    values = jnp.array([jnp.nan, 1.0, 0.5, 0.5])
+    assert best(values, "first") == 2
+    assert best(values, "last") == 3
+
+
+def test_direction_of_the_paper_sums_to_zero_and_official_is_softmaxed_twice():
+    z = {"normal": jnp.array([[3.0, 4.0]])}
+    s = direction(z, z, EGNASConfig())
+    np.testing.assert_allclose(jnp.sum(s["normal"]), 0.0, atol=1e-6)
+    official = EGNASConfig.variant("official")
+    q = candidate_rows(z, official)["normal"][0]
+    expected = np.exp([0.6, 0.8]) / np.exp([0.6, 0.8]).sum()
+    np.testing.assert_allclose(q, expected, rtol=1e-6)
+    twice = np.exp(expected) / np.exp(expected).sum()
+    s = direction(z, z, official)["normal"][0]
+    np.testing.assert_allclose(s, twice, rtol=1e-6)
+
+
+def test_variants_differ_as_their_table_says():
+    paper, official, seed = map(EGNASConfig.variant, ("paper", "official", "seed"))
+    assert paper == EGNASConfig()
+    assert (official.generations, official.batch_stats) == (1, "running")
+    assert (seed.step, seed.candidates) == (0.6, "run")
+    assert seed.similarity == official.similarity == "normalised"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"population": 1}, {"eta": float("nan")}, {"sign": "plus"}]
+)
+def test_options_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EGNASConfig(**wrong)
+
+
+def test_an_unknown_variant_lists_the_known():
+    with pytest.raises(ValueError, match="Did you mean paper"):
+        EGNASConfig.variant("papr")
