@@ -11,9 +11,10 @@ import numpy as np
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
-from egnas_jax.search.step import SGD, Pixels, make_programs
+from egnas_jax.search.step import make_programs
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.strategy import egnas
+from egnas_jax.training.sgd import SGD, Pixels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,9 @@ from benchmarks import problem as given
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
-from egnas_jax.search.step import (
-    SGD,
-    SearchState,
-    make_optimizer,
-    sgd_step,
-    zero_totals,
-)
+from egnas_jax.search.step import SearchState, sgd_step, zero_totals
 from egnas_jax.search.strategy import Regime
+from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
 SETTINGS = SGD(

@@ -26,9 +26,9 @@ from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.search.relax import flatten
-from egnas_jax.search.step import learning_rate
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.training.sgd import learning_rate
 
 SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
 
@@ -66,7 +66,7 @@ def kendall(a, b) -> float:
 def trained(plan: Plan, images, labels, steps: int):
     """The run's programs and its state after so many weight steps."""
     run = make_run(plan, images, labels)
-    rate = jnp.float32(learning_rate(run.sgd, 0, run.strategy.regime))
+    rate = jnp.float32(learning_rate(run.sgd, 0))
     state, programs = run.programs.init(), run.programs
     for start in range(0, steps, programs.num_steps):
         count = min(programs.num_steps, steps - start)

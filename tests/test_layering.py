@@ -1,30 +1,21 @@
-"""Imports point one way."""
+"""Imports point one way, and CONTRIBUTING.md says which."""
 
 import ast
 import pathlib
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "egnas_jax"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "egnas_jax"
 ORDER = [
-    {"types", "lookup", "picture"},
-    {"space", "data", "evolution", "record", "checkpoint", "tensorboard"},
+    {"types", "lookup", "settings", "plotting"},
+    {"space", "data", "evolution", "storage"},
     {"nn"},
-    {"search", "interop"},
-    {"strategies", "retrain", "export", "report"},
-    {"config"},
-    {"tabular"},
-    {"recipes"},
-    {"run_directory"},
-    {"preparation", "run_start"},
-    {"run", "verify", "exhausted"},
-    {"retrain_run", "searched"},
-    {"rank_run", "noise"},
-    {"trained"},
-    {"evaluate_run"},
-    {"console"},
-    {"distributed"},
-    {"commands"},
+    {"training", "interop"},
+    {"search", "retrain", "export"},
+    {"strategies"},
+    {"runs"},
+    {"studies"},
     {"cli"},
 ]
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
@@ -45,10 +36,23 @@ def imported_parts(source):
                 yield rest.split(".")[0]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_imports_point_down(path):
     home = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     if home.startswith("__"):
         return  # the package's own face may import anything
     for part in set(imported_parts(path.read_text())) - {home}:
         assert RANKS[part] < RANKS[home], f"{home} may not import {part}"
+
+
+def test_contributing_states_the_same_order():
+    ranks = [", ".join(sorted(parts)) for parts in ORDER]
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert " < ".join(ranks) in text
+
+
+def test_few_modules_stand_outside_the_folders():
+    loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert len(loose) <= 5, loose

@@ -34,7 +34,7 @@ def advising(advise):
     Args:
       advise: the error -> what is told.
     """
-    from egnas_jax.search.memory_model import OutOfMemoryError
+    from egnas_jax.training.out_of_memory import OutOfMemoryError
 
     try:
         yield

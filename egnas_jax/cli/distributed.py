@@ -17,8 +17,9 @@ from collections.abc import Callable
 import jax
 
 from egnas_jax.cli.console import FAILED, say
-from egnas_jax.runs.search_config import as_dict, differences, from_dict
-from egnas_jax.search.loop import Interrupted
+from egnas_jax.runs.search_config import from_dict
+from egnas_jax.settings import as_dict, differences
+from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.processes import SharedError, exchange
 
 # A lost process is known at once by its closed connections; a lost machine, which

@@ -39,7 +39,7 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def table_search(options: argparse.Namespace) -> None:
     """Many runs of several methods on the table, with their curves and regrets."""
-    from egnas_jax.runs.search_config import as_dict
+    from egnas_jax.settings import as_dict
     from egnas_jax.storage import records
     from egnas_jax.studies.nasbench201 import (
         config,

@@ -45,13 +45,13 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, one seed or several."""
+    from egnas_jax import settings
     from egnas_jax.retrain import table
     from egnas_jax.runs import (
         directory,
         out_of_memory,
         retrain,
         retrain_config,
-        search_config,
     )
 
     check_run_options(options, ("out", "data_dir", "init_from"))
@@ -66,12 +66,12 @@ def retrain(options: argparse.Namespace) -> None:
         overrides=[*_split_of(origin), *options.overrides],
     )
     if options.print_config:
-        print(json.dumps(search_config.as_dict(base), indent=2))
+        print(json.dumps(settings.as_dict(base), indent=2))
         return
     if options.seeds > 1 and not options.out:
         options.out = f"runs/{options.preset}-retrain"
     configs = [
-        search_config.apply_overrides(base, [f"seed={base.seed + i}"])
+        settings.apply_overrides(base, [f"seed={base.seed + i}"])
         for i in range(options.seeds)
     ]
     folders = [run_folder(options, own.seed) for own in configs]

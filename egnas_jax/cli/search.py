@@ -54,6 +54,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
+    from egnas_jax import settings
     from egnas_jax.cli import distributed
     from egnas_jax.runs import search_config
     from egnas_jax.training.processes import is_first
@@ -67,10 +68,10 @@ def search(options: argparse.Namespace) -> None:
         options.overrides,
     )
     if options.print_config:
-        print(json.dumps(search_config.as_dict(base), indent=2))
+        print(json.dumps(settings.as_dict(base), indent=2))
         return
     configs = [
-        search_config.apply_overrides(base, [f"seed={base.seed + i}"])
+        settings.apply_overrides(base, [f"seed={base.seed + i}"])
         for i in range(options.seeds)
     ]
     use_compilation_cache()

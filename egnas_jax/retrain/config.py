@@ -7,7 +7,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.precision import check_precision
-from egnas_jax.search.step import SGD
+from egnas_jax.training.sgd import SGD
 
 SCHEDULES = {
     "cosine": "half a cosine from learning_rate to learning_rate_min",

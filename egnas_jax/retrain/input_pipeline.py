@@ -13,7 +13,7 @@ import numpy as np
 from egnas_jax.data.batches import epoch_permutation, num_steps
 from egnas_jax.data.split import Split
 from egnas_jax.retrain.prefetch import Prefetch
-from egnas_jax.search.step import Pixels, stream
+from egnas_jax.training.sgd import Pixels, stream
 
 
 class Feed(NamedTuple):

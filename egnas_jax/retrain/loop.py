@@ -16,9 +16,9 @@ from egnas_jax.retrain.input_pipeline import Feed
 from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
 from egnas_jax.retrain.step import Programs, RetrainState
-from egnas_jax.search.loop import SAVED, Interrupted, InterruptFlag, check_finite
-from egnas_jax.search.memory_model import out_of_memory_in
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.types import PyTree
 
 
@@ -151,7 +151,7 @@ def _lines(run: Run, state: RetrainState, first: int, seconds: float):
     losses, correct = np.asarray(state.losses), np.asarray(state.correct)
     for epoch in range(first, done):
         loss = float(losses[epoch]) / steps
-        check_finite(run, epoch, "training", loss)
+        check_finite(run.folder, epoch, "training", loss)
         line = {
             "epoch": epoch,
             "train_loss": loss,
@@ -173,10 +173,10 @@ def _evaluation(run: Run, state: RetrainState, epoch: int | None) -> dict:
         return figures
     if run.valid is not None:
         valid = evaluate(run, state.variables, run.valid)
-        check_finite(run, epoch, "validation", valid.loss)
+        check_finite(run.folder, epoch, "validation", valid.loss)
         figures |= {"valid_loss": valid.loss, "valid_accuracy": 1 - valid.error}
     test = evaluate(run, state.variables, run.test)
-    check_finite(run, epoch, "test", test.loss)
+    check_finite(run.folder, epoch, "test", test.loss)
     figures |= {"test_loss": test.loss, "test_error": test.error}
     figures |= {"test_accuracy_top5": test.top5 / test.n}
     return figures | {"digest": state_digest(state)}

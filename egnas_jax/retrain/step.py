@@ -20,7 +20,7 @@ from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.input_pipeline import Feed
 from egnas_jax.retrain.predict import make_logits
-from egnas_jax.search.step import make_optimizer, stream
+from egnas_jax.training.sgd import make_optimizer, stream
 from egnas_jax.types import Array, Key, PyTree
 
 

@@ -19,7 +19,8 @@ import filelock
 import jax
 
 from egnas_jax.storage import records
-from egnas_jax.runs.search_config import as_dict, differences, from_dict
+from egnas_jax.settings import as_dict, differences
+from egnas_jax.runs.search_config import from_dict
 from egnas_jax.nn import lowering
 
 

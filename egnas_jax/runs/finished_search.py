@@ -14,7 +14,8 @@ from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.runs.search_setup import prepare
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.search import loop
-from egnas_jax.search.step import SearchState, stream
+from egnas_jax.search.step import SearchState
+from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array
 
 

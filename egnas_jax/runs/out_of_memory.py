@@ -9,7 +9,7 @@ from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.predict import BLOCK
 from egnas_jax.search import loop
 from egnas_jax.search.evaluate import default_chunks
-from egnas_jax.search.memory_model import OutOfMemoryError
+from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
 class Setting(NamedTuple):

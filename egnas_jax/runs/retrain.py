@@ -14,13 +14,13 @@ from egnas_jax.data.examples import Opened, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.network import check_image_shape, make_network
-from egnas_jax.runs.search_setup import data_as_loaded, digest_of
+from egnas_jax.runs.data import data_as_loaded, digest_of
 from egnas_jax.runs.retrain_config import from_dict
 from egnas_jax.retrain import loop, datasets
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.step import RetrainState, initial_state, make_programs
 from egnas_jax.runs.directory import stored_config
-from egnas_jax.search.loop import records
+from egnas_jax.storage.records import read_epochs
 from egnas_jax.space import Genotype, draw_svg
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from egnas_jax.runs.search_config import apply_overrides, check_types
+from egnas_jax.settings import apply_overrides, check_types
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig

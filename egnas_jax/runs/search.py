@@ -110,7 +110,7 @@ def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | No
     genotype = derive(space, jax.tree.map(np.asarray, incumbent))
     if not run.folder:  # the genotype was computed along with the other processes
         return None
-    metrics = loop.records(run.folder)
+    metrics = records.read_epochs(run.folder)
     stop = metrics[-1].get("early_stop")
     if stop is not None:
         genotype = parse_genotype(metrics[stop]["genotype"])

@@ -51,7 +51,7 @@ def find_start(run: loop.Run, source: str | None, *, resume: bool) -> Start:
         after = "Going on from the one before." if own else "Starting over."
         run.report(f"{note} {after}")
     if own:
-        loop.records(run.folder, int(own.state.epoch))
+        records.read_epochs(run.folder, int(own.state.epoch))
         return Start(own, recorded)
     if given or began_at:
         return _from_other(run, pathlib.Path(given or began_at))
@@ -91,7 +91,7 @@ def _from_other(run: loop.Run, folder: pathlib.Path) -> Start:
             f"{folder} has {done} epochs and this run will have {epochs}: nothing is "
             f"left to run. Set epochs to more."
         )
-    lines = tuple(loop.records(folder, done))
+    lines = tuple(records.read_epochs(folder, done))
     origin = {"run": str(folder), "epoch": done, "digest": loop.state_digest(state)}
     return Start(progress, origin, lines)
 

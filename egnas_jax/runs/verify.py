@@ -34,10 +34,10 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
       ValueError: no epoch is finished, records of epochs are missing, or the start of
         the run is another run's.
     """
-    lines = loop.records(run.folder)
+    lines = records.read_epochs(run.folder)
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
-    loop.records(run.folder, _known_epochs(run))  # none is missing
+    records.read_epochs(run.folder, _known_epochs(run))  # none is missing
     start = None if from_start else _oldest(run, len(lines))
     if start is None:
         if (run.folder / "restored.json").exists():

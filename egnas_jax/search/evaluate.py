@@ -22,6 +22,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
+from egnas_jax.training import out_of_memory
 from egnas_jax.training.devices import over_rows, rows_per_device
 from egnas_jax.training.processes import least
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
@@ -35,7 +36,7 @@ def default_chunks(
     individuals: int,
     images: int,
     batch_stats: str,
-    free_bytes: Callable = memory_model.free_bytes,
+    free_bytes: Callable = out_of_memory.free_bytes,
 ) -> tuple[int, int]:
     """Individuals and images at a time where the caller names none.
 
@@ -198,7 +199,7 @@ def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
         total,
         batch_stats,
         # all processes must compile the same program
-        lambda: least(memory_model.free_bytes()),
+        lambda: least(out_of_memory.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the devices divide the images

@@ -6,7 +6,6 @@ one was dispatched, so the device never waits for the host.
 
 import functools
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -17,27 +16,17 @@ import numpy as np
 
 from egnas_jax.search.collapse import architecture_figures
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.memory_model import out_of_memory_in
-from egnas_jax.search.step import (
-    SGD,
-    Programs,
-    SearchState,
-    learning_rate,
-    zero_totals,
-)
+from egnas_jax.search.step import Programs, SearchState, zero_totals
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.watch import WatchConfig, stop_epoch
 from egnas_jax.storage import checkpoint
 from egnas_jax.storage import records as files
 from egnas_jax.training import program_cache
 from egnas_jax.training.devices import everywhere, replicate
-from egnas_jax.training.processes import anywhere, exchange
-
-SAVED = "Interrupted; a checkpoint was written. Go on with --resume."
-
-
-class Interrupted(KeyboardInterrupt):  # noqa: N818
-    """The run was asked to stop and has written a checkpoint."""
+from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.training.out_of_memory import out_of_memory_in
+from egnas_jax.training.processes import exchange
+from egnas_jax.training.sgd import SGD, learning_rate
 
 
 class Run(NamedTuple):
@@ -135,30 +124,6 @@ def newest(run: Run) -> tuple[Progress | None, tuple[str, ...]]:
     return Progress(state, found.meta["info"]), found.notes
 
 
-def records(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
-    """The lines of a run's metrics, of its first `epochs` (None: all), checked.
-
-    Raises:
-      ValueError: a line was altered, or one is missing.
-    """
-    path = folder / "metrics.jsonl"
-    lines = files.read(path)
-    lines = lines if epochs is None else lines[:epochs]
-    for epoch, line in enumerate(lines):
-        missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(line)
-        if missing or line["epoch"] != epoch:
-            raise ValueError(
-                f"Line {epoch + 1} of {path} is not the record of epoch {epoch}. The "
-                f"file was altered; restore it, or start anew under another --out."
-            )
-    if epochs is not None and len(lines) < epochs:
-        raise ValueError(
-            f"{path} holds {len(lines)} records, but the run has finished {epochs} "
-            f"epochs. Restore the file, or start anew under another --out."
-        )
-    return lines
-
-
 def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchState:
     """Runs epochs until schedule or stop rule end it, or `stop_after` are done.
 
@@ -236,7 +201,8 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
     (state, info), started = start, time.perf_counter()
     epoch = int(state.epoch)
     regime = run.strategy.regime
-    rate = learning_rate(run.sgd, epoch, regime)
+    shift = regime.learning_rate_epoch == "next"
+    rate = learning_rate(run.sgd, epoch + shift)
     once = run.strategy.every == "epoch"
     early = regime.order == "strategy_first"
     if once and early and int(state.step) == 0:
@@ -247,7 +213,7 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         state, info = _evolve(run, state)
     with out_of_memory_in("validate"):
         scores = run.programs.validate(state)
-        check_finite(run, epoch, "validation", float(scores.loss))
+        check_finite(run.folder, epoch, "validation", float(scores.loss))
     line = {
         "epoch": epoch,
         "train_loss": totals.loss / totals.images,
@@ -312,46 +278,5 @@ def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
 
 def _check_loss(run: Run, epoch: int, totals):
     totals = jax.tree.map(lambda leaf: leaf.item(), totals)
-    check_finite(run, epoch, "training", totals.loss)
+    check_finite(run.folder, epoch, "training", totals.loss)
     return totals
-
-
-def check_finite(run, epoch: int, which: str, loss: float) -> None:
-    """Refuses a loss that is not finite; `run` has a `folder`.
-
-    Raises:
-      FloatingPointError: with epoch and last checkpoint.
-    """
-    if np.isfinite(loss):
-        return
-    saved = checkpoint.steps(run.folder / "checkpoints") if run.folder else []
-    where = f"step {saved[-1]} in {run.folder / 'checkpoints'}" if saved else "none"
-    raise FloatingPointError(
-        f"The {which} loss is {loss} in epoch {epoch}; last good checkpoint: {where}. "
-        f"Lower learning_rate, or look at the images."
-    )
-
-
-class InterruptFlag:
-    """While it is open, the first SIGINT is remembered; the second is immediate.
-
-    Of several processes each is interrupted that any of them is.
-    """
-
-    def __init__(self, report: Callable):
-        self.report = report
-
-    def __enter__(self):
-        self.seen = False
-        self.before = signal.getsignal(signal.SIGINT)
-        if self.before is not signal.SIG_IGN:  # nohup's, say
-            signal.signal(signal.SIGINT, self._remember)
-        return lambda: anywhere(self.seen)
-
-    def _remember(self, number, frame):
-        self.seen = True
-        signal.signal(number, self.before)
-        self.report("Stopping at the next checkpoint; once more stops at once.")
-
-    def __exit__(self, *error):
-        signal.signal(signal.SIGINT, self.before)

@@ -9,8 +9,6 @@ Dims: N images, B images of a batch, S steps of an epoch.
 """
 
 import functools
-import math
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,35 +31,8 @@ from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, Space
 from egnas_jax.training.devices import everywhere
-from egnas_jax.types import IMPL, Array, Batch, Key, PyTree
-
-
-class SGD(NamedTuple):
-    """How the weights are trained.
-
-    Attributes:
-      batch_size: images B of a step.
-      learning_rate: of the first epoch, falling to `learning_rate_min` by a cosine.
-      learning_rate_min: at the end.
-      momentum, weight_decay: of SGD.
-      clip_norm: largest norm of a gradient.
-      epochs: length of the cosine.
-    """
-
-    batch_size: int
-    learning_rate: float
-    learning_rate_min: float
-    momentum: float
-    weight_decay: float
-    clip_norm: float
-    epochs: int
-
-
-class Pixels(NamedTuple):
-    """A part of the data on the device: images u8 [N, H, W, C], labels i32 [N]."""
-
-    images: Array
-    labels: Array
+from egnas_jax.training.sgd import SGD, Pixels, make_optimizer, stream
+from egnas_jax.types import Array, Batch, PyTree
 
 
 class Totals(NamedTuple):
@@ -129,33 +100,8 @@ class Programs(NamedTuple):
     curvature: Callable | None = None
 
 
-def stream(seed: int | Array, name: str) -> Key:
-    """The key of one named purpose: adding a purpose shifts no other."""
-    key = jax.random.key(seed, impl=IMPL)
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
-
-
-def learning_rate(sgd: SGD, epoch: int, regime: Regime) -> float:
-    """Of an epoch counted from 0."""
-    t = epoch + (regime.learning_rate_epoch == "next")
-    span = sgd.learning_rate - sgd.learning_rate_min
-    return sgd.learning_rate_min + span * (1 + math.cos(math.pi * t / sgd.epochs)) / 2
-
-
 def zero_totals() -> Totals:
     return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
-def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformation:
-    """SGD as torch's: weight decay joins the gradient before the momentum.
-
-    Clipping comes before it, see `sgd_step`. `rate` changes between epochs, so the
-    optimizer is made where it is used; its state does not depend on it.
-    """
-    return optax.chain(
-        optax.add_decayed_weights(sgd.weight_decay),
-        optax.sgd(rate, momentum=sgd.momentum),
-    )
 
 
 def make_programs(

@@ -144,3 +144,27 @@ def _lines(path: pathlib.Path):
                 f"The file was altered; restore it, or remove that line."
             )
         yield line, record
+
+
+def read_epochs(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
+    """The lines of a run's metrics, of its first `epochs` (None: all), checked.
+
+    Raises:
+      ValueError: a line was altered, or one is missing.
+    """
+    path = folder / "metrics.jsonl"
+    lines = read(path)
+    lines = lines if epochs is None else lines[:epochs]
+    for epoch, line in enumerate(lines):
+        missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(line)
+        if missing or line["epoch"] != epoch:
+            raise ValueError(
+                f"Line {epoch + 1} of {path} is not the record of epoch {epoch}. The "
+                f"file was altered; restore it, or start anew under another --out."
+            )
+    if epochs is not None and len(lines) < epochs:
+        raise ValueError(
+            f"{path} holds {len(lines)} records, but the run has finished {epochs} "
+            f"epochs. Restore the file, or start anew under another --out."
+        )
+    return lines

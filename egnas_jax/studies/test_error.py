@@ -14,10 +14,10 @@ from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.datasets import test_part
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.retrain.scores import BINS, calibration, confusion, score
+from egnas_jax.runs.data import data_as_loaded
 from egnas_jax.runs.finished_network import Trained
 from egnas_jax.runs.retrain import open_data
-from egnas_jax.runs.search_config import apply_overrides, paths
-from egnas_jax.runs.search_setup import data_as_loaded
+from egnas_jax.settings import apply_overrides, paths
 
 SETTABLE = ("data.name", "data.path", "data.digest", "split_seed", "eval_batch_size")
 

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import export
 
 from egnas_jax.nn import lowering
-from egnas_jax.search.memory_model import free_bytes, out_of_memory_in
+from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
 from egnas_jax.types import PyTree
 
 LIMIT = 2**27  # bytes of the folder; a program of a supernet takes one or two million

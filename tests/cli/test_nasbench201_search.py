@@ -95,7 +95,7 @@ def test_its_supernet_ranks_cells_beside_a_table(
 
 
 def test_a_run_of_another_space_is_refused(tmp_path, capsys):
-    from egnas_jax.runs.search_config import as_dict
+    from egnas_jax.settings import as_dict
 
     (tmp_path / "config.json").write_text(json.dumps(as_dict(build("digits"))))
     table = tmp_path / "table.npz"

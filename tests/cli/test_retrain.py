@@ -9,9 +9,9 @@ import pytest
 from egnas_jax.cli.main import main
 from egnas_jax.retrain import loop
 from egnas_jax.runs import retrain
-from egnas_jax.search.memory_model import OutOfMemoryError
 from egnas_jax.space import Genotype
 from egnas_jax.storage import records
+from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 CELLS = (
     "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "

@@ -23,9 +23,9 @@ from egnas_jax.nn import lowering
 from egnas_jax.runs import out_of_memory, search_config, search_setup
 from egnas_jax.runs.directory import check_free
 from egnas_jax.runs.search_setup import prepare
-from egnas_jax.search.memory_model import OutOfMemoryError
 from egnas_jax.space import SPACES, Space, zoo
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 # two nodes and three primitives: a network that compiles in seconds
 SPACE = Space(

@@ -7,8 +7,9 @@ from egnas_jax.retrain import loop
 from egnas_jax.retrain.input_pipeline import resident_feed
 from egnas_jax.retrain.predict import predict
 from egnas_jax.runs import retrain
-from egnas_jax.search.loop import Interrupted
 from egnas_jax.storage import records
+from egnas_jax.training import interrupt
+from egnas_jax.training.interrupt import Interrupted
 
 
 def lines_of(run):
@@ -54,7 +55,7 @@ def test_a_run_interrupted_within_an_epoch_ends_the_same(reference, tiny, monkey
     _, other, _ = tiny()
     calls = []
 
-    class AtSecondCall(loop.InterruptFlag):
+    class AtSecondCall(interrupt.InterruptFlag):
         def __enter__(self):
             return lambda: len(calls) == 2
 

@@ -82,7 +82,7 @@ def test_a_least_rate_that_no_epoch_would_fall_to_is_refused(schedule, least, me
 def test_a_configuration_survives_its_json():
     import json
 
-    from egnas_jax.runs.search_config import as_dict
+    from egnas_jax.settings import as_dict
 
     stored = json.loads(json.dumps(as_dict(CIFAR)))
     assert retrain_config.from_dict(stored) == CIFAR

@@ -17,7 +17,7 @@ from egnas_jax.retrain.step import (
     make_programs,
     weight_step,
 )
-from egnas_jax.search.step import Pixels
+from egnas_jax.training.sgd import Pixels
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8, dtype=jnp.int32)

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from egnas_jax.runs.search_config import as_dict, build, from_dict
+from egnas_jax.settings import as_dict
+from egnas_jax.runs.search_config import build, from_dict
 
 
 def stored():

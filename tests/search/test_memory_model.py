@@ -12,6 +12,7 @@ from egnas_jax.search import memory_model
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES
+from egnas_jax.training import out_of_memory
 
 FULL = SupernetConfig()
 
@@ -125,13 +126,13 @@ def test_a_little_less_free_memory_gives_the_same_chunks():
 def test_memory_is_named_after_the_program_that_lacks_it():
     with (
         pytest.raises(
-            memory_model.OutOfMemoryError, match="evolve: RESOURCE_EXH"
+            out_of_memory.OutOfMemoryError, match="evolve: RESOURCE_EXH"
         ) as caught,
-        memory_model.out_of_memory_in("evolve"),
+        out_of_memory.out_of_memory_in("evolve"),
     ):
         jax.jit(lambda: jnp.zeros((2**40, 16)))().block_until_ready()
     assert caught.value.program == "evolve"
-    with pytest.raises(ZeroDivisionError), memory_model.out_of_memory_in("evolve"):
+    with pytest.raises(ZeroDivisionError), out_of_memory.out_of_memory_in("evolve"):
         _ = 1 / 0
 
 
@@ -148,7 +149,7 @@ def test_free_memory_is_rounded_down_by_an_eighth_at_most(free, monkeypatch):
 
     def known(free):
         monkeypatch.setattr(jax, "local_devices", lambda: [Device(2**36 - free)])
-        return memory_model.free_bytes()
+        return out_of_memory.free_bytes()
 
     assert 7 / 8 * free <= known(free) <= free
     assert known(known(free)) == known(free)

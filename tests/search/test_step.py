@@ -14,18 +14,13 @@ from egnas_jax.runs.search import finish
 from egnas_jax.runs.search_config import build
 from egnas_jax.search import loop, step
 from egnas_jax.search.relax import softmax_mixing, unflatten
-from egnas_jax.search.step import (
-    SGD,
-    Pixels,
-    learning_rate,
-    make_optimizer,
-    make_programs,
-    sgd_step,
-)
+from egnas_jax.search.step import make_programs, sgd_step
 from egnas_jax.search.strategy import Regime, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import records
+from egnas_jax.training import interrupt
+from egnas_jax.training.sgd import SGD, Pixels, learning_rate, make_optimizer
 
 KEY = jax.random.key(0)
 SETTINGS = SGD(
@@ -149,15 +144,14 @@ def test_the_optimizers_state_does_not_depend_on_the_rate():
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_the_learning_rate_falls_by_a_cosine_from_this_epoch_or_the_next():
+def test_the_learning_rate_falls_by_a_cosine():
     sgd = SETTINGS._replace(epochs=50)
-    current = [learning_rate(sgd, t, Regime()) for t in (0, 25, 49)]
+    current = [learning_rate(sgd, t) for t in (0, 25, 49)]
     np.testing.assert_allclose(current, [0.1, 0.05, 9.866e-5], rtol=1e-3)
-    after = Regime(learning_rate_epoch="next")
-    shifted = [learning_rate(sgd, t, after) for t in (0, 24, 49)]
+    shifted = [learning_rate(sgd, t + 1) for t in (0, 24, 49)]
     np.testing.assert_allclose(shifted, [0.09990, 0.05, 0.0], rtol=1e-4, atol=1e-12)
     floor = SETTINGS._replace(learning_rate_min=0.02, epochs=2)
-    np.testing.assert_allclose(learning_rate(floor, 1, Regime()), 0.06, rtol=1e-6)
+    np.testing.assert_allclose(learning_rate(floor, 1), 0.06, rtol=1e-6)
 
 
 @pytest.mark.parametrize("last_batch, images", [("drop", 20), ("keep", 25)])
@@ -259,7 +253,7 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
         run = run._replace(folder=run.folder / str(stop))
         run.folder.mkdir()
         calls = iter(range(1, 100))
-        with pytest.raises(loop.Interrupted):
+        with pytest.raises(interrupt.Interrupted):
             loop.run_epoch(
                 run,
                 loop.Progress(run.programs.init(), {}),
@@ -273,12 +267,12 @@ def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
     run = make_run(watching())
     loop.search(run, loop.Progress(run.programs.init(), {}), stop_after=2)
     assert int(loop.newest(run)[0].state.epoch) == 2
-    assert [line["epoch"] for line in loop.records(run.folder, 2)] == [0, 1]
+    assert [line["epoch"] for line in records.read_epochs(run.folder, 2)] == [0, 1]
     with pytest.raises(ValueError, match="holds 2 records, but .* finished 3"):
-        loop.records(run.folder, 3)
+        records.read_epochs(run.folder, 3)
     records.append(run.folder / "metrics.jsonl", {"epoch": 2})
     with pytest.raises(ValueError, match="Line 3 of .* record of epoch 2"):
-        loop.records(run.folder)
+        records.read_epochs(run.folder)
 
 
 def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
@@ -294,7 +288,7 @@ def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
 
 def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
     said = []
-    with loop.InterruptFlag(said.append) as interrupted:
+    with interrupt.InterruptFlag(said.append) as interrupted:
         assert not interrupted()
         signal.raise_signal(signal.SIGINT)
         assert interrupted() and "once more stops at once" in said[0]

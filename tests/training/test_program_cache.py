@@ -19,11 +19,11 @@ from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.runs import search, search_setup
 from egnas_jax.runs.search_config import _OUTSIDE, build
 from egnas_jax.runs.search_setup import prepare
-from egnas_jax.search.memory_model import OutOfMemoryError
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import SWEPT
 from egnas_jax.training import program_cache
+from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
 X = np.arange(3, dtype=np.float32)

@@ -19,7 +19,7 @@ from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.fitness import FLOOR, compound_fitness, similarity
+from egnas_jax.strategies.egnas.fitness import FLOOR, closeness, compound_fitness
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 # What prices mixings [P]: a supernet under its weights, or a table of results.
@@ -93,11 +93,11 @@ def price_by(
         unweighted(candidate_rows(rows, options)),
     )
     scores = evaluate(mixings)
-    closeness = jax.vmap(lambda row: _closeness(alpha, row, options))(rows)
+    likeness = jax.vmap(lambda row: closeness(alpha, row, options.similarity))(rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
-        closeness,
+        likeness,
         correct_current=scores.correct[0],
         zeta=options.zeta,
         eta=options.eta,
@@ -109,7 +109,7 @@ def price_by(
         scores.loss[1:],
         scores.correct[1:],
         scores.correct[0],
-        closeness,
+        likeness,
         fitness,
         winner,
         direction(chosen, alpha, options),
@@ -151,22 +151,6 @@ def candidate_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Ar
 def _unit(row: Array) -> Array:
     norm = jnp.linalg.norm(row, axis=-1, keepdims=True)
     return row / jnp.maximum(norm, FLOOR)
-
-
-def _closeness(alpha, z, options):
-    """L2 of one individual, in the reading that the options name."""
-    if options.similarity == "normalised":
-        alpha = {kind: jax.nn.softmax(row, axis=-1) for kind, row in alpha.items()}
-    elif options.similarity == "centred":
-        alpha, z = jax.tree.map(
-            lambda row: row - jnp.mean(row, axis=-1, keepdims=True), (alpha, z)
-        )
-    elif options.similarity == "flattened":
-        alpha, z = (
-            {"all": jnp.concatenate([t[kind].reshape(1, -1) for kind in alpha], axis=1)}
-            for t in (alpha, z)
-        )
-    return similarity(alpha, z)
 
 
 def best(fitness: Array, tie: str) -> Array:

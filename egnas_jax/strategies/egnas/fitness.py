@@ -30,6 +30,22 @@ def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
     return (1.0 + jnp.mean(jnp.stack(jax.tree.leaves(means)))) / 2.0
 
 
+def closeness(alpha: dict[str, Array], z: dict[str, Array], reading: str) -> Array:
+    """L2 of one individual, in one of `READINGS`."""
+    if reading == "normalised":
+        alpha = {kind: jax.nn.softmax(row, axis=-1) for kind, row in alpha.items()}
+    elif reading == "centred":
+        alpha, z = jax.tree.map(
+            lambda row: row - jnp.mean(row, axis=-1, keepdims=True), (alpha, z)
+        )
+    elif reading == "flattened":
+        alpha, z = (
+            {"all": jnp.concatenate([t[kind].reshape(1, -1) for kind in alpha], axis=1)}
+            for t in (alpha, z)
+        )
+    return similarity(alpha, z)
+
+
 def compound_fitness(
     loss: Array,
     correct: Array,

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 from egnas_jax.lookup import lookup
-from egnas_jax.runs.search_config import apply_overrides
+from egnas_jax.settings import apply_overrides
 from egnas_jax.strategies.egnas.config import SWEPT, EGNASConfig
 from egnas_jax.studies.nasbench201.methods import METHODS, AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import DATASETS

@@ -12,10 +12,10 @@ from egnas_jax.lookup import lookup
 from egnas_jax.runs.finished_search import load, valid_batches
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search import loop
-from egnas_jax.search.step import stream
 from egnas_jax.storage import records
 from egnas_jax.studies.noise import statistics
 from egnas_jax.studies.noise.matrix import Matrix, matrices, of_cells, of_individuals
+from egnas_jax.training.sgd import stream
 
 CANDIDATES = {
     "individuals": "what the next exploration of EG-NAS would begin with",
