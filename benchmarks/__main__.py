@@ -367,14 +367,18 @@ def _processor() -> str:
 
 
 def report(result: dict) -> str:
-    rows = ["| what | torch s | ours s | ratio (smallest to largest) | of arithmetic "
-            "| of memory |",
-            "|---|---|---|---|---|---|"]  # fmt: skip
+    rows = [
+        "| what | torch s | ours s | ratio (smallest to largest) | of arithmetic "
+        "| of memory |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in ("population", "population_batch", "weight_step", "epoch"):
         part = result[name]
         spread = f"{part['ratio_min']:.2f} to {part['ratio_max']:.2f}"
-        shares = [f"{100 * part[share]:.0f} %" if share in part else "" for share in
-                  ("share_of_arithmetic", "share_of_memory")]  # fmt: skip
+        shares = [
+            f"{100 * part[share]:.0f} %" if share in part else ""
+            for share in ("share_of_arithmetic", "share_of_memory")
+        ]
         rows.append(
             f"| {name} | {part['torch_s']:.2f} | {part['ours_s']:.2f} | "
             f"{part['ratio']:.2f} ({spread}) | {' | '.join(shares)} |"

@@ -54,8 +54,11 @@ def check_population(golden, session: Session, row, timing) -> None:
 
 def check_step(session: Session, precision: str, golden, size: int) -> None:
     """One weight step by the program that is timed."""
-    found = [p for (n, kind), p in session.programs.items()
-             if n.startswith("weight step") and kind == precision]  # fmt: skip
+    found = [
+        p
+        for (n, kind), p in session.programs.items()
+        if n.startswith("weight step") and kind == precision
+    ]
     for row, program in found:
         state = jax.tree.map(jax.numpy.copy, row.arguments[0])
         one = jax.numpy.int32(1)
@@ -106,8 +109,10 @@ def search_epoch(session: Session, plan, precision: str) -> None:
     say(f"the programs of a search compiled in {seconds:.0f} s")
     measured, state = epoch.measure(run, plan)
     session.found["epoch"] = measured | {
-        "precision": precision, "images": source, "compile_s": seconds
-    }  # fmt: skip
+        "precision": precision,
+        "images": source,
+        "compile_s": seconds,
+    }
     session.save()
     if session.fits("orders of individuals"):
         held_out = pixels[plan.images :], labels[plan.images :]

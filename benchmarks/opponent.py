@@ -78,9 +78,11 @@ def _times(folder, case, recipe, platform, setting) -> dict[str, float]:
     members, found = list(range(case.individuals)), {}
     for batch_stats in ("running", "batch"):
         asked = dict(
-            individuals=members, batch_stats=batch_stats, chunk=case.images,
+            individuals=members,
+            batch_stats=batch_stats,
+            chunk=case.images,
             images=case.images,
-        )  # fmt: skip
+        )
         worker("population", **asked | {"individuals": members[:2]})  # warms up
         seconds = min(worker("population", **asked)["seconds"] for _ in range(2))
         passes = case.individuals * case.images
@@ -89,9 +91,12 @@ def _times(folder, case, recipe, platform, setting) -> dict[str, float]:
     seconds = worker("weight_step", steps=STEPS)["seconds"]
     found[f"weight step, {case.batch} images"] = case.batch / seconds
     seconds = worker(
-        "retrain_step", genotype=recipe.genotype, batch=recipe.batch_size, steps=STEPS,
+        "retrain_step",
+        genotype=recipe.genotype,
+        batch=recipe.batch_size,
+        steps=STEPS,
         network=dataclasses.asdict(recipe.network),
-    )["seconds"]  # fmt: skip
+    )["seconds"]
     found[f"retraining step, {recipe.batch_size} images"] = recipe.batch_size / seconds
     worker.close()
     return found

@@ -185,11 +185,18 @@ def _measure_program(problem, mode, train, gradient, seconds):
     rows = []
     for way, run in runs.items():
         taken = time_calls(run, seconds)
-        rows.append({
-            "primitive": problem.name, "stride": problem.stride, "mode": mode,
-            "implementation": way, "median_ms": statistics.median(taken),
-            "min_ms": min(taken), "max_ms": max(taken), "calls": len(taken),
-        })  # fmt: skip
+        rows.append(
+            {
+                "primitive": problem.name,
+                "stride": problem.stride,
+                "mode": mode,
+                "implementation": way,
+                "median_ms": statistics.median(taken),
+                "min_ms": min(taken),
+                "max_ms": max(taken),
+                "calls": len(taken),
+            }
+        )
     cells = (_cell(row, row["implementation"]) for row in rows)
     say(f"{what}: {', '.join(cells)}")
     return rows

@@ -55,8 +55,13 @@ def draw(config: SupernetConfig, individuals: int, seed: int = 0) -> Problem:
 def save(problem: Problem, folder: pathlib.Path) -> None:
     arrays = {f"w/{name}": leaf for name, leaf in problem.weights.items()}
     arrays |= {f"m/{kind}": rows for kind, rows in problem.mixings.items()}
-    np.savez(folder / "problem.npz", images=problem.images, labels=problem.labels,
-             config=json.dumps(vars(problem.config)), **arrays)  # fmt: skip
+    np.savez(
+        folder / "problem.npz",
+        images=problem.images,
+        labels=problem.labels,
+        config=json.dumps(vars(problem.config)),
+        **arrays,
+    )
 
 
 def load(folder: pathlib.Path) -> Problem:

@@ -18,9 +18,14 @@ from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
 SETTINGS = SGD(
-    given.BATCH, given.LEARNING_RATE, 0.0, given.MOMENTUM, given.WEIGHT_DECAY,
-    given.CLIP, 50,
-)  # fmt: skip
+    given.BATCH,
+    given.LEARNING_RATE,
+    0.0,
+    given.MOMENTUM,
+    given.WEIGHT_DECAY,
+    given.CLIP,
+    50,
+)
 
 
 class Compiled(NamedTuple):
@@ -73,9 +78,12 @@ def population(net: Supernet, batch_stats: str, population_chunk: int | None = N
 
     def score(*arguments):
         return score_population(
-            net, *arguments, population_chunk=population_chunk, image_chunk=None,
+            net,
+            *arguments,
+            population_chunk=population_chunk,
+            image_chunk=None,
             batch_stats=batch_stats,
-        )  # fmt: skip
+        )
 
     return score
 

@@ -121,9 +121,11 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
         first, other, rounded = (
             jax.device_get(run(state.variables, alpha, z, *batch))
             for run, batch in (
-                (exact, batches[0]), (exact, batches[1]), (short, batches[0])
+                (exact, batches[0]),
+                (exact, batches[1]),
+                (short, batches[0]),
             )
-        )  # fmt: skip
+        )
         difference = np.abs(first.cross_entropy - rounded.cross_entropy)
         lines.append(
             {

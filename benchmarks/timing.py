@@ -49,8 +49,10 @@ def alternate(
         sides = [(theirs, result.theirs), (ours, result.ours)]
         for run, seconds in sides if pair % 2 == 0 else reversed(sides):
             seconds.append(run()["seconds"])
-        say(f"pair {pair}: torch {result.theirs[-1]:.2f} s, "
-            f"ours {result.ours[-1]:.2f} s")  # fmt: skip
+        say(
+            f"pair {pair}: torch {result.theirs[-1]:.2f} s, "
+            f"ours {result.ours[-1]:.2f} s"
+        )
     return result
 
 

@@ -20,9 +20,15 @@ from egnas_jax.space import SPACES
 
 def depthwise(channels: int, side: int, stride: int, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(
-        channels, channels, side, stride, dilation * (side - 1) // 2, dilation,
-        groups=channels, bias=False,
-    )  # fmt: skip
+        channels,
+        channels,
+        side,
+        stride,
+        dilation * (side - 1) // 2,
+        dilation,
+        groups=channels,
+        bias=False,
+    )
 
 
 def pointwise(fan_in: int, fan_out: int, stride: int = 1) -> nn.Conv2d:

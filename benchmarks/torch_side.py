@@ -152,9 +152,11 @@ class TorchSide:
         net = DerivedNetwork(Genotype.parse(genotype), config)
         net = net.to(self.device, memory_format=self.format).train()
         sgd = torch.optim.SGD(
-            net.parameters(), 0.025, momentum=given.MOMENTUM,
+            net.parameters(),
+            0.025,
+            momentum=given.MOMENTUM,
             weight_decay=given.WEIGHT_DECAY,
-        )  # fmt: skip
+        )
         images = torch.randn(batch, *self.images.shape[1:], device=self.device)
         images = images.contiguous(memory_format=self.format)
         labels = torch.randint(0, config.num_classes, (batch,), device=self.device)

@@ -22,12 +22,21 @@ class Worker:
     """A running side; call it with a task and its arguments."""
 
     def __init__(self, side: str, folder: pathlib.Path, env: dict, **options):
-        command = [sys.executable, "-m", "benchmarks.worker", side, str(folder),
-                   json.dumps(options)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.worker",
+            side,
+            str(folder),
+            json.dumps(options),
+        ]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, **env},
-        )  # fmt: skip
+        )
 
     def start(self, task: str, **arguments) -> None:
         """Sends a task; `finish` waits for it, and says where nobody took it."""

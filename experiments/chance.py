@@ -59,27 +59,43 @@ class Size(NamedTuple):
 SIZES = {
     # 3 explorations of 18 forwards, 9 in each of 6 epochs
     "tiny": Size(
-        (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"), 16,
-        (*forks.DIGITS, *forks.settings(
-            **forks.TINY, strategy__candidates=8, strategy__fitness_batch_size=64)),
+        (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"),
+        16,
+        (
+            *forks.DIGITS,
+            *forks.settings(
+                **forks.TINY, strategy__candidates=8, strategy__fitness_batch_size=64
+            ),
+        ),
         (*forks.DIGITS, *forks.settings(network__layers=2, epochs=8)),
-        2, 1, 15_000, 5,
+        2,
+        1,
+        15_000,
+        5,
     ),
     # 8 explorations of 68 forwards, 34 in each of 16 epochs
     "small": Size(
-        (*forks.SIZES["small"].arguments, "--set", "strategy.warmup=8"), 32,
+        (*forks.SIZES["small"].arguments, "--set", "strategy.warmup=8"),
+        32,
         (*forks.DIGITS, *forks.settings(epochs=16, strategy__candidates=33)),
         forks.DIGITS,
-        5, 1, 54_430, 3,
+        5,
+        1,
+        54_430,
+        3,
     ),
     # 35 explorations of 459 forwards, 321 in each of 50 epochs
     "full": Size(
-        ("--preset", "cifar10"), 151,
+        ("--preset", "cifar10"),
+        151,
         ("--preset", "cifar10", *forks.settings(strategy__candidates=320)),
         ("--preset", "cifar10"),
-        20, 3, 3_349_342, 3,
+        20,
+        3,
+        3_349_342,
+        3,
     ),
-}  # fmt: skip
+}
 
 
 def untrained(seed: int) -> Genotype:
@@ -93,10 +109,14 @@ def searches(size: Size) -> dict[str, list[str]]:
     """Arguments of every method that searches."""
     alike = forks.settings(strategy__population=size.population)
     found = {
-        f"EG-NAS {name}": [*size.search, "--variant", name,
-                           *(() if name == "paper" else alike)]
+        f"EG-NAS {name}": [
+            *size.search,
+            "--variant",
+            name,
+            *(() if name == "paper" else alike),
+        ]
         for name in VARIANTS
-    }  # fmt: skip
+    }
     return found | {
         "random search": [*size.random_search, "--strategy", "random_search"]
     }
@@ -108,8 +128,14 @@ def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, tuple
     Missing searches are run.
     """
     data = ["--data-dir", options.data_dir] if options.data_dir else []
-    own = [*data, *(word for one in [*options.settings, f"seed={seed}"]
-                    for word in ("--set", one))]  # fmt: skip
+    own = [
+        *data,
+        *(
+            word
+            for one in [*options.settings, f"seed={seed}"]
+            for word in ("--set", one)
+        ),
+    ]
     found = {}
     for name, arguments in searches(size).items():
         folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
@@ -133,9 +159,14 @@ def trained(options, size: Size, name: str, cell: Genotype, seed: int) -> dict:
         arguments += ["--set", setting]
     folder: pathlib.Path = options.out / f"{methods.folder_name(name)}-{seed}"
     summary, _ = methods.run_one(arguments, folder, "retrain")
-    return {"method": name, "seed": seed, "test_error": summary["test_error_last"],
-            "params": summary["params"], "genotype": cell.format(),
-            "seconds": summary["seconds"]}  # fmt: skip
+    return {
+        "method": name,
+        "seed": seed,
+        "test_error": summary["test_error_last"],
+        "params": summary["params"],
+        "genotype": cell.format(),
+        "seconds": summary["seconds"],
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -158,19 +189,35 @@ def main(arguments: list[str] | None = None) -> None:
         apart = [a - b for a, b in zip(own, chance, strict=True)]
         several = [run for run in runs if run["method"] == name]
         weights = [run["params"] for run in several]
-        rows.append([
-            name, methods.cell(own, 100), methods.interval(own, 100),
-            *((None, None) if name in DRAWN
-              else (methods.interval(apart, 100, together),
-                    methods.verdict(apart, together))),
-            f"{min(weights):,} to {max(weights):,}",
-            sum(run["candidate_images"] for run in several) / len(several),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                methods.cell(own, 100),
+                methods.interval(own, 100),
+                *(
+                    (None, None)
+                    if name in DRAWN
+                    else (
+                        methods.interval(apart, 100, together),
+                        methods.verdict(apart, together),
+                    )
+                ),
+                f"{min(weights):,} to {max(weights):,}",
+                sum(run["candidate_images"] for run in several) / len(several),
+            ]
+        )
     table = {
-        "title": "Search against chance", "rows": rows,
-        "columns": ["method", "test error (%)", "95 % interval",
-                    "minus both random cells: interval (points)", "verdict", "weights",
-                    methods.column("candidate images", 0)],
+        "title": "Search against chance",
+        "rows": rows,
+        "columns": [
+            "method",
+            "test error (%)",
+            "95 % interval",
+            "minus both random cells: interval (points)",
+            "verdict",
+            "weights",
+            methods.column("candidate images", 0),
+        ],
         "claim": "Are the cells that a search finds better than random ones?",
         "seconds": sum(run["seconds"] + run["search_seconds"] for run in runs),
         "note": "Each seed's cell trained from scratch at about equal numbers of "
@@ -178,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
         "draws cells as random ones are drawn, so that each seed has two; intervals of "
         "differences from their mean hold for all methods together, 95 times of 100 "
         f"(Bonferroni). {forks.images(options)}",
-    }  # fmt: skip
+    }
     forks.write(options, "chance", table, runs)
 
 

@@ -59,8 +59,9 @@ def distinct_directions(variant: str) -> tuple[int, int]:
             SPACE, config, jax.random.fold_in(jax.random.key(1), s), now
         )
         # differences within a population do not depend on its centre
-        return (z[:, 1:] - z[:, :1]) / jnp.linalg.norm(z[:, 1:] - z[:, :1], axis=-1,
-                                                       keepdims=True)  # fmt: skip
+        return (z[:, 1:] - z[:, :1]) / jnp.linalg.norm(
+            z[:, 1:] - z[:, :1], axis=-1, keepdims=True
+        )
 
     z = np.asarray(jax.jit(jax.vmap(draw))(jnp.arange(UPDATES)))
     rows = z.reshape(-1, z.shape[-1]).round(3)
@@ -100,9 +101,11 @@ def random_walk(variant: str, updates: int = UPDATES) -> dict:
         relative = steps.reshape(updates, *rows)
         relative = relative - relative.mean(axis=-1, keepdims=True)
         return (
-            shares.min(), shares.max(), jnp.mean(kept[0] == kept[1]),
+            shares.min(),
+            shares.max(),
+            jnp.mean(kept[0] == kept[1]),
             config.step * jnp.abs(relative).max(),
-        )  # fmt: skip
+        )
 
     found = jax.jit(jax.vmap(search))(jax.random.split(jax.random.key(2), RUNS))
     low, high, kept, moved = (np.asarray(one) for one in found)
@@ -141,8 +144,9 @@ def real_walk(
         load(folder / f"{one.method}-{one.seed}", data_dir, say).state.strategy
         for one in found
     ]
-    shares = [flatten(SPACE, softmax_mixing(state.alpha).primitives)
-              for state in states]  # fmt: skip
+    shares = [
+        flatten(SPACE, softmax_mixing(state.alpha).primitives) for state in states
+    ]
     return {
         "updates": int(states[0].updates),
         "smallest_share": [float(one.min()) for one in shares],
@@ -183,21 +187,30 @@ def sign_rule(
                 )
             )
             f = np.asarray(
-                fitness(priced.cross_entropy, priced.correct, priced.similarity,
-                        correct_current=priced.correct_current)
-            )  # fmt: skip
+                fitness(
+                    priced.cross_entropy,
+                    priced.correct,
+                    priced.similarity,
+                    correct_current=priced.correct_current,
+                )
+            )
             winner = np.where(np.isnan(f), np.inf, f).argmin(axis=1)
             on_batch = np.take_along_axis(
                 np.asarray(priced.correct), winner[:, None], axis=1
             )[:, 0] - np.asarray(priced.correct_current)
-            rows.append({
-                "variant": variant, "seed": seed, "sign": sign,
-                "explorations": len(winner),
-                "winner_less_accurate": float(np.mean(on_batch < 0)),
-                "gain_on_batch": float(np.mean(on_batch)) / size,
-                "gain_on_all": float(np.mean(everywhere[winner])) - float(current),
-                "mean_gain_of_population": float(everywhere.mean()) - float(current),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "variant": variant,
+                    "seed": seed,
+                    "sign": sign,
+                    "explorations": len(winner),
+                    "winner_less_accurate": float(np.mean(on_batch < 0)),
+                    "gain_on_batch": float(np.mean(on_batch)) / size,
+                    "gain_on_all": float(np.mean(everywhere[winner])) - float(current),
+                    "mean_gain_of_population": float(everywhere.mean())
+                    - float(current),
+                }
+            )
     return rows
 
 
@@ -221,18 +234,32 @@ def drawn(
     for place, (name, (distinct, total)) in enumerate(directions.items()):
         share = 100 * distinct / total
         left.bar(place, share, color=BLUE, width=0.6)
-        left.annotate(f"{distinct:,} of\n{total:,}", (place, share), ha="center",
-                      va="bottom", fontsize=8)  # fmt: skip
+        left.annotate(
+            f"{distinct:,} of\n{total:,}",
+            (place, share),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
         rows.append(Row("distinct directions (%)", name, "", place, share))
         styles = ((-0.2, BLUE), (0.0, SKY), (0.2, ORANGE))
-        for (kind, of_variants), (shift, colour) in zip(walks.items(), styles,
-                                                        strict=False):  # fmt: skip
+        for (kind, of_variants), (shift, colour) in zip(
+            walks.items(), styles, strict=False
+        ):
             ends = _ends(of_variants[name])
-            middle.plot([place + shift] * 2, ends, marker="_", markersize=9, lw=3,
-                        color=colour, label=None if place else kind)  # fmt: skip
-            rows += [Row(f"softmax(alpha), {kind}", name, end, place, value)
-                     for end, value in zip(("least", "largest"), ends,
-                                           strict=True)]  # fmt: skip
+            middle.plot(
+                [place + shift] * 2,
+                ends,
+                marker="_",
+                markersize=9,
+                lw=3,
+                color=colour,
+                label=None if place else kind,
+            )
+            rows += [
+                Row(f"softmax(alpha), {kind}", name, end, place, value)
+                for end, value in zip(("least", "largest"), ends, strict=True)
+            ]
     for axis in (left, middle):
         axis.set_xticks(range(len(directions)), directions)
         axis.set_xlim(-0.6, len(directions) - 0.4)
@@ -241,20 +268,31 @@ def drawn(
     left.set_ylabel("distinct directions (%)")
     middle.axhline(1 / len(SPACE.primitives), color=GREY, ls="--", lw=1)
     middle.set_ylabel("softmax(alpha)")
-    middle.legend(fontsize=8, frameon=False, loc="upper center",
-                  bbox_to_anchor=(0.5, -0.1))  # fmt: skip
+    middle.legend(
+        fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.1)
+    )
     labels = list(dict.fromkeys((one["variant"], one["sign"]) for one in signs))
     for place, label in enumerate(labels):
-        gains = [100 * one["gain_on_batch"] for one in signs
-                 if (one["variant"], one["sign"]) == label]  # fmt: skip
+        gains = [
+            100 * one["gain_on_batch"]
+            for one in signs
+            if (one["variant"], one["sign"]) == label
+        ]
         found = summarise(gains)
         right.plot([place] * len(gains), gains, "o", color=BLUE, alpha=0.5, ms=4)
         right.plot(place, found.mean, "D", color=ORANGE, ms=6)
         if found.low is not None:
             right.vlines(place, found.low, found.high, color=ORANGE, lw=2)
-        rows += [Row("winner minus alpha on its batch (points)", " ".join(label),
-                     f"seed {seed}", place, gain)
-                 for seed, gain in enumerate(gains)]  # fmt: skip
+        rows += [
+            Row(
+                "winner minus alpha on its batch (points)",
+                " ".join(label),
+                f"seed {seed}",
+                place,
+                gain,
+            )
+            for seed, gain in enumerate(gains)
+        ]
     right.axhline(0, color=GREY, ls="--", lw=1)
     ticks = [f"{sign} rule\n{variant}" for variant, sign in labels]
     right.set_xticks(range(len(labels)), ticks, fontsize=8)
@@ -279,8 +317,10 @@ def main(arguments: list[str] | None = None) -> None:
     rows, details = [], {}
     directions = {name: distinct_directions(name) for name in VARIANTS}
     walks = {name: random_walk(name) for name in VARIANTS}
-    real = {name: real_walk(several, own[name].out, options.data_dir)
-            for name, several in found.items()}  # fmt: skip
+    real = {
+        name: real_walk(several, own[name].out, options.data_dir)
+        for name, several in found.items()
+    }
     updates = real["paper"]["updates"]
     kinds = {
         f"{UPDATES} simulated updates": walks,
@@ -291,12 +331,22 @@ def main(arguments: list[str] | None = None) -> None:
     }
     for name, (distinct, total) in directions.items():
         walk = walks[name]
-        rows.append([
-            name, "", f"{distinct:,} of {total:,}",
-            *("{:.4f} to {:.4f}".format(*_ends(one[name])) for one in kinds.values()),
-            methods.cell(walk["argmax_of_initial_noise"], 100),
-            walk["largest_relative_step"], None, None, None,
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                "",
+                f"{distinct:,} of {total:,}",
+                *(
+                    "{:.4f} to {:.4f}".format(*_ends(one[name]))
+                    for one in kinds.values()
+                ),
+                methods.cell(walk["argmax_of_initial_noise"], 100),
+                walk["largest_relative_step"],
+                None,
+                None,
+                None,
+            ]
+        )
         details[name] = {kind: one[name] for kind, one in kinds.items()}
     signs = {
         name: sign_rule(name, forks.warm_starts(own[name]), options.data_dir)
@@ -312,16 +362,21 @@ def main(arguments: list[str] | None = None) -> None:
             rows.append([name, sign, *[None] * 6, *cells])
         details[f"{name}, signs"] = priced
     columns = [
-        "variant", "sign rule", "distinct directions of all drawn",
+        "variant",
+        "sign rule",
+        "distinct directions of all drawn",
         *(f"softmax(alpha) after {kind}" for kind in kinds),
         methods.column("edges on the argmax of the initial noise (%)", 1),
         methods.column("largest relative move of a logit in an update", 4),
         methods.column("winner less accurate than alpha on its batch (%)", 0),
-        "winner minus alpha on its batch (points)", "on all batches (points)",
-    ]  # fmt: skip
+        "winner minus alpha on its batch (points)",
+        "on all batches (points)",
+    ]
     table = {
-        "title": TITLE, "columns": columns,
-        "rows": rows, "seconds": searched + time.perf_counter() - started,
+        "title": TITLE,
+        "columns": columns,
+        "rows": rows,
+        "seconds": searched + time.perf_counter() - started,
         "claim": "Do populations repeat, are steps nearly uniform, and does the sign "
         "rule prefer individuals that are less accurate?",
         "note": f"Directions and steps: {RUNS} simulated searches whose winners are "
@@ -329,7 +384,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"least to the largest share, means over searches. Sign rules: a population on "
         f"every validation batch under the weights of warm starts. "
         f"{forks.images(options)}",
-    }  # fmt: skip
+    }
     picture = drawn(
         directions, kinds, [one for several in signs.values() for one in several]
     )

@@ -71,16 +71,21 @@ def main(arguments: list[str] | None = None) -> None:
         )
     agreement = forks.agreement(found)
     table = {
-        "title": "Figure 2 of the report", "rows": rows,
-        "columns": ["fitness", "valid. accuracy (%)", "p against both",
-                    methods.column("report (%)", 1)],
+        "title": "Figure 2 of the report",
+        "rows": rows,
+        "columns": [
+            "fitness",
+            "valid. accuracy (%)",
+            "p against both",
+            methods.column("report (%)", 1),
+        ],
         "claim": "Does the fitness need both of its terms?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all three of a seed fork from one warm "
         f"start. p of a paired t test over seeds "
         f"(none where all end alike).{forks.agreed(agreement)}",
-    }  # fmt: skip
+    }
     picture = forks.draw(
         table["title"],
         "Accuracy of the supernet; difference from both terms, seed by seed.",

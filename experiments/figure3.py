@@ -14,9 +14,12 @@ import methods
 SIZES = (15, 30, 50, 70, 100)
 # read off the printed figure: validation accuracy (%) and GPU-days
 REPORTED = {
-    15: (83.32, 0.072), 30: (83.60, 0.075), 50: (84.08, 0.081), 70: (84.20, 0.086),
+    15: (83.32, 0.072),
+    30: (83.60, 0.075),
+    50: (84.08, 0.081),
+    70: (84.20, 0.086),
     100: (84.31, 0.094),
-}  # fmt: skip
+}
 
 
 PANELS = {
@@ -73,21 +76,29 @@ def main(arguments: list[str] | None = None) -> None:
         for size, name in zip(options.populations, settings, strict=True)
     ]
     columns = [
-        methods.column("population", 0), "valid. accuracy (%)", "seconds an epoch",
-        "report: accuracy (%)", methods.column("report: GPU-days", 3),
-    ]  # fmt: skip
+        methods.column("population", 0),
+        "valid. accuracy (%)",
+        "seconds an epoch",
+        "report: accuracy (%)",
+        methods.column("report: GPU-days", 3),
+    ]
     agreement = forks.agreement(found)
     table = {
-        "title": "Figure 3 of the report", "columns": columns, "rows": rows,
+        "title": "Figure 3 of the report",
+        "columns": columns,
+        "rows": rows,
         "claim": "What do accuracy and time gain or lose by larger populations?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
         f"all sizes of a seed fork from one warm "
         f"start. Seconds of epochs that explore, after compilation."
         f"{forks.agreed(agreement)}",
-    }  # fmt: skip
-    words = [] if options.populations == SIZES else [
-        "--populations", *map(str, options.populations)]  # fmt: skip
+    }
+    words = (
+        []
+        if options.populations == SIZES
+        else ["--populations", *map(str, options.populations)]
+    )
     text = "Left, accuracy of the supernet; right, time. Above here, below the report."
     picture = forks.draw(
         table["title"], text, PANELS, series(found, options.populations)

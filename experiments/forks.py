@@ -58,19 +58,27 @@ DIGITS = ("--preset", "digits")
 DIGITS_ARE = "scikit-learn's digits (1,438 images of 8 x 8, and 359 to test)"
 TINY = dict(supernet__channels=4, supernet__layers=2, learning_rate=0.05, epochs=6)
 TINY_EGNAS = settings(
-    **TINY, **LIGHT, strategy__population=8, strategy__samples=1,
+    **TINY,
+    **LIGHT,
+    strategy__population=8,
+    strategy__samples=1,
     strategy__fitness_batch_size=64,
-)  # fmt: skip
+)
 # on few images of CIFAR-10
 CIFAR10_SMALL = dict(
-    supernet__channels=8, supernet__layers=5, batch_size=50, learning_rate=0.05,
-    strategy__warmup=6, strategy__samples=2, **LIGHT,
-)  # fmt: skip
+    supernet__channels=8,
+    supernet__layers=5,
+    batch_size=50,
+    learning_rate=0.05,
+    strategy__warmup=6,
+    strategy__samples=2,
+    **LIGHT,
+)
 SIZES = {
     "tiny": Size((*DIGITS, *TINY_EGNAS), 3, 2),
     "small": Size((*DIGITS, *settings(**LIGHT, epochs=16)), 8, 3),
     "full": Size(("--preset", "cifar10"), 15, 3),
-}  # fmt: skip
+}
 
 
 def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
@@ -82,17 +90,34 @@ def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
     """
     made = argparse.ArgumentParser(description=text.splitlines()[0])
     add = made.add_argument
-    add("--size", choices=SIZES, default="small",
-        help="tiny: minutes; small: an hour on 2 cores; full: a GPU")  # fmt: skip
+    add(
+        "--size",
+        choices=SIZES,
+        default="small",
+        help="tiny: minutes; small: an hour on 2 cores; full: a GPU",
+    )
     if variant is not None:
-        add("--variant", default=variant, choices=VARIANTS,
-            help="of EG-NAS (%(default)s)")  # fmt: skip
+        add(
+            "--variant",
+            default=variant,
+            choices=VARIANTS,
+            help="of EG-NAS (%(default)s)",
+        )
     add("--seeds", type=methods.counted, help="how many (the size's)")
-    add("--data-dir", type=lambda text: str(methods.absolute(text)),
-        help="the only place to look for the data set")  # fmt: skip
-    add("--set", action="append", default=[], dest="settings", metavar="PATH=VALUE",
+    add(
+        "--data-dir",
+        type=lambda text: str(methods.absolute(text)),
+        help="the only place to look for the data set",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="PATH=VALUE",
         type=methods.unseeded,
-        help="change one setting of all searches")  # fmt: skip
+        help="change one setting of all searches",
+    )
     methods.add_out(made)
     return made
 
@@ -170,8 +195,12 @@ def _base(options, seed: int) -> list[str]:
     size = SIZES[options.size]
     words = [*size.arguments, "--variant", options.variant]
     words += ["--data-dir", options.data_dir] if options.data_dir else []
-    settings = [f"strategy.warmup={size.warmup}", "strategy.price_grid=true",
-                *options.settings, f"seed={seed}"]  # fmt: skip
+    settings = [
+        f"strategy.warmup={size.warmup}",
+        "strategy.price_grid=true",
+        *options.settings,
+        f"seed={seed}",
+    ]
     return words + [word for one in settings for word in ("--set", one)]
 
 
@@ -197,8 +226,10 @@ def agreement(found: Sequence[Found]) -> np.ndarray | None:
     """
     chosen = [
         line["grid_chosen"]
-        for one in found for line in one.lines if line.get("candidate_images")
-    ]  # fmt: skip
+        for one in found
+        for line in one.lines
+        if line.get("candidate_images")
+    ]
     return weight_grid.agreement(np.concatenate(chosen)) if chosen else None
 
 
@@ -253,8 +284,11 @@ def draw(title: str, text: str, panels: dict, series: Series) -> Picture:
     """
     rows = []
     for (panel, group), runs in series.items():
-        rows += [Row(panel, group, run, *point)
-                 for run, points in runs.items() for point in points]  # fmt: skip
+        rows += [
+            Row(panel, group, run, *point)
+            for run, points in runs.items()
+            for point in points
+        ]
         rows += bands(panel, group, [list(points) for points in runs.values()])
     figure = Figure(title.lower().replace(" ", "_"), title, text, panels, rows)
     return picture_of(figure, draw_lines(figure))
@@ -283,7 +317,10 @@ def write(
     words += ["--data-dir DIR"] if options.data_dir else []
     words += [f"--set {setting}" for setting in options.settings]
     words += [f"--seeds {options.seeds}"] if options.seeds else []
-    table = {**table, "title": f"{table['title']}, size {options.size}",
-             "command": " ".join(words)}  # fmt: skip
+    table = {
+        **table,
+        "title": f"{table['title']}, size {options.size}",
+        "command": " ".join(words),
+    }
     kept = f"{name}_{options.size}" if options.record else None
     results.write(options.out / f"{name}.json", table, details, kept, picture)

@@ -143,20 +143,30 @@ def searches(found: Sequence[Found], shown: Sequence[int]) -> dict:
             statistics.fmean(one.lines[epoch - 1]["valid_accuracy"] for one in own)
             for epoch in shown
         ]
-        images = [sum(line.get("candidate_images", 0) for line in one.lines)
-                  for one in own]  # fmt: skip
-        rows.append([
-            method, cell([one.summary["valid_accuracy"] for one in own], 100),
-            ", ".join(f"{100 * value:.1f}" for value in after),
-            statistics.fmean(images), sum(one.summary["seconds"] for one in own),
-        ])  # fmt: skip
+        images = [
+            sum(line.get("candidate_images", 0) for line in one.lines) for one in own
+        ]
+        rows.append(
+            [
+                method,
+                cell([one.summary["valid_accuracy"] for one in own], 100),
+                ", ".join(f"{100 * value:.1f}" for value in after),
+                statistics.fmean(images),
+                sum(one.summary["seconds"] for one in own),
+            ]
+        )
     curve = f"after epochs {', '.join(map(str, shown))}"
     return {
-        "columns": ["method", column("valid. accuracy (%)", 1), curve,
-                    column("candidate images", 0), column("seconds of all seeds", 0)],
+        "columns": [
+            "method",
+            column("valid. accuracy (%)", 1),
+            curve,
+            column("candidate images", 0),
+            column("seconds of all seeds", 0),
+        ],
         "rows": rows,
         "seconds": sum(row[-1] for row in rows),
-    }  # fmt: skip
+    }
 
 
 def genotypes(found: Sequence[Found]) -> dict[str, str]:
@@ -241,18 +251,28 @@ def errors(found: Sequence[Found], channels: Mapping[str, int]) -> dict:
     for method in dict.fromkeys(one.method for one in found):
         own = [one.summary for one in found if one.method == method]
         values = [100 * summary["test_error_last"] for summary in own]
-        rows.append([
-            method, channels[method], own[0]["params"],
-            ", ".join(f"{value:.2f}" for value in values), cell(values),
-            sum(summary["seconds"] for summary in own),
-        ])  # fmt: skip
+        rows.append(
+            [
+                method,
+                channels[method],
+                own[0]["params"],
+                ", ".join(f"{value:.2f}" for value in values),
+                cell(values),
+                sum(summary["seconds"] for summary in own),
+            ]
+        )
     return {
-        "columns": ["cell", {"name": "channels", "decimals": 0},
-                    {"name": "weights", "decimals": 0}, "of each seed (%)",
-                    "test error (%)", {"name": "seconds", "decimals": 0}],
+        "columns": [
+            "cell",
+            {"name": "channels", "decimals": 0},
+            {"name": "weights", "decimals": 0},
+            "of each seed (%)",
+            "test error (%)",
+            {"name": "seconds", "decimals": 0},
+        ],
         "rows": rows,
         "seconds": sum(row[-1] for row in rows),
-    }  # fmt: skip
+    }
 
 
 def counted(text: str) -> int:
@@ -276,6 +296,9 @@ def absolute(text: str) -> pathlib.Path:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """The options that say where an experiment writes."""
-    parser.add_argument("--record", action="store_true",
-                        help="also write experiments/results, for README")  # fmt: skip
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="also write experiments/results, for README",
+    )
     parser.add_argument("--out", type=absolute, required=True)

@@ -51,8 +51,16 @@ def searched(options: argparse.Namespace, dataset: str) -> Searched:
     named, seconds = {}, {}
     for variant, arguments in SEARCHES.items():
         folder = options.out / f"{dataset}-{variant}"
-        command = ["table-search", "--table", options.table, "--dataset", dataset,
-                   "--runs", str(options.runs), *arguments]  # fmt: skip
+        command = [
+            "table-search",
+            "--table",
+            options.table,
+            "--dataset",
+            dataset,
+            "--runs",
+            str(options.runs),
+            *arguments,
+        ]
         methods.once(command, folder, "curves.json", resume=False)
         whole = json.loads((folder / "curves.json").read_text())
         for entry in whole["entries"]:
@@ -76,14 +84,22 @@ def drawn(found: dict[str, Searched]) -> Picture:
         plot_curves(axis, one.named, one.selected)
         axis.set_title(DATASETS[dataset])
     lines = axes[0].get_legend_handles_labels()
-    canvas.legend(*lines, loc="outside lower center", ncols=4, fontsize=8,
-                  frameon=False, handlelength=4)  # fmt: skip
+    canvas.legend(
+        *lines,
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+        handlelength=4,
+    )
     rows = [
         Row(DATASETS[dataset], name, part, x, 100 * y)
-        for dataset, one in found.items() for name, entry in one.named.items()
+        for dataset, one in found.items()
+        for name, entry in one.named.items()
         for part, values in entry["curves"]["test_regret"].items()
-        for x, y in zip(entry["queries"], values, strict=True) if y is not None
-    ]  # fmt: skip
+        for x, y in zip(entry["queries"], values, strict=True)
+        if y is not None
+    ]
     text = (
         "Test regret of the best cell by validation accuracy so far; mean over runs, "
         "95 % intervals. Dotted: the best of all cells by validation accuracy."
@@ -93,38 +109,64 @@ def drawn(found: dict[str, Searched]) -> Picture:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--table", required=True, metavar="FILE.npz",
-                        type=lambda text: str(methods.absolute(text)))  # fmt: skip
+    parser.add_argument(
+        "--table",
+        required=True,
+        metavar="FILE.npz",
+        type=lambda text: str(methods.absolute(text)),
+    )
     parser.add_argument("--runs", type=methods.counted, default=2000)
-    parser.add_argument("--datasets", nargs="+", choices=list(DATASETS),
-                        default=list(DATASETS))  # fmt: skip
+    parser.add_argument(
+        "--datasets", nargs="+", choices=list(DATASETS), default=list(DATASETS)
+    )
     methods.add_out(parser)
     options = parser.parse_args(arguments)
     found = {name: searched(options, name) for name in dict.fromkeys(options.datasets)}
     rows = []
     for dataset, one in found.items():
         rows += [
-            [DATASETS[dataset], name, entry["runs"], entry["queries"][-1],
-             _interval(entry["final"]["test_regret"]),
-             _interval(entry["answer_regret"]), 100 * entry["optimum_found"]]
+            [
+                DATASETS[dataset],
+                name,
+                entry["runs"],
+                entry["queries"][-1],
+                _interval(entry["final"]["test_regret"]),
+                _interval(entry["answer_regret"]),
+                100 * entry["optimum_found"],
+            ]
             for name, entry in one.named.items()
-        ]  # fmt: skip
-        rows.append([DATASETS[dataset], "best of all by validation", None, 15_625,
-                     f"{100 * one.selected:.3f}", None,
-                     100 * (one.selected == 0)])  # fmt: skip
-    which = "" if options.datasets == list(DATASETS) else (
-        f" --datasets {' '.join(options.datasets)}")  # fmt: skip
+        ]
+        rows.append(
+            [
+                DATASETS[dataset],
+                "best of all by validation",
+                None,
+                15_625,
+                f"{100 * one.selected:.3f}",
+                None,
+                100 * (one.selected == 0),
+            ]
+        )
+    which = (
+        ""
+        if options.datasets == list(DATASETS)
+        else (f" --datasets {' '.join(options.datasets)}")
+    )
     table = {
         "title": TITLE,
         "claim": "Whether EG-NAS's evolution finds good cells where nothing else is in "
         "its way.",
         "command": f"python experiments/nasbench201.py --table FILE.npz --runs "
         f"{options.runs}{which} --out OUT",
-        "columns": ["data set", "method", {"name": "runs", "decimals": 0},
-                    {"name": "queries", "decimals": 0},
-                    "regret of the best cell seen (points)",
-                    "of the cell that the method names (points)",
-                    {"name": "runs at the optimum (%)", "decimals": 1}],
+        "columns": [
+            "data set",
+            "method",
+            {"name": "runs", "decimals": 0},
+            {"name": "queries", "decimals": 0},
+            "regret of the best cell seen (points)",
+            "of the cell that the method names (points)",
+            {"name": "runs at the optimum (%)", "decimals": 1},
+        ],
         "rows": rows,
         "seconds": sum(one.seconds for one in found.values()),
         "note": "Regret: best test accuracy of the table less that of the cell, mean "
@@ -132,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
         "cell. Where the best of all by it (the mean of those that tie) has a regret, "
         "the optimum is not what a search looks for, and reaching it is no merit. The "
         "cell that EG-NAS names is derived from alpha.",
-    }  # fmt: skip
+    }
     results.keep(options, "nasbench201", table, {}, drawn(found))
 
 

@@ -45,10 +45,12 @@ SIZES = {
     ),
     "small": Size(
         ("--preset", "cifar10", *forks.settings(**forks.CIFAR10_SMALL, epochs=12)),
-        5_000, 50, 3,
+        5_000,
+        50,
+        3,
     ),
     "full": Size(("--preset", "cifar10"), 0, 50, 3),
-}  # fmt: skip
+}
 
 
 def studies(options: argparse.Namespace) -> tuple[list[methods.Found], list[dict]]:
@@ -81,12 +83,18 @@ def row(made: list[dict], kind: str, part: str) -> list:
         f"{PARTS[part]}, {kind} statistics",
         _cell([one["kendall"]["mean"] for one in own]),
         _cell([one["by_batches"][-1]["mean"] for one in own]),
-        *(_cell([one["variance_share"][name] for one in own], 100)
-          for name in ("candidate", "batch")),
+        *(
+            _cell([one["variance_share"][name] for one in own], 100)
+            for name in ("candidate", "batch")
+        ),
         _cell([one["same_winner"] for one in own], 100),
-        ", ".join(f"> {one['measured_up_to']}" if one["batches"] is None
-                  else f"{one['batches']:,}" for one in needed),
-    ]  # fmt: skip
+        ", ".join(
+            f"> {one['measured_up_to']}"
+            if one["batches"] is None
+            else f"{one['batches']:,}"
+            for one in needed
+        ),
+    ]
 
 
 def _cell(values: list[float | None], scale: float = 1.0) -> dict | None:
@@ -140,7 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
         "claim": "Does one fitness batch rank individuals as another one does, and how "
         "many batches does it take?",
         "columns": [
-            "ranked by", "tau of two batches", f"tau of two sets of {most}",
+            "ranked by",
+            "tau of two batches",
+            f"tau of two sets of {most}",
             methods.column("variance from the individual (%)", 1),
             methods.column("from the batch (%)", 1),
             methods.column("same winner on two batches (%)", 0),
@@ -156,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"of two such sets; above {most} the batches that the cross entropy needs are "
         f"extrapolated, those that the fitness needs, which is no mean, not known. "
         f"Running and batch statistics rank alike by all batches {alike}.",
-    }  # fmt: skip
+    }
     forks.write(options, "noise", table, made, picture=drawn(title, made))
 
 

@@ -74,10 +74,15 @@ def listen() -> None:
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """The options that end a piece."""
-    parser.add_argument("--epochs-now", type=methods.counted, metavar="N",
-                        help="end this piece after N epochs of all runs")  # fmt: skip
-    parser.add_argument("--minutes", type=_minutes, metavar="M",
-                        help="end this piece after so long")  # fmt: skip
+    parser.add_argument(
+        "--epochs-now",
+        type=methods.counted,
+        metavar="N",
+        help="end this piece after N epochs of all runs",
+    )
+    parser.add_argument(
+        "--minutes", type=_minutes, metavar="M", help="end this piece after so long"
+    )
 
 
 def _minutes(text: str) -> float:
@@ -191,8 +196,10 @@ def progress(jobs: Sequence[Job]) -> str:
         text += " (stopped early)" if summary.get("early_stop") is not None else ""
         if epochs_of(job.folder):
             epochs = records.read(job.folder / "metrics.jsonl")
-            for name, label in (("valid_accuracy", "validation accuracy"),
-                                ("test_error", "test error")):  # fmt: skip
+            for name, label in (
+                ("valid_accuracy", "validation accuracy"),
+                ("test_error", "test error"),
+            ):
                 known = [one[name] for one in epochs if one.get(name) is not None]
                 text += f", {label} {100 * known[-1]:.2f} %" if known else ""
             text += f", {sum(line['seconds'] for line in epochs):.0f} s"

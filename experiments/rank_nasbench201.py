@@ -50,27 +50,56 @@ class Size(NamedTuple):
 NARROW = dict(supernet__layers=5, supernet__partial_channels=1)
 SIZES = {
     "tiny": Size(
-        (*forks.DIGITS, *forks.settings(
-            **NARROW, supernet__channels=4, epochs=3, learning_rate=0.05)),
-        0, 100, 64, 2,
+        (
+            *forks.DIGITS,
+            *forks.settings(
+                **NARROW, supernet__channels=4, epochs=3, learning_rate=0.05
+            ),
+        ),
+        0,
+        100,
+        64,
+        2,
     ),
     "small": Size(
-        ("--preset", "cifar10", *forks.settings(
-            **NARROW, supernet__channels=8, epochs=20, batch_size=64,
-            learning_rate=0.05)),
-        10_000, 1000, 512, 3,
+        (
+            "--preset",
+            "cifar10",
+            *forks.settings(
+                **NARROW,
+                supernet__channels=8,
+                epochs=20,
+                batch_size=64,
+                learning_rate=0.05,
+            ),
+        ),
+        10_000,
+        1000,
+        512,
+        3,
     ),
     "full": Size(
-        ("--preset", "cifar10", *forks.settings(
-            supernet__layers=17, supernet__partial_channels=1, epochs=250)),
-        0, 15_625, 5_000, 3,
+        (
+            "--preset",
+            "cifar10",
+            *forks.settings(
+                supernet__layers=17, supernet__partial_channels=1, epochs=250
+            ),
+        ),
+        0,
+        15_625,
+        5_000,
+        3,
     ),
-}  # fmt: skip
+}
 CONTROLS = {
-    "random search": ("--strategy", "random_search", *forks.settings(
-        strategy__candidates=50)),
+    "random search": (
+        "--strategy",
+        "random_search",
+        *forks.settings(strategy__candidates=50),
+    ),
     "DARTS, first order": ("--strategy", "darts"),
-}  # fmt: skip
+}
 # alpha moves from the first epoch on, as that of the others does
 EGNAS = forks.settings(strategy__warmup=0, strategy__population=10, strategy__samples=1)
 
@@ -78,9 +107,19 @@ EGNAS = forks.settings(strategy__warmup=0, strategy__population=10, strategy__sa
 def ranks(options: argparse.Namespace, size: Size, folder: pathlib.Path) -> dict:
     """What `egnas rank-correlation` wrote of a run; it is made where it is missing."""
     made = "rank_correlation.json"
-    command = ["rank-correlation", str(folder), "--table", options.table,
-               "--dataset", "cifar10", "--sample", str(size.cells),
-               "--images", str(size.images), *_data(options)]  # fmt: skip
+    command = [
+        "rank-correlation",
+        str(folder),
+        "--table",
+        options.table,
+        "--dataset",
+        "cifar10",
+        "--sample",
+        str(size.cells),
+        "--images",
+        str(size.images),
+        *_data(options),
+    ]
     methods.once(command, folder, made, resume=False)
     return json.loads((folder / made).read_text())
 
@@ -99,8 +138,11 @@ def by_weights(ranked: dict) -> dict:
 
 def of_loss(ranked: dict) -> dict:
     """Correlations of the supernet's loss, by which a search chooses."""
-    (found,) = [one for one in ranked["correlations"]
-                if (one["supernet"], one["table"]) == ("loss", JUDGED)]  # fmt: skip
+    (found,) = [
+        one
+        for one in ranked["correlations"]
+        if (one["supernet"], one["table"]) == ("loss", JUDGED)
+    ]
     return found
 
 
@@ -140,26 +182,43 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for name in searches:
         own = [ranked[name, seed] for seed in range(seeds)]
-        rows.append([
-            name,
-            methods.cell(forks.of(found, name, forks.accuracy), 100),
-            *(methods.cell([of_loss(one)[measure]["value"] for one in own])
-              for measure in ("kendall", "spearman")),
-            methods.cell([one["best_test_accuracy"] for one in own], 100),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                methods.cell(forks.of(found, name, forks.accuracy), 100),
+                *(
+                    methods.cell([of_loss(one)[measure]["value"] for one in own])
+                    for measure in ("kendall", "spearman")
+                ),
+                methods.cell([one["best_test_accuracy"] for one in own], 100),
+            ]
+        )
     first = ranked[found[0].method, 0]  # the cells are those of all runs
     counted = by_weights(first)
-    rows.append([WEIGHTS, None, *(
-        f"{counted[measure]['value']:.2f} ({counted[measure]['low']:.2f} to "
-        f"{counted[measure]['high']:.2f})" for measure in ("kendall", "spearman")
-    ), None])  # fmt: skip
+    rows.append(
+        [
+            WEIGHTS,
+            None,
+            *(
+                f"{counted[measure]['value']:.2f} ({counted[measure]['low']:.2f} to "
+                f"{counted[measure]['high']:.2f})"
+                for measure in ("kendall", "spearman")
+            ),
+            None,
+        ]
+    )
     epochs = first["epochs"]
     table = {
         "title": "Ranks of cells by supernets, NAS-Bench-201",
         "claim": "Whether a supernet's loss ranks cells as training them does, and "
         "better than their numbers of weights do.",
-        "columns": ["method", "valid. accuracy (%)", "Kendall's tau", "Spearman's rho",
-                    "test accuracy of the cell ranked first (%)"],
+        "columns": [
+            "method",
+            "valid. accuracy (%)",
+            "Kendall's tau",
+            "Spearman's rho",
+            "test accuracy of the cell ranked first (%)",
+        ],
         "rows": rows,
         "seconds": sum(one.summary["seconds"] for one in found),
         "note": f"{first['cells']:,} cells on {first['images']} validation images "
@@ -167,9 +226,11 @@ def main(arguments: list[str] | None = None) -> None:
         f"cell of the table, which is of CIFAR-10, has {100 * first['optimum']:.2f} %. "
         f"{forks.images(options, size.search, size.subset)} Mean and standard "
         f"deviation over seeds; of the weights, a bootstrap interval over cells.",
-    }  # fmt: skip
-    details = {f"{name}, seed {seed}": one["correlations"]
-               for (name, seed), one in ranked.items()}  # fmt: skip
+    }
+    details = {
+        f"{name}, seed {seed}": one["correlations"]
+        for (name, seed), one in ranked.items()
+    }
     details |= {WEIGHTS: counted}
     forks.write(options, "rank_nasbench201", table, details, "--table FILE.npz")
 

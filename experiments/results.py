@@ -31,8 +31,18 @@ BEGIN, END = (
     "<!-- results: python experiments/results.py -->",
     "<!-- end of results -->",
 )
-FIELDS = {"title", "claim", "command", "machine", "date", "seconds", "columns", "rows",
-          "note", "caption"}  # fmt: skip
+FIELDS = {
+    "title",
+    "claim",
+    "command",
+    "machine",
+    "date",
+    "seconds",
+    "columns",
+    "rows",
+    "note",
+    "caption",
+}
 
 
 def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
@@ -74,18 +84,24 @@ def section(records: list[dict]) -> str:
             for column in found["columns"]
         ]
         rows = [
-            tuple(_cell(cell, column["decimals"])
-                  for cell, column in zip(row, columns, strict=True))
+            tuple(
+                _cell(cell, column["decimals"])
+                for cell, column in zip(row, columns, strict=True)
+            )
             for row in found["rows"]
-        ]  # fmt: skip
+        ]
         names = tuple(column["name"] for column in columns)
         seconds = found["seconds"]
         took = "" if seconds is None else f", {seconds:,.0f} s"
         parts += [
-            f"### {found['title']}", "", found["claim"], "",
+            f"### {found['title']}",
+            "",
+            found["claim"],
+            "",
             markdown_table(Table("", names, rows, found["note"])),
-            f"`{found['command']}`; {found['machine']}, {found['date']}{took}.", "",
-        ]  # fmt: skip
+            f"`{found['command']}`; {found['machine']}, {found['date']}{took}.",
+            "",
+        ]
         if found["picture"]:
             place = f"{FOLDER.parent.name}/{FOLDER.name}/{found['picture']}"
             parts += [f"![{found['title']}]({place})", ""]
@@ -136,16 +152,21 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
     machines = sorted({_machine(own) for own in written})
     dates = sorted({own["time"][:10] for own in written})
     return {
-        "title": title, "claim": claim, "command": command,
+        "title": title,
+        "claim": claim,
+        "command": command,
         "machine": "; ".join(machines) or "unknown machine",
         "date": " to ".join(dict.fromkeys(dates[:1] + dates[-1:])) or "undated",
         "seconds": sum(map(_seconds, groups)),
-        "columns": ["group", {"name": what, "decimals": 2},
-                    {"name": "seconds of all its runs", "decimals": 0}],
+        "columns": [
+            "group",
+            {"name": what, "decimals": 2},
+            {"name": "seconds of all its runs", "decimals": 0},
+        ],
         "rows": [[group.label, _outcome(group), _seconds(group)] for group in groups],
         "note": "Last epoch; mean ± standard deviation over seeds.",
         "caption": None,
-    }  # fmt: skip
+    }
 
 
 def _outcome(group: Group) -> dict:
@@ -178,12 +199,14 @@ def write(
       picture: of the record, for FILE.svg and FILE.csv.
     """
     device = jax.devices()[0].device_kind
-    made = records.plain({
-        **table,
-        "caption": picture and picture.text,
-        "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
-        "date": time.strftime("%Y-%m-%d"),
-    })  # fmt: skip
+    made = records.plain(
+        {
+            **table,
+            "caption": picture and picture.text,
+            "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
+            "date": time.strftime("%Y-%m-%d"),
+        }
+    )
     _put(path, made, picture)
     whole = {"record": made, "details": records.plain(details)}
     records.write_json(path.with_name(f"{path.stem}-details.json"), whole)

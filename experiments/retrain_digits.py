@@ -39,10 +39,9 @@ def main(arguments: list[str] | None = None):
         for name, cell in cells.items()
     }
     runs = {
-        name: ["--genotype", cell.format(),
-               "--set", f"network.channels={widths[name]}"]
+        name: ["--genotype", cell.format(), "--set", f"network.channels={widths[name]}"]
         for name, cell in cells.items()
-    }  # fmt: skip
+    }
     trained = list(methods.run_all(runs, options.seeds, options.out, "retrain"))
     table = {
         "title": "Trained cells on digits",
@@ -53,7 +52,7 @@ def main(arguments: list[str] | None = None):
         "note": f"30 epochs; test error of the last. The search took "
         f"{found.summary['seconds']:.0f} s.",
         **methods.errors(trained, widths),
-    }  # fmt: skip
+    }
     genotypes = {name: cell.format() for name, cell in cells.items()}
     results.keep(options, "retrain_digits", table, genotypes)
 

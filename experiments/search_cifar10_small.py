@@ -20,34 +20,60 @@ import subset
 
 IMAGES = 5_000
 SIZES = [
-    "--preset", "cifar10",
-    "--set", "supernet.channels=8", "--set", "supernet.layers=5",
-    "--set", "epochs=24", "--set", "batch_size=50", "--set", "learning_rate=0.05",
-]  # fmt: skip
+    "--preset",
+    "cifar10",
+    "--set",
+    "supernet.channels=8",
+    "--set",
+    "supernet.layers=5",
+    "--set",
+    "epochs=24",
+    "--set",
+    "batch_size=50",
+    "--set",
+    "learning_rate=0.05",
+]
 # An exploration prices 68 candidates: 2 samples of 2 generations of 16, or 2 samples of
 # 32, each population with the current alpha beside it, and for `official` the leader of
 # each sample once more. 18 explorations are 1,224 forwards, 51 in each of 24 epochs.
 METHODS = {
     "EG-NAS paper": [
-        "--variant", "paper", "--set", "strategy.warmup=6",
-        "--set", "strategy.samples=2", "--set", "strategy.population=16",
-        "--set", "strategy.generations=2",
+        "--variant",
+        "paper",
+        "--set",
+        "strategy.warmup=6",
+        "--set",
+        "strategy.samples=2",
+        "--set",
+        "strategy.population=16",
+        "--set",
+        "strategy.generations=2",
     ],
     "EG-NAS official": [
-        "--variant", "official", "--set", "strategy.warmup=6",
-        "--set", "strategy.samples=2", "--set", "strategy.population=32",
+        "--variant",
+        "official",
+        "--set",
+        "strategy.warmup=6",
+        "--set",
+        "strategy.samples=2",
+        "--set",
+        "strategy.population=32",
     ],
     "random search": [
-        "--strategy", "random_search", "--set", "strategy.candidates=50",
+        "--strategy",
+        "random_search",
+        "--set",
+        "strategy.candidates=50",
     ],
-}  # fmt: skip
+}
 SHOWN = (1, 6, 12, 18, 24)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", type=lambda text: str(methods.absolute(text)),
-                        required=True)  # fmt: skip
+    parser.add_argument(
+        "--data-dir", type=lambda text: str(methods.absolute(text)), required=True
+    )
     parser.add_argument("--seeds", type=methods.counted, default=1)
     methods.add_out(parser)
     options = parser.parse_args(arguments)
@@ -67,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         "under their own mixing; `official` on augmented ones, random search by a "
         "single child. Equal weight steps and equal candidate images.",
         **methods.searches(found, SHOWN),
-    }  # fmt: skip
+    }
     results.keep(options, "search_cifar10_small", table, methods.genotypes(found))
 
 

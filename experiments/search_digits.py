@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         "deviation over seeds. Random search is judged by a single child, under "
         "weights that all children share.",
         **methods.searches(found, SHOWN),
-    }  # fmt: skip
+    }
     results.keep(options, "search_digits", table, methods.genotypes(found))
 
 

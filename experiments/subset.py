@@ -39,7 +39,11 @@ def write(data_dir: str | None, path: pathlib.Path, images: int, name: str) -> N
     chosen, _ = stratified_indices(dataset.labels, pattern, 0, f"small {name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"half-{path.name}")  # a killed process leaves no half of it
-    np.savez(half, images=dataset.images[chosen], labels=dataset.labels[chosen],
-             test_images=dataset.test_images,
-             test_labels=dataset.test_labels)  # fmt: skip
+    np.savez(
+        half,
+        images=dataset.images[chosen],
+        labels=dataset.labels[chosen],
+        test_images=dataset.test_images,
+        test_labels=dataset.test_labels,
+    )
     half.replace(path)

@@ -31,15 +31,23 @@ DEFAULT = (1.0, 0.4)
 TITLE = "Table 1 of the report"
 # validation accuracy (%) and parameters (M) that the report prints: zeta, eta
 REPORTED = {
-    (1.0, 1.0): (84.036, 3.00), (1.0, 0.8): (83.984, 2.36),
-    (1.0, 0.4): (84.088, 2.58), (1.0, 0.2): (84.028, 3.21),
-    (0.8, 1.0): (83.980, 2.39), (0.8, 0.8): (83.668, 2.74),
-    (0.8, 0.4): (83.724, 1.83), (0.8, 0.2): (83.356, 2.28),
-    (0.4, 1.0): (83.768, 3.17), (0.4, 0.8): (83.852, 3.51),
-    (0.4, 0.4): (83.632, 2.77), (0.4, 0.2): (83.184, 3.46),
-    (0.2, 1.0): (83.768, 3.51), (0.2, 0.8): (83.880, 2.48),
-    (0.2, 0.4): (83.684, 2.77), (0.2, 0.2): (83.096, 3.40),
-}  # fmt: skip
+    (1.0, 1.0): (84.036, 3.00),
+    (1.0, 0.8): (83.984, 2.36),
+    (1.0, 0.4): (84.088, 2.58),
+    (1.0, 0.2): (84.028, 3.21),
+    (0.8, 1.0): (83.980, 2.39),
+    (0.8, 0.8): (83.668, 2.74),
+    (0.8, 0.4): (83.724, 1.83),
+    (0.8, 0.2): (83.356, 2.28),
+    (0.4, 1.0): (83.768, 3.17),
+    (0.4, 0.8): (83.852, 3.51),
+    (0.4, 0.4): (83.632, 2.77),
+    (0.4, 0.2): (83.184, 3.46),
+    (0.2, 1.0): (83.768, 3.51),
+    (0.2, 0.8): (83.880, 2.48),
+    (0.2, 0.4): (83.684, 2.77),
+    (0.2, 0.2): (83.096, 3.40),
+}
 
 
 def as_default(found: Sequence[methods.Found], pair: tuple[float, float]) -> list:
@@ -62,19 +70,26 @@ def drawn(agreement: np.ndarray) -> Picture:
     canvas = Canvas((7.4, 6.4), layout="constrained")
     axis = canvas.subplots()
     percent, places = 100 * agreement, range(len(PAIRS))
-    image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100,
-                        aspect="auto")  # fmt: skip
+    image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for i, j in np.ndindex(percent.shape):
         colour = "white" if percent[i, j] < 60 else "black"
-        axis.annotate(f"{percent[i, j]:.0f}", (j, i), ha="center", va="center",
-                      fontsize=7, color=colour)  # fmt: skip
+        axis.annotate(
+            f"{percent[i, j]:.0f}",
+            (j, i),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=colour,
+        )
     labels = [f"{zeta}, {eta}" for zeta, eta in PAIRS]
     axis.set_xticks(places, labels, rotation=90, fontsize=8)
     axis.set_yticks(places, labels, fontsize=8)
     axis.set(xlabel="zeta, eta", ylabel="zeta, eta")
     canvas.colorbar(image, label="populations with the same choice (%)", shrink=0.8)
-    rows = [Row(labels[i], labels[j], "", j, percent[i, j])
-            for i, j in np.ndindex(percent.shape)]  # fmt: skip
+    rows = [
+        Row(labels[i], labels[j], "", j, percent[i, j])
+        for i, j in np.ndindex(percent.shape)
+    ]
     text = (
         "How often two pairs of weights choose the same individual of a population, in "
         "percent of all populations that all runs priced."
@@ -109,8 +124,13 @@ def weight(text: str) -> float:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = forks.parser(__doc__)
-    parser.add_argument("--weights", type=weight, nargs="+", default=WEIGHTS,
-                        help="of zeta and of eta (the report's)")  # fmt: skip
+    parser.add_argument(
+        "--weights",
+        type=weight,
+        nargs="+",
+        default=WEIGHTS,
+        help="of zeta and of eta (the report's)",
+    )
     options = parser.parse_args(arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
@@ -139,22 +159,33 @@ def main(arguments: list[str] | None = None) -> None:
         own = values(pair, forks.accuracy)
         tested = default and ratio(pair) != ratio(DEFAULT)
         same = as_default(found, pair)
-        rows.append([
-            *pair, ratio(pair), methods.cell(own, 100),
-            methods.p_value(own, default) if tested else None,
-            methods.cell(same, 100) if same else None,
-            methods.cell(values(pair, lambda one: one.summary["params"] / 1e6)),
-            *REPORTED.get(pair, (None, None)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                *pair,
+                ratio(pair),
+                methods.cell(own, 100),
+                methods.p_value(own, default) if tested else None,
+                methods.cell(same, 100) if same else None,
+                methods.cell(values(pair, lambda one: one.summary["params"] / 1e6)),
+                *REPORTED.get(pair, (None, None)),
+            ]
+        )
     agreement = forks.agreement(found)
     columns = [
-        methods.column("zeta", 1), methods.column("eta", 1), "zeta / eta",
+        methods.column("zeta", 1),
+        methods.column("eta", 1),
+        "zeta / eta",
         "valid. accuracy (%)",
-        "p against 1.0, 0.4", methods.column("chooses as 1.0, 0.4 (%)", 0),
-        "params (M)", "report: accuracy (%)", "report: params (M)",
-    ]  # fmt: skip
+        "p against 1.0, 0.4",
+        methods.column("chooses as 1.0, 0.4 (%)", 0),
+        "params (M)",
+        "report: accuracy (%)",
+        "report: params (M)",
+    ]
     table = {
-        "title": TITLE, "columns": columns, "rows": rows,
+        "title": TITLE,
+        "columns": columns,
+        "rows": rows,
         "claim": "Can the weights zeta and eta of the fitness be told apart?",
         "seconds": forks.seconds(found),
         "note": f"{forks.images(options)} Variant {options.variant}; "
@@ -162,9 +193,10 @@ def main(arguments: list[str] | None = None) -> None:
         f"start. Settings of equal zeta / eta are one search. p of a paired t test "
         f"over seeds, not corrected for their number; none where all end alike."
         f"{forks.agreed(agreement)} {reported_noise()}",
-    }  # fmt: skip
-    words = [] if options.weights == WEIGHTS else [
-        "--weights", *map(str, options.weights)]  # fmt: skip
+    }
+    words = (
+        [] if options.weights == WEIGHTS else ["--weights", *map(str, options.weights)]
+    )
     forks.write(
         options,
         "table1",

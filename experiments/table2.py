@@ -72,19 +72,29 @@ SIZES = {
         "digits",
         (*forks.TINY_EGNAS, *forks.settings(strategy__warmup=3)),
         forks.settings(network__layers=2, epochs=8),
-        0, 2, 2,
+        0,
+        2,
+        2,
     ),
     "small": Size(
         "cifar10",
         forks.settings(**forks.CIFAR10_SMALL, epochs=24),
         forks.settings(
-            network__channels=8, network__layers=5, network__auxiliary="false",
-            network__drop_path=0.1, epochs=12, evaluate_every=4, batch_size=50,
-            learning_rate=0.05),
-        5_000, 2, 3,
+            network__channels=8,
+            network__layers=5,
+            network__auxiliary="false",
+            network__drop_path=0.1,
+            epochs=12,
+            evaluate_every=4,
+            batch_size=50,
+            learning_rate=0.05,
+        ),
+        5_000,
+        2,
+        3,
     ),
     "full": Size("cifar10", (), (), 0, 4, 4),
-}  # fmt: skip
+}
 
 
 def best(searches: list[Job]) -> Job:
@@ -111,13 +121,23 @@ def search_jobs(
     built = search_config.build(
         size.preset, variant=options.variant, overrides=words[1::2]
     )
-    command = ("search", "--preset", size.preset, "--variant", options.variant,
-               *words, *data)  # fmt: skip
+    command = (
+        "search",
+        "--preset",
+        size.preset,
+        "--variant",
+        options.variant,
+        *words,
+        *data,
+    )
     return [
-        Job((*command, "--set", f"seed={seed}"), options.out / f"search{seed}",
-            built.epochs)
+        Job(
+            (*command, "--set", f"seed={seed}"),
+            options.out / f"search{seed}",
+            built.epochs,
+        )
         for seed in range(size.searches)
-    ]  # fmt: skip
+    ]
 
 
 def train_jobs(
@@ -144,8 +164,15 @@ def train_jobs(
     weights = count_params(cell, network, image_channels=image_channels)
     found, drawn = [], []
     for seed in range(size.seeds):
-        own = ("retrain", "--preset", size.preset, *words, *data,
-               "--set", f"seed={seed}")  # fmt: skip
+        own = (
+            "retrain",
+            "--preset",
+            size.preset,
+            *words,
+            *data,
+            "--set",
+            f"seed={seed}",
+        )
         folder = options.out / f"seed{seed}"
         found.append(Job((*own, "--genotype", source), folder, built.epochs))
         other = methods.random_genotype(seed)
@@ -162,13 +189,26 @@ def _words(settings: Sequence[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = forks.parser(__doc__)
     add = parser.add_argument
-    add("--preset", choices=("cifar10", "cifar100"),
-        help="data set and recipe of the sizes small and full (cifar10)")  # fmt: skip
+    add(
+        "--preset",
+        choices=("cifar10", "cifar100"),
+        help="data set and recipe of the sizes small and full (cifar10)",
+    )
     add("--genotype", help="the cell, instead of searches")
-    add("--searches", type=methods.counted, metavar="N",
-        help="how many a cell is chosen from (the size's)")  # fmt: skip
-    add("--train", action="append", default=[], metavar="PATH=VALUE",
-        type=methods.unseeded, help="change one setting of all trainings")  # fmt: skip
+    add(
+        "--searches",
+        type=methods.counted,
+        metavar="N",
+        help="how many a cell is chosen from (the size's)",
+    )
+    add(
+        "--train",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        type=methods.unseeded,
+        help="change one setting of all trainings",
+    )
     pieces.add_limits(parser)
     return parser
 
@@ -188,8 +228,10 @@ def _size(options: argparse.Namespace) -> Size:
         )
     for setting in (*options.settings, *options.train):
         if setting.startswith(("data.path=", "data.name=")):
-            raise ValueError(f"{setting}: searches and trainings share the images of "
-                             f"the size. Leave it out.")  # fmt: skip
+            raise ValueError(
+                f"{setting}: searches and trainings share the images of "
+                f"the size. Leave it out."
+            )
     size = size._replace(
         preset=options.preset or size.preset,
         searches=options.searches or size.searches,
@@ -228,13 +270,16 @@ def main(arguments: list[str] | None = None, run: Callable = pieces.run_until) -
 
 def _write(options, size, searches, found, drawn) -> None:
     """The tables, when all have ended."""
-    own = [pieces.summary_of(job) | {"seed": seed, "run": str(job.folder)}
-           for seed, job in enumerate(found)]  # fmt: skip
+    own = [
+        pieces.summary_of(job) | {"seed": seed, "run": str(job.folder)}
+        for seed, job in enumerate(found)
+    ]
     others = [pieces.summary_of(job) for job in drawn]
     whole = table.aggregate(own)
     table.write(options.out, whole)
-    errors, chance = ([one["test_error_last"] for one in several]
-                      for several in (own, others))  # fmt: skip
+    errors, chance = (
+        [one["test_error_last"] for one in several] for several in (own, others)
+    )
     days = whole["search_seconds"] and whole["search_seconds"] / DAY
     first = "found by EG-NAS" if searches else "the given cell"
     rows = [
@@ -250,33 +295,44 @@ def _write(options, size, searches, found, drawn) -> None:
         f"{f'The best of {len(searches)} searches' if several else 'One search'} "
         f"(variant {options.variant}){' by validation accuracy' if several else ''}; "
         f"the report's cells are the best of more than 20. "
-        if searches else ""
-    )  # fmt: skip
+        if searches
+        else ""
+    )
     apart = [a - b for a, b in zip(errors, chance, strict=True)]
     told = (
         f"The first row minus the second: {methods.interval(apart, 100)} points "
         f"(95 %), "
         f"{methods.verdict(apart)}; that is said of this cell, not of searches."
-        if len(apart) > 1 else "One seed: of the difference nothing can be said."
-    )  # fmt: skip
+        if len(apart) > 1
+        else "One seed: of the difference nothing can be said."
+    )
     light = forks.left_out([*size.search, *options.settings]) if searches else ""
     images = IMAGES[size.preset][0]
     images = f"{size.images:,} images of {images}" if size.images else images
-    runs = {job.folder.name: pieces.summary_of(job)
-            for job in (*searches, *found, *drawn)}  # fmt: skip
+    runs = {
+        job.folder.name: pieces.summary_of(job) for job in (*searches, *found, *drawn)
+    }
     made = {
-        "title": "Table 2 of the report", "rows": rows,
+        "title": "Table 2 of the report",
+        "rows": rows,
         "claim": "How good is a found cell, beside the report's and beside cells drawn "
         "at random?",
-        "columns": ["cell", "of each seed (%)", "test error (%)",
-                    methods.column("weights (M)", 3),
-                    methods.column("a search (device days)", 4)],
+        "columns": [
+            "cell",
+            "of each seed (%)",
+            "test error (%)",
+            methods.column("weights (M)", 3),
+            methods.column("a search (device days)", 4),
+        ],
         "seconds": sum(summary["seconds"] for summary in runs.values()),
         "note": f"{chosen}Ours on {images}; {whole['epochs']} epochs, test error of "
         f"the last.{light} {told}",
-    }  # fmt: skip
-    given = {"preset": options.preset, "genotype": options.genotype,
-             "searches": options.searches}  # fmt: skip
+    }
+    given = {
+        "preset": options.preset,
+        "genotype": options.genotype,
+        "searches": options.searches,
+    }
     words = [f"--{name} {value}" for name, value in given.items() if value]
     words += [f"--train {setting}" for setting in options.train]
     name = "table2_cifar100" if size.preset == "cifar100" else "table2"

@@ -182,8 +182,13 @@ def write_table():
         cells = np.stack(np.meshgrid(*[np.arange(5)] * 6, indexing="ij"), -1)
         cells = cells.reshape(-1, 6).astype(np.uint8)
         valid, test = accuracies(cells)
-        np.savez(path, op_names=list(SPACES["nasbench201"].primitives), edge_ops=cells,
-                 ep12_cifar10_val=valid, ep200_cifar10_test=test)  # fmt: skip
+        np.savez(
+            path,
+            op_names=list(SPACES["nasbench201"].primitives),
+            edge_ops=cells,
+            ep12_cifar10_val=valid,
+            ep200_cifar10_test=test,
+        )
         return cells
 
     return write

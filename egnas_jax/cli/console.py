@@ -55,8 +55,9 @@ def check_run_options(options, folders: tuple[str, ...]) -> None:
     if options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
     if options.stop_after is not None and options.stop_after < 1:
-        raise ValueError(f"--stop-after is {options.stop_after}, but must be at least "
-                         f"1 epoch.")  # fmt: skip
+        raise ValueError(
+            f"--stop-after is {options.stop_after}, but must be at least 1 epoch."
+        )
     check_folders(options, folders)
 
 
@@ -123,8 +124,10 @@ def read_genotype(text: str):
     if len(text) < 256 and path.exists():
         path = path / "genotype.json" if path.is_dir() else path
         if not path.is_file():
-            raise ValueError(f"{text!r} holds no genotype.json. Name a run directory "
-                             f"whose search has ended.")  # fmt: skip
+            raise ValueError(
+                f"{text!r} holds no genotype.json. Name a run directory "
+                f"whose search has ended."
+            )
         try:
             return genotype_from_json(path.read_text())
         except ValueError as error:

@@ -48,9 +48,11 @@ def supervised(command: Callable[[], int]) -> int:
     child.join()
     if child.exitcode >= 0:
         return child.exitcode
-    say(f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
+    say(
+        f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
         f"another process of the run was lost, ended or never came. "
-        f"{GO_ON}")  # fmt: skip
+        f"{GO_ON}"
+    )
     return FAILED
 
 
@@ -78,20 +80,29 @@ def where() -> dict[str, str | int]:
         return {}
     missing = [name for name in VARIABLES if name not in given]
     if missing:
-        raise ValueError(f"{' and '.join(given)} is set, but not "
-                         f"{' and '.join(missing)}. Set all three, or none under SLURM "
-                         f"or Open MPI.")  # fmt: skip
+        raise ValueError(
+            f"{' and '.join(given)} is set, but not "
+            f"{' and '.join(missing)}. Set all three, or none under SLURM "
+            f"or Open MPI."
+        )
     address, count, number = given.values()
     if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
-        raise ValueError(f"JAX_PROCESS_ID is {number!r} and JAX_NUM_PROCESSES "
-                         f"{count!r}; they must be whole numbers, the first from 0 on "
-                         f"and below the second.")  # fmt: skip
+        raise ValueError(
+            f"JAX_PROCESS_ID is {number!r} and JAX_NUM_PROCESSES "
+            f"{count!r}; they must be whole numbers, the first from 0 on "
+            f"and below the second."
+        )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise ValueError(f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be "
-                         f"HOST:PORT, where process 0 can be reached.")  # fmt: skip
-    return {"coordinator_address": address, "num_processes": int(count),
-            "process_id": int(number)}  # fmt: skip
+        raise ValueError(
+            f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be "
+            f"HOST:PORT, where process 0 can be reached."
+        )
+    return {
+        "coordinator_address": address,
+        "num_processes": int(count),
+        "process_id": int(number),
+    }
 
 
 @contextlib.contextmanager

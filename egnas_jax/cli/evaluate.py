@@ -19,10 +19,19 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN", help="what `egnas retrain` wrote, one seed or several")
     add("--data-dir", help="the only place to look for the data set")
-    add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-        help="data.path=FILE.npz: other data of the same classes")  # fmt: skip
-    add("--out", metavar="DIR",
-        help="where evaluation.json and .svg go (default: into RUN)")  # fmt: skip
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="data.path=FILE.npz: other data of the same classes",
+    )
+    add(
+        "--out",
+        metavar="DIR",
+        help="where evaluation.json and .svg go (default: into RUN)",
+    )
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -65,8 +74,10 @@ def evaluate(options: argparse.Namespace) -> None:
     elif seeds:
         spread = whole["test_error_spread"]
         shown = "" if spread is None else f" ± {100 * spread:.2f}"
-        print(f"Mean test error {100 * whole['test_error']:.2f}{shown} %, top-5 "
-              f"accuracy {100 * whole['test_accuracy_top5']:.2f} %.")  # fmt: skip
+        print(
+            f"Mean test error {100 * whole['test_error']:.2f}{shown} %, top-5 "
+            f"accuracy {100 * whole['test_accuracy_top5']:.2f} %."
+        )
 
 
 def _warn(result: dict, found) -> None:

@@ -61,27 +61,49 @@ def _parser() -> argparse.ArgumentParser:
             arguments(sub)
         return sub
 
-    add("search", search.search, "search a genotype; `egnas list` shows all names",
-        search.search_arguments)  # fmt: skip
-    add("retrain", retrain.retrain, "train a genotype from scratch",
-        retrain.retrain_arguments)  # fmt: skip
+    add(
+        "search",
+        search.search,
+        "search a genotype; `egnas list` shows all names",
+        search.search_arguments,
+    )
+    add(
+        "retrain",
+        retrain.retrain,
+        "train a genotype from scratch",
+        retrain.retrain_arguments,
+    )
     add(
         "evaluate",
         evaluate.evaluate,
         "judge a trained network",
         evaluate.evaluate_arguments,
     )
-    add("export", evaluate.export, "write a trained network for others",
-        evaluate.export_arguments)  # fmt: skip
+    add(
+        "export",
+        evaluate.export,
+        "write a trained network for others",
+        evaluate.export_arguments,
+    )
     add("report", report.report, "tables and figures of runs", report.report_arguments)
-    add("noise", noise.noise, "measure what one fitness batch is worth",
-        noise.noise_arguments)  # fmt: skip
-    add("table-search", nasbench201.table_search,
+    add(
+        "noise",
+        noise.noise,
+        "measure what one fitness batch is worth",
+        noise.noise_arguments,
+    )
+    add(
+        "table-search",
+        nasbench201.table_search,
         "many searches at once in the table of NAS-Bench-201",
-        nasbench201.table_search_arguments)  # fmt: skip
-    add("rank-correlation", nasbench201.rank_correlation,
+        nasbench201.table_search_arguments,
+    )
+    add(
+        "rank-correlation",
+        nasbench201.rank_correlation,
         "how well a supernet ranks cells, by the table",
-        nasbench201.rank_arguments)  # fmt: skip
+        nasbench201.rank_arguments,
+    )
     derived = add("derive", _derive, "print the genotype of a run")
     derived.add_argument("run", metavar="RUN")
     draw = add("draw", _draw, "draw a genotype as SVG")
@@ -90,9 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "replay a run and compare its digests")
     verify.add_argument("run", metavar="RUN")
     verify.add_argument("--data-dir", help="where the run's data are")
-    verify.add_argument("--from-start", action="store_true",
-                        help="replay every epoch, not only those since the oldest "
-                        "checkpoint")  # fmt: skip
+    verify.add_argument(
+        "--from-start",
+        action="store_true",
+        help="replay every epoch, not only those since the oldest checkpoint",
+    )
     data = add("data", _data, "prepare official files for tfds, or show samples")
     data.add_argument("action", choices=("prepare", "show"))
     data.add_argument("--name", default="cifar10", help="data set")

@@ -18,22 +18,40 @@ from egnas_jax.cli.console import (
 def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     """What `egnas table-search` takes."""
     add = parser.add_argument
-    add("--table", required=True, metavar="FILE.npz",
-        help="the results of NAS-Bench-201, a file of your own")  # fmt: skip
-    add("--strategy", action="append", default=[], metavar="NAME",
-        help="egnas, random_search, ageing_evolution; repeatable (all)")  # fmt: skip
+    add(
+        "--table",
+        required=True,
+        metavar="FILE.npz",
+        help="the results of NAS-Bench-201, a file of your own",
+    )
+    add(
+        "--strategy",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="egnas, random_search, ageing_evolution; repeatable (all)",
+    )
     add("--variant", metavar="NAME", help="which reading of EG-NAS (paper)")
-    add("--dataset", metavar="NAME",
-        help="cifar10, cifar100, imagenet16_120 (cifar10)")  # fmt: skip
+    add("--dataset", metavar="NAME", help="cifar10, cifar100, imagenet16_120 (cifar10)")
     add("--runs", type=int, metavar="N", help="of every method and setting")
     add("--queries", type=int, metavar="N", help="cells priced in a run")
-    add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-        help="change one setting; --print-config lists them")  # fmt: skip
-    add("--sweep", action="append", default=[], metavar="egnas.NAME=V1,V2,...",
-        help="numbers of EG-NAS, every combination in one program")  # fmt: skip
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="change one setting; --print-config lists them",
+    )
+    add(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="egnas.NAME=V1,V2,...",
+        help="numbers of EG-NAS, every combination in one program",
+    )
     add("--out", metavar="DIR", help="(default: runs/table-DATASET)")
-    add("--print-config", action="store_true",
-        help="print the configuration and leave")  # fmt: skip
+    add("--print-config", action="store_true", help="print the configuration and leave")
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -80,15 +98,22 @@ def table_search(options: argparse.Namespace) -> None:
         with running():
             curves = search.run_method(table, settings, name, own, shown)
         seconds = time.perf_counter() - started
-        say(f"{name}: {len(own) * settings.runs} runs of {settings.queries} queries in "
-            f"{seconds:.1f} s, compilation included")  # fmt: skip
+        say(
+            f"{name}: {len(own) * settings.runs} runs of {settings.queries} queries in "
+            f"{seconds:.1f} s, compilation included"
+        )
         found = summary.summarise(name, own, curves, shown, optimum)
         entries += [entry | {"seconds": seconds} for entry in found]
-    whole = records.plain({
-        "dataset": settings.dataset, "optimum": optimum,
-        "best_by_validation_regret": selected, "level": statistics.LEVEL,
-        "config": as_dict(settings), "entries": entries,
-    })  # fmt: skip
+    whole = records.plain(
+        {
+            "dataset": settings.dataset,
+            "optimum": optimum,
+            "best_by_validation_regret": selected,
+            "level": statistics.LEVEL,
+            "config": as_dict(settings),
+            "entries": entries,
+        }
+    )
     out.mkdir(parents=True, exist_ok=True)
     title = f"NAS-Bench-201, {DATASETS[settings.dataset]}, {settings.runs} runs each"
     records.write_json(out / "curves.json", whole)
@@ -105,16 +130,37 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
     """What `egnas rank-correlation` takes."""
     add = parser.add_argument
     add("run", metavar="RUN", help="what `egnas search --space nasbench201` wrote")
-    add("--table", required=True, metavar="FILE.npz",
-        help="the results of NAS-Bench-201, a file of your own")  # fmt: skip
-    add("--dataset", metavar="NAME",
-        help="of the table (the run's own data set, else cifar10)")  # fmt: skip
-    add("--sample", type=int, default=200, metavar="N",
-        help="cells, 15625 for all (%(default)s)")  # fmt: skip
-    add("--images", type=int, default=256, metavar="N",
-        help="validation images (%(default)s)")  # fmt: skip
-    add("--batch-stats", default="batch", metavar="NAME",
-        help="batch norm: batch or running (%(default)s)")  # fmt: skip
+    add(
+        "--table",
+        required=True,
+        metavar="FILE.npz",
+        help="the results of NAS-Bench-201, a file of your own",
+    )
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="of the table (the run's own data set, else cifar10)",
+    )
+    add(
+        "--sample",
+        type=int,
+        default=200,
+        metavar="N",
+        help="cells, 15625 for all (%(default)s)",
+    )
+    add(
+        "--images",
+        type=int,
+        default=256,
+        metavar="N",
+        help="validation images (%(default)s)",
+    )
+    add(
+        "--batch-stats",
+        default="batch",
+        metavar="NAME",
+        help="batch norm: batch or running (%(default)s)",
+    )
     add("--seed", type=int, default=0, help="of cells and images (%(default)s)")
     add("--data-dir", help="where the run's data are")
     add("--out", metavar="DIR", help="(default: into RUN)")
@@ -153,9 +199,12 @@ def rank_correlation(options: argparse.Namespace) -> None:
     ranked = rank_correlation.of_run(loaded, options.images, options.seed)
     with running():
         found = rank_correlation.rank(
-            ranked, table, sample=options.sample, seed=options.seed,
+            ranked,
+            table,
+            sample=options.sample,
+            seed=options.seed,
             batch_stats=options.batch_stats,
-        )  # fmt: skip
+        )
     result = records.plain({"run": str(folder), "dataset": dataset, **found})
     out.mkdir(parents=True, exist_ok=True)
     title = f"{result['cells']} cells, {DATASETS[dataset]}, {result['epochs']} epochs"

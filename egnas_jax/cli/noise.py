@@ -18,19 +18,32 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN", help="what `egnas search` wrote")
     add("--data-dir", help="where the run's data are")
-    add("--candidates", metavar="KIND",
-        help="individuals (of EG-NAS, its default) or cells")  # fmt: skip
-    add("--individuals", type=int, metavar="P",
-        help="how many (the run's population)")  # fmt: skip
+    add(
+        "--candidates",
+        metavar="KIND",
+        help="individuals (of EG-NAS, its default) or cells",
+    )
+    add("--individuals", type=int, metavar="P", help="how many (the run's population)")
     add("--batches", type=int, metavar="M", help="how many batches (up to 20)")
-    add("--batch-size", type=int, metavar="N",
-        help="images of each (the run's fitness batch)")  # fmt: skip
-    add("--reliability", type=float, default=0.9, metavar="R",
-        help="count the batches for this repeatability of ranks "
-        "(%(default)s)")  # fmt: skip
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images of each (the run's fitness batch)",
+    )
+    add(
+        "--reliability",
+        type=float,
+        default=0.9,
+        metavar="R",
+        help="count the batches for this repeatability of ranks (%(default)s)",
+    )
     add("--seed", type=int, default=0, help="of candidates and batches (%(default)s)")
-    add("--out", metavar="DIR",
-        help="where noise.json, .csv and .svg go (default: into RUN)")  # fmt: skip
+    add(
+        "--out",
+        metavar="DIR",
+        help="where noise.json, .csv and .svg go (default: into RUN)",
+    )
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
@@ -51,9 +64,13 @@ def noise(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise ValueError(f"--seed is {options.seed}, but must be at least 0.")
     request = Request(
-        options.candidates, options.individuals, options.batches, options.batch_size,
-        options.reliability, options.seed,
-    )  # fmt: skip
+        options.candidates,
+        options.individuals,
+        options.batches,
+        options.batch_size,
+        options.reliability,
+        options.seed,
+    )
     place = folder if options.out is None else pathlib.Path(options.out)
     check_writable(place)
     use_compilation_cache()

@@ -8,10 +8,18 @@ from egnas_jax.cli.console import check_folders
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     """What `egnas report` takes."""
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN",
-        help="a run, a folder of several, or a metrics.jsonl")  # fmt: skip
-    add("--out", required=True, metavar="DIR",
-        help="gets report.html, report.md, figures and data")  # fmt: skip
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a run, a folder of several, or a metrics.jsonl",
+    )
+    add(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="gets report.html, report.md, figures and data",
+    )
 
 
 def report(options: argparse.Namespace) -> None:

@@ -23,23 +23,45 @@ from egnas_jax.cli.console import (
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
     """What `egnas retrain` takes."""
     add = parser.add_argument
-    add("--genotype", required=True, metavar="GENOTYPE",
-        help="zoo name, text, file, or the run that found it")  # fmt: skip
-    add("--preset", default="digits", metavar="NAME",
-        help="a whole run's settings (%(default)s)")  # fmt: skip
+    add(
+        "--genotype",
+        required=True,
+        metavar="GENOTYPE",
+        help="zoo name, text, file, or the run that found it",
+    )
+    add(
+        "--preset",
+        default="digits",
+        metavar="NAME",
+        help="a whole run's settings (%(default)s)",
+    )
     add("--data-dir", help="the only place to look for the data set")
-    add("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-        help="change one setting; --print-config lists them")  # fmt: skip
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="change one setting; --print-config lists them",
+    )
     add("--no-auxiliary", action="store_true", help="leave the auxiliary head out")
     add("--init-from", metavar="RUN", help="start with the weights of another network")
-    add("--seeds", type=int, default=1, metavar="N",
-        help="train N seeds; a table of them in --out")  # fmt: skip
+    add(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train N seeds; a table of them in --out",
+    )
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
-    add("--stop-after", type=int, metavar="N",
-        help="end when N epochs are done, to be resumed")  # fmt: skip
-    add("--print-config", action="store_true",
-        help="print the configuration and leave")  # fmt: skip
+    add(
+        "--stop-after",
+        type=int,
+        metavar="N",
+        help="end when N epochs are done, to be resumed",
+    )
+    add("--print-config", action="store_true", help="print the configuration and leave")
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 

@@ -21,35 +21,53 @@ from egnas_jax.cli.console import (
 def search_arguments(parser: argparse.ArgumentParser) -> None:
     """What `egnas search` takes."""
     add = parser.add_argument
-    add("--preset", default="digits", metavar="NAME",
-                        help="a whole run's settings (%(default)s)")  # fmt: skip
-    add("--strategy", default="egnas", metavar="NAME",
-                        help="the search method (%(default)s)")  # fmt: skip
-    add("--variant", metavar="NAME",
-                        help="which reading of EG-NAS (paper)")  # fmt: skip
-    add("--space", metavar="NAME",
-                        help="what a cell is built from (the preset's)")  # fmt: skip
+    add(
+        "--preset",
+        default="digits",
+        metavar="NAME",
+        help="a whole run's settings (%(default)s)",
+    )
+    add(
+        "--strategy",
+        default="egnas",
+        metavar="NAME",
+        help="the search method (%(default)s)",
+    )
+    add("--variant", metavar="NAME", help="which reading of EG-NAS (paper)")
+    add("--space", metavar="NAME", help="what a cell is built from (the preset's)")
     add("--data-dir", help="the only place to look for the data set")
     add(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
         help="change one setting; --print-config lists them",
-    )  # fmt: skip
-    add("--seeds", type=int, default=1, metavar="N",
-                        help="run N seeds; name the best by validation")  # fmt: skip
+    )
+    add(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N seeds; name the best by validation",
+    )
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
-    add("--restore", metavar="RUN",
-                        help="start from the state of another run")  # fmt: skip
-    add("--stop-after", type=int, metavar="N",
-                        help="end when N epochs are done, to be resumed")  # fmt: skip
-    add("--distributed", action="store_true",
-                        help="one of several processes of one search")  # fmt: skip
-    add("--profile", metavar="DIR",
-                        help="write traces of a few steady calls")  # fmt: skip
-    add("--print-config", action="store_true",
-                        help="print the configuration and leave")  # fmt: skip
-    add("--json", action="store_true",
-                        help="print one JSON object and nothing else")  # fmt: skip
+    add("--restore", metavar="RUN", help="start from the state of another run")
+    add(
+        "--stop-after",
+        type=int,
+        metavar="N",
+        help="end when N epochs are done, to be resumed",
+    )
+    add(
+        "--distributed",
+        action="store_true",
+        help="one of several processes of one search",
+    )
+    add("--profile", metavar="DIR", help="write traces of a few steady calls")
+    add("--print-config", action="store_true", help="print the configuration and leave")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 def search(options: argparse.Namespace) -> None:
@@ -129,8 +147,11 @@ def _search_one(options, config, folder) -> dict | None:
         )
     if summary is None:
         return None
-    summary |= {"seed": config.seed, "run": str(folder),
-                "wall": time.perf_counter() - started}  # fmt: skip
+    summary |= {
+        "seed": config.seed,
+        "run": str(folder),
+        "wall": time.perf_counter() - started,
+    }
     if not options.json:
         _show(summary)
     return summary
@@ -163,8 +184,10 @@ def _show_all(results, *, as_json: bool) -> None:
         print(json.dumps(best | {"runs": results}))
     elif len(results) > 1:
         for summary in results:
-            print(f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
-                  f"{summary['run']}")  # fmt: skip
+            print(
+                f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
+                f"{summary['run']}"
+            )
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
 
 

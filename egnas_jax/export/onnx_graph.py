@@ -80,9 +80,13 @@ def _network(graph: Graph, finished: Finished) -> str:
     pooled = graph.add("GlobalAveragePool", states[1])
     features = graph.add("Flatten", pooled, axis=1)
     return graph.add(
-        "Gemm", features, "classifier.weight", "classifier.bias", transB=1,
+        "Gemm",
+        features,
+        "classifier.weight",
+        "classifier.bias",
+        transB=1,
         output="logits",
-    )  # fmt: skip
+    )
 
 
 def _normalised(graph: Graph, finished: Finished) -> str:

@@ -52,10 +52,13 @@ def conv(
     kernel = graph.constants[weight]
     rows, columns = (padding, padding) if isinstance(padding, int) else padding
     return graph.add(
-        "Conv", x, weight, kernel_shape=list(kernel.shape[2:]),
+        "Conv",
+        x,
+        weight,
+        kernel_shape=list(kernel.shape[2:]),
         strides=[stride, stride] if isinstance(stride, int) else list(stride),
         pads=[rows, columns, rows, columns],
-    )  # fmt: skip
+    )
 
 
 def depthwise(graph: Graph, x: str, weight: str, stride: int, dilation: int = 1) -> str:
@@ -63,18 +66,26 @@ def depthwise(graph: Graph, x: str, weight: str, stride: int, dilation: int = 1)
     channels, _, *sides = graph.constants[weight].shape
     padding = dilation * (sides[0] - 1) // 2
     return graph.add(
-        "Conv", x, weight, kernel_shape=sides, strides=[stride, stride],
-        pads=[padding] * 4, dilations=[dilation, dilation], group=channels,
-    )  # fmt: skip
+        "Conv",
+        x,
+        weight,
+        kernel_shape=sides,
+        strides=[stride, stride],
+        pads=[padding] * 4,
+        dilations=[dilation, dilation],
+        group=channels,
+    )
 
 
 def norm(graph: Graph, x: str, prefix: str) -> str:
     """Batch norm by running statistics."""
     names = ("weight", "bias", "running_mean", "running_var")
     return graph.add(
-        "BatchNormalization", x, *(f"{prefix}.{name}" for name in names),
+        "BatchNormalization",
+        x,
+        *(f"{prefix}.{name}" for name in names),
         epsilon=EPSILON,
-    )  # fmt: skip
+    )
 
 
 def relu_conv_norm(graph: Graph, x: str, prefix: str) -> str:
@@ -106,8 +117,9 @@ def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
     if "pool" in kind:
         node = {"avg_pool_3x3": "AveragePool", "max_pool_3x3": "MaxPool"}[kind]
         # padding is not counted by AveragePool unless it is asked for
-        return graph.add(node, x, kernel_shape=[3, 3], strides=[stride, stride],
-                         pads=[1, 1, 1, 1])  # fmt: skip
+        return graph.add(
+            node, x, kernel_shape=[3, 3], strides=[stride, stride], pads=[1, 1, 1, 1]
+        )
     x = graph.add("Relu", x)
     if kind == "conv_7x1_1x7":
         x = conv(graph, x, f"{prefix}1.weight", (1, stride), (0, 3))

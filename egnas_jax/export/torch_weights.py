@@ -15,8 +15,10 @@ def as_safetensors(finished: Finished) -> bytes:
     from safetensors.numpy import save
 
     variables, genotype, config = (
-        finished.variables, finished.genotype, finished.config,
-    )  # fmt: skip
+        finished.variables,
+        finished.genotype,
+        finished.config,
+    )
     weights = network_to_torch(variables, genotype, config)
     about = describe(finished, TAKEN, GIVEN)
     # "format" is what other readers of safetensors look for

@@ -126,9 +126,12 @@ def _places(genotype: Genotype, config: NetworkConfig) -> list[Place]:
             for stack in stacks_of(genotype, plan.kind):
                 for edge, pair in enumerate(stack.edges):
                     places += _primitive(
-                        stack, f"{prefix}._ops.{pair}.", (*path, "edges", stack.name),
-                        (position, edge), plan.channels,
-                    )  # fmt: skip
+                        stack,
+                        f"{prefix}._ops.{pair}.",
+                        (*path, "edges", stack.name),
+                        (position, edge),
+                        plan.channels,
+                    )
     places += _auxiliary(config) if config.auxiliary else []
     return [*places, *_classifier("classifier", ("classifier",))]
 

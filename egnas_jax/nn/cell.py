@@ -117,9 +117,15 @@ def mixed_cell(
         state, here = states[source], jnp.asarray(outgoing.edges)
         weights = primitives[here] * edges[here][:, None]
         mixed, moved = _mixed_edges(
-            table, params[source], stats[source], state[:active], weights,
-            outgoing.stride, train, kernels,
-        )  # fmt: skip
+            table,
+            params[source],
+            stats[source],
+            state[:active],
+            weights,
+            outgoing.stride,
+            train,
+            kernels,
+        )
         bypass = state[active:]
         if outgoing.stride == 2:
             bypass = lowering.halve(bypass, kernels.pooling)

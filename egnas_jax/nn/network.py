@@ -97,9 +97,14 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
         return _forward(
-            genotype, config, variables, images, train, key if drops else None,
+            genotype,
+            config,
+            variables,
+            images,
+            train,
+            key if drops else None,
             drop_path,
-        )  # fmt: skip
+        )
 
     return Network(genotype, config, init, apply)
 
@@ -231,9 +236,14 @@ def _cell(genotype, plan, train, key, drop_path, states, own):
             jax.random.fold_in(key, index), pairs, images, drop_path, newer.dtype
         )
     out, moved = derived_cell(
-        genotype, plan.kind, params["edges"], stats["edges"], (s0[0], s1[0]), train,
+        genotype,
+        plan.kind,
+        params["edges"],
+        stats["edges"],
+        (s0[0], s1[0]),
+        train,
         factors,
-    )  # fmt: skip
+    )
     return (newer, out), {"s0": stats0, "s1": stats1, "edges": moved}
 
 

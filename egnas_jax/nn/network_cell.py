@@ -151,9 +151,13 @@ def _outputs(stack, params, stats, source, train, factors):
     """What the S edges of a stack hand on, [C, H', W', N] each; new statistics."""
     kernels = lowering.kernels_for("auto", train, source.raw.shape[1])
     output, moved = PRIMITIVES[stack.primitive].apply(
-        params.get(stack.name, {}), stats.get(stack.name, {}), source, stack.stride,
-        train, kernels,
-    )  # fmt: skip
+        params.get(stack.name, {}),
+        stats.get(stack.name, {}),
+        source,
+        stack.stride,
+        train,
+        kernels,
+    )
     value = output.value()
     if factors is not None and not stack.identity:
         value = value * factors[jnp.asarray(stack.edges)][:, None, None, None, :]

@@ -106,10 +106,17 @@ def init_auxiliary(frame: Frame, channels: int, num_classes: int):
 def auxiliary(frame: Frame, params: PyTree, stats: PyTree, state: Array, train: bool):
     """A state [C, H, W, N] whose side is in `head_sides` -> logits and statistics."""
     stride = frame.pool_stride
-    x = lax.reduce_window(
-        wide(rectify(state)), np.float32(0), lax.add, (1, 5, 5, 1),
-        (1, stride, stride, 1), "VALID",
-    ) / 25  # fmt: skip
+    x = (
+        lax.reduce_window(
+            wide(rectify(state)),
+            np.float32(0),
+            lax.add,
+            (1, 5, 5, 1),
+            (1, stride, stride, 1),
+            "VALID",
+        )
+        / 25
+    )
     x = x.astype(state.dtype)
     x = lowering.pointwise(x[None], params["pointwise"])
     x, first = batch_norm(params["first_norm"], stats["first_norm"], x, train)

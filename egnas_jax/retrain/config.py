@@ -141,15 +141,25 @@ class RetrainConfig:
 
 _LARGE = 2**31 - 1
 _RANGES = {
-    "seed": (0, _LARGE), "split_seed": (0, _LARGE), "valid_share": (0.0, 0.9),
-    "epochs": (1, 100_000), "batch_size": (2, _LARGE), "learning_rate": (1e-12, 1e9),
-    "learning_rate_min": (0.0, 1e9), "warmup": (0, _LARGE), "momentum": (0.0, 0.9999),
-    "weight_decay": (0.0, 1e9), "clip_norm": (1e-12, 3e38),
-    "auxiliary_weight": (0.0, 1e9), "label_smoothing": (0.0, 0.999),
-    "accumulate": (1, _LARGE), "evaluate_every": (1, _LARGE),
-    "steps_per_call": (1, 100_000), "eval_batch_size": (1, _LARGE),
+    "seed": (0, _LARGE),
+    "split_seed": (0, _LARGE),
+    "valid_share": (0.0, 0.9),
+    "epochs": (1, 100_000),
+    "batch_size": (2, _LARGE),
+    "learning_rate": (1e-12, 1e9),
+    "learning_rate_min": (0.0, 1e9),
+    "warmup": (0, _LARGE),
+    "momentum": (0.0, 0.9999),
+    "weight_decay": (0.0, 1e9),
+    "clip_norm": (1e-12, 3e38),
+    "auxiliary_weight": (0.0, 1e9),
+    "label_smoothing": (0.0, 0.999),
+    "accumulate": (1, _LARGE),
+    "evaluate_every": (1, _LARGE),
+    "steps_per_call": (1, 100_000),
+    "eval_batch_size": (1, _LARGE),
     "keep_checkpoints": (1, _LARGE),
-}  # fmt: skip
+}
 
 
 def learning_rate(config: RetrainConfig, epoch: int) -> float:

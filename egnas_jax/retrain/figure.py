@@ -52,8 +52,9 @@ def _confusion(figure, axis, evaluation):
     for (row, column), count in np.ndenumerate(counts):
         if count:
             ink = "black" if shares[row, column] > 0.5 else "white"
-            axis.text(column, row, count, ha="center", va="center", color=ink,
-                      fontsize=7)  # fmt: skip
+            axis.text(
+                column, row, count, ha="center", va="center", color=ink, fontsize=7
+            )
 
 
 def _reliability(axis, evaluation):
@@ -63,17 +64,27 @@ def _reliability(axis, evaluation):
     centres = (np.arange(bins["bins"]) + 0.5) * width
     held = count > 0
     accuracy, confidence = bins["accuracy"][held], bins["confidence"][held]
-    axis.bar(centres[held], accuracy, width, color=BLUE, edgecolor="white",
-             label="accuracy")  # fmt: skip
     axis.bar(
-        centres[held], confidence - accuracy, width, accuracy, facecolor="none",
-        edgecolor=ORANGE, hatch="///", label="mean confidence, the gap to it",
-    )  # fmt: skip
+        centres[held], accuracy, width, color=BLUE, edgecolor="white", label="accuracy"
+    )
+    axis.bar(
+        centres[held],
+        confidence - accuracy,
+        width,
+        accuracy,
+        facecolor="none",
+        edgecolor=ORANGE,
+        hatch="///",
+        label="mean confidence, the gap to it",
+    )
     axis.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
     axis.step(
-        np.linspace(0, 1, bins["bins"] + 1), np.append(count, count[-1]) / count.sum(),
-        where="post", color="black", label="share of the images",
-    )  # fmt: skip
+        np.linspace(0, 1, bins["bins"] + 1),
+        np.append(count, count[-1]) / count.sum(),
+        where="post",
+        color="black",
+        label="share of the images",
+    )
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="fraction")
     axis.set_aspect("equal")
     axis.set_title(f"Reliability: ECE {evaluation['ece']:.4f}, {bins['bins']} bins")

@@ -166,9 +166,15 @@ def _lines(run: Run, state: RetrainState, first: int, seconds: float):
 def _evaluation(run: Run, state: RetrainState, epoch: int | None) -> dict:
     """Figures of an epoch's end, or None in their places where it was run past."""
     figures = dict.fromkeys(
-        ("valid_loss", "valid_accuracy", "test_loss", "test_error",
-         "test_accuracy_top5", "digest")
-    )  # fmt: skip
+        (
+            "valid_loss",
+            "valid_accuracy",
+            "test_loss",
+            "test_error",
+            "test_accuracy_top5",
+            "digest",
+        )
+    )
     if epoch is None:
         return figures
     if run.valid is not None:

@@ -85,9 +85,16 @@ def make_programs(
             key = jax.random.fold_in(stream(seed, "augment"), state.step)
             images = augment(key, pixels.images, config.data, *scale)
             return weight_step(
-                net, config, state, images, pixels.labels, rates[place], drops[place],
-                state.step // feed.num_steps, seed,
-            )  # fmt: skip
+                net,
+                config,
+                state,
+                images,
+                pixels.labels,
+                rates[place],
+                drops[place],
+                state.step // feed.num_steps,
+                seed,
+            )
 
         return lax.fori_loop(0, count, body, state)
 
@@ -137,8 +144,9 @@ def weight_step(
     def part(carry, own):
         stats, *sums = carry
         index, images, labels = own
-        loss = _loss(net, config, stats, images, labels,
-                     jax.random.fold_in(key, index), drop)  # fmt: skip
+        loss = _loss(
+            net, config, stats, images, labels, jax.random.fold_in(key, index), drop
+        )
         (_, (stats, *found)), gradient = jax.value_and_grad(loss, has_aux=True)(
             state.params
         )
@@ -174,8 +182,11 @@ def _loss(net, config, stats, images, labels, key: Key, drop):
     def loss(params):
         logits, auxiliary, new = net.apply(
             {"params": params, "batch_stats": stats},
-            images.astype(config.precision), train=True, key=key, drop_path=drop,
-        )  # fmt: skip
+            images.astype(config.precision),
+            train=True,
+            key=key,
+            drop_path=drop,
+        )
         value = _cross_entropy(config, logits, labels)
         total = value
         if auxiliary is not None:

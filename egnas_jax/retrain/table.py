@@ -33,10 +33,15 @@ def aggregate(summaries: list[dict]) -> dict:
     whole = {
         name: summaries[0][name]
         for name in (
-            "genotype", "epochs", "params", "multiply_adds", "multiply_adds_convention",
-            "search_seconds", "test_images",
+            "genotype",
+            "epochs",
+            "params",
+            "multiply_adds",
+            "multiply_adds_convention",
+            "search_seconds",
+            "test_images",
         )
-    }  # fmt: skip
+    }
     for name in ("test_error_last", "test_error_best"):
         values = [row[name] for row in rows]
         whole[name] = statistics.mean(values)

@@ -172,7 +172,7 @@ def _git() -> str | None:
     """Commit of this source, "+" where files differ from it; None where it has none."""
     source = pathlib.Path(__file__).parent
     command = ("git", "-C", str(source), "describe", "--always", "--abbrev=40",
-               "--dirty=+", "--exclude=*")  # fmt: skip
+               "--dirty=+", "--exclude=*")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

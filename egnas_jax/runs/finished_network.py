@@ -42,7 +42,7 @@ class Trained(NamedTuple):
         return Finished(
             self.net.genotype, self.net.config, self.variables, model.image_shape,
             model.mean, model.std, model.class_names,
-        )  # fmt: skip
+        )
 
     @property
     def state(self) -> str:
@@ -71,7 +71,7 @@ def load(folder: pathlib.Path) -> Trained:
     return Trained(
         folder, config, model, make_network(genotype, config.network), variables,
         digest, own[-1] if own else None, found.notes,
-    )  # fmt: skip
+    )
 
 
 def _check_kind(folder: pathlib.Path) -> None:

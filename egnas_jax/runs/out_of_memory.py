@@ -45,7 +45,7 @@ def advice(error: OutOfMemoryError, *, config: SearchConfig, run: loop.Run) -> s
         then = "Process 0 has the run directory."
     elif checkpoint.steps(folder / "checkpoints"):
         then = (f"Every checkpoint is whole: the same command with --restore {folder} "
-                f"{change} and another --out goes on.")  # fmt: skip
+                f"{change} and another --out goes on.")
     else:
         then = f"No epoch was finished: start anew with {change} and another --out."
     return f"{error}\nLower {lower.path} to {lower.value} ({lower.remark}).\n{then}"
@@ -91,7 +91,7 @@ def retrain_advice(
     then = f"No epoch was finished: start anew with {where}."
     if checkpoint.steps(folder / "checkpoints"):
         then = (f"Every checkpoint is whole: --resume goes on where other programs had "
-                f"the memory. Otherwise start anew with {where}.")  # fmt: skip
+                f"the memory. Otherwise start anew with {where}.")
     return f"{error}\n{change.path} should be {change.value} ({change.remark}).\n{then}"
 
 

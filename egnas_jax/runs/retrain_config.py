@@ -30,7 +30,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             stream=True, image_size=224, steps_per_call=1,
         ),
     ),
-}  # fmt: skip
+}
 
 
 def build(

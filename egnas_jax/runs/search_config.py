@@ -65,7 +65,7 @@ class SearchConfig:
         least = {"seed": 0, "epochs": 1, "batch_size": 2, "learning_rate_min": 0.0,
                  "momentum": 0.0, "weight_decay": 0.0, "steps_per_call": 1,
                  "keep_checkpoints": 1, "learning_rate": 1e-12,
-                 "clip_norm": 1e-12}  # fmt: skip
+                 "clip_norm": 1e-12}
         for name, low in least.items():
             value = getattr(self, name)
             high = LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
@@ -208,7 +208,7 @@ _OUTSIDE = (
     *FREE, "seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call",
     "data.name", "data.path", "data.digest",
     "watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start",
-)  # fmt: skip
+)
 
 
 def compiled_in(config: SearchConfig, numbers: Collection[str]) -> dict[str, Any]:

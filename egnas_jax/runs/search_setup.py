@@ -63,7 +63,7 @@ def prepare(
     splits = make_splits(dataset, strategy.regime.split, config.seed)
     check_batch_size(config.batch_size, len(splits.train.labels))
     check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
-                     "strategy.fitness_batch_size or .batch_size")  # fmt: skip
+                     "strategy.fitness_batch_size or .batch_size")
     if config.watch.eigenvalue != "off":
         check_alpha(strategy)
         check_batch_size(config.watch.images, len(splits.valid.labels), "watch.images")

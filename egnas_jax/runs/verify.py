@@ -52,7 +52,7 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
         start = loop.Progress(state, {})
         if again["digest"] != line["digest"]:
             wrong.append(f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
-                         f"{again['digest'][:12]} came out")  # fmt: skip
+                         f"{again['digest'][:12]} came out")
         run.report(again)
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
 

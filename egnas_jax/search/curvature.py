@@ -54,9 +54,13 @@ def twice_differentiable(net: Supernet) -> Supernet:
 
 
 def hessian_products(
-    net: Supernet, strategy: Strategy, state: PyTree, variables: PyTree,
-    batch: Batch, directions: Array,
-) -> Array:  # fmt: skip
+    net: Supernet,
+    strategy: Strategy,
+    state: PyTree,
+    variables: PyTree,
+    batch: Batch,
+    directions: Array,
+) -> Array:
     """Products of the Hessian with directions, one after the other: [M, D].
 
     Reverse over reverse: the kernels' gradients by hand are not differentiable forward.
@@ -121,8 +125,14 @@ def _lanczos(products: Callable, dim: int) -> float:
     start = np.random.default_rng(0).standard_normal(dim)
     operator = LinearOperator((dim, dim), matvec=product, dtype=np.float64)
     try:
-        found = eigsh(operator, k=1, which="LA", v0=start, tol=TOLERANCE,
-                      return_eigenvectors=False)  # fmt: skip
+        found = eigsh(
+            operator,
+            k=1,
+            which="LA",
+            v0=start,
+            tol=TOLERANCE,
+            return_eigenvectors=False,
+        )
     except (ArpackError, FloatingPointError):
         return float("nan")
     return float(found[0])

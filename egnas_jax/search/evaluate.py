@@ -146,9 +146,16 @@ def _check_shapes(mixings, images, labels):
 
 
 def score_population(
-    net, variables, mixings, images, labels, *, population_chunk, image_chunk,
+    net,
+    variables,
+    mixings,
+    images,
+    labels,
+    *,
+    population_chunk,
+    image_chunk,
     batch_stats,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     members, pixels = _chunks(

@@ -322,8 +322,10 @@ def sgd_step(
     if regime.alpha_in_clip:
         accumulated = jax.tree.map(
             lambda a, p, g: a + softmax_gradient(p, g),
-            accumulated, mixing.primitives, found.sources["primitives"],
-        )  # fmt: skip
+            accumulated,
+            mixing.primitives,
+            found.sources["primitives"],
+        )
     gradients = found.sources["params"], accumulated
     clip = optax.clip_by_global_norm(sgd.clip_norm)
     (gradient, accumulated), _ = clip.update(gradients, clip.init(gradients))

@@ -51,8 +51,10 @@ class WatchConfig:
             )
         for name, least in (("images", 2), ("window", 1), ("delta", 1), ("start", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"watch.{name} is {getattr(self, name)}, but must be "
-                                 f"at least {least}.")  # fmt: skip
+                raise ValueError(
+                    f"watch.{name} is {getattr(self, name)}, but must be "
+                    f"at least {least}."
+                )
         if self.window % 2 == 0 or not self.factor >= 1:
             raise ValueError(
                 f"watch.window is {self.window} and watch.factor {self.factor}; the "
@@ -60,9 +62,7 @@ class WatchConfig:
             )
 
 
-def stop_epoch(
-    eigenvalues: Sequence[float | None], watch: WatchConfig
-) -> int | None:  # fmt: skip
+def stop_epoch(eigenvalues: Sequence[float | None], watch: WatchConfig) -> int | None:
     """The epoch whose cell a search should return now, or None while it goes on.
 
     With t the centre of the last whole window, the mean around t is compared with that

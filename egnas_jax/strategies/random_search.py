@@ -44,11 +44,15 @@ class RandomSearchConfig:
     def __post_init__(self):
         for name in ("candidates", "fitness_batch_size"):
             if not 1 <= getattr(self, name) <= 10**6:
-                raise ValueError(f"strategy.{name} is {getattr(self, name)}, but must "
-                                 f"be from 1 to {10**6}.")  # fmt: skip
+                raise ValueError(
+                    f"strategy.{name} is {getattr(self, name)}, but must "
+                    f"be from 1 to {10**6}."
+                )
         if self.batch_stats not in STATISTICS:
-            raise ValueError(f"strategy.batch_stats is {self.batch_stats!r}, but must "
-                             f"be one of {', '.join(STATISTICS)}.")  # fmt: skip
+            raise ValueError(
+                f"strategy.batch_stats is {self.batch_stats!r}, but must "
+                f"be one of {', '.join(STATISTICS)}."
+            )
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
     @property

@@ -167,8 +167,9 @@ def test_the_torch_loop_computes_the_same(tmp_path, cache):
     torch = Worker("torch", tmp_path, {}, channels_last=False, threads=1)
     assert ours.compile()["seconds"] > 0
     for batch_stats in ("running", "batch"):
-        theirs = torch("population", individuals=[0, 1, 2], batch_stats=batch_stats,
-                       chunk=64)  # fmt: skip
+        theirs = torch(
+            "population", individuals=[0, 1, 2], batch_stats=batch_stats, chunk=64
+        )
         own = ours.population(batch_stats=batch_stats)
         np.testing.assert_allclose(own["loss"], theirs["loss"], rtol=1e-5)
         assert own["correct"] == theirs["correct"]
@@ -187,14 +188,19 @@ def measured():
 
 def test_every_implementation_of_a_primitive_is_timed_in_every_mode(measured):
     assert (measured["backend"], measured["shape"]) == ("cpu", (2, 2, 4, 4, 2))
-    ways = {"dil_conv_3x3": ["shifted", "grouped", "dense"],
-            "max_pool_3x3": ["shifted", "grouped"],
-            # those that make the same program as one before are left out
-            "skip_connect": ["shifted"]}  # fmt: skip
+    ways = {
+        "dil_conv_3x3": ["shifted", "grouped", "dense"],
+        "max_pool_3x3": ["shifted", "grouped"],
+        # those that make the same program as one before are left out
+        "skip_connect": ["shifted"],
+    }
     for name, expected in ways.items():
         for mode in ("eval", "train", "gradient"):
-            rows = [r for r in measured["rows"]
-                    if (r["primitive"], r["mode"]) == (name, mode)]  # fmt: skip
+            rows = [
+                r
+                for r in measured["rows"]
+                if (r["primitive"], r["mode"]) == (name, mode)
+            ]
             assert [row["implementation"] for row in rows] == expected
             for row in rows:
                 assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]

@@ -20,8 +20,13 @@ from egnas_jax.space import SPACES, Space
 SPACE = Space(
     "small", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
 )
-LIMIT = {"bytes_per_s": 1e9, "float32": 1e10, "default": 1e10, "bfloat16": 1e10,
-         "seconds_per_kernel": 1e-6}  # fmt: skip
+LIMIT = {
+    "bytes_per_s": 1e9,
+    "float32": 1e10,
+    "default": 1e10,
+    "bfloat16": 1e10,
+    "seconds_per_kernel": 1e-6,
+}
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +174,9 @@ def test_a_signature_tells_direction_and_length():
     turned = parity.signature({"a": tree["a"][::-1], "b": tree["b"]})
     np.testing.assert_allclose(turned["a"][0], found["a"][0])
     assert abs(turned["a"][1] - found["a"][1]) > 0.1
-    np.testing.assert_allclose(parity.signature({"a": 2 * tree["a"]})["a"],
-                               2 * found["a"])  # fmt: skip
+    np.testing.assert_allclose(
+        parity.signature({"a": 2 * tree["a"]})["a"], 2 * found["a"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,8 +216,12 @@ def test_when_the_time_is_up_what_there_is_is_reported(measured, monkeypatch, ca
     codes = []
     monkeypatch.setattr(gpu.os, "_exit", codes.append)
     made = session()
-    made.found |= measured.found | {"left_out": [], "size": "trial", "torch": {},
-                                    "machine": gpu.machine()}  # fmt: skip
+    made.found |= measured.found | {
+        "left_out": [],
+        "size": "trial",
+        "torch": {},
+        "machine": gpu.machine(),
+    }
     gpu.stop(made)
     said = capsys.readouterr().out
     assert codes == [1] and "Left out: the rest: the time was up" in said
@@ -283,8 +293,10 @@ def test_too_few_images_are_repeated_in_halves_that_share_none(tmp_path):
     paths = images.write_pieces(*images.made_up(5, 4), tmp_path, 5)
     repeated, _, different = images.from_pieces(paths, 12)
     assert different == 4
-    halves = [{image.tobytes() for image in repeated[part]}
-              for part in (slice(6), slice(6, 12))]  # fmt: skip
+    halves = [
+        {image.tobytes() for image in repeated[part]}
+        for part in (slice(6), slice(6, 12))
+    ]
     assert [len(half) for half in halves] == [2, 2] and not halves[0] & halves[1]
 
 

@@ -59,11 +59,26 @@ with joined(True):
     print(json.dumps(told))
 """
 SEARCH = [
-    "search", "--space", "pair", "--set", "supernet.channels=4",
-    "--set", "supernet.layers=1", "--set", "epochs=500", "--set", "batch_size=128",
-    "--set", "strategy.population=10", "--set", "strategy.fitness_batch_size=64",
-    "--set", "learning_rate=0.01", "--set", "steps_per_call=2",
-]  # fmt: skip
+    "search",
+    "--space",
+    "pair",
+    "--set",
+    "supernet.channels=4",
+    "--set",
+    "supernet.layers=1",
+    "--set",
+    "epochs=500",
+    "--set",
+    "batch_size=128",
+    "--set",
+    "strategy.population=10",
+    "--set",
+    "strategy.fitness_batch_size=64",
+    "--set",
+    "learning_rate=0.01",
+    "--set",
+    "steps_per_call=2",
+]
 LIMIT = 30  # seconds from a loss to the end; it is known by a closed connection
 
 
@@ -115,9 +130,11 @@ def start(folder, *more, place=by_variables, program=PROGRAM):
                 subprocess.Popen(
                     [*command, "--out", str(folder), *own],
                     env=environment | place(port, number),
-                    stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
                 )
-            )  # fmt: skip
+            )
     return processes
 
 
@@ -279,8 +296,11 @@ def test_what_one_process_knows_the_other_is_told(tmp_path):
     ids=["incomplete", "beyond", "no_number", "no_port"],
 )
 def test_an_environment_that_names_no_processes_is_refused(given, hint, monkeypatch):
-    whole = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2",
-             "JAX_PROCESS_ID": "1"}  # fmt: skip
+    whole = {
+        "JAX_COORDINATOR_ADDRESS": "a:1",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": "1",
+    }
     incomplete = given == {"JAX_PROCESS_ID": "0"}
     for name in distributed.VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -11,10 +11,20 @@ from egnas_jax.runs.search_config import build
 from egnas_jax.space import Topology
 
 TINY = [
-    "search", "--space", "nasbench201", "--set", "supernet.channels=4", "--set",
-    "epochs=2", "--set", "batch_size=256", "--set", "strategy.population=4", "--set",
+    "search",
+    "--space",
+    "nasbench201",
+    "--set",
+    "supernet.channels=4",
+    "--set",
+    "epochs=2",
+    "--set",
+    "batch_size=256",
+    "--set",
+    "strategy.population=4",
+    "--set",
     "strategy.fitness_batch_size=32",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +91,10 @@ def test_its_supernet_ranks_cells_beside_a_table(
     assert (result["cells"], result["images"], result["epochs"]) == (6, 16, 2)
     sums = [sum(Topology.parse(t).choices) for t in result["sample"]["cell"]]
     np.testing.assert_allclose(
-        result["sample"]["test_accuracy_200_epochs"], (np.asarray(sums) + 30) / 100,
+        result["sample"]["test_accuracy_200_epochs"],
+        (np.asarray(sums) + 30) / 100,
         rtol=1e-6,
-    )  # fmt: skip
+    )
     assert (out / "rank_correlation.svg").exists()
     for arguments, message in (
         (["--sample", "2"], "--sample is 2, but must be at least 3"),

@@ -18,9 +18,17 @@ CELLS = (
     "reduce=[('skip_connect', 0), ('dil_conv_3x3', 1)], reduce_concat=[2])"
 )
 TINY = [
-    "--set", "network.channels=4", "--set", "network.layers=3", "--set", "epochs=2",
-    "--set", "batch_size=128", "--set", "learning_rate=0.1",
-]  # fmt: skip
+    "--set",
+    "network.channels=4",
+    "--set",
+    "network.layers=3",
+    "--set",
+    "epochs=2",
+    "--set",
+    "batch_size=128",
+    "--set",
+    "learning_rate=0.1",
+]
 DEAD = CELLS.replace("max_pool_3x3", "none").replace("'skip_connect', 1", "'none', 1")
 
 
@@ -89,10 +97,21 @@ def _transfer(tmp_path, origin, capsys):
 
     rng = np.random.default_rng(0)
     data = tmp_path / "mine.npz"
-    np.savez(data, images=rng.integers(0, 256, (60, 12, 12, 1), np.uint8),
-             labels=np.arange(60) % 3)  # fmt: skip
-    command = ["retrain", *TINY, "--set", "batch_size=16", "--set", f"data.path={data}",
-               "--init-from", str(origin)]  # fmt: skip
+    np.savez(
+        data,
+        images=rng.integers(0, 256, (60, 12, 12, 1), np.uint8),
+        labels=np.arange(60) % 3,
+    )
+    command = [
+        "retrain",
+        *TINY,
+        "--set",
+        "batch_size=16",
+        "--set",
+        f"data.path={data}",
+        "--init-from",
+        str(origin),
+    ]
     assert main([*command, "--genotype", CELLS, "--out", str(tmp_path / "new")]) == 0
     model = json.loads((tmp_path / "new" / "model.json").read_text())
     assert model["image_shape"] == [12, 12, 1]

@@ -20,10 +20,18 @@ CELLS = (
     "reduce=[('skip_connect', 0), ('dil_conv_3x3', 1)], reduce_concat=[2])"
 )
 TINY = [
-    "network.channels=4", "network.layers=3", "network.auxiliary=false",
-    "image_size=32", "batch_size=8", "accumulate=2", "epochs=8", "warmup=1",
-    "eval_batch_size=8", "steps_per_call=2", "learning_rate=0.1",
-]  # fmt: skip
+    "network.channels=4",
+    "network.layers=3",
+    "network.auxiliary=false",
+    "image_size=32",
+    "batch_size=8",
+    "accumulate=2",
+    "epochs=8",
+    "warmup=1",
+    "eval_batch_size=8",
+    "steps_per_call=2",
+    "learning_rate=0.1",
+]
 
 
 def write_photographs(folder, per_class):
@@ -60,10 +68,19 @@ def prepared(folders, tmp_path_factory):
 def test_the_recipe_is_that_of_the_table():
     config = retrain_config.build(zoo["DARTS_V2"].genotype, "imagenet")
     expected = dict(
-        epochs=250, batch_size=1024, learning_rate=0.5, schedule="linear", warmup=5,
-        momentum=0.9, weight_decay=3e-5, clip_norm=5.0, auxiliary_weight=0.4,
-        label_smoothing=0.1, image_size=224, stream=True,
-    )  # fmt: skip
+        epochs=250,
+        batch_size=1024,
+        learning_rate=0.5,
+        schedule="linear",
+        warmup=5,
+        momentum=0.9,
+        weight_decay=3e-5,
+        clip_norm=5.0,
+        auxiliary_weight=0.4,
+        label_smoothing=0.1,
+        image_size=224,
+        stream=True,
+    )
     assert {name: getattr(config, name) for name in expected} == expected
     network, data = config.network, config.data
     assert (network.channels, network.layers, network.frame) == (48, 14, "imagenet")
@@ -78,8 +95,9 @@ def test_files_are_stored_as_they_are_over_several_shards(folders, tmp_path):
 
     folder = prepare_folders(folders, tmp_path, shard=10)
     assert len(list(folder.glob("*-train.array_record-*-of-00004"))) == 4
-    source = tfds.data_source("imagenet2012", split="train", data_dir=tmp_path,
-                              download=False)  # fmt: skip
+    source = tfds.data_source(
+        "imagenet2012", split="train", data_dir=tmp_path, download=False
+    )
     assert [int(example["label"]) for example in source] == sum(
         ([label] * 12 for label in range(3)), []
     )
@@ -98,8 +116,15 @@ def test_files_are_stored_as_they_are_over_several_shards(folders, tmp_path):
 def test_it_trains_and_a_stopped_run_goes_on_to_the_same_digests(
     prepared, tmp_path, capsys
 ):
-    command = ["retrain", "--genotype", CELLS, "--preset", "imagenet",
-               "--data-dir", str(prepared)]  # fmt: skip
+    command = [
+        "retrain",
+        "--genotype",
+        CELLS,
+        "--preset",
+        "imagenet",
+        "--data-dir",
+        str(prepared),
+    ]
     command += [word for setting in TINY for word in ("--set", setting)]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert main([*command, "--out", str(whole), "--json"]) == 0
@@ -148,8 +173,17 @@ def test_a_damaged_data_set_is_refused(folders, tmp_path, damage):
     ],
 )
 def test_bad_settings_are_refused(settings, message, prepared, tmp_path, capsys):
-    command = ["retrain", "--genotype", CELLS, "--preset", "imagenet",
-               "--data-dir", str(prepared), "--out", str(tmp_path / "out")]  # fmt: skip
+    command = [
+        "retrain",
+        "--genotype",
+        CELLS,
+        "--preset",
+        "imagenet",
+        "--data-dir",
+        str(prepared),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     command += [w for setting in [*TINY, *settings] for w in ("--set", setting)]
     assert main(command) == 2
     assert message in capsys.readouterr().err

@@ -40,12 +40,25 @@ SPACES["tiny"] = {SPACE!r}
 sys.exit(main())
 """
 TINY = [
-    "--space", "tiny", "--set", "supernet.channels=4", "--set", "supernet.layers=3",
-    "--set", "epochs=3", "--set", "batch_size=128", "--set", "steps_per_call=2",
-]  # fmt: skip
+    "--space",
+    "tiny",
+    "--set",
+    "supernet.channels=4",
+    "--set",
+    "supernet.layers=3",
+    "--set",
+    "epochs=3",
+    "--set",
+    "batch_size=128",
+    "--set",
+    "steps_per_call=2",
+]
 SMALL = [
-    "--set", "strategy.population=4", "--set", "strategy.fitness_batch_size=64",
-]  # fmt: skip
+    "--set",
+    "strategy.population=4",
+    "--set",
+    "strategy.fitness_batch_size=64",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,18 +106,36 @@ def stopped(tmp_path_factory):
 def test_a_run_directory_holds_what_is_promised(straight, capsys):
     names = {path.name for path in straight.iterdir()}
     assert names >= {
-        "config.json", "environment.json", "metrics.jsonl", "checkpoints",
-        "genotype.json", "genotype.svg", "summary.json",
-    }  # fmt: skip
+        "config.json",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "genotype.json",
+        "genotype.svg",
+        "summary.json",
+    }
     lines = records.read(straight / "metrics.jsonl")
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     assert {
-        "train_loss", "train_accuracy", "valid_loss", "valid_accuracy",
-        "learning_rate", "seconds", "digest", "fitness",
-    } <= set(lines[0])  # fmt: skip
+        "train_loss",
+        "train_accuracy",
+        "valid_loss",
+        "valid_accuracy",
+        "learning_rate",
+        "seconds",
+        "digest",
+        "fitness",
+    } <= set(lines[0])
     environment = json.loads((straight / "environment.json").read_text())
-    assert {"versions", "platform", "device_kind", "device_count", "mesh", "flags",
-            "git"} <= set(environment)  # fmt: skip
+    assert {
+        "versions",
+        "platform",
+        "device_kind",
+        "device_count",
+        "mesh",
+        "flags",
+        "git",
+    } <= set(environment)
     flags = environment["flags"]
     assert flags["OPENBLAS_CORETYPE"] == os.environ.get("OPENBLAS_CORETYPE", "")
     assert flags["compiler_options"] == lowering.compiler_options()
@@ -189,9 +220,16 @@ def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
     """100,000 individuals at a time are more than any machine that runs this holds."""
     huge, out = tmp_path / "huge", tmp_path / "run"
     shutil.copytree(stopped, tmp_path / "start")
-    many = ["--set", "strategy.population=100000", "--set",
-            "strategy.evolution=open_es", "--set", "strategy.fitness_batch_size=512",
-            "--set", "strategy.population_chunk=100001"]  # fmt: skip
+    many = [
+        "--set",
+        "strategy.population=100000",
+        "--set",
+        "strategy.evolution=open_es",
+        "--set",
+        "strategy.fitness_batch_size=512",
+        "--set",
+        "strategy.population_chunk=100001",
+    ]
     fork = ["--restore", str(tmp_path / "start")]
     assert main(["search", *TINY, *many, *fork, "--out", str(huge)]) == 1
     first, second, third = capsys.readouterr().err.splitlines()[-3:]
@@ -537,19 +575,23 @@ BAD = {
     "no data directory": (["--preset", "cifar10", "--data-dir", "/no"], "not exist"),
     "no equals": (["--set", "epochs"], "PATH=VALUE"),
     "another method's variant": (
-        ["--strategy", "darts", "--variant", "official"], "one of EG-NAS"),
+        ["--strategy", "darts", "--variant", "official"],
+        "one of EG-NAS",
+    ),
     "classes": (["--set", "supernet.num_classes=7"], "of the data"),
     "seed beyond 32 bits": (["--set", f"seed={2**32}"], str(2**32)),
     "huge float": (["--set", "learning_rate=1e300"], "1e300"),
     "huge layers": (["--set", "supernet.layers=20000000"], "20000000"),
     "huge population": (["--set", "strategy.population=1000000000"], "1000000000"),
     "large fitness batch": (
-        ["--set", "strategy.fitness_batch_size=100000"], "strategy.fitness_batch_size"),
+        ["--set", "strategy.fitness_batch_size=100000"],
+        "strategy.fitness_batch_size",
+    ),
     "empty data directory": (["--data-dir", ""], "--data-dir is empty"),
     "data digest": (["--set", "data.digest=abc"], "64 hexadecimal digits"),
     "long path": (["--set", "data.path=" + "x" * 5000], "too long"),
     "no run to restore": (["--restore", "/no/run"], "holds no run"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -667,16 +709,20 @@ GENOTYPES = {
 @pytest.mark.parametrize("name", GENOTYPES)
 def test_genotypes_that_cannot_be_built_are_refused(name, tmp_path, capsys):
     old, new, message = GENOTYPES[name]
-    half = "[('sep_conv_3x3', 0), ('skip_connect', 1), " + ", ".join(
-        ["('max_pool_3x3', 0), ('dil_conv_3x3', 1)"] * 3
-    ) + "]"  # fmt: skip
+    half = (
+        "[('sep_conv_3x3', 0), ('skip_connect', 1), "
+        + ", ".join(["('max_pool_3x3', 0), ('dil_conv_3x3', 1)"] * 3)
+        + "]"
+    )
     text = (
         f"Genotype(normal={half.replace(old, new)}, normal_concat=range(2, 6), "
         f"reduce={half}, reduce_concat=range(2, 6))"
     )
     out = tmp_path / "cell.svg"
-    assert main(["draw", text.replace(half.replace(old, new), half), "--out",
-                 str(out)]) == 0  # fmt: skip
+    assert (
+        main(["draw", text.replace(half.replace(old, new), half), "--out", str(out)])
+        == 0
+    )
     out.unlink()
     assert main(["draw", text, "--out", str(out)]) == 2
     assert message in capsys.readouterr().err

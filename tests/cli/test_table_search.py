@@ -38,9 +38,20 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(
 def test_a_table_search_writes_its_figures(table_file, tmp_path, capsys):
     out = tmp_path / "out"
     command = [
-        "table-search", "--table", table_file, "--runs", "4", "--queries", "30",
-        "--set", "egnas.population=4", "--sweep", "egnas.eta=0,1", "--out", str(out),
-    ]  # fmt: skip
+        "table-search",
+        "--table",
+        table_file,
+        "--runs",
+        "4",
+        "--queries",
+        "30",
+        "--set",
+        "egnas.population=4",
+        "--sweep",
+        "egnas.eta=0,1",
+        "--out",
+        str(out),
+    ]
     assert main(command) == 0
     printed = capsys.readouterr()
     assert "| egnas (eta 1) | 4 | 30 |" in printed.out

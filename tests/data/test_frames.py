@@ -86,8 +86,9 @@ def test_the_middle_of_an_image_that_is_shrunk():
     ramp = np.broadcast_to(np.linspace(0, 255, 1024), (512, 1024))
     found = middle_square(ramp.astype(np.uint8)[..., None], 224)
     assert found.shape == (224, 224, 1)
-    np.testing.assert_allclose(found[0, [0, -1], 0], [255 * 144.5 / 512,
-                               255 * 367.5 / 512], atol=1)  # fmt: skip
+    np.testing.assert_allclose(
+        found[0, [0, -1], 0], [255 * 144.5 / 512, 255 * 367.5 / 512], atol=1
+    )
 
 
 def test_grey_and_cmyk_files_become_red_green_and_blue():

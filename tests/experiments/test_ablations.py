@@ -58,15 +58,23 @@ class Egnas:
         self.commands.append((command[0], given, settings))
         folder = pathlib.Path(given["--out"])
         folder.mkdir(parents=True, exist_ok=True)
-        summary = {"params": 2_500_000, "genotype": zoo["DARTS_V2"].genotype.format(),
-                   "valid_accuracy": 0.5, "test_error_last": 0.05,
-                   "seconds": 9.0}  # fmt: skip
+        summary = {
+            "params": 2_500_000,
+            "genotype": zoo["DARTS_V2"].genotype.format(),
+            "valid_accuracy": 0.5,
+            "test_error_last": 0.05,
+            "seconds": 9.0,
+        }
         records.write_json(folder / "summary.json", summary | self.figures(settings))
         for epoch, seconds in enumerate([9.0, 1.0, 50.0, 2.0, 4.0]):
             images = 100.0 if epoch >= 2 else 0.0
-            line = {"epoch": epoch, "seconds": seconds, "valid_accuracy": 0.5,
-                    "candidate_images": images,
-                    "grid_chosen": GRID if images else [[-1] * 16] * 3}  # fmt: skip
+            line = {
+                "epoch": epoch,
+                "seconds": seconds,
+                "valid_accuracy": 0.5,
+                "candidate_images": images,
+                "grid_chosen": GRID if images else [[-1] * 16] * 3,
+            }
             records.append(folder / "metrics.jsonl", line)
         return 0
 
@@ -120,14 +128,17 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
     # another one; 0.8, 0.8 and 0.4, 0.2 choose as 1.0, 1.0 and 0.8, 0.4 do
     shares = [round(row[5]["mean"]) for row in rows]
     assert shares == [67, 100, 100, 100] + [100, 67, 100, 100] + [67] * 3 + [100] + (
-        [67] * 4)  # fmt: skip
+        [67] * 4
+    )
     whole = json.loads((tmp_path / "table1-details.json").read_text())["details"]
     place = whole["pairs"].index("0.2,1.0")
     assert whole["agreement"][0][place] == pytest.approx(1 / 3)
     assert whole["agreement"][place][place] == 1
     with (tmp_path / "table1.csv").open() as file:
-        points = {(row["panel"], row["group"]): float(row["y"])
-                  for row in csv.DictReader(file)}  # fmt: skip
+        points = {
+            (row["panel"], row["group"]): float(row["y"])
+            for row in csv.DictReader(file)
+        }
     assert points["0.2, 1.0", "1.0, 1.0"] == pytest.approx(100 / 3)
     told = capsys.readouterr().out
     assert "| 1.0 | 0.4 | 2.50 | 89.67 ± 0.58 (n = 3) | - | 100 ± 0 (n = 3) |" in told
@@ -158,9 +169,9 @@ def test_figure_3_measures_epochs_that_explore(load, stand_in, tmp_path):
     assert ("days", "report", "report", "100", "0.094") in points
     own = [point for point in points if point[:3] == ("accuracy", "here", "seed 1")]
     assert [(x, float(y)) for *_, x, y in own] == [
-        (size, pytest.approx(60 + int(size) / 10)) for size in
-        ("15", "30", "50", "70", "100")
-    ]  # fmt: skip
+        (size, pytest.approx(60 + int(size) / 10))
+        for size in ("15", "30", "50", "70", "100")
+    ]
 
 
 def test_figure_2_shows_what_separates_the_terms(load):
@@ -172,8 +183,9 @@ def test_figure_2_shows_what_separates_the_terms(load):
 def test_figure_2_compares_each_term_with_both(load, stand_in, tmp_path):
     def figures(settings):
         seed = int(settings["seed"])
-        zeta, eta = (float(settings.get(f"strategy.{name}", 0))
-                     for name in ("zeta", "eta"))  # fmt: skip
+        zeta, eta = (
+            float(settings.get(f"strategy.{name}", 0)) for name in ("zeta", "eta")
+        )
         return {"valid_accuracy": 0.6 + 0.1 * zeta + 0.05 * eta * (seed + 1) ** 2}
 
     stand_in(figures)
@@ -204,12 +216,17 @@ def test_agreement_is_told_of_weightings_that_differ(load):
     assert "(0 to 50)" in load("forks").agreed(agreement)
     assert load("forks").agreed(None) == ""
     runs = [
-        load("methods").Found("a", seed, {}, [
-            {"candidate_images": 0, "grid_chosen": [[-1] * 16]},
-            {"candidate_images": 9, "grid_chosen": [[1] * 15 + [last]]},
-        ])
+        load("methods").Found(
+            "a",
+            seed,
+            {},
+            [
+                {"candidate_images": 0, "grid_chosen": [[-1] * 16]},
+                {"candidate_images": 9, "grid_chosen": [[1] * 15 + [last]]},
+            ],
+        )
         for seed, last in enumerate((1, 2, 2, 2))
-    ]  # fmt: skip
+    ]
     found = load("forks").agreement(runs)
     assert (found[0, 1], found[0, 15]) == (1, 0.25)
 
@@ -237,16 +254,33 @@ def test_the_reports_table_1_counts_the_weights_of_its_cells(load):
 NOTE = " Alpha takes no part in the clipped norm, short last batches are dropped."
 
 
-@pytest.mark.parametrize("size, words, said", [
-    ("tiny", [], "Ours on scikit-learn's digits (1,438 images of 8 x 8, and 359 to "
-     "test)." + NOTE),
-    ("full", [], "Ours on CIFAR-10."),
-    ("full", ["strategy.alpha_in_clip=false", "strategy.last_batch=drop"],
-     "Ours on CIFAR-10." + NOTE),
-    ("small", ["data.path=x.npz"], "Ours on images that are not the size's." + NOTE),
-    ("small", ["data.name=cifar10", "strategy.last_batch=short"],
-     "Ours on images that are not the size's."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "size, words, said",
+    [
+        (
+            "tiny",
+            [],
+            "Ours on scikit-learn's digits (1,438 images of 8 x 8, and 359 to "
+            "test)." + NOTE,
+        ),
+        ("full", [], "Ours on CIFAR-10."),
+        (
+            "full",
+            ["strategy.alpha_in_clip=false", "strategy.last_batch=drop"],
+            "Ours on CIFAR-10." + NOTE,
+        ),
+        (
+            "small",
+            ["data.path=x.npz"],
+            "Ours on images that are not the size's." + NOTE,
+        ),
+        (
+            "small",
+            ["data.name=cifar10", "strategy.last_batch=short"],
+            "Ours on images that are not the size's.",
+        ),
+    ],
+)
 def test_a_note_says_what_was_searched_on(size, words, said, load, tmp_path):
     settings = [word for one in words for word in ("--set", one)]
     parser = load("forks").parser("A text.")
@@ -254,9 +288,13 @@ def test_a_note_says_what_was_searched_on(size, words, said, load, tmp_path):
     assert load("forks").images(options) == said
 
 
-@pytest.mark.parametrize("name, words", [
-    ("figure3", ["--populations", "50", "50"]), ("table1", ["--weights", "1", "1.0"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("figure3", ["--populations", "50", "50"]),
+        ("table1", ["--weights", "1", "1.0"]),
+    ],
+)
 def test_a_setting_that_is_named_twice_is_refused(name, words, load, tmp_path, capsys):
     with pytest.raises(SystemExit):
         load(name).main(["--size", "tiny", "--out", str(tmp_path), *words])
@@ -267,8 +305,11 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     load, stand_in, tmp_path, capsys
 ):
     """Two random cells a seed, 4 points apart and 5.2 % in the mean."""
-    apart = {"paper": [0, 0, 0, 0, 0], "official": [-1.2, -1.7, -1.6, -2.1, -3.4],
-             "seed": [-2, -6, -2, -4, -1]}  # fmt: skip
+    apart = {
+        "paper": [0, 0, 0, 0, 0],
+        "official": [-1.2, -1.7, -1.6, -2.1, -3.4],
+        "seed": [-2, -6, -2, -4, -1],
+    }
 
     def figures(settings):
         return {"test_error_last": 0.05 + 0.001 * int(settings["seed"])}
@@ -284,14 +325,16 @@ def test_methods_are_judged_by_trained_cells_against_chance(
         if command[0] == "retrain" and variant in apart:
             summary = json.loads((folder / "summary.json").read_text())
             error = 0.052 + 0.01 * apart[variant][int(seed)]
-            records.write_json(folder / "summary.json",
-                              summary | {"test_error_last": error})  # fmt: skip
+            records.write_json(
+                folder / "summary.json", summary | {"test_error_last": error}
+            )
         for name, more in (("random_cells", 0.02), ("alpha", -0.02)):
             if command[0] == "retrain" and folder.name.startswith(name):
                 summary = json.loads((folder / "summary.json").read_text())
                 own = summary["test_error_last"] + more
-                records.write_json(folder / "summary.json",
-                                  summary | {"test_error_last": own})  # fmt: skip
+                records.write_json(
+                    folder / "summary.json", summary | {"test_error_last": own}
+                )
         return code
 
     load("methods").egnas = trained  # `stand_in` puts the true one back
@@ -306,8 +349,10 @@ def test_methods_are_judged_by_trained_cells_against_chance(
         if "random_cells" in given["--out"] or "never" in given["--out"]
     }
     assert len(drawn) == 10  # each seed its own
-    rows = {row[0]: row[1:] for row in
-            json.loads((tmp_path / "chance.json").read_text())["rows"]}  # fmt: skip
+    rows = {
+        row[0]: row[1:]
+        for row in json.loads((tmp_path / "chance.json").read_text())["rows"]
+    }
     assert rows["EG-NAS official"][3] == "better than random cells"
     # by hand: means 4.52 and 3.43 standard errors from zero, where t(4) is 2.78 at
     # 95 %, 4.31 at 98.75 %, which four claims need, and 4.60 at 99 %
@@ -325,8 +370,12 @@ def test_searches_that_are_compared_price_as_many_images(name, load):
     for method, words in chance.searches(chance.SIZES[name]).items():
         settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
         given = dict(zip(words[::2], words[1::2], strict=True))
-        built = search_config.build(given["--preset"], given.get("--strategy", "egnas"),
-                             given.get("--variant"), overrides=settings)  # fmt: skip
+        built = search_config.build(
+            given["--preset"],
+            given.get("--strategy", "egnas"),
+            given.get("--variant"),
+            overrides=settings,
+        )
         own = built.strategy
         if method == "random search":
             forwards = built.epochs * (own.candidates + 1)  # the best one beside them
@@ -353,14 +402,25 @@ def test_supernets_are_ranked_beside_the_number_of_weights(
                 {"supernet": supernet, "table": table, "kendall": one, "spearman": one}
                 for supernet in ("loss", "accuracy")
                 for table in ("valid_accuracy_12_epochs", judged)
-                for one in ([interval] if (supernet, table) == ("loss", judged)
-                            else [interval | {"value": 9.0}])
-            ]  # fmt: skip
-            records.write_json(pathlib.Path(command[1]) / "rank_correlation.json", {
-                "epochs": 3, "cells": 4, "images": 64, "seed": 0, "optimum": 0.94,
-                "best_test_accuracy": 0.9, "correlations": entries,
-                "sample": {"cell": cells, judged: [0.1, 0.2, 0.3, 0.4]},
-            })  # fmt: skip
+                for one in (
+                    [interval]
+                    if (supernet, table) == ("loss", judged)
+                    else [interval | {"value": 9.0}]
+                )
+            ]
+            records.write_json(
+                pathlib.Path(command[1]) / "rank_correlation.json",
+                {
+                    "epochs": 3,
+                    "cells": 4,
+                    "images": 64,
+                    "seed": 0,
+                    "optimum": 0.94,
+                    "best_test_accuracy": 0.9,
+                    "correlations": entries,
+                    "sample": {"cell": cells, judged: [0.1, 0.2, 0.3, 0.4]},
+                },
+            )
         return code
 
     monkeypatch.setattr(load("rank_nasbench201"), "read_table", lambda *given: None)
@@ -369,8 +429,9 @@ def test_supernets_are_ranked_beside_the_number_of_weights(
     load("rank_nasbench201").main([*command, "--variant", "official"])
     kinds = [name for name, _, _ in fake.commands]
     assert (kinds.count("search"), kinds.count("rank-correlation")) == (6, 6)
-    spaces = {given.get("--space") for name, given, _ in fake.commands
-              if name == "search"}  # fmt: skip
+    spaces = {
+        given.get("--space") for name, given, _ in fake.commands if name == "search"
+    }
     assert spaces == {"nasbench201"}
     found = json.loads((tmp_path / "rank_nasbench201.json").read_text())
     rows = {row[0]: row[1:] for row in found["rows"]}
@@ -447,8 +508,10 @@ def test_a_tiny_figure_3_in_earnest(load, tmp_path, monkeypatch):
     command = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
     settings = ["--set", "supernet.space=tiny", "--set", "epochs=4"]
     load("figure3").main([*command, *settings, "--populations", "4", "8"])
-    lines = [records.read(tmp_path / f"population{size}-0" / "metrics.jsonl")
-             for size in (4, 8)]  # fmt: skip
+    lines = [
+        records.read(tmp_path / f"population{size}-0" / "metrics.jsonl")
+        for size in (4, 8)
+    ]
     digests = [[line["digest"] for line in own] for own in lines]
     assert digests[0][:3] == digests[1][:3] and digests[0][3] != digests[1][3]
     # with alpha, and the leader once more
@@ -457,8 +520,10 @@ def test_a_tiny_figure_3_in_earnest(load, tmp_path, monkeypatch):
     rows = whole["record"]["rows"]
     assert [row[2]["mean"] for row in rows] == [own[-1]["seconds"] for own in lines]
     chosen = [own[-1]["grid_chosen"][0] for own in lines]
-    same = [[sum(row[i] == row[j] for row in chosen) / 2 for i in range(16)]
-            for j in range(16)]  # fmt: skip
+    same = [
+        [sum(row[i] == row[j] for row in chosen) / 2 for i in range(16)]
+        for j in range(16)
+    ]
     assert whole["details"]["agreement"] == same
 
 
@@ -498,8 +563,16 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
     monkeypatch.setitem(SPACES, "tiny", SPACE)
     defects = load("defects")
     monkeypatch.setattr(defects, "SPACE", SPACE)
-    words = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path), "--set",
-             "supernet.space=tiny"]  # fmt: skip
+    words = [
+        "--size",
+        "tiny",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--set",
+        "supernet.space=tiny",
+    ]
     options = load("forks").parser("A text.", None).parse_args(words)
     defects.main(words)
     made = json.loads((tmp_path / "defects-details.json").read_text())
@@ -511,32 +584,42 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
     walk = defects.real_walk(went_on, own.out, None)
     alpha = finished_search.load(own.out / "search-0", None, print).state.strategy.alpha
     shares = np.concatenate([np.ravel(jax.nn.softmax(rows)) for rows in alpha.values()])
-    assert walk == {"updates": 3, "smallest_share": [pytest.approx(shares.min())],
-                    "largest_share": [pytest.approx(shares.max())]}  # fmt: skip
+    assert walk == {
+        "updates": 3,
+        "smallest_share": [pytest.approx(shares.min())],
+        "largest_share": [pytest.approx(shares.max())],
+    }
     rows = {(row[0], row[1]): row[2:] for row in made["record"]["rows"]}
     assert list(rows)[:3] == [("paper", ""), ("official", ""), ("seed", "")]
     assert len(rows) == 3 + 2 * 3
     walks = [*(defects.random_walk("official", updates) for updates in (35, 3)), walk]
     for cell, one in zip(rows["official", ""][1:4], walks, strict=True):
-        ends = (sum(one[end]) / len(one[end])
-                for end in ("smallest_share", "largest_share"))  # fmt: skip
+        ends = (
+            sum(one[end]) / len(one[end]) for end in ("smallest_share", "largest_share")
+        )
         assert cell == "{:.4f} to {:.4f}".format(*ends)
     shown = rows["official", "off"]
     (warm,) = load("forks").warm_starts(own)
     rows = {row["sign"]: row for row in defects.sign_rule("official", [warm], None)}
-    assert [one["mean"] for one in shown[-3:]] == pytest.approx([
-        100 * rows["off"][part]
-        for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
-    ])  # fmt: skip
+    assert [one["mean"] for one in shown[-3:]] == pytest.approx(
+        [
+            100 * rows["off"][part]
+            for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
+        ]
+    )
     found = finished_search.load(warm, None, print)
     config, state = found.config.strategy, found.state
     images, labels = finished_search.valid_batches(found, 11, 64, 0)
     z = first_generation(SPACE, config, jax.random.key(0), state.strategy)[0]
-    priced = [price(found.net, state.variables, state.strategy.alpha, z, *batch, config)
-              for batch in zip(images, labels, strict=True)]  # fmt: skip
+    priced = [
+        price(found.net, state.variables, state.strategy.alpha, z, *batch, config)
+        for batch in zip(images, labels, strict=True)
+    ]
     best = [int(one.cross_entropy.argmin()) for one in priced]
-    gains = [int(one.correct[i]) - int(one.correct_current)
-             for one, i in zip(priced, best, strict=True)]  # fmt: skip
+    gains = [
+        int(one.correct[i]) - int(one.correct_current)
+        for one, i in zip(priced, best, strict=True)
+    ]
     assert rows["off"]["explorations"] == 11
     assert rows["off"]["gain_on_batch"] == pytest.approx(sum(gains) / 11 / 64)
     worse = sum(gain < 0 for gain in gains) / 11
@@ -564,17 +647,25 @@ def test_searches_in_a_table_in_earnest(load, write_table, tmp_path, monkeypatch
 
     write_table(table, accuracies)
     nasbench201 = load("nasbench201")
-    paper = [*nasbench201.SEARCHES["paper"], "--queries", "20", "--set",
-             "egnas.population=4"]  # fmt: skip
+    paper = [
+        *nasbench201.SEARCHES["paper"],
+        "--queries",
+        "20",
+        "--set",
+        "egnas.population=4",
+    ]
     monkeypatch.setattr(nasbench201, "SEARCHES", {"paper": paper})
     command = ["--table", str(table), "--datasets", "cifar10", "--out", str(tmp_path)]
     nasbench201.main([*command, "--runs", "3"])
     found = json.loads((tmp_path / "nasbench201.json").read_text())
     rows = {row[1]: row[2:] for row in found["rows"]}
     assert list(rows) == [
-        "EG-NAS paper (eta 0)", "EG-NAS paper (eta 0.4)", "random search",
-        "ageing evolution", "best of all by validation",
-    ]  # fmt: skip
+        "EG-NAS paper (eta 0)",
+        "EG-NAS paper (eta 0.4)",
+        "random search",
+        "ageing evolution",
+        "best of all by validation",
+    ]
     # 5 and 25 points below the best cell
     assert rows["best of all by validation"] == [None, 15_625, "15.000", None, 0]
     assert "--runs 3 --datasets cifar10 --out" in found["command"]
@@ -593,8 +684,11 @@ def test_searches_in_a_table_in_earnest(load, write_table, tmp_path, monkeypatch
     with (tmp_path / "nasbench201.csv").open() as file:
         points = list(csv.DictReader(file))
     name = "EG-NAS paper (eta 0.4)"
-    means = [float(point["y"]) for point in points
-             if (point["group"], point["run"]) == (name, "mean")]  # fmt: skip
+    means = [
+        float(point["y"])
+        for point in points
+        if (point["group"], point["run"]) == (name, "mean")
+    ]
     assert means[-1] == pytest.approx(100 * last)
     with pytest.raises(SystemExit, match="what another command made"):
         nasbench201.main([*command, "--runs", "4"])
@@ -606,8 +700,10 @@ def test_searches_in_a_table_in_earnest(load, write_table, tmp_path, monkeypatch
             entry["answer_regret"],
         ):
             one = isinstance(interval["low"], float)
-            interval |= {part: None if one else [None] * len(interval["mean"])
-                         for part in ("low", "high")}  # fmt: skip
+            interval |= {
+                part: None if one else [None] * len(interval["mean"])
+                for part in ("low", "high")
+            }
     records.write_json(tmp_path / "cifar10-paper" / "curves.json", whole)
     nasbench201.main([*command, "--runs", "3"])
     rows = json.loads((tmp_path / "nasbench201.json").read_text())["rows"]
@@ -647,9 +743,24 @@ def test_tiny_noise_in_earnest(load, tmp_path, monkeypatch):
 def test_a_tiny_table_2_in_earnest(load, tmp_path, monkeypatch):
     monkeypatch.setitem(SPACES, "tiny", SPACE)
     table2, egnas = load("table2"), load("methods").egnas
-    command = ["--size", "tiny", "--seeds", "1", "--searches", "1", "--out",
-               str(tmp_path), "--set", "supernet.space=tiny", "--set", "epochs=4",
-               "--train", "epochs=1", "--train", "network.channels=4"]  # fmt: skip
+    command = [
+        "--size",
+        "tiny",
+        "--seeds",
+        "1",
+        "--searches",
+        "1",
+        "--out",
+        str(tmp_path),
+        "--set",
+        "supernet.space=tiny",
+        "--set",
+        "epochs=4",
+        "--train",
+        "epochs=1",
+        "--train",
+        "network.channels=4",
+    ]
     command += ["--epochs-now", "5"]
 
     def run(words, deadline):
@@ -696,9 +807,10 @@ def test_a_step_of_the_published_code_is_nearly_uniform(load):
 def test_the_defects_are_drawn_with_all_their_figures(load):
     signs = [
         {"variant": variant, "sign": sign, "gain_on_batch": 0.01 * seed}
-        for variant in ("official", "paper") for sign in ("paper", "off")
+        for variant in ("official", "paper")
+        for sign in ("paper", "off")
         for seed in range(3)
-    ]  # fmt: skip
+    ]
     walks = {
         kind: {"official": {"smallest_share": [0.13, 0.14], "largest_share": largest}}
         for kind, largest in (("simulated", [0.16]), ("on images", [0.14, 0.15]))

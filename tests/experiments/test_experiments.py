@@ -21,9 +21,13 @@ from egnas_jax.storage import records
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 CELL = zoo["DARTS_V2"].genotype
 SUMMARY = dict(
-    genotype="text", params=2_580_000, multiply_adds=None,
-    multiply_adds_convention="convolutions", search_seconds=21_600, test_images=10_000,
-)  # fmt: skip
+    genotype="text",
+    params=2_580_000,
+    multiply_adds=None,
+    multiply_adds_convention="convolutions",
+    search_seconds=21_600,
+    test_images=10_000,
+)
 
 
 @pytest.fixture
@@ -54,8 +58,11 @@ class Runs:
         for epoch in range(done, goal):
             accuracy = 0.5 + 0.1 * int(seed)
             error = 0.1 * (int(seed) + 1) / (epoch + 1) + (kind == "random") * 0.1
-            own = ({"valid_accuracy": accuracy} if kind == "search"
-                   else {"test_error": error})  # fmt: skip
+            own = (
+                {"valid_accuracy": accuracy}
+                if kind == "search"
+                else {"test_error": error}
+            )
             records.append(metrics, {"epoch": epoch, "seconds": 2, **own})
         if cut:
             return 130
@@ -89,11 +96,28 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     """Two searches of 4 epochs, then two seeds of 5 for the best one's cell and for
     random cells: 28 epochs in pieces of 9."""
     table2, runs = load("table2"), Runs()
-    command = ["--size", "tiny", "--out", str(tmp_path), "--searches", "2", "--set",
-               "epochs=4", "--train", "epochs=5", "--seeds", "2",
-               "--variant", "official"]  # fmt: skip
-    for expected in ([4, 4, 1, 0, 0, 0], [4, 4, 5, 5, 0, 0], [4, 4, 5, 5, 5, 4],
-                     [4, 4, 5, 5, 5, 5]):  # fmt: skip
+    command = [
+        "--size",
+        "tiny",
+        "--out",
+        str(tmp_path),
+        "--searches",
+        "2",
+        "--set",
+        "epochs=4",
+        "--train",
+        "epochs=5",
+        "--seeds",
+        "2",
+        "--variant",
+        "official",
+    ]
+    for expected in (
+        [4, 4, 1, 0, 0, 0],
+        [4, 4, 5, 5, 0, 0],
+        [4, 4, 5, 5, 5, 4],
+        [4, 4, 5, 5, 5, 5],
+    ):
         call(table2, [*command, "--epochs-now", "9"], runs, whole=expected[-1] == 5)
         names = ["search0", "search1", "seed0", "seed1", "random0", "random1"]
         assert told_of(capsys) == dict(zip(names, expected, strict=True))
@@ -123,21 +147,25 @@ def test_a_table_is_carried_over_pieces_of_epochs(load, tmp_path, capsys):
     assert len(runs.commands) == count
 
 
-@pytest.mark.parametrize("wrong, told", [
-    (["--genotype", "DARTS_V3"], "DARTS_V3"),
-    (["--genotype", ""], "genotype"),
-    (["--genotype", "DARTS_V2", "--searches", "3"], "nothing is searched"),
-    (["--genotype", "DARTS_V2", "--set", "epochs=3"], "nothing is searched"),
-    (["--size", "tiny", "--preset", "cifar10"], "tiny is on digits"),
-    (["--seeds", "0"], "--seeds: 0 is less than 1"),
-    (["--searches", "0"], "--searches: 0 is less than 1"),
-    (["--epochs-now", "-3"], "--epochs-now: -3 is less than 1"),
-    (["--minutes", "nan"], "nan is no number of minutes"),
-    (["--minutes", "-5"], "-5 is no number of minutes"),
-    (["--set", "seed=3"], "--set: seeds are counted by --seeds"),
-    (["--set", "epoch=3"], "epoch"), (["--train", "epoch=3"], "epoch"),
-    (["--train", "data.path=x.npz"], "share the images"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        (["--genotype", "DARTS_V3"], "DARTS_V3"),
+        (["--genotype", ""], "genotype"),
+        (["--genotype", "DARTS_V2", "--searches", "3"], "nothing is searched"),
+        (["--genotype", "DARTS_V2", "--set", "epochs=3"], "nothing is searched"),
+        (["--size", "tiny", "--preset", "cifar10"], "tiny is on digits"),
+        (["--seeds", "0"], "--seeds: 0 is less than 1"),
+        (["--searches", "0"], "--searches: 0 is less than 1"),
+        (["--epochs-now", "-3"], "--epochs-now: -3 is less than 1"),
+        (["--minutes", "nan"], "nan is no number of minutes"),
+        (["--minutes", "-5"], "-5 is no number of minutes"),
+        (["--set", "seed=3"], "--set: seeds are counted by --seeds"),
+        (["--set", "epoch=3"], "epoch"),
+        (["--train", "epoch=3"], "epoch"),
+        (["--train", "data.path=x.npz"], "share the images"),
+    ],
+)
 def test_a_table_of_nothing_is_refused(wrong, told, load, tmp_path, capsys):
     command = ["--size", "full", "--out", str(tmp_path / "out"), *wrong]
     with pytest.raises(SystemExit) as ended:
@@ -188,8 +216,18 @@ def test_a_table_holds_one_training(load, tmp_path):
 
 def test_random_cells_are_as_large_as_the_given_one(load, tmp_path):
     table2, runs = load("table2"), Runs()
-    command = ["--size", "small", "--out", str(tmp_path), "--seeds", "3",
-               "--genotype", "DARTS_V2", "--train", "epochs=1"]  # fmt: skip
+    command = [
+        "--size",
+        "small",
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "3",
+        "--genotype",
+        "DARTS_V2",
+        "--train",
+        "epochs=1",
+    ]
     (tmp_path / "cifar10-5000.npz").touch()  # whose images no run here reads
     table2.main(command, runs)
     weights = []
@@ -208,8 +246,10 @@ def test_a_search_that_a_rule_ended_is_ended(load, tmp_path):
     pieces = load("pieces")
     job = pieces.Job(("search",), tmp_path, 9)
     records.append(tmp_path / "metrics.jsonl", {"valid_accuracy": 0.5, "seconds": 1})
-    for summary, ended in (({"epochs": 1, "early_stop": None}, False),
-                           ({"epochs": 1, "early_stop": 0}, True)):  # fmt: skip
+    for summary, ended in (
+        ({"epochs": 1, "early_stop": None}, False),
+        ({"epochs": 1, "early_stop": 0}, True),
+    ):
         records.write_json(tmp_path / "summary.json", summary)
         assert bool(pieces.summary_of(job)) is ended
         assert ("1 of 9 epochs (stopped early)" in pieces.progress([job])) is ended
@@ -366,10 +406,11 @@ def test_random_cells_are_whole_and_follow_their_seed(load):
 def test_errors_are_tabulated_by_cell(load):
     methods = load("methods")
     found = [
-        methods.Found("a", seed, {"test_error_last": error, "params": 54_430,
-                                  "seconds": 10}, [])
+        methods.Found(
+            "a", seed, {"test_error_last": error, "params": 54_430, "seconds": 10}, []
+        )
         for seed, error in enumerate([0.01, 0.02, 0.03])
-    ]  # fmt: skip
+    ]
     (row,) = methods.errors(found, {"a": 10})["rows"]
     assert row[:4] == ["a", 10, 54_430, "1.00, 2.00, 3.00"]
     assert row[4] == pytest.approx({"mean": 2.0, "spread": 1.0, "n": 3})
@@ -380,13 +421,18 @@ def test_searches_are_tabulated_by_method(load):
     methods = load("methods")
 
     def run(method, seed, accuracies):
-        lines = [{"valid_accuracy": one, "candidate_images": 64.0 * epoch}
-                 for epoch, one in enumerate(accuracies)]  # fmt: skip
+        lines = [
+            {"valid_accuracy": one, "candidate_images": 64.0 * epoch}
+            for epoch, one in enumerate(accuracies)
+        ]
         summary = {"valid_accuracy": accuracies[-1], "seconds": 2.0, "genotype": "g"}
         return methods.Found(method, seed, summary, lines)
 
-    found = [run("a", 0, [0.1, 0.2, 0.5]), run("a", 1, [0.2, 0.4, 0.7]),
-             run("b", 0, [0.1, 0.1, 0.1])]  # fmt: skip
+    found = [
+        run("a", 0, [0.1, 0.2, 0.5]),
+        run("a", 1, [0.2, 0.4, 0.7]),
+        run("b", 0, [0.1, 0.1, 0.1]),
+    ]
     made = methods.searches(found, (1, 2))
     assert made["columns"][2] == "after epochs 1, 2" and made["seconds"] == 6
     (name, last, after, images, seconds), other = made["rows"]
@@ -394,13 +440,19 @@ def test_searches_are_tabulated_by_method(load):
     assert last == pytest.approx({"mean": 60, "spread": 20 / 2**0.5, "n": 2})
     assert other[2] == "10.0, 10.0" and other[1]["spread"] is None
     assert methods.genotypes(found) == {
-        "a, seed 0": "g", "a, seed 1": "g", "b, seed 0": "g"
-    }  # fmt: skip
+        "a, seed 0": "g",
+        "a, seed 1": "g",
+        "b, seed 0": "g",
+    }
 
 
-@pytest.mark.parametrize("name, words, methods", [
-    ("search_digits", [], 4), ("search_cifar10_small", ["--data-dir", "DIR"], 3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, words, methods",
+    [
+        ("search_digits", [], 4),
+        ("search_cifar10_small", ["--data-dir", "DIR"], 3),
+    ],
+)
 def test_searches_side_by_side_become_a_record(
     name, words, methods, load, tmp_path, monkeypatch
 ):
@@ -410,9 +462,10 @@ def test_searches_side_by_side_become_a_record(
         commands.append(command)
         folder = pathlib.Path(command[command.index("--out") + 1])
         folder.mkdir(parents=True)
-        records.write_json(folder / "summary.json", {
-            "valid_accuracy": 0.3, "seconds": 1.0, "genotype": CELL.format()
-        })  # fmt: skip
+        records.write_json(
+            folder / "summary.json",
+            {"valid_accuracy": 0.3, "seconds": 1.0, "genotype": CELL.format()},
+        )
         for epoch in range(24):
             records.append(folder / "metrics.jsonl", {"valid_accuracy": epoch / 100})
         return 0

@@ -26,13 +26,22 @@ def test_readme_is_what_the_command_would_write(results):
 
 
 FOUND = {
-    "title": "A title", "claim": "A claim.", "command": "run it", "machine": "cpu",
-    "date": "2026-11-25", "seconds": 1234.5, "note": "A note.",
+    "title": "A title",
+    "claim": "A claim.",
+    "command": "run it",
+    "machine": "cpu",
+    "date": "2026-11-25",
+    "seconds": 1234.5,
+    "note": "A note.",
     "caption": None,
     "columns": ["method", {"name": "error", "decimals": 1}],
-    "rows": [["a|b", {"mean": 2.345, "spread": 0.06, "n": 3}], ["c", 1.25],
-             ["d", {"mean": 4.0, "spread": None, "n": 1}], ["e", None]],
-}  # fmt: skip
+    "rows": [
+        ["a|b", {"mean": 2.345, "spread": 0.06, "n": 3}],
+        ["c", 1.25],
+        ["d", {"mean": 4.0, "spread": None, "n": 1}],
+        ["e", None],
+    ],
+}
 SHOWN = FOUND | {"picture": None}  # as it is read
 
 
@@ -55,8 +64,10 @@ def test_only_the_section_is_rewritten_and_broken_records_are_named(results, tmp
     with pytest.raises(ValueError, match="once each"):
         results.rewritten("nothing", [SHOWN])
     path = tmp_path / "x.json"
-    for broken, told in ((FOUND | {"rows": [["a"]]}, "2 columns"),
-                         ({"title": ""}, "lacks or adds: caption")):  # fmt: skip
+    for broken, told in (
+        (FOUND | {"rows": [["a"]]}, "2 columns"),
+        ({"title": ""}, "lacks or adds: caption"),
+    ):
         path.write_text(json.dumps(broken))
         with pytest.raises(ValueError, match=told):
             results.read_records(tmp_path)
@@ -69,10 +80,14 @@ def test_a_record_of_runs_holds_their_figures(results, tmp_path):
         for epoch, accuracy in enumerate(accuracies):
             line = {"epoch": epoch, "valid_accuracy": accuracy, "seconds": 2.0}
             records.append(folder / "metrics.jsonl", line)
-        records.write_json(folder / "environment.json", {
-            "device_kind": "cpu", "versions": {"jax": "0.10.2"},
-            "time": f"2026-11-2{seed}T00:00:00+0000",
-        })  # fmt: skip
+        records.write_json(
+            folder / "environment.json",
+            {
+                "device_kind": "cpu",
+                "versions": {"jax": "0.10.2"},
+                "time": f"2026-11-2{seed}T00:00:00+0000",
+            },
+        )
     made = results.of_runs([str(tmp_path)], "T", "C", "run")
     ((label, outcome, seconds),) = made["rows"]
     assert (label, seconds, outcome["n"]) == ("a", 8.0, 2)
@@ -101,5 +116,7 @@ def test_a_record_replaces_another_with_its_picture(results, tmp_path, monkeypat
     (read,) = results.read_records(tmp_path / "results")
     assert (read["picture"], read["caption"]) == (None, None)
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == [
-        "x-details.json", "x.json", "y.json"
-    ]  # fmt: skip
+        "x-details.json",
+        "x.json",
+        "y.json",
+    ]

@@ -47,24 +47,33 @@ def test_the_gradient_of_rectify_equals_that_of_relu():
 def test_an_affine_is_what_it_says(weight, shift):
     outputs = 3 if weight is None else weight.shape[1]
     bias = normal(2, outputs) if shift else None
-    by_hand = X if weight is None else (
-        jnp.einsum("eoc,echwn->eohwn", weight, X) if weight.ndim == 3
-        else weight[..., None, None, None] * X
-    )  # fmt: skip
+    by_hand = (
+        X
+        if weight is None
+        else (
+            jnp.einsum("eoc,echwn->eohwn", weight, X)
+            if weight.ndim == 3
+            else weight[..., None, None, None] * X
+        )
+    )
     if shift:
         by_hand = by_hand + bias[..., None, None, None]
     affine = Affine(X, weight, bias)
     np.testing.assert_allclose(affine.value(), by_hand, rtol=1e-5, atol=1e-6)
     factor = normal(2, 1)
     np.testing.assert_allclose(
-        affine.times(factor).value(), factor[..., None, None, None] * by_hand,
-        rtol=1e-5, atol=1e-6,
-    )  # fmt: skip
+        affine.times(factor).value(),
+        factor[..., None, None, None] * by_hand,
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_running_statistics_fold_into_the_convolution_before_them():
-    params = {"pointwise": normal(2, 4, 3),
-              "norm": {"scale": normal(2, 4), "bias": normal(2, 4)}}  # fmt: skip
+    params = {
+        "pointwise": normal(2, 4, 3),
+        "norm": {"scale": normal(2, 4), "bias": normal(2, 4)},
+    }
     stats = {"norm": {"mean": normal(2, 4), "var": jnp.abs(normal(2, 4))}}
     folded, same = layers.conv_norm(params, stats, X, train=False)
     assert same is stats

@@ -196,9 +196,18 @@ def cell_program(way, train):
     def run(params, stats, inputs, primitives, edges):
         def total(params, inputs, primitives):
             out, moved = mixed_cell(
-                SPACE, True, True, 2, params, stats, inputs, primitives, edges, train,
+                SPACE,
+                True,
+                True,
+                2,
+                params,
+                stats,
+                inputs,
+                primitives,
+                edges,
+                train,
                 way,
-            )  # fmt: skip
+            )
             return jnp.sum(jnp.sin(out)), (out, moved)
 
         if train:

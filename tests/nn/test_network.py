@@ -198,12 +198,14 @@ def test_a_path_is_dropped_image_by_image_and_rescaled():
 def test_identities_are_never_dropped_and_all_else_is():
     stacks = {stack.name: stack for stack in stacks_of(CELLS, "normal")}
     inputs = jax.random.normal(jax.random.key(0), (2, 4, 6, 6, 5))
-    params, stats = (draw(jax.random.key(1), tree) for tree in
-                     init_cell(CELLS, "normal", 4))  # fmt: skip
+    params, stats = (
+        draw(jax.random.key(1), tree) for tree in init_cell(CELLS, "normal", 4)
+    )
 
     def cell(factors):
-        return derived_cell(CELLS, "normal", params, stats, tuple(inputs), False,
-                            factors)[0]  # fmt: skip
+        return derived_cell(
+            CELLS, "normal", params, stats, tuple(inputs), False, factors
+        )[0]
 
     full, nothing = cell(None), cell(jnp.zeros((4, 5)))
     assert stacks["1 skip_connect"].identity
@@ -225,8 +227,9 @@ def test_dropping_needs_a_key_and_depends_on_it(small):
     net, variables, images = small
     with pytest.raises(ValueError, match="drop_path is 0.5, so a key is needed"):
         net.apply(variables, images, train=True, drop_path=0.5)
-    apply = jax.jit(lambda k, p: net.apply(variables, images, train=True, key=k,
-                                           drop_path=p)[0])  # fmt: skip
+    apply = jax.jit(
+        lambda k, p: net.apply(variables, images, train=True, key=k, drop_path=p)[0]
+    )
     first = apply(jax.random.key(0), 0.5)
     np.testing.assert_array_equal(first, apply(jax.random.key(0), 0.5))
     assert np.any(first != apply(jax.random.key(1), 0.5))
@@ -249,8 +252,9 @@ def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     monkeypatch.setattr(network, "_run", unrolled)
     plain, _, plain_stats = net.apply(variables, images, train=True)
     close(scanned, plain, 1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats,
-                 plain_stats)  # fmt: skip
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats, plain_stats
+    )
 
 
 def test_insides_computed_again_give_the_same_gradient():
@@ -260,8 +264,9 @@ def test_insides_computed_again_give_the_same_gradient():
     for remat in (False, True):
         own = make_network(CELLS, dataclasses.replace(SMALL, layers=2, remat=remat))
         variables = own.init(jax.random.key(0), (4, 4, 1))
-        loss = loss_of(own, variables, images, labels, key=jax.random.key(3),
-                       drop_path=0.3)  # fmt: skip
+        loss = loss_of(
+            own, variables, images, labels, key=jax.random.key(3), drop_path=0.3
+        )
         step = jax.jit(jax.value_and_grad(loss, has_aux=True))
         text = step.lower(variables["params"]).as_text()
         gradients.append(step(variables["params"])[1])

@@ -20,10 +20,14 @@ SHORT = jnp.bfloat16
 SPACE = Space(
     "small",
     primitives=(
-        "avg_pool_3x3", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"
+        "avg_pool_3x3",
+        "max_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "dil_conv_3x3",
     ),
     num_nodes=2,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -158,8 +162,10 @@ def test_results_are_near_float32_and_not_the_same(exact_and_short):
 
 def test_gradients_point_the_same_way(exact_and_short):
     (_, exact), (_, short) = exact_and_short
-    whole = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
-             for gradient in (exact, short)]  # fmt: skip
+    whole = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])
+        for gradient in (exact, short)
+    ]
     cosine = np.dot(*whole) / np.prod([np.linalg.norm(part) for part in whole])
     assert 0.999 < cosine < 0.9999999
 

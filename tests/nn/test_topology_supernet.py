@@ -110,9 +110,11 @@ class Reference:
             y = self.conv(np.maximum(y, 0), params[name], stride)
             y = self.framed(y, params[f"{name}_norm"], stats[f"{name}_norm"])
         mean = (
-            x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2]
+            x[:, :, ::2, ::2]
+            + x[:, :, 1::2, ::2]
+            + x[:, :, ::2, 1::2]
             + x[:, :, 1::2, 1::2]
-        ) / 4  # fmt: skip
+        ) / 4
         return y + self.conv(mean, params["shortcut"])
 
     def logits(self, images, mixing):
@@ -207,10 +209,13 @@ def test_a_population_is_evaluated_as_by_the_numpy_network(problem):
 
 
 # published of the benchmark on CIFAR-10 and CIFAR-100: least and largest network
-@pytest.mark.parametrize("name, params, millions, params100, millions100", [
-    ("none", 73306, 7.78305, 79156, 7.7889),
-    ("nor_conv_3x3", 1531546, 220.11969, 1537396, 220.12554),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, params, millions, params100, millions100",
+    [
+        ("none", 73306, 7.78305, 79156, 7.7889),
+        ("nor_conv_3x3", 1531546, 220.11969, 1537396, 220.12554),
+    ],
+)
 def test_sizes_are_the_published_ones(name, params, millions, params100, millions100):
     cell = Topology((name,) * 6)
     for classes, weights, adds in (

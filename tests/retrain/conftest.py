@@ -13,9 +13,14 @@ CELLS = Genotype(
     [2, 3],
 )
 TINY = [
-    "epochs=4", "batch_size=64", "steps_per_call=8", "learning_rate=0.1",
-    "network.channels=4", "network.layers=3", "network.drop_path=0.2",
-]  # fmt: skip
+    "epochs=4",
+    "batch_size=64",
+    "steps_per_call=8",
+    "learning_rate=0.1",
+    "network.channels=4",
+    "network.layers=3",
+    "network.drop_path=0.2",
+]
 
 
 @pytest.fixture(scope="session")

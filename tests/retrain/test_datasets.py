@@ -23,8 +23,18 @@ BASE = retrain_config.build(
 def dataset(channels=3):
     images = RNG.integers(0, 256, (50, 12, 10, channels), np.uint8)
     labels = np.arange(50, dtype=np.int32) % 10
-    return Dataset("mine", images, labels, images[:9], labels[:9], 10, None,
-                   (0.5,) * channels, (0.2,) * channels, True)  # fmt: skip
+    return Dataset(
+        "mine",
+        images,
+        labels,
+        images[:9],
+        labels[:9],
+        10,
+        None,
+        (0.5,) * channels,
+        (0.2,) * channels,
+        True,
+    )
 
 
 def batches(given, first, count, size):
@@ -47,8 +57,9 @@ def test_read_batches_are_those_on_the_device(share):
     # over the border of two epochs, up to the run's last step
     for own, other in zip(
         batches(here, 3, 2 * steps - 3, 12),
-        batches(read, 3, 2 * steps - 3, 12), strict=True,
-    ):  # fmt: skip
+        batches(read, 3, 2 * steps - 3, 12),
+        strict=True,
+    ):
         np.testing.assert_array_equal(own.images, other.images)
         np.testing.assert_array_equal(own.labels, other.labels)
         assert own.images.dtype == other.images.dtype == np.uint8

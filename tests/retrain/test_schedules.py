@@ -14,9 +14,15 @@ CIFAR = retrain_config.build(zoo["DARTS_V2"].genotype, "cifar10")
 
 def test_cifar_is_trained_as_the_report_says():
     expected = dict(
-        epochs=600, batch_size=96, learning_rate=0.025, momentum=0.9,
-        weight_decay=3e-4, clip_norm=5.0, auxiliary_weight=0.4, label_smoothing=0.0,
-    )  # fmt: skip
+        epochs=600,
+        batch_size=96,
+        learning_rate=0.025,
+        momentum=0.9,
+        weight_decay=3e-4,
+        clip_norm=5.0,
+        auxiliary_weight=0.4,
+        label_smoothing=0.0,
+    )
     assert {name: getattr(CIFAR, name) for name in expected} == expected
     network, data = CIFAR.network, CIFAR.data
     assert (network.channels, network.layers, network.drop_path) == (36, 20, 0.3)

@@ -43,8 +43,9 @@ def step(tiny):
 
 def test_a_step_is_clipped_sgd_with_decay(step):
     """Torch's rule, written out: g = clip(grad) + decay w; w - rate g at first."""
-    config, run, state, moved = step("clip_norm=0.5", "weight_decay=0.01",
-                                     "network.drop_path=0")  # fmt: skip
+    config, run, state, moved = step(
+        "clip_norm=0.5", "weight_decay=0.01", "network.drop_path=0"
+    )
 
     def loss(params):
         variables = {"params": params, "batch_stats": state.batch_stats}
@@ -57,8 +58,9 @@ def test_a_step_is_clipped_sgd_with_decay(step):
     expected = jax.tree.map(
         lambda w, g: w - 0.1 * (g * (0.5 / norm) + 0.01 * w), state.params, gradient
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-                 moved.params, expected)  # fmt: skip
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), moved.params, expected
+    )
     np.testing.assert_allclose(moved.losses, [0, 0, value, 0], rtol=1e-5)
     assert moved.step == 1 and moved.correct.shape == (config.epochs,)
 
@@ -76,8 +78,9 @@ def test_a_batch_in_parts_averages_the_gradients_of_its_parts(step):
     ]
     jax.tree.map(
         lambda found, a, b: np.testing.assert_allclose(found, (a + b) / 2, atol=1e-6),
-        change(whole), *halves,
-    )  # fmt: skip
+        change(whole),
+        *halves,
+    )
 
 
 def test_smoothed_labels_by_hand(tiny):
@@ -109,13 +112,18 @@ def test_bfloat16_takes_nearly_the_same_step_and_keeps_f32(step):
         kinds = {leaf.dtype.name for leaf in jax.tree.leaves(getattr(short, name))}
         assert kinds == {"float32"}
     changes = [
-        np.concatenate([
-            np.ravel(after - before)
-            for after, before in zip(jax.tree.leaves(moved.params),
-                                     jax.tree.leaves(state.params), strict=True)
-        ])
+        np.concatenate(
+            [
+                np.ravel(after - before)
+                for after, before in zip(
+                    jax.tree.leaves(moved.params),
+                    jax.tree.leaves(state.params),
+                    strict=True,
+                )
+            ]
+        )
         for moved in (exact, short)
-    ]  # fmt: skip
+    ]
     cosine = np.dot(*changes) / np.prod([np.linalg.norm(c) for c in changes])
     # 8 bits of mantissa: near, but not the same
     assert 0.98 < cosine < 0.999999
@@ -145,9 +153,11 @@ def losses(tiny):
         programs = make_programs(net, config, feed, (8, 8, 1), ((0.5,), (0.2,)))
         params = {"w": jnp.zeros(())}
         state = run.programs.init()._replace(
-            params=params, batch_stats={}, step=jnp.int32(step),
+            params=params,
+            batch_stats={},
+            step=jnp.int32(step),
             optimizer=make_optimizer(config.sgd, 0.0).init(params),
-        )  # fmt: skip
+        )
         scalars = jnp.zeros(1), jnp.full(1, drop)
         return float(programs.train(state, batch, jnp.int32(1), *scalars).losses[0])
 

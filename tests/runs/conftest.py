@@ -13,7 +13,7 @@ CELLS = (
 TINY = [
     "--set", "network.channels=4", "--set", "network.layers=3", "--set", "epochs=2",
     "--set", "batch_size=128", "--set", "learning_rate=0.1",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="session")

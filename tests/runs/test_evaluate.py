@@ -44,7 +44,7 @@ def test_another_process_and_batch_size_give_the_same_object(run, capsys):
     found = evaluated(capsys, run)
     command = [sys.executable, "-m", "egnas_jax", "evaluate", str(run), "--json"]
     done = subprocess.run([*command, "--set", "eval_batch_size=7"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+                          capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == found
 
 
@@ -111,7 +111,7 @@ def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys
     labels = np.arange(100) % 10
     path = tmp_path / "mine.npz"
     np.savez(path, images=images, labels=labels, test_images=images[:30],
-             test_labels=labels[:30])  # fmt: skip
+             test_labels=labels[:30])
     found = evaluated(capsys, run, "--set", f"data.path={path}")
     assert found["data"]["name"] == "mine" and not found["data"]["own"]
     assert (found["n"], found["recorded_test_error"]) == (30, None)
@@ -125,7 +125,7 @@ def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys
 def _npz(path, classes, side):
     rng = np.random.default_rng(0)
     np.savez(path, images=rng.integers(0, 256, (60, side, side, 1), np.uint8),
-             labels=np.arange(60) % classes)  # fmt: skip
+             labels=np.arange(60) % classes)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_the_picture_takes_any_number_of_classes_and_comes_out_the_same():
         bins = dict(
             bins=15, count=[0] * 14 + [5], confidence=[0.0] * 14 + [0.97],
             accuracy=[0.0] * 14 + [0.8],
-        )  # fmt: skip
+        )
         given = dict(
             confusion=counts, calibration=bins, ece=0.17, n=5, test_error=0.2,
             test_accuracy_top5=1.0, class_names=None, data={"name": "mine"},
-        )  # fmt: skip
+        )
         picture = draw_evaluation(given)
         assert ElementTree.fromstring(picture) is not None
         assert picture == draw_evaluation(given)

@@ -40,7 +40,7 @@ HOLLOW = Genotype(
     [("none", 0), ("none", 1), ("skip_connect", 1), ("none", 2), ("skip_connect", 2),
      ("avg_pool_3x3", 0)],
     [2, 3, 4],
-)  # fmt: skip
+)
 CASES = {
     "every primitive, cifar": (EVERY, "cifar", True, 32),
     "every primitive, imagenet": (EVERY, "imagenet", False, 64),

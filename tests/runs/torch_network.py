@@ -18,7 +18,7 @@ def conv(fan_in, fan_out, side=1, stride=1, padding=0, **more):
 def depthwise(channels, side, stride, dilation=1):
     padding = dilation * (side - 1) // 2
     return conv(channels, channels, side, stride, padding, dilation=dilation,
-                groups=channels)  # fmt: skip
+                groups=channels)
 
 
 class Op(nn.Module):
@@ -57,7 +57,7 @@ class Zero(nn.Module):
 
 def block(channels, side, stride, dilation):
     return (nn.ReLU(), depthwise(channels, side, stride, dilation),
-            conv(channels, channels), nn.BatchNorm2d(channels))  # fmt: skip
+            conv(channels, channels), nn.BatchNorm2d(channels))
 
 
 def primitive(name, c, stride):
@@ -73,7 +73,7 @@ def primitive(name, c, stride):
         return nn.Sequential(
             nn.ReLU(), conv(c, c, (1, 7), (1, stride), (0, 3)),
             conv(c, c, (7, 1), (stride, 1), (3, 0)), nn.BatchNorm2d(c),
-        )  # fmt: skip
+        )
     side = int(name[-1])
     if name.startswith("dil"):
         return Op(*block(c, side, stride, 2))
@@ -106,7 +106,7 @@ class AuxiliaryHead(nn.Module):
         self.features = nn.Sequential(
             nn.ReLU(), nn.AvgPool2d(5, 3), conv(channels, 128), nn.BatchNorm2d(128),
             nn.ReLU(), conv(128, 768, 2), nn.BatchNorm2d(768), nn.ReLU(),
-        )  # fmt: skip
+        )
         self.classifier = nn.Linear(768, classes)
 
 
@@ -123,7 +123,7 @@ class Network(nn.Module):
             self.stem0 = nn.Sequential(
                 conv(image_channels, c // 2, 3, 2, 1), nn.BatchNorm2d(c // 2),
                 nn.ReLU(), conv(c // 2, c, 3, 2, 1), nn.BatchNorm2d(c),
-            )  # fmt: skip
+            )
             self.stem1 = norm_after(nn.ReLU(), conv(c, c, 3, 2, 1), channels=c)
             older = newer = c
         self.cells, before = nn.ModuleList(), not self.cifar

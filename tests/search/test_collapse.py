@@ -50,8 +50,14 @@ def test_a_spread_is_numpys_quantiles_of_what_is_a_number():
 
 def test_skips_and_poolings_of_the_only_cell_are_counted_too():
     space = SPACES["nasbench201"]
-    names = ["skip_connect", "avg_pool_3x3", "none", "skip_connect", "nor_conv_1x1",
-             "skip_connect"]  # fmt: skip
+    names = [
+        "skip_connect",
+        "avg_pool_3x3",
+        "none",
+        "skip_connect",
+        "nor_conv_1x1",
+        "skip_connect",
+    ]
     rows = np.eye(5)[[space.primitives.index(name) for name in names]]
     figures = architecture_figures(space, Mixing({"cell": rows}, {"cell": np.ones(6)}))
     assert (figures["skip_cell"], figures["pool_cell"]) == (3, 1)

@@ -283,12 +283,17 @@ def test_bad_options_are_refused_and_named(small, options, message):
     ("changes", "message"),
     [
         ({"labels": np.zeros(7, np.int32)}, "8 images were given and 7 labels"),
-        ({"images": np.zeros((0, 8, 8, 3), np.float32),
-          "labels": np.zeros(0, np.int32)}, "0 images"),
+        (
+            {
+                "images": np.zeros((0, 8, 8, 3), np.float32),
+                "labels": np.zeros(0, np.int32),
+            },
+            "0 images",
+        ),
         ({"mixings": population(SMALL, 0)}, "P >= 1"),
         ({"mixings": members(population(SMALL, 2), 0)}, r"leaf\[None\]"),
     ],
-)  # fmt: skip
+)
 def test_arrays_that_do_not_fit_are_refused(small, changes, message):
     with pytest.raises(ValueError, match=message):
         evaluate_population(*small._replace(**changes))

@@ -39,9 +39,12 @@ def compiled(config, side, images, individuals, batch_stats):
 
     def score(*arguments):
         return score_population(
-            net, *arguments, population_chunk=individuals, image_chunk=images,
+            net,
+            *arguments,
+            population_chunk=individuals,
+            image_chunk=images,
             batch_stats=batch_stats,
-        )  # fmt: skip
+        )
 
     run = jax.jit(score, compiler_options=lowering.compiler_options())
     return run.lower(*jax.eval_shape(given)).compile()

@@ -24,9 +24,14 @@ from egnas_jax.training.sgd import SGD, Pixels, learning_rate, make_optimizer
 
 KEY = jax.random.key(0)
 SETTINGS = SGD(
-    batch_size=10, learning_rate=0.1, learning_rate_min=0.0, momentum=0.9,
-    weight_decay=0.01, clip_norm=0.05, epochs=4,
-)  # fmt: skip
+    batch_size=10,
+    learning_rate=0.1,
+    learning_rate_min=0.0,
+    momentum=0.9,
+    weight_decay=0.01,
+    clip_norm=0.05,
+    epochs=4,
+)
 SCALE = (0.5,) * 3, (0.25,) * 3
 
 
@@ -126,9 +131,14 @@ def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
     )
     for _ in range(2):
         state = sgd_step(
-            toy_net, SETTINGS, strategy.regime, state, softmax_mixing(alpha),
-            toy_batch, jnp.float32(0.3),
-        )  # fmt: skip
+            toy_net,
+            SETTINGS,
+            strategy.regime,
+            state,
+            softmax_mixing(alpha),
+            toy_batch,
+            jnp.float32(0.3),
+        )
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
     if with_alpha:
@@ -280,8 +290,11 @@ def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
     run = make_run(watching())
     start = run.programs.init()
     lost = jax.tree.map(lambda leaf: leaf * jnp.nan, start.params)
-    ended = start._replace(step=jnp.int32(2), totals=start.totals._replace(
-        images=jnp.int32(20)), params=lost)  # fmt: skip
+    ended = start._replace(
+        step=jnp.int32(2),
+        totals=start.totals._replace(images=jnp.int32(20)),
+        params=lost,
+    )
     with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 0"):
         loop.run_epoch(run, loop.Progress(ended, {}))
 
@@ -306,9 +319,15 @@ def test_curvature_is_compiled_from_kernels_of_xla(toy_net, pixels, monkeypatch)
 
     monkeypatch.setattr(step, "hessian_products", products)
     programs = make_programs(
-        toy_net, watching(), SETTINGS, DataConfig(pad=1, flip=True), SCALE, *pixels, 3,
+        toy_net,
+        watching(),
+        SETTINGS,
+        DataConfig(pad=1, flip=True),
+        SCALE,
+        *pixels,
+        3,
         watch=WatchConfig("lanczos", images=4),
-    )  # fmt: skip
+    )
     programs.curvature(programs.init(), jnp.ones((1, 2)))
     assert used == [dataclasses.replace(toy_net.config, lowering="grouped")]
 

@@ -47,9 +47,7 @@ def test_exact_and_lanczos_are_the_curvature_of_the_loss(name, toy_net, toy_batc
 
     @jax.jit
     def products(directions):
-        return hessian_products(
-            toy_net, strategy, state, variables, batch, directions
-        )  # fmt: skip
+        return hessian_products(toy_net, strategy, state, variables, batch, directions)
 
     exact, lanczos = (
         largest_eigenvalue(products, SPACE.dim, method)
@@ -105,8 +103,9 @@ def test_settings_that_make_no_rule_are_refused(toy_net):
     for wrong, told in (
         ({"eigenvalue": "all"}, "must be one of"),
         ({"stop": True}, "watch.eigenvalue off"),
-        ({"window": 4}, "must be odd"), ({"delta": 0}, "watch.delta is 0"),
-    ):  # fmt: skip
+        ({"window": 4}, "must be odd"),
+        ({"delta": 0}, "watch.delta is 0"),
+    ):
         with pytest.raises(ValueError, match=told):
             WatchConfig(**wrong)
     kind, make = STRATEGIES["random_search"]

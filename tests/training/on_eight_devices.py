@@ -201,11 +201,26 @@ def test_a_batch_that_cannot_be_divided_is_worked_off_by_every_device(toy_net, m
 
 
 SEARCH = [
-    "search", "--space", SPACE.name, "--set", "supernet.channels=4",
-    "--set", "supernet.layers=1", "--set", "epochs=2", "--set", "batch_size=128",
-    "--set", "strategy.population=10", "--set", "strategy.fitness_batch_size=64",
-    "--set", "validation_chunk=32", "--set", "learning_rate=0.01",
-]  # fmt: skip
+    "search",
+    "--space",
+    SPACE.name,
+    "--set",
+    "supernet.channels=4",
+    "--set",
+    "supernet.layers=1",
+    "--set",
+    "epochs=2",
+    "--set",
+    "batch_size=128",
+    "--set",
+    "strategy.population=10",
+    "--set",
+    "strategy.fitness_batch_size=64",
+    "--set",
+    "validation_chunk=32",
+    "--set",
+    "learning_rate=0.01",
+]
 
 
 @pytest.fixture(scope="module")
@@ -253,8 +268,15 @@ def test_the_environment_records_the_mesh_and_who_prices_whom(searches):
     assert [device["id"] for device in eight["devices"]] == list(range(8))
     # ten individuals and alpha, two to a device: the sixth has one, two have none
     assert eight["population"]["of_device"] == [
-        [0, 2], [2, 4], [4, 6], [6, 8], [8, 10], [10, 11], [11, 11], [11, 11]
-    ]  # fmt: skip
+        [0, 2],
+        [2, 4],
+        [4, 6],
+        [6, 8],
+        [8, 10],
+        [10, 11],
+        [11, 11],
+        [11, 11],
+    ]
     assert eight["population"]["padded"] == 16
     assert eight["images"] == {"batch": 128, "per_device": 16}
 

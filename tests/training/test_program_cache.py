@@ -246,12 +246,24 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
     """With another value of each of them the lowered programs are the same."""
     monkeypatch.setattr(search_setup, "make_supernet", lambda config: toy_net)
     changes = [
-        "seed=5", "epochs=3", "learning_rate=0.3", "learning_rate_min=0.01",
-        "steps_per_call=2", "keep_checkpoints=5", "strategy.zeta=0.3",
-        "strategy.eta=0.2", "strategy.noise=0.2", "strategy.sigma_start=2",
-        "strategy.sigma_floor=0.3", "strategy.momentum=0.4", "strategy.step=0.7",
-        "watch.window=3", "watch.factor=1.7", "watch.delta=2", "watch.start=2",
-    ]  # fmt: skip
+        "seed=5",
+        "epochs=3",
+        "learning_rate=0.3",
+        "learning_rate_min=0.01",
+        "steps_per_call=2",
+        "keep_checkpoints=5",
+        "strategy.zeta=0.3",
+        "strategy.eta=0.2",
+        "strategy.noise=0.2",
+        "strategy.sigma_start=2",
+        "strategy.sigma_floor=0.3",
+        "strategy.momentum=0.4",
+        "strategy.step=0.7",
+        "watch.window=3",
+        "watch.factor=1.7",
+        "watch.delta=2",
+        "watch.start=2",
+    ]
 
     # the others name the data, write no program, or are watched by the host alone
     elsewhere = {"data.name", "data.path", "data.digest", "tensorboard", "watch.stop"}

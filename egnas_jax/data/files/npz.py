@@ -8,9 +8,15 @@ import numpy as np
 
 # damaged, encrypted, compressed in a way of its own, or with a shape beyond memory
 _UNREADABLE = (
-    ValueError, OSError, EOFError, RuntimeError, NotImplementedError, MemoryError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_arrays(

@@ -62,10 +62,11 @@ def prepare_folders(
             f"alone. {FORM}."
         )
     splits = {
-        split: Written(_lengths(sum(map(len, own.values())), shard),
-                       _examples(classes, own))
+        split: Written(
+            _lengths(sum(map(len, own.values())), shard), _examples(classes, own)
+        )
         for split, own in files.items()
-    }  # fmt: skip
+    }
     tfds = import_tfds()
     features = tfds.features.FeaturesDict(
         {

@@ -33,12 +33,20 @@ CHOICES = {
 }
 # the upper ends are more than anybody waits for
 RANGES = {
-    "warmup": (0, 10**9), "fitness_batch_size": (1, 10**9),
-    "fitness_batches": (1, 10**4), "noise": (0.0, 1e9), "sigma_start": (1e-6, 1e9),
-    "sigma_floor": (0.0, 1e9), "population": (2, 10**5), "generations": (1, 10**4),
-    "samples": (1, 10**4), "zeta": (0.0, 1e9), "eta": (0.0, 1e9),
-    "momentum": (0.0, 1e9), "step": (0.0, 1e9),
-}  # fmt: skip
+    "warmup": (0, 10**9),
+    "fitness_batch_size": (1, 10**9),
+    "fitness_batches": (1, 10**4),
+    "noise": (0.0, 1e9),
+    "sigma_start": (1e-6, 1e9),
+    "sigma_floor": (0.0, 1e9),
+    "population": (2, 10**5),
+    "generations": (1, 10**4),
+    "samples": (1, 10**4),
+    "zeta": (0.0, 1e9),
+    "eta": (0.0, 1e9),
+    "momentum": (0.0, 1e9),
+    "step": (0.0, 1e9),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,8 +84,12 @@ def _no_info(config):
     """Of an epoch without an exploration. Infinite where there is no figure, which is
     recorded as none: NaN would stop a process that looks for others (JAX_DEBUG_NANS).
     """
-    names = ["fitness", "fitness_accuracy", "sigma",
-             *spread_names("fitness", "accuracy", "similarity")]  # fmt: skip
+    names = [
+        "fitness",
+        "fitness_accuracy",
+        "sigma",
+        *spread_names("fitness", "accuracy", "similarity"),
+    ]
     populations = config.samples * config.generations
     grid = weight_grid.no_figures(populations) if config.price_grid else {}
     return {

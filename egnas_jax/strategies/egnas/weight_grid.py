@@ -32,16 +32,23 @@ def ratio(pair: tuple[float, float]) -> float:
 
 def winners(priced: Priced, sign: str, tie: str) -> Array:
     """Who wins one population by each of `PAIRS`, i32[16]."""
-    return jnp.stack([
-        best(
-            compound_fitness(
-                priced.cross_entropy, priced.correct, priced.similarity,
-                correct_current=priced.correct_current, zeta=zeta, eta=eta, sign=sign,
-            ),
-            tie,
-        )
-        for zeta, eta in PAIRS
-    ])  # fmt: skip
+    return jnp.stack(
+        [
+            best(
+                compound_fitness(
+                    priced.cross_entropy,
+                    priced.correct,
+                    priced.similarity,
+                    correct_current=priced.correct_current,
+                    zeta=zeta,
+                    eta=eta,
+                    sign=sign,
+                ),
+                tie,
+            )
+            for zeta, eta in PAIRS
+        ]
+    )
 
 
 def figures(priced: Priced, sign: str, tie: str) -> dict[str, Array]:

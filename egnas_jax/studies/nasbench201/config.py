@@ -11,10 +11,19 @@ from egnas_jax.studies.nasbench201.table import DATASETS
 
 # options of EG-NAS that speak of images and of training, which a table has not
 IMAGELESS = (
-    "order", "learning_rate_epoch", "last_batch", "split", "augment_valid",
-    "alpha_in_clip", "warmup", "fitness_batch_size", "fitness_batches", "batch_stats",
-    "population_chunk", "image_chunk",
-)  # fmt: skip
+    "order",
+    "learning_rate_epoch",
+    "last_batch",
+    "split",
+    "augment_valid",
+    "alpha_in_clip",
+    "warmup",
+    "fitness_batch_size",
+    "fitness_batches",
+    "batch_stats",
+    "population_chunk",
+    "image_chunk",
+)
 LARGEST = {"runs": 10**6, "queries": 10**6, "seed": 2**31 - 1}
 MAX_SETTINGS = 1000
 # A few generations of a small population: explorations of the paper's size would leave

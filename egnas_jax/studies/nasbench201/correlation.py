@@ -41,8 +41,11 @@ def rank_correlations(
         again = again[~np.isnan(again)]  # without those that drew one score alone
         bounds = (1 - LEVEL) / 2, (1 + LEVEL) / 2
         low, high = np.quantile(again, bounds) if len(again) else (np.nan, np.nan)
-        found[name] = {"value": float(measure(ours, theirs)),
-                       "low": float(low), "high": float(high)}  # fmt: skip
+        found[name] = {
+            "value": float(measure(ours, theirs)),
+            "low": float(low),
+            "high": float(high),
+        }
     return found
 
 

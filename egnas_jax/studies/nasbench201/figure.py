@@ -37,10 +37,21 @@ def plot_curves(axis, named: dict[str, dict], selected: float) -> None:
         }
         marker = "o" if len(entry["queries"]) == 1 else None  # no line to see
         axis.plot(entry["queries"], band["mean"], **style, marker=marker, label=name)
-        axis.fill_between(entry["queries"], band["low"], band["high"],
-                          color=style["color"], alpha=0.2, lw=0)  # fmt: skip
-    axis.axhline(100 * selected, color=GREY, lw=1, ls=(0, (1, 3)),
-                 label="best of all by validation")  # fmt: skip
+        axis.fill_between(
+            entry["queries"],
+            band["low"],
+            band["high"],
+            color=style["color"],
+            alpha=0.2,
+            lw=0,
+        )
+    axis.axhline(
+        100 * selected,
+        color=GREY,
+        lw=1,
+        ls=(0, (1, 3)),
+        label="best of all by validation",
+    )
     axis.set(xscale="log", xlabel="queries", ylabel="test regret, percentage points")
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.xaxis.set_minor_formatter("")
@@ -74,8 +85,10 @@ def draw_ranks(result: dict, title: str) -> str:
             ),
             fontsize=9,
         )
-        axis.set(xlabel="loss under the supernet's weights",
-                 ylabel=f"{entry['table'].replace('_', ' ')}, %")  # fmt: skip
+        axis.set(
+            xlabel="loss under the supernet's weights",
+            ylabel=f"{entry['table'].replace('_', ' ')}, %",
+        )
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     return as_svg(figure)

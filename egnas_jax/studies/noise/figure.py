@@ -33,18 +33,26 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
             [one[key] for one in measured]
             for key in ("batches", "mean", "lower", "upper")
         )
-        left.plot(batches, mean, line, color=colour, marker=marker,
-                  label=f"{name} statistics")  # fmt: skip
+        left.plot(
+            batches, mean, line, color=colour, marker=marker, label=f"{name} statistics"
+        )
         left.fill_between(batches, lower, upper, color=colour, alpha=0.15, lw=0)
     left.set_xscale("log", base=2)
     left.xaxis.set_major_formatter("{x:.0f}")
-    left.set(xlabel=f"batches of {result['batch_size']} images in a set",
-             ylabel="Kendall's τ of two such sets",
-             ylim=(min(0, left.get_ylim()[0]), 1),
-             title=f"Do ranks by {word} repeat?\n(mean and quartiles)")  # fmt: skip
+    left.set(
+        xlabel=f"batches of {result['batch_size']} images in a set",
+        ylabel="Kendall's τ of two such sets",
+        ylim=(min(0, left.get_ylim()[0]), 1),
+        title=f"Do ranks by {word} repeat?\n(mean and quartiles)",
+    )
     # below, where it hides neither curve nor band
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8,
-                frameon=False)  # fmt: skip
+    left.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
     for axis, (name, matrix) in zip(right, found.items(), strict=True):
         values = matrix.fitness
         whole = matrix.pooled(np.arange(values.shape[1])[None])[0]
@@ -55,8 +63,16 @@ def draw_noise(result: dict, found: dict[str, Matrix]) -> str:
         axis.plot(places, whole[order], color="black", label="all batches")
         axis.plot([], [], marker, color=colour, ms=3, label="one batch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set(xlabel="candidate, by all batches", ylabel=word,
-                 title=f"{name.capitalize()} statistics")  # fmt: skip
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2,
-                    fontsize=8, frameon=False)  # fmt: skip
+        axis.set(
+            xlabel="candidate, by all batches",
+            ylabel=word,
+            title=f"{name.capitalize()} statistics",
+        )
+        axis.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.14),
+            ncols=2,
+            fontsize=8,
+            frameon=False,
+        )
     return as_svg(figure)

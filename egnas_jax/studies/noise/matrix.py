@@ -107,15 +107,22 @@ def of_individuals(
         )
         priced = price(net, variables, alpha, z, *batch, options)
         return (
-            priced.cross_entropy, priced.correct, priced.correct_current,
+            priced.cross_entropy,
+            priced.correct,
+            priced.correct_current,
             priced.similarity,
-        )  # fmt: skip
+        )
 
     def fitness(loss, correct, current, similarity):
         return compound_fitness(
-            loss, correct, similarity, correct_current=current, zeta=config.zeta,
-            eta=config.eta, sign=config.sign,
-        )  # fmt: skip
+            loss,
+            correct,
+            similarity,
+            correct_current=current,
+            zeta=config.zeta,
+            eta=config.eta,
+            sign=config.sign,
+        )
 
     return Candidates((state.alpha, z), one, fitness)
 
@@ -127,9 +134,14 @@ def of_cells(net: Supernet, key: Key, size: int) -> Candidates:
 
     def one(who: PyTree, variables: PyTree, batch: Batch, statistics: str):
         scores = score_population(
-            net, variables, who, *batch, population_chunk=None, image_chunk=None,
+            net,
+            variables,
+            who,
+            *batch,
+            population_chunk=None,
+            image_chunk=None,
             batch_stats=statistics,
-        )  # fmt: skip
+        )
         nothing = jnp.zeros_like(scores.loss)
         return scores.loss, scores.correct, jnp.zeros((), jnp.int32), nothing
 

@@ -146,8 +146,10 @@ def batches_for(
       means: whether several batches are judged by the mean of their values.
     """
     goal = wanted / (1.0 - wanted)
-    points = [(k, math.inf if r == 1 else (r or 0.0) / (1.0 - (r or 0.0)))
-              for k, r in measured]  # fmt: skip
+    points = [
+        (k, math.inf if r == 1 else (r or 0.0) / (1.0 - (r or 0.0)))
+        for k, r in measured
+    ]
     reached = next((i for i, (_, odds) in enumerate(points) if odds >= goal), None)
     if reached is None:
         (k, odds), power = points[-1], 1.0
@@ -228,7 +230,7 @@ def describe(
         },
         "same_winner": best.agreement,
         "rank_of_winner": best.rank,
-    }  # fmt: skip
+    }
 
 
 def _spread(taus: list[float]) -> dict[str, float | int | None]:
@@ -236,5 +238,9 @@ def _spread(taus: list[float]) -> dict[str, float | int | None]:
     if not taus:
         return {"mean": None, "lower": None, "upper": None, "n": 0}
     lower, upper = np.quantile(taus, [0.25, 0.75])
-    return {"mean": float(np.mean(taus)), "lower": float(lower),
-            "upper": float(upper), "n": len(taus)}  # fmt: skip
+    return {
+        "mean": float(np.mean(taus)),
+        "lower": float(lower),
+        "upper": float(upper),
+        "n": len(taus),
+    }

@@ -140,8 +140,7 @@ def judged(found: dict[str, Matrix], request: Request) -> dict:
             f"{len(finite) - finite.sum()} of {len(finite)} candidates have a fitness "
             f"that is not finite: nothing can be ranked."
         )
-    whole = {name: _parts(matrix.of(finite), request)
-             for name, matrix in found.items()}  # fmt: skip
+    whole = {name: _parts(matrix.of(finite), request) for name, matrix in found.items()}
     return {
         "not_finite": int(len(finite) - finite.sum()),
         "statistics": {
@@ -178,8 +177,10 @@ def _parts(matrix: Matrix, request: Request) -> dict[str, _Part]:
 
 def _against(running: _Part, batch: _Part) -> dict:
     """How far the two kinds of statistics rank alike."""
-    taus = [statistics.kendall(*pair)
-            for pair in zip(running.values.T, batch.values.T, strict=True)]  # fmt: skip
+    taus = [
+        statistics.kendall(*pair)
+        for pair in zip(running.values.T, batch.values.T, strict=True)
+    ]
     taus = [tau for tau in taus if tau is not None]
     every = np.arange(running.values.shape[1])[None]
     ours, others = (
@@ -195,8 +196,10 @@ def _against(running: _Part, batch: _Part) -> dict:
 
 def rows(found: dict[str, Matrix]) -> str:
     """The matrices as CSV, a line a candidate, batch and kind of statistics."""
-    lines = ["statistics,candidate,batch,cross_entropy,correct,correct_current,"
-             "similarity,fitness"]  # fmt: skip
+    lines = [
+        "statistics,candidate,batch,cross_entropy,correct,correct_current,"
+        "similarity,fitness"
+    ]
     for name, matrix in found.items():
         fitness = matrix.fitness
         for candidate, batch in np.ndindex(fitness.shape):

@@ -50,35 +50,64 @@ BAND = "Thin lines: seeds. Thick: their mean, with one standard deviation around
 def search_figures(groups: list[Group]) -> list[Figure]:
     """The figures of searches, without those of which nothing was recorded."""
     figures = [
-        _by_epoch(groups, "curves", "Search curves",
-                  "Supernet under the mixing it trains with and, for validation, under "
-                  "the incumbent's.",
-                  {"train_loss": "training loss", "valid_loss": "validation loss",
-                   "train_accuracy": "training accuracy",
-                   "valid_accuracy": "validation accuracy"}),
-        _by_epoch(groups, "entropy", "Entropy of the mixings",
-                  "Mean over the edges of a cell, in nats: ln K where all primitives "
-                  "count alike, 0 where one is chosen.",
-                  {"entropy_normal": "nats, normal cell",
-                   "entropy_reduce": "nats, reduction cell",
-                   "entropy_cell": "nats, the only cell"}),
-        _by_epoch(groups, "skips_and_pools", "Skips and poolings",
-                  "Edges of the cell that would be derived after each epoch.",
-                  {f"{what}_{kind}": f"{name}, {cell} cell"
-                   for what, name in (("skip", "skips"), ("pool", "poolings"))
-                   for kind, cell in (("normal", "normal"), ("reduce", "reduction"),
-                                      ("cell", "the only"))}),
-        _by_epoch(groups, "eigenvalue", "Curvature",
-                  "Largest eigenvalue of the validation loss's Hessian in alpha.",
-                  {"eigenvalue": "largest eigenvalue"}),
+        _by_epoch(
+            groups,
+            "curves",
+            "Search curves",
+            "Supernet under the mixing it trains with and, for validation, under "
+            "the incumbent's.",
+            {
+                "train_loss": "training loss",
+                "valid_loss": "validation loss",
+                "train_accuracy": "training accuracy",
+                "valid_accuracy": "validation accuracy",
+            },
+        ),
+        _by_epoch(
+            groups,
+            "entropy",
+            "Entropy of the mixings",
+            "Mean over the edges of a cell, in nats: ln K where all primitives "
+            "count alike, 0 where one is chosen.",
+            {
+                "entropy_normal": "nats, normal cell",
+                "entropy_reduce": "nats, reduction cell",
+                "entropy_cell": "nats, the only cell",
+            },
+        ),
+        _by_epoch(
+            groups,
+            "skips_and_pools",
+            "Skips and poolings",
+            "Edges of the cell that would be derived after each epoch.",
+            {
+                f"{what}_{kind}": f"{name}, {cell} cell"
+                for what, name in (("skip", "skips"), ("pool", "poolings"))
+                for kind, cell in (
+                    ("normal", "normal"),
+                    ("reduce", "reduction"),
+                    ("cell", "the only"),
+                )
+            },
+        ),
+        _by_epoch(
+            groups,
+            "eigenvalue",
+            "Curvature",
+            "Largest eigenvalue of the validation loss's Hessian in alpha.",
+            {"eigenvalue": "largest eigenvalue"},
+        ),
         _cost(groups),
-    ]  # fmt: skip
+    ]
     return [figure for figure in figures if figure.rows]
 
 
 PLACES = ("min", "q1", "median", "q3", "max")
-QUANTITIES = {"fitness": "fitness (lower is better)", "accuracy": "accuracy",
-              "similarity": "similarity to alpha"}  # fmt: skip
+QUANTITIES = {
+    "fitness": "fitness (lower is better)",
+    "accuracy": "accuracy",
+    "similarity": "similarity to alpha",
+}
 
 
 def population_figure(groups: list[Group]) -> Figure | None:
@@ -91,8 +120,9 @@ def population_figure(groups: list[Group]) -> Figure | None:
             mean = statistics.fmean(table[x] for table in tables)
             rows.append(Row(quantity, group.label, place, x, mean))
     shown = {row.panel for row in rows}
-    axes = {name: (EPOCHS, label) for name, label in QUANTITIES.items()
-            if name in shown}  # fmt: skip
+    axes = {
+        name: (EPOCHS, label) for name, label in QUANTITIES.items() if name in shown
+    }
     text = (
         "All individuals of an epoch: median, quartiles (dark), least and largest "
         "(light); means over the seeds. There are none before alpha's first update."
@@ -103,10 +133,14 @@ def population_figure(groups: list[Group]) -> Figure | None:
 def retrain_figures(groups: list[Group]) -> list[Figure]:
     """The figures of retrainings."""
     figures = [
-        _by_epoch(groups, "retraining", "Retraining",
-                  "Networks trained from scratch; errors are fractions.",
-                  {"test_error": "test error", "train_loss": "training loss"}),
-    ]  # fmt: skip
+        _by_epoch(
+            groups,
+            "retraining",
+            "Retraining",
+            "Networks trained from scratch; errors are fractions.",
+            {"test_error": "test error", "train_loss": "training loss"},
+        ),
+    ]
     return [figure for figure in figures if figure.rows]
 
 
@@ -114,8 +148,11 @@ def _by_epoch(groups, name, title, text, panels) -> Figure:
     rows = []
     for panel, group in itertools.product(panels, groups):
         series = {run.name: points(run, panel) for run in group.runs}
-        rows += [Row(panel, group.label, run, x, y)
-                 for run, own in series.items() for x, y in own]  # fmt: skip
+        rows += [
+            Row(panel, group.label, run, x, y)
+            for run, own in series.items()
+            for x, y in own
+        ]
         rows += bands(panel, group.label, list(series.values()))
     shown = {row.panel for row in rows}
     axes = {panel: (EPOCHS, label) for panel, label in panels.items() if panel in shown}
@@ -145,8 +182,11 @@ def bands(panel: str, label: str, series: list[list[tuple[float, float]]]) -> li
     for x in sorted(set.intersection(*map(set, tables))):
         values = [table[x] for table in tables]
         mean, spread = statistics.fmean(values), statistics.stdev(values)
-        for name, y in (("mean", mean), ("mean - sd", mean - spread),
-                        ("mean + sd", mean + spread)):  # fmt: skip
+        for name, y in (
+            ("mean", mean),
+            ("mean - sd", mean - spread),
+            ("mean + sd", mean + spread),
+        ):
             rows.append(Row(panel, label, name, x, y))
     return rows
 
@@ -159,16 +199,23 @@ def _cost(groups) -> Figure:
             if None in seconds:
                 continue  # not recorded
             spent = list(itertools.accumulate(seconds))
-            rows += [Row("seconds", group.label, run.name, epoch + 1, value)
-                     for epoch, value in enumerate(seconds)]  # fmt: skip
-            rows += [Row("accuracy", group.label, run.name, spent[x - 1] / 60, y)
-                     for x, y in points(run, "valid_accuracy")]  # fmt: skip
+            rows += [
+                Row("seconds", group.label, run.name, epoch + 1, value)
+                for epoch, value in enumerate(seconds)
+            ]
+            rows += [
+                Row("accuracy", group.label, run.name, spent[x - 1] / 60, y)
+                for x, y in points(run, "valid_accuracy")
+            ]
     return Figure(
-        "cost", "Cost",
+        "cost",
+        "Cost",
         "Left: seconds of each epoch; programs compile before the first. Right: what "
         "a minute buys. A line a seed; times of runs that shared a machine do not "
         "compare.",
-        {"seconds": (EPOCHS, "seconds of an epoch"),
-         "accuracy": ("minutes of all epochs so far", "validation accuracy")},
+        {
+            "seconds": (EPOCHS, "seconds of an epoch"),
+            "accuracy": ("minutes of all epochs so far", "validation accuracy"),
+        },
         rows,
-    )  # fmt: skip
+    )

@@ -59,8 +59,14 @@ def _group(axis, rows: list[Row], index: int) -> None:
     for own in series.values():
         marker = MARKERS[index % len(MARKERS)] if len(own) <= FEW else None
         width, opacity = (1.8, 1.0) if alone else (0.7, 0.6)
-        axis.plot(*zip(*own, strict=True), **style, marker=marker, markersize=4,
-                  linewidth=width, alpha=opacity)  # fmt: skip
+        axis.plot(
+            *zip(*own, strict=True),
+            **style,
+            marker=marker,
+            markersize=4,
+            linewidth=width,
+            alpha=opacity,
+        )
     if bands[1]:
         low, mean, high = ([y for _, y in own] for own in bands)
         places = [x for x, _ in bands[1]]
@@ -71,8 +77,12 @@ def _group(axis, rows: list[Row], index: int) -> None:
 
 
 def _spread(axis, rows: list[Row], panel: str, group: str) -> None:
-    held = {place: {r.x: r.y for r in rows if (r.panel, r.group, r.run) ==
-                    (panel, group, place)} for place in PLACES}  # fmt: skip
+    held = {
+        place: {
+            r.x: r.y for r in rows if (r.panel, r.group, r.run) == (panel, group, place)
+        }
+        for place in PLACES
+    }
     places = list(held["median"])
     if not places:
         axis.text(0.5, 0.5, "not recorded", ha="center", transform=axis.transAxes)
@@ -81,8 +91,14 @@ def _spread(axis, rows: list[Row], panel: str, group: str) -> None:
     blue = COLOURS[0]
     axis.fill_between(places, least, largest, color=blue, alpha=0.15, linewidth=0)
     axis.fill_between(places, q1, q3, color=blue, alpha=0.4, linewidth=0)
-    axis.plot(places, median, color=blue, linewidth=1.8,
-              marker="o" if len(places) <= FEW else None, markersize=4)  # fmt: skip
+    axis.plot(
+        places,
+        median,
+        color=blue,
+        linewidth=1.8,
+        marker="o" if len(places) <= FEW else None,
+        markersize=4,
+    )
     if len(places) == 1:  # a band has no width there
         for low, high, width in ((least, largest, 1), (q1, q3, 4)):
             axis.vlines(places, low, high, color=blue, linewidth=width)
@@ -113,18 +129,31 @@ def _legend(canvas, groups: list[str]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], **line_style(index), linewidth=2,
-               marker=MARKERS[index % len(MARKERS)], markersize=4)
+        Line2D(
+            [],
+            [],
+            **line_style(index),
+            linewidth=2,
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=4,
+        )
         for index in range(len(groups))
-    ]  # fmt: skip
+    ]
     longest = max(map(len, groups))
     columns = 3 if longest < 26 else 2 if longest < 44 else 1
     labels = [_wrapped(group, 70) for group in groups]
     lines = sum(label.count("\n") + 1 for label in labels) / columns
     width, height = canvas.get_size_inches()
     canvas.set_size_inches(width, height + 0.16 * lines)
-    canvas.legend(handles, labels, loc="outside lower center", ncols=columns,
-                  fontsize=8, frameon=False, handlelength=4)  # fmt: skip
+    canvas.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        handlelength=4,
+    )
 
 
 def _wrapped(text: str, width: int) -> str:

@@ -68,10 +68,13 @@ def markdown(title: str, sections: list[Section]) -> str:
             parts += [f"### {table.title}", "", markdown_table(table)]
         for picture in section.pictures:
             parts += [
-                f"### {picture.title}", "",
-                f"![{picture.title}]({picture.name}.svg)", "",
-                f"{picture.text} Data: [{picture.name}.csv]({picture.name}.csv).", "",
-            ]  # fmt: skip
+                f"### {picture.title}",
+                "",
+                f"![{picture.title}]({picture.name}.svg)",
+                "",
+                f"{picture.text} Data: [{picture.name}.csv]({picture.name}.csv).",
+                "",
+            ]
     return "\n".join(parts)
 
 

@@ -94,9 +94,7 @@ def _paired(first: str, second: str, pairs: list[tuple[float, float]]) -> Compar
         method = _wilcoxon_method([abs(value) for value in differences])
         wilcoxon = float(stats.wilcoxon(differences, method=method).pvalue)
     low, high = whole.low, whole.high
-    return Comparison(
-        first, second, whole.n, whole.mean, low, high, t_test, wilcoxon
-    )  # fmt: skip
+    return Comparison(first, second, whole.n, whole.mean, low, high, t_test, wilcoxon)
 
 
 def _wilcoxon_method(sizes: list[float]):

@@ -43,9 +43,14 @@ def outcome_table(groups: list[Group], what: str) -> Table:
     for group in groups:
         values = finals(group)
         if values:
-            rows.append((group.label, *_summary(summarise(values)),
-                         f"{100 * min(values):.2f} to {100 * max(values):.2f}",
-                         _seconds(group)))  # fmt: skip
+            rows.append(
+                (
+                    group.label,
+                    *_summary(summarise(values)),
+                    f"{100 * min(values):.2f} to {100 * max(values):.2f}",
+                    _seconds(group),
+                )
+            )
     note = "Percent. Spread: standard deviation of a sample. Interval: Student's t."
     note = " ".join([note, *_doubts(groups)])
     header = ("group", "mean", "spread", "n", "95 % interval", "range", "seconds")
@@ -89,8 +94,11 @@ def _summary(of: Summary) -> tuple[str, ...]:
 
 
 def _seconds(group: Group) -> str:
-    spent = [sum(run.column("seconds")) for run in group.runs
-             if None not in run.column("seconds")]  # fmt: skip
+    spent = [
+        sum(run.column("seconds"))
+        for run in group.runs
+        if None not in run.column("seconds")
+    ]
     return f"{sum(spent) / len(spent):.0f}" if spent else "-"
 
 
@@ -110,8 +118,16 @@ def comparison_table(groups: list[Group]) -> Table | None:
     found = compare(values)
     if not found:
         return None
-    header = ("first", "second", "pairs", "first minus second", "95 % interval",
-              "paired t, p", "Holm", "Wilcoxon, p")  # fmt: skip
+    header = (
+        "first",
+        "second",
+        "pairs",
+        "first minus second",
+        "95 % interval",
+        "paired t, p",
+        "Holm",
+        "Wilcoxon, p",
+    )
     note = (
         "Percentage points, paired by seed; p values are two-sided. Holm: the t test's "
         "p, corrected for all comparisons of this table. With n pairs Wilcoxon's p is "
@@ -127,9 +143,13 @@ def _compared(one: Comparison) -> tuple[str, ...]:
         interval = f"{100 * one.low:.2f} to {100 * one.high:.2f}"
     tests = (one.t_test, one.holm, one.wilcoxon)
     return (
-        one.first, one.second, str(one.n), f"{100 * one.difference:+.2f}", interval,
+        one.first,
+        one.second,
+        str(one.n),
+        f"{100 * one.difference:+.2f}",
+        interval,
         *("-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in tests),
-    )  # fmt: skip
+    )
 
 
 def run_table(groups: list[Group]) -> Table:
@@ -139,14 +159,22 @@ def run_table(groups: list[Group]) -> Table:
     for group in groups:
         for run in group.runs:
             value = final(run)
-            rows.append((
-                group.label, "-" if run.seed is None else str(run.seed), run.name,
-                str(len(run.lines)), "-" if value is None else f"{100 * value:.2f}",
-                *(_cell(run) if searches else ()),
-            ))  # fmt: skip
+            rows.append(
+                (
+                    group.label,
+                    "-" if run.seed is None else str(run.seed),
+                    run.name,
+                    str(len(run.lines)),
+                    "-" if value is None else f"{100 * value:.2f}",
+                    *(_cell(run) if searches else ()),
+                )
+            )
     if searches:
-        header += ("skips, normal / reduction", "poolings, normal / reduction",
-                   "stopped early, cell of")  # fmt: skip
+        header += (
+            "skips, normal / reduction",
+            "poolings, normal / reduction",
+            "stopped early, cell of",
+        )
     return Table("Runs", header, rows)
 
 
@@ -168,8 +196,13 @@ def settings_table(groups: list[Group]) -> Table | None:
     if not paths:
         return None
     rows = [
-        (path, *("-" if run.settings is None else str(run.settings.get(path, "-"))
-                 for run in firsts))
+        (
+            path,
+            *(
+                "-" if run.settings is None else str(run.settings.get(path, "-"))
+                for run in firsts
+            ),
+        )
         for path in paths
-    ]  # fmt: skip
+    ]
     return Table("Settings that differ", ("setting", *(g.label for g in groups)), rows)

@@ -57,8 +57,10 @@ def write_report(paths: list[str], out: str) -> pathlib.Path:
     runs = read_runs(paths)
     title = "Report of " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
     sections = _sections(runs)
-    files = {"report.md": markdown(title, sections),
-             "report.html": html_page(title, sections)}  # fmt: skip
+    files = {
+        "report.md": markdown(title, sections),
+        "report.html": html_page(title, sections),
+    }
     for section in sections:
         for picture in section.pictures:
             files[f"{picture.name}.svg"] = picture.svg
@@ -112,15 +114,17 @@ def _sections(runs: list[Run]) -> list[Section]:
 
 
 def _search(groups: list[Group]) -> Section:
-    pictures = [picture_of(figure, draw_lines(figure)) for figure in
-                search_figures(groups)]  # fmt: skip
+    pictures = [
+        picture_of(figure, draw_lines(figure)) for figure in search_figures(groups)
+    ]
     population = population_figure(groups)
     if population is not None:
         pictures.insert(-1, picture_of(population, draw_population(population)))
     pictures += [
-        _cells(f"cells_{number}", group) for number, group in enumerate(groups, start=1)
+        _cells(f"cells_{number}", group)
+        for number, group in enumerate(groups, start=1)
         if any("genotype" in run.result for run in group.runs)
-    ]  # fmt: skip
+    ]
     return _section("Searches", SEARCH_TEXT, "Validation accuracy", groups, pictures)
 
 
@@ -131,8 +135,12 @@ def _retrain(groups: list[Group]) -> Section:
 
 
 def _section(title, text, what, groups, pictures) -> Section:
-    tables = [outcome_table(groups, what), comparison_table(groups),
-              settings_table(groups), run_table(groups)]  # fmt: skip
+    tables = [
+        outcome_table(groups, what),
+        comparison_table(groups),
+        settings_table(groups),
+        run_table(groups),
+    ]
     return Section(title, text, [table for table in tables if table], pictures)
 
 
@@ -157,8 +165,9 @@ def _edges(genotype: Genotype | Topology) -> list[tuple]:
     """Kind, node, primitive and source of every edge of a genotype's cells."""
     if isinstance(genotype, Topology):
         edges = zip(genotype.primitives, SPACES["nasbench201"].edges, strict=True)
-        return [("cell", node, primitive, source)
-                for primitive, (source, node) in edges]  # fmt: skip
+        return [
+            ("cell", node, primitive, source) for primitive, (source, node) in edges
+        ]
     return [
         (kind, node, primitive, source)
         for kind in ("normal", "reduce")

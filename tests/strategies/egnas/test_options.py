@@ -19,23 +19,38 @@ from egnas_jax.strategies.egnas.strategy import egnas
 
 # the separable strategy compiles fastest
 SMALL = EGNASConfig(
-    warmup=0, population=6, samples=2, generations=2, fitness_batch_size=24,
+    warmup=0,
+    population=6,
+    samples=2,
+    generations=2,
+    fitness_batch_size=24,
     evolution="sep_cma_es",
-)  # fmt: skip
+)
 OFFICIAL = dataclasses.replace(
     EGNASConfig.variant("official"),
-    warmup=0, population=6, samples=2, fitness_batch_size=24, evolution="sep_cma_es",
-)  # fmt: skip
+    warmup=0,
+    population=6,
+    samples=2,
+    fitness_batch_size=24,
+    evolution="sep_cma_es",
+)
 KEY = jax.random.key(0)
 # what the loop does, and what only equal individuals show: tested elsewhere
 ELSEWHERE = {"tie", *(field.name for field in dataclasses.fields(Regime))}
 PRICING = ("batch_stats", "priced", "similarity", "sign", "direction")
 PRICING_NUMBERS = {"fitness_batches": 2, "zeta": 0.1, "eta": 3.0}
 SEARCH_NUMBERS = {
-    "warmup": 1, "noise": 0.5, "sigma_start": 0.3, "sigma_floor": 2.0,
-    "fitness_batch_size": 5, "population": 30, "generations": 3, "samples": 1,
-    "momentum": 0.9, "step": 0.2,
-}  # fmt: skip
+    "warmup": 1,
+    "noise": 0.5,
+    "sigma_start": 0.3,
+    "sigma_floor": 2.0,
+    "fitness_batch_size": 5,
+    "population": 30,
+    "generations": 3,
+    "samples": 1,
+    "momentum": 0.9,
+    "step": 0.2,
+}
 
 
 def others(names):
@@ -262,9 +277,10 @@ def test_the_spread_is_that_of_all_individuals_of_all_samples(
     ):
         for place, share in (("min", 0), ("q1", 0.25), ("q3", 0.75), ("max", 1)):
             np.testing.assert_allclose(
-                info[f"population_{name}_{place}"], np.quantile(values, share),
+                info[f"population_{name}_{place}"],
+                np.quantile(values, share),
                 rtol=1e-5,
-            )  # fmt: skip
+            )
     _, info = searched(SMALL)
     assert info["population_fitness_min"] == info["fitness"]
 

@@ -15,9 +15,16 @@ from egnas_jax.strategies.egnas.evaluation import price
 from egnas_jax.strategies.egnas.strategy import egnas
 
 SMALL = EGNASConfig(
-    warmup=1, population=8, samples=2, generations=2, fitness_batch_size=24,
-    batch_stats="running", noise=0.5, zeta=0.4, eta=0.2,
-)  # fmt: skip
+    warmup=1,
+    population=8,
+    samples=2,
+    generations=2,
+    fitness_batch_size=24,
+    batch_stats="running",
+    noise=0.5,
+    zeta=0.4,
+    eta=0.2,
+)
 
 
 @pytest.mark.parametrize("sign, tie", [("paper", "first"), ("centred", "last")])

@@ -24,8 +24,12 @@ def training(epochs, accuracies):
         for images, accuracy in accuracies.items()
         for epoch in range(epochs)
     }
-    return {"epochs": epochs, "eval_acc1es": percent, "net_state_dict": None,
-            "train_times": collections.OrderedDict({0: 1.5})}  # fmt: skip
+    return {
+        "epochs": epochs,
+        "eval_acc1es": percent,
+        "net_state_dict": None,
+        "train_times": collections.OrderedDict({0: 1.5}),
+    }
 
 
 def cell(index):
@@ -79,8 +83,9 @@ def test_an_archive_without_all_cells_makes_no_table(archive, tmp_path, capsys):
 def test_a_whole_archive_makes_a_table_that_can_be_read(
     archive, tmp_path, monkeypatch, capsys
 ):
-    names = [Topology.of_choices(c).format()
-             for c in itertools.product(range(5), repeat=6)]  # fmt: skip
+    names = [
+        Topology.of_choices(c).format() for c in itertools.product(range(5), repeat=6)
+    ]
     found = read_archive(archive, report=print)
     whole = {key: np.resize(values, 15625) for key, values in found.items()}
     whole["op_names"] = found["op_names"]

@@ -18,8 +18,11 @@ from egnas_jax.studies.nasbench201.statistics import mean_interval, shown_querie
 
 # the strategy that compiles fastest: the others have tests of their own
 SMALL = dict(population=6, samples=2, evolution="open_es")
-TINY = [*(f"egnas.{name}={value}" for name, value in SMALL.items()), "queries=60",
-        "runs=3"]  # fmt: skip
+TINY = [
+    *(f"egnas.{name}={value}" for name, value in SMALL.items()),
+    "queries=60",
+    "runs=3",
+]
 SHOWN = np.asarray([1, 10, 60])
 
 
@@ -89,9 +92,9 @@ def test_a_run_does_not_depend_on_how_many_there_are(table, tiny, swept):
 def test_every_number_that_can_be_swept_changes_what_is_found(table, name):
     config = EGNASConfig(**SMALL, generations=2, momentum=0.1)
     values = {"sigma_start": 0.3, "sigma_floor": 2.0, "noise": 0.5}
-    run = SHARED.setdefault("run", jax.jit(
-        lambda key, numbers: egnas_run(table, config, 84, numbers, key)
-    ))  # fmt: skip
+    run = SHARED.setdefault(
+        "run", jax.jit(lambda key, numbers: egnas_run(table, config, 84, numbers, key))
+    )
     numbers = {one: jnp.float32(getattr(config, one)) for one in SWEPT}
     key = jax.random.key(3)
     before = run(key, numbers).rows

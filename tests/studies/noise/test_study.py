@@ -32,10 +32,22 @@ def run(tmp_path_factory):
     """An EG-NAS run of one epoch on digits."""
     folder = tmp_path_factory.mktemp("searched") / "run"
     command = [
-        "search", "--space", "tiny", "--set", "supernet.channels=4", "--set",
-        "supernet.layers=2", "--set", "epochs=1", "--set", "batch_size=128", "--set",
-        "strategy.population=4", "--set", "strategy.fitness_batch_size=64",
-    ]  # fmt: skip
+        "search",
+        "--space",
+        "tiny",
+        "--set",
+        "supernet.channels=4",
+        "--set",
+        "supernet.layers=2",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch_size=128",
+        "--set",
+        "strategy.population=4",
+        "--set",
+        "strategy.fitness_batch_size=64",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPACES, "tiny", SPACE)
         assert main([*command, "--out", str(folder), "--json"]) == 0
@@ -108,9 +120,14 @@ def _batches(batch, number):
 def test_individuals_are_those_that_the_search_would_price(toy_net, toy_batch):
     """One batch, and the winner is the one that the strategy's own update takes."""
     config = EGNASConfig(
-        warmup=0, population=6, samples=1, generations=1, fitness_batch_size=24,
-        batch_stats="running", centre="softmax",
-    )  # fmt: skip
+        warmup=0,
+        population=6,
+        samples=1,
+        generations=1,
+        fitness_batch_size=24,
+        batch_stats="running",
+        centre="softmax",
+    )
     variables = toy_net.init(jax.random.key(0))
     strategy = egnas(toy_net, config)
     state = strategy.init(jax.random.key(1))
@@ -150,9 +167,10 @@ def test_several_batches_make_one_fitness_as_those_of_a_search_do(
     variables = toy_net.init(jax.random.key(0))
     state = egnas(toy_net, config).init(jax.random.key(1))
     found = matrices(
-        of_individuals(toy_net, config, state, KEY, 5), variables,
+        of_individuals(toy_net, config, state, KEY, 5),
+        variables,
         *_batches(toy_batch, 3),
-    )["batch"]  # fmt: skip
+    )["batch"]
     z = first_generation(
         SPACES["darts7"], dataclasses.replace(config, samples=1), KEY, state
     )[0]
@@ -169,18 +187,24 @@ def test_the_sign_of_several_batches_is_applied_once(toy_net):
     config = dataclasses.replace(EGNASConfig(), zeta=1.0, eta=0.5)
     state = egnas(toy_net, config).init(jax.random.key(1))
     found = Matrix(
-        np.array([[1.0, 2.0]]), np.array([[3, 1]]), np.array([2, 3]), np.array([0.8]),
+        np.array([[1.0, 2.0]]),
+        np.array([[3, 1]]),
+        np.array([2, 3]),
+        np.array([0.8]),
         of_individuals(toy_net, config, state, KEY, 1).fitness,
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(found.fitness, [[1.4, 1.6]])
     np.testing.assert_allclose(found.pooled(np.array([[0, 1]])), [[1.1]])
 
 
 def test_candidates_are_taken_out_of_a_matrix_with_all_that_is_theirs():
     found = Matrix(
-        np.arange(6.0).reshape(3, 2), np.arange(6).reshape(3, 2), np.arange(2),
-        np.arange(3.0), lambda loss, correct, current, near: loss + 10 * near,
-    )  # fmt: skip
+        np.arange(6.0).reshape(3, 2),
+        np.arange(6).reshape(3, 2),
+        np.arange(2),
+        np.arange(3.0),
+        lambda loss, correct, current, near: loss + 10 * near,
+    )
     kept = found.of(np.array([True, False, True]))
     np.testing.assert_array_equal(kept.fitness, [[0, 1], [24, 25]])
     np.testing.assert_array_equal(kept.correct, [[0, 1], [4, 5]])
@@ -198,8 +222,13 @@ def test_cells_are_priced_by_their_cross_entropy(toy_net, toy_batch):
 def of_losses(loss):
     """As derived cells have it: the fitness is the cross entropy."""
     size, batches = loss.shape
-    return Matrix(loss, np.zeros(loss.shape, int), np.zeros(batches, int),
-                  np.zeros(size), lambda loss, *others: loss)  # fmt: skip
+    return Matrix(
+        loss,
+        np.zeros(loss.shape, int),
+        np.zeros(batches, int),
+        np.zeros(size),
+        lambda loss, *others: loss,
+    )
 
 
 def test_individuals_are_judged_by_one_fitness_of_several_batches():
@@ -207,13 +236,16 @@ def test_individuals_are_judged_by_one_fitness_of_several_batches():
     rng = np.random.default_rng(5)
     found = {
         name: Matrix(
-            1.0 + 0.1 * rng.normal(size=(12, 8)), rng.integers(20, 44, (12, 8)),
-            np.full(8, 32), rng.random(12),
-            lambda loss, correct, current, near: jnp.where(
-                correct >= current, 1.0, -1.0) * near + loss,
+            1.0 + 0.1 * rng.normal(size=(12, 8)),
+            rng.integers(20, 44, (12, 8)),
+            np.full(8, 32),
+            rng.random(12),
+            lambda loss, correct, current, near: (
+                jnp.where(correct >= current, 1.0, -1.0) * near + loss
+            ),
         )
         for name in ("running", "batch")
-    }  # fmt: skip
+    }
     request = Request("individuals", 12, 8, 64)
     said = judged(found, request)
     for name, matrix in found.items():
@@ -225,9 +257,11 @@ def test_individuals_are_judged_by_one_fitness_of_several_batches():
     every = np.arange(8)[None]
     for part, ours, others in (
         ("fitness", *(matrix.pooled(every)[0] for matrix in found.values())),
-        ("cross_entropy",
-         *(matrix.cross_entropy.mean(axis=1) for matrix in found.values())),
-    ):  # fmt: skip
+        (
+            "cross_entropy",
+            *(matrix.cross_entropy.mean(axis=1) for matrix in found.values()),
+        ),
+    ):
         against = said["running_against_batch"][part]
         assert against["kendall_on_all"] == pytest.approx(kendall(ours, others))
         assert against["kendall_on_all"] < 0.9
@@ -235,18 +269,26 @@ def test_individuals_are_judged_by_one_fitness_of_several_batches():
         assert against["winner_on_all_same"] == same
 
 
-@pytest.mark.parametrize("batches, said", [
-    (1, "; 1 batch gives ranks a repeatability of 0.9."),
-    (8, "; 8 batches give ranks a repeatability of 0.9."),
-    (9, "; 9 batches give ranks a repeatability of 0.9 (extrapolated from sets of 8)."),
-    (None, "; it takes more than 8 to give ranks a repeatability of 0.9."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "batches, said",
+    [
+        (1, "; 1 batch gives ranks a repeatability of 0.9."),
+        (8, "; 8 batches give ranks a repeatability of 0.9."),
+        (
+            9,
+            "; 9 batches give ranks a repeatability of 0.9 "
+            "(extrapolated from sets of 8).",
+        ),
+        (None, "; it takes more than 8 to give ranks a repeatability of 0.9."),
+    ],
+)
 def test_a_sentence_says_what_is_extrapolated(batches, said):
     one = {
-        "kendall": {"mean": 0.5}, "same_winner": 0.5,
+        "kendall": {"mean": 0.5},
+        "same_winner": 0.5,
         "variance_share": {"candidate": 0.2, "batch": 0.3, "rest": 0.5},
         "batches_for": {"reliability": 0.9, "batches": batches, "measured_up_to": 8},
-    }  # fmt: skip
+    }
     assert _sentence(one).endswith(said)
 
 
@@ -262,7 +304,9 @@ def test_candidates_that_are_not_finite_are_left_out_and_counted():
     clean, rest = judged(whole, request), judged(marred, request)
     assert (clean.pop("not_finite"), rest.pop("not_finite")) == (0, 1)
     assert clean == rest
-    nothing = {name: of_losses(part) for name, part in
-               dict(running=broken * np.nan, batch=broken).items()}  # fmt: skip
+    nothing = {
+        name: of_losses(part)
+        for name, part in dict(running=broken * np.nan, batch=broken).items()
+    }
     with pytest.raises(FloatingPointError, match="5 of 5 candidates"):
         judged(nothing, request)

@@ -14,13 +14,22 @@ def _search_line(epoch, seed=0, better=0.0, population=True):
     """A line of a search that learns a little every epoch."""
     accuracy = 0.5 + 0.1 * math.log1p(epoch) + 0.01 * seed * seed + better
     line = {
-        "epoch": epoch, "train_loss": 2 - accuracy, "train_accuracy": accuracy,
-        "valid_loss": 2.1 - accuracy, "valid_accuracy": accuracy - 0.05,
-        "learning_rate": 0.1, "entropy_normal": 1.9 - 0.1 * epoch,
-        "entropy_reduce": 1.9 - 0.05 * epoch, "skip_normal": epoch % 4,
-        "skip_reduce": 1, "pool_normal": 2, "pool_reduce": seed, "digest": "d",
-        "seconds": 3.0 + seed, "genotype": zoo["DARTS_V2"].genotype.format(),
-    }  # fmt: skip
+        "epoch": epoch,
+        "train_loss": 2 - accuracy,
+        "train_accuracy": accuracy,
+        "valid_loss": 2.1 - accuracy,
+        "valid_accuracy": accuracy - 0.05,
+        "learning_rate": 0.1,
+        "entropy_normal": 1.9 - 0.1 * epoch,
+        "entropy_reduce": 1.9 - 0.05 * epoch,
+        "skip_normal": epoch % 4,
+        "skip_reduce": 1,
+        "pool_normal": 2,
+        "pool_reduce": seed,
+        "digest": "d",
+        "seconds": 3.0 + seed,
+        "genotype": zoo["DARTS_V2"].genotype.format(),
+    }
     if population:
         for quantity in QUANTITIES:
             for place, name in enumerate(PLACES):
@@ -32,8 +41,13 @@ def _search_line(epoch, seed=0, better=0.0, population=True):
 def _retrain_line(epoch, seed=0, better=0.0):
     """A line of a retraining that tests every second epoch."""
     error = None if epoch % 2 else 0.3 / (epoch + 1) + 0.01 * seed - better
-    return {"epoch": epoch, "train_loss": 1 / (epoch + 1), "train_accuracy": 0.9,
-            "test_error": error, "seconds": 2.0}  # fmt: skip
+    return {
+        "epoch": epoch,
+        "train_loss": 1 / (epoch + 1),
+        "train_accuracy": 0.9,
+        "test_error": error,
+        "seconds": 2.0,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +89,10 @@ def one_report(tmp_path_factory):
     root = tmp_path_factory.mktemp("reported")
     write = _writer(root)
     folders = [
-        write("x<&|y/seed0", epochs=2), write("b/seed0", epochs=2, better=0.1),
+        write("x<&|y/seed0", epochs=2),
+        write("b/seed0", epochs=2, better=0.1),
         write("net/seed0", make=_retrain_line),
-    ]  # fmt: skip
+    ]
     command = ["report", *map(str, folders), "--out", str(root / "report")]
     assert main(command) == 0
     return root

@@ -22,13 +22,19 @@ from egnas_jax.studies.report.tables import (
 
 
 def labels(folders):
-    return {group.label: [run.seed for run in group.runs]
-            for group in grouped(read_runs([str(f) for f in folders]))}  # fmt: skip
+    return {
+        group.label: [run.seed for run in group.runs]
+        for group in grouped(read_runs([str(f) for f in folders]))
+    }
 
 
 def settings(seed, sign="paper", name="egnas"):
-    return {"seed": seed, "strategy_name": name, "strategy": {"sign": sign},
-            "data": {"digest": f"of seed {seed}"}}  # fmt: skip
+    return {
+        "seed": seed,
+        "strategy_name": name,
+        "strategy": {"sign": sign},
+        "data": {"digest": f"of seed {seed}"},
+    }
 
 
 def test_runs_are_grouped_by_the_settings_in_which_they_differ(write_run):
@@ -37,8 +43,10 @@ def test_runs_are_grouped_by_the_settings_in_which_they_differ(write_run):
         for i, given in enumerate([(1,), (0,), (0, "off"), (0, "x", "darts")])
     ]
     assert labels(folders) == {
-        "egnas, sign=paper": [0, 1], "egnas, sign=off": [0], "darts": [0],
-    }  # fmt: skip
+        "egnas, sign=paper": [0, 1],
+        "egnas, sign=off": [0],
+        "darts": [0],
+    }
 
 
 def test_without_configurations_runs_are_grouped_by_their_folders(write_run):
@@ -46,8 +54,9 @@ def test_without_configurations_runs_are_grouped_by_their_folders(write_run):
     assert labels(folders) == {"a": [2, 10], "b": [0], "c": [None]}
     # a folder of several seeds, and a file, are runs too
     assert labels([folders[2].parent, folders[3] / "metrics.jsonl"]) == {
-        "b": [0], "c": [None],
-    }  # fmt: skip
+        "b": [0],
+        "c": [None],
+    }
 
 
 def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
@@ -55,8 +64,11 @@ def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
         write_run(f"a/seed{seed}", epochs=2, better=better)
     runs = read_runs([str(write_run("b", epochs=2).parent / "a")])
     figures = {figure.name: figure for figure in search_figures(grouped(runs))}
-    rows = {(row.run, row.x): row.y for row in figures["curves"].rows
-            if row.panel == "valid_accuracy"}  # fmt: skip
+    rows = {
+        (row.run, row.x): row.y
+        for row in figures["curves"].rows
+        if row.panel == "valid_accuracy"
+    }
     assert rows["seed0", 1] == pytest.approx(0.45)
     assert rows["mean", 1] == pytest.approx(0.55)
     # the standard deviation of two values is their distance over sqrt 2
@@ -73,11 +85,17 @@ def test_cost_and_population_are_reckoned_by_hand(write_run, search_line):
         folder = write_run(f"a/seed{seed}", epochs=3, make=line, seed=seed)
     groups = grouped(read_runs([str(folder.parent)]))
     figures = {figure.name: figure for figure in search_figures(groups)}
-    minutes = [row.x for row in figures["cost"].rows
-               if (row.panel, row.run) == ("accuracy", "seed1")]  # fmt: skip
+    minutes = [
+        row.x
+        for row in figures["cost"].rows
+        if (row.panel, row.run) == ("accuracy", "seed1")
+    ]
     assert minutes == pytest.approx([4 / 60, 8 / 60, 12 / 60])
-    medians = [row.y for row in population_figure(groups).rows
-               if (row.panel, row.run) == ("accuracy", "median")]  # fmt: skip
+    medians = [
+        row.y
+        for row in population_figure(groups).rows
+        if (row.panel, row.run) == ("accuracy", "median")
+    ]
     assert medians == pytest.approx([0.25] * 3)  # of 0.1 and 0.4
 
 
@@ -86,10 +104,16 @@ def test_unfinished_runs_are_named_and_compared_with_none(write_run):
     for seed in (0, 1):
         for name, epochs in (("warm", 2), ("fork", 4)):
             given = settings(seed, sign=name) | {"epochs": 4}
-            folder = write_run(f"{name}-{seed}", epochs=epochs, settings=given,
-                               seed=seed)  # fmt: skip
-        write_run(f"other-{seed}", epochs=4, settings=settings(seed) | {"epochs": 4},
-                  seed=seed, better=0.1 + 0.01 * seed)  # fmt: skip
+            folder = write_run(
+                f"{name}-{seed}", epochs=epochs, settings=given, seed=seed
+            )
+        write_run(
+            f"other-{seed}",
+            epochs=4,
+            settings=settings(seed) | {"epochs": 4},
+            seed=seed,
+            better=0.1 + 0.01 * seed,
+        )
     groups = grouped(read_runs([str(folder.parent)]))
     told = outcome_table(groups, "Accuracy").note
     assert "warm-0 has 2 of 4 epochs; warm-1 has 2 of 4 epochs" in told
@@ -152,8 +176,11 @@ def test_the_page_needs_no_other_file_and_markdown_links_those_there_are(
     with open(reported / "curves.csv") as file:
         rows = list(csv.DictReader(file))
     assert {row["group"] for row in rows} == {"x<&|y", "b"}
-    row = next(r for r in rows if (r["panel"], r["group"], r["x"])
-               == ("valid_accuracy", "b", "2"))  # fmt: skip
+    row = next(
+        r
+        for r in rows
+        if (r["panel"], r["group"], r["x"]) == ("valid_accuracy", "b", "2")
+    )
     assert float(row["y"]) == search_line(1, better=0.1)["valid_accuracy"]
 
 
@@ -168,8 +195,12 @@ def test_a_report_is_replaced_and_the_same_records_give_the_same_bytes(
     assert {path.name: path.read_bytes() for path in reported.iterdir()} == before
     assert main(["report", same[2], "--out", str(reported)]) == 0
     assert {path.name for path in reported.iterdir()} == {
-        "report.html", "report.md", "report.json", "retraining.svg", "retraining.csv",
-    }  # fmt: skip
+        "report.html",
+        "report.md",
+        "report.json",
+        "retraining.svg",
+        "retraining.csv",
+    }
 
 
 def refused(capsys, *arguments):
@@ -189,8 +220,11 @@ def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
     assert "holds no report" in refused(capsys, run, "--out", other)
     assert (other / "thesis.txt").read_text() == "mine"
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    for second, told in (("{", "not a JSON object"), (lines[2], "record of epoch 1"),
-                         ('{"epoch": 1}', "neither valid_accuracy")):  # fmt: skip
+    for second, told in (
+        ("{", "not a JSON object"),
+        (lines[2], "record of epoch 1"),
+        ('{"epoch": 1}', "neither valid_accuracy"),
+    ):
         text = "\n".join([lines[0], second, lines[2], ""])
         (run / "metrics.jsonl").write_text(text)
         error = refused(capsys, run, "--out", out)
@@ -200,11 +234,20 @@ def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("altered", [
-    {"valid_accuracy": "0.5"}, {"valid_accuracy": True}, {"seconds": [1]},
-    {"genotype": "Genotype"}, {"genotype": 3}, {"genotype": ""}, {"early_stop": 7},
-    {"early_stop": None}, {"early_stop": 1.0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"valid_accuracy": "0.5"},
+        {"valid_accuracy": True},
+        {"seconds": [1]},
+        {"genotype": "Genotype"},
+        {"genotype": 3},
+        {"genotype": ""},
+        {"early_stop": 7},
+        {"early_stop": None},
+        {"early_stop": 1.0},
+    ],
+)
 def test_an_altered_line_is_named(altered, write_run, search_line, tmp_path, capsys):
     def make(epoch):
         return search_line(epoch) | (altered if epoch == 1 else {})
@@ -245,8 +288,10 @@ def test_the_cell_of_a_search_that_was_stopped_is_the_one_it_returns(write_run):
 
 
 def test_means_over_unlike_runs_say_so(write_run):
-    folders = [write_run(*given[:2], settings(given[2])) for given in
-               (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))]  # fmt: skip
+    folders = [
+        write_run(*given[:2], settings(given[2]))
+        for given in (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))
+    ]
     read = read_runs([str(folder) for folder in folders])
     note = outcome_table(grouped(read[:2]), "x").note
     assert "not as long" not in note and "more than once" not in note

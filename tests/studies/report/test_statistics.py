@@ -48,15 +48,18 @@ def test_equal_differences_and_single_pairs_have_no_t_test():
     assert (single.difference, single.low, single.t_test) == (-2.0, None, None)
 
 
-@pytest.mark.parametrize("differences, expected", [
-    ([1, 1, 1, 1], 2 / 2**4),  # by hand: as extreme are all and none of the signs
-    ([1, 1, 1, 1, 2], 2 / 2**5),
-    ([1, 1, 0, 1], 2 / 2**3),  # a zero is no pair
-    # ranks 2 2 2 4, sum 10 of which 2 is negative: 0 and 2 in 1 + 3 of 16, both sides
-    ([1, -1, 1, 2], 2 * 4 / 2**4),
-    # ranks 1.5 1.5 3: 0 and 1.5 in 1 + 2 of 8; 0.3 - 0.1 is 0.2 but for rounding
-    ([-(0.3 - 0.1), 0.2, 0.4], 2 * 3 / 2**3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "differences, expected",
+    [
+        ([1, 1, 1, 1], 2 / 2**4),  # by hand: as extreme are all and none of the signs
+        ([1, 1, 1, 1, 2], 2 / 2**5),
+        ([1, 1, 0, 1], 2 / 2**3),  # a zero is no pair
+        # ranks 2 2 2 4, sum 10 of which 2 is negative: 0 and 2 in 4 of 16, both sides
+        ([1, -1, 1, 2], 2 * 4 / 2**4),
+        # ranks 1.5 1.5 3: 0 and 1.5 in 1 + 2 of 8; 0.3 - 0.1 is 0.2 but for rounding
+        ([-(0.3 - 0.1), 0.2, 0.4], 2 * 3 / 2**3),
+    ],
+)
 def test_ties_leave_wilcoxon_exact(differences, expected):
     groups = {"a": dict(enumerate(differences)), "b": dict.fromkeys(range(9), 0.0)}
     (one,) = compare(groups)
