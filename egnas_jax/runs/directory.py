@@ -18,10 +18,10 @@ from collections.abc import Callable
 import filelock
 import jax
 
-from egnas_jax.storage import records
-from egnas_jax.settings import as_dict, differences
-from egnas_jax.runs.search_config import from_dict
 from egnas_jax.nn import lowering
+from egnas_jax.runs.search_config import from_dict
+from egnas_jax.settings import as_dict, differences
+from egnas_jax.storage import records
 
 
 def check_free(folder: pathlib.Path, *, resume: bool) -> None:
@@ -171,8 +171,16 @@ def environment(mesh: dict | None) -> dict:
 def _git() -> str | None:
     """Commit of this source, "+" where files differ from it; None where it has none."""
     source = pathlib.Path(__file__).parent
-    command = ("git", "-C", str(source), "describe", "--always", "--abbrev=40",
-               "--dirty=+", "--exclude=*")
+    command = (
+        "git",
+        "-C",
+        str(source),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    )
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

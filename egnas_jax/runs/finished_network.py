@@ -4,12 +4,12 @@ import json
 import pathlib
 from typing import NamedTuple
 
-from egnas_jax.storage import checkpoint, records
 from egnas_jax.export import Finished
 from egnas_jax.nn.network import Network, make_network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.runs.retrain import Model, restore, stored, stored_model
 from egnas_jax.space import Genotype
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.types import PyTree
 
 
@@ -40,8 +40,13 @@ class Trained(NamedTuple):
         """What is exported of it."""
         model = self.model
         return Finished(
-            self.net.genotype, self.net.config, self.variables, model.image_shape,
-            model.mean, model.std, model.class_names,
+            self.net.genotype,
+            self.net.config,
+            self.variables,
+            model.image_shape,
+            model.mean,
+            model.std,
+            model.class_names,
         )
 
     @property
@@ -69,8 +74,14 @@ def load(folder: pathlib.Path) -> Trained:
     lines = records.read(folder / "metrics.jsonl")
     own = [line for line in lines if line.get("digest") == digest]
     return Trained(
-        folder, config, model, make_network(genotype, config.network), variables,
-        digest, own[-1] if own else None, found.notes,
+        folder,
+        config,
+        model,
+        make_network(genotype, config.network),
+        variables,
+        digest,
+        own[-1] if own else None,
+        found.notes,
     )
 
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import Supernet, make_supernet
-from egnas_jax.runs.search_setup import prepare
 from egnas_jax.runs.directory import stored_config
+from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.search_setup import prepare
 from egnas_jax.search import loop
 from egnas_jax.search.step import SearchState
 from egnas_jax.training.sgd import stream

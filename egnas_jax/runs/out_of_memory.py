@@ -3,12 +3,12 @@
 import pathlib
 from typing import NamedTuple
 
-from egnas_jax.storage import checkpoint
-from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.predict import BLOCK
+from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search import loop
 from egnas_jax.search.evaluate import default_chunks
+from egnas_jax.storage import checkpoint
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
@@ -44,8 +44,10 @@ def advice(error: OutOfMemoryError, *, config: SearchConfig, run: loop.Run) -> s
     if not folder:
         then = "Process 0 has the run directory."
     elif checkpoint.steps(folder / "checkpoints"):
-        then = (f"Every checkpoint is whole: the same command with --restore {folder} "
-                f"{change} and another --out goes on.")
+        then = (
+            f"Every checkpoint is whole: the same command with --restore {folder} "
+            f"{change} and another --out goes on."
+        )
     else:
         then = f"No epoch was finished: start anew with {change} and another --out."
     return f"{error}\nLower {lower.path} to {lower.value} ({lower.remark}).\n{then}"
@@ -90,8 +92,10 @@ def retrain_advice(
     where = f"--set {change.path}={str(change.value).lower()} and another --out"
     then = f"No epoch was finished: start anew with {where}."
     if checkpoint.steps(folder / "checkpoints"):
-        then = (f"Every checkpoint is whole: --resume goes on where other programs had "
-                f"the memory. Otherwise start anew with {where}.")
+        then = (
+            f"Every checkpoint is whole: --resume goes on where other programs had "
+            f"the memory. Otherwise start anew with {where}."
+        )
     return f"{error}\n{change.path} should be {change.value} ({change.remark}).\n{then}"
 
 

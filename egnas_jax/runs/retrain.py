@@ -8,20 +8,19 @@ from typing import NamedTuple
 
 import jax
 
-from egnas_jax.storage import checkpoint, records
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import Opened, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.network import check_image_shape, make_network
-from egnas_jax.runs.data import data_as_loaded, digest_of
-from egnas_jax.runs.retrain_config import from_dict
-from egnas_jax.retrain import loop, datasets
+from egnas_jax.retrain import datasets, loop
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.step import RetrainState, initial_state, make_programs
+from egnas_jax.runs.data import data_as_loaded, digest_of
 from egnas_jax.runs.directory import stored_config
-from egnas_jax.storage.records import read_epochs
+from egnas_jax.runs.retrain_config import from_dict
 from egnas_jax.space import Genotype, draw_svg
+from egnas_jax.storage import checkpoint, records
 
 
 class Model(NamedTuple):
@@ -130,7 +129,7 @@ def find_start(run: loop.Run, *, resume: bool) -> RetrainState | None:
     if resume and state is None:
         run.report(f"{run.folder}: no whole checkpoint, so from the beginning.")
     if state is not None:
-        records(run.folder, loop.recorded(run, int(state.step)))
+        records.read_epochs(run.folder, loop.recorded(run, int(state.step)))
     return state
 
 
@@ -258,7 +257,7 @@ def finish(run: loop.Run, model: Model) -> dict:
     The last epoch's test error is the result. The least one is a choice by the test
     set, and so too good; it stands beside it under its own name.
     """
-    lines = records(run.folder)
+    lines = records.read_epochs(run.folder)
     tested = [line for line in lines if line["test_error"] is not None]
     best = min(tested, key=lambda line: line["test_error"])
     height, width, channels = model.image_shape

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from egnas_jax.settings import apply_overrides, check_types
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.settings import apply_overrides, check_types
 from egnas_jax.space import Genotype, Topology
 
 # Source: the DARTS family's train.py as EG-NAS and the report use it (cutout 16, drop
@@ -25,9 +25,17 @@ RECIPES: dict[str, dict[str, Any]] = {
         data=dict(name="imagenet", pad=0, flip=True, colour_jitter=0.4),
         network=dict(channels=48, layers=14, drop_path=0.0, frame="imagenet"),
         run=dict(
-            epochs=250, batch_size=1024, accumulate=8, learning_rate=0.5,
-            schedule="linear", warmup=5, weight_decay=3e-5, label_smoothing=0.1,
-            stream=True, image_size=224, steps_per_call=1,
+            epochs=250,
+            batch_size=1024,
+            accumulate=8,
+            learning_rate=0.5,
+            schedule="linear",
+            warmup=5,
+            weight_decay=3e-5,
+            label_smoothing=0.1,
+            stream=True,
+            image_size=224,
+            steps_per_call=1,
         ),
     ),
 }

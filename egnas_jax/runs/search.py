@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import numpy as np
 
-from egnas_jax.storage import records, tensorboard
-from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.topology_cost import topology_params
+from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_resume import Start
 from egnas_jax.search import loop
-from egnas_jax.training import processes
-from egnas_jax.training.devices import replicate
 from egnas_jax.search.step import Programs, SearchState
 from egnas_jax.space import SPACES, Topology, derive, draw_svg, parse_genotype
+from egnas_jax.storage import records, tensorboard
+from egnas_jax.training import processes
+from egnas_jax.training.devices import replicate
 
 
 def execute(

@@ -1,21 +1,26 @@
 """The configuration of a search, its presets, and typed overrides by dotted paths."""
 
 import dataclasses
-import difflib
-import types
-import typing
 from collections.abc import Collection
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
-from egnas_jax.settings import FREE, LARGEST_FLOAT, LARGEST_INT, flat, apply_overrides, as_dict, check_types
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.watch import WatchConfig
-from egnas_jax.training.sgd import SGD
+from egnas_jax.settings import (
+    FREE,
+    LARGEST_FLOAT,
+    LARGEST_INT,
+    apply_overrides,
+    as_dict,
+    check_types,
+    flat,
+)
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import DEFAULT_SEEDS, VARIANTS, EGNASConfig
+from egnas_jax.training.sgd import SGD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +67,18 @@ class SearchConfig:
     watch: WatchConfig = WatchConfig()
 
     def __post_init__(self):
-        least = {"seed": 0, "epochs": 1, "batch_size": 2, "learning_rate_min": 0.0,
-                 "momentum": 0.0, "weight_decay": 0.0, "steps_per_call": 1,
-                 "keep_checkpoints": 1, "learning_rate": 1e-12,
-                 "clip_norm": 1e-12}
+        least = {
+            "seed": 0,
+            "epochs": 1,
+            "batch_size": 2,
+            "learning_rate_min": 0.0,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "steps_per_call": 1,
+            "keep_checkpoints": 1,
+            "learning_rate": 1e-12,
+            "clip_norm": 1e-12,
+        }
         for name, low in least.items():
             value = getattr(self, name)
             high = LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
@@ -84,7 +97,6 @@ class SearchConfig:
     def sgd(self) -> SGD:
         """The part that trains the weights."""
         return SGD(**{name: getattr(self, name) for name in SGD._fields})
-
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -165,18 +177,6 @@ def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
 _VARIANT_DECIDES = {("official", "generations"), ("seed", "generations")}
 
 
-
-
-
-
-
-
-
-
-
-
-
-
 def from_dict(stored: dict[str, Any]) -> SearchConfig:
     """Inverse of `as_dict`; what is not stored takes its default.
 
@@ -200,14 +200,23 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
     return config
 
 
-
-
 # settings that no compiled program holds: the host alone reads them, or they come as
 # arguments
 _OUTSIDE = (
-    *FREE, "seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call",
-    "data.name", "data.path", "data.digest",
-    "watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start",
+    *FREE,
+    "seed",
+    "epochs",
+    "learning_rate",
+    "learning_rate_min",
+    "steps_per_call",
+    "data.name",
+    "data.path",
+    "data.digest",
+    "watch.stop",
+    "watch.window",
+    "watch.factor",
+    "watch.delta",
+    "watch.start",
 )
 
 
@@ -220,7 +229,3 @@ def compiled_in(config: SearchConfig, numbers: Collection[str]) -> dict[str, Any
     """
     outside = {*_OUTSIDE, *(f"strategy.{name}" for name in numbers)}
     return {p: value for p, value in flat(as_dict(config)) if p not in outside}
-
-
-
-

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.search import loop
+from egnas_jax.storage import records
 
 
 class Start(NamedTuple):

@@ -5,12 +5,8 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from egnas_jax.storage import checkpoint, tensorboard
 from egnas_jax import evolution, strategies
-from egnas_jax.runs.search_config import SearchConfig, compiled_in
 from egnas_jax.data.batches import check_batch_size
-from egnas_jax.data.config import DataConfig
-from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
@@ -18,13 +14,16 @@ from egnas_jax.nn import primitives
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import check_image_shape, make_supernet
+from egnas_jax.runs.data import data_as_loaded, digest_of
+from egnas_jax.runs.search_config import SearchConfig, compiled_in
 from egnas_jax.search import loop
 from egnas_jax.search.curvature import check_alpha
-from egnas_jax.training.devices import check_divisible, make_mesh, replicate
-from egnas_jax.training.sgd import Pixels
 from egnas_jax.search.step import make_programs
 from egnas_jax.space import SPACES
+from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.training.devices import check_divisible, make_mesh, replicate
+from egnas_jax.training.sgd import Pixels
 
 
 def prepare(
@@ -62,8 +61,11 @@ def prepare(
     strategy = make(net, config.strategy)
     splits = make_splits(dataset, strategy.regime.split, config.seed)
     check_batch_size(config.batch_size, len(splits.train.labels))
-    check_batch_size(strategy.valid_batch_size, len(splits.valid.labels),
-                     "strategy.fitness_batch_size or .batch_size")
+    check_batch_size(
+        strategy.valid_batch_size,
+        len(splits.valid.labels),
+        "strategy.fitness_batch_size or .batch_size",
+    )
     if config.watch.eigenvalue != "off":
         check_alpha(strategy)
         check_batch_size(config.watch.images, len(splits.valid.labels), "watch.images")
@@ -135,7 +137,3 @@ def _as_loaded(config, dataset):
         supernet=supernet,
         data=data_as_loaded(config.data, dataset.name, digest_of(dataset)),
     )
-
-
-
-

@@ -3,8 +3,8 @@
 import json
 from typing import NamedTuple
 
-from egnas_jax.storage import checkpoint
 from egnas_jax.search import loop
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.devices import replicate
 
 
@@ -51,8 +51,10 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
         state, again = loop.run_epoch(run, start)
         start = loop.Progress(state, {})
         if again["digest"] != line["digest"]:
-            wrong.append(f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
-                         f"{again['digest'][:12]} came out")
+            wrong.append(
+                f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
+                f"{again['digest'][:12]} came out"
+            )
         run.report(again)
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
 

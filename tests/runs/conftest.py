@@ -11,8 +11,16 @@ CELLS = (
     "reduce=[('skip_connect', 0), ('dil_conv_3x3', 1)], reduce_concat=[2])"
 )
 TINY = [
-    "--set", "network.channels=4", "--set", "network.layers=3", "--set", "epochs=2",
-    "--set", "batch_size=128", "--set", "learning_rate=0.1",
+    "--set",
+    "network.channels=4",
+    "--set",
+    "network.layers=3",
+    "--set",
+    "epochs=2",
+    "--set",
+    "batch_size=128",
+    "--set",
+    "learning_rate=0.1",
 ]
 
 

@@ -10,12 +10,12 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from egnas_jax.studies import test_error
-from egnas_jax.storage import records
-from egnas_jax.runs import finished_network
 from egnas_jax.cli.main import main
 from egnas_jax.retrain.figure import draw_evaluation
 from egnas_jax.retrain.predict import make_logits, predict
+from egnas_jax.runs import finished_network
+from egnas_jax.storage import records
+from egnas_jax.studies import test_error
 
 
 def evaluated(capsys, *arguments):
@@ -43,8 +43,12 @@ def test_a_run_is_worth_what_it_recorded(run, capsys):
 def test_another_process_and_batch_size_give_the_same_object(run, capsys):
     found = evaluated(capsys, run)
     command = [sys.executable, "-m", "egnas_jax", "evaluate", str(run), "--json"]
-    done = subprocess.run([*command, "--set", "eval_batch_size=7"],
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*command, "--set", "eval_batch_size=7"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout) == found
 
 
@@ -110,8 +114,13 @@ def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys
     images = rng.integers(0, 256, (100, 8, 8, 1), np.uint8)
     labels = np.arange(100) % 10
     path = tmp_path / "mine.npz"
-    np.savez(path, images=images, labels=labels, test_images=images[:30],
-             test_labels=labels[:30])
+    np.savez(
+        path,
+        images=images,
+        labels=labels,
+        test_images=images[:30],
+        test_labels=labels[:30],
+    )
     found = evaluated(capsys, run, "--set", f"data.path={path}")
     assert found["data"]["name"] == "mine" and not found["data"]["own"]
     assert (found["n"], found["recorded_test_error"]) == (30, None)
@@ -124,8 +133,11 @@ def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys
 
 def _npz(path, classes, side):
     rng = np.random.default_rng(0)
-    np.savez(path, images=rng.integers(0, 256, (60, side, side, 1), np.uint8),
-             labels=np.arange(60) % classes)
+    np.savez(
+        path,
+        images=rng.integers(0, 256, (60, side, side, 1), np.uint8),
+        labels=np.arange(60) % classes,
+    )
 
 
 @pytest.mark.parametrize(
@@ -207,12 +219,20 @@ def test_the_picture_takes_any_number_of_classes_and_comes_out_the_same():
     for classes in (2, 100):
         counts = np.eye(classes, dtype=int)
         bins = dict(
-            bins=15, count=[0] * 14 + [5], confidence=[0.0] * 14 + [0.97],
+            bins=15,
+            count=[0] * 14 + [5],
+            confidence=[0.0] * 14 + [0.97],
             accuracy=[0.0] * 14 + [0.8],
         )
         given = dict(
-            confusion=counts, calibration=bins, ece=0.17, n=5, test_error=0.2,
-            test_accuracy_top5=1.0, class_names=None, data={"name": "mine"},
+            confusion=counts,
+            calibration=bins,
+            ece=0.17,
+            n=5,
+            test_error=0.2,
+            test_accuracy_top5=1.0,
+            class_names=None,
+            data={"name": "mine"},
         )
         picture = draw_evaluation(given)
         assert ElementTree.fromstring(picture) is not None

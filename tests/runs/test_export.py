@@ -17,12 +17,12 @@ from safetensors import safe_open
 from safetensors.numpy import load, load_file
 
 from egnas_jax import export, interop
-from egnas_jax.runs import finished_network
 from egnas_jax.cli.main import main
 from egnas_jax.export.program import PLATFORMS
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.predict import make_logits, predict
+from egnas_jax.runs import finished_network
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 NAMES = [*PRIMITIVES]
@@ -34,11 +34,23 @@ EVERY = Genotype(
 )
 # nodes that are nothing, that nobody reads, and that are handed on as they are
 HOLLOW = Genotype(
-    [("max_pool_3x3", 0), ("none", 1), ("none", 0), ("none", 2), ("skip_connect", 1),
-     ("dil_conv_3x3", 0)],
+    [
+        ("max_pool_3x3", 0),
+        ("none", 1),
+        ("none", 0),
+        ("none", 2),
+        ("skip_connect", 1),
+        ("dil_conv_3x3", 0),
+    ],
     [2, 3],
-    [("none", 0), ("none", 1), ("skip_connect", 1), ("none", 2), ("skip_connect", 2),
-     ("avg_pool_3x3", 0)],
+    [
+        ("none", 0),
+        ("none", 1),
+        ("skip_connect", 1),
+        ("none", 2),
+        ("skip_connect", 2),
+        ("avg_pool_3x3", 0),
+    ],
     [2, 3, 4],
 )
 CASES = {

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from egnas_jax.settings import as_dict
 from egnas_jax.runs.search_config import build, from_dict
+from egnas_jax.settings import as_dict
 
 
 def stored():

@@ -17,8 +17,9 @@ def conv(fan_in, fan_out, side=1, stride=1, padding=0, **more):
 
 def depthwise(channels, side, stride, dilation=1):
     padding = dilation * (side - 1) // 2
-    return conv(channels, channels, side, stride, padding, dilation=dilation,
-                groups=channels)
+    return conv(
+        channels, channels, side, stride, padding, dilation=dilation, groups=channels
+    )
 
 
 class Op(nn.Module):
@@ -56,8 +57,12 @@ class Zero(nn.Module):
 
 
 def block(channels, side, stride, dilation):
-    return (nn.ReLU(), depthwise(channels, side, stride, dilation),
-            conv(channels, channels), nn.BatchNorm2d(channels))
+    return (
+        nn.ReLU(),
+        depthwise(channels, side, stride, dilation),
+        conv(channels, channels),
+        nn.BatchNorm2d(channels),
+    )
 
 
 def primitive(name, c, stride):
@@ -71,8 +76,10 @@ def primitive(name, c, stride):
         return nn.Identity() if stride == 1 else FactorizedReduce(c, c)
     if name == "conv_7x1_1x7":
         return nn.Sequential(
-            nn.ReLU(), conv(c, c, (1, 7), (1, stride), (0, 3)),
-            conv(c, c, (7, 1), (stride, 1), (3, 0)), nn.BatchNorm2d(c),
+            nn.ReLU(),
+            conv(c, c, (1, 7), (1, stride), (0, 3)),
+            conv(c, c, (7, 1), (stride, 1), (3, 0)),
+            nn.BatchNorm2d(c),
         )
     side = int(name[-1])
     if name.startswith("dil"):
@@ -104,8 +111,14 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, channels, classes):
         super().__init__()
         self.features = nn.Sequential(
-            nn.ReLU(), nn.AvgPool2d(5, 3), conv(channels, 128), nn.BatchNorm2d(128),
-            nn.ReLU(), conv(128, 768, 2), nn.BatchNorm2d(768), nn.ReLU(),
+            nn.ReLU(),
+            nn.AvgPool2d(5, 3),
+            conv(channels, 128),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            conv(128, 768, 2),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
         )
         self.classifier = nn.Linear(768, classes)
 
@@ -121,8 +134,11 @@ class Network(nn.Module):
             older = newer = 3 * c
         else:
             self.stem0 = nn.Sequential(
-                conv(image_channels, c // 2, 3, 2, 1), nn.BatchNorm2d(c // 2),
-                nn.ReLU(), conv(c // 2, c, 3, 2, 1), nn.BatchNorm2d(c),
+                conv(image_channels, c // 2, 3, 2, 1),
+                nn.BatchNorm2d(c // 2),
+                nn.ReLU(),
+                conv(c // 2, c, 3, 2, 1),
+                nn.BatchNorm2d(c),
             )
             self.stem1 = norm_after(nn.ReLU(), conv(c, c, 3, 2, 1), channels=c)
             older = newer = c
