@@ -35,7 +35,7 @@ class Case(NamedTuple):
       config: of the supernet.
       side: of an image, pixels.
       individuals: P.
-      images: N that a population is priced on.
+      images: N that a population is evaluated on.
       batch: images of a weight step.
       checked: individuals, the first ones, that golden files hold.
     """
@@ -62,7 +62,7 @@ class Drawn(NamedTuple):
     Attributes:
       variables: of the supernet, f32.
       primitives: cell kind -> f32[P, E, K].
-      images: f32[batch, H, W, 3]; a population is priced on the first of them.
+      images: f32[batch, H, W, 3]; a population is evaluated on the first of them.
       labels: i32[batch].
     """
 

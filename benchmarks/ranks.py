@@ -27,7 +27,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.search.relax import flatten
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.training.sgd import learning_rate
 
 SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
@@ -47,7 +47,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(one, other) -> Agreement:
-    """Of two `Priced`, on the host."""
+    """Of two `EvaluatedPopulation`, on the host."""
     rank = int(np.sum(one.fitness < one.fitness[other.winner]))
     return Agreement(
         kendall(one.cross_entropy, other.cross_entropy),
@@ -85,7 +85,7 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
     """A line of figures for each spread of the population.
 
     Args:
-      plan: of the run; its strategy says how individuals are priced.
+      plan: of the run; its strategy says how individuals are evaluated.
       state: of the run.
       images, labels: on the host, at least two fitness batches; not trained on.
       sigmas: spreads of the individuals about alpha.
@@ -103,7 +103,7 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
     def pricing(dtype):
         net = make_supernet(dataclasses.replace(plan.supernet, dtype=dtype))
         return jax.jit(
-            lambda variables, alpha, z, images, labels: price(
+            lambda variables, alpha, z, images, labels: evaluate_fitness(
                 net, variables, alpha, z, images, labels, method
             ),
             compiler_options=lowering.compiler_options(),

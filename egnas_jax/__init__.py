@@ -9,7 +9,7 @@ from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import Priced, price
+from egnas_jax.strategies.egnas.evaluation import EvaluatedPopulation, evaluate_fitness
 from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"
@@ -23,20 +23,20 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
-    "Priced",
+    "EvaluatedPopulation",
     "Supernet",
     "SupernetConfig",
     "Topology",
     "count_params",
     "derive",
     "draw_svg",
+    "evaluate_fitness",
     "evaluate_population",
     "evolution",
     "interop",
     "make_network",
     "make_supernet",
     "multiply_adds",
-    "price",
     "softmax_mixing",
     "zoo",
 ]

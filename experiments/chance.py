@@ -29,7 +29,7 @@ from egnas_jax.space import SPACES, Genotype, derive
 from egnas_jax.strategies.egnas.explore import initial_state
 
 DRAWN = ("random cells", "alpha that never moved")
-VARIANTS = ("paper", "official", "seed")
+VARIANTS = ("paper", "official", "reproduction")
 
 
 class Size(NamedTuple):

@@ -33,7 +33,7 @@ from egnas_jax.runs.finished_search import load, valid_batches
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import VARIANTS, EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import direction, price
+from egnas_jax.strategies.egnas.evaluation import direction, evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation, initial_state
 from egnas_jax.strategies.egnas.fitness import SIGNS, compound_fitness
 from egnas_jax.studies.noise.matrix import over_batches
@@ -118,7 +118,7 @@ def random_walk(variant: str, updates: int = UPDATES) -> dict:
 
 
 def _priced(net, config, alpha, z, variables, batch):
-    return price(net, variables, alpha, z, *batch, config)
+    return evaluate_fitness(net, variables, alpha, z, *batch, config)
 
 
 def of_variant(options: argparse.Namespace, variant: str) -> argparse.Namespace:
@@ -177,9 +177,9 @@ def sign_rule(
         z = first_generation(SPACE, config, jax.random.key(seed), state.strategy)[0]
         alpha = state.strategy.alpha
         on_all = over_batches(functools.partial(_priced, net, config))
-        priced = on_all(alpha, z, state.variables, images, labels)
-        everywhere = np.asarray(priced.correct).sum(axis=0) / labels.size
-        current = np.asarray(priced.correct_current).sum() / labels.size
+        evaluated = on_all(alpha, z, state.variables, images, labels)
+        everywhere = np.asarray(evaluated.correct).sum(axis=0) / labels.size
+        current = np.asarray(evaluated.correct_current).sum() / labels.size
         for sign in SIGNS:
             fitness = jax.vmap(
                 functools.partial(
@@ -188,16 +188,16 @@ def sign_rule(
             )
             f = np.asarray(
                 fitness(
-                    priced.cross_entropy,
-                    priced.correct,
-                    priced.similarity,
-                    correct_current=priced.correct_current,
+                    evaluated.cross_entropy,
+                    evaluated.correct,
+                    evaluated.similarity,
+                    correct_current=evaluated.correct_current,
                 )
             )
             winner = np.where(np.isnan(f), np.inf, f).argmin(axis=1)
             on_batch = np.take_along_axis(
-                np.asarray(priced.correct), winner[:, None], axis=1
-            )[:, 0] - np.asarray(priced.correct_current)
+                np.asarray(evaluated.correct), winner[:, None], axis=1
+            )[:, 0] - np.asarray(evaluated.correct_current)
             rows.append(
                 {
                     "variant": variant,
@@ -352,15 +352,15 @@ def main(arguments: list[str] | None = None) -> None:
         name: sign_rule(name, forks.warm_starts(own[name]), options.data_dir)
         for name in ("official", "paper")
     }
-    for name, priced in signs.items():
+    for name, evaluated in signs.items():
         for sign in SIGNS:
-            several = [row for row in priced if row["sign"] == sign]
+            several = [row for row in evaluated if row["sign"] == sign]
             cells = [
                 methods.cell([row[part] for row in several], 100)
                 for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
             ]
             rows.append([name, sign, *[None] * 6, *cells])
-        details[f"{name}, signs"] = priced
+        details[f"{name}, signs"] = evaluated
     columns = [
         "variant",
         "sign rule",

@@ -81,7 +81,7 @@ SIZES = {
 }
 
 
-def parser(text: str, variant: str | None = "seed") -> argparse.ArgumentParser:
+def parser(text: str, variant: str | None = "reproduction") -> argparse.ArgumentParser:
     """Of an ablation's command line.
 
     Args:
@@ -197,7 +197,7 @@ def _base(options, seed: int) -> list[str]:
     words += ["--data-dir", options.data_dir] if options.data_dir else []
     settings = [
         f"strategy.warmup={size.warmup}",
-        "strategy.price_grid=true",
+        "strategy.weight_grid=true",
         *options.settings,
         f"seed={seed}",
     ]
@@ -222,7 +222,7 @@ def agreement(found: Sequence[Found]) -> np.ndarray | None:
 
     Returns:
       Fractions, f64[16, 16], as `weight_grid.PAIRS` orders them; None where no
-      population was priced.
+      population was evaluated.
     """
     chosen = [
         line["grid_chosen"]
@@ -240,7 +240,7 @@ def agreed(agreement: np.ndarray | None) -> str:
     ratios = np.array([weight_grid.ratio(pair) for pair in weight_grid.PAIRS])
     apart = agreement[ratios[:, None] != ratios[None]]
     return (
-        f" In the populations that the runs priced, the first of which are alike in "
+        f" In the populations that the runs evaluated, the first of which are alike in "
         f"all runs of a seed, two weightings of the report that differ in zeta / eta "
         f"choose the same individual in {100 * apart.mean():.0f} "
         f"% ({100 * apart.min():.0f} to {100 * apart.max():.0f})."

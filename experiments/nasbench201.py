@@ -28,7 +28,7 @@ TITLE = "Search in the table of NAS-Bench-201"
 SEARCHES = {
     "paper": ["--variant", "paper", "--sweep", "egnas.eta=0,0.4"],
     "official": ["--variant", "official", "--strategy", "egnas"],
-    "seed": ["--variant", "seed", "--strategy", "egnas"],
+    "reproduction": ["--variant", "reproduction", "--strategy", "egnas"],
 }
 
 

@@ -1,7 +1,7 @@
 """How much of a fitness is noise: individuals on many validation batches, some seeds.
 
 EG-NAS chooses by one fitness batch an exploration. After a search of each seed the
-individuals that its next exploration would begin with are priced on many disjoint
+individuals that its next exploration would begin with are evaluated on many disjoint
 batches, under running and under batch statistics: how well does one batch repeat the
 ranks of another, and how many must be judged together until ranks repeat?
 
@@ -24,12 +24,12 @@ PARTS = {"fitness": "fitness", "cross_entropy": "cross entropy"}
 
 
 class Size(NamedTuple):
-    """How large searches are, and what is priced.
+    """How large searches are, and what is evaluated.
 
     Attributes:
       search: arguments of all searches.
       images: of CIFAR-10 that are taken; 0: the preset's data as they are.
-      individuals: that are priced.
+      individuals: that are evaluated.
       seeds: how many by default.
     """
 

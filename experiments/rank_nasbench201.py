@@ -36,7 +36,7 @@ class Size(NamedTuple):
       search: arguments of all searches.
       subset: images of CIFAR-10 that are taken, half of them to train; 0: all data.
       cells: that are ranked.
-      images: that they are priced on.
+      images: that they are evaluated on.
       seeds: how many by default.
     """
 

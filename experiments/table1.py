@@ -92,7 +92,7 @@ def drawn(agreement: np.ndarray) -> Picture:
     ]
     text = (
         "How often two pairs of weights choose the same individual of a population, in "
-        "percent of all populations that all runs priced."
+        "percent of all populations that all runs evaluated."
     )
     return picture_of(Figure("table1", TITLE, text, {}, rows), as_svg(canvas))
 

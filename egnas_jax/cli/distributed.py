@@ -20,7 +20,7 @@ from egnas_jax.cli.console import FAILED, say
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.settings import as_dict, differences
 from egnas_jax.training.interrupt import Interrupted
-from egnas_jax.training.processes import SharedError, exchange
+from egnas_jax.training.processes import SharedError, allgather_json
 
 # A lost process is known at once by its closed connections; a lost machine, which
 # closes none, by this many seconds without a sign of life.
@@ -157,7 +157,7 @@ def check_alike(config) -> None:
     Raises:
       SharedError: as said, on every process.
     """
-    first, *others = exchange(as_dict(config))
+    first, *others = allgather_json(as_dict(config))
     for number, other in enumerate(others, start=1):
         if changed := differences(from_dict(first), from_dict(other)):
             raise SharedError(

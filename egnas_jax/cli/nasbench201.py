@@ -34,7 +34,7 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--variant", metavar="NAME", help="which reading of EG-NAS (paper)")
     add("--dataset", metavar="NAME", help="cifar10, cifar100, imagenet16_120 (cifar10)")
     add("--runs", type=int, metavar="N", help="of every method and setting")
-    add("--queries", type=int, metavar="N", help="cells priced in a run")
+    add("--queries", type=int, metavar="N", help="cells evaluated in a run")
     add(
         "--set",
         action="append",

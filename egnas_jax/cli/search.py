@@ -102,7 +102,7 @@ def search(options: argparse.Namespace) -> None:
 def _search_all(options, configs) -> list[dict | None]:
     """Summaries; None in a process that writes no run directory."""
     from egnas_jax.runs import directory
-    from egnas_jax.training.processes import is_first, together
+    from egnas_jax.training.processes import is_first, run_on_all
 
     folders = [run_folder(options, own.seed) if is_first() else None for own in configs]
 
@@ -110,7 +110,7 @@ def _search_all(options, configs) -> list[dict | None]:
         for folder in filter(None, folders):  # before the first search, not after it
             directory.check_free(folder, resume=options.resume)
 
-    together(check)
+    run_on_all(check)
     return [
         _search_one(options, own, folder)
         for own, folder in zip(configs, folders, strict=True)
@@ -122,12 +122,14 @@ def _search_one(options, config, folder) -> dict | None:
     from egnas_jax.runs import directory, out_of_memory, search
     from egnas_jax.search import loop
     from egnas_jax.training.devices import describe
-    from egnas_jax.training.processes import exchange, together
+    from egnas_jax.training.processes import allgather_json, run_on_all
 
     started = time.perf_counter()
-    config, prepared, start, wrap = together(lambda: _prepared(options, config, folder))
+    config, prepared, start, wrap = run_on_all(
+        lambda: _prepared(options, config, folder)
+    )
     distributed.check_alike(config)
-    stop_after = exchange(options.stop_after)[0]
+    stop_after = allgather_json(options.stop_after)[0]
     advise = functools.partial(out_of_memory.advice, config=config, run=prepared)
     mesh = describe(
         prepared.programs.mesh,
@@ -139,7 +141,7 @@ def _search_one(options, config, folder) -> dict | None:
             done = int(start.progress.state.epoch) if start.progress else 0
             trains = done < loop.last_epoch(prepared, stop_after)
             claim = directory.claim(config, folder, start.origin, mesh, trains=trains)
-        together(lambda: stack.enter_context(claim) if folder else None)
+        run_on_all(lambda: stack.enter_context(claim) if folder else None)
         stack.enter_context(running())
         stack.enter_context(advising(advise))
         summary = search.execute(

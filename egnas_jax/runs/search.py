@@ -95,8 +95,8 @@ def _of_first(run: loop.Run, progress: loop.Progress) -> loop.Progress:
     """How far process 0 has come, on every process; only it has read a checkpoint."""
     if jax.process_count() == 1:
         return progress
-    info = processes.exchange(progress.info)[0]
-    state = processes.from_first(progress.state)
+    info = processes.allgather_json(progress.info)[0]
+    state = processes.broadcast_from_first(progress.state)
     return loop.Progress(replicate(run.programs.mesh, state), info)
 
 

@@ -174,7 +174,7 @@ def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
     return {**supernet, "space": space}
 
 
-_VARIANT_DECIDES = {("official", "generations"), ("seed", "generations")}
+_VARIANT_DECIDES = {("official", "generations"), ("reproduction", "generations")}
 
 
 def from_dict(stored: dict[str, Any]) -> SearchConfig:

@@ -1,4 +1,4 @@
-"""A population of mixings priced under one set of weights, in one pass.
+"""A population of mixings evaluated under one set of weights, in one pass.
 
 Weights and images carry no population axis: `jax.vmap` runs over the mixings alone.
 Both axes are worked off in chunks by `lax.map`, so that memory is bounded and the
@@ -24,7 +24,7 @@ from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
 from egnas_jax.training import out_of_memory
 from egnas_jax.training.devices import over_rows, rows_per_device
-from egnas_jax.training.processes import least
+from egnas_jax.training.processes import min_over_processes
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
@@ -206,7 +206,7 @@ def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
         total,
         batch_stats,
         # all processes must compile the same program
-        lambda: least(out_of_memory.free_bytes()),
+        lambda: min_over_processes(out_of_memory.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the devices divide the images

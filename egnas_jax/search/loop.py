@@ -25,7 +25,7 @@ from egnas_jax.training import program_cache
 from egnas_jax.training.devices import everywhere, replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
-from egnas_jax.training.processes import exchange
+from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.sgd import SGD, learning_rate
 
 
@@ -137,7 +137,9 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
     """
     state, info = start
     # of the process that has the folder, since all must come to the same end
-    lines = exchange(files.read(run.folder / "metrics.jsonl") if run.folder else [])[0]
+    lines = allgather_json(
+        files.read(run.folder / "metrics.jsonl") if run.folder else []
+    )[0]
     stopped = run.watch.stop and lines and "early_stop" in lines[-1]
     with InterruptFlag(run.report) as interrupted:
         while int(state.epoch) < last_epoch(run, stop_after) and not stopped:

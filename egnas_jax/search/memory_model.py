@@ -29,7 +29,7 @@ SHARE = 0.5
 
 
 def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
-    """Bytes that one individual takes while a population is priced.
+    """Bytes that one individual takes while a population is evaluated.
 
     Args:
       config: of the supernet.
@@ -51,7 +51,7 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
 
 
 def shared_bytes(config: SupernetConfig, side: int, images: int) -> int:
-    """Bytes that are taken once, however many individuals are priced together."""
+    """Bytes that are taken once, however many individuals are evaluated together."""
     states = SHARED_STATES * config.channels
     return round(_item(config) * images * states * side**2)
 
@@ -77,7 +77,7 @@ def fitting_chunks(
 
     Args:
       config, side: as above.
-      individuals, images: P and N of the population that is priced.
+      individuals, images: P and N of the population that is evaluated.
       free: bytes.
       split_images: whether images may be split (not with the statistics of a batch).
 

@@ -1,7 +1,7 @@
 """Random search: the control of every comparison.
 
 The weights train under a fresh random child at every step; once an epoch the best
-child so far is priced again beside new ones, on the same images.
+child so far is evaluated again beside new ones, on the same images.
 
 Source: Li & Talwalkar (UAI 2019) for random search with shared weights.
 
@@ -25,8 +25,8 @@ from egnas_jax.types import Key, Mixing
 @dataclasses.dataclass(frozen=True)
 class RandomSearchConfig:
     """Attributes:
-    candidates: children priced an epoch (450: as many as EG-NAS's `paper` prices).
-    fitness_batch_size: images they are priced on.
+    candidates: children evaluated an epoch (450: as many as EG-NAS's `paper` prices).
+    fitness_batch_size: images they are evaluated on.
     batch_stats: batch norm while pricing: "batch" or "running".
     population_chunk, image_chunk: children and images at a time; None: as
       `search.evaluate.default_chunks` has it.
@@ -57,7 +57,7 @@ class RandomSearchConfig:
 
     @property
     def individuals(self) -> int:
-        """Mixings that are priced together: the new children and the best one."""
+        """Mixings that are evaluated together: the new children and the best one."""
         return self.candidates + 1
 
 

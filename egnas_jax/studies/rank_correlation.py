@@ -1,7 +1,7 @@
 """How well a trained supernet ranks cells: its scores beside a benchmark's table.
 
-Every cell is a one-hot mixing under the weights of a run's newest checkpoint, priced on
-validation images as individuals are in the search.
+Every cell is a one-hot mixing under the weights of a run's newest checkpoint, evaluated
+on validation images as individuals are in the search.
 
 Dims: n cells.
 """

@@ -102,7 +102,7 @@ def describe(
 
     Args:
       mesh: of the run.
-      individuals: priced together, P; None for a method without a population.
+      individuals: evaluated together, P; None for a method without a population.
       batch_size: images of a weight step, N.
     """
     if mesh is None:

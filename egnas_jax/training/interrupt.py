@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from egnas_jax.storage import checkpoint
-from egnas_jax.training.processes import anywhere
+from egnas_jax.training.processes import any_process
 
 SAVED = "Interrupted; a checkpoint was written. Go on with --resume."
 
@@ -30,7 +30,7 @@ class InterruptFlag:
         self.before = signal.getsignal(signal.SIGINT)
         if self.before is not signal.SIG_IGN:  # nohup's, say
             signal.signal(signal.SIGINT, self._remember)
-        return lambda: anywhere(self.seen)
+        return lambda: any_process(self.seen)
 
     def _remember(self, number, frame):
         self.seen = True

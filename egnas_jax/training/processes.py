@@ -28,7 +28,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def exchange(value: Any) -> list[Any]:
+def allgather_json(value: Any) -> list[Any]:
     """A JSON value of every process, in their order, on every process."""
     if jax.process_count() == 1:
         return [value]
@@ -42,12 +42,12 @@ def exchange(value: Any) -> list[Any]:
     ]
 
 
-def anywhere(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether the flag is set in any process."""
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
-def together(function: Callable) -> Any:
+def run_on_all(function: Callable) -> Any:
     """function() on every process; what one cannot use ends all of them.
 
     Raises:
@@ -61,13 +61,13 @@ def together(function: Callable) -> Any:
         result = function()
     except (ValueError, OSError) as error:
         failure = str(error)
-    for number, text in enumerate(exchange(failure)):
+    for number, text in enumerate(allgather_json(failure)):
         if text is not None:
             raise SharedError(f"Process {number}: {text}")
     return result
 
 
-def from_first(tree: PyTree) -> PyTree:
+def broadcast_from_first(tree: PyTree) -> PyTree:
     """The arrays of process 0, bit for bit, on every process.
 
     Args:
@@ -91,7 +91,7 @@ def from_first(tree: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, received)
 
 
-def least(number: int | None) -> int | None:
+def min_over_processes(number: int | None) -> int | None:
     """The smallest of all processes; None where one does not know it.
 
     Also while a program is traced, which is where chunks are chosen.
@@ -99,5 +99,5 @@ def least(number: int | None) -> int | None:
     if jax.process_count() == 1:
         return number
     with ThreadPoolExecutor(1) as untraced:  # what JAX traces, it traces by thread
-        numbers = untraced.submit(exchange, number).result()
+        numbers = untraced.submit(allgather_json, number).result()
     return None if None in numbers else min(numbers)

@@ -44,16 +44,16 @@ def fail_in_the_second():
 with joined(True):
     own, seen = jax.process_index(), []
     numbers = np.array([-0.0, 1.0 + own, -np.inf], np.float32)
-    first = processes.from_first({"a": numbers, "b": np.int32(own)})
-    jax.jit(lambda x: seen.append(processes.least(7 - own)))(jnp.ones(()))
+    first = processes.broadcast_from_first({"a": numbers, "b": np.int32(own)})
+    jax.jit(lambda x: seen.append(processes.min_over_processes(7 - own)))(jnp.ones(()))
     told = {
-        "exchange": processes.exchange({"text": "x" * (1 + 2 * own)}),
-        "anywhere": [processes.anywhere(own == 1), processes.anywhere(False)],
+        "exchange": processes.allgather_json({"text": "x" * (1 + 2 * own)}),
+        "anywhere": [processes.any_process(own == 1), processes.any_process(False)],
         "from_first": [first["a"].tobytes().hex(), int(first["b"])],
-        "least": [*seen, processes.least(None if own else 3)],
+        "least": [*seen, processes.min_over_processes(None if own else 3)],
     }
     try:
-        processes.together(fail_in_the_second)
+        processes.run_on_all(fail_in_the_second)
     except processes.SharedError as error:
         told["together"] = str(error)
     print(json.dumps(told))

@@ -18,9 +18,9 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.runs import finished_search, search_config
 from egnas_jax.space import SPACES, Space, Topology, zoo
 from egnas_jax.storage import records
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation
-from egnas_jax.strategies.egnas.strategy import mixings_priced
+from egnas_jax.strategies.egnas.strategy import mixings_evaluated
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "experiments"
 # one node and two primitives: a network that compiles in seconds
@@ -107,12 +107,14 @@ def test_table_1_forks_every_setting_from_the_seeds_warm_start(
     assert [given["--stop-after"] for given in warm] == ["3"] * 3
     for name, given, settings in fake.commands:
         assert name == "search" and settings["epochs"] == "9"
-        assert settings["strategy.warmup"] == "3" and given["--variant"] == "seed"
+        assert (
+            settings["strategy.warmup"] == "3" and given["--variant"] == "reproduction"
+        )
         if given not in warm:
             assert given["--restore"] == str(
                 tmp_path / f"warm_start-{settings['seed']}"
             )
-            assert settings["strategy.price_grid"] == "true"
+            assert settings["strategy.weight_grid"] == "true"
     rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
     assert [row[:2] for row in rows[:3]] == [[1.0, 1.0], [1.0, 0.8], [1.0, 0.4]]
     values, default = (
@@ -308,7 +310,7 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     apart = {
         "paper": [0, 0, 0, 0, 0],
         "official": [-1.2, -1.7, -1.6, -2.1, -3.4],
-        "seed": [-2, -6, -2, -4, -1],
+        "reproduction": [-2, -6, -2, -4, -1],
     }
 
     def figures(settings):
@@ -356,7 +358,7 @@ def test_methods_are_judged_by_trained_cells_against_chance(
     assert rows["EG-NAS official"][3] == "better than random cells"
     # by hand: means 4.52 and 3.43 standard errors from zero, where t(4) is 2.78 at
     # 95 %, 4.31 at 98.75 %, which four claims need, and 4.60 at 99 %
-    assert rows["EG-NAS seed"][3] == "not told apart from random cells"
+    assert rows["EG-NAS reproduction"][3] == "not told apart from random cells"
     assert rows["random search"][3] == "not told apart from random cells"
     assert (
         rows["random cells"][2:4] == rows["alpha that never moved"][2:4] == [None] * 2
@@ -380,7 +382,7 @@ def test_searches_that_are_compared_price_as_many_images(name, load):
         if method == "random search":
             forwards = built.epochs * (own.candidates + 1)  # the best one beside them
         else:
-            forwards = (built.epochs - own.warmup) * mixings_priced(own)
+            forwards = (built.epochs - own.warmup) * mixings_evaluated(own)
         images.append(forwards * own.fitness_batch_size)
     assert len(images) == 4 and max(images) <= 1.002 * min(images)
 
@@ -590,7 +592,7 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
         "largest_share": [pytest.approx(shares.max())],
     }
     rows = {(row[0], row[1]): row[2:] for row in made["record"]["rows"]}
-    assert list(rows)[:3] == [("paper", ""), ("official", ""), ("seed", "")]
+    assert list(rows)[:3] == [("paper", ""), ("official", ""), ("reproduction", "")]
     assert len(rows) == 3 + 2 * 3
     walks = [*(defects.random_walk("official", updates) for updates in (35, 3)), walk]
     for cell, one in zip(rows["official", ""][1:4], walks, strict=True):
@@ -611,22 +613,24 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
     config, state = found.config.strategy, found.state
     images, labels = finished_search.valid_batches(found, 11, 64, 0)
     z = first_generation(SPACE, config, jax.random.key(0), state.strategy)[0]
-    priced = [
-        price(found.net, state.variables, state.strategy.alpha, z, *batch, config)
+    evaluated = [
+        evaluate_fitness(
+            found.net, state.variables, state.strategy.alpha, z, *batch, config
+        )
         for batch in zip(images, labels, strict=True)
     ]
-    best = [int(one.cross_entropy.argmin()) for one in priced]
+    best = [int(one.cross_entropy.argmin()) for one in evaluated]
     gains = [
         int(one.correct[i]) - int(one.correct_current)
-        for one, i in zip(priced, best, strict=True)
+        for one, i in zip(evaluated, best, strict=True)
     ]
     assert rows["off"]["explorations"] == 11
     assert rows["off"]["gain_on_batch"] == pytest.approx(sum(gains) / 11 / 64)
     worse = sum(gain < 0 for gain in gains) / 11
     assert rows["off"]["winner_less_accurate"] == pytest.approx(worse)
     # on all batches, of each batch's winner
-    whole = sum(np.asarray(one.correct) for one in priced)
-    current = sum(int(one.correct_current) for one in priced)
+    whole = sum(np.asarray(one.correct) for one in evaluated)
+    current = sum(int(one.correct_current) for one in evaluated)
     on_all = (whole[best].mean() - current) / labels.size
     assert rows["off"]["gain_on_all"] == pytest.approx(on_all)
     mean = (whole.mean() - current) / labels.size

@@ -15,7 +15,7 @@ from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.training.devices import make_mesh, over_images, over_rows
 from egnas_jax.types import Batch, Mixing
 
@@ -75,7 +75,7 @@ def on_all_devices_alike(tree):
 
 
 def scored(net, mesh, size, images, **options):
-    """A population priced on one device, and on eight."""
+    """A population evaluated on one device, and on eight."""
     variables = net.init(jax.random.key(0), (8, 8, 3))
     arguments = variables, population(size, net), *batch_of(images)
     alone, together = (
@@ -131,7 +131,9 @@ def test_of_fifty_the_last_wins_and_none_of_its_copies(tie, toy_net, toy_batch, 
 
     def run(net):
         z = rows.reshape(50, -1)
-        return jax.jit(lambda: price(net, variables, alpha, z, *toy_batch, options))()
+        return jax.jit(
+            lambda: evaluate_fitness(net, variables, alpha, z, *toy_batch, options)
+        )()
 
     alone, together = run(toy_net), run(toy_net._replace(mesh=mesh))
     assert together.winner == 49

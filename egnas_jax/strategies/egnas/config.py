@@ -2,7 +2,7 @@
 
 Paper, report and reference code differ; every difference is an option here. `paper` is
 what the paper and its report describe, `official` what the published code does, bug
-for bug, and `seed` what the report's own code does.
+for bug, and `reproduction` what the code of the reproduced report does.
 """
 
 import copy
@@ -24,7 +24,7 @@ CHOICES = {
     "candidates": ("fresh", "constant", "run"),
     "sigma": ("by_update", "by_epoch", "constant"),
     "evolution": tuple(EVOLUTIONS),
-    "priced": ("softmax", "normalised_softmax"),
+    "individual_mixing": ("softmax", "normalised_softmax"),
     "similarity": ("raw", "normalised", "centred", "flattened"),
     "sign": SIGNS,
     "tie": ("first", "last"),
@@ -68,8 +68,8 @@ class EGNASConfig(Regime):
       sigma: "by_update": max(sigma_start / (s + 1), sigma_floor) at the s-th update;
         "by_epoch": at epoch s; "constant": sigma_start.
       evolution, population, generations, samples: the evolution strategy, P, T, N.
-      priced: the mixing of an individual: "softmax" of its rows, or of its rows divided
-        by their norms.
+      individual_mixing: the mixing of an individual: "softmax" of its rows, or of its
+        rows divided by their norms ("normalised_softmax").
       similarity: L2 between alpha and z "raw"; between softmax(alpha) and z with
         "normalised" rows; with row means removed ("centred"); or of the whole vectors
         ("flattened").
@@ -80,11 +80,11 @@ class EGNASConfig(Regime):
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
-      price_grid: record the individual of each population that every pair of weights
+      weight_grid: record the individual of each population that every pair of weights
         of the report's Table 1 would have chosen (`strategies.egnas_grid`); changes
         nothing else.
       population_chunk, image_chunk: individuals and images at a time while a population
-        is priced; None: as `search.evaluate.default_chunks` has it. With the
+        is evaluated; None: as `search.evaluate.default_chunks` has it. With the
         statistics of the batch its images cannot be split.
 
     Raises:
@@ -106,7 +106,7 @@ class EGNASConfig(Regime):
     population: int = 50
     generations: int = 3
     samples: int = 3
-    priced: str = "softmax"
+    individual_mixing: str = "softmax"
     similarity: str = "raw"
     zeta: float = 1.0
     eta: float = 0.4
@@ -116,7 +116,7 @@ class EGNASConfig(Regime):
     direction: str = "softmax_centred"
     momentum: float = 0.0
     step: float = 0.1
-    price_grid: bool = False
+    weight_grid: bool = False
     population_chunk: int | None = None
     image_chunk: int | None = None
 
@@ -134,7 +134,7 @@ class EGNASConfig(Regime):
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":
-        """The options of "paper", "official" or "seed".
+        """The options of "paper", "official" or "reproduction".
 
         Raises:
           ValueError: another name.
@@ -148,7 +148,7 @@ class EGNASConfig(Regime):
 
     @property
     def individuals(self) -> int:
-        """Mixings that are priced together: a population, and alpha beside it."""
+        """Mixings that are evaluated together: a population, and alpha beside it."""
         return self.population + 1
 
 
@@ -183,7 +183,7 @@ _OFFICIAL = dict(
     candidates="constant",
     sigma="constant",
     generations=1,
-    priced="normalised_softmax",
+    individual_mixing="normalised_softmax",
     similarity="normalised",
     tie="last",
     best_sample="accuracy",
@@ -192,6 +192,6 @@ _OFFICIAL = dict(
 VARIANTS = {
     "paper": {},
     "official": _OFFICIAL,
-    "seed": {**_OFFICIAL, "candidates": "run", "step": 0.6},
+    "reproduction": {**_OFFICIAL, "candidates": "run", "step": 0.6},
 }
-DEFAULT_SEEDS = {"paper": 0, "official": 2, "seed": 2}
+DEFAULT_SEEDS = {"paper": 0, "official": 2, "reproduction": 2}

@@ -1,4 +1,4 @@
-"""One exploration of EG-NAS without its sampling: a population is priced.
+"""One exploration of EG-NAS without its sampling: a population is evaluated.
 
 Source: EG-NAS (Cai et al., AAAI 2024), formula (3) and Algorithm 1; `explore` and `CFF`
 of the reference code.
@@ -26,8 +26,8 @@ from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 Evaluate = Callable[[Mixing], Evaluation]
 
 
-class Priced(NamedTuple):
-    """One population, priced.
+class EvaluatedPopulation(NamedTuple):
+    """One population, evaluated.
 
     Attributes:
       cross_entropy: L1, f32[P].
@@ -48,7 +48,7 @@ class Priced(NamedTuple):
     direction: dict[str, Array]
 
 
-def price(
+def evaluate_fitness(
     net: Supernet,
     variables: PyTree,
     alpha: dict[str, Array],
@@ -56,7 +56,7 @@ def price(
     images: Array,
     labels: Array,
     options: EGNASConfig,
-) -> Priced:
+) -> EvaluatedPopulation:
     """One exploration of EG-NAS without its sampling.
 
     Args:
@@ -68,7 +68,7 @@ def price(
       options: how mixings, similarity, fitness, ties and direction are taken.
     """
     evaluate = evaluator(net, variables, images, labels, options)
-    return price_by(evaluate, SPACES[net.config.space], alpha, z, options)
+    return evaluate_individuals(evaluate, SPACES[net.config.space], alpha, z, options)
 
 
 def evaluator(net, variables, images, labels, options: EGNASConfig) -> Evaluate:
@@ -78,13 +78,13 @@ def evaluator(net, variables, images, labels, options: EGNASConfig) -> Evaluate:
     )
 
 
-def price_by(
+def evaluate_individuals(
     evaluate: Evaluate,
     space: Space,
     alpha: dict[str, Array],
     z: Array,
     options: EGNASConfig,
-) -> Priced:
+) -> EvaluatedPopulation:
     """`price` by whatever prices mixings."""
     rows = unflatten(space, z)
     mixings = jax.tree.map(
@@ -105,7 +105,7 @@ def price_by(
     )
     winner = best(fitness, options.tie)
     chosen = jax.tree.map(lambda leaf: leaf[winner], rows)
-    return Priced(
+    return EvaluatedPopulation(
         scores.loss[1:],
         scores.correct[1:],
         scores.correct[0],
@@ -140,8 +140,8 @@ def score(net, variables, mixings, images, labels, options):
 
 
 def candidate_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Array]:
-    """q: the weights under which an individual is priced, [..., E, K]."""
-    normalised = options.priced == "normalised_softmax"
+    """q: the weights under which an individual is evaluated, [..., E, K]."""
+    normalised = options.individual_mixing == "normalised_softmax"
     return {
         kind: jax.nn.softmax(_unit(row) if normalised else row, axis=-1)
         for kind, row in rows.items()

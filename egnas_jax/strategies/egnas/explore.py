@@ -18,10 +18,10 @@ from egnas_jax.space import Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import (
     Evaluate,
-    Priced,
+    EvaluatedPopulation,
     candidate_rows,
     direction,
-    price_by,
+    evaluate_individuals,
 )
 from egnas_jax.types import IMPL, Array, Key
 
@@ -110,14 +110,14 @@ class Explored(NamedTuple):
       sigma: step size that its populations began with, f32[].
       z: every individual, f32[N, T, P, D].
       leaders: the best individual of every sample, leaves [N, ...].
-      priced: every population, leaves [N, T, ...]; without directions.
+      populations: every population, leaves [N, T, ...].
     """
 
     best: Best
     sigma: Array
     z: Array
     leaders: Best
-    priced: Priced
+    populations: EvaluatedPopulation
 
 
 class _Drawn(NamedTuple):
@@ -171,12 +171,12 @@ def explore(
     def generation(carry, key):
         es, leader = carry
         z = evolution.ask(key, es)
-        priced = price_by(evaluate, space, state.alpha, z, config)
-        i = priced.winner
-        new = Best(z[i], _nan_last(priced.fitness[i]), priced.correct[i])
+        evaluated = evaluate_individuals(evaluate, space, state.alpha, z, config)
+        i = evaluated.winner
+        new = Best(z[i], _nan_last(evaluated.fitness[i]), evaluated.correct[i])
         leader = _better(leader, new, config.tie)
-        seen = z, priced._replace(direction={})
-        return (evolution.tell(es, z, priced.fitness), leader), seen
+        seen = z, evaluated._replace(direction={})
+        return (evolution.tell(es, z, evaluated.fitness), leader), seen
 
     def sample(_, scanned):
         centre, keys = scanned
@@ -186,10 +186,10 @@ def explore(
         (_, leader), seen = lax.scan(generation, start, keys)
         return None, (leader, seen)
 
-    _, (leaders, (z, priced)) = lax.scan(sample, None, (centres, keys))
+    _, (leaders, (z, evaluated)) = lax.scan(sample, None, (centres, keys))
     n = _best_sample(space, config, evaluate, leaders)
     chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
-    found = Explored(chosen, sigma, z, leaders, priced)
+    found = Explored(chosen, sigma, z, leaders, evaluated)
     return _stepped(space, config, state, chosen), found
 
 

@@ -1,7 +1,7 @@
 """EG-NAS: gradient descent on the weights, an evolution strategy on alpha.
 
 Once an epoch (after warm-up) N populations are drawn around alpha, evolved for T
-generations and priced by the compound fitness; alpha steps along the best individual.
+generations and ranked by the compound fitness; alpha steps along the best individual.
 
 Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
 code differ, an option of `EGNASConfig` decides.
@@ -62,21 +62,21 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
 def _info(config, state, found, images):
     """Figures of an exploration; their names do not depend on what happens in it."""
-    priced = found.priced
+    evaluated = found.populations
     info = {
         "fitness": found.best.fitness,
         "fitness_accuracy": found.best.correct / images,
         "sigma": found.sigma,
         "skipped": state.skipped.astype(jnp.float32),
-        "candidate_images": jnp.float32(images_priced(config)),
+        "candidate_images": jnp.float32(images_evaluated(config)),
         **spread(
-            fitness=priced.fitness,
-            accuracy=priced.correct / images,
-            similarity=priced.similarity,
+            fitness=evaluated.fitness,
+            accuracy=evaluated.correct / images,
+            similarity=evaluated.similarity,
         ),
     }
-    if config.price_grid:
-        info |= weight_grid.figures(priced, config.sign, config.tie)
+    if config.weight_grid:
+        info |= weight_grid.figures(evaluated, config.sign, config.tie)
     return info
 
 
@@ -91,7 +91,7 @@ def _no_info(config):
         *spread_names("fitness", "accuracy", "similarity"),
     ]
     populations = config.samples * config.generations
-    grid = weight_grid.no_figures(populations) if config.price_grid else {}
+    grid = weight_grid.no_figures(populations) if config.weight_grid else {}
     return {
         **grid,
         **dict.fromkeys(names, jnp.full((), jnp.inf, jnp.float32)),
@@ -100,16 +100,16 @@ def _no_info(config):
     }
 
 
-def mixings_priced(config: EGNASConfig) -> int:
+def mixings_evaluated(config: EGNASConfig) -> int:
     """Mixings that one exploration prices.
 
     Alpha rides along with every population; `best_sample="accuracy"` prices the
     leaders of the samples once more.
     """
-    priced = config.samples * config.generations * config.individuals
-    return priced + config.samples * (config.best_sample == "accuracy")
+    evaluated = config.samples * config.generations * config.individuals
+    return evaluated + config.samples * (config.best_sample == "accuracy")
 
 
-def images_priced(config: EGNASConfig) -> int:
+def images_evaluated(config: EGNASConfig) -> int:
     """Images that go through the supernet in one exploration, one forward each."""
-    return mixings_priced(config) * config.valid_batch_size
+    return mixings_evaluated(config) * config.valid_batch_size

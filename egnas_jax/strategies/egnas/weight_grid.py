@@ -1,8 +1,8 @@
 """What other weights of the fitness would have chosen, from the same forward passes.
 
-Cross entropy, accuracy and similarity do not depend on zeta and eta, so a population
-that was priced once is priced for every pair of them. Who wins depends on zeta / eta
-alone: of the 16 pairs some are the same choice.
+Cross entropy, accuracy and similarity do not depend on zeta and eta, so one evaluation
+of a population serves every pair of them. The winner depends on zeta / eta alone, so
+some of the 16 pairs are the same choice.
 
 Source: the grid of Table 1 of the report this project implements.
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.strategies.egnas.evaluation import Priced, best
+from egnas_jax.strategies.egnas.evaluation import EvaluatedPopulation, best
 from egnas_jax.strategies.egnas.fitness import compound_fitness
 from egnas_jax.types import Array
 
@@ -30,16 +30,16 @@ def ratio(pair: tuple[float, float]) -> float:
     return round(zeta / eta, 9)  # 0.8 / 0.4 is 0.4 / 0.2
 
 
-def winners(priced: Priced, sign: str, tie: str) -> Array:
+def winners(evaluated: EvaluatedPopulation, sign: str, tie: str) -> Array:
     """Who wins one population by each of `PAIRS`, i32[16]."""
     return jnp.stack(
         [
             best(
                 compound_fitness(
-                    priced.cross_entropy,
-                    priced.correct,
-                    priced.similarity,
-                    correct_current=priced.correct_current,
+                    evaluated.cross_entropy,
+                    evaluated.correct,
+                    evaluated.similarity,
+                    correct_current=evaluated.correct_current,
                     zeta=zeta,
                     eta=eta,
                     sign=sign,
@@ -51,21 +51,23 @@ def winners(priced: Priced, sign: str, tie: str) -> Array:
     )
 
 
-def figures(priced: Priced, sign: str, tie: str) -> dict[str, Array]:
+def figures(evaluated: EvaluatedPopulation, sign: str, tie: str) -> dict[str, Array]:
     """What is recorded of one exploration; C populations in the order of their pricing.
 
     Args:
-      priced: every population, leaves [N, T, ...]; C = N T.
+      evaluated: every population, leaves [N, T, ...]; C = N T.
       sign, tie: of the run.
 
     Returns:
       "grid_chosen": the individual that each pair of weights chooses, i32[C, 16];
       "grid_own": the one that the run's own weights chose, i32[C].
     """
-    chosen = jax.vmap(jax.vmap(functools.partial(winners, sign=sign, tie=tie)))(priced)
+    chosen = jax.vmap(jax.vmap(functools.partial(winners, sign=sign, tie=tie)))(
+        evaluated
+    )
     return {
         "grid_chosen": chosen.reshape(-1, chosen.shape[-1]).astype(jnp.int32),
-        "grid_own": priced.winner.reshape(-1).astype(jnp.int32),
+        "grid_own": evaluated.winner.reshape(-1).astype(jnp.int32),
     }
 
 

@@ -39,7 +39,7 @@ class TableSearchConfig:
       egnas, random_search, ageing_evolution: the methods' own settings.
       dataset: a name of `DATASETS`.
       runs: of every method and setting, each with a seed of its own.
-      queries: cells priced in a run.
+      queries: cells evaluated in a run.
       seed: of every random stream.
 
     Raises:

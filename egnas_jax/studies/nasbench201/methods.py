@@ -1,7 +1,7 @@
 """Search methods on a table: a run is a function of a key.
 
 EG-NAS is the code of the supernet search; only what prices a mixing is the table. A
-query is one pricing of a cell; a cell that is priced again counts again.
+query is one pricing of a cell; a cell that is evaluated again counts again.
 
 Sources: strategies/egnas.py; Real et al. (AAAI 2019) for ageing evolution; uniform
 draws with replacement for random search.
@@ -23,7 +23,7 @@ from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.strategies.egnas.config import EGNASConfig, with_traced
 from egnas_jax.strategies.egnas.evaluation import candidate_rows
 from egnas_jax.strategies.egnas.explore import explore, initial_state
-from egnas_jax.strategies.egnas.strategy import mixings_priced
+from egnas_jax.strategies.egnas.strategy import mixings_evaluated
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.table import (
     SPACE,
@@ -66,7 +66,7 @@ class Run(NamedTuple):
     """What a run found.
 
     Attributes:
-      rows: rows of the table in the order in which they were priced, i32[Q].
+      rows: rows of the table in the order in which they were evaluated, i32[Q].
       answer: row of the cell that the method itself names in the end, i32[].
     """
 
@@ -97,7 +97,7 @@ def egnas_run(
         rows = _priced(table, config, state.alpha, found)
         return moved._replace(epochs=moved.epochs + 1), rows
 
-    number = -(-queries // mixings_priced(config))
+    number = -(-queries // mixings_evaluated(config))
     state, rows = lax.scan(
         exploration, initial_state(SPACE, key_init), jax.random.split(key_run, number)
     )
@@ -114,10 +114,10 @@ def _priced(table, config, alpha, found):
     individuals = rows(found.z)  # [N, T, P]
     own = rows_of(table, softmax_mixing(alpha))
     own = jnp.broadcast_to(own, (*individuals.shape[:2], 1))
-    priced = jnp.concatenate([own, individuals], axis=2).reshape(-1)
+    evaluated = jnp.concatenate([own, individuals], axis=2).reshape(-1)
     if config.best_sample == "accuracy":
-        priced = jnp.concatenate([priced, rows(found.leaders.z)])
-    return priced
+        evaluated = jnp.concatenate([evaluated, rows(found.leaders.z)])
+    return evaluated
 
 
 def random_run(
@@ -134,7 +134,7 @@ def random_run(
 def ageing_run(
     table: Table, config: AgeingConfig, queries: int, numbers: dict, key: Key
 ) -> Run:
-    """Ageing evolution: the answer is the best cell that was ever priced."""
+    """Ageing evolution: the answer is the best cell that was ever evaluated."""
     del numbers
     evolution = ageing_evolution(
         SPACE.num_edges, len(SPACE.primitives), config.population, config.tournament

@@ -1,4 +1,4 @@
-"""Candidates x batches: every candidate priced on every batch, in one program.
+"""Candidates x batches: every candidate evaluated on every batch, in one program.
 
 Dims: P candidates, M batches, N images of a batch.
 """
@@ -18,7 +18,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.explore import EGNASState, first_generation
 from egnas_jax.strategies.egnas.fitness import compound_fitness
 from egnas_jax.strategies.random_search import random_child
@@ -26,7 +26,7 @@ from egnas_jax.types import Array, Batch, Key, PyTree
 
 
 class Candidates(NamedTuple):
-    """What is priced, and how a price becomes a fitness.
+    """What is evaluated, and how a price becomes a fitness.
 
     Attributes:
       who: they themselves, arrays.
@@ -89,7 +89,7 @@ def of_individuals(
     key: Key,
     size: int,
 ) -> Candidates:
-    """What EG-NAS's next exploration would begin with, priced as it would.
+    """What EG-NAS's next exploration would begin with, evaluated as it would.
 
     Args:
       net, config, state: of a search.
@@ -105,12 +105,12 @@ def of_individuals(
         options = dataclasses.replace(
             config, fitness_batches=1, batch_stats=statistics, image_chunk=None
         )
-        priced = price(net, variables, alpha, z, *batch, options)
+        evaluated = evaluate_fitness(net, variables, alpha, z, *batch, options)
         return (
-            priced.cross_entropy,
-            priced.correct,
-            priced.correct_current,
-            priced.similarity,
+            evaluated.cross_entropy,
+            evaluated.correct,
+            evaluated.correct_current,
+            evaluated.similarity,
         )
 
     def fitness(loss, correct, current, similarity):

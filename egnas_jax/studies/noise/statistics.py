@@ -1,6 +1,6 @@
 """What a matrix of candidates x batches says of the ranks that one batch gives.
 
-Plain numpy and scipy. Every candidate is priced on every batch, so the values follow
+Plain numpy and scipy. Every candidate is evaluated on every batch, so the values follow
 the two-way layout without replication: candidate + batch + what is left. What a batch
 adds to all candidates alike moves no rank; what is left does.
 
@@ -10,7 +10,7 @@ fitness over all their images, whose sign is applied once.
 Source: variance components by the method of moments, and the intraclass correlation
 ICC(C, 1), as McGraw & Wong (Psychological Methods 1996), of one batch's values; the
 repeatability of ranks by Spearman's rho of two sets, that of means beyond the batches
-that were priced by the formula of Spearman and Brown.
+that were evaluated by the formula of Spearman and Brown.
 
 Dims: P candidates, M batches, S sets of k batches each.
 """

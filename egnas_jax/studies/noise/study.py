@@ -25,7 +25,7 @@ MOST_BATCHES = 20  # by default
 
 
 class Request(NamedTuple):
-    """What is to be priced; None takes what the run itself uses.
+    """What is to be evaluated; None takes what the run itself uses.
 
     Attributes:
       candidates: a name of `CANDIDATES`; None: individuals for EG-NAS, else cells.
@@ -60,7 +60,7 @@ def study(
     Args:
       folder: of a search.
       data_dir: where its data are, or None for the usual places.
-      request: what is to be priced.
+      request: what is to be evaluated.
       report: called with notes (`str`).
 
     Raises:

@@ -55,11 +55,12 @@ def test_direction_of_the_paper_sums_to_zero_and_official_is_softmaxed_twice():
 
 
 def test_variants_differ_as_their_table_says():
-    paper, official, seed = map(EGNASConfig.variant, ("paper", "official", "seed"))
+    names = "paper", "official", "reproduction"
+    paper, official, reproduction = map(EGNASConfig.variant, names)
     assert paper == EGNASConfig()
     assert (official.generations, official.batch_stats) == (1, "running")
-    assert (seed.step, seed.candidates) == (0.6, "run")
-    assert seed.similarity == official.similarity == "normalised"
+    assert (reproduction.step, reproduction.candidates) == (0.6, "run")
+    assert reproduction.similarity == official.similarity == "normalised"
 
 
 @pytest.mark.parametrize(

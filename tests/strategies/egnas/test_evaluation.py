@@ -27,18 +27,18 @@ def test_price_equals_the_reference(exploration):
     @lambda f: jax.jit(f, compiler_options=lowering.compiler_options())
     def run(variables, alpha, candidates):
         options = EGNASConfig.variant("official")
-        return egnas_jax.price(
+        return egnas_jax.evaluate_fitness(
             net, variables, alpha, candidates, images, labels, options
         )
 
-    priced = run(variables, alpha, jnp.asarray(z["z"], jnp.float32))
-    np.testing.assert_allclose(priced.cross_entropy, z["cross_entropy"], rtol=1e-4)
-    np.testing.assert_array_equal(priced.correct, z["correct"])
-    assert priced.correct_current == z["correct_current"]
-    np.testing.assert_allclose(priced.similarity, z["similarity"], atol=1e-6)
-    np.testing.assert_allclose(priced.fitness, z["fitness"], rtol=1e-4)
-    assert priced.winner == z["winner"]
+    evaluated = run(variables, alpha, jnp.asarray(z["z"], jnp.float32))
+    np.testing.assert_allclose(evaluated.cross_entropy, z["cross_entropy"], rtol=1e-4)
+    np.testing.assert_array_equal(evaluated.correct, z["correct"])
+    assert evaluated.correct_current == z["correct_current"]
+    np.testing.assert_allclose(evaluated.similarity, z["similarity"], atol=1e-6)
+    np.testing.assert_allclose(evaluated.fitness, z["fitness"], rtol=1e-4)
+    assert evaluated.winner == z["winner"]
     for i, kind in enumerate(("normal", "reduce")):
         np.testing.assert_allclose(
-            priced.direction[kind], z["step_direction"][i], atol=1e-6
+            evaluated.direction[kind], z["step_direction"][i], atol=1e-6
         )

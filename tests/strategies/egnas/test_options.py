@@ -13,7 +13,7 @@ from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import CHOICES, RANGES, SWEPT
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.explore import _candidate_keys, first_generation
 from egnas_jax.strategies.egnas.strategy import egnas
 
@@ -37,7 +37,7 @@ OFFICIAL = dataclasses.replace(
 KEY = jax.random.key(0)
 # what the loop does, and what only equal individuals show: tested elsewhere
 ELSEWHERE = {"tie", *(field.name for field in dataclasses.fields(Regime))}
-PRICING = ("batch_stats", "priced", "similarity", "sign", "direction")
+PRICING = ("batch_stats", "individual_mixing", "similarity", "sign", "direction")
 PRICING_NUMBERS = {"fitness_batches": 2, "zeta": 0.1, "eta": 3.0}
 SEARCH_NUMBERS = {
     "warmup": 1,
@@ -105,7 +105,7 @@ PRICED = [*others(PRICING), *PRICING_NUMBERS.items()]
 
 @pytest.fixture(scope="module")
 def prices(toy_net, variables, toy_batch):
-    """One population priced with the default options and with each other value."""
+    """One population evaluated with the default options and with each other value."""
     key_alpha, key_z = jax.random.split(KEY)
     alpha = unflatten(SPACES["darts7"], jax.random.normal(key_alpha, (196,)))
     configs = {None: SMALL} | {
@@ -116,7 +116,7 @@ def prices(toy_net, variables, toy_batch):
     @jax.jit
     def run(z):
         return [
-            price(toy_net, variables, alpha, z, *toy_batch, config)
+            evaluate_fitness(toy_net, variables, alpha, z, *toy_batch, config)
             for config in configs.values()
         ]
 
@@ -262,18 +262,18 @@ def test_images_priced_are_those_that_the_supernet_sees(toy_net, variables, toy_
 def test_the_spread_is_that_of_all_individuals_of_all_samples(
     searched, toy_net, variables, toy_batch
 ):
-    """One generation of one sample, priced again outside; and the best of many."""
+    """One generation of one sample, evaluated again outside; and the best of many."""
     config = dataclasses.replace(SMALL, samples=1, generations=1)
     strategy = egnas(toy_net, config)
     state = strategy.init(KEY)
     _, info = jax.jit(strategy.update)(KEY, state, variables, toy_batch, toy_batch)
     z = first_generation(SPACES["darts7"], config, KEY, state)[0]
-    priced = price(toy_net, variables, state.alpha, z, *toy_batch, config)
-    accuracy = np.asarray(priced.correct) / len(toy_batch.labels)
+    evaluated = evaluate_fitness(toy_net, variables, state.alpha, z, *toy_batch, config)
+    accuracy = np.asarray(evaluated.correct) / len(toy_batch.labels)
     for name, values in (
-        ("fitness", priced.fitness),
+        ("fitness", evaluated.fitness),
         ("accuracy", accuracy),
-        ("similarity", priced.similarity),
+        ("similarity", evaluated.similarity),
     ):
         for place, share in (("min", 0), ("q1", 0.25), ("q3", 0.75), ("max", 1)):
             np.testing.assert_allclose(

@@ -11,7 +11,7 @@ from egnas_jax.search.relax import unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.strategy import egnas
 
 SMALL = EGNASConfig(
@@ -39,9 +39,9 @@ def test_winners_are_those_that_each_pair_would_price_best(
     expected = []
     for zeta, eta in itertools.product(weight_grid.WEIGHTS, weight_grid.WEIGHTS):
         own = dataclasses.replace(config, zeta=zeta, eta=eta)
-        priced = price(toy_net, variables, alpha, z, *toy_batch, own)
-        expected.append(int(priced.winner))
-    found = weight_grid.winners(priced, sign, tie)
+        evaluated = evaluate_fitness(toy_net, variables, alpha, z, *toy_batch, own)
+        expected.append(int(evaluated.winner))
+    found = weight_grid.winners(evaluated, sign, tie)
     assert found.tolist() == expected
     assert len(set(expected)) > 1
 
@@ -61,7 +61,7 @@ def test_the_run_agrees_with_itself_and_is_not_changed(toy_net, toy_batch):
     variables = toy_net.init(jax.random.key(0))
     states = []
     for grid in (False, True):
-        config = dataclasses.replace(SMALL, price_grid=grid)
+        config = dataclasses.replace(SMALL, weight_grid=grid)
         strategy = egnas(toy_net, config)
         update = jax.jit(strategy.update)
         state = strategy.init(jax.random.key(1))

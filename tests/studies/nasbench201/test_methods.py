@@ -9,7 +9,7 @@ import pytest
 
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import SWEPT, EGNASConfig
-from egnas_jax.strategies.egnas.strategy import mixings_priced
+from egnas_jax.strategies.egnas.strategy import mixings_evaluated
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201 import config as configs
 from egnas_jax.studies.nasbench201.methods import egnas_run, incumbents
@@ -48,7 +48,7 @@ def test_the_incumbent_is_the_first_of_the_best_so_far(table):
 
 def test_a_run_of_eg_nas_prices_alpha_before_every_population(table):
     config = EGNASConfig(**SMALL, generations=2, step=0.0)
-    each = mixings_priced(config)
+    each = mixings_evaluated(config)
     assert each == 2 * 2 * (6 + 1)
     run = jax.jit(lambda key: egnas_run(table, config, 2 * each, {}, key))
     rows, answer = run(jax.random.key(1))
@@ -60,7 +60,7 @@ def test_a_run_of_eg_nas_prices_alpha_before_every_population(table):
 
 def test_the_winner_of_accuracy_is_priced_once_more(table):
     config = EGNASConfig(**SMALL, generations=1, best_sample="accuracy", eta=0.0)
-    each = mixings_priced(config)
+    each = mixings_evaluated(config)
     assert each == 2 * 7 + 2
     run = jax.jit(lambda key: egnas_run(table, config, each, {}, key))
     rows = np.asarray(run(jax.random.key(1)).rows)

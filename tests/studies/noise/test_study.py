@@ -14,7 +14,7 @@ from egnas_jax.cli.main import main
 from egnas_jax.cli.noise import _sentence
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import price
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.studies.noise.matrix import Matrix, matrices, of_cells, of_individuals
@@ -177,7 +177,9 @@ def test_several_batches_make_one_fitness_as_those_of_a_search_do(
     for batches in (2, 3):
         own = Batch(*(leaf[: 8 * batches] for leaf in toy_batch))
         options = dataclasses.replace(config, fitness_batches=batches)
-        expected = price(toy_net, variables, state.alpha, z, *own, options).fitness
+        expected = evaluate_fitness(
+            toy_net, variables, state.alpha, z, *own, options
+        ).fitness
         pooled = found.pooled(np.arange(batches)[None])[0]
         np.testing.assert_allclose(pooled, expected, rtol=1e-5)
 
