@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
@@ -124,3 +125,45 @@ def flat(tree, prefix=""):
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def check_ranges(
+    config: Any, ranges: Mapping[str, tuple[float, float]], prefix: str = ""
+) -> None:
+    """Refuses a number outside its range; None passes, where a field may be None.
+
+    Args:
+      config: a configuration dataclass.
+      ranges: field name -> (smallest, largest) allowed value, both inclusive.
+      prefix: of the field names in the message, "strategy." for example.
+
+    Raises:
+      ValueError: a number is out of its range, or NaN.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if value is not None and not least <= value <= most:
+            raise ValueError(
+                f"{prefix}{name} is {value}, but must be from {least} to {most}."
+            )
+
+
+def check_choices(
+    config: Any, choices: Mapping[str, Sequence[str]], prefix: str = ""
+) -> None:
+    """Refuses a word that is none of those a field allows.
+
+    Args:
+      config: a configuration dataclass.
+      choices: field name -> allowed values.
+      prefix: of the field names in the message, "strategy." for example.
+
+    Raises:
+      ValueError: a value is none of the choices.
+    """
+    for name, allowed in choices.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ValueError(
+                f"{prefix}{name} is {value!r}, but must be one of {', '.join(allowed)}."
+            )

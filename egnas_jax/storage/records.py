@@ -168,3 +168,25 @@ def read_epochs(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
             f"epochs. Restore the file, or start anew under another --out."
         )
     return lines
+
+
+def read_object(path: str | pathlib.Path, hint: str = "") -> dict:
+    """Reads a file that holds one JSON object.
+
+    Args:
+      path: of the file.
+      hint: what to do about a file that cannot be read; ends the message.
+
+    Raises:
+      ValueError: the file is missing or unreadable, or holds something else.
+    """
+    try:
+        value = json.loads(pathlib.Path(path).read_text())
+        if not isinstance(value, dict):
+            raise TypeError("no JSON object")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a JSON object ({type(error).__name__}). "
+            f"{hint}".strip()
+        ) from None
+    return value
