@@ -1,21 +1,23 @@
-"""The records that every part of the package passes around.
+"""Defines the records that every part of the package passes around.
 
 Dims (the letters of all docstrings): P population, N images of a batch, H, W image
 height and width, C channels, E edges of a cell, K primitives of an edge, D = flat
 length of all alphas, L cells of a network.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 
 Array = jax.Array
 Key = jax.Array  # a typed key, as `jax.random.key` makes it
 PyTree = Any
-IMPL = "threefry2x32"  # of every key that is made here: streams outlive jax's default
+IMPL = "threefry2x32"  # of every key made here, whatever jax's default becomes
 
 
-class Mixing(NamedTuple):
+@flax.struct.dataclass
+class Mixing:
     """How strongly each primitive of each edge counts: all that a supernet sees.
 
     Attributes:
@@ -28,7 +30,8 @@ class Mixing(NamedTuple):
     edges: dict[str, Array]
 
 
-class Batch(NamedTuple):
+@flax.struct.dataclass
+class Batch:
     """Images as a network takes them, and their classes.
 
     Attributes:
@@ -40,13 +43,14 @@ class Batch(NamedTuple):
     labels: Array
 
 
-class Evaluation(NamedTuple):
-    """What one mixing (or a population of P) scores on a set of images.
+@flax.struct.dataclass
+class Evaluation:
+    """How one mixing, or each of a population of P, scores on a set of images.
 
     Attributes:
       loss: mean cross entropy, f32[] or f32[P].
       correct: number of correctly classified images, i32, so that ties are exact.
-      accuracy: correct as a fraction of the images, f32.
+      accuracy: `correct` as a fraction of the images, f32.
     """
 
     loss: Array

@@ -1,35 +1,44 @@
-"""The configuration of a search, its presets, and typed overrides by dotted paths."""
+"""Builds the configuration of a search from presets, variants and settings."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import (
     FREE,
     LARGEST_FLOAT,
     LARGEST_INT,
-    apply_overrides,
+    apply_settings,
     as_dict,
+    check_ranges,
     check_types,
     flat,
 )
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas.config import DEFAULT_SEEDS, VARIANTS, EGNASConfig
+from egnas_jax.strategies.egnas.config import (
+    DEFAULT_SEEDS,
+    VARIANT_SCHEDULES,
+    VARIANTS,
+    EGNASConfig,
+)
 from egnas_jax.training.sgd import SGD
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-    """A whole search.
+    """The configuration of a whole search.
 
     Attributes:
-      data, supernet, strategy: see there.
+      data, supernet: what is searched on, and in what.
+      strategy: the configuration of the search method.
       strategy_name: a name of the table of strategies.
+      schedule: what the loop does in an epoch.
       seed: of every random stream.
       epochs: of the search.
       batch_size, learning_rate, learning_rate_min, momentum, weight_decay, clip_norm:
@@ -37,10 +46,10 @@ class SearchConfig:
       steps_per_call: weight steps in one call of the device; no result depends on it.
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
-        `search.evaluate.default_chunks` has it.
-      devices: that share each population and each batch; none: all that JAX sees. The
+        `search.evaluate.default_chunks` chooses.
+      devices: that share each population and each batch; None: all that JAX sees. The
         weights of another number agree to rounding alone.
-      tensorboard: write the figures of metrics.jsonl for TensorBoard too.
+      tensorboard: write the metrics for TensorBoard too.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
     Raises:
@@ -49,8 +58,9 @@ class SearchConfig:
 
     data: DataConfig
     supernet: SupernetConfig
-    strategy: Any
+    strategy: StrategyConfig
     strategy_name: str = "egnas"
+    schedule: EpochSchedule = EpochSchedule()
     seed: int = 0
     epochs: int = 50
     batch_size: int = 256
@@ -67,37 +77,30 @@ class SearchConfig:
     watch: WatchConfig = WatchConfig()
 
     def __post_init__(self):
-        least = {
-            "seed": 0,
-            "epochs": 1,
-            "batch_size": 2,
-            "learning_rate_min": 0.0,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "steps_per_call": 1,
-            "keep_checkpoints": 1,
-            "learning_rate": 1e-12,
-            "clip_norm": 1e-12,
-        }
-        for name, low in least.items():
-            value = getattr(self, name)
-            high = LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
-            if not low <= value <= high:
-                raise ValueError(
-                    f"{name} is {value}, but must be from {low} to {high}."
-                )
-        for name in ("validation_chunk", "devices"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, but must be at least 1, or none.")
-        if self.momentum >= 1:
-            raise ValueError(f"momentum is {self.momentum}, but must be below 1.")
+        check_ranges(self, _RANGES)
+        if self.momentum == 1:
+            raise ValueError("momentum is 1.0, but must be below 1.")
 
     @property
     def sgd(self) -> SGD:
-        """The part that trains the weights."""
+        """The settings that train the weights."""
         return SGD(**{name: getattr(self, name) for name in SGD._fields})
 
+
+_RANGES = {
+    "seed": (0, LARGEST_INT),
+    "epochs": (1, LARGEST_INT),
+    "batch_size": (2, LARGEST_INT),
+    "steps_per_call": (1, LARGEST_INT),
+    "keep_checkpoints": (1, LARGEST_INT),
+    "validation_chunk": (1, LARGEST_INT),
+    "devices": (1, LARGEST_INT),
+    "learning_rate": (1e-12, LARGEST_FLOAT),
+    "learning_rate_min": (0.0, LARGEST_FLOAT),
+    "momentum": (0.0, 1.0),
+    "weight_decay": (0.0, LARGEST_FLOAT),
+    "clip_norm": (1e-12, LARGEST_FLOAT),
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": dict(
@@ -113,86 +116,95 @@ PRESETS: dict[str, dict[str, Any]] = {
         data=dict(name="cifar100", pad=4, flip=True), supernet=dict(num_classes=100)
     ),
 }
+# options of a preset that a variant decides instead: `official` has one generation
+_VARIANT_DECIDES = {("official", "generations"), ("reproduction", "generations")}
 
 
-def build(
+def search_config(
     preset: str = "digits",
+    *,
     strategy: str = "egnas",
     variant: str | None = None,
     space: str | None = None,
-    overrides: list[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> SearchConfig:
-    """The configuration that a command line names.
+    """Builds the configuration of a search.
 
     Args:
-      preset: a name of `PRESETS`.
-      strategy: a name of the table of strategies.
-      variant: of EG-NAS; None is "paper".
-      space: a name of `SPACES`, or None for the preset's.
-      overrides: "path=value" each, as of `--set`.
+      preset: a whole run's settings, a name of `PRESETS`.
+      strategy: the search method, a name of `STRATEGIES`.
+      variant: which reading of EG-NAS: "paper" (the default), "official" or
+        "reproduction".
+      space: what a cell is built from, a name of `SPACES`; None: the preset's.
+      settings: dotted path -> value, e.g. {"epochs": 3, "strategy.population": 8}; the
+        names and checks are those of `--set` on the command line.
 
     Raises:
       ValueError: an unknown name or path, or a value of the wrong type or range.
     """
     parts = lookup(PRESETS, preset, "preset")
-    kind, _ = lookup(STRATEGIES, strategy, "strategy")
-    own = parts.get(strategy, {})
-    run = dict(parts.get("run", {}))
-    if strategy == "egnas":
-        variant = variant or "paper"
-        method = EGNASConfig.variant(variant)
-        # a preset sizes the exploration; a variant of one generation keeps it
-        own = {k: v for k, v in own.items() if (variant, k) not in _VARIANT_DECIDES}
-        method = dataclasses.replace(method, **own)
-        run["seed"] = DEFAULT_SEEDS[variant]
-    elif variant is not None:
-        lookup(VARIANTS, variant, "variant")
-        raise ValueError(
-            f"--variant {variant} is one of EG-NAS, and the strategy is {strategy}. "
-            f"Leave one of the two out."
-        )
-    else:
-        method = kind(**own)
     supernet = dict(parts.get("supernet", {}))
     if space is not None:
         supernet = _supernet_of(space, supernet)
     config = SearchConfig(
         data=DataConfig(**parts["data"]),
         supernet=SupernetConfig(**supernet),
-        strategy=method,
         strategy_name=strategy,
-        **run,
+        **_method(strategy, variant, parts.get(strategy, {})),
+        **parts.get("run", {}),
     )
-    return apply_overrides(config, overrides or [])
+    return apply_settings(config, settings or {})
+
+
+def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:
+    """What the strategy and its variant decide of a `SearchConfig`."""
+    config, _ = lookup(STRATEGIES, strategy, "strategy")
+    if strategy == "egnas":
+        variant = variant or "paper"
+        method = EGNASConfig.variant(variant)
+        sizes = {k: v for k, v in sizes.items() if (variant, k) not in _VARIANT_DECIDES}
+        return {
+            "strategy": dataclasses.replace(method, **sizes),
+            "schedule": EpochSchedule(**VARIANT_SCHEDULES[variant]),
+            "seed": DEFAULT_SEEDS[variant],
+        }
+    if variant is not None:
+        lookup(VARIANTS, variant, "variant")
+        raise ValueError(
+            f"The variant {variant} is one of EG-NAS, and the strategy is {strategy}. "
+            f"Leave one of the two out."
+        )
+    return {"strategy": config(**sizes)}
 
 
 def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
     """Settings of a preset's supernet in another space."""
     if lookup(SPACES, space, "space").family == "topology":
-        # as the benchmark has it: all channels, 5 cells a stage where nothing is said
+        # as NAS-Bench-201 has it: all channels, and 5 cells a stage by default
         supernet = {"layers": 17, **supernet, "partial_channels": 1}
     return {**supernet, "space": space}
 
 
-_VARIANT_DECIDES = {("official", "generations"), ("reproduction", "generations")}
-
-
 def from_dict(stored: dict[str, Any]) -> SearchConfig:
-    """Inverse of `as_dict`; what is not stored takes its default.
+    """Rebuilds a configuration from what config.json holds.
 
-    A setting that a later version adds has the default that means what was done before
-    it, so that runs of earlier versions can be resumed and replayed.
+    A setting that is not stored takes its default, which means what was done before
+    the setting existed. Names of earlier versions are understood, so their runs can be
+    resumed and replayed.
 
     Raises:
-      ValueError, KeyError, TypeError: it is none, or a value has another type.
+      ValueError, KeyError, TypeError: it is no configuration, or a value has another
+        type.
     """
-    kind, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
+    stored = _with_current_names(stored)
+    method, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
     config = SearchConfig(
         **{
             **stored,
             "data": DataConfig(**stored["data"]),
             "supernet": SupernetConfig(**stored["supernet"]),
-            "strategy": kind(**stored["strategy"]),
+            "strategy": method(**stored["strategy"]),
+            "schedule": EpochSchedule(**stored.get("schedule", {})),
             "watch": WatchConfig(**stored.get("watch", {})),
         }
     )
@@ -200,32 +212,37 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
     return config
 
 
-# settings that no compiled program holds: the host alone reads them, or they come as
-# arguments
-_OUTSIDE = (
+# of `strategy` in a stored configuration: old name -> new name
+_RENAMED = {"priced": "individual_mixing", "price_grid": "weight_grid"}
+
+
+def _with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration, in which version 0.1 kept the schedule in `strategy`."""
+    strategy = {_RENAMED.get(k, k): v for k, v in stored["strategy"].items()}
+    names = {field.name for field in dataclasses.fields(EpochSchedule)}
+    schedule = {name: strategy.pop(name) for name in names & set(strategy)}
+    schedule = {**schedule, **stored.get("schedule", {})}
+    return {**stored, "strategy": strategy, "schedule": schedule}
+
+
+# Settings that no compiled program depends on: only the host reads them, or they are
+# arguments of the program.
+_NOT_COMPILED = (
     *FREE,
-    "seed",
-    "epochs",
-    "learning_rate",
-    "learning_rate_min",
-    "steps_per_call",
-    "data.name",
-    "data.path",
-    "data.digest",
-    "watch.stop",
-    "watch.window",
-    "watch.factor",
-    "watch.delta",
-    "watch.start",
+    *("seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call"),
+    *("momentum", "weight_decay", "clip_norm"),
+    *("data.name", "data.path", "data.digest"),
+    *("watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start"),
+    *("schedule.order", "schedule.learning_rate_epoch", "schedule.split"),
 )
 
 
-def compiled_in(config: SearchConfig, numbers: Collection[str]) -> dict[str, Any]:
-    """Path -> value of every setting that the programs of a search depend on.
+def compiled_in(config: SearchConfig, hyperparams: Collection[str]) -> dict[str, Any]:
+    """Returns path -> value of every setting that the programs of a search depend on.
 
     Args:
       config: of the search.
-      numbers: those of its strategy that are arguments (`Strategy.numbers`).
+      hyperparams: names of the strategy's settings that are arguments of the programs.
     """
-    outside = {*_OUTSIDE, *(f"strategy.{name}" for name in numbers)}
+    outside = {*_NOT_COMPILED, *(f"strategy.{name}" for name in hyperparams)}
     return {p: value for p, value in flat(as_dict(config)) if p not in outside}

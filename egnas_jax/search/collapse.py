@@ -1,7 +1,7 @@
-"""What shows that a search collapses: sharpened mixings, cells of skips and poolings.
+"""Measures how far a search has collapsed: sharp mixings, cells of skips and poolings.
 
 Differentiable searches tend to end in cells without weights (RobustDARTS, Zela et al.,
-ICLR 2020; DARTS+, Liang et al., 2019), so every epoch records how far that has gone.
+ICLR 2020; DARTS+, Liang et al., 2019), so every epoch's record holds these metrics.
 
 Dims: E edges of a cell, K primitives of an edge.
 """
@@ -12,8 +12,8 @@ from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.types import Mixing
 
 
-def architecture_figures(space: Space, mixing: Mixing) -> dict:
-    """The figures of the architecture that a search has reached.
+def architecture_metrics(space: Space, mixing: Mixing) -> dict[str, float | int | str]:
+    """Describes the architecture that a search has reached.
 
     Args:
       space: of the cells.
@@ -21,20 +21,20 @@ def architecture_figures(space: Space, mixing: Mixing) -> dict:
 
     Returns:
       For each cell kind `entropy_KIND` (nats, see `entropy`), `skip_KIND` and
-      `pool_KIND` (edges of the cell that would be derived now which skip or pool), and
-      `genotype`, its text.
+      `pool_KIND` (edges of the cell derived now which skip or pool), and `genotype`,
+      its text.
     """
     genotype = derive(space, mixing)
-    figures = {}
+    metrics = {}
     for kind in space.kinds:
-        chosen = _chosen(genotype, kind)
-        figures[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
-        figures[f"skip_{kind}"] = chosen.count("skip_connect")
-        figures[f"pool_{kind}"] = sum("pool" in primitive for primitive in chosen)
-    return figures | {"genotype": genotype.format()}
+        kept = _kept_primitives(genotype, kind)
+        metrics[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
+        metrics[f"skip_{kind}"] = kept.count("skip_connect")
+        metrics[f"pool_{kind}"] = sum("pool" in primitive for primitive in kept)
+    return metrics | {"genotype": genotype.format()}
 
 
-def _chosen(genotype: Genotype | Topology, kind: str) -> list[str]:
+def _kept_primitives(genotype: Genotype | Topology, kind: str) -> list[str]:
     """Primitives of one cell, an entry for each edge that was kept."""
     if isinstance(genotype, Topology):
         return list(genotype.primitives)
@@ -42,7 +42,7 @@ def _chosen(genotype: Genotype | Topology, kind: str) -> list[str]:
 
 
 def entropy(rows: np.ndarray) -> float:
-    """Mean entropy of the rows of a mixing, in nats: ln K if even, 0 if one-hot.
+    """Returns the mean entropy of a mixing's rows, in nats: ln K if even, 0 if one-hot.
 
     Args:
       rows: [E, K], weights that sum to 1 in each row.

@@ -19,7 +19,7 @@ import optax
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet, make_supernet
-from egnas_jax.search.relax import flatten, unflatten
+from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, PyTree
@@ -35,9 +35,10 @@ def check_alpha(strategy: Strategy) -> None:
     """Refuses a method whose state has no alpha to differentiate by.
 
     Raises:
-      ValueError: as said.
+      ValueError: the state of the method has no alpha.
     """
-    if not hasattr(jax.eval_shape(strategy.init, jax.random.key(0)), "alpha"):
+    state = jax.eval_shape(strategy.init, jax.random.key(0), strategy.hyperparams)
+    if not hasattr(state, "alpha"):
         raise ValueError(
             "watch.eigenvalue asks for a Hessian in alpha, which this strategy does "
             "not have. Set watch.eigenvalue=off, or take egnas or darts."
@@ -53,39 +54,47 @@ def twice_differentiable(net: Supernet) -> Supernet:
     return net._replace(config=config, apply=make_supernet(config).apply)
 
 
+def alpha_loss(
+    net: Supernet, strategy: Strategy, variables: PyTree, batch: Batch, state: PyTree
+) -> Callable[[Array], Array]:
+    """Returns the validation loss as a function of alpha, f32[D] -> f32[].
+
+    Args:
+      net, strategy: the supernet (best `twice_differentiable`), and the method whose
+        incumbent it is given.
+      variables: weights and running statistics.
+      batch: validation images.
+      state: the method's state; it has an `alpha`.
+    """
+    space = SPACES[net.config.space]
+
+    def loss(z: Array) -> Array:
+        moved = dataclasses.replace(state, alpha=unflatten(space, z))
+        mixing = strategy.incumbent(moved)
+        logits, _ = net.apply(variables, batch.images, mixing, train=True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.mean(losses)
+
+    return loss
+
+
 def hessian_products(
-    net: Supernet,
-    strategy: Strategy,
-    state: PyTree,
-    variables: PyTree,
-    batch: Batch,
-    directions: Array,
+    loss: Callable[[Array], Array], alpha: Array, directions: Array
 ) -> Array:
-    """Products of the Hessian with directions, one after the other: [M, D].
+    """Multiplies the Hessian of a loss with directions, one after the other: [M, D].
 
     Reverse over reverse: the kernels' gradients by hand are not differentiable forward.
     Differences of gradients are no substitute: a network of ReLUs has kinks within any
     step that float32 resolves (measured on digits: 27 % off and more).
 
     Args:
-      net, strategy: the supernet (best `twice_differentiable`), and the method whose
-        incumbent it is given.
-      state: the method's; has `alpha`.
-      variables: weights and running statistics.
-      batch: of validation images.
+      loss: f32[D] -> f32[].
+      alpha: where the Hessian is taken, f32[D].
       directions: f32[M, D].
     """
-    space = SPACES[net.config.space]
-    start = flatten(space, state.alpha)
 
-    def loss(z):
-        mixing = strategy.incumbent(state._replace(alpha=unflatten(space, z)))
-        logits, _ = net.apply(variables, batch.images, mixing, train=True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        return jnp.mean(losses)
-
-    def product(direction):
-        return jax.grad(lambda z: jnp.vdot(jax.grad(loss)(z), direction))(start)
+    def product(direction: Array) -> Array:
+        return jax.grad(lambda z: jnp.vdot(jax.grad(loss)(z), direction))(alpha)
 
     return lax.map(product, directions)
 

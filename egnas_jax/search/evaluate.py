@@ -1,12 +1,12 @@
-"""A population of mixings evaluated under one set of weights, in one pass.
+"""Evaluates a population of mixings under one set of weights, in one pass.
 
 Weights and images carry no population axis: `jax.vmap` runs over the mixings alone.
-Both axes are worked off in chunks by `lax.map`, so that memory is bounded and the
+Both axes are processed in chunks by `lax.map`, so that memory is bounded and the
 network is compiled once however many individuals there are. A member's result does
 not depend on the population's size, its neighbours, or the chunks.
 
 Where the network has a mesh its devices divide the individuals among them, or the
-chunks of images where there is but one individual.
+chunks of images where there is one individual.
 
 Dims: P population, N images.
 """
@@ -35,18 +35,26 @@ def default_chunks(
     side: int,
     individuals: int,
     images: int,
+    *,
     batch_stats: str,
-    free_bytes: Callable = out_of_memory.free_bytes,
+    free_bytes: Callable[[], int | None] = out_of_memory.free_bytes,
 ) -> tuple[int, int]:
-    """Individuals and images at a time where the caller names none.
+    """Returns how many individuals and images are evaluated at a time by default.
 
     On a CPU the cache decides: one individual and 32 images. Elsewhere as many as the
-    free memory of the device takes (`free_bytes`) share a kernel launch.
+    free memory of the device holds share a kernel launch.
+
+    Args:
+      config: of the supernet.
+      side: of an image, pixels.
+      individuals, images: P and N.
+      batch_stats: "running" or "batch", whose images cannot be split.
+      free_bytes: () -> free memory of the device, or None where it is unknown.
     """
     if jax.default_backend() == "cpu":
         return 1, min(images, 32) if batch_stats == "running" else images
     free = free_bytes()
-    if free is None:  # the device does not say
+    if free is None:  # the device does not report it
         return individuals, images
     return memory_model.fitting_chunks(
         config, side, individuals, images, free, split_images=batch_stats == "running"
@@ -64,14 +72,14 @@ def evaluate_population(
     image_chunk: int | None = None,
     batch_stats: str = "running",
 ) -> Evaluation:
-    """Scores of P mixings on the same images.
+    """Evaluates P mixings on the same images.
 
     Args:
       net: the supernet, on one device or on a mesh.
       variables: {"params", "batch_stats"}; nothing in them changes.
-      mixings: with a leading axis P.
-      images: f32 [N, H, W, C].
-      labels: i32 [N].
+      mixings: leaves [P, E, K] and [P, E].
+      images: f32[N, H, W, C], normalised.
+      labels: i32[N].
       population_chunk, image_chunk: how many at a time; None chooses by backend.
       batch_stats: "running" statistics, or those of the "batch" of all N images, each
         individual's own; then the images cannot be split.
@@ -80,9 +88,9 @@ def evaluate_population(
       loss f32[P] (mean cross entropy), correct i32[P], accuracy f32[P] (a fraction).
 
     Raises:
-      ValueError: unknown `batch_stats`, a chunk below 1, images split although their
-        statistics are wanted, no images or another number of labels, or leaves of
-        `mixings` that do not share an axis P.
+      ValueError: unknown `batch_stats`; a chunk below 1; `image_chunk` together with
+        batch statistics; no images, or another number of labels; leaves of `mixings`
+        that do not share an axis P.
     """
     check_options(batch_stats, population_chunk, image_chunk)
     _check_shapes(mixings, images, labels)
@@ -101,8 +109,8 @@ def evaluate_population(
 
 @functools.cache
 def _compiled(net, options, backend):
-    """One program a network and setting, compiled at its first call."""
-    del backend  # chunks and compiler options depend on it
+    """One program for each network and setting, compiled at its first call."""
+    del backend  # part of the cache's key: chunks and compiler options depend on it
     run = functools.partial(score_population, net, **dict(options))
     return jax.jit(run, compiler_options=lowering.compiler_options())
 
@@ -110,7 +118,12 @@ def _compiled(net, options, backend):
 def check_options(
     batch_stats: str, population_chunk: int | None, image_chunk: int | None
 ) -> None:
-    """Refuses what `evaluate_population` cannot do, as its docstring says."""
+    """Refuses options that `evaluate_population` cannot serve.
+
+    Raises:
+      ValueError: unknown `batch_stats`, a chunk below 1, or `image_chunk` together with
+        batch statistics.
+    """
     if batch_stats not in STATISTICS:
         raise ValueError(
             f"batch_stats is {batch_stats!r}, but must be one of {STATISTICS}."
@@ -156,10 +169,15 @@ def score_population(
     image_chunk,
     batch_stats,
 ) -> Evaluation:
-    """`evaluate_population` to be called inside a `jax.jit` (same arguments)."""
+    """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`."""
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     members, pixels = _chunks(
-        net, images, size, batch_stats, population_chunk, image_chunk
+        net,
+        images,
+        size,
+        batch_stats=batch_stats,
+        population_chunk=population_chunk,
+        image_chunk=image_chunk,
     )
     chunks, _ = _chunked((images, labels), total, pixels)
     real = (jnp.arange(len(chunks[1]) * pixels) < total).reshape(-1, pixels)
@@ -196,7 +214,7 @@ def score_population(
     return Evaluation(loss / total, correct, correct / total)
 
 
-def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
+def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
     """Individuals and images at a time, on one device."""
     total, own = len(images), rows_per_device(size, net.mesh)
     members, pixels = default_chunks(
@@ -204,9 +222,9 @@ def _chunks(net, images, size, batch_stats, population_chunk, image_chunk):
         max(images.shape[1:3]),
         own,
         total,
-        batch_stats,
+        batch_stats=batch_stats,
         # all processes must compile the same program
-        lambda: min_over_processes(out_of_memory.free_bytes()),
+        free_bytes=lambda: min_over_processes(out_of_memory.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the devices divide the images

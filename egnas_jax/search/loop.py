@@ -1,9 +1,11 @@
-"""The search loop on the host: epochs, records, checkpoints, interruption.
+"""Runs a search on the host: epochs, records, checkpoints, interruption.
 
-An epoch is a few calls of compiled programs. Metrics of a call are read after the next
-one was dispatched, so the device never waits for the host.
+An epoch is a few calls of compiled programs. The metrics of a call are read after the
+next one was dispatched, so the device never waits for the host. The loop knows nothing
+of the method that it runs.
 """
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -14,47 +16,88 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.search.collapse import architecture_figures
+from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.step import Programs, SearchState, zero_totals
-from egnas_jax.search.strategy import Strategy
-from egnas_jax.search.watch import WatchConfig, stop_epoch
-from egnas_jax.storage import checkpoint
-from egnas_jax.storage import records as files
-from egnas_jax.training import program_cache
-from egnas_jax.training.devices import everywhere, replicate
+from egnas_jax.search.programs import Programs, compile_programs
+from egnas_jax.search.step import (
+    SearchHyperparams,
+    SearchProblem,
+    SearchState,
+    Totals,
+    init_state,
+    steps_of_epoch,
+    zero_totals,
+)
+from egnas_jax.search.watch import stop_epoch
+from egnas_jax.space import SPACES, Space
+from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.devices import replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.sgd import SGD, learning_rate
 
 
-class Run(NamedTuple):
-    """Where and how a search runs.
+class SearchRun(NamedTuple):
+    """What the loop needs to run a search.
 
     Attributes:
-      folder: run directory; None where another process writes it.
-      programs, strategy, sgd: what runs.
-      steps_per_call: weight steps of one call.
-      keep: checkpoints that stay.
-      report: called with each epoch's line, and with notes (`str`).
-      watch: for a collapse.
-      identity: what the programs are made of, as `search.ahead` wants it to keep them.
+      problem: what is searched.
+      programs: its compiled functions.
+      hyperparams: its numbers; the loop sets the learning rate of each epoch.
+      sgd: the settings of the weights' training, which fix the learning rates.
+      image_shape: of the data, (H, W, C).
+      num_train, num_valid: images of training and validation.
+      steps_per_call: weight steps in one call of the device.
+      folder: run directory; None writes nothing.
+      keep_checkpoints: how many checkpoints stay.
+      on_epoch: called with each epoch's record, a dict.
+      log: called with notes, a str each.
+      identity: what the programs are made of, for `training.program_cache`.
     """
 
-    folder: pathlib.Path | None
+    problem: SearchProblem
     programs: Programs
-    strategy: Strategy
+    hyperparams: SearchHyperparams
     sgd: SGD
-    steps_per_call: int
-    keep: int
-    report: Callable
-    watch: WatchConfig = WatchConfig()
+    image_shape: tuple[int, int, int]
+    num_train: int
+    num_valid: int
+    steps_per_call: int = 8
+    folder: pathlib.Path | None = None
+    keep_checkpoints: int = 2
+    on_epoch: Callable[[dict], None] = lambda record: None
+    log: Callable[[str], None] = lambda text: None
     identity: Mapping | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Weight steps of an epoch."""
+        return steps_of_epoch(self.problem, self.num_train)
+
+    @property
+    def space(self) -> Space:
+        """The space of the cells."""
+        return SPACES[self.problem.net.config.space]
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+      state: weights, the method's state and all else that a checkpoint holds.
+      info: metrics of an update that the running epoch began with; {} between epochs.
+    """
+
+    state: SearchState
+    info: dict[str, float | list | None]
 
 
 def state_digest(state: SearchState) -> str:
-    """Sha256 over weights and strategy state: equal digests, equal searches."""
+    """Returns the sha256 over weights and strategy state.
+
+    Two searches with equal digests are equal.
+    """
     return checkpoint.digest(
         {
             "params": state.params,
@@ -64,71 +107,70 @@ def state_digest(state: SearchState) -> str:
     )
 
 
-def layout(run: Run) -> SearchState:
-    """Shapes and dtypes of a run's state: what a checkpoint must fit."""
-    return jax.eval_shape(run.programs.init)
+def layout(run: SearchRun) -> SearchState:
+    """Returns shapes and dtypes of a run's state, which a checkpoint must fit."""
+    return jax.eval_shape(functools.partial(_init, run))
 
 
-def compiled(run: Run) -> Run:
-    """The run with its programs compiled, or read from the user's cache.
+def _init(run: SearchRun) -> SearchState:
+    return init_state(run.problem, run.image_shape, run.hyperparams)
 
-    Without it each is compiled by its first call, one after another.
+
+def compiled(run: SearchRun) -> SearchRun:
+    """Compiles the run's programs side by side, or reads them from the user's cache."""
+    programs = compile_programs(
+        run.problem, run.programs, run.hyperparams, layout(run), run.identity
+    )
+    return run._replace(programs=programs)
+
+
+def beginning(run: SearchRun) -> Progress:
+    """Makes the start of a run that continues no other, on the devices of the run."""
+    return Progress(replicate(run.problem.net.mesh, _init(run)), {})
+
+
+def newest(run: SearchRun) -> tuple[Progress | None, tuple[str, ...]]:
+    """Reads the newest valid checkpoint; returns a note for each damaged newer one.
+
+    The progress is None where no checkpoint was finished or none is whole. Nothing is
+    changed.
     """
-    programs = run.programs
-    shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(programs.mesh))
-    state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), layout(run))
-    step = shape((), jnp.int32)
-    calls = {"train": (state, step, step, shape((), jnp.float32))}
-    if run.strategy.every == "epoch":
-        calls["evolve"] = (state,)
-    calls["validate"] = (state,)
-    if programs.curvature:
-        dim = programs.space.dim
-        rows = dim if run.watch.eigenvalue == "exact" else 1
-        calls["curvature"] = (state, shape((rows, dim), jnp.float32))
-    requests = {
-        name: program_cache.Request(getattr(programs, name), arguments)
-        for name, arguments in calls.items()
-    }
-    found = program_cache.compile_all(requests, run.identity)
-    return run._replace(programs=programs._replace(**found))
+    try:
+        restored = checkpoint.restore(run.folder / "checkpoints", layout(run))
+    except checkpoint.NoCheckpointError as error:
+        return None, error.notes
+    state = replicate(run.problem.net.mesh, restored.tree)
+    return Progress(state, restored.meta["info"]), restored.notes
 
 
-def beginning(run: Run) -> "Progress":
-    """Where a run begins that starts from nothing."""
-    return Progress(replicate(run.programs.mesh, run.programs.init()), {})
-
-
-class Progress(NamedTuple):
-    """How far a run has come.
+class SearchEnd(NamedTuple):
+    """Where the loop ended.
 
     Attributes:
-      state: weights, alpha and all else that a checkpoint holds.
-      info: figures of an update that the running epoch began with; {} between epochs.
+      state: after the last epoch.
+      records: of all epochs, those before a resume included.
     """
 
     state: SearchState
-    info: dict[str, float | list | None]
+    records: list[dict]
 
 
-def newest(run: Run) -> tuple[Progress | None, tuple[str, ...]]:
-    """The newest valid checkpoint of a run, and a note for each newer damaged one.
+def search(
+    run: SearchRun,
+    start: Progress,
+    stop_after: int | None = None,
+    earlier: list[dict] | None = None,
+) -> SearchEnd:
+    """Runs epochs until the schedule or the stop rule ends them, or `stop_after`.
 
-    None where no checkpoint was finished or none is whole. Nothing is changed.
-    """
-    try:
-        found = checkpoint.restore(run.folder / "checkpoints", layout(run))
-    except checkpoint.NoCheckpointError as error:
-        return None, error.notes
-    state = replicate(run.programs.mesh, found.tree)
-    return Progress(state, found.meta["info"]), found.notes
-
-
-def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchState:
-    """Runs epochs until schedule or stop rule end it, or `stop_after` are done.
-
-    The line of an epoch that the rule ends the search with holds `early_stop`, the
+    The record of an epoch after which the rule ends the search holds `early_stop`, the
     epoch whose genotype is returned.
+
+    Args:
+      run: the search.
+      start: where it begins.
+      stop_after: epochs after which it ends early; None: never.
+      earlier: records of the epochs before `start`; None: those of the run directory.
 
     Raises:
       Interrupted: SIGINT arrived; a checkpoint has been written.
@@ -136,87 +178,108 @@ def search(run: Run, start: Progress, stop_after: int | None = None) -> SearchSt
       OSError: a file could not be written; the last checkpoint is whole.
     """
     state, info = start
-    # of the process that has the folder, since all must come to the same end
-    lines = allgather_json(
-        files.read(run.folder / "metrics.jsonl") if run.folder else []
-    )[0]
-    stopped = run.watch.stop and lines and "early_stop" in lines[-1]
-    with InterruptFlag(run.report) as interrupted:
+    if earlier is None:
+        earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
+    # those of the process that has the folder, since all must end after one epoch
+    lines = list(allgather_json(earlier)[0])
+    stopped = run.problem.watch.stop and lines and "early_stop" in lines[-1]
+    with _interrupt_flag(run) as interrupted:
         while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
-            state, line = run_epoch(run, Progress(state, info), interrupted)
+            state, record = run_epoch(run, Progress(state, info), interrupted)
             info = {}
-            lines.append(line)
+            lines.append(record)
             stopped = _stop_early(run, lines)
             if run.folder:
-                files.append(run.folder / "metrics.jsonl", line)
+                records.append(run.folder / "metrics.jsonl", record)
             save(run, Progress(state, info))
-            run.report(line)
+            run.on_epoch(record)
             if stopped:
-                run.report(_said(line))
+                run.log(_early_stop_note(record))
             if interrupted():
                 raise Interrupted(SAVED)
-    return state
+    return SearchEnd(state, lines)
 
 
-def last_epoch(run: Run, stop_after: int | None) -> int:
-    """Epochs that are done at the end, if no rule ends the search before."""
+def _interrupt_flag(run: SearchRun):
+    """Remembers SIGINT where a checkpoint can be written; else it acts at once."""
+    if run.folder or jax.process_count() > 1:  # then process 0 has the folder
+        return InterruptFlag(run.log)
+    return contextlib.nullcontext(lambda: False)
+
+
+def last_epoch(run: SearchRun, stop_after: int | None) -> int:
+    """Returns the epochs done at the end, if no rule ends the search before."""
     return run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
 
 
-def _stop_early(run: Run, lines: list[dict]) -> bool:
-    """Whether the rule ends the search now; then its last line says so.
+def _stop_early(run: SearchRun, lines: list[dict]) -> bool:
+    """Whether the rule ends the search now; then its last record says so.
 
     Not after the last epoch, which ends it anyway.
     """
-    if not run.watch.stop or len(lines) >= run.sgd.epochs:
+    if not run.problem.watch.stop or len(lines) >= run.sgd.epochs:
         return False
-    epoch = stop_epoch([line.get("eigenvalue") for line in lines], run.watch)
+    eigenvalues = [line.get("eigenvalue") for line in lines]
+    epoch = stop_epoch(eigenvalues, run.problem.watch)
     if epoch is None:
         return False
     lines[-1]["early_stop"] = epoch
     return True
 
 
-def _said(line: dict) -> str:
+def _early_stop_note(record: dict) -> str:
     return (
-        f"Stopped early after epoch {line['epoch'] + 1}: the largest eigenvalue of "
+        f"Stopped early after epoch {record['epoch'] + 1}: the largest eigenvalue of "
         f"alpha's Hessian grows. The genotype is that of epoch "
-        f"{line['early_stop'] + 1}."
+        f"{record['early_stop'] + 1}."
     )
 
 
-def save(run: Run, progress: Progress) -> None:
-    """One checkpoint, where this process has the folder.
+def save(run: SearchRun, progress: Progress) -> None:
+    """Writes one checkpoint, where this process has the folder.
 
-    Its step counts weight steps, and epochs by one more each.
+    Its step counts weight steps, and one more for each epoch.
     """
     if not run.folder:
         return
     state, info = progress
-    step = int(state.epoch) * (run.programs.num_steps + 1) + int(state.step)
-    meta = files.plain({"epoch": int(state.epoch), "info": info})
-    checkpoint.save(run.folder / "checkpoints", step, state, meta, keep=run.keep)
+    step = int(state.epoch) * (run.num_steps + 1) + int(state.step)
+    meta = records.plain({"epoch": int(state.epoch), "info": info})
+    folder = run.folder / "checkpoints"
+    checkpoint.save(folder, step, state, meta, keep=run.keep_checkpoints)
 
 
-def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
-    """One epoch, or what is left of it: the state after it and its line of metrics."""
-    (state, info), started = start, time.perf_counter()
-    epoch = int(state.epoch)
-    regime = run.strategy.regime
-    shift = regime.learning_rate_epoch == "next"
+def run_epoch(
+    run: SearchRun, start: Progress, interrupted: Callable = lambda: False
+) -> tuple[SearchState, dict]:
+    """Runs one epoch, or the rest of one; returns the state and the epoch's record.
+
+    Args:
+      run, start: the search, and how far it has come.
+      interrupted: asked after each call of the device.
+
+    Raises:
+      Interrupted: as it was asked; a checkpoint has been written.
+      FloatingPointError: the loss is NaN or infinite.
+    """
+    started = time.perf_counter()
+    state, info = start
+    epoch, schedule = int(state.epoch), run.problem.schedule
+    shift = schedule.learning_rate_epoch == "next"
     rate = learning_rate(run.sgd, epoch + shift)
-    once = run.strategy.every == "epoch"
-    early = regime.order == "strategy_first"
-    if once and early and int(state.step) == 0:
+    run = _with_learning_rate(run, rate)
+    evolves = run.problem.strategy.update_every == "epoch"
+    evolves_first = schedule.order == "strategy_first"
+    if evolves and evolves_first and int(state.step) == 0:
         state, info = _evolve(run, state)
     with out_of_memory_in("train"):
-        state, totals = _weight_steps(run, Progress(state, info), rate, interrupted)
-    if once and not early:
+        state, totals = _weight_steps(run, Progress(state, info), interrupted)
+    if evolves and not evolves_first:
         state, info = _evolve(run, state)
     with out_of_memory_in("validate"):
-        scores = run.programs.validate(state)
+        scores = run.programs.validate(run.hyperparams, state)
         check_finite(run.folder, epoch, "validation", float(scores.loss))
-    line = {
+    record = {
         "epoch": epoch,
         "train_loss": totals.loss / totals.images,
         "train_accuracy": totals.correct / totals.images,
@@ -224,49 +287,55 @@ def run_epoch(run: Run, start: Progress, interrupted=lambda: False):
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
         **info,
-        **architecture_figures(run.programs.space, run.programs.incumbent(state)),
-        **_watched(run, state),
+        **architecture_metrics(run.space, run.programs.incumbent(state)),
+        **_eigenvalue(run, state),
     }
-    epoch, step, totals = replicate(
-        run.programs.mesh, (jnp.int32(epoch + 1), jnp.int32(0), zero_totals())
-    )
-    state = state._replace(epoch=epoch, step=step, totals=totals)
-    line["digest"] = state_digest(state)
-    line["seconds"] = time.perf_counter() - started
-    return state, line
+    state = _next_epoch(run, state)
+    record["digest"] = state_digest(state)
+    record["seconds"] = time.perf_counter() - started
+    return state, record
 
 
-def _watched(run: Run, state: SearchState) -> dict[str, float | None]:
-    """The eigenvalue, where it is watched; None where it is no number."""
-    method = run.watch.eigenvalue
+def _with_learning_rate(run: SearchRun, rate: float) -> SearchRun:
+    sgd = run.hyperparams.sgd.replace(learning_rate=np.float32(rate))
+    return run._replace(hyperparams=run.hyperparams.replace(sgd=sgd))
+
+
+def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:
+    """The state between two epochs."""
+    start = jnp.int32(int(state.epoch) + 1), jnp.int32(0), zero_totals()
+    epoch, step, totals = replicate(run.problem.net.mesh, start)
+    return state.replace(epoch=epoch, step=step, totals=totals)
+
+
+def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:
+    """The largest eigenvalue, where it is watched; None where it is not finite."""
+    method = run.problem.watch.eigenvalue
     if method == "off":
         return {}
+    products = functools.partial(run.programs.curvature, run.hyperparams, state)
     with out_of_memory_in("watch"):
-        value = largest_eigenvalue(
-            functools.partial(run.programs.curvature, state),
-            run.programs.space.dim,
-            method,
-        )
+        value = largest_eigenvalue(products, run.space.dim, method)
     return {"eigenvalue": value if np.isfinite(value) else None}
 
 
-def _evolve(run: Run, state: SearchState):
-    """The once-an-epoch update, its figures on the host."""
+def _evolve(run: SearchRun, state: SearchState):
+    """The once-an-epoch update, its metrics on the host."""
     with out_of_memory_in("evolve"):
-        state, info = run.programs.evolve(state)
+        state, info = run.programs.evolve(run.hyperparams, state)
         return state, {name: value.tolist() for name, value in info.items()}
 
 
-def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
+def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):
     """The epoch's remaining weight steps; totals on the host."""
     state, info = start
-    step, end, unread = int(state.step), run.programs.num_steps, None
-    epoch, rate = int(state.epoch), jnp.float32(rate)
+    step, unread, epoch = int(state.step), None, int(state.epoch)
     totals = jax.tree.map(np.asarray, state.totals)
-    while step < end:
-        stop = min(step + run.steps_per_call, end)
-        state, new = run.programs.train(state, jnp.int32(step), jnp.int32(stop), rate)
-        if unread is not None:  # one call late
+    while step < run.num_steps:
+        stop = min(step + run.steps_per_call, run.num_steps)
+        span = jnp.int32(step), jnp.int32(stop)
+        state, new = run.programs.train(run.hyperparams, state, span)
+        if unread is not None:  # read while the device works on the next call
             _check_loss(run, epoch, unread)
         step, unread = stop, new
         if interrupted():
@@ -278,7 +347,7 @@ def _weight_steps(run: Run, start: Progress, rate: float, interrupted):
     return state, totals
 
 
-def _check_loss(run: Run, epoch: int, totals):
+def _check_loss(run: SearchRun, epoch: int, totals: Totals) -> Totals:
     totals = jax.tree.map(lambda leaf: leaf.item(), totals)
     check_finite(run.folder, epoch, "training", totals.loss)
     return totals

@@ -1,10 +1,11 @@
-"""From alpha to a mixing, and between dictionaries of alphas and flat vectors.
+"""Turns alpha into a mixing, and dictionaries of alphas into flat vectors and back.
 
 Dims: E edges, K primitives, D = kinds * E * K.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from egnas_jax.space import Space
 from egnas_jax.types import Array, Mixing
@@ -44,3 +45,17 @@ def unflatten(space: Space, z: Array) -> dict[str, Array]:
     shape = (*z.shape[:-1], len(space.kinds), space.num_edges, len(space.primitives))
     rows = z.reshape(shape)
     return {kind: rows[..., i, :, :] for i, kind in enumerate(space.kinds)}
+
+
+def unflatten_like(alpha: dict[str, Array], z: Array) -> dict[str, Array]:
+    """Splits a flat vector f32[D] into the kinds and shapes of an alpha.
+
+    The kinds of every space are in alphabetical order, as those of a tree of JAX.
+    """
+    flat, restore = ravel_pytree(alpha)
+    if z.shape != flat.shape:
+        raise ValueError(
+            f"z has shape {z.shape}, but alpha has {flat.size} numbers: pass one "
+            f"individual, f32[{flat.size}]."
+        )
+    return restore(z)

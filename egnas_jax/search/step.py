@@ -1,55 +1,125 @@
-"""The state of a search and its two compiled programs: weight steps and validation.
+"""Computes the steps of a search: weight steps, updates of the method, validation.
 
-Several weight steps run in one call, over a range of steps that is an argument: one
-program serves every range. Data stay on the device; augmentation is part of the step.
+Every function is pure and takes the same record of what a search is made of
+(`SearchProblem`), the data, and the hyperparameters. All that differs between two
+searches of one problem is in arrays, so `jax.vmap` over states and hyperparameters runs
+several searches side by side. Nothing here is compiled; `search.programs` does that.
 
-Source: SGD as torch does it, cosine per epoch.
-
-Dims: N images, B images of a batch, S steps of an epoch.
+Dims: N images, B images of a batch, S steps of an epoch, M directions, D = flat length
+of alpha.
 """
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh
 
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
-from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.curvature import hessian_products, twice_differentiable
+from egnas_jax.search.curvature import (
+    alpha_loss,
+    hessian_products,
+    twice_differentiable,
+)
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
-from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.relax import flatten
+from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
 from egnas_jax.search.watch import WatchConfig
-from egnas_jax.space import SPACES, Space
-from egnas_jax.training.devices import everywhere
-from egnas_jax.training.sgd import SGD, Pixels, make_optimizer, stream
-from egnas_jax.types import Array, Batch, PyTree
+from egnas_jax.space import SPACES
+from egnas_jax.training.sgd import (
+    Pixels,
+    SGDHyperparams,
+    make_optimizer,
+    momentum_of,
+    stream,
+)
+from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 
-class Totals(NamedTuple):
-    """Sums over the steps of the running epoch."""
+class SearchProblem(NamedTuple):
+    """What a search is made of; nothing of it is traced.
+
+    Attributes:
+      net: the supernet.
+      strategy: the search method.
+      schedule: what happens in an epoch.
+      augmentation: how training images are cropped, flipped and coloured.
+      batch_size: images B of a weight step.
+      valid_batch_size: validation images of an update of the method.
+      validation_chunk: validation images at a time; None chooses by backend.
+      watch: the watch for a collapse; its number of images has a shape.
+    """
+
+    net: Supernet
+    strategy: Strategy
+    schedule: EpochSchedule
+    augmentation: DataConfig
+    batch_size: int
+    valid_batch_size: int
+    validation_chunk: int | None = None
+    watch: WatchConfig = WatchConfig()
+
+
+@flax.struct.dataclass
+class SearchData:
+    """The images of a search on the device; several searches share them.
+
+    Attributes:
+      train, valid: images u8[N, H, W, C] and labels i32[N] of either half.
+      scale: mean and standard deviation of the channels, f32[2, C].
+    """
+
+    train: Pixels
+    valid: Pixels
+    scale: Array
+
+
+@flax.struct.dataclass
+class SearchHyperparams:
+    """The numbers of one search that affect no shape.
+
+    Attributes:
+      seed: of all random streams, u32[].
+      sgd: momentum, weight decay and the norm for clipping; its learning rate is that
+        of the running epoch.
+      strategy: as `Strategy.hyperparams` has them.
+    """
+
+    seed: Array
+    sgd: SGDHyperparams
+    strategy: PyTree
+
+
+@flax.struct.dataclass
+class Totals:
+    """Sums over the steps of the running epoch.
+
+    Attributes:
+      loss: of the images' cross entropies, f32[].
+      correct: correctly classified images, i32[].
+      images: i32[].
+    """
 
     loss: Array
     correct: Array
     images: Array
 
 
-class SearchState(NamedTuple):
+@flax.struct.dataclass
+class SearchState:
     """All that a search carries; what a checkpoint holds.
 
     Attributes:
       params, batch_stats: of the supernet.
       optimizer: state of `make_optimizer`.
-      alpha_gradient: accumulated by `alpha_in_clip`, cell kind -> [E, K]; else {}.
+      alpha_gradient: accumulated where `alpha_in_clip` is set, cell kind -> [E, K];
+        else {}.
       strategy: the method's own state.
       totals: of the running epoch.
       epoch, step: the next to run, i32[].
@@ -69,279 +139,258 @@ class SearchState(NamedTuple):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-class Programs(NamedTuple):
-    """The compiled functions of one search.
-
-    Attributes:
-      init: () -> SearchState, on one device.
-      train: (state, start, stop, learning_rate) -> state, totals. `state` is donated.
-      validate: state -> Evaluation of the incumbent on all validation images.
-      evolve: state -> state, info; the once-an-epoch update of a strategy.
-      incumbent: state -> the mixing from which the genotype is derived.
-      mesh: devices on which a state has to lie (`search.mesh.replicate`), or None.
-      num_steps: S.
-      image_shape: of the data, (H, W, C).
-      num_valid: validation images.
-      space: of the cells.
-      curvature: (state, directions [M, D]) -> products of alpha's Hessian with them
-        [M, D]; None unless it is watched.
-    """
-
-    init: Callable
-    train: Callable
-    validate: Callable
-    evolve: Callable
-    incumbent: Callable
-    mesh: Mesh | None
-    num_steps: int
-    image_shape: tuple[int, int, int]
-    num_valid: int
-    space: Space
-    curvature: Callable | None = None
-
-
 def zero_totals() -> Totals:
+    """Makes the sums before the first step of an epoch."""
     return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def make_programs(
-    net: Supernet,
-    strategy: Strategy,
-    sgd: SGD,
-    data: DataConfig,
-    scale: tuple[tuple, tuple],
-    train: Pixels,
-    valid: Pixels,
-    seed: int,
-    *,
-    validation_chunk: int | None = None,
-    watch: WatchConfig = WatchConfig(),  # noqa: B008 (frozen)
-) -> Programs:
-    """Everything one search compiles.
+def init_state(
+    problem: SearchProblem,
+    image_shape: tuple[int, int, int],
+    hyperparams: SearchHyperparams,
+) -> SearchState:
+    """Makes the state before the first epoch, every leaf a buffer of its own.
 
     Args:
-      net, strategy, sgd, data: what is searched, and how.
-      scale: mean and std of the channels.
-      train, valid: on the devices of the network.
-      seed: of all streams.
-      validation_chunk: validation images at a time, or None for the default.
-      watch: whether curvature is watched, and on how many images.
+      problem: what is searched.
+      image_shape: (H, W, C).
+      hyperparams: of the search.
     """
-    options = lowering.compiler_options()
-    shape = train.images.shape[1:]
-    others = (
-        np.asarray(scale, np.float32),
-        np.uint32(seed),
-        {name: np.float32(value) for name, value in strategy.numbers.items()},
-    )
-
-    def compiled(name, **how):
-        # the data are arguments: those of several processes cannot be constants; the
-        # others are so that all their values share a program
-        def run(parts, scale, seed, numbers, *arguments):
-            own = strategy.given(numbers) if numbers else strategy
-            functions = _functions(
-                net, own, sgd, data, scale, *parts, seed, validation_chunk, watch
-            )
-            return functions[name](*arguments)
-
-        run.__name__ = name
-        program = jax.jit(
-            run,
-            compiler_options=options,
-            out_shardings=everywhere(net.mesh),
-            **how,
-        )
-        return functools.partial(program, (train, valid), *others)
-
-    return Programs(
-        functools.partial(_init, net, strategy, sgd, shape, seed),
-        compiled("train_steps", donate_argnums=4),
-        compiled("validate"),
-        compiled("evolve"),
-        jax.jit(lambda state: strategy.incumbent(state.strategy)),
-        net.mesh,
-        _steps(sgd, strategy, train),
-        shape,
-        len(valid.labels),
-        SPACES[net.config.space],
-        compiled("curvature") if watch.eigenvalue != "off" else None,
-    )
-
-
-def _init(net, strategy, sgd, shape, seed) -> SearchState:
-    """The first state, every leaf a buffer of its own: they are donated later."""
-    variables = net.init(stream(seed, "weights"), shape)
-    strategy_state = strategy.init(stream(seed, "strategy"))
+    seed, strategy = hyperparams.seed, problem.strategy
+    variables = problem.net.init(stream(seed, "weights"), image_shape)
+    strategy_state = strategy.init(stream(seed, "strategy"), hyperparams.strategy)
     mixing = strategy.incumbent(strategy_state)
     gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
     state = SearchState(
-        variables["params"],
-        variables["batch_stats"],
-        make_optimizer(sgd, 0.0).init(variables["params"]),
-        gradient if strategy.regime.alpha_in_clip else {},
-        strategy_state,
-        zero_totals(),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        optimizer=make_optimizer(hyperparams.sgd, 0.0).init(variables["params"]),
+        alpha_gradient=gradient if problem.schedule.alpha_in_clip else {},
+        strategy=strategy_state,
+        totals=zero_totals(),
+        epoch=jnp.zeros((), jnp.int32),
+        step=jnp.zeros((), jnp.int32),
     )
-    return jax.tree.map(jnp.copy, state)
+    return jax.tree.map(jnp.copy, state)  # the training donates each buffer
 
 
-def _steps(sgd, strategy, train) -> int:
-    """S, the short last batch included where it is kept."""
-    keep = strategy.regime.last_batch == "keep"
-    return num_steps(len(train.labels), sgd.batch_size, keep)
+def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
+    """Returns S; the short last batch counts where it is kept."""
+    keep = problem.schedule.last_batch == "keep"
+    return num_steps(num_train, problem.batch_size, keep)
 
 
-def _functions(
-    net, strategy, sgd, data, scale, train, valid, seed, validation_chunk, watch
-) -> dict[str, Callable]:
-    """What `Programs` compiles, by name; arguments as of `make_programs`."""
-    num_images, size, regime = len(train.labels), sgd.batch_size, strategy.regime
-    steps, full = _steps(sgd, strategy, train), num_images // size
+def train_steps(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+    span: tuple[Array, Array],
+) -> tuple[SearchState, Totals]:
+    """Runs the weight steps of an epoch from `span[0]` to `span[1]` (excluded).
 
-    def valid_images(key, images):
-        if regime.augment_valid:
-            return augment(key, images, data, *scale)
-        return normalise(images, *scale)
+    The range is an argument, so one program serves every range.
 
-    def valid_batch(key) -> Batch:
-        key_draw, key_augment = jax.random.split(key)
-        chosen = draw_batch(key_draw, len(valid.labels), strategy.valid_batch_size)
-        images = valid_images(key_augment, valid.images[chosen])
-        return Batch(images, valid.labels[chosen])
+    Returns:
+      The new state, and its running sums once more, which outlive a donated state.
+    """
+    start, stop = span
+    num_images, size = len(data.train.labels), problem.batch_size
+    steps, full = steps_of_epoch(problem, num_images), num_images // size
+    key = stream(hyperparams.seed, "order")
+    order = epoch_permutation(key, num_images, state.epoch)
+    batches = order[: full * size].reshape(full, size)
 
-    def weight_step(state: SearchState, chosen: Array, rate: Array) -> SearchState:
-        def key(name):
-            epoch_key = jax.random.fold_in(stream(seed, name), state.epoch)
-            return jax.random.fold_in(epoch_key, state.step)
+    def body(i, state):
+        return weight_step(problem, data, hyperparams, state, batches[i])
 
-        images = augment(key("augment"), train.images[chosen], data, *scale)
-        batch = Batch(images, train.labels[chosen])
-        if strategy.every == "step":
-            new, _ = strategy.update(
-                key("update"),
-                state.strategy,
-                state.variables,
-                batch,
-                valid_batch(key("valid")),
-            )
-            state = state._replace(strategy=new)
-        mixing = strategy.mixing(key("mixing"), state.strategy)
-        return sgd_step(net, sgd, regime, state, mixing, batch, rate)
-
-    def train_steps(state, start, stop, rate):
-        order = epoch_permutation(stream(seed, "order"), num_images, state.epoch)
-        batches = order[: full * size].reshape(full, size)
-
-        def body(i, state):
-            return weight_step(state, batches[i], rate)
-
-        state = lax.fori_loop(start, jnp.minimum(stop, full), body, state)
-        if steps > full:  # a batch of its own size, so a second copy of the step
-            state = lax.cond(
-                stop == steps,
-                lambda state: weight_step(state, order[full * size :], rate),
-                lambda state: state,
-                state,
-            )
-        return state, jax.tree.map(jnp.copy, state.totals)
-
-    def validate(state: SearchState):
-        mixing = strategy.incumbent(state.strategy)
-        members = jax.tree.map(lambda leaf: leaf[None], mixing)
-        key = jax.random.fold_in(stream(seed, "validate"), state.epoch)
-        scores = score_population(
-            net,
-            state.variables,
-            members,
-            valid_images(key, valid.images),
-            valid.labels,
-            population_chunk=None,
-            image_chunk=validation_chunk,
-            batch_stats="running",
+    state = lax.fori_loop(start, jnp.minimum(stop, full), body, state)
+    if steps > full:  # a batch of its own size, so a second copy of the step
+        rest = order[full * size :]
+        state = lax.cond(
+            stop == steps,
+            lambda state: weight_step(problem, data, hyperparams, state, rest),
+            lambda state: state,
+            state,
         )
-        return jax.tree.map(lambda leaf: leaf[0], scores)
+    return state, jax.tree.map(jnp.copy, state.totals)
 
-    def evolve(state: SearchState):
-        def key(name):
-            return jax.random.fold_in(stream(seed, name), state.epoch)
 
-        batch = valid_batch(key("valid"))
-        new, info = strategy.update(
-            key("update"), state.strategy, state.variables, batch, batch
-        )
-        return state._replace(strategy=new), info
+def weight_step(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+    chosen: Array,
+) -> SearchState:
+    """Takes one step of SGD on the weights, under the mixing that the method asks for.
 
-    def curvature(state: SearchState, directions: Array):
-        # the same images every epoch: figures that are compared differ by alpha alone
-        chosen = draw_batch(stream(seed, "watch"), len(valid.labels), watch.images)
-        images = normalise(valid.images[chosen], *scale)
-        batch = Batch(images, valid.labels[chosen])
-        return hessian_products(
-            twice_differentiable(net),
-            strategy,
+    A method that updates every step is updated before.
+
+    Args:
+      problem, data, hyperparams: of the search.
+      state: before the step.
+      chosen: indices of the training images, i32[B].
+    """
+
+    def key(name: str) -> Key:
+        epoch_key = jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
+        return jax.random.fold_in(epoch_key, state.step)
+
+    images = augment(
+        key("augment"), data.train.images[chosen], problem.augmentation, *data.scale
+    )
+    batch = Batch(images, data.train.labels[chosen])
+    strategy = problem.strategy
+    if strategy.update_every == "step":
+        new, _ = strategy.update(
+            key("update"),
             state.strategy,
-            state.variables,
-            batch,
-            directions,
+            hyperparams.strategy,
+            trainee_of(state, hyperparams),
+            train_batch=batch,
+            valid_batch=draw_valid_batch(problem, data, key("valid")),
         )
-
-    return {
-        "train_steps": train_steps,
-        "validate": validate,
-        "evolve": evolve,
-        "curvature": curvature,
-    }
+        state = state.replace(strategy=new)
+    mixing = strategy.mixing(key("mixing"), state.strategy)
+    return sgd_step(problem, hyperparams.sgd, state, mixing, batch)
 
 
 def sgd_step(
-    net: Supernet,
-    sgd: SGD,
-    regime: Regime,
+    problem: SearchProblem,
+    sgd: SGDHyperparams,
     state: SearchState,
-    mixing: PyTree,
+    mixing: Mixing,
     batch: Batch,
-    rate: Array,
 ) -> SearchState:
-    """One update of the weights, and of the running sums of the epoch."""
+    """Updates the weights, and the running sums of the epoch, on one batch."""
+    alpha_in_clip = problem.schedule.alpha_in_clip
     sources = {"params": state.params}
-    if regime.alpha_in_clip:
+    if alpha_in_clip:
         sources["primitives"] = mixing.primitives
 
-    def network(sources, stats, mixing):
+    def network(sources, batch_stats, mixing):
         rows = sources.get("primitives", mixing.primitives)
-        variables = {"params": sources["params"], "batch_stats": stats}
-        return variables, mixing._replace(primitives=rows)
+        variables = {"params": sources["params"], "batch_stats": batch_stats}
+        return variables, mixing.replace(primitives=rows)
 
-    found, stats = batch_gradients(
-        net, network, sources, batch, state.batch_stats, mixing
+    gradients, batch_stats = batch_gradients(
+        problem.net, network, sources, batch, state.batch_stats, mixing
     )
     accumulated = state.alpha_gradient
-    if regime.alpha_in_clip:
+    if alpha_in_clip:
         accumulated = jax.tree.map(
             lambda a, p, g: a + softmax_gradient(p, g),
             accumulated,
             mixing.primitives,
-            found.sources["primitives"],
+            gradients.sources["primitives"],
         )
-    gradients = found.sources["params"], accumulated
     clip = optax.clip_by_global_norm(sgd.clip_norm)
-    (gradient, accumulated), _ = clip.update(gradients, clip.init(gradients))
-    optimizer = make_optimizer(sgd, rate)
-    updates, moved = optimizer.update(gradient, state.optimizer, state.params)
+    unclipped = gradients.sources["params"], accumulated
+    (gradient, accumulated), _ = clip.update(unclipped, clip.init(unclipped))
+    optimizer = make_optimizer(sgd, sgd.learning_rate)
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     size = len(batch.labels)
     totals = Totals(
-        state.totals.loss + found.loss * size,
-        state.totals.correct + found.correct,
-        state.totals.images + size,
+        loss=state.totals.loss + gradients.loss * size,
+        correct=state.totals.correct + gradients.correct,
+        images=state.totals.images + size,
     )
-    return state._replace(
+    return state.replace(
         params=optax.apply_updates(state.params, updates),
-        batch_stats=stats,
-        optimizer=moved,
+        batch_stats=batch_stats,
+        optimizer=optimizer_state,
         alpha_gradient=accumulated,
         totals=totals,
         step=state.step + 1,
     )
+
+
+def evolve(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+) -> tuple[SearchState, dict[str, Array]]:
+    """Updates a method that updates once an epoch; returns its metrics too."""
+
+    def key(name: str) -> Key:
+        return jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
+
+    batch = draw_valid_batch(problem, data, key("valid"))
+    new, info = problem.strategy.update(
+        key("update"),
+        state.strategy,
+        hyperparams.strategy,
+        trainee_of(state, hyperparams),
+        train_batch=batch,
+        valid_batch=batch,
+    )
+    return state.replace(strategy=new), info
+
+
+def validate(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+) -> Evaluation:
+    """Evaluates the incumbent on all validation images, with running statistics."""
+    mixing = problem.strategy.incumbent(state.strategy)
+    key = jax.random.fold_in(stream(hyperparams.seed, "validate"), state.epoch)
+    scores = score_population(
+        problem.net,
+        state.variables,
+        jax.tree.map(lambda leaf: leaf[None], mixing),
+        _valid_images(problem, data, key, data.valid.images),
+        data.valid.labels,
+        population_chunk=None,
+        image_chunk=problem.validation_chunk,
+        batch_stats="running",
+    )
+    return jax.tree.map(lambda leaf: leaf[0], scores)
+
+
+def curvature(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+    directions: Array,
+) -> Array:
+    """Multiplies the Hessian of the validation loss in alpha with directions, [M, D].
+
+    The images are the same in every epoch, so that the epochs differ by alpha and the
+    weights alone.
+    """
+    key = stream(hyperparams.seed, "watch")
+    chosen = draw_batch(key, len(data.valid.labels), problem.watch.images)
+    images = normalise(data.valid.images[chosen], *data.scale)
+    batch = Batch(images, data.valid.labels[chosen])
+    net = twice_differentiable(problem.net)
+    loss = alpha_loss(net, problem.strategy, state.variables, batch, state.strategy)
+    alpha = flatten(SPACES[net.config.space], state.strategy.alpha)
+    return hessian_products(loss, alpha, directions)
+
+
+def trainee_of(state: SearchState, hyperparams: SearchHyperparams) -> Trainee:
+    """Returns the weights of a state, as a method's update sees them."""
+    return Trainee(
+        variables=state.variables,
+        momentum=momentum_of(state.optimizer),
+        learning_rate=hyperparams.sgd.learning_rate,
+    )
+
+
+def draw_valid_batch(problem: SearchProblem, data: SearchData, key: Key) -> Batch:
+    """Draws the validation images of one update, without replacement."""
+    key_draw, key_augment = jax.random.split(key)
+    chosen = draw_batch(key_draw, len(data.valid.labels), problem.valid_batch_size)
+    images = _valid_images(problem, data, key_augment, data.valid.images[chosen])
+    return Batch(images, data.valid.labels[chosen])
+
+
+def _valid_images(problem, data, key, images):
+    if problem.schedule.augment_valid:
+        return augment(key, images, problem.augmentation, *data.scale)
+    return normalise(images, *data.scale)

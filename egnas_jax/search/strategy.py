@@ -1,26 +1,35 @@
-"""What a search method is to the loop: a record of pure functions."""
+"""Defines a search method: a record of pure functions that the search loop calls.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+Dims: N images of a batch, E edges, K primitives.
+"""
+
+import dataclasses
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import flax.struct
+
+from egnas_jax.settings import check_choices
+from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
-@dataclass(frozen=True)
-class Regime:
-    """How the loop around a method runs an epoch.
+@dataclasses.dataclass(frozen=True)
+class EpochSchedule:
+    """What the search loop does in an epoch, whichever method it runs.
 
     Attributes:
-      order: "weights_first" or "strategy_first" within an epoch.
-      learning_rate_epoch: "current", lr(t), or "next", lr(t + 1), as torch gives it
-        when the scheduler steps first.
+      order: "weights_first" or "strategy_first": which of the two is updated first, for
+        a method that updates once an epoch.
+      learning_rate_epoch: "current", the cosine at epoch t, or "next", at t + 1, as
+        torch has it when the scheduler steps first.
       last_batch: "drop" or "keep" the short last batch of an epoch.
-      split: "permutation" by seed, or "file_order".
+      split: images of training and validation, by a "permutation" of the seed or in
+        "file_order".
       augment_valid: whether validation images are cropped and flipped as in training.
-      alpha_in_clip: whether alpha's accumulated gradient counts in the clipped norm.
+      alpha_in_clip: whether the gradient of alpha, accumulated over all steps, counts
+        in the norm by which the gradient of the weights is clipped.
 
     Raises:
-      ValueError: an unknown choice.
+      ValueError: a value is none of the choices.
     """
 
     order: str = "weights_first"
@@ -38,39 +47,103 @@ class Regime:
     }
 
     def __post_init__(self):
-        for name, allowed in self.choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"strategy.{name} is {value!r}, but must be one of "
-                    f"{', '.join(allowed)}."
-                )
+        check_choices(self, self.choices, "schedule.")
+
+
+@flax.struct.dataclass
+class Trainee:
+    """The supernet's weights as they are being trained, for a method to look at.
+
+    Attributes:
+      variables: {"params", "batch_stats"}.
+      momentum: of SGD, the tree of the parameters.
+      learning_rate: of the running epoch, f32[].
+    """
+
+    variables: PyTree
+    momentum: PyTree
+    learning_rate: Array
+
+
+class InitFn(Protocol):
+    def __call__(self, key: Key, hyperparams: PyTree) -> PyTree:
+        """Makes the state before the first update.
+
+        Every leaf is an array that keeps its shape and dtype in all updates.
+        """
+
+
+class MixingFn(Protocol):
+    def __call__(self, key: Key, state: PyTree) -> Mixing:
+        """Returns the mixing under which the weights take their next step."""
+
+
+class UpdateFn(Protocol):
+    def __call__(
+        self,
+        key: Key,
+        state: PyTree,
+        hyperparams: PyTree,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+    ) -> tuple[PyTree, dict[str, Array]]:
+        """Updates the method's state; the weights do not change.
+
+        Args:
+          key: of this update.
+          state: the method's state.
+          hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
+          trainee: the weights that the update looks at.
+          train_batch: images of the next weight step, [N, H, W, C], for a method that
+            updates every step; the validation batch for one that updates every epoch.
+          valid_batch: `valid_batch_size` images that the weights never train on.
+
+        Returns:
+          The new state, of the same structure, and metrics for the epoch's record
+          (those of a method that updates every step are not recorded).
+        """
+
+
+class IncumbentFn(Protocol):
+    def __call__(self, state: PyTree) -> Mixing:
+        """Returns the mixing from which the genotype is derived."""
 
 
 class Strategy(NamedTuple):
     """A search method.
 
     Attributes:
-      every: "step" or "epoch", how often `update` runs.
-      init: key -> state.
-      mixing: (key, state) -> the mixing that the weights train under next.
-      update: (key, state, variables, train batch, valid batch) -> state, info (figures
-        to log, f32[]; those of a method that updates every step are not logged). A
-        method that updates once an epoch gets the validation batch in both places.
-      incumbent: state -> the mixing from which the genotype is derived.
-      valid_batch_size: images of the validation batch that `update` gets.
-      regime: what the method asks of the loop.
-      numbers: name -> what `update` reckons with and no shape depends on; one compiled
-        program serves all their values.
-      given: numbers as f32[] -> the method with these; None where it has none.
+      update_every: "step" or "epoch", how often `update` runs.
+      init, mixing, update, incumbent: pure functions, see their protocols.
+      hyperparams: scalars that `update` uses and that affect no shape. They are traced,
+        so one compiled program serves all their values.
     """
 
-    every: str
-    init: Callable
-    mixing: Callable
-    update: Callable
-    incumbent: Callable
-    valid_batch_size: int
-    regime: Regime = Regime()
-    numbers: Mapping[str, float] = MappingProxyType({})
-    given: Callable | None = None
+    update_every: Literal["step", "epoch"]
+    init: InitFn
+    mixing: MixingFn
+    update: UpdateFn
+    incumbent: IncumbentFn
+    hyperparams: PyTree
+
+
+class StrategyConfig(Protocol):
+    """What the loop reads of a method's configuration, a frozen dataclass.
+
+    Attributes:
+      valid_batch_size: images of the validation batch that `update` gets.
+      warmup: epochs before `update` first changes what it returns; 0 for most methods.
+      individuals: mixings that one update evaluates together; None for a method that
+        evaluates no population.
+    """
+
+    @property
+    def valid_batch_size(self) -> int: ...
+
+    @property
+    def warmup(self) -> int: ...
+
+    @property
+    def individuals(self) -> int | None: ...

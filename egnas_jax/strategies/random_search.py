@@ -1,6 +1,6 @@
-"""Random search: the control of every comparison.
+"""Implements random search, the control of every comparison.
 
-The weights train under a fresh random child at every step; once an epoch the best
+The weights train under a fresh random child at every step. Once an epoch the best
 child so far is evaluated again beside new ones, on the same images.
 
 Source: Li & Talwalkar (UAI 2019) for random search with shared weights.
@@ -9,27 +9,31 @@ Dims: E edges, K primitives, P candidates.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
-from egnas_jax.search.strategy import Strategy
+from egnas_jax.search.strategy import Strategy, Trainee
+from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.population_statistics import spread
-from egnas_jax.types import Key, Mixing
+from egnas_jax.strategies.population_statistics import quantiles
+from egnas_jax.types import Array, Batch, Key, Mixing
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomSearchConfig:
-    """Attributes:
-    candidates: children evaluated an epoch (450: as many as EG-NAS's `paper` prices).
-    fitness_batch_size: images they are evaluated on.
-    batch_stats: batch norm while pricing: "batch" or "running".
-    population_chunk, image_chunk: children and images at a time; None: as
-      `search.evaluate.default_chunks` has it.
+    """The settings of random search.
+
+    Attributes:
+      candidates: children evaluated in an epoch (450: as many as EG-NAS's `paper`).
+      fitness_batch_size: images they are evaluated on.
+      batch_stats: batch norm in these evaluations: "batch" or "running".
+      population_chunk, image_chunk: children and images evaluated at a time; None: as
+        `search.evaluate.default_chunks` chooses.
 
     Raises:
       ValueError: a number out of its range or unknown statistics.
@@ -41,19 +45,18 @@ class RandomSearchConfig:
     population_chunk: int | None = None
     image_chunk: int | None = None
 
+    warmup: ClassVar[int] = 0
+
     def __post_init__(self):
-        for name in ("candidates", "fitness_batch_size"):
-            if not 1 <= getattr(self, name) <= 10**6:
-                raise ValueError(
-                    f"strategy.{name} is {getattr(self, name)}, but must "
-                    f"be from 1 to {10**6}."
-                )
-        if self.batch_stats not in STATISTICS:
-            raise ValueError(
-                f"strategy.batch_stats is {self.batch_stats!r}, but must "
-                f"be one of {', '.join(STATISTICS)}."
-            )
+        ranges = {"candidates": (1, 10**6), "fitness_batch_size": (1, 10**6)}
+        check_ranges(self, ranges, "strategy.")
+        check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+
+    @property
+    def valid_batch_size(self) -> int:
+        """Validation images of one update."""
+        return self.fitness_batch_size
 
     @property
     def individuals(self) -> int:
@@ -61,67 +64,50 @@ class RandomSearchConfig:
         return self.candidates + 1
 
 
-class RandomSearchState(NamedTuple):
-    """Attributes:
-    best: the best child so far.
+@flax.struct.dataclass
+class RandomSearchState:
+    """What random search carries.
+
+    Attributes:
+      best: the best child so far.
     """
 
     best: Mixing
 
 
-def random_child(key: Key, space: Space) -> Mixing:
-    """A derived cell as a mixing: one primitive an edge, two edges a node.
-
-    In a topology space every cell is as likely as any other: all edges count, and
-    `none` is a primitive like the others.
-    """
-    primitives, edges = {}, {}
-    for kind, own in zip(
-        space.kinds, jax.random.split(key, len(space.kinds)), strict=True
-    ):
-        key_primitive, *keys = jax.random.split(own, 1 + space.num_nodes)
-        scores = jax.random.uniform(
-            key_primitive, (space.num_edges, len(space.primitives))
-        )
-        whole = space.family == "topology"
-        # elsewhere `none` is no choice: derivation never takes it
-        allowed = [[whole or name != "none" for name in space.primitives]]
-        choice = jnp.argmax(jnp.where(jnp.asarray(allowed), scores, -1.0), axis=-1)
-        primitives[kind] = jax.nn.one_hot(choice, len(space.primitives))
-        if whole:
-            edges[kind] = jnp.ones(space.num_edges)
-            continue
-        parts = []
-        for node, key_node in enumerate(keys):
-            order = jax.random.permutation(key_node, space.num_inputs + node)
-            parts.append((order < 2).astype(jnp.float32))
-        edges[kind] = jnp.concatenate(parts)
-    return Mixing(primitives, edges)
-
-
 def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
-    """Random search as a strategy of the search loop."""
+    """Makes random search a strategy of the search loop."""
     space = SPACES[net.config.space]
 
-    def init(key):
+    def init(key: Key, hyperparams: tuple) -> RandomSearchState:
+        del hyperparams  # there are none
         return RandomSearchState(random_child(key, space))
 
-    def mixing(key, state):
-        del state  # weights train under any child
+    def mixing(key: Key, state: RandomSearchState) -> Mixing:
+        del state  # the weights train under any child
         return random_child(key, space)
 
-    def update(key, state, variables, train_batch, valid_batch):
-        del train_batch
+    def update(
+        key: Key,
+        state: RandomSearchState,
+        hyperparams: tuple,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+    ) -> tuple[RandomSearchState, dict[str, Array]]:
+        del hyperparams, train_batch
         keys = jax.random.split(key, config.candidates)
-        new = jax.vmap(lambda k: random_child(k, space))(keys)
+        children = jax.vmap(lambda k: random_child(k, space))(keys)
         candidates = jax.tree.map(
-            lambda old, others: jnp.concatenate([old[None], others]), state.best, new
+            lambda best, new: jnp.concatenate([best[None], new]), state.best, children
         )
         scores = score_population(
             net,
-            variables,
+            trainee.variables,
             candidates,
-            *valid_batch,
+            valid_batch.images,
+            valid_batch.labels,
             population_chunk=config.population_chunk,
             image_chunk=config.image_chunk,
             batch_stats=config.batch_stats,
@@ -132,12 +118,58 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
             "fitness": scores.loss[winner],
             "fitness_accuracy": scores.accuracy[winner],
             "candidate_images": jnp.float32(len(scores.loss) * len(valid_batch.labels)),
-            **spread(fitness=scores.loss, accuracy=scores.accuracy),
+            **quantiles(fitness=scores.loss, accuracy=scores.accuracy),
         }
         return RandomSearchState(best), info
 
-    def incumbent(state):
+    def incumbent(state: RandomSearchState) -> Mixing:
         return state.best
 
-    size = config.fitness_batch_size
-    return Strategy("epoch", init, mixing, update, incumbent, size)
+    return Strategy(
+        update_every="epoch",
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=incumbent,
+        hyperparams=(),
+    )
+
+
+def random_child(key: Key, space: Space) -> Mixing:
+    """Draws a derived cell as a mixing: one primitive an edge, two edges a node.
+
+    In a topology space every cell is as likely as any other: all edges count, and
+    `none` is a primitive like the others.
+
+    Args:
+      key: consumed.
+      space: of the cells.
+    """
+    primitives, edges = {}, {}
+    keys = jax.random.split(key, len(space.kinds))
+    for kind, key_kind in zip(space.kinds, keys, strict=True):
+        key_primitive, *key_nodes = jax.random.split(key_kind, 1 + space.num_nodes)
+        primitives[kind] = _random_primitives(key_primitive, space)
+        if space.family == "topology":
+            edges[kind] = jnp.ones(space.num_edges)
+        else:
+            edges[kind] = _two_edges_a_node(key_nodes, space)
+    return Mixing(primitives, edges)
+
+
+def _random_primitives(key: Key, space: Space) -> Array:
+    """One-hot rows f32[E, K]; without `none` in a DARTS space, which never derives it."""
+    scores = jax.random.uniform(key, (space.num_edges, len(space.primitives)))
+    topology = space.family == "topology"
+    allowed = [[topology or name != "none" for name in space.primitives]]
+    choice = jnp.argmax(jnp.where(jnp.asarray(allowed), scores, -1.0), axis=-1)
+    return jax.nn.one_hot(choice, len(space.primitives))
+
+
+def _two_edges_a_node(keys: list[Key], space: Space) -> Array:
+    """Ones at two random edges into each node, f32[E]; a key for each node."""
+    parts = []
+    for node, key in enumerate(keys):
+        order = jax.random.permutation(key, space.num_inputs + node)
+        parts.append((order < 2).astype(jnp.float32))
+    return jnp.concatenate(parts)

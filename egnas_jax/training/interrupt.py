@@ -1,7 +1,8 @@
-"""How a training loop ends early: SIGINT, and a loss that is not finite."""
+"""Ends a training loop early: on SIGINT, and on a loss that is not finite."""
 
 import pathlib
 import signal
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -17,41 +18,51 @@ class Interrupted(KeyboardInterrupt):  # noqa: N818
 
 
 class InterruptFlag:
-    """While it is open, the first SIGINT is remembered; the second is immediate.
+    """Context in which the first SIGINT is remembered; the second acts at once.
 
-    Of several processes each is interrupted that any of them is.
+    Entering gives a function that says whether any process was interrupted. Python
+    lets the main thread alone handle signals; in other threads nothing is remembered.
+
+    Args:
+      log: called with a note when a signal arrives.
     """
 
-    def __init__(self, report: Callable):
-        self.report = report
+    def __init__(self, log: Callable[[str], None]):
+        self.log = log
 
-    def __enter__(self):
+    def __enter__(self) -> Callable[[], bool]:
         self.seen = False
         self.before = signal.getsignal(signal.SIGINT)
-        if self.before is not signal.SIG_IGN:  # nohup's, say
+        is_main = threading.current_thread() is threading.main_thread()
+        # under nohup the signal is ignored, and stays so
+        self.handles = is_main and self.before is not signal.SIG_IGN
+        if self.handles:
             signal.signal(signal.SIGINT, self._remember)
         return lambda: any_process(self.seen)
 
     def _remember(self, number, frame):
         self.seen = True
         signal.signal(number, self.before)
-        self.report("Stopping at the next checkpoint; once more stops at once.")
+        self.log("Stopping at the next checkpoint; once more stops at once.")
 
-    def __exit__(self, *error):
-        signal.signal(signal.SIGINT, self.before)
+    def __exit__(self, *error: object) -> None:
+        if self.handles:
+            signal.signal(signal.SIGINT, self.before)
 
 
 def check_finite(
     folder: pathlib.Path | None, epoch: int, which: str, loss: float
 ) -> None:
-    """Refuses a loss that is not finite.
+    """Refuses a loss that is NaN or infinite.
 
     Args:
-      folder: of the run, or None where this process has none.
-      epoch, which, loss: what was measured.
+      folder: run directory, or None where nothing is written.
+      epoch: of the loss, from 0.
+      which: "training" or "validation", for example.
+      loss: its value.
 
     Raises:
-      FloatingPointError: with epoch and last checkpoint.
+      FloatingPointError: the loss is not finite; names epoch and last checkpoint.
     """
     if np.isfinite(loss):
         return

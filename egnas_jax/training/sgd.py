@@ -1,22 +1,27 @@
-"""Stochastic gradient descent as torch does it, and the random streams of a run."""
+"""Trains weights by stochastic gradient descent as torch does it; names random streams.
+
+Source: torch.optim.SGD with weight decay and momentum, gradients clipped by their
+global norm, the learning rate on a cosine per epoch.
+"""
 
 import math
 import zlib
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import optax
 
-from egnas_jax.types import IMPL, Array, Key
+from egnas_jax.types import IMPL, Array, Key, PyTree
 
 
 class SGD(NamedTuple):
-    """How the weights are trained.
+    """The settings of a training of weights.
 
     Attributes:
       batch_size: images B of a step.
       learning_rate: of the first epoch, falling to `learning_rate_min` by a cosine.
-      learning_rate_min: at the end.
+      learning_rate_min: at the end of the last epoch.
       momentum, weight_decay: of SGD.
       clip_norm: largest norm of a gradient.
       epochs: length of the cosine.
@@ -31,6 +36,21 @@ class SGD(NamedTuple):
     epochs: int
 
 
+@flax.struct.dataclass
+class SGDHyperparams:
+    """The numbers of one SGD step that affect no shape, f32[] each.
+
+    Attributes:
+      learning_rate: of the running epoch.
+      momentum, weight_decay, clip_norm: as `SGD` has them.
+    """
+
+    learning_rate: Array | float
+    momentum: Array | float
+    weight_decay: Array | float
+    clip_norm: Array | float
+
+
 class Pixels(NamedTuple):
     """A part of the data on the device: images u8 [N, H, W, C], labels i32 [N]."""
 
@@ -39,25 +59,32 @@ class Pixels(NamedTuple):
 
 
 def stream(seed: int | Array, name: str) -> Key:
-    """The key of one named purpose: adding a purpose shifts no other."""
+    """Returns the key of one named purpose: adding a purpose shifts no other."""
     key = jax.random.key(seed, impl=IMPL)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def learning_rate(sgd: SGD, epoch: int) -> float:
-    """The learning rate of an epoch counted from 0."""
+    """Returns the learning rate of an epoch, counted from 0."""
     span = sgd.learning_rate - sgd.learning_rate_min
     cosine = math.cos(math.pi * epoch / sgd.epochs)
     return sgd.learning_rate_min + span * (1 + cosine) / 2
 
 
-def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformation:
-    """SGD as torch's: weight decay joins the gradient before the momentum.
+def make_optimizer(
+    sgd: SGD | SGDHyperparams, rate: Array | float
+) -> optax.GradientTransformation:
+    """Makes SGD as torch has it: weight decay joins the gradient before the momentum.
 
-    Clipping comes before it, see `sgd_step`. `rate` changes between epochs, so the
-    optimizer is made where it is used; its state does not depend on it.
+    Gradients are clipped before. `rate` changes between epochs, so the optimizer is
+    made where it is used; its state does not depend on it.
     """
     return optax.chain(
         optax.add_decayed_weights(sgd.weight_decay),
         optax.sgd(rate, momentum=sgd.momentum),
     )
+
+
+def momentum_of(optimizer_state: PyTree) -> PyTree:
+    """Returns the momentum in a state of `make_optimizer`, shaped as the parameters."""
+    return optax.tree_utils.tree_get(optimizer_state, "trace")

@@ -1,23 +1,26 @@
-"""The options of EG-NAS, and the three sets of them that have a name.
+"""Names the options of EG-NAS, and three sets of them.
 
-Paper, report and reference code differ; every difference is an option here. `paper` is
-what the paper and its report describe, `official` what the published code does, bug
-for bug, and `reproduction` what the code of the reproduced report does.
+Paper, report and official code differ; every difference is an option here. `paper` is
+what the paper describes, `official` what the published code does, its defects included,
+and `reproduction` what the code of the reproduced report does.
+
+Sources: Cai et al., "EG-NAS: Neural Architecture Search with Fast Evolutionary
+Exploration", AAAI 2024, and its official code; the report 快速进化神经网络架构搜索, a
+reproduction study of EG-NAS. docs/egnas.md compares them.
 """
 
-import copy
 import dataclasses
-from typing import ClassVar
+
+import flax.struct
 
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
-from egnas_jax.search.strategy import Regime
-from egnas_jax.strategies.egnas.fitness import SIGNS
+from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.types import Array
 
 CHOICES = {
-    **Regime.choices,
     "batch_stats": STATISTICS,
     "centre": ("alpha", "softmax"),
     "centre_noise": ("per_sample", "shared"),
@@ -25,23 +28,22 @@ CHOICES = {
     "sigma": ("by_update", "by_epoch", "constant"),
     "evolution": tuple(EVOLUTIONS),
     "individual_mixing": ("softmax", "normalised_softmax"),
-    "similarity": ("raw", "normalised", "centred", "flattened"),
+    "similarity": READINGS,
     "sign": SIGNS,
     "tie": ("first", "last"),
     "best_sample": ("fitness", "accuracy"),
     "direction": ("softmax_centred", "double_softmax", "z", "z_minus_alpha"),
 }
-# the upper ends are more than anybody waits for
-RANGES = {
+RANGES = {  # the largest values only catch typing errors
     "warmup": (0, 10**9),
     "fitness_batch_size": (1, 10**9),
     "fitness_batches": (1, 10**4),
-    "noise": (0.0, 1e9),
-    "sigma_start": (1e-6, 1e9),
-    "sigma_floor": (0.0, 1e9),
     "population": (2, 10**5),
     "generations": (1, 10**4),
     "samples": (1, 10**4),
+    "noise": (0.0, 1e9),
+    "sigma_start": (1e-6, 1e9),
+    "sigma_floor": (0.0, 1e9),
     "zeta": (0.0, 1e9),
     "eta": (0.0, 1e9),
     "momentum": (0.0, 1e9),
@@ -49,17 +51,31 @@ RANGES = {
 }
 
 
+@flax.struct.dataclass
+class EGNASHyperparams:
+    """The numbers of EG-NAS that affect no shape; `EGNASConfig` says what they are."""
+
+    noise: Array | float
+    sigma_start: Array | float
+    sigma_floor: Array | float
+    zeta: Array | float
+    eta: Array | float
+    momentum: Array | float
+    step: Array | float
+
+
+HYPERPARAMS = tuple(field.name for field in dataclasses.fields(EGNASHyperparams))
+
+
 @dataclasses.dataclass(frozen=True)
-class EGNASConfig(Regime):
+class EGNASConfig:
     """Everything in which readings of EG-NAS differ; the defaults are `paper`.
 
     Attributes:
-      order, learning_rate_epoch, last_batch, split, augment_valid, alpha_in_clip: see
-        `search.strategy.Regime`.
       warmup: epochs before the first update of alpha.
       fitness_batch_size, fitness_batches: images of a fitness batch, and batches; with
         batch statistics each batch has its own.
-      batch_stats: batch norm in fitness: "batch" or "running".
+      batch_stats: batch norm while the fitness is evaluated: "batch" or "running".
       centre: populations are drawn around "alpha" or its row-wise "softmax", plus
         `noise` times a normal draw, "per_sample" or "shared" (`centre_noise`).
       candidates: keys of the individuals: "fresh" for every epoch, sample and
@@ -67,25 +83,27 @@ class EGNASConfig(Regime):
         run (its seed).
       sigma: "by_update": max(sigma_start / (s + 1), sigma_floor) at the s-th update;
         "by_epoch": at epoch s; "constant": sigma_start.
-      evolution, population, generations, samples: the evolution strategy, P, T, N.
-      individual_mixing: the mixing of an individual: "softmax" of its rows, or of its
-        rows divided by their norms ("normalised_softmax").
+      evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`.
+      population, generations, samples: P, T and N of Algorithm 1.
+      individual_mixing: the mixing of an individual: the "softmax" of its rows, or of
+        its rows divided by their norms ("normalised_softmax").
       similarity: L2 between alpha and z "raw"; between softmax(alpha) and z with
         "normalised" rows; with row means removed ("centred"); or of the whole vectors
         ("flattened").
-      zeta, eta, sign: of the compound fitness.
+      zeta, eta, sign: of the compound fitness, see `fitness.compound_fitness`.
       tie: of equal individuals the "first" or the "last" wins.
-      best_sample: least "fitness", or largest "accuracy" of softmax(q) (an accuracy of
-        zero beats all: a defect of the reference).
+      best_sample: which sample's best individual becomes s*: that of least "fitness",
+        or that of largest "accuracy" of softmax(q) (an accuracy of zero beats all: a
+        defect of the official code).
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
       weight_grid: record the individual of each population that every pair of weights
-        of the report's Table 1 would have chosen (`strategies.egnas_grid`); changes
-        nothing else.
-      population_chunk, image_chunk: individuals and images at a time while a population
-        is evaluated; None: as `search.evaluate.default_chunks` has it. With the
-        statistics of the batch its images cannot be split.
+        of the report's Table 1 would have chosen (`weight_grid.py`); changes nothing
+        else.
+      population_chunk, image_chunk: individuals and images evaluated at a time; None:
+        as `search.evaluate.default_chunks` chooses. With the statistics of the batch
+        its images cannot be split.
 
     Raises:
       ValueError: an unknown choice or a number out of its range.
@@ -120,26 +138,26 @@ class EGNASConfig(Regime):
     population_chunk: int | None = None
     image_chunk: int | None = None
 
-    choices: ClassVar = CHOICES
-
     def __post_init__(self):
-        super().__post_init__()
-        for name, (least, most) in RANGES.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(
-                    f"strategy.{name} is {value}, but must be from {least} to {most}."
-                )
+        check_choices(self, CHOICES, "strategy.")
+        check_ranges(self, RANGES, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":
-        """The options of "paper", "official" or "reproduction".
+        """Returns the options of "paper", "official" or "reproduction".
+
+        What a variant asks of the loop is in `VARIANT_SCHEDULES`.
 
         Raises:
           ValueError: another name.
         """
         return cls(**lookup(VARIANTS, name, "variant"))
+
+    @property
+    def hyperparams(self) -> EGNASHyperparams:
+        """The numbers that affect no shape."""
+        return EGNASHyperparams(**{name: getattr(self, name) for name in HYPERPARAMS})
 
     @property
     def valid_batch_size(self) -> int:
@@ -151,32 +169,23 @@ class EGNASConfig(Regime):
         """Mixings that are evaluated together: a population, and alpha beside it."""
         return self.population + 1
 
+    @property
+    def mixings_evaluated(self) -> int:
+        """Mixings that one exploration evaluates.
 
-# Numbers that no shape and no choice depends on: one program serves all their values.
-SWEPT = ("noise", "sigma_start", "sigma_floor", "zeta", "eta", "momentum", "step")
+        Alpha is evaluated with every population; `best_sample="accuracy"` evaluates
+        the best individuals of the samples once more.
+        """
+        mixings = self.samples * self.generations * self.individuals
+        return mixings + self.samples * (self.best_sample == "accuracy")
 
-
-def with_traced(config: EGNASConfig, numbers: dict[str, Array]) -> EGNASConfig:
-    """A configuration whose numbers are arrays, for use inside a program.
-
-    Args:
-      config: what else holds.
-      numbers: names of `SWEPT` -> f32[]. They cannot be looked at here: whoever makes
-        them checks their values by an `EGNASConfig` of their own.
-    """
-    traced = copy.copy(config)
-    for name, value in numbers.items():
-        object.__setattr__(traced, name, value)  # past the checks of `__post_init__`
-    return traced
+    @property
+    def images_evaluated(self) -> int:
+        """Forward passes of one image that one exploration takes."""
+        return self.mixings_evaluated * self.valid_batch_size
 
 
 _OFFICIAL = dict(
-    order="strategy_first",
-    learning_rate_epoch="next",
-    last_batch="keep",
-    split="file_order",
-    augment_valid=True,
-    alpha_in_clip=True,
     batch_stats="running",
     centre="softmax",
     centre_noise="shared",
@@ -189,9 +198,23 @@ _OFFICIAL = dict(
     best_sample="accuracy",
     direction="double_softmax",
 )
+_OFFICIAL_SCHEDULE = dict(
+    order="strategy_first",
+    learning_rate_epoch="next",
+    last_batch="keep",
+    split="file_order",
+    augment_valid=True,
+    alpha_in_clip=True,
+)
 VARIANTS = {
     "paper": {},
     "official": _OFFICIAL,
     "reproduction": {**_OFFICIAL, "candidates": "run", "step": 0.6},
+}
+# name -> options of `search.strategy.EpochSchedule`
+VARIANT_SCHEDULES = {
+    "paper": {},
+    "official": _OFFICIAL_SCHEDULE,
+    "reproduction": _OFFICIAL_SCHEDULE,
 }
 DEFAULT_SEEDS = {"paper": 0, "official": 2, "reproduction": 2}

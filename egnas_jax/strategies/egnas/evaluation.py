@@ -1,63 +1,81 @@
-"""One exploration of EG-NAS without its sampling: a population is evaluated.
+"""Evaluates a population of EG-NAS: its fitness, its winner, and the step along it.
 
 Source: EG-NAS (Cai et al., AAAI 2024), formula (3) and Algorithm 1; `explore` and `CFF`
-of the reference code.
+of the official code.
 
-Dims: P population, N images, E edges, K primitives, D = 2 E K.
+Dims: P population, N images, E edges, K primitives, D = kinds E K.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float, Int
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
-from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
+from egnas_jax.search.relax import softmax_mixing, unflatten, unflatten_like, unweighted
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.fitness import FLOOR, closeness, compound_fitness
-from egnas_jax.types import Array, Evaluation, Mixing, PyTree
+from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
+from egnas_jax.strategies.egnas.fitness import (
+    FLOOR,
+    compound_fitness,
+    similarity_as_read,
+)
+from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
-# What prices mixings [P]: a supernet under its weights, or a table of results.
+# Evaluates mixings [P]: a supernet under its weights, or a table of results.
 Evaluate = Callable[[Mixing], Evaluation]
 
 
-class EvaluatedPopulation(NamedTuple):
-    """One population, evaluated.
+class EGNAS(NamedTuple):
+    """EG-NAS in a space.
+
+    Attributes:
+      space: of the cells.
+      config: the options that the program depends on.
+      hyperparams: the numbers that it does not; they may be traced.
+    """
+
+    space: Space
+    config: EGNASConfig
+    hyperparams: EGNASHyperparams
+
+
+@flax.struct.dataclass
+class EvaluatedPopulation:
+    """One population with its fitness.
 
     Attributes:
       cross_entropy: L1, f32[P].
-      correct: i32[P].
+      correct: correctly classified images, i32[P].
       correct_current: of alpha itself, i32[].
       similarity: L2, f32[P].
       fitness: f32[P], lower is better.
-      winner: index of the best, i32[].
-      direction: s* of the winner, cell kind -> [E, K].
+      winner: index of the best individual, i32[].
     """
 
-    cross_entropy: Array
-    correct: Array
-    correct_current: Array
-    similarity: Array
-    fitness: Array
-    winner: Array
-    direction: dict[str, Array]
+    cross_entropy: Float[Array, " P"]
+    correct: Int[Array, " P"]
+    correct_current: Int[Array, ""]
+    similarity: Float[Array, " P"]
+    fitness: Float[Array, " P"]
+    winner: Int[Array, ""]
 
 
-def evaluate_fitness(
+def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
     net: Supernet,
     variables: PyTree,
-    alpha: dict[str, Array],
-    z: Array,
-    images: Array,
-    labels: Array,
+    alpha: dict[str, Float[Array, "E K"]],
+    z: Float[Array, "P D"],
+    images: Float[Array, "N H W C"],
+    labels: Int[Array, " N"],
     options: EGNASConfig,
 ) -> EvaluatedPopulation:
-    """One exploration of EG-NAS without its sampling.
+    """Runs one exploration of EG-NAS without its sampling.
 
     Args:
       net, variables: the supernet and its weights.
@@ -65,82 +83,95 @@ def evaluate_fitness(
       z: individuals, f32[P, D].
       images: f32[N, H, W, C], one fitness batch (or `fitness_batches` of them).
       labels: i32[N].
-      options: how mixings, similarity, fitness, ties and direction are taken.
+      options: how mixing, similarity, fitness and ties are computed.
     """
-    evaluate = evaluator(net, variables, images, labels, options)
-    return evaluate_individuals(evaluate, SPACES[net.config.space], alpha, z, options)
+    method = EGNAS(SPACES[net.config.space], options, options.hyperparams)
+    evaluate = make_evaluate(net, variables, Batch(images, labels), options)
+    return evaluate_individuals(method, evaluate, alpha, z)
 
 
-def evaluator(net, variables, images, labels, options: EGNASConfig) -> Evaluate:
-    """A supernet under its weights, on one fitness batch."""
-    return functools.partial(
-        score, net, variables, images=images, labels=labels, options=options
+def make_evaluate(
+    net: Supernet, variables: PyTree, batch: Batch, options: EGNASConfig
+) -> Evaluate:
+    """Returns a function that evaluates mixings by a supernet on a fitness batch.
+
+    Of several fitness batches each has batch statistics of its own; losses are
+    averaged and counts added.
+    """
+    split = jax.tree.map(
+        lambda leaf: leaf.reshape(options.fitness_batches, -1, *leaf.shape[1:]), batch
     )
+
+    def evaluate(mixings: Mixing) -> Evaluation:
+        def on_batch(batch: Batch) -> Evaluation:
+            return score_population(
+                net,
+                variables,
+                mixings,
+                batch.images,
+                batch.labels,
+                population_chunk=options.population_chunk,
+                image_chunk=options.image_chunk,
+                batch_stats=options.batch_stats,
+            )
+
+        scores = lax.map(on_batch, split)
+        correct = jnp.sum(scores.correct, axis=0)
+        return Evaluation(
+            loss=jnp.mean(scores.loss, axis=0),
+            correct=correct,
+            accuracy=correct / len(batch.labels),
+        )
+
+    return evaluate
 
 
 def evaluate_individuals(
-    evaluate: Evaluate,
-    space: Space,
-    alpha: dict[str, Array],
-    z: Array,
-    options: EGNASConfig,
+    method: EGNAS, evaluate: Evaluate, alpha: dict[str, Array], z: Array
 ) -> EvaluatedPopulation:
-    """`price` by whatever prices mixings."""
-    rows = unflatten(space, z)
+    """Computes the fitness of a population by any function that evaluates mixings.
+
+    Args:
+      method: space, options and numbers.
+      evaluate: evaluates mixings with a leading axis.
+      alpha: cell kind -> [E, K].
+      z: individuals, f32[P, D].
+    """
+    config, hyperparams = method.config, method.hyperparams
+    rows = unflatten(method.space, z)
     mixings = jax.tree.map(
-        lambda own, others: jnp.concatenate([own[None], others]),
-        softmax_mixing(alpha),  # rides along, so the network is compiled once
-        unweighted(candidate_rows(rows, options)),
+        lambda current, others: jnp.concatenate([current[None], others]),
+        softmax_mixing(alpha),  # evaluated along, so the network is compiled once
+        unweighted(individual_rows(rows, config)),
     )
     scores = evaluate(mixings)
-    likeness = jax.vmap(lambda row: closeness(alpha, row, options.similarity))(rows)
+    likeness = jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity))(rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
         likeness,
         correct_current=scores.correct[0],
-        zeta=options.zeta,
-        eta=options.eta,
-        sign=options.sign,
+        zeta=hyperparams.zeta,
+        eta=hyperparams.eta,
+        sign=config.sign,
     )
-    winner = best(fitness, options.tie)
-    chosen = jax.tree.map(lambda leaf: leaf[winner], rows)
     return EvaluatedPopulation(
-        scores.loss[1:],
-        scores.correct[1:],
-        scores.correct[0],
-        likeness,
-        fitness,
-        winner,
-        direction(chosen, alpha, options),
+        cross_entropy=scores.loss[1:],
+        correct=scores.correct[1:],
+        correct_current=scores.correct[0],
+        similarity=likeness,
+        fitness=fitness,
+        winner=best(fitness, config.tie),
     )
 
 
-def score(net, variables, mixings, images, labels, options):
-    """Means and counts over the fitness batches, each with statistics of its own."""
-    batches = options.fitness_batches
+def individual_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Array]:
+    """Returns q, the rows of the mixing under which an individual is evaluated.
 
-    def split(leaf):
-        return leaf.reshape(batches, -1, *leaf.shape[1:])
-
-    def one(batch):
-        return score_population(
-            net,
-            variables,
-            mixings,
-            *batch,
-            population_chunk=options.population_chunk,
-            image_chunk=options.image_chunk,
-            batch_stats=options.batch_stats,
-        )
-
-    scores = lax.map(one, (split(images), split(labels)))
-    total = jnp.sum(scores.correct, axis=0)
-    return scores._replace(loss=jnp.mean(scores.loss, axis=0), correct=total)
-
-
-def candidate_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Array]:
-    """q: the weights under which an individual is evaluated, [..., E, K]."""
+    Args:
+      rows: z, cell kind -> [..., E, K].
+      options: `individual_mixing` is used.
+    """
     normalised = options.individual_mixing == "normalised_softmax"
     return {
         kind: jax.nn.softmax(_unit(row) if normalised else row, axis=-1)
@@ -154,23 +185,34 @@ def _unit(row: Array) -> Array:
 
 
 def best(fitness: Array, tie: str) -> Array:
-    """Index of the least fitness, NaN last; of equals the first or the last."""
+    """Returns the index of the least fitness, NaN last; of equals the first or last."""
     ranked = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
     if tie == "first":
         return jnp.argmin(ranked)
     return len(fitness) - 1 - jnp.argmin(ranked[::-1])
 
 
-def direction(z: dict[str, Array], alpha: dict[str, Array], options: EGNASConfig):
-    """s*: where alpha steps, cell kind -> [E, K]."""
+def egnas_step_direction(
+    z: Float[Array, " D"] | dict[str, Float[Array, "E K"]],
+    alpha: dict[str, Float[Array, "E K"]],
+    options: EGNASConfig,
+) -> dict[str, Float[Array, "E K"]]:
+    """Returns s*, the direction in which alpha steps along one individual.
+
+    Args:
+      z: the individual, f32[D] or cell kind -> [E, K].
+      alpha: cell kind -> [E, K].
+      options: `direction` is used, and `individual_mixing` where it needs q.
+    """
+    rows = z if isinstance(z, dict) else unflatten_like(alpha, z)
     if options.direction == "z":
-        return z
+        return rows
     if options.direction == "z_minus_alpha":
-        return jax.tree.map(jnp.subtract, z, alpha)
+        return jax.tree.map(jnp.subtract, rows, alpha)
     if options.direction == "double_softmax":
-        q = candidate_rows(z, options)
+        q = individual_rows(rows, options)
         return {kind: jax.nn.softmax(row, axis=-1) for kind, row in q.items()}
     return {
         kind: jax.nn.softmax(row, axis=-1) - 1.0 / row.shape[-1]
-        for kind, row in z.items()
+        for kind, row in rows.items()
     }

@@ -1,6 +1,6 @@
-"""One exploration of EG-NAS: populations are drawn and evolved, alpha takes a step.
+"""Explores around alpha once: populations are drawn and evolved, alpha takes a step.
 
-Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
+Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and official
 code differ, an option of `EGNASConfig` decides.
 
 Dims: N samples, T generations, P population, E edges, K primitives, D = kinds E K.
@@ -8,6 +8,7 @@ Dims: N samples, T generations, P population, E edges, K primitives, D = kinds E
 
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,18 +16,19 @@ from jax import lax
 from egnas_jax.evolution import EVOLUTIONS, Evolution
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import Space
-from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import (
+    EGNAS,
     Evaluate,
     EvaluatedPopulation,
-    candidate_rows,
-    direction,
+    egnas_step_direction,
     evaluate_individuals,
+    individual_rows,
 )
-from egnas_jax.types import IMPL, Array, Key
+from egnas_jax.types import IMPL, Array, Key, PyTree
 
 
-class EGNASState(NamedTuple):
+@flax.struct.dataclass
+class EGNASState:
     """What EG-NAS carries.
 
     Attributes:
@@ -47,63 +49,38 @@ class EGNASState(NamedTuple):
 
 
 def initial_state(space: Space, key: Key) -> EGNASState:
-    """Alpha near zero, nothing seen."""
+    """Makes the state before the first epoch, with alpha near zero."""
     key_alpha, key_run = jax.random.split(key)
-    start = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
+    alpha = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
     zero = jnp.zeros((), jnp.int32)
-    still = jax.tree.map(jnp.zeros_like, start)
-    run_key = jax.random.key_data(key_run)
-    return EGNASState(start, still, run_key, zero, zero, zero)
-
-
-def _sigma(config: EGNASConfig, state: EGNASState) -> Array:
-    count = {"by_update": state.updates, "by_epoch": state.epochs}
-    if config.sigma == "constant":
-        return jnp.float32(config.sigma_start)
-    sigma = config.sigma_start / (count[config.sigma] + 1).astype(jnp.float32)
-    return jnp.maximum(sigma, config.sigma_floor)
-
-
-def _centres(config: EGNASConfig, space, key: Key, alpha) -> Array:
-    """m_n of every sample, [N, D]."""
-    rows = alpha if config.centre == "alpha" else softmax_mixing(alpha).primitives
-    draws = 1 if config.centre_noise == "shared" else config.samples
-    noise = config.noise * jax.random.normal(key, (draws, space.dim))
-    return jnp.broadcast_to(
-        flatten(space, rows)[None] + noise, (config.samples, space.dim)
+    return EGNASState(
+        alpha=alpha,
+        velocity=jax.tree.map(jnp.zeros_like, alpha),
+        run_key=jax.random.key_data(key_run),
+        epochs=zero,
+        updates=zero,
+        skipped=zero,
     )
 
 
-def _candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
-    """Keys [N, T] of the generations; one more of either changes none of the others."""
-    samples, generations = (
-        jnp.arange(number, dtype=jnp.uint32)
-        for number in (config.samples, config.generations)
-    )
-    if config.candidates == "constant":
-        key = jax.random.key(1, impl=IMPL)
-    elif config.candidates == "run":
-        key = jax.random.wrap_key_data(state.run_key, impl=IMPL)
-    if config.candidates != "fresh":  # the same for all samples
-        samples = jnp.zeros_like(samples)
+@flax.struct.dataclass
+class Best:
+    """The best individual of a sample so far.
 
-    def one(n, generation):
-        return jax.random.fold_in(jax.random.fold_in(key, n), generation)
-
-    each = jax.vmap(one, in_axes=(None, 0))
-    return jax.vmap(each, in_axes=(0, None))(samples, generations)
-
-
-class Best(NamedTuple):
-    """The best individual of a sample so far: z [D], its fitness and count."""
+    Attributes:
+      z: f32[D].
+      fitness: f32[], inf where it is NaN.
+      correct: correctly classified images, i32[].
+    """
 
     z: Array
     fitness: Array
     correct: Array
 
 
-class Explored(NamedTuple):
-    """What one exploration found.
+@flax.struct.dataclass
+class Exploration:
+    """What one exploration evaluated and chose.
 
     Attributes:
       best: the individual along which alpha stepped.
@@ -120,7 +97,7 @@ class Explored(NamedTuple):
     populations: EvaluatedPopulation
 
 
-class _Drawn(NamedTuple):
+class _Sampling(NamedTuple):
     """How an exploration draws: the strategy, sigma, centres [N, D], keys [N, T]."""
 
     evolution: Evolution
@@ -129,72 +106,114 @@ class _Drawn(NamedTuple):
     keys: Array
 
 
-def _drawn(space, config, key, state) -> _Drawn:
-    key_centres, key_candidates = jax.random.split(key)
-    return _Drawn(
-        EVOLUTIONS[config.evolution](space.dim, config.population),
-        _sigma(config, state),
-        _centres(config, space, key_centres, state.alpha),
-        _candidate_keys(config, key_candidates, state),
+def explore(
+    method: EGNAS, evaluate: Evaluate, key: Key, state: EGNASState
+) -> tuple[EGNASState, Exploration]:
+    """Evolves N samples for T generations; alpha steps along the best individual.
+
+    Args:
+      method: space, options and numbers.
+      evaluate: evaluates mixings with a leading axis.
+      key: of this exploration.
+      state: before it; the caller counts the epochs.
+    """
+    evolution, sigma, centres, keys = _sampling(method, key, state)
+
+    def generation(carry: tuple[PyTree, Best], key: Key):
+        es, leader = carry
+        z = evolution.ask(key, es)
+        population = evaluate_individuals(method, evaluate, state.alpha, z)
+        leader = _better(leader, _winner(z, population), method.config.tie)
+        return (evolution.tell(es, z, population.fitness), leader), (z, population)
+
+    def sample(_, scanned: tuple[Array, Array]):
+        centre, keys = scanned
+        nothing = Best(centre, jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
+        start = evolution.init(centre, sigma), nothing
+        (_, leader), evaluated = lax.scan(generation, start, keys)
+        return None, (leader, evaluated)
+
+    _, (leaders, (z, populations)) = lax.scan(sample, None, (centres, keys))
+    n = _best_sample(method, evaluate, leaders)
+    best = jax.tree.map(lambda leaf: leaf[n], leaders)
+    exploration = Exploration(
+        best=best, sigma=sigma, z=z, leaders=leaders, populations=populations
     )
+    return _step_alpha(method, state, best), exploration
 
 
-def first_generation(
-    space: Space, config: EGNASConfig, key: Key, state: EGNASState
-) -> Array:
-    """The individuals that an exploration begins with, f32[N, P, D]."""
-    evolution, sigma, centres, keys = _drawn(space, config, key, state)
+def first_generation(method: EGNAS, key: Key, state: EGNASState) -> Array:
+    """Draws the individuals that an exploration begins with, f32[N, P, D]."""
+    evolution, sigma, centres, keys = _sampling(method, key, state)
 
-    def ask(centre, key):
+    def ask(centre: Array, key: Key) -> Array:
         return evolution.ask(key, evolution.init(centre, sigma))
 
     return jax.vmap(ask)(centres, keys[:, 0])
 
 
-def explore(
-    space: Space,
-    config: EGNASConfig,
-    evaluate: Evaluate,
-    key: Key,
-    state: EGNASState,
-) -> tuple[EGNASState, Explored]:
-    """N samples of T generations; alpha takes one step along the best individual.
+def _sampling(method: EGNAS, key: Key, state: EGNASState) -> _Sampling:
+    key_centres, key_candidates = jax.random.split(key)
+    evolution = EVOLUTIONS[method.config.evolution]
+    return _Sampling(
+        evolution(method.space.dim, method.config.population),
+        _sigma(method, state),
+        _centres(method, key_centres, state.alpha),
+        candidate_keys(method.config, key_candidates, state),
+    )
 
-    Args:
-      space: of the cells.
-      config: the options.
-      evaluate: prices mixings [P].
-      key, state: of this exploration; the caller counts the epochs.
+
+def _sigma(method: EGNAS, state: EGNASState) -> Array:
+    config, hyperparams = method.config, method.hyperparams
+    if config.sigma == "constant":
+        return jnp.float32(hyperparams.sigma_start)
+    count = {"by_update": state.updates, "by_epoch": state.epochs}[config.sigma]
+    sigma = hyperparams.sigma_start / (count + 1).astype(jnp.float32)
+    return jnp.maximum(sigma, hyperparams.sigma_floor)
+
+
+def _centres(method: EGNAS, key: Key, alpha: dict[str, Array]) -> Array:
+    """m_n of every sample, [N, D]."""
+    config, space = method.config, method.space
+    rows = alpha if config.centre == "alpha" else softmax_mixing(alpha).primitives
+    draws = 1 if config.centre_noise == "shared" else config.samples
+    noise = jax.random.normal(key, (draws, space.dim))
+    return jnp.broadcast_to(
+        flatten(space, rows)[None] + method.hyperparams.noise * noise,
+        (config.samples, space.dim),
+    )
+
+
+def candidate_keys(config, key: Key, state: EGNASState) -> Array:
+    """Returns the keys [N, T] of the generations.
+
+    One more sample or generation changes none of the other keys.
     """
-    evolution, sigma, centres, keys = _drawn(space, config, key, state)
+    samples, generations = (
+        jnp.arange(number, dtype=jnp.uint32)
+        for number in (config.samples, config.generations)
+    )
+    if config.candidates == "constant":
+        key = jax.random.key(1, impl=IMPL)
+    elif config.candidates == "run":
+        key = jax.random.wrap_key_data(state.run_key, impl=IMPL)
+    if config.candidates != "fresh":  # the same for all samples
+        samples = jnp.zeros_like(samples)
 
-    def generation(carry, key):
-        es, leader = carry
-        z = evolution.ask(key, es)
-        evaluated = evaluate_individuals(evaluate, space, state.alpha, z, config)
-        i = evaluated.winner
-        new = Best(z[i], _nan_last(evaluated.fitness[i]), evaluated.correct[i])
-        leader = _better(leader, new, config.tie)
-        seen = z, evaluated._replace(direction={})
-        return (evolution.tell(es, z, evaluated.fitness), leader), seen
+    def fold(n: Array, generation: Array) -> Key:
+        return jax.random.fold_in(jax.random.fold_in(key, n), generation)
 
-    def sample(_, scanned):
-        centre, keys = scanned
-        zero = jnp.zeros((), jnp.int32)
-        nobody = Best(centre, jnp.float32(jnp.inf), zero)
-        start = evolution.init(centre, sigma), nobody
-        (_, leader), seen = lax.scan(generation, start, keys)
-        return None, (leader, seen)
-
-    _, (leaders, (z, evaluated)) = lax.scan(sample, None, (centres, keys))
-    n = _best_sample(space, config, evaluate, leaders)
-    chosen = jax.tree.map(lambda leaf: leaf[n], leaders)
-    found = Explored(chosen, sigma, z, leaders, evaluated)
-    return _stepped(space, config, state, chosen), found
+    over_generations = jax.vmap(fold, in_axes=(None, 0))
+    return jax.vmap(over_generations, in_axes=(0, None))(samples, generations)
 
 
-def _nan_last(fitness):
-    return jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
+def _winner(z: Array, population: EvaluatedPopulation) -> Best:
+    fitness = population.fitness[population.winner]
+    return Best(
+        z=z[population.winner],
+        fitness=jnp.where(jnp.isnan(fitness), jnp.inf, fitness),
+        correct=population.correct[population.winner],
+    )
 
 
 def _better(old: Best, new: Best, tie: str) -> Best:
@@ -204,27 +223,25 @@ def _better(old: Best, new: Best, tie: str) -> Best:
     return jax.tree.map(lambda a, b: jnp.where(wins, b, a), old, new)
 
 
-def _best_sample(space, config, evaluate, leaders: Best) -> Array:
+def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
     """Index of the sample whose leader becomes s*; ties go to the lower."""
-    if config.best_sample == "fitness":
+    if method.config.best_sample == "fitness":
         return jnp.argmin(leaders.fitness)
-    q = candidate_rows(unflatten(space, leaders.z), config)
+    q = individual_rows(unflatten(method.space, leaders.z), method.config)
     scores = evaluate(softmax_mixing(q))
-    # the reference minimises 1 / accuracy and takes 0 for it where nothing is correct
+    # the official code minimises 1 / accuracy and takes 0 for it where nothing is right
     correct = scores.correct.astype(jnp.float32)
     return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
 
 
-def _stepped(space, config, state: EGNASState, chosen: Best) -> EGNASState:
+def _step_alpha(method: EGNAS, state: EGNASState, best: Best) -> EGNASState:
     """Alpha one step further; unchanged, and counted, where all fitness was NaN."""
-    finite = jnp.isfinite(chosen.fitness)
-    s = direction(unflatten(space, chosen.z), state.alpha, config)
-
-    def moved(v, d):
-        return config.momentum * v + d
-
-    velocity = jax.tree.map(moved, state.velocity, s)
-    alpha = jax.tree.map(lambda a, v: a + config.step * v, state.alpha, velocity)
-    new = state._replace(alpha=alpha, velocity=velocity, updates=state.updates + 1)
-    old = state._replace(skipped=state.skipped + 1)
+    finite = jnp.isfinite(best.fitness)
+    rows = unflatten(method.space, best.z)
+    direction = egnas_step_direction(rows, state.alpha, method.config)
+    momentum, step = method.hyperparams.momentum, method.hyperparams.step
+    velocity = jax.tree.map(lambda v, d: momentum * v + d, state.velocity, direction)
+    alpha = jax.tree.map(lambda a, v: a + step * v, state.alpha, velocity)
+    new = state.replace(alpha=alpha, velocity=velocity, updates=state.updates + 1)
+    old = state.replace(skipped=state.skipped + 1)
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

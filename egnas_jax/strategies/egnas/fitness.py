@@ -1,6 +1,6 @@
-"""The compound fitness of EG-NAS. Lower is better.
+"""Computes the compound fitness of EG-NAS. Lower is better.
 
-Source: EG-NAS formula (3); `CFF` in the reference code.
+Source: EG-NAS formula (3); `CFF` in the official code.
 
 Dims: P population, E edges, K primitives.
 """
@@ -12,16 +12,17 @@ from egnas_jax.types import Array
 
 FLOOR = 1e-8  # of a product of norms: a row of zeros counts as orthogonal
 SIGNS = ("paper", "centred", "off")
+READINGS = ("raw", "normalised", "centred", "flattened")  # of L2
 
 
 def cosine(a: Array, b: Array) -> Array:
-    """Of the last axis: [..., K] -> [...]."""
+    """Returns the cosine over the last axis: [..., K] -> [...]."""
     norms = jnp.linalg.norm(a, axis=-1) * jnp.linalg.norm(b, axis=-1)
     return jnp.sum(a * b, axis=-1) / jnp.maximum(norms, FLOOR)
 
 
 def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
-    """L2 of formula (3): the mean cosine over edges, then kinds, mapped to [0, 1].
+    """Returns L2 of formula (3): the mean cosine over edges, then kinds, in [0, 1].
 
     Args:
       current, candidate: cell kind -> [E, K]; vectors [D] as [1, D] give one cosine.
@@ -30,8 +31,16 @@ def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
     return (1.0 + jnp.mean(jnp.stack(jax.tree.leaves(means)))) / 2.0
 
 
-def closeness(alpha: dict[str, Array], z: dict[str, Array], reading: str) -> Array:
-    """L2 of one individual, in one of `READINGS`."""
+def similarity_as_read(
+    alpha: dict[str, Array], z: dict[str, Array], reading: str
+) -> Array:
+    """Returns L2 of one individual z in one of the `READINGS` of the formula, f32[].
+
+    Args:
+      alpha, z: cell kind -> [E, K]; z as it was drawn.
+      reading: see `EGNASConfig.similarity`. The "normalised" rows of z need no
+        division here, since a cosine does not depend on norms.
+    """
     if reading == "normalised":
         alpha = {kind: jax.nn.softmax(row, axis=-1) for kind, row in alpha.items()}
     elif reading == "centred":
@@ -52,11 +61,12 @@ def compound_fitness(
     closeness: Array,
     *,
     correct_current: Array,
-    zeta: float,
-    eta: float,
+    zeta: Array | float,
+    eta: Array | float,
     sign: str = "paper",
 ) -> Array:
-    """zeta L1 +- eta L2: individuals at least as good are pushed away, others pulled.
+    """Returns zeta L1 +- eta L2: individuals at least as good as alpha are pushed away
+    from it, the others pulled towards it.
 
     Args:
       loss, closeness: L1 and L2, f32[P].

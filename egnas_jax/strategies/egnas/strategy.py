@@ -1,9 +1,9 @@
-"""EG-NAS: gradient descent on the weights, an evolution strategy on alpha.
+"""Implements EG-NAS: gradient descent on the weights, an evolution strategy on alpha.
 
 Once an epoch (after warm-up) N populations are drawn around alpha, evolved for T
 generations and ranked by the compound fitness; alpha steps along the best individual.
 
-Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and reference
+Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and official
 code differ, an option of `EGNASConfig` decides.
 """
 
@@ -12,104 +12,104 @@ from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.relax import softmax_mixing
-from egnas_jax.search.strategy import Strategy
+from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import weight_grid
-from egnas_jax.strategies.egnas.config import SWEPT, EGNASConfig, with_traced
-from egnas_jax.strategies.egnas.evaluation import evaluator
-from egnas_jax.strategies.egnas.explore import EGNASState, explore, initial_state
-from egnas_jax.strategies.population_statistics import names as spread_names
-from egnas_jax.strategies.population_statistics import spread
-from egnas_jax.types import Array, Key, Mixing
+from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
+from egnas_jax.strategies.egnas.evaluation import EGNAS, make_evaluate
+from egnas_jax.strategies.egnas.explore import (
+    EGNASState,
+    Exploration,
+    explore,
+    initial_state,
+)
+from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.types import Array, Batch, Key, Mixing
 
 
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
-    """EG-NAS as a strategy of the search loop."""
+    """Makes EG-NAS a strategy of the search loop."""
     space = SPACES[net.config.space]
 
-    def init(key: Key) -> EGNASState:
+    def init(key: Key, hyperparams: EGNASHyperparams) -> EGNASState:
+        del hyperparams  # the first state depends on none
         return initial_state(space, key)
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
         return softmax_mixing(state.alpha)
 
-    def update(key, state, variables, train_batch, valid_batch):
-        del train_batch  # weights are the loop's business
+    def update(
+        key: Key,
+        state: EGNASState,
+        hyperparams: EGNASHyperparams,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+    ) -> tuple[EGNASState, dict[str, Array]]:
+        del train_batch  # the loop trains the weights
+        method = EGNAS(space, config, hyperparams)
 
-        def explored():
-            evaluate = evaluator(net, variables, *valid_batch, config)
-            moved, found = explore(space, config, evaluate, key, state)
-            return moved, _info(config, moved, found, len(valid_batch.labels))
+        def run_exploration():
+            evaluate = make_evaluate(net, trainee.variables, valid_batch, config)
+            new, exploration = explore(method, evaluate, key, state)
+            return new, _info(config, new, exploration, len(valid_batch.labels))
 
-        state, info = lax.cond(
-            state.epochs >= config.warmup, explored, lambda: (state, _no_info(config))
+        new, info = lax.cond(
+            state.epochs >= config.warmup,
+            run_exploration,
+            lambda: (state, _no_info(config)),
         )
-        return state._replace(epochs=state.epochs + 1), info
+        return new.replace(epochs=state.epochs + 1), info
 
     def incumbent(state: EGNASState) -> Mixing:
         return softmax_mixing(state.alpha)
 
-    def given(numbers: dict[str, Array]) -> Strategy:
-        return egnas(net, with_traced(config, numbers))
-
-    numbers = {name: getattr(config, name) for name in SWEPT}
-    size = config.valid_batch_size
     return Strategy(
-        "epoch", init, mixing, update, incumbent, size, config, numbers, given
+        update_every="epoch",
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=incumbent,
+        hyperparams=config.hyperparams,
     )
 
 
-def _info(config, state, found, images):
-    """Figures of an exploration; their names do not depend on what happens in it."""
-    evaluated = found.populations
+def _info(
+    config: EGNASConfig, state: EGNASState, exploration: Exploration, images: int
+) -> dict[str, Array]:
+    """Metrics of an exploration; their names do not depend on what happens in it."""
+    populations = exploration.populations
     info = {
-        "fitness": found.best.fitness,
-        "fitness_accuracy": found.best.correct / images,
-        "sigma": found.sigma,
+        "fitness": exploration.best.fitness,
+        "fitness_accuracy": exploration.best.correct / images,
+        "sigma": exploration.sigma,
         "skipped": state.skipped.astype(jnp.float32),
-        "candidate_images": jnp.float32(images_evaluated(config)),
-        **spread(
-            fitness=evaluated.fitness,
-            accuracy=evaluated.correct / images,
-            similarity=evaluated.similarity,
+        "candidate_images": jnp.float32(config.images_evaluated),
+        **quantiles(
+            fitness=populations.fitness,
+            accuracy=populations.correct / images,
+            similarity=populations.similarity,
         ),
     }
     if config.weight_grid:
-        info |= weight_grid.figures(evaluated, config.sign, config.tie)
+        info |= weight_grid.grid_metrics(populations, config.sign, config.tie)
     return info
 
 
-def _no_info(config):
-    """Of an epoch without an exploration. Infinite where there is no figure, which is
-    recorded as none: NaN would stop a process that looks for others (JAX_DEBUG_NANS).
+def _no_info(config: EGNASConfig) -> dict[str, Array]:
+    """Metrics of an epoch without an exploration.
+
+    A missing number is infinite here, and None in the record: NaN would stop a process
+    that looks for NaNs (JAX_DEBUG_NANS).
     """
-    names = [
-        "fitness",
-        "fitness_accuracy",
-        "sigma",
-        *spread_names("fitness", "accuracy", "similarity"),
-    ]
+    names = quantile_names("fitness", "accuracy", "similarity")
+    missing = dict.fromkeys(
+        ["fitness", "fitness_accuracy", "sigma", *names],
+        jnp.full((), jnp.inf, jnp.float32),
+    )
     populations = config.samples * config.generations
-    grid = weight_grid.no_figures(populations) if config.weight_grid else {}
-    return {
-        **grid,
-        **dict.fromkeys(names, jnp.full((), jnp.inf, jnp.float32)),
-        "skipped": jnp.zeros(()),
-        "candidate_images": jnp.zeros(()),
-    }
-
-
-def mixings_evaluated(config: EGNASConfig) -> int:
-    """Mixings that one exploration prices.
-
-    Alpha rides along with every population; `best_sample="accuracy"` prices the
-    leaders of the samples once more.
-    """
-    evaluated = config.samples * config.generations * config.individuals
-    return evaluated + config.samples * (config.best_sample == "accuracy")
-
-
-def images_evaluated(config: EGNASConfig) -> int:
-    """Images that go through the supernet in one exploration, one forward each."""
-    return mixings_evaluated(config) * config.valid_batch_size
+    grid = weight_grid.no_grid_metrics(populations) if config.weight_grid else {}
+    zero = jnp.zeros(())
+    return {**grid, **missing, "skipped": zero, "candidate_images": zero}

@@ -1,0 +1,100 @@
+"""Compiles the functions of `search.step` for one search problem."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn import lowering
+from egnas_jax.search import step
+from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.space import SPACES
+from egnas_jax.training import program_cache
+from egnas_jax.training.devices import everywhere
+from egnas_jax.types import PyTree
+
+
+class Programs(NamedTuple):
+    """The compiled functions of a search, with the data bound to them.
+
+    Attributes:
+      train: (hyperparams, state, (start, stop)) -> state, totals; see
+        `step.train_steps`. The state is donated.
+      validate: (hyperparams, state) -> Evaluation, see `step.validate`.
+      evolve: (hyperparams, state) -> state, info, see `step.evolve`.
+      curvature: (hyperparams, state, directions [M, D]) -> [M, D], see
+        `step.curvature`.
+      incumbent: state -> the mixing from which the genotype is derived.
+    """
+
+    train: Callable
+    validate: Callable
+    evolve: Callable
+    curvature: Callable
+    incumbent: Callable
+
+
+def make_programs(problem: SearchProblem, data: SearchData) -> Programs:
+    """Wraps the steps of a search in `jax.jit`; each compiles at its first call.
+
+    The data are arguments of the compiled functions, since arrays that several
+    processes hold cannot be constants of a program.
+    """
+
+    def compiled(function, **options):
+        bound = functools.partial(function, problem)
+        bound.__name__ = function.__name__  # of the compiled program
+        program = jax.jit(
+            bound,
+            compiler_options=lowering.compiler_options(),
+            out_shardings=everywhere(problem.net.mesh),
+            **options,
+        )
+        return functools.partial(program, data)
+
+    strategy = problem.strategy
+    return Programs(
+        train=compiled(step.train_steps, donate_argnums=2),
+        validate=compiled(step.validate),
+        evolve=compiled(step.evolve),
+        curvature=compiled(step.curvature),
+        incumbent=jax.jit(lambda state: strategy.incumbent(state.strategy)),
+    )
+
+
+def compile_programs(
+    problem: SearchProblem,
+    programs: Programs,
+    hyperparams: SearchHyperparams,
+    state: PyTree,
+    identity: dict | None,
+) -> Programs:
+    """Compiles the functions side by side, or reads them from the user's cache.
+
+    Without it each is compiled by its first call, one after another.
+
+    Args:
+      problem, programs: what `make_programs` took and gave.
+      hyperparams: of the search; their values do not matter.
+      state: shapes and dtypes of the state.
+      identity: what the programs are made of, see `program_cache.compile_all`.
+    """
+    mesh, watch = problem.net.mesh, problem.watch
+    shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))
+    state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), state)
+    index = shape((), jnp.int32)
+    calls = {"train": (hyperparams, state, (index, index))}
+    if problem.strategy.update_every == "epoch":
+        calls["evolve"] = (hyperparams, state)
+    calls["validate"] = (hyperparams, state)
+    if watch.eigenvalue != "off":
+        dim = SPACES[problem.net.config.space].dim
+        rows = dim if watch.eigenvalue == "exact" else 1
+        calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
+    requests = {
+        name: program_cache.Request(getattr(programs, name), arguments)
+        for name, arguments in calls.items()
+    }
+    return programs._replace(**program_cache.compile_all(requests, identity))
