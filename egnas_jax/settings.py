@@ -2,48 +2,74 @@
 
 import dataclasses
 import difflib
+import numbers
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
-
-
 LARGEST_FLOAT = 3.4e38  # of an f32
-
-
-# given by arguments of their own
+# fields that arguments of their own set, and no dotted path
 FIXED = ("strategy_name", "genotype", "init_from")
-
-
-# the only settings that two parts of one run may differ in
+# the only settings that may change when a run is resumed
 FREE = ("keep_checkpoints", "tensorboard")
 
 
-def apply_overrides(config: Any, overrides: list[str]) -> Any:
-    """A configuration with "path=value" entries set, all at once."""
-    tree: dict[str, Any] = {}
-    known = paths(config)
-    for entry in overrides:
+def assignments(entries: Sequence[str]) -> dict[str, str]:
+    """Splits "path=value" entries of `--set` into settings; the last of a path counts.
+
+    Raises:
+      ValueError: an entry has no "=".
+    """
+    settings = {}
+    for entry in entries:
         path, separator, text = entry.partition("=")
         if not separator:
             raise ValueError(f"--set takes PATH=VALUE, got {entry!r}.")
-        if path.endswith(".num_classes"):
-            raise ValueError(
-                f"{path} is the number of classes of the data and cannot be set. Leave "
-                f"it out."
-            )
-        if path not in known:
-            close = difflib.get_close_matches(path, known, n=3)
-            hint = f" Did you mean {', '.join(close)}?" if close else ""
-            raise ValueError(f"Unknown path {path!r}.{hint} See all by --print-config.")
+        settings[path] = text
+    return settings
+
+
+def apply_overrides(config: Any, overrides: Sequence[str]) -> Any:
+    """A configuration with "path=value" entries of `--set` applied, all at once."""
+    return apply_settings(config, assignments(overrides))
+
+
+def apply_settings(config: Any, settings: Mapping[str, Any]) -> Any:
+    """A configuration with settings changed, all at once.
+
+    Args:
+      config: a configuration dataclass; its fields may be such dataclasses.
+      settings: dotted path -> value. Text is read as `--set` reads it; any other value
+        must have the type of the field.
+
+    Raises:
+      ValueError: an unknown path, or a value of the wrong type or out of range.
+    """
+    tree: dict[str, Any] = {}
+    known = paths(config)
+    for path, value in settings.items():
+        _check_path(path, known)
         *folder, name = path.split(".")
         place = tree
         for step in folder:
             place = place.setdefault(step, {})
-        place[name] = _typed(path, text, known[path])
+        place[name] = _typed(path, value, known[path])
     return _replaced(config, tree)
+
+
+def _check_path(path: str, known: Mapping[str, Any]) -> None:
+    if path.endswith(".num_classes"):
+        raise ValueError(
+            f"{path} is the number of classes of the data and cannot be set. Leave it "
+            f"out."
+        )
+    if path not in known:
+        close = difflib.get_close_matches(path, known, n=3)
+        hint = f" Did you mean {', '.join(close)}?" if close else ""
+        raise ValueError(f"Unknown path {path!r}.{hint} See all by --print-config.")
 
 
 def paths(config: Any, prefix: str = "") -> dict[str, Any]:
@@ -68,25 +94,42 @@ def _replaced(config, tree):
     return dataclasses.replace(config, **changes)
 
 
-def _typed(path: str, text: str, kind: Any) -> Any:
-    """A value of the field's type."""
+_IN_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+
+
+def _typed(path: str, value: Any, kind: Any) -> Any:
+    """A value, or the text of one, as the field's type."""
     optional = isinstance(kind, types.UnionType)
-    if optional and text.lower() in ("none", "null"):
+    if optional and (value is None or str(value).lower() in ("none", "null")):
         return None
     kind = typing.get_args(kind)[0] if optional else kind
     try:
-        if kind is bool:
-            return {"true": True, "false": False}[text.lower()]
-        value = kind(text)
-    except (ValueError, KeyError):
-        name = {"bool": "true or false", "int": "a whole number", "float": "a number"}
-        raise ValueError(
-            f"{path} takes {name.get(kind.__name__, kind.__name__)}, got {text!r}."
-        ) from None
+        typed = _parsed(value, kind) if isinstance(value, str) else _cast(value, kind)
+    except (ValueError, KeyError, TypeError):
+        what = _IN_WORDS.get(kind, kind.__name__)
+        raise ValueError(f"{path} takes {what}, got {value!r}.") from None
     high = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(kind)
-    if high is not None and abs(value) > high:
-        raise ValueError(f"{path} is {text}, but must be within +-{high}.")
-    return value
+    if high is not None and abs(typed) > high:
+        raise ValueError(f"{path} is {value}, but must be within +-{high}.")
+    return typed
+
+
+def _parsed(text: str, kind: type) -> Any:
+    return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+
+
+def _cast(value: Any, kind: type) -> Any:
+    """A value that is no text: numbers of numpy and paths are allowed, too."""
+    allowed = {int: numbers.Integral, float: numbers.Real, str: os.PathLike}
+    is_bool = isinstance(value, bool)
+    if not isinstance(value, allowed.get(kind, kind)) or is_bool != (kind is bool):
+        raise TypeError
+    return kind(value)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -41,31 +42,53 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
       seed: chooses the test images where the file names none.
 
     Raises:
-      ValueError: the file is missing, empty, no .npz or damaged; a key is missing; an
-        array has another type, shape or length than `NPZ_FORM` says; a label is
-        negative, fractional or out of proportion; fewer than 2 classes.
+      ValueError: the file is missing, empty, no .npz or damaged, or its arrays are
+        refused by `from_arrays`.
     """
     path = pathlib.Path(path).expanduser()
-    wanted = ("images", "labels", "test_images", "test_labels")
-    arrays = read_arrays(path, wanted, "data.path", NPZ_FORM)
-    train = _checked_pair(path, arrays, "images", "labels")
-    num_classes = _count_classes(path, train.labels)
+    keys = ("images", "labels", "test_images", "test_labels")
+    arrays = read_arrays(path, keys, "data.path", NPZ_FORM)
+    return from_arrays(arrays, seed, name=path.stem, source=path)
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray],
+    seed: int,
+    *,
+    name: str,
+    source: str | pathlib.Path,
+) -> Dataset:
+    """A data set of checked arrays under the keys of `NPZ_FORM`.
+
+    Args:
+      arrays: key -> array.
+      seed: chooses the test images where `test_images` is missing.
+      name: of the data set.
+      source: where the arrays come from, for messages.
+
+    Raises:
+      ValueError: a key is missing; an array has another type, shape or length than
+        `NPZ_FORM` says; a label is negative, fractional or out of proportion; fewer
+        than 2 classes.
+    """
+    train = _checked_pair(source, arrays, "images", "labels")
+    num_classes = _count_classes(source, train.labels)
     if not {"test_images", "test_labels"} & set(arrays):
-        return _with_held_out(path.stem, *train, num_classes, None, seed)
-    test = _checked_pair(path, arrays, "test_images", "test_labels")
+        return _with_held_out(name, *train, num_classes, None, seed)
+    test = _checked_pair(source, arrays, "test_images", "test_labels")
     if test.images.shape[1:] != train.images.shape[1:]:
         raise ValueError(
-            f"{path}: test_images are {_size(test.images)} but images are "
+            f"{source}: test_images are {_size(test.images)} but images are "
             f"{_size(train.images)}; both must have one size [H, W, C]."
         )
     if test.labels.max() >= num_classes:
         raise ValueError(
-            f"{path}: test_labels hold class {test.labels.max()}, which no training "
+            f"{source}: test_labels hold class {test.labels.max()}, which no training "
             f"image can teach: labels end at {num_classes - 1}. Drop these images or "
             "add such ones to `images`."
         )
     mean, std = channel_statistics(train.images)
-    return Dataset(path.stem, *train, *test, num_classes, None, mean, std, True)
+    return Dataset(name, *train, *test, num_classes, None, mean, std, True)
 
 
 def _with_held_out(name, images, labels, num_classes, class_names, seed):
