@@ -68,7 +68,7 @@ def write_pieces(images, labels, folder: pathlib.Path, size: int) -> list[pathli
 
 def main() -> None:
     from egnas_jax.data.source import load_dataset
-    from egnas_jax.runs.search_config import build
+    from egnas_jax.runs.search_config import search_config
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="cifar10")
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER")
     parser.add_argument("--size", type=int, default=10_000, help="images of a piece")
     options = parser.parse_args()
-    data = load_dataset(build(options.preset).data, options.data_dir, SEED)
+    data = load_dataset(search_config(options.preset).data, options.data_dir, SEED)
     for path in write_pieces(data.images, data.labels, options.out, options.size):
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

@@ -13,7 +13,7 @@ import math
 import jax
 
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.runs.search_config import SearchConfig, build
+from egnas_jax.runs.search_config import SearchConfig, search_config
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES
@@ -77,7 +77,7 @@ def weight_step(config: SearchConfig) -> collections.Counter:
 def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", TRACED)
-    config = build("cifar10")
+    config = search_config("cifar10")
     found = weight_step(config)
     norms = sum(n for (name, _), n in found.items() if name == "all_gather")
     for name in EXCHANGES:

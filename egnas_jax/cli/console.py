@@ -1,15 +1,20 @@
-"""What the commands share: messages, run directories, genotypes by any name."""
+"""Serves all commands: messages, run directories, genotypes by any name."""
 
+import argparse
 import contextlib
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the package is imported late, so that --help is quick
+    from egnas_jax.space import Genotype, Topology
 
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 def say(text: str) -> None:
-    """A line on stderr."""
+    """Prints a line on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -42,7 +47,7 @@ def advising(advise):
         raise RuntimeError(advise(error)) from error
 
 
-def check_run_options(options, folders: tuple[str, ...]) -> None:
+def check_run_options(options: argparse.Namespace, folders: tuple[str, ...]) -> None:
     """Refuses numbers below 1 and empty names of directories.
 
     Args:
@@ -50,7 +55,7 @@ def check_run_options(options, folders: tuple[str, ...]) -> None:
       folders: names of the options that are directories.
 
     Raises:
-      ValueError: as said.
+      ValueError: an option cannot be used.
     """
     if options.seeds < 1:
         raise ValueError(f"--seeds is {options.seeds}, but must be at least 1.")
@@ -61,11 +66,11 @@ def check_run_options(options, folders: tuple[str, ...]) -> None:
     check_folders(options, folders)
 
 
-def check_folders(options, folders: tuple[str, ...]) -> None:
+def check_folders(options: argparse.Namespace, folders: tuple[str, ...]) -> None:
     """Refuses empty names of directories, which would mean the current one.
 
     Raises:
-      ValueError: as said.
+      ValueError: a name is empty.
     """
     for name in folders:
         if getattr(options, name) == "":
@@ -73,7 +78,7 @@ def check_folders(options, folders: tuple[str, ...]) -> None:
 
 
 def check_writable(folder: pathlib.Path) -> None:
-    """Refuses a place for results before they are worked out; makes nothing.
+    """Refuses a place for results before they are computed; makes nothing.
 
     Raises:
       ValueError: it is no directory, or could not be made or written to.
@@ -81,13 +86,13 @@ def check_writable(folder: pathlib.Path) -> None:
     nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ValueError(
-            f"{folder} cannot be written: {nearest} is no directory that can be. Name "
+            f"{folder} cannot be written: {nearest} is no writable directory. Name "
             f"another --out."
         )
 
 
-def run_folder(options, seed: int) -> pathlib.Path:
-    """Where a run goes; a default that is taken gets a number."""
+def run_folder(options: argparse.Namespace, seed: int) -> pathlib.Path:
+    """Returns where a run goes; a default that exists gets a number."""
     if options.out:
         out = pathlib.Path(options.out)
         return out / f"seed{seed}" if options.seeds > 1 else out
@@ -102,21 +107,28 @@ def run_folder(options, seed: int) -> pathlib.Path:
 
 
 def use_compilation_cache() -> None:
-    """Compiled programs are kept in the user's cache folder, unless set otherwise."""
+    """Keeps compiled programs in the user's cache folder, unless JAX has another."""
     import jax
 
     if jax.config.jax_compilation_cache_dir is None:
-        try:  # an empty variable is none
+        try:  # an empty variable counts as unset
             base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        except RuntimeError:  # a user without a home keeps nothing
+        except RuntimeError:  # the user has no home
             return
         jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
         jax.config.update("jax_compilation_cache_max_size", 2**30)
 
 
-def read_genotype(text: str):
-    """A zoo name, a `Genotype(...)` or `|op~0|+...` text, a genotype.json, or a run
-    directory."""
+def read_genotype(text: str) -> "Genotype | Topology":
+    """Reads a genotype by any of its names.
+
+    Args:
+      text: a zoo name, a `Genotype(...)` or `|op~0|+...` text, a genotype.json, or a
+        run directory.
+
+    Raises:
+      ValueError: there is no such genotype, or its file cannot be read.
+    """
     from egnas_jax.lookup import lookup
     from egnas_jax.space import genotype_from_json, parse_genotype, zoo
 

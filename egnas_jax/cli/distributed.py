@@ -1,9 +1,9 @@
-"""Several processes of one search: how they find each other, and how they end.
+"""Starts and ends several processes of one search.
 
-JAX ends a process whose partner is lost by an abort in C++, wherever it is, and leaves
-another one waiting. So with `--distributed` the search runs in a child: what is left of
-the command waits for it, says what happened and gives the exit code. The child in turn
-ends when its parent does, `kill -9` included.
+JAX aborts a process in C++ when its partner is lost, and may leave another one waiting.
+So with `--distributed` the search runs in a child process: the command itself waits for
+the child, reports what happened and returns the exit code. The child in turn ends when
+its parent does, `kill -9` included.
 """
 
 import contextlib
@@ -12,18 +12,16 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 
 from egnas_jax.cli.console import FAILED, say
-from egnas_jax.runs.search_config import from_dict
-from egnas_jax.settings import as_dict, differences
 from egnas_jax.training.interrupt import Interrupted
-from egnas_jax.training.processes import SharedError, allgather_json
+from egnas_jax.training.processes import SharedError
 
-# A lost process is known at once by its closed connections; a lost machine, which
-# closes none, by this many seconds without a sign of life.
+# A lost process is noticed at once, by its closed connections; a lost machine, which
+# closes none, after this many seconds without a heartbeat.
 HEARTBEAT = 60
 JOINING = 300  # seconds that processes wait for each other at the start
 LEAVING = 60  # and at the end
@@ -33,10 +31,10 @@ VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def supervised(command: Callable[[], int]) -> int:
-    """The exit code of command(), which runs in a process of its own.
+    """Runs command() in a process of its own and returns its exit code.
 
-    SIGINT and SIGTERM are handed on to it. Must come before JAX has a backend: a
-    process with threads of XLA cannot be divided.
+    SIGINT and SIGTERM are handed on to it. This must happen before JAX has a backend,
+    since a process with threads of XLA cannot fork.
     """
     child = multiprocessing.get_context("fork").Process(
         target=_in_child, args=(command,)
@@ -67,13 +65,14 @@ def _end_with_parent():
     os._exit(FAILED)
 
 
-def where() -> dict[str, str | int]:
-    """What the environment says of this process, as `jax.distributed` takes it.
+def process_of_environment() -> dict[str, str | int]:
+    """Reads from the environment which process this is, for `jax.distributed`.
 
-    Empty where the variables are not set: JAX then asks SLURM or Open MPI.
+    Returns an empty dict where the variables are not set: JAX then asks SLURM or Open
+    MPI.
 
     Raises:
-      ValueError: one of them is missing, or no number.
+      ValueError: a variable is missing or malformed.
     """
     given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if not given:
@@ -106,21 +105,24 @@ def where() -> dict[str, str | int]:
 
 
 @contextlib.contextmanager
-def joined(distributed: bool):
-    """This process is one of those that the environment names, while it is open.
+def joined(distributed: bool) -> Iterator[None]:
+    """Joins the processes that the environment names, and leaves them at the end.
 
-    An end that all processes come to, a shared error or an interruption included, is
-    waited for; otherwise this one leaves at once, by which the others learn of it.
+    Where all processes end alike (a shared error or an interruption included), they
+    wait for each other; otherwise this one leaves at once, and so tells the others.
+
+    Args:
+      distributed: False does nothing.
 
     Raises:
-      ValueError: the environment names none.
-      RuntimeError: an exchange with the others failed; says how to go on.
+      ValueError: the environment names no processes.
+      RuntimeError: communication failed; the message says how to go on.
     """
     if not distributed:
         yield
         return
-    known = where()
-    # so that no two programs of a CPU exchange at once, in an order of their own
+    known = process_of_environment()
+    # or two programs of a CPU would communicate at once, in either order
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
         jax.distributed.initialize(
@@ -141,7 +143,7 @@ def joined(distributed: bool):
         jax.distributed.shutdown()
         raise
     except (RuntimeError, ValueError) as error:
-        # jaxlib raises either, by where it notices
+        # jaxlib raises the one or the other
         if not FAILED_EXCHANGE.search(str(error)):
             raise
         cause = " ".join(str(error).split())[:200]
@@ -149,18 +151,3 @@ def joined(distributed: bool):
             f"another process of the run was lost or ended ({cause}). {GO_ON}"
         ) from error
     jax.distributed.shutdown()
-
-
-def check_alike(config) -> None:
-    """Refuses processes that were started with unlike settings, or unlike data.
-
-    Raises:
-      SharedError: as said, on every process.
-    """
-    first, *others = allgather_json(as_dict(config))
-    for number, other in enumerate(others, start=1):
-        if changed := differences(from_dict(first), from_dict(other)):
-            raise SharedError(
-                f"Process {number} was started with other settings than process 0: "
-                f"{'; '.join(changed)}. Start all by the same command."
-            )

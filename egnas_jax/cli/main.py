@@ -1,4 +1,4 @@
-"""The command line: `egnas ...` or `python -m egnas_jax ...`."""
+"""Parses the command line: `egnas ...` or `python -m egnas_jax ...`."""
 
 import argparse
 import functools
@@ -17,7 +17,7 @@ from egnas_jax.cli.console import (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; its exit code."""
+    """Runs one command; returns its exit code."""
     options = _parser().parse_args(arguments)
     if getattr(options, "distributed", False):
         from egnas_jax.cli.distributed import supervised
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options) -> int:
     try:
         return options.command(options) or DONE
-    except KeyboardInterrupt as stop:  # the loop's own says what it saved
+    except KeyboardInterrupt as stop:  # that of the loop says what it saved
         say(str(stop) or "Interrupted.")
         return INTERRUPTED
     except Exception as error:
@@ -146,16 +146,20 @@ def _draw(options) -> None:
 
 def _verify(options) -> int:
     from egnas_jax.runs.directory import stored_config
-    from egnas_jax.runs.search_setup import prepare
+    from egnas_jax.runs.search_setup import set_up_search
     from egnas_jax.runs.verify import verify
 
     folder = pathlib.Path(options.run)
     config = stored_config(folder)
     use_compilation_cache()
-    _, prepared = prepare(
-        config, options.data_dir, folder, search.reporter(config, quiet=False)
+    setup = set_up_search(
+        config,
+        data_dir=options.data_dir,
+        folder=folder,
+        on_epoch=search.progress_printer(config.epochs, quiet=False),
+        log=say,
     )
-    first, last, wrong = verify(prepared, from_start=options.from_start)
+    first, last, wrong = verify(setup.run, from_start=options.from_start)
     for line in wrong:
         say(line)
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"

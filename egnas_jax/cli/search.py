@@ -1,38 +1,25 @@
-"""The command that searches: `egnas search`."""
+"""Implements the command that searches: `egnas search`."""
 
 import argparse
-import contextlib
-import functools
 import json
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 
 from egnas_jax.cli.console import (
-    advising,
     check_run_options,
     run_folder,
-    running,
     say,
     use_compilation_cache,
 )
 
 
 def search_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `egnas search` takes."""
+    """Adds the arguments of `egnas search`."""
     add = parser.add_argument
-    add(
-        "--preset",
-        default="digits",
-        metavar="NAME",
-        help="a whole run's settings (%(default)s)",
-    )
-    add(
-        "--strategy",
-        default="egnas",
-        metavar="NAME",
-        help="the search method (%(default)s)",
-    )
+    add("--preset", default="digits", metavar="NAME", help="settings (%(default)s)")
+    add("--strategy", default="egnas", metavar="NAME", help="method (%(default)s)")
     add("--variant", metavar="NAME", help="which reading of EG-NAS (paper)")
     add("--space", metavar="NAME", help="what a cell is built from (the preset's)")
     add("--data-dir", help="the only place to look for the data set")
@@ -44,27 +31,15 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="change one setting; --print-config lists them",
     )
-    add(
-        "--seeds",
-        type=int,
-        default=1,
-        metavar="N",
-        help="run N seeds; name the best by validation",
-    )
+    text = "run N seeds; name the best by validation"
+    add("--seeds", type=int, default=1, metavar="N", help=text)
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
     add("--restore", metavar="RUN", help="start from the state of another run")
-    add(
-        "--stop-after",
-        type=int,
-        metavar="N",
-        help="end when N epochs are done, to be resumed",
-    )
-    add(
-        "--distributed",
-        action="store_true",
-        help="one of several processes of one search",
-    )
+    text = "end when N epochs are done, to be resumed"
+    add("--stop-after", type=int, metavar="N", help=text)
+    text = "one of several processes of one search"
+    add("--distributed", action="store_true", help=text)
     add("--profile", metavar="DIR", help="write traces of a few steady calls")
     add("--print-config", action="store_true", help="print the configuration and leave")
     add("--json", action="store_true", help="print one JSON object and nothing else")
@@ -72,84 +47,69 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
-    from egnas_jax import settings
     from egnas_jax.cli import distributed
-    from egnas_jax.runs import search_config
+    from egnas_jax.runs.search_config import search_config
+    from egnas_jax.settings import apply_settings, as_dict, assignments
     from egnas_jax.training.processes import is_first
 
     check_run_options(options, ("out", "data_dir", "restore", "profile"))
-    base = search_config.build(
+    base = search_config(
         options.preset,
-        options.strategy,
-        options.variant,
-        options.space,
-        options.overrides,
+        strategy=options.strategy,
+        variant=options.variant,
+        space=options.space,
+        settings=assignments(options.overrides),
     )
     if options.print_config:
-        print(json.dumps(settings.as_dict(base), indent=2))
+        print(json.dumps(as_dict(base), indent=2))
         return
     configs = [
-        settings.apply_overrides(base, [f"seed={base.seed + i}"])
-        for i in range(options.seeds)
+        apply_settings(base, {"seed": base.seed + i}) for i in range(options.seeds)
     ]
     use_compilation_cache()
     with distributed.joined(options.distributed):
-        results = _search_all(options, configs)
+        summaries = _search_all(options, configs)
         if is_first():
-            _show_all(results, as_json=options.json)
+            _show_all(summaries, as_json=options.json)
 
 
-def _search_all(options, configs) -> list[dict | None]:
-    """Summaries; None in a process that writes no run directory."""
-    from egnas_jax.runs import directory
+def _search_all(options, configs) -> list[dict]:
+    """Summaries of the searches; {} in a process that writes no run directory."""
+    from egnas_jax.runs.directory import check_free
     from egnas_jax.training.processes import is_first, run_on_all
 
-    folders = [run_folder(options, own.seed) if is_first() else None for own in configs]
+    folders = [run_folder(options, c.seed) if is_first() else None for c in configs]
 
     def check():
         for folder in filter(None, folders):  # before the first search, not after it
-            directory.check_free(folder, resume=options.resume)
+            check_free(folder, resume=options.resume)
 
     run_on_all(check)
     return [
-        _search_one(options, own, folder)
-        for own, folder in zip(configs, folders, strict=True)
+        _search_one(options, config, folder)
+        for config, folder in zip(configs, folders, strict=True)
     ]
 
 
-def _search_one(options, config, folder) -> dict | None:
-    from egnas_jax.cli import distributed
-    from egnas_jax.runs import directory, out_of_memory, search
-    from egnas_jax.search import loop
-    from egnas_jax.training.devices import describe
-    from egnas_jax.training.processes import allgather_json, run_on_all
+def _search_one(options, config, folder: pathlib.Path | None) -> dict:
+    from egnas_jax.runs.search import run_search
 
     started = time.perf_counter()
-    config, prepared, start, wrap = run_on_all(
-        lambda: _prepared(options, config, folder)
+    quiet = options.json or folder is None
+    result = run_search(
+        config,
+        out=folder,
+        data_dir=options.data_dir,
+        resume=options.resume,
+        restore=options.restore,
+        stop_after=options.stop_after,
+        profile=_profile_folder(options, config.seed),
+        on_epoch=progress_printer(config.epochs, quiet=quiet),
+        log=say,
     )
-    distributed.check_alike(config)
-    stop_after = allgather_json(options.stop_after)[0]
-    advise = functools.partial(out_of_memory.advice, config=config, run=prepared)
-    mesh = describe(
-        prepared.programs.mesh,
-        getattr(config.strategy, "individuals", None),
-        config.batch_size,
-    )
-    with contextlib.ExitStack() as stack:
-        if folder:
-            done = int(start.progress.state.epoch) if start.progress else 0
-            trains = done < loop.last_epoch(prepared, stop_after)
-            claim = directory.claim(config, folder, start.origin, mesh, trains=trains)
-        run_on_all(lambda: stack.enter_context(claim) if folder else None)
-        stack.enter_context(running())
-        stack.enter_context(advising(advise))
-        summary = search.execute(
-            config, prepared, start, stop_after=stop_after, wrap=wrap
-        )
-    if summary is None:
-        return None
-    summary |= {
+    if folder is None:
+        return {}
+    summary = result.summary | {
         "seed": config.seed,
         "run": str(folder),
         "wall": time.perf_counter() - started,
@@ -159,78 +119,53 @@ def _search_one(options, config, folder) -> dict | None:
     return summary
 
 
-def _prepared(options, config, folder):
-    """The configuration with its data, the run, where it starts, and what its compiled
-    programs are wrapped in."""
-    from egnas_jax.runs import directory, search_resume
-    from egnas_jax.runs.search_setup import prepare
-
-    report = reporter(config, quiet=options.json or not folder)
-    config, prepared = prepare(config, options.data_dir, folder, report)
-    if not folder:
-        return config, prepared, search_resume.Start(None), _unchanged
-    directory.check_configuration(config, folder)
-    start = search_resume.find_start(prepared, options.restore, resume=options.resume)
-    wrap = _traces(options, config, start) if options.profile else _unchanged
-    return config, prepared, start, wrap
+def _profile_folder(options, seed: int) -> pathlib.Path | None:
+    """Where traces go: each of several seeds has a folder of its own."""
+    if options.profile is None or options.seeds == 1:
+        return options.profile and pathlib.Path(options.profile)
+    return pathlib.Path(options.profile) / f"seed{seed}"
 
 
-def _unchanged(programs):
-    return programs
-
-
-def _show_all(results, *, as_json: bool) -> None:
-    """The best of several seeds, or all as JSON."""
-    best = max(results, key=lambda summary: summary["valid_accuracy"])
+def _show_all(summaries: list[dict], *, as_json: bool) -> None:
+    """Prints the best of several seeds, or all as JSON."""
+    best = max(summaries, key=lambda summary: summary["valid_accuracy"])
     if as_json:
-        print(json.dumps(best | {"runs": results}))
-    elif len(results) > 1:
-        for summary in results:
-            print(
-                f"seed {summary['seed']}: {100 * summary['valid_accuracy']:.2f} %  "
-                f"{summary['run']}"
-            )
+        print(json.dumps(best | {"runs": summaries}))
+    elif len(summaries) > 1:
+        for summary in summaries:
+            accuracy = 100 * summary["valid_accuracy"]
+            print(f"seed {summary['seed']}: {accuracy:.2f} %  {summary['run']}")
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
 
 
-def _traces(options, config, start):
-    """Makes programs trace; each of several seeds in a folder of its own."""
-    from egnas_jax.search.profile import first_steady_epoch, profiled
+def progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
+    """Returns a function that prints each epoch's record and the time that is left.
 
-    folder = pathlib.Path(options.profile)
-    if options.seeds > 1:
-        folder = folder / f"seed{config.seed}"
-    done = int(start.progress.state.epoch) if start.progress else 0
-    warmup = getattr(config.strategy, "warmup", 0)
-    last = min(options.stop_after or config.epochs, config.epochs)
-    epoch = first_steady_epoch(done, warmup, last)
-    return functools.partial(profiled, folder=folder, epoch=epoch)
-
-
-def reporter(config, quiet: bool):
-    """Prints each epoch's line with the time that is left, and notes."""
+    Args:
+      epochs: of the whole search.
+      quiet: print nothing.
+    """
     seconds = []
 
-    def report(line):
-        if isinstance(line, str):
-            return say(line)
-        seconds.append(line["seconds"])
-        # the first epoch of a process compiles: it only bounds the others
+    def print_progress(record: dict) -> None:
+        seconds.append(record["seconds"])
+        # the first epoch of a process compiles, so it only bounds the others
         pace = statistics.median(seconds[1:][-3:] or seconds)
         bound = "about" if seconds[1:] else "at most"
-        left = pace * (config.epochs - line["epoch"] - 1)
-        if not quiet:
-            train, valid = (
-                f"{part} {line[f'{part}_loss']:.3f} "
-                f"{100 * line[f'{part}_accuracy']:5.1f} %"
-                for part in ("train", "valid")
-            )
-            say(
-                f"epoch {line['epoch'] + 1:>3}/{config.epochs}  {train}  {valid}  "
-                f"{line['seconds']:.1f} s, {bound} {left:.0f} s left"
-            )
+        left = pace * (epochs - record["epoch"] - 1)
+        if quiet:
+            return
+        train, valid = (
+            f"{part} {record[f'{part}_loss']:.3f} "
+            f"{100 * record[f'{part}_accuracy']:5.1f} %"
+            for part in ("train", "valid")
+        )
+        say(
+            f"epoch {record['epoch'] + 1:>3}/{epochs}  {train}  {valid}  "
+            f"{record['seconds']:.1f} s, {bound} {left:.0f} s left"
+        )
 
-    return report
+    return print_progress
 
 
 def _show(summary: dict) -> None:

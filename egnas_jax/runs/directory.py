@@ -1,7 +1,7 @@
-"""The directory of a run, of a search or a retraining: who may write it, what is first.
+"""Claims the directory of a run for one process, and writes its first files.
 
 config.json holds the configuration, restored.json the run that it started from,
-environment.json what its figures may depend on.
+environment.json what its metrics may depend on.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import filelock
 import jax
@@ -25,12 +26,13 @@ from egnas_jax.storage import records
 
 
 def check_free(folder: pathlib.Path, *, resume: bool) -> None:
-    """Refuses a directory that holds a run, unless it is resumed, or other files.
+    """Refuses a directory that holds a run which is not resumed, or other files.
 
-    What a run leaves that was killed before its configuration was written is no hurdle.
+    Hidden files are accepted: a run that was killed before its configuration was
+    written may leave its lock.
 
     Raises:
-      ValueError: as said.
+      ValueError: the directory cannot hold the run.
     """
     if (folder / "config.json").exists():
         if not resume:
@@ -45,7 +47,7 @@ def check_free(folder: pathlib.Path, *, resume: bool) -> None:
 
 
 def check_configuration(
-    config, folder: pathlib.Path, read: Callable = from_dict
+    config: Any, folder: pathlib.Path, read: Callable[[dict], Any] = from_dict
 ) -> None:
     """Refuses to go on with a run of another configuration.
 
@@ -55,7 +57,8 @@ def check_configuration(
       read: makes a configuration of what config.json holds.
 
     Raises:
-      ValueError: as said, with the differences; or the stored one cannot be read.
+      ValueError: the configurations differ, with the differences; or the stored one
+        cannot be read.
     """
     if not (folder / "config.json").exists():
         return
@@ -69,22 +72,22 @@ def check_configuration(
 
 @contextlib.contextmanager
 def claim(
-    config,
+    config: Any,
     folder: pathlib.Path,
     origin: dict | None = None,
     mesh: dict | None = None,
     *,
     trains: bool = True,
-):
-    """Makes the directory of a checked run, and holds it while the context is open.
+) -> Iterator[None]:
+    """Makes the directory of a run, and keeps other processes from writing to it.
 
     Args:
       config: becomes config.json.
       folder: run directory.
       origin: becomes restored.json: what is known of the run that it started from.
-      mesh: what environment.json says of the devices (`search.mesh.describe`).
-      trains: whether an epoch is left to run; environment.json is that of the process
-        which ran the last one.
+      mesh: what environment.json says of the devices (`training.devices.describe`).
+      trains: whether an epoch is left to run; environment.json describes the process
+        that ran the last one.
 
     Raises:
       ValueError: it cannot be written, or another process is writing to it.
@@ -124,12 +127,12 @@ def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
     )
 
 
-def stored_config(folder: pathlib.Path, read: Callable = from_dict):
-    """The configuration of a run directory.
+def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict) -> Any:
+    """Reads the configuration of a run directory.
 
     Args:
       folder: run directory.
-      read: makes a configuration of what config.json holds; that of a search.
+      read: makes a configuration of what config.json holds; by default of a search.
 
     Raises:
       ValueError: it holds no such run.
@@ -145,7 +148,7 @@ def stored_config(folder: pathlib.Path, read: Callable = from_dict):
 
 
 def environment(mesh: dict | None) -> dict:
-    """What a figure may depend on: versions, device, flags."""
+    """Returns what a metric may depend on: versions, device, flags."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     device = jax.devices()[0]
     return {
@@ -160,7 +163,7 @@ def environment(mesh: dict | None) -> dict:
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
         "flags": {
             "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-            # whose kernels CMA-ES's eigenvectors come from, on a CPU
+            # chooses the BLAS kernels that compute CMA-ES's eigenvectors on a CPU
             "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
             "compiler_options": lowering.compiler_options(),
         },
@@ -169,7 +172,7 @@ def environment(mesh: dict | None) -> dict:
 
 
 def _git() -> str | None:
-    """Commit of this source, "+" where files differ from it; None where it has none."""
+    """Commit of this source, with "+" where files differ from it; None without git."""
     source = pathlib.Path(__file__).parent
     command = (
         "git",

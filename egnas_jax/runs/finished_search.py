@@ -1,83 +1,98 @@
-"""A search run, opened to be looked at: what studies of its supernet read."""
+"""Loads a search from its run directory."""
 
+import logging
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits, seeded_order
-from egnas_jax.nn.supernet import Supernet, make_supernet
+from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.runs.directory import stored_config
+from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.runs.search_setup import prepare
-from egnas_jax.search import loop
-from egnas_jax.search.step import SearchState
+from egnas_jax.runs.search_setup import search_hyperparams, search_problem
+from egnas_jax.search.loop import SearchEnd
+from egnas_jax.search.step import init_state
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array
 
 
-class Searched(NamedTuple):
-    """The newest whole checkpoint of a run; nothing of the run is changed.
-
-    Attributes:
-      config, run: as `preparation.prepare` makes them.
-      net: the supernet, on one device.
-      state: of the checkpoint.
-      data_dir: where the run's data are, or None for the usual places.
-    """
-
-    config: SearchConfig
-    run: loop.Run
-    net: Supernet
-    state: SearchState
-    data_dir: str | None
-
-
-def load(folder: pathlib.Path, data_dir: str | None, report: Callable) -> Searched:
-    """The newest whole checkpoint of a run directory.
+def load_search(
+    folder: str | pathlib.Path,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> SearchResult:
+    """Reads the newest whole checkpoint of a search; nothing is changed.
 
     Args:
-      folder: of a search.
-      data_dir: where its data are, or None for the usual places.
-      report: called with notes (`str`).
+      folder: run directory of a search, finished or not.
+      data_dir: where its data are; None: the usual places. Data are read by
+        `valid_batches` alone, and here for a run of version 0.1.
+      log: called with notes; None: the logger "egnas_jax" gets them as warnings.
 
     Raises:
-      ValueError: the folder holds no such run or no whole checkpoint, or its data are
-        not found or others.
+      ValueError: the folder holds no search, or no whole checkpoint.
     """
-    config, run = prepare(stored_config(folder), data_dir, folder, report)
-    progress, notes = loop.newest(run)
-    if progress is None:
-        raise ValueError(f"{folder} holds no whole checkpoint. {' '.join(notes)}")
-    for note in notes:
-        report(f"{note} The one before is used.")
+    folder = pathlib.Path(folder)
+    log = log or logging.getLogger("egnas_jax").warning
+    config = stored_config(folder)
+    model = _stored_model(config, folder, data_dir)
     net = make_supernet(config.supernet)
-    return Searched(config, run, net, progress.state, data_dir)
+    problem = search_problem(config, net)
+    hyperparams = search_hyperparams(config, problem.strategy)
+    shape = tuple(model["image_shape"])
+    layout = jax.eval_shape(lambda: init_state(problem, shape, hyperparams))
+    try:
+        restored = checkpoint.restore(folder / "checkpoints", layout)
+    except checkpoint.NoCheckpointError as error:
+        raise ValueError(f"{folder} holds no whole checkpoint. {error}") from None
+    for note in restored.notes:
+        log(f"{note} The one before is used.")
+    state = jax.tree.map(jnp.asarray, restored.tree)
+    lines = records.read_epochs(folder)[: int(state.epoch)]
+    result = search_result(config, SearchEnd(state, lines), model["num_valid"])
+    return result._replace(folder=folder, data_dir=data_dir)
+
+
+def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
+    """What model.json holds, which runs of version 0.1 lack."""
+    path = folder / "model.json"
+    if path.exists():
+        return records.read_object(path, "Name a directory that a search wrote.")
+    dataset = load_dataset(config.data, data_dir, config.seed)
+    splits = make_splits(dataset, config.schedule.split, config.seed)
+    return {
+        "image_shape": dataset.images.shape[1:],
+        "num_valid": len(splits.valid.labels),
+    }
 
 
 def valid_batches(
-    searched: Searched, batches: int, batch_size: int, seed: int
+    search: SearchResult, batches: int, batch_size: int, seed: int
 ) -> tuple[Array, Array]:
-    """Disjoint batches of a run's validation images, as the search's own are.
+    """Draws disjoint batches of a run's validation images, as the search draws them.
 
     Args:
-      searched: the run.
+      search: the run.
       batches, batch_size: M and N; there are at least M N validation images.
       seed: of their order, and of crops and flips where the search has them.
 
     Returns:
       images f32[M, N, H, W, C] and labels i32[M, N].
     """
-    config, regime = searched.config, searched.run.strategy.regime
-    dataset = load_dataset(config.data, searched.data_dir, config.seed)
-    valid = make_splits(dataset, regime.split, config.seed).valid
+    config, schedule = search.config, search.config.schedule
+    dataset = load_dataset(config.data, search.data_dir, config.seed)
+    valid = make_splits(dataset, schedule.split, config.seed).valid
     order = seeded_order(len(valid.labels), seed, "noise")
     chosen = order[: batches * batch_size]
     images, scale = jnp.asarray(valid.images[chosen]), (dataset.mean, dataset.std)
-    if regime.augment_valid:
+    if schedule.augment_valid:
         images = augment(stream(seed, "noise images"), images, config.data, *scale)
     else:
         images = normalise(images, *scale)

@@ -1,4 +1,4 @@
-"""Which setting to change where a run was out of memory, and to what."""
+"""Advises which setting to change where a run was out of memory, and to what."""
 
 import pathlib
 from typing import NamedTuple
@@ -26,26 +26,26 @@ class Setting(NamedTuple):
     remark: str
 
 
-HARMLESS = "no result depends on it but by rounding"
-OTHER_SEARCH = "another search, but a possible one"
+HARMLESS = "results change by rounding alone"
+OTHER_SEARCH = "the search becomes another one"
 
 
-def advice(error: OutOfMemoryError, *, config: SearchConfig, run: loop.Run) -> str:
-    """Which setting to lower, to what, and how to go on; three lines.
+def search_advice(
+    error: OutOfMemoryError, *, config: SearchConfig, run: loop.SearchRun
+) -> str:
+    """Says which setting to lower, to what, and how to go on, in three lines.
 
     Args:
-      error: what happened.
+      error: names the program that was out of memory.
       config, run: the search.
     """
-    programs, folder = run.programs, run.folder
-    side = max(programs.image_shape[:2])
-    lower = _setting(error.program, config, side, programs.num_valid)
+    lower = _setting_to_lower(error.program, config, run)
     change = f"--set {lower.path}={lower.value}"
-    if not folder:
-        then = "Process 0 has the run directory."
-    elif checkpoint.steps(folder / "checkpoints"):
+    if not run.folder:
+        then = "Start anew with that setting; no checkpoint was written here."
+    elif checkpoint.steps(run.folder / "checkpoints"):
         then = (
-            f"Every checkpoint is whole: the same command with --restore {folder} "
+            f"Every checkpoint is whole: the same command with --restore {run.folder} "
             f"{change} and another --out goes on."
         )
     else:
@@ -53,30 +53,44 @@ def advice(error: OutOfMemoryError, *, config: SearchConfig, run: loop.Run) -> s
     return f"{error}\nLower {lower.path} to {lower.value} ({lower.remark}).\n{then}"
 
 
-def _setting(program, config, side, num_valid) -> Setting:
-    """The first that can be halved of those that the program's memory follows."""
+def _setting_to_lower(
+    program: str, config: SearchConfig, run: loop.SearchRun
+) -> Setting:
+    """The first setting that can be halved of those that the memory depends on."""
+    side = max(run.image_shape[:2])
     if program == "train":
         return Setting("batch_size", _half(config.batch_size), OTHER_SEARCH)
     if program == "validate":
-        _, default = default_chunks(config.supernet, side, 1, num_valid, "running")
-        chunk = min(config.validation_chunk or default, num_valid)
+        _, default = default_chunks(
+            config.supernet, side, 1, run.num_valid, batch_stats="running"
+        )
+        chunk = min(config.validation_chunk or default, run.num_valid)
         return Setting("validation_chunk", _half(chunk), HARMLESS)
     if program == "watch":
         images = _half(config.watch.images)
         return Setting("watch.images", images, "the eigenvalue of fewer images")
+    return _population_setting(config, side)
+
+
+def _population_setting(config: SearchConfig, side: int) -> Setting:
+    """A setting of a method that evaluates a population."""
     method = config.strategy
-    individuals, images = method.individuals, method.fitness_batch_size
-    individuals = -(-individuals // (config.devices or 1))  # on one device
-    members, pixels = default_chunks(
-        config.supernet, side, individuals, images, method.batch_stats
+    individuals = -(-method.individuals // (config.devices or 1))  # on one device
+    members, images = default_chunks(
+        config.supernet,
+        side,
+        individuals,
+        method.fitness_batch_size,
+        batch_stats=method.batch_stats,
     )
     members = min(method.population_chunk or members, individuals)
-    pixels = min(method.image_chunk or pixels, images)
+    images = min(method.image_chunk or images, method.fitness_batch_size)
     if members > 1:
         return Setting("strategy.population_chunk", _half(members), HARMLESS)
-    if method.batch_stats == "running" and pixels > 1:
-        return Setting("strategy.image_chunk", _half(pixels), HARMLESS)
-    return Setting("strategy.fitness_batch_size", _half(images), OTHER_SEARCH)
+    if method.batch_stats == "running" and images > 1:
+        return Setting("strategy.image_chunk", _half(images), HARMLESS)
+    smaller = _half(method.fitness_batch_size)
+    return Setting("strategy.fitness_batch_size", smaller, OTHER_SEARCH)
 
 
 def retrain_advice(

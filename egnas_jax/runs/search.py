@@ -1,137 +1,303 @@
-"""A search from its beginning to what it found, in its directory."""
+"""Runs a search from its configuration to its result, with or without a directory."""
 
 import contextlib
-from collections.abc import Callable
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
-from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.runs.search_resume import Start
+from egnas_jax.runs import directory, out_of_memory
+from egnas_jax.runs.failures import running
+from egnas_jax.runs.search_config import SearchConfig, from_dict
+from egnas_jax.runs.search_resume import StartPoint, begin, find_start
+from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.search import loop
-from egnas_jax.search.step import Programs, SearchState
-from egnas_jax.space import SPACES, Topology, derive, draw_svg, parse_genotype
+from egnas_jax.search.profile import first_steady_epoch, profiled
+from egnas_jax.search.step import SearchState
+from egnas_jax.settings import as_dict, differences
+from egnas_jax.space import (
+    SPACES,
+    Genotype,
+    Topology,
+    derive,
+    draw_svg,
+    parse_genotype,
+)
 from egnas_jax.storage import records, tensorboard
-from egnas_jax.training import processes
-from egnas_jax.training.devices import replicate
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.training.devices import describe
+from egnas_jax.training.processes import (
+    SharedError,
+    allgather_json,
+    is_first,
+    run_on_all,
+)
+from egnas_jax.types import Array, PyTree
 
 
-def execute(
+class SearchResult(NamedTuple):
+    """What a search found, and the supernet it was found in.
+
+    Attributes:
+      genotype: the cell.
+      valid_accuracy: of the supernet under the cell's mixing, a fraction; None before
+        the first epoch ended.
+      records: of every epoch, as metrics.jsonl holds them.
+      net: the supernet, on one device.
+      state: weights, the method's state and all else that a checkpoint holds.
+      config: with the data's digest and number of classes.
+      num_valid: validation images.
+      folder: run directory, or None.
+      data_dir: where the data were looked for, or None for the usual places.
+    """
+
+    genotype: Genotype | Topology
+    valid_accuracy: float | None
+    records: list[dict]
+    net: Supernet
+    state: SearchState
+    config: SearchConfig
+    num_valid: int
+    folder: pathlib.Path | None = None
+    data_dir: str | pathlib.Path | None = None
+
+    @property
+    def variables(self) -> PyTree:
+        """Weights and running statistics of the supernet."""
+        return self.state.variables
+
+    @property
+    def alpha(self) -> dict[str, Array] | None:
+        """Cell kind -> [E, K]; None for a method without one."""
+        return getattr(self.state.strategy, "alpha", None)
+
+    @property
+    def summary(self) -> dict:
+        """The figures of summary.json."""
+        last, num_classes = self.records[-1], self.config.supernet.num_classes
+        return {
+            "genotype": self.genotype.format(),
+            "valid_accuracy": self.valid_accuracy,
+            "early_stop": last.get("early_stop"),
+            "params": _params(self.genotype, num_classes),
+            "seconds": sum(record["seconds"] for record in self.records),
+            "epochs": len(self.records),
+            "first_valid_accuracy": self.records[0]["valid_accuracy"],
+            "chance": 1 / num_classes,
+            "digest": last["digest"],
+        }
+
+
+def run_search(
     config: SearchConfig,
-    run: loop.Run,
-    start: Start,
     *,
-    stop_after: int | None,
-    wrap: Callable[[Programs], Programs] = lambda programs: programs,
-) -> dict | None:
-    """Runs a search in its claimed directory and writes what it found; the summary.
-
-    Of several processes those without a directory compute along, and return None.
+    out: str | pathlib.Path | None = None,
+    data: Sequence[Any] | None = None,
+    data_dir: str | pathlib.Path | None = None,
+    resume: bool = False,
+    restore: str | pathlib.Path | None = None,
+    stop_after: int | None = None,
+    profile: str | pathlib.Path | None = None,
+    on_epoch: Callable[[dict], None] | None = None,
+    log: Callable[[str], None] | None = None,
+) -> SearchResult:
+    """Searches a cell.
 
     Args:
-      config, run, start: the search, and where it begins.
-      stop_after: epochs after which it ends early; None: never.
-      wrap: of the compiled programs, e.g. `search.profile.profiled`.
+      config: of the search, see `search_config`.
+      out: run directory, made where it is missing; None writes nothing.
+      data: (images u8[N, H, W, C], labels [N]), or these and test images and test
+        labels, which a search leaves alone. None: the data that the configuration
+        names.
+      data_dir: the only place to look for a named data set; None: the usual places.
+      resume: go on with the run in `out`, or start it where it has no checkpoint.
+      restore: directory of a run whose newest state this one starts from.
+      stop_after: end when so many epochs are done, to be resumed later.
+      profile: folder for traces of a few steady calls (`search.profile`).
+      on_epoch: called with the record of each epoch, a dict.
+      log: called with notes; None: the logger "egnas_jax" gets them as warnings.
+
+    Returns:
+      The result, which `load_search(out)` gives again.
+
+    Raises:
+      ValueError: the configuration, the data or the directory cannot be used; nothing
+        was written.
+      RuntimeError: the run failed; the message says how to go on.
+      FloatingPointError: the loss is NaN or infinite.
+      Interrupted: SIGINT arrived, and a checkpoint was written (a KeyboardInterrupt).
     """
-    done = int(start.progress.state.epoch) if start.progress else 0
-    if done < loop.last_epoch(run, stop_after):
-        progress, run = _begin_compiled(run, start)
+    # of several processes the first one alone reads and writes the directory
+    folder = pathlib.Path(out) if out is not None and is_first() else None
+    log = log or logging.getLogger("egnas_jax").warning
+    on_epoch = on_epoch or (lambda record: None)
+
+    def open_run() -> tuple[SearchSetup, StartPoint]:
+        if folder:
+            directory.check_free(folder, resume=resume)
+        setup = set_up_search(
+            config,
+            data=data,
+            data_dir=data_dir,
+            folder=folder,
+            on_epoch=on_epoch,
+            log=log,
+        )
+        if folder:
+            directory.check_configuration(setup.config, folder)
+        return setup, find_start(setup.run, restore, resume=resume)
+
+    setup, start = run_on_all(open_run)
+    check_same_configuration(setup.config)
+    stop_after = allgather_json(stop_after)[0]
+    trains = start.epochs < loop.last_epoch(setup.run, stop_after)
+    wrap = functools.partial(_profiled, setup.config, profile, start.epochs, stop_after)
+    advise = functools.partial(
+        out_of_memory.search_advice, config=setup.config, run=setup.run
+    )
+    with contextlib.ExitStack() as stack:
+        claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
+        run_on_all(lambda: stack.enter_context(claim))
+        stack.enter_context(running(advise))
+        end = _run_epochs(setup, start, stop_after, wrap if trains else None)
+        return _finish(setup, end, data_dir)
+
+
+def check_same_configuration(config: SearchConfig) -> None:
+    """Refuses processes that were started with unlike settings, or unlike data.
+
+    Raises:
+      SharedError: two configurations differ; on every process.
+    """
+    first, *others = allgather_json(as_dict(config))
+    for number, other in enumerate(others, start=1):
+        if changed := differences(from_dict(first), from_dict(other)):
+            raise SharedError(
+                f"Process {number} was started with other settings than process 0: "
+                f"{'; '.join(changed)}. Start all by the same command."
+            )
+
+
+def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
+    config, run = setup.config, setup.run
+    mesh = describe(
+        run.problem.net.mesh, config.strategy.individuals, config.batch_size
+    )
+    return directory.claim(config, run.folder, start.origin, mesh, trains=trains)
+
+
+def _profiled(config, profile, done, stop_after, programs):
+    """The programs, traced where a profile is asked for."""
+    if profile is None:
+        return programs
+    last = min(stop_after or config.epochs, config.epochs)
+    epoch = first_steady_epoch(done, config.strategy.warmup, last)
+    return profiled(programs, pathlib.Path(profile), epoch)
+
+
+def _run_epochs(
+    setup: SearchSetup,
+    start: StartPoint,
+    stop_after: int | None,
+    wrap: Callable | None,
+) -> loop.SearchEnd:
+    """Runs the epochs that are left; `wrap` is None where none is."""
+    run, config = setup.run, setup.config
+    if run.folder:
+        model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
+        records.write_json(run.folder / "model.json", model)
+    if wrap is None:
+        progress = begin(run, start)
+    else:
+        progress, run = _begin_and_compile(run, start)
         run = run._replace(programs=wrap(run.programs))
-    else:
-        progress = _begin(run, start)
+    scalars = contextlib.nullcontext(lambda record: None)
     if config.tensorboard and run.folder:
-        log = run.folder / "tensorboard"
-        scalars = tensorboard.writer(log, int(progress.state.epoch))
-    else:
-        scalars = contextlib.nullcontext(lambda line: None)
+        folder = run.folder / "tensorboard"
+        scalars = tensorboard.writer(folder, int(progress.state.epoch))
     with scalars as write:
 
-        def report(line):
-            write(line)
-            run.report(line)
+        def on_epoch(record: dict) -> None:
+            write(record)
+            setup.run.on_epoch(record)
 
-        state = loop.search(run._replace(report=report), progress, stop_after)
-    return finish(config, run, state)
+        earlier = None if run.folder else list(start.records)
+        run = run._replace(on_epoch=on_epoch)
+        return loop.search(run, progress, stop_after, earlier)
 
 
-def _begin_compiled(run: loop.Run, start: Start) -> tuple[loop.Progress, loop.Run]:
+def _begin_and_compile(
+    run: loop.SearchRun, start: StartPoint
+) -> tuple[loop.Progress, loop.SearchRun]:
     """Where the run begins, and the run with its programs compiled.
 
-    Weights are drawn while programs compile. Not with several processes: both exchange
-    (tracing does where chunks follow the free memory), and two threads would do so in
-    another order on every process.
+    Weights are drawn while programs compile; not with several processes, which
+    communicate in both (tracing asks for the free memory of all), and must do so in
+    the same order everywhere.
     """
     if jax.process_count() > 1:
-        return _begin(run, start), loop.compiled(run)
+        return begin(run, start), loop.compiled(run)
     with ThreadPoolExecutor(1) as pool:
-        beginning = pool.submit(_begin, run, start)
+        beginning = pool.submit(begin, run, start)
         run = loop.compiled(run)
     return beginning.result(), run
 
 
-def _begin(run: loop.Run, start: Start) -> loop.Progress:
-    """Makes records and checkpoints what the start says.
-
-    The start of several processes is that of the first. They have a checkpoint from
-    the beginning, so that a lost process always leaves one.
-    """
-    progress = _of_first(run, start.progress or loop.beginning(run))
+def _finish(
+    setup: SearchSetup,
+    end: loop.SearchEnd,
+    data_dir: str | pathlib.Path | None,
+) -> SearchResult:
+    """The result of a search, written where it has a directory."""
+    run = setup.run
+    result = search_result(setup.config, end, run.num_valid)
+    result = result._replace(folder=run.folder, data_dir=data_dir)
     if run.folder:
-        metrics = run.folder / "metrics.jsonl"
-        done = 0 if start.lines else int(progress.state.epoch)
-        records.keep_before(metrics, done)  # the later ones are run again
-        for line in start.lines:
-            records.append(metrics, line)
-    if start.lines or (start.progress is None and jax.process_count() > 1):
-        loop.save(run, progress)
-    return progress
+        records.write_text(run.folder / "genotype.json", result.genotype.to_json())
+        records.write_text(run.folder / "genotype.svg", draw_svg(result.genotype))
+        records.write_json(run.folder / "summary.json", result.summary)
+    return result
 
 
-def _of_first(run: loop.Run, progress: loop.Progress) -> loop.Progress:
-    """How far process 0 has come, on every process; only it has read a checkpoint."""
-    if jax.process_count() == 1:
-        return progress
-    info = processes.allgather_json(progress.info)[0]
-    state = processes.broadcast_from_first(progress.state)
-    return loop.Progress(replicate(run.programs.mesh, state), info)
+def search_result(
+    config: SearchConfig, end: loop.SearchEnd, num_valid: int
+) -> SearchResult:
+    """Returns the result of a state, or of the epoch that an early stop returns.
 
-
-def finish(config: SearchConfig, run: loop.Run, state: SearchState) -> dict | None:
-    """Genotype, drawing and summary of a state, or of the epoch that a stop returns.
-
-    None where there is no directory.
+    Args:
+      config: of the search.
+      end: state and records of its epochs.
+      num_valid: validation images.
     """
-    space = SPACES[config.supernet.space]
-    incumbent = run.strategy.incumbent(state.strategy)
-    genotype = derive(space, jax.tree.map(np.asarray, incumbent))
-    if not run.folder:  # the genotype was computed along with the other processes
-        return None
-    metrics = records.read_epochs(run.folder)
-    stop = metrics[-1].get("early_stop")
-    if stop is not None:
-        genotype = parse_genotype(metrics[stop]["genotype"])
-    records.write_text(run.folder / "genotype.json", genotype.to_json())
-    records.write_text(run.folder / "genotype.svg", draw_svg(genotype))
-    summary = {
-        "genotype": genotype.format(),
-        "valid_accuracy": metrics[-1 if stop is None else stop]["valid_accuracy"],
-        "early_stop": stop,
-        "params": _params(genotype, config.supernet.num_classes),
-        "seconds": sum(line["seconds"] for line in metrics),
-        "epochs": len(metrics),
-        "first_valid_accuracy": metrics[0]["valid_accuracy"],
-        "chance": 1 / config.supernet.num_classes,
-        "digest": metrics[-1]["digest"],
-    }
-    records.write_json(run.folder / "summary.json", summary)
-    return summary
+    net = make_supernet(config.supernet)
+    _, make = STRATEGIES[config.strategy_name]
+    incumbent = make(net, config.strategy).incumbent(end.state.strategy)
+    genotype = derive(SPACES[net.config.space], jax.tree.map(np.asarray, incumbent))
+    record = end.records[-1] if end.records else {}
+    if (stop := record.get("early_stop")) is not None:
+        record = end.records[stop]
+        genotype = parse_genotype(record["genotype"])
+    return SearchResult(
+        genotype=genotype,
+        valid_accuracy=record.get("valid_accuracy"),
+        records=end.records,
+        net=net,
+        state=end.state,
+        config=config,
+        num_valid=num_valid,
+    )
 
 
-def _params(genotype, num_classes: int) -> int:
+def _params(genotype: Genotype | Topology, num_classes: int) -> int:
     """Weights of the network of the published tables: 36 channels and 20 cells, or what
     NAS-Bench-201 trained."""
     if isinstance(genotype, Topology):

@@ -1,86 +1,96 @@
-"""Where a search begins: with nothing, its own newest checkpoint, or another run's."""
+"""Finds where a search begins: at its start, at its own newest checkpoint, or at
+another run's."""
 
-import json
 import pathlib
 from typing import NamedTuple
+
+import jax
 
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.search import loop
 from egnas_jax.storage import records
+from egnas_jax.training import processes
+from egnas_jax.training.devices import replicate
 
 
-class Start(NamedTuple):
+class StartPoint(NamedTuple):
     """Where a run begins or goes on.
 
     Attributes:
-      progress: None where it begins with its first epoch.
+      progress: None where the run begins with its first epoch.
       origin: restored.json, what is known of the run that it started from; or None.
-      lines: that run's records of the epochs before, where the new run begins now.
+      records: that run's records of the epochs before, where the new run begins now.
     """
 
     progress: loop.Progress | None
     origin: dict | None = None
-    lines: tuple[dict, ...] = ()
+    records: tuple[dict, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return int(self.progress.state.epoch) if self.progress else 0
 
 
-def find_start(run: loop.Run, source: str | None, *, resume: bool) -> Start:
-    """The run's own newest checkpoint, or another run's, or the very beginning.
+def find_start(
+    run: loop.SearchRun, restore: str | pathlib.Path | None, *, resume: bool
+) -> StartPoint:
+    """Returns the run's own newest checkpoint, another run's, or the very beginning.
 
     A run's own checkpoints come first: a continuation that was interrupted goes on
     where it was, not where it was branched from. Without one it goes back to the run
-    that it was branched from.
+    that it was branched from. Nothing is changed.
 
     Args:
-      run: the run; nothing of it is changed.
-      source: directory of the run to start from, or None.
+      run: the run.
+      restore: directory of the run to start from, or None.
       resume: whether the run may exist already.
 
     Raises:
-      ValueError: `source` is not where the run started, or cannot be started from; the
+      ValueError: `restore` is not where the run started, or cannot be started from; the
         run's records do not go with its checkpoint.
     """
+    resume = resume and run.folder is not None
     recorded = _recorded_origin(run.folder) if resume else None
-    own, notes = loop.newest(run) if resume else (None, ())
+    newest, notes = loop.newest(run) if resume else (None, ())
     began_at = recorded and recorded["run"]
-    given = source and str(pathlib.Path(source).resolve())
-    if given and given != began_at and (began_at or own):
+    source = restore and str(pathlib.Path(restore).resolve())
+    if source and source != began_at and (began_at or newest):
         raise ValueError(
-            f"{run.folder} started from {began_at or 'nothing'}, not from {source}. "
+            f"{run.folder} started from {began_at or 'nothing'}, not from {restore}. "
             f"Leave --restore out, or name another --out."
         )
     for note in notes:
-        after = "Going on from the one before." if own else "Starting over."
-        run.report(f"{note} {after}")
-    if own:
-        records.read_epochs(run.folder, int(own.state.epoch))
-        return Start(own, recorded)
-    if given or began_at:
-        return _from_other(run, pathlib.Path(given or began_at))
+        after = "Going on from the one before." if newest else "Starting over."
+        run.log(f"{note} {after}")
+    if newest:
+        records.read_epochs(run.folder, int(newest.state.epoch))  # none is missing
+        return StartPoint(newest, recorded)
+    if source or began_at:
+        return _start_from(run, pathlib.Path(source or began_at))
     if resume:
-        run.report(f"{run.folder}: no whole checkpoint, so from the beginning.")
-    return Start(None)
+        run.log(f"{run.folder}: no whole checkpoint, so from the beginning.")
+    return StartPoint(None)
 
 
 def _recorded_origin(folder: pathlib.Path) -> dict | None:
     path = folder / "restored.json"
     if not path.exists():
         return None
+    hint = "The file was altered; start anew under another --out."
+    origin = records.read_object(path, hint)
     try:
-        origin = json.loads(path.read_text())
         return {name: origin[name] for name in ("run", "epoch", "digest")}
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{path} was altered: it should say where {folder} was restored from. "
-            f"Start anew under another --out."
-        ) from None
+    except KeyError as missing:
+        raise ValueError(f"{path} holds no {missing}. {hint}") from None
 
 
-def _from_other(run: loop.Run, folder: pathlib.Path) -> Start:
+def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
     (progress, notes), epochs = _newest_of(run, folder), run.sgd.epochs
     for note in notes:
-        run.report(f"{note} Starting from the one before.")
+        run.log(f"{note} Starting from the one before.")
     state, done = progress.state, int(progress.state.epoch)
     if int(state.step):
         raise ValueError(
@@ -92,12 +102,12 @@ def _from_other(run: loop.Run, folder: pathlib.Path) -> Start:
             f"{folder} has {done} epochs and this run will have {epochs}: nothing is "
             f"left to run. Set epochs to more."
         )
-    lines = tuple(records.read_epochs(folder, done))
+    earlier = tuple(records.read_epochs(folder, done))
     origin = {"run": str(folder), "epoch": done, "digest": loop.state_digest(state)}
-    return Start(progress, origin, lines)
+    return StartPoint(progress, origin, earlier)
 
 
-def _newest_of(run: loop.Run, folder: pathlib.Path):
+def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
     try:
         progress, notes = loop.newest(run._replace(folder=folder))
     except ValueError as error:
@@ -107,3 +117,30 @@ def _newest_of(run: loop.Run, folder: pathlib.Path):
     if progress is None:
         raise ValueError(f"{folder} holds no whole checkpoint. {' '.join(notes)}")
     return progress, notes
+
+
+def begin(run: loop.SearchRun, start: StartPoint) -> loop.Progress:
+    """Brings records and checkpoints of a run to where it starts.
+
+    Of several processes all start where the first does. They write a checkpoint at the
+    beginning, so that a lost process always leaves one.
+    """
+    progress = _same_on_all(run, start.progress or loop.beginning(run))
+    if run.folder:
+        metrics = run.folder / "metrics.jsonl"
+        done = 0 if start.records else int(progress.state.epoch)
+        records.keep_before(metrics, done)  # later epochs are run again
+        for record in start.records:
+            records.append(metrics, record)
+    if start.records or (start.progress is None and jax.process_count() > 1):
+        loop.save(run, progress)
+    return progress
+
+
+def _same_on_all(run: loop.SearchRun, progress: loop.Progress) -> loop.Progress:
+    """The progress of process 0, on every process; only it has read a checkpoint."""
+    if jax.process_count() == 1:
+        return progress
+    info = processes.allgather_json(progress.info)[0]
+    state = processes.broadcast_from_first(progress.state)
+    return loop.Progress(replicate(run.problem.net.mesh, state), info)

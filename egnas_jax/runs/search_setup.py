@@ -1,48 +1,80 @@
-"""Of a configuration: data that were loaded and checked, and programs that are made."""
+"""Turns a SearchConfig into loaded data and uncompiled programs."""
 
 import copy
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from egnas_jax import evolution, strategies
+import jax
+import numpy as np
+
 from egnas_jax.data.batches import check_batch_size
+from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.nn import primitives
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
-from egnas_jax.nn.supernet import check_image_shape, make_supernet
-from egnas_jax.runs.data import data_as_loaded, digest_of
+from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
+from egnas_jax.runs.data import data_as_loaded, dataset_from_arrays, digest_of
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
-from egnas_jax.search import loop
 from egnas_jax.search.curvature import check_alpha
-from egnas_jax.search.step import make_programs
+from egnas_jax.search.loop import SearchRun
+from egnas_jax.search.programs import make_programs
+from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
-from egnas_jax.training.sgd import Pixels
+from egnas_jax.training.sgd import Pixels, SGDHyperparams
+
+# The tables as this package fills them, before a script adds or replaces an entry.
+_BUILT_IN = {
+    name: dict(table)
+    for name, table in (
+        ("strategy", STRATEGIES),
+        ("primitive", PRIMITIVES),
+        ("evolution", EVOLUTIONS),
+    )
+}
 
 
-def prepare(
+class SearchSetup(NamedTuple):
+    """A search that could begin: nothing is compiled, and nothing written.
+
+    Attributes:
+      config: with the data's number of classes and digest, an absolute path, and the
+        number of devices.
+      run: what the loop runs.
+      dataset: the loaded data.
+    """
+
+    config: SearchConfig
+    run: SearchRun
+    dataset: Dataset
+
+
+def set_up_search(
     config: SearchConfig,
-    data_dir: str | None,
-    folder: pathlib.Path | None,
-    report: Callable,
-) -> tuple[SearchConfig, loop.Run]:
-    """Data loaded and checked, programs made; nothing compiled, nothing written.
+    *,
+    data: Sequence[Any] | None = None,
+    data_dir: str | pathlib.Path | None = None,
+    folder: pathlib.Path | None = None,
+    on_epoch: Callable[[dict], None] = lambda record: None,
+    log: Callable[[str], None] = lambda text: None,
+) -> SearchSetup:
+    """Loads and checks the data of a search, and makes its programs.
 
     Args:
       config: of the search.
+      data: arrays, see `runs.data.dataset_from_arrays`; None: the data that the
+        configuration names.
       data_dir: where to look for the data, or None for the usual places.
-      folder: run directory; None where another process writes it.
-      report: called with each epoch's line, and with notes (`str`).
-
-    Returns:
-      The configuration with the data's number of classes and digest, its path made
-      absolute and its devices counted, and the run.
+      folder: run directory; None writes nothing.
+      on_epoch: called with each epoch's record.
+      log: called with notes.
 
     Raises:
       ValueError: the data do not fit the configuration or are not those that it names
@@ -50,90 +82,118 @@ def prepare(
     """
     if config.tensorboard:
         tensorboard.check_installed()
-    dataset = load_dataset(config.data, data_dir, config.seed)
+    if data is None:
+        dataset = load_dataset(config.data, data_dir, config.seed)
+    else:
+        dataset = dataset_from_arrays(data, config.data, config.seed)
     check_image_shape(dataset.images.shape[1:])
-    config = _as_loaded(config, dataset)
-    _, make = STRATEGIES[config.strategy_name]
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
-    config = dataclasses.replace(config, devices=mesh.size if mesh else 1)
-    net = make_supernet(config.supernet)._replace(mesh=mesh)
-    strategy = make(net, config.strategy)
-    splits = make_splits(dataset, strategy.regime.split, config.seed)
-    check_batch_size(config.batch_size, len(splits.train.labels))
-    check_batch_size(
-        strategy.valid_batch_size,
-        len(splits.valid.labels),
-        "strategy.fitness_batch_size or .batch_size",
+    config = _as_loaded(config, dataset, mesh.size if mesh else 1)
+    problem = search_problem(config, make_supernet(config.supernet)._replace(mesh=mesh))
+    parts = _split(config, problem, dataset, log)
+    search_data = SearchData(
+        *(Pixels(*replicate(mesh, part)) for part in parts),
+        scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
     )
-    if config.watch.eigenvalue != "off":
-        check_alpha(strategy)
-        check_batch_size(config.watch.images, len(splits.valid.labels), "watch.images")
-    warmup = getattr(config.strategy, "warmup", 0)
-    if warmup >= config.epochs:
-        report(
-            f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
-            f"move."
-        )
-    train, valid = (
-        Pixels(*replicate(mesh, part)) for part in (splits.train, splits.valid)
+    hyperparams = search_hyperparams(config, problem.strategy)
+    run = SearchRun(
+        problem=problem,
+        programs=make_programs(problem, search_data),
+        hyperparams=hyperparams,
+        sgd=config.sgd,
+        image_shape=dataset.images.shape[1:],
+        num_train=len(search_data.train.labels),
+        num_valid=len(search_data.valid.labels),
+        steps_per_call=config.steps_per_call,
+        folder=folder,
+        keep_checkpoints=config.keep_checkpoints,
+        on_epoch=on_epoch,
+        log=log,
+        identity=None if mesh else _identity(config, hyperparams.strategy),
     )
-    programs = make_programs(
-        net,
-        strategy,
-        config.sgd,
-        config.data,
-        (dataset.mean, dataset.std),
-        train,
-        valid,
-        config.seed,
+    return SearchSetup(config, run, dataset)
+
+
+def search_problem(config: SearchConfig, net: Supernet) -> SearchProblem:
+    """Returns what a configuration searches, in a supernet."""
+    _, make = STRATEGIES[config.strategy_name]
+    return SearchProblem(
+        net=net,
+        strategy=make(net, config.strategy),
+        schedule=config.schedule,
+        augmentation=config.data,
+        batch_size=config.batch_size,
+        valid_batch_size=config.strategy.valid_batch_size,
         validation_chunk=config.validation_chunk,
         watch=config.watch,
     )
-    return config, loop.Run(
-        folder,
-        programs,
-        strategy,
-        config.sgd,
-        config.steps_per_call,
-        config.keep_checkpoints,
-        report,
-        config.watch,
-        None if mesh else _identity(config, strategy.numbers),
+
+
+def search_hyperparams(config: SearchConfig, strategy: Strategy) -> SearchHyperparams:
+    """Returns the numbers of a configuration that affect no shape, as host arrays."""
+    sgd = SGDHyperparams(
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+    )
+    return SearchHyperparams(
+        seed=np.uint32(config.seed),
+        sgd=jax.tree.map(np.float32, sgd),
+        strategy=jax.tree.map(np.float32, strategy.hyperparams),
     )
 
 
-def _identity(config, numbers) -> dict | None:
-    """What the programs are made of, for `search.ahead`.
+def _split(
+    config: SearchConfig, problem: SearchProblem, dataset: Dataset, log: Callable
+) -> tuple:
+    """Training and validation images, checked against the sizes of batches."""
+    splits = make_splits(dataset, config.schedule.split, config.seed)
+    num_train, num_valid = len(splits.train.labels), len(splits.valid.labels)
+    check_batch_size(config.batch_size, num_train)
+    name = "strategy.fitness_batch_size or .batch_size"
+    check_batch_size(problem.valid_batch_size, num_valid, name)
+    if config.watch.eigenvalue != "off":
+        check_alpha(problem.strategy)
+        check_batch_size(config.watch.images, num_valid, "watch.images")
+    warmup = config.strategy.warmup
+    if warmup >= config.epochs:
+        log(
+            f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
+            f"move."
+        )
+    return splits.train, splits.valid
 
-    None where code takes part that a script has put into a table. Where that code was
-    written says nothing: a decorated function bears the name of what it wraps, and one
-    entry of a table may stand in the place of another.
+
+def _as_loaded(config: SearchConfig, dataset: Dataset, devices: int) -> SearchConfig:
+    """The configuration with what is known once data and devices are."""
+    supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
+    data = data_as_loaded(config.data, dataset.name, digest_of(dataset))
+    return dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
+
+
+def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
+    """What the programs are made of, for `training.program_cache`.
+
+    None where an entry of a table takes part that a script has added or replaced: its
+    source is not part of the cache's key.
     """
     space = SPACES[config.supernet.space]
-    evolutions = [getattr(config.strategy, "evolution", None)]
-    parts = (
-        (STRATEGIES, strategies.OWN, [config.strategy_name]),
-        (PRIMITIVES, primitives.OWN, space.primitives),
-        (EVOLUTIONS, evolution.OWN, filter(None, evolutions)),
+    evolution = getattr(config.strategy, "evolution", None)
+    used = (
+        ("strategy", STRATEGIES, [config.strategy_name]),
+        ("primitive", PRIMITIVES, space.primitives),
+        ("evolution", EVOLUTIONS, filter(None, [evolution])),
     )
-    for table, own, names in parts:
-        if any(table[name] is not own.get(name) for name in names):
+    for kind, table, names in used:
+        if any(table[name] is not _BUILT_IN[kind].get(name) for name in names):
             return None
+    names = [path[0].name for path, _ in jax.tree.leaves_with_path(hyperparams)]
     return {
-        "settings": compiled_in(config, numbers),
+        "settings": compiled_in(config, names),
         "space": space,
-        "lowering": copy.deepcopy(  # as it is now
+        "lowering": copy.deepcopy(  # as the tables are now
             [choice.TABLE, choice.CHOICES, choice.MOST_FOLDED_CHANNELS]
         ),
     }
-
-
-def _as_loaded(config, dataset):
-    """With the data's number of classes, their digest and an absolute path."""
-    supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    return dataclasses.replace(
-        config,
-        supernet=supernet,
-        data=data_as_loaded(config.data, dataset.name, digest_of(dataset)),
-    )

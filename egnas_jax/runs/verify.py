@@ -1,6 +1,5 @@
-"""Whether a run comes out the same again: its epochs replayed, its digests compared."""
+"""Replays epochs of a run and compares their digests with the recorded ones."""
 
-import json
 from typing import NamedTuple
 
 from egnas_jax.search import loop
@@ -9,11 +8,11 @@ from egnas_jax.training.devices import replicate
 
 
 class Verdict(NamedTuple):
-    """What a replay found.
+    """The outcome of a replay.
 
     Attributes:
       first, last: epochs that were replayed, from 0.
-      wrong: a line for each of them whose digest differs.
+      wrong: a sentence for each epoch whose digest differs.
     """
 
     first: int
@@ -21,13 +20,13 @@ class Verdict(NamedTuple):
     wrong: tuple[str, ...]
 
 
-def verify(run: loop.Run, *, from_start: bool) -> Verdict:
+def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
     """Replays epochs of a run from its oldest checkpoint, or from the first epoch.
 
     Where no checkpoint is followed by an epoch, the replay starts from the beginning.
 
     Args:
-      run: as `preparation.prepare` makes it from the stored configuration.
+      run: as `search_setup.set_up_search` makes it from the stored configuration.
       from_start: replay every epoch.
 
     Raises:
@@ -55,27 +54,28 @@ def verify(run: loop.Run, *, from_start: bool) -> Verdict:
                 f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
                 f"{again['digest'][:12]} came out"
             )
-        run.report(again)
+        run.on_epoch(again)
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
 
 
-def _known_epochs(run: loop.Run) -> int:
-    """Epochs that a run has finished, as its other files have it."""
+def _known_epochs(run: loop.SearchRun) -> int:
+    """Epochs that a run has finished, by its checkpoints and its summary."""
     newest, _ = loop.newest(run)
-    summary = run.folder / "summary.json"
-    told = json.loads(summary.read_text())["epochs"] if summary.exists() else 0
-    return max(told, int(newest.state.epoch) if newest else 0)
+    path, epochs = run.folder / "summary.json", 0
+    if path.exists():
+        epochs = records.read_object(path, "The file was altered.").get("epochs", 0)
+    return max(epochs, int(newest.state.epoch) if newest else 0)
 
 
-def _oldest(run: loop.Run, epochs: int) -> loop.Progress | None:
+def _oldest(run: loop.SearchRun, epochs: int) -> loop.Progress | None:
     """The oldest valid checkpoint with a finished epoch after it."""
     folder = run.folder / "checkpoints"
     for step in checkpoint.steps(folder):
         try:
-            found = checkpoint.restore(folder, loop.layout(run), step=step)
+            restored = checkpoint.restore(folder, loop.layout(run), step=step)
         except checkpoint.NoCheckpointError:
             continue
-        if int(found.tree.epoch) < epochs:
-            state = replicate(run.programs.mesh, found.tree)
-            return loop.Progress(state, found.meta["info"])
+        if int(restored.tree.epoch) < epochs:
+            state = replicate(run.problem.net.mesh, restored.tree)
+            return loop.Progress(state, restored.meta["info"])
     return None

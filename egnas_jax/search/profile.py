@@ -1,17 +1,19 @@
-"""Traces of a search for `jax.profiler`'s viewers: steady calls of each program."""
+"""Traces steady calls of a search's programs for the viewers of `jax.profiler`."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 
 import jax
 
-from egnas_jax.search.step import Programs
+from egnas_jax.search.programs import Programs
+from egnas_jax.search.step import SearchHyperparams, SearchState
 
 CALLS = 2  # of each program
 
 
 def first_steady_epoch(done: int, warmup: int, last: int) -> int:
-    """The epoch whose calls are traced: compiled before, and after the warm-up.
+    """Returns the epoch whose calls are traced, after compilation and warm-up.
 
     Args:
       done: epochs before this process; its first one compiles.
@@ -32,7 +34,7 @@ def first_steady_epoch(done: int, warmup: int, last: int) -> int:
 
 
 def profiled(programs: Programs, folder: pathlib.Path, epoch: int) -> Programs:
-    """The programs, of which each traces its first calls from an epoch on.
+    """Wraps the programs, so that each traces its first calls from an epoch on.
 
     Args:
       programs: of a search.
@@ -49,10 +51,11 @@ def profiled(programs: Programs, folder: pathlib.Path, epoch: int) -> Programs:
 def _traced(program: Callable, folder: pathlib.Path, epoch: int) -> Callable:
     numbers = iter(range(CALLS))
 
-    def run(state, *arguments):
+    def run(hyperparams: SearchHyperparams, state: SearchState, *arguments):
+        call = functools.partial(program, hyperparams, state, *arguments)
         if int(state.epoch) < epoch or (number := next(numbers, None)) is None:
-            return program(state, *arguments)
+            return call()
         with jax.profiler.trace(folder / str(number)):
-            return jax.block_until_ready(program(state, *arguments))
+            return jax.block_until_ready(call())
 
     return run

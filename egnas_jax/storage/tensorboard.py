@@ -23,7 +23,7 @@ def check_installed() -> None:
 
 @contextlib.contextmanager
 def writer(folder: pathlib.Path, first_epoch: int) -> Iterator:
-    """A function that writes the numbers of an epoch's line; notes (`str`) are skipped.
+    """Gives a function that writes the numbers of an epoch's record.
 
     Args:
       folder: of the event files; made where it is missing.
@@ -32,12 +32,10 @@ def writer(folder: pathlib.Path, first_epoch: int) -> Iterator:
     """
     from tensorboardX import SummaryWriter
 
-    def write(line: Mapping | str) -> None:
-        if isinstance(line, str):
-            return
-        for name, value in line.items():
+    def write(record: Mapping) -> None:
+        for name, value in record.items():
             if isinstance(value, (int, float)) and name != "epoch":
-                scalars.add_scalar(name, value, line["epoch"])
+                scalars.add_scalar(name, value, record["epoch"])
         scalars.flush()
 
     scalars = SummaryWriter(str(folder), purge_step=first_epoch)

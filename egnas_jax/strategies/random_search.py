@@ -158,7 +158,7 @@ def random_child(key: Key, space: Space) -> Mixing:
 
 
 def _random_primitives(key: Key, space: Space) -> Array:
-    """One-hot rows f32[E, K]; without `none` in a DARTS space, which never derives it."""
+    """One-hot rows f32[E, K]; never `none` in a DARTS space, which never derives it."""
     scores = jax.random.uniform(key, (space.num_edges, len(space.primitives)))
     topology = space.family == "topology"
     allowed = [[topology or name != "none" for name in space.primitives]]

@@ -307,4 +307,4 @@ def test_an_environment_that_names_no_processes_is_refused(given, hint, monkeypa
     for name, value in (given if incomplete else whole | given).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=hint):
-        distributed.where()
+        distributed.process_of_environment()

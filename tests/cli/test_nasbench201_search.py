@@ -7,7 +7,7 @@ import pytest
 
 from egnas_jax.cli.main import main
 from egnas_jax.nn.topology_cost import topology_params
-from egnas_jax.runs.search_config import build
+from egnas_jax.runs.search_config import search_config
 from egnas_jax.space import Topology
 
 TINY = [
@@ -36,11 +36,13 @@ def searched(tmp_path_factory):
 
 
 def test_the_space_brings_the_frame_of_the_benchmark():
-    digits = build("digits", space="nasbench201").supernet
+    digits = search_config("digits", space="nasbench201").supernet
     assert (digits.layers, digits.channels, digits.partial_channels) == (5, 8, 1)
-    cifar = build("cifar10", space="nasbench201").supernet
+    cifar = search_config("cifar10", space="nasbench201").supernet
     assert (cifar.layers, cifar.channels, cifar.partial_channels) == (17, 16, 1)
-    set_by_hand = build(space="nasbench201", overrides=["supernet.partial_channels=2"])
+    set_by_hand = search_config(
+        space="nasbench201", settings={"supernet.partial_channels": 2}
+    )
     assert set_by_hand.supernet.partial_channels == 2
 
 
@@ -108,7 +110,7 @@ def test_its_supernet_ranks_cells_beside_a_table(
 def test_a_run_of_another_space_is_refused(tmp_path, capsys):
     from egnas_jax.settings import as_dict
 
-    (tmp_path / "config.json").write_text(json.dumps(as_dict(build("digits"))))
+    (tmp_path / "config.json").write_text(json.dumps(as_dict(search_config("digits"))))
     table = tmp_path / "table.npz"
     table.write_bytes(b"")
     command = ["rank-correlation", str(tmp_path), "--table", str(table)]

@@ -20,9 +20,11 @@ import pytest
 from egnas_jax.cli.console import use_compilation_cache
 from egnas_jax.cli.main import main
 from egnas_jax.nn import lowering
-from egnas_jax.runs import out_of_memory, search_config, search_setup
+from egnas_jax.runs import out_of_memory, search_setup
 from egnas_jax.runs.directory import check_free
-from egnas_jax.runs.search_setup import prepare
+from egnas_jax.runs.search_config import search_config
+from egnas_jax.runs.search_setup import set_up_search
+from egnas_jax.settings import assignments
 from egnas_jax.space import SPACES, Space, zoo
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.out_of_memory import OutOfMemoryError
@@ -256,13 +258,13 @@ def test_every_program_has_a_setting_to_lower(
     program, settings, expected, tmp_path, straight
 ):
     sizes = ["batch_size=128", "strategy.population=4"]
-    own = search_config.build(overrides=[*sizes, *settings])
-    _, prepared = prepare(own, None, tmp_path, print)
+    own = search_config(settings=assignments([*sizes, *settings]))
+    prepared = set_up_search(own, folder=tmp_path).run
     error = OutOfMemoryError(program, "too much")
-    text = out_of_memory.advice(error, config=own, run=prepared)
+    text = out_of_memory.search_advice(error, config=own, run=prepared)
     assert f"--set {expected} and another --out" in text
     assert "No epoch was finished" in text and len(text.splitlines()) == 3
-    saved = out_of_memory.advice(
+    saved = out_of_memory.search_advice(
         error, config=own, run=prepared._replace(folder=straight)
     )
     assert f"--restore {straight} --set {expected}" in saved

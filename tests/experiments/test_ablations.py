@@ -584,7 +584,7 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
     own = defects.of_variant(options, "official")
     went_on = load("forks").run({"search": []}, own)  # none is left
     walk = defects.real_walk(went_on, own.out, None)
-    alpha = finished_search.load(own.out / "search-0", None, print).state.strategy.alpha
+    alpha = finished_search.load_search(own.out / "search-0").alpha
     shares = np.concatenate([np.ravel(jax.nn.softmax(rows)) for rows in alpha.values()])
     assert walk == {
         "updates": 3,
@@ -609,7 +609,7 @@ def test_the_defects_in_earnest(load, tmp_path, monkeypatch):
             for part in ("winner_less_accurate", "gain_on_batch", "gain_on_all")
         ]
     )
-    found = finished_search.load(warm, None, print)
+    found = finished_search.load_search(warm)
     config, state = found.config.strategy, found.state
     images, labels = finished_search.valid_batches(found, 11, 64, 0)
     z = first_generation(SPACE, config, jax.random.key(0), state.strategy)[0]

@@ -4,12 +4,12 @@ import copy
 
 import pytest
 
-from egnas_jax.runs.search_config import build, from_dict
+from egnas_jax.runs.search_config import from_dict, search_config
 from egnas_jax.settings import as_dict
 
 
 def stored():
-    return copy.deepcopy(as_dict(build("digits", overrides=["epochs=7"])))
+    return copy.deepcopy(as_dict(search_config("digits", settings={"epochs": 7})))
 
 
 def test_a_stored_configuration_is_read_back():

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.search.collapse import architecture_figures, entropy
+from egnas_jax.search.collapse import architecture_metrics, entropy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.population_statistics import spread
 from egnas_jax.types import Mixing
@@ -28,11 +28,11 @@ def test_skips_and_poolings_are_counted_in_the_cell_that_would_be_derived():
         {"normal": normal, "reduce": np.stack([conv] * 5)},
         {kind: np.ones(5, np.float32) for kind in SPACE.kinds},
     )
-    figures = architecture_figures(SPACE, mixing)
-    assert (figures["skip_normal"], figures["pool_normal"]) == (2, 1)
-    assert (figures["skip_reduce"], figures["pool_reduce"]) == (0, 0)
-    assert figures["entropy_reduce"] == 0.0
-    assert figures["genotype"].startswith(
+    metrics = architecture_metrics(SPACE, mixing)
+    assert (metrics["skip_normal"], metrics["pool_normal"]) == (2, 1)
+    assert (metrics["skip_reduce"], metrics["pool_reduce"]) == (0, 0)
+    assert metrics["entropy_reduce"] == 0.0
+    assert metrics["genotype"].startswith(
         "Genotype(normal=[('skip_connect', 0), ('max_pool_3x3', 1), "
         "('skip_connect', 0), ('sep_conv_3x3', 1)]"
     )
@@ -59,7 +59,7 @@ def test_skips_and_poolings_of_the_only_cell_are_counted_too():
         "skip_connect",
     ]
     rows = np.eye(5)[[space.primitives.index(name) for name in names]]
-    figures = architecture_figures(space, Mixing({"cell": rows}, {"cell": np.ones(6)}))
-    assert (figures["skip_cell"], figures["pool_cell"]) == (3, 1)
-    assert figures["entropy_cell"] == 0.0
-    assert figures["genotype"].startswith("|skip_connect~0|+|avg_pool_3x3~0|")
+    metrics = architecture_metrics(space, Mixing({"cell": rows}, {"cell": np.ones(6)}))
+    assert (metrics["skip_cell"], metrics["pool_cell"]) == (3, 1)
+    assert metrics["entropy_cell"] == 0.0
+    assert metrics["genotype"].startswith("|skip_connect~0|+|avg_pool_3x3~0|")

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +11,34 @@ import optax
 import pytest
 
 from egnas_jax.data.config import DataConfig
-from egnas_jax.runs.search import finish
-from egnas_jax.runs.search_config import build
+from egnas_jax.runs.search import search_result
+from egnas_jax.runs.search_config import search_config
 from egnas_jax.search import loop, step
+from egnas_jax.search.programs import make_programs
 from egnas_jax.search.relax import softmax_mixing, unflatten
-from egnas_jax.search.step import make_programs, sgd_step
-from egnas_jax.search.strategy import Regime, Strategy
+from egnas_jax.search.step import (
+    SearchData,
+    SearchHyperparams,
+    SearchProblem,
+    init_state,
+    sgd_step,
+    train_steps,
+)
+from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import records
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.explore import initial_state
+from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training import interrupt
-from egnas_jax.training.sgd import SGD, Pixels, learning_rate, make_optimizer
+from egnas_jax.training.sgd import (
+    SGD,
+    Pixels,
+    SGDHyperparams,
+    learning_rate,
+    make_optimizer,
+)
 
 KEY = jax.random.key(0)
 SETTINGS = SGD(
@@ -32,28 +50,29 @@ SETTINGS = SGD(
     clip_norm=0.05,
     epochs=4,
 )
-SCALE = (0.5,) * 3, (0.25,) * 3
+SHAPE = 4, 4, 3
+FIRST_STEP = jnp.int32(0), jnp.int32(1)
 
 
 def alpha_of(key):
     return unflatten(SPACES["darts7"], jax.random.normal(key, (196,)))
 
 
-def watching(every="epoch", regime=Regime()):  # noqa: B008
+def noting_strategy(update_every="epoch"):
     """A method that notes which weights and images its last update saw, and how often.
 
-    Its mixing never changes.
+    Its mixing never changes; its hyperparameter is added to the count.
     """
 
-    def init(key):
+    def init(key, hyperparams):
         zero = jnp.zeros(())
         return {"alpha": alpha_of(key), "kernel": zero, "valid": zero, "count": zero}
 
-    def update(key, state, variables, train_batch, valid_batch):
+    def update(key, state, hyperparams, trainee, *, train_batch, valid_batch):
         new = {
-            "kernel": jnp.sum(variables["params"]["kernel"]),
+            "kernel": jnp.sum(trainee.variables["params"]["kernel"]),
             "valid": jnp.sum(valid_batch.images),
-            "count": state["count"] + 1,
+            "count": state["count"] + hyperparams,
         }
         return {**state, **new}, {"count": new["count"]}
 
@@ -63,30 +82,65 @@ def watching(every="epoch", regime=Regime()):  # noqa: B008
     def incumbent(state):
         return softmax_mixing(state["alpha"])
 
-    return Strategy(every, init, mixing, update, incumbent, 7, regime)
+    return Strategy(update_every, init, mixing, update, incumbent, np.float32(1))
+
+
+def hyperparams_of(seed=3, rate=0.1, count=1.0):
+    sgd = SGDHyperparams(
+        rate, SETTINGS.momentum, SETTINGS.weight_decay, SETTINGS.clip_norm
+    )
+    sgd = jax.tree.map(np.float32, sgd)
+    return SearchHyperparams(np.uint32(seed), sgd, np.float32(count))
+
+
+def problem_of(net, strategy, **schedule):
+    return SearchProblem(
+        net=net,
+        strategy=strategy,
+        schedule=EpochSchedule(**schedule),
+        augmentation=DataConfig(pad=1, flip=True),
+        batch_size=SETTINGS.batch_size,
+        valid_batch_size=7,
+    )
 
 
 @pytest.fixture(scope="module")
-def pixels():
+def data():
+    """25 images of training and 25 of validation."""
     key_images, key_labels = jax.random.split(KEY)
-    images = jax.random.randint(key_images, (2, 25, 4, 4, 3), 0, 255).astype(jnp.uint8)
+    images = jax.random.randint(key_images, (2, 25, *SHAPE), 0, 255).astype(jnp.uint8)
     labels = jax.random.randint(key_labels, (2, 25), 0, 3)
-    return Pixels(images[0], labels[0]), Pixels(images[1], labels[1])
+    train, valid = map(Pixels, images, labels)
+    scale = jnp.asarray(((0.5,) * 3, (0.25,) * 3), jnp.float32)
+    return SearchData(train, valid, scale)
 
 
 @pytest.fixture
-def make_run(toy_net, pixels, tmp_path):
-    def make(strategy, seed=3):
-        data = DataConfig(pad=1, flip=True)
-        parts = toy_net, strategy, SETTINGS, data, SCALE, *pixels, seed
-        programs = make_programs(*parts)
-        return loop.Run(tmp_path, programs, strategy, SETTINGS, 8, 2, lambda line: None)
+def make_run(toy_net, data, tmp_path):
+    """(strategy, seed, changes of the schedule) -> SearchRun in a folder."""
+
+    def make(strategy=None, seed=3, **schedule):
+        problem = problem_of(toy_net, strategy or noting_strategy(), **schedule)
+        return loop.SearchRun(
+            problem=problem,
+            programs=make_programs(problem, data),
+            hyperparams=hyperparams_of(seed),
+            sgd=SETTINGS,
+            image_shape=SHAPE,
+            num_train=25,
+            num_valid=25,
+            folder=tmp_path,
+        )
 
     return make
 
 
+def first_state(run):
+    return loop.beginning(run).state
+
+
 def one_epoch(run):
-    return loop.run_epoch(run, loop.Progress(run.programs.init(), {}))
+    return loop.run_epoch(run, loop.beginning(run))
 
 
 def gradients(net, params, alpha, batch):
@@ -123,22 +177,14 @@ def steps_by_hand(net, params, alpha, batch, rate, with_alpha):
 
 @pytest.mark.parametrize("with_alpha", [False, True])
 def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
-    strategy = watching(regime=Regime(alpha_in_clip=with_alpha))
-    state = make_run(strategy).programs.init()
+    run = make_run(alpha_in_clip=with_alpha)
+    state, sgd = first_state(run), hyperparams_of(rate=0.3).sgd
     alpha, params = state.strategy["alpha"], state.params
     expected, accumulated = steps_by_hand(
         toy_net, params, alpha, toy_batch, 0.3, with_alpha
     )
     for _ in range(2):
-        state = sgd_step(
-            toy_net,
-            SETTINGS,
-            strategy.regime,
-            state,
-            softmax_mixing(alpha),
-            toy_batch,
-            jnp.float32(0.3),
-        )
+        state = sgd_step(run.problem, sgd, state, softmax_mixing(alpha), toy_batch)
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
     if with_alpha:
@@ -166,59 +212,74 @@ def test_the_learning_rate_falls_by_a_cosine():
 
 @pytest.mark.parametrize("last_batch, images", [("drop", 20), ("keep", 25)])
 def test_a_short_last_batch_is_dropped_or_kept(last_batch, images, make_run):
-    run = make_run(watching(regime=Regime(last_batch=last_batch)))
-    state = run.programs.init()
-    assert run.programs.num_steps == -(-images // 10)
-    state, totals = run.programs.train(
-        state, jnp.int32(0), jnp.int32(run.programs.num_steps), jnp.float32(0.1)
-    )
+    run = make_run(last_batch=last_batch)
+    assert run.num_steps == -(-images // 10)
+    span = jnp.int32(0), jnp.int32(run.num_steps)
+    _, totals = run.programs.train(run.hyperparams, first_state(run), span)
     assert int(totals.images) == images
 
 
 def test_the_state_is_donated_to_the_weight_steps(make_run):
-    programs = make_run(watching()).programs
-    state = programs.init()
-    first, rate = jnp.int32(0), jnp.float32(0.1)
-    run, data = programs.train.func, programs.train.args
-    program = run.lower(*data, state, first, first + 1, rate).compile()
+    run = make_run()
+    state, train = first_state(run), run.programs.train
+    arguments = run.hyperparams, state, FIRST_STEP
+    program = train.func.lower(*train.args, *arguments).compile()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert program.memory_analysis().alias_size_in_bytes == size
-    new, _ = programs.train(state, first, first + 1, rate)
+    new, _ = train(*arguments)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
 
 
 def test_programs_compiled_ahead_give_the_same_bits_and_take_the_state(make_run):
-    run = make_run(watching())
+    run = make_run()
     _, line = one_epoch(run)
     # neither from this process nor from the disk
     run = loop.compiled(run._replace(identity={"test": str(run.folder)}))
     _, same = one_epoch(run)
     assert same | {"seconds": 0} == line | {"seconds": 0}
-    state = run.programs.init()
-    first, rate = jnp.int32(0), jnp.float32(0.1)
-    run.programs.train(state, first, first + 1, rate)
+    state = first_state(run)
+    run.programs.train(run.hyperparams, state, FIRST_STEP)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def test_seeds_share_their_programs_and_not_their_numbers(make_run):
-    """Whoever runs several seeds compiles once."""
-    rate, texts, digests = jnp.float32(0.1), set(), set()
+def test_several_seeds_share_one_program_and_differ_in_their_numbers(make_run):
+    texts, digests = set(), set()
     for seed in (3, 4):
-        run = make_run(watching(), seed)
-        state = run.programs.init()
-        program, parts = run.programs.train.func, run.programs.train.args
-        lowered = program.lower(*parts, state, jnp.int32(0), jnp.int32(1), rate)
+        run = make_run(seed=seed)
+        state, train = first_state(run), run.programs.train
+        lowered = train.func.lower(*train.args, run.hyperparams, state, FIRST_STEP)
         texts.add(lowered.as_text())
-        same_start = state._replace(params=make_run(watching()).programs.init().params)
-        new, _ = run.programs.train(same_start, jnp.int32(0), jnp.int32(1), rate)
-        digests.add(loop.state_digest(new._replace(strategy={})))
+        same_start = state.replace(params=first_state(make_run()).params)
+        new, _ = train(run.hyperparams, same_start, FIRST_STEP)
+        digests.add(loop.state_digest(new.replace(strategy={})))
     assert (len(texts), len(digests)) == (1, 2)
+
+
+def test_searches_side_by_side_equal_searches_one_by_one(toy_net, data):
+    """`jax.vmap` over states and hyperparameters; the data are shared."""
+    problem = problem_of(toy_net, noting_strategy(), last_batch="keep")
+    several = [hyperparams_of(3), hyperparams_of(4, rate=0.3, count=2.0)]
+    span = jnp.int32(0), jnp.int32(3)
+
+    def run_epoch(hyperparams):
+        state = init_state(problem, SHAPE, hyperparams)
+        state, _ = train_steps(problem, data, hyperparams, state, span)
+        state, info = step.evolve(problem, data, hyperparams, state)
+        return state, info, step.validate(problem, data, hyperparams, state)
+
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
+    together = jax.jit(jax.vmap(run_epoch))(stacked)
+    for i, hyperparams in enumerate(several):
+        alone = jax.jit(run_epoch)(hyperparams)
+        here = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        chex.assert_trees_all_close(here, alone, rtol=1e-5, atol=1e-6)
+    assert together[1]["count"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("last_batch", ["drop", "keep"])
 def test_how_many_steps_a_call_makes_changes_nothing(last_batch, make_run):
-    run = make_run(watching(regime=Regime(last_batch=last_batch)))
+    run = make_run(last_batch=last_batch)
     lines = [one_epoch(run._replace(steps_per_call=number))[1] for number in (8, 1, 2)]
     first, *others = (line | {"seconds": 0} for line in lines)
     assert all(line == first for line in others)
@@ -226,8 +287,8 @@ def test_how_many_steps_a_call_makes_changes_nothing(last_batch, make_run):
 
 def test_a_method_updates_before_or_after_the_weights(make_run):
     for order, before in (("strategy_first", True), ("weights_first", False)):
-        run = make_run(watching(regime=Regime(order=order)))
-        first = float(jnp.sum(run.programs.init().params["kernel"]))
+        run = make_run(order=order)
+        first = float(jnp.sum(first_state(run).params["kernel"]))
         state, line = one_epoch(run)
         end = float(jnp.sum(state.params["kernel"]))
         seen = float(state.strategy["kernel"])
@@ -237,27 +298,26 @@ def test_a_method_updates_before_or_after_the_weights(make_run):
 
 
 def test_a_method_of_every_step_updates_at_each_and_never_between(make_run):
-    state, line = one_epoch(make_run(watching("step")))
+    state, line = one_epoch(make_run(noting_strategy("step")))
     assert float(state.strategy["count"]) == 2
     assert "count" not in line
 
 
-def test_validation_images_vary_only_where_a_method_asks_for_it(make_run):
-    for vary in (False, True):
-        run = make_run(watching(regime=Regime(augment_valid=vary)))
-        state = run.programs.init()
-        # without weight steps, what the epoch number changes is the images
-        losses = {
-            float(run.programs.validate(state._replace(epoch=jnp.int32(e))).loss)
-            for e in range(3)
-        }
-        assert len(losses) == (3 if vary else 1)
+@pytest.mark.parametrize("augment_valid, different", [(False, 1), (True, 3)])
+def test_validation_images_vary_only_where_the_schedule_says_so(
+    augment_valid, different, make_run
+):
+    run = make_run(augment_valid=augment_valid)
+    state = first_state(run)
+    # without weight steps the epoch changes nothing but the images
+    epochs = [state.replace(epoch=jnp.int32(epoch)) for epoch in range(3)]
+    scores = [run.programs.validate(run.hyperparams, state) for state in epochs]
+    assert len({float(score.loss) for score in scores}) == different
 
 
 @pytest.mark.parametrize("order", ["strategy_first", "weights_first"])
 def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
-    strategy = watching(regime=Regime(order=order, last_batch="keep"))
-    run = make_run(strategy)._replace(steps_per_call=1)
+    run = make_run(order=order, last_batch="keep")._replace(steps_per_call=1)
     _, whole = one_epoch(run)
     for stop in (1, 2, 3):
         run = run._replace(folder=run.folder / str(stop))
@@ -266,7 +326,7 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
         with pytest.raises(interrupt.Interrupted):
             loop.run_epoch(
                 run,
-                loop.Progress(run.programs.init(), {}),
+                loop.beginning(run),
                 lambda calls=calls, stop=stop: next(calls) == stop,
             )
         _, line = loop.run_epoch(run, loop.newest(run)[0])
@@ -274,8 +334,8 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
 
 
 def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
-    run = make_run(watching())
-    loop.search(run, loop.Progress(run.programs.init(), {}), stop_after=2)
+    run = make_run()
+    loop.search(run, loop.beginning(run), stop_after=2)
     assert int(loop.newest(run)[0].state.epoch) == 2
     assert [line["epoch"] for line in records.read_epochs(run.folder, 2)] == [0, 1]
     with pytest.raises(ValueError, match="holds 2 records, but .* finished 3"):
@@ -287,13 +347,12 @@ def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
 
 def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
     """The loss of that step was finite; validation tells."""
-    run = make_run(watching())
-    start = run.programs.init()
-    lost = jax.tree.map(lambda leaf: leaf * jnp.nan, start.params)
-    ended = start._replace(
+    run = make_run()
+    start = first_state(run)
+    ended = start.replace(
         step=jnp.int32(2),
-        totals=start.totals._replace(images=jnp.int32(20)),
-        params=lost,
+        totals=start.totals.replace(images=jnp.int32(20)),
+        params=jax.tree.map(lambda leaf: leaf * jnp.nan, start.params),
     )
     with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 0"):
         loop.run_epoch(run, loop.Progress(ended, {}))
@@ -309,57 +368,51 @@ def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
             signal.raise_signal(signal.SIGINT)
 
 
-def test_curvature_is_compiled_from_kernels_of_xla(toy_net, pixels, monkeypatch):
-    """Those of its own choice, differentiated twice, compile for minutes."""
+def test_curvature_is_compiled_from_kernels_of_xla(toy_net, data, monkeypatch):
+    """The default kernels, differentiated twice, would compile for minutes."""
     used = []
 
-    def products(net, *rest):
+    def alpha_loss(net, *rest):
         used.append(net.config)
-        return rest[-1]
+        return jnp.sum
 
-    monkeypatch.setattr(step, "hessian_products", products)
-    programs = make_programs(
-        toy_net,
-        watching(),
-        SETTINGS,
-        DataConfig(pad=1, flip=True),
-        SCALE,
-        *pixels,
-        3,
-        watch=WatchConfig("lanczos", images=4),
-    )
-    programs.curvature(programs.init(), jnp.ones((1, 2)))
+    monkeypatch.setattr(step, "alpha_loss", alpha_loss)
+    strategy = egnas(toy_net, EGNASConfig())
+    problem = problem_of(toy_net, strategy)
+    problem = problem._replace(watch=WatchConfig("lanczos", images=4))
+    hyperparams = hyperparams_of().replace(strategy=strategy.hyperparams)
+    state = init_state(problem, SHAPE, hyperparams)
+    products = step.curvature(problem, data, hyperparams, state, jnp.ones((1, 196)))
+    assert products.shape == (1, 196)
     assert used == [dataclasses.replace(toy_net.config, lowering="grouped")]
 
 
 def stopping(make_run, eigenvalues):
-    """A run whose Hessian is the identity times the figure of its epoch."""
-    run = make_run(watching())
+    """A run whose Hessian is the identity times the eigenvalue of its epoch."""
+    run = make_run()
 
-    def curvature(state, directions):
+    def curvature(hyperparams, state, directions):
         return directions * eigenvalues[int(state.epoch)]
 
     programs = run.programs._replace(curvature=curvature)
     watch = WatchConfig("exact", stop=True, window=1, delta=1, start=0)
-    return run._replace(programs=programs, watch=watch)
+    return run._replace(programs=programs, problem=run.problem._replace(watch=watch))
 
 
 def test_a_search_that_collapses_ends_with_the_cell_of_an_earlier_epoch(make_run):
-    said = []
-    run = stopping(make_run, [1.0, 1.0, 5.0, 5.0])._replace(report=said.append)
-    start = loop.Progress(run.programs.init(), {})
-    loop.search(run, start, stop_after=2)
-    state = loop.search(run, loop.newest(run)[0])  # resumed: the record tells
+    notes = []
+    run = stopping(make_run, [1.0, 1.0, 5.0, 5.0])._replace(log=notes.append)
+    loop.search(run, loop.beginning(run), stop_after=2)
+    end = loop.search(run, loop.newest(run)[0])  # resumed: the records decide
     lines = records.read(run.folder / "metrics.jsonl")
     assert [line["eigenvalue"] for line in lines] == [1.0, 1.0, 5.0]
     assert [line.get("early_stop") for line in lines] == [None, None, 1]
-    assert "genotype is that of epoch 2" in said[-1]
-    assert int(loop.search(run, loop.newest(run)[0]).epoch) == 3  # it has ended
+    assert "genotype is that of epoch 2" in notes[-1]
+    assert int(loop.search(run, loop.newest(run)[0]).state.epoch) == 3  # it has ended
+    assert end.records == lines
     lines[1]["genotype"] = zoo["DARTS_V2"].genotype.format()
-    (run.folder / "metrics.jsonl").unlink()
-    for line in lines:
-        records.append(run.folder / "metrics.jsonl", line)
-    summary = finish(build(), run, state)
-    assert summary["genotype"] == lines[1]["genotype"]
-    assert summary["valid_accuracy"] == lines[1]["valid_accuracy"]
-    assert summary["early_stop"] == 1
+    state = end.state.replace(strategy=initial_state(SPACES["darts7"], KEY))
+    result = search_result(search_config(), loop.SearchEnd(state, lines), 25)
+    assert result.summary["genotype"] == lines[1]["genotype"]
+    assert result.valid_accuracy == lines[1]["valid_accuracy"]
+    assert result.summary["early_stop"] == 1

@@ -1,4 +1,4 @@
-"""Curvature against other ways to reckon it, and the stop rule by hand."""
+"""Curvature equals other ways to compute it; the stop rule by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 from egnas_jax import EGNASConfig
 from egnas_jax.nn.layers import moments, rectify
 from egnas_jax.search.curvature import (
+    alpha_loss,
     check_alpha,
     hessian_products,
     largest_eigenvalue,
@@ -41,13 +42,14 @@ def test_exact_and_lanczos_are_the_curvature_of_the_loss(name, toy_net, toy_batc
     strategy = STRATEGIES[name][1](toy_net, CONFIGS[name])
     variables = toy_net.init(jax.random.key(1))
     alpha = unflatten(SPACE, jax.random.normal(KEY, (SPACE.dim,)))
-    state = strategy.init(KEY)._replace(alpha=alpha)
+    state = strategy.init(KEY, strategy.hyperparams).replace(alpha=alpha)
     # labels that the network misses, so that the curvature is not small
     batch = Batch(toy_batch.images, (toy_batch.labels + 1) % 3)
 
     @jax.jit
     def products(directions):
-        return hessian_products(toy_net, strategy, state, variables, batch, directions)
+        loss = alpha_loss(toy_net, strategy, variables, batch, state)
+        return hessian_products(loss, flatten(SPACE, alpha), directions)
 
     exact, lanczos = (
         largest_eigenvalue(products, SPACE.dim, method)

@@ -1,5 +1,6 @@
 """What every search method of the table keeps to."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,16 +18,16 @@ SMALL = {
 }
 KEY = jax.random.key(0)
 
-every = pytest.mark.parametrize("name", sorted(STRATEGIES))
+every_method = pytest.mark.parametrize("name", sorted(STRATEGIES))
 
 
 @pytest.fixture(scope="module")
-def made(toy_net):
+def methods(toy_net, update_of):
     """name -> strategy on the toy supernet, and its compiled update."""
     strategies = {}
     for name, (config, make) in STRATEGIES.items():
         strategy = make(toy_net, config(**SMALL[name]))
-        strategies[name] = strategy, jax.jit(strategy.update)
+        strategies[name] = strategy, update_of(strategy)
     return strategies
 
 
@@ -35,17 +36,19 @@ def variables(toy_net):
     return toy_net.init(jax.random.key(1))
 
 
-def layout(tree):
-    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+@pytest.fixture(scope="module")
+def run_updates(methods, init_of, variables, toy_batch):
+    """(name, number of updates) -> incumbents at the start and at the end."""
 
+    def run(name, updates):
+        strategy, update = methods[name]
+        state = first = init_of(strategy, KEY)
+        for step in range(updates):
+            key = jax.random.fold_in(KEY, step)
+            state, _ = update(key, state, variables, toy_batch)
+        return strategy.incumbent(first), strategy.incumbent(state)
 
-def after(made, name, variables, batch, updates):
-    """Start and end of a few updates."""
-    strategy, update = made[name]
-    state = first = strategy.init(KEY)
-    for step in range(updates):
-        state, _ = update(jax.random.fold_in(KEY, step), state, variables, batch, batch)
-    return strategy.incumbent(first), strategy.incumbent(state)
+    return run
 
 
 def loss(toy_net, variables, batch, mixing):
@@ -54,30 +57,25 @@ def loss(toy_net, variables, batch, mixing):
     return float(jnp.mean(losses))
 
 
-@every
+@every_method
 def test_update_keeps_the_layout_of_its_state_and_compiles_once(
-    name, made, variables, toy_batch
+    name, methods, init_of, variables, toy_batch
 ):
-    strategy, traces = made[name][0], []
-
-    @jax.jit
-    def update(key, state):
-        traces.append(1)  # runs only while tracing
-        return strategy.update(key, state, variables, toy_batch, toy_batch)
-
-    state = strategy.init(KEY)
+    strategy, update = methods[name]
+    state = init_of(strategy, KEY)
     for step in range(3):
-        new, info = update(jax.random.fold_in(KEY, step), state)
-        assert layout(new) == layout(state)
+        new, info = update(jax.random.fold_in(KEY, step), state, variables, toy_batch)
+        chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
+        assert not any(leaf.weak_type for leaf in jax.tree.leaves(new))
         assert {leaf.shape for leaf in info.values()} <= {()}
         state = new
-    assert len(traces) == 1
+    assert update.compiled._cache_size() == 1
 
 
-@every
-def test_mixings_weigh_every_primitive_of_every_edge(name, made):
-    strategy, _ = made[name]
-    space, state = SPACES["darts7"], made[name][0].init(KEY)
+@every_method
+def test_mixings_weigh_every_primitive_of_every_edge(name, methods, init_of):
+    strategy, _ = methods[name]
+    space, state = SPACES["darts7"], init_of(strategy, KEY)
     for mixing in (strategy.mixing(KEY, state), strategy.incumbent(state)):
         assert set(mixing.primitives) == set(mixing.edges) == set(space.kinds)
         for kind in space.kinds:
@@ -88,42 +86,58 @@ def test_mixings_weigh_every_primitive_of_every_edge(name, made):
             assert jnp.min(rows) >= 0 and jnp.min(mixing.edges[kind]) >= 0
 
 
-@every
-def test_a_genotype_can_be_derived_from_the_start(name, made):
-    incumbent = made[name][0].incumbent(made[name][0].init(KEY))
+@every_method
+def test_a_genotype_can_be_derived_from_the_first_state(name, methods, init_of):
+    strategy, _ = methods[name]
+    incumbent = strategy.incumbent(init_of(strategy, KEY))
     genotype = derive(SPACES["darts7"], jax.tree.map(np.asarray, incumbent))
     assert len(genotype.normal) == len(genotype.reduce) == 8
 
 
-@every
-def test_the_same_keys_give_the_same_search(name, made, variables, toy_batch):
-    _, once = after(made, name, variables, toy_batch, 2)
-    _, again = after(made, name, variables, toy_batch, 2)
-    jax.tree.map(np.testing.assert_array_equal, once, again)
+@every_method
+def test_the_same_keys_give_the_same_search(name, run_updates):
+    chex.assert_trees_all_equal(run_updates(name, 2), run_updates(name, 2))
 
 
-@every
+@every_method
 def test_it_learns_where_the_best_cell_is_known(
-    name, made, toy_net, variables, toy_batch
+    name, run_updates, toy_net, variables, toy_batch
 ):
-    start, end = after(made, name, variables, toy_batch, 40)
-    before, now = (loss(toy_net, variables, toy_batch, m) for m in (start, end))
-    assert now < before - 0.01
-    share = {"start": start, "end": end}
-    good = {k: float(jnp.mean(m.primitives["normal"][:, 3])) for k, m in share.items()}
-    assert good["end"] > good["start"]
+    start, end = run_updates(name, 40)
+    before, after = (loss(toy_net, variables, toy_batch, m) for m in (start, end))
+    assert after < before - 0.01
+    good = [float(jnp.mean(m.primitives["normal"][:, 3])) for m in (start, end)]
+    assert good[1] > good[0]
 
 
 # a gradient of NaN is NaN: under DARTS the loop stops on the training loss
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"darts"}))
-def test_weights_gone_wrong_leave_no_nan_in_a_black_box(
-    name, made, variables, toy_batch
+def test_nan_weights_leave_no_nan_in_a_black_box_method(
+    name, methods, init_of, variables, toy_batch
 ):
-    strategy, update = made[name]
+    strategy, update = methods[name]
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, variables)
-    state, _ = update(KEY, strategy.init(KEY), broken, toy_batch, toy_batch)
-    for leaf in jax.tree.leaves(state):
-        assert jnp.all(jnp.isfinite(leaf))
+    state, _ = update(KEY, init_of(strategy, KEY), broken, toy_batch)
+    chex.assert_tree_all_finite(state)
+
+
+@every_method
+def test_hyperparameters_are_scalars_that_share_one_program(
+    name, methods, init_of, variables, toy_batch
+):
+    strategy, update = methods[name]
+    halved = jax.tree.map(lambda leaf: 0.5 * leaf, strategy.hyperparams)
+    assert {np.shape(leaf) for leaf in jax.tree.leaves(halved)} <= {()}
+    update(KEY, init_of(strategy, KEY), variables, toy_batch, halved)
+    assert update.compiled._cache_size() == 1
+
+
+@every_method
+def test_a_configuration_says_what_the_loop_asks_of_it(name):
+    config = STRATEGIES[name][0](**SMALL[name])
+    assert config.valid_batch_size == 24
+    assert config.warmup == 0
+    assert config.individuals is None or config.individuals > 8
 
 
 def test_every_method_of_the_table_is_tested():

@@ -1,4 +1,4 @@
-"""One process with eight devices: run by test_mesh.py, in a process of its own."""
+"""One process with eight devices: run by test_devices.py, in a process of its own."""
 
 import json
 
@@ -77,7 +77,8 @@ def on_all_devices_alike(tree):
 def scored(net, mesh, size, images, **options):
     """A population evaluated on one device, and on eight."""
     variables = net.init(jax.random.key(0), (8, 8, 3))
-    arguments = variables, population(size, net), *batch_of(images)
+    batch = batch_of(images)
+    arguments = variables, population(size, net), batch.images, batch.labels
     alone, together = (
         evaluate_population(n, *arguments, **options)
         for n in (net, net._replace(mesh=mesh))
@@ -132,7 +133,9 @@ def test_of_fifty_the_last_wins_and_none_of_its_copies(tie, toy_net, toy_batch, 
     def run(net):
         z = rows.reshape(50, -1)
         return jax.jit(
-            lambda: evaluate_fitness(net, variables, alpha, z, *toy_batch, options)
+            lambda: evaluate_fitness(
+                net, variables, alpha, z, toy_batch.images, toy_batch.labels, options
+            )
         )()
 
     alone, together = run(toy_net), run(toy_net._replace(mesh=mesh))

@@ -17,11 +17,12 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.runs import search, search_setup
-from egnas_jax.runs.search_config import _OUTSIDE, build
-from egnas_jax.runs.search_setup import prepare
+from egnas_jax.runs.search_config import _NOT_COMPILED, search_config
+from egnas_jax.runs.search_setup import set_up_search
+from egnas_jax.search import loop
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas.config import SWEPT
+from egnas_jax.strategies.egnas.config import HYPERPARAMS
 from egnas_jax.training import program_cache
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
@@ -245,54 +246,61 @@ def test_a_compiler_out_of_memory_names_the_program(folder, traced, monkeypatch)
 def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, toy_net):
     """With another value of each of them the lowered programs are the same."""
     monkeypatch.setattr(search_setup, "make_supernet", lambda config: toy_net)
-    changes = [
-        "seed=5",
-        "epochs=3",
-        "learning_rate=0.3",
-        "learning_rate_min=0.01",
-        "steps_per_call=2",
-        "keep_checkpoints=5",
-        "strategy.zeta=0.3",
-        "strategy.eta=0.2",
-        "strategy.noise=0.2",
-        "strategy.sigma_start=2",
-        "strategy.sigma_floor=0.3",
-        "strategy.momentum=0.4",
-        "strategy.step=0.7",
-        "watch.window=3",
-        "watch.factor=1.7",
-        "watch.delta=2",
-        "watch.start=2",
-    ]
+    changes = {
+        "seed": 5,
+        "epochs": 3,
+        "learning_rate": 0.3,
+        "learning_rate_min": 0.01,
+        "momentum": 0.8,
+        "weight_decay": 1e-3,
+        "clip_norm": 2.0,
+        "steps_per_call": 2,
+        "keep_checkpoints": 5,
+        "schedule.order": "strategy_first",
+        "schedule.learning_rate_epoch": "next",
+        "strategy.zeta": 0.3,
+        "strategy.eta": 0.2,
+        "strategy.noise": 0.2,
+        "strategy.sigma_start": 2.0,
+        "strategy.sigma_floor": 0.3,
+        "strategy.momentum": 0.4,
+        "strategy.step": 0.7,
+        "watch.window": 3,
+        "watch.factor": 1.7,
+        "watch.delta": 2,
+        "watch.start": 2,
+    }
 
     # the others name the data, write no program, or are watched by the host alone
     elsewhere = {"data.name", "data.path", "data.digest", "tensorboard", "watch.stop"}
-    paths = {change.partition("=")[0] for change in changes}
-    numbers = {f"strategy.{name}" for name in SWEPT}
-    assert paths == {*_OUTSIDE, *numbers} - elsewhere
+    elsewhere.add("schedule.split")  # which images, not how many
+    hyperparams = {f"strategy.{name}" for name in HYPERPARAMS}
+    assert changes.keys() == {*_NOT_COMPILED, *hyperparams} - elsewhere
 
-    def lowered(overrides):
-        config = build("digits", overrides=overrides)
-        config, prepared = prepare(config, None, None, print)
-        state, zero = prepared.programs.init(), jnp.int32(0)
-        programs, rest = prepared.programs, (zero, zero, jnp.float32(0))
-        texts = []
-        for name, more in (("train", rest), ("evolve", ()), ("validate", ())):
-            program = getattr(programs, name)
-            texts.append(program.func.lower(*program.args, state, *more).as_text())
-        return texts, prepared.identity
+    def lowered(settings):
+        run = set_up_search(search_config("digits", settings=settings)).run
+        zero, texts = jnp.int32(0), []
+        start = run.hyperparams, loop.beginning(run).state
+        for name, rest in (
+            ("train", ((zero, zero),)),
+            ("evolve", ()),
+            ("validate", ()),
+        ):
+            program = getattr(run.programs, name)
+            text = program.func.lower(*program.args, *start, *rest).as_text()
+            texts.append(text)
+        return texts, run.identity
 
-    before, identity = lowered([])
+    before, identity = lowered({})
     after, same = lowered(changes)
     assert before == after and identity == same
-    after, other = lowered(["strategy.tie=last"])
+    after, other = lowered({"strategy.tie": "last"})
     assert before != after and identity != other
 
 
 def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypatch):
     def identity():
-        config = build("digits", space="mine")
-        return prepare(config, None, None, print)[1].identity
+        return set_up_search(search_config("digits", space="mine")).run.identity
 
     found = []
     for pooling in ("avg_pool_3x3", "max_pool_3x3"):
@@ -336,7 +344,7 @@ def test_code_that_passes_for_the_own_is_not_kept(what, monkeypatch):
     else:
         apply = functools.partial(pooling.apply, window=lambda x, stride, kind: x)
         monkeypatch.setitem(PRIMITIVES, "avg_pool_3x3", pooling._replace(apply=apply))
-    assert prepare(build("digits"), None, None, print)[1].identity is None
+    assert set_up_search(search_config("digits")).run.identity is None
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -349,7 +357,7 @@ def test_processes_exchange_in_one_order(processes, monkeypatch):
         return given[0]
 
     monkeypatch.setattr(jax, "process_count", lambda: processes)
-    monkeypatch.setattr(search, "_begin", noted)
+    monkeypatch.setattr(search, "begin", noted)
     monkeypatch.setattr(search.loop, "compiled", noted)
-    assert search._begin_compiled("run", None) == ("run", "run")
+    assert search._begin_and_compile("run", None) == ("run", "run")
     assert len(set(threads)) == 3 - processes

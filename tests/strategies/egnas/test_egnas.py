@@ -4,8 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import best, candidate_rows, direction
+from egnas_jax import EGNASConfig, search_config
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.egnas.evaluation import (
+    best,
+    egnas_step_direction,
+    individual_rows,
+)
 from egnas_jax.strategies.egnas.fitness import compound_fitness, similarity
 
 
@@ -43,15 +48,30 @@ def test_ties_and_nan():
 
 def test_direction_of_the_paper_sums_to_zero_and_official_is_softmaxed_twice():
     z = {"normal": jnp.array([[3.0, 4.0]])}
-    s = direction(z, z, EGNASConfig())
+    s = egnas_step_direction(z, z, EGNASConfig())
     np.testing.assert_allclose(jnp.sum(s["normal"]), 0.0, atol=1e-6)
     official = EGNASConfig.variant("official")
-    q = candidate_rows(z, official)["normal"][0]
+    q = individual_rows(z, official)["normal"][0]
     expected = np.exp([0.6, 0.8]) / np.exp([0.6, 0.8]).sum()
     np.testing.assert_allclose(q, expected, rtol=1e-6)
     twice = np.exp(expected) / np.exp(expected).sum()
-    s = direction(z, z, official)["normal"][0]
+    s = egnas_step_direction(z, z, official)["normal"][0]
     np.testing.assert_allclose(s, twice, rtol=1e-6)
+
+
+def test_a_flat_individual_has_the_direction_of_its_rows():
+    for name in ("darts7", "nasbench201"):
+        space = SPACES[name]
+        rows = {
+            kind: jnp.arange(space.num_edges * 7.0).reshape(-1, 7)[:, :5] + i
+            for i, kind in enumerate(space.kinds)
+        }
+        z = jnp.concatenate([rows[kind].reshape(-1) for kind in space.kinds])
+        for options in map(EGNASConfig.variant, ("paper", "official")):
+            by_rows = egnas_step_direction(rows, rows, options)
+            flat = egnas_step_direction(z, rows, options)
+            for kind in space.kinds:
+                np.testing.assert_array_equal(flat[kind], by_rows[kind])
 
 
 def test_variants_differ_as_their_table_says():
@@ -61,6 +81,11 @@ def test_variants_differ_as_their_table_says():
     assert (official.generations, official.batch_stats) == (1, "running")
     assert (reproduction.step, reproduction.candidates) == (0.6, "run")
     assert reproduction.similarity == official.similarity == "normalised"
+    official, paper = (
+        search_config(variant=name).schedule for name in ("official", "paper")
+    )
+    assert (official.order, official.last_batch) == ("strategy_first", "keep")
+    assert (paper.order, paper.last_batch) == ("weights_first", "drop")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every option of EG-NAS does something, and the loop around it what it says."""
+"""Every option of EG-NAS changes something, and does what its docstring says."""
 
 import dataclasses
 import functools
@@ -10,11 +10,18 @@ import pytest
 
 from egnas_jax import EGNASConfig
 from egnas_jax.search.relax import unflatten
-from egnas_jax.search.strategy import Regime
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.config import CHOICES, RANGES, SWEPT
-from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
-from egnas_jax.strategies.egnas.explore import _candidate_keys, first_generation
+from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS, RANGES
+from egnas_jax.strategies.egnas.evaluation import (
+    EGNAS,
+    egnas_step_direction,
+    evaluate_fitness,
+)
+from egnas_jax.strategies.egnas.explore import (
+    candidate_keys,
+    first_generation,
+    initial_state,
+)
 from egnas_jax.strategies.egnas.strategy import egnas
 
 # the separable strategy compiles fastest
@@ -35,10 +42,14 @@ OFFICIAL = dataclasses.replace(
     evolution="sep_cma_es",
 )
 KEY = jax.random.key(0)
-# what the loop does, and what only equal individuals show: tested elsewhere
-ELSEWHERE = {"tie", *(field.name for field in dataclasses.fields(Regime))}
-PRICING = ("batch_stats", "individual_mixing", "similarity", "sign", "direction")
-PRICING_NUMBERS = {"fitness_batches": 2, "zeta": 0.1, "eta": 3.0}
+FITNESS_OPTIONS = (
+    "batch_stats",
+    "individual_mixing",
+    "similarity",
+    "sign",
+    "direction",
+)
+FITNESS_NUMBERS = {"fitness_batches": 2, "zeta": 0.1, "eta": 3.0}
 SEARCH_NUMBERS = {
     "warmup": 1,
     "noise": 0.5,
@@ -63,7 +74,8 @@ def others(names):
     ]
 
 
-SEARCH = others(set(CHOICES) - set(PRICING) - ELSEWHERE)
+# "tie" shows with equal individuals alone, which test_egnas.py has
+SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - {"tie"})
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +84,24 @@ def variables(toy_net):
 
 
 @pytest.fixture(scope="module")
-def searched(toy_net, variables, toy_batch):
-    """Configuration -> alpha after two updates from one start, with other keys."""
+def searched(toy_net, variables, toy_batch, init_of, update_of):
+    """Configuration -> state after two updates from one start, with other keys."""
 
     @functools.cache
-    def made(config):
+    def compiled(config):
         strategy = egnas(toy_net, config)
-        return strategy, jax.jit(lambda own, *given: strategy.given(own).update(*given))
+        return strategy, update_of(strategy)
 
     def run(config, keys=(0, 1)):
-        # numbers are arguments, as in a search: configurations that differ in them
-        # alone share a program
-        own = {name: np.float32(getattr(config, name)) for name in SWEPT}
-        plain = {name: getattr(SMALL, name) for name in SWEPT}
-        strategy, update = made(dataclasses.replace(config, **plain))
-        update = functools.partial(update, own)
+        # configurations that differ in hyperparameters alone share a program
+        plain = {name: getattr(SMALL, name) for name in HYPERPARAMS}
+        strategy, update = compiled(dataclasses.replace(config, **plain))
         batch = jax.tree.map(lambda leaf: leaf[: config.valid_batch_size], toy_batch)
-        state = strategy.init(KEY)
+        state = init_of(strategy, KEY)
         for key in keys:
-            state, info = update(jax.random.key(key), state, variables, batch, batch)
+            state, info = update(
+                jax.random.key(key), state, variables, batch, config.hyperparams
+            )
         return state, info
 
     return run
@@ -100,56 +111,65 @@ def differs(a, b):
     return any(jax.tree.leaves(jax.tree.map(lambda x, y: jnp.any(x != y), a, b)))
 
 
-PRICED = [*others(PRICING), *PRICING_NUMBERS.items()]
+FITNESS_CASES = [*others(FITNESS_OPTIONS), *FITNESS_NUMBERS.items()]
 
 
 @pytest.fixture(scope="module")
-def prices(toy_net, variables, toy_batch):
+def populations(toy_net, variables, toy_batch):
     """One population evaluated with the default options and with each other value."""
     key_alpha, key_z = jax.random.split(KEY)
     alpha = unflatten(SPACES["darts7"], jax.random.normal(key_alpha, (196,)))
     configs = {None: SMALL} | {
         (name, value): dataclasses.replace(SMALL, **{name: value})
-        for name, value in PRICED
+        for name, value in FITNESS_CASES
     }
 
     @jax.jit
     def run(z):
-        return [
-            evaluate_fitness(toy_net, variables, alpha, z, *toy_batch, config)
+        images, labels = toy_batch.images, toy_batch.labels
+        populations = [
+            evaluate_fitness(toy_net, variables, alpha, z, images, labels, config)
             for config in configs.values()
         ]
+        directions = [
+            egnas_step_direction(z[0], alpha, config) for config in configs.values()
+        ]
+        return list(zip(populations, directions, strict=True))
 
     return dict(zip(configs, run(jax.random.normal(key_z, (6, 196))), strict=True))
 
 
-@pytest.mark.parametrize("name, value", PRICED, ids=str)
-def test_every_option_of_pricing_changes_a_price(name, value, prices):
-    assert differs(prices[name, value], prices[None])
+@pytest.mark.parametrize("name, value", FITNESS_CASES, ids=str)
+def test_every_option_of_the_fitness_changes_an_evaluation(name, value, populations):
+    assert differs(populations[name, value], populations[None])
+
+
+# option -> settings and number of updates under which its values can be told apart
+CIRCUMSTANCES = {
+    # the term of the fitness that rewards being worse
+    "best_sample": (dict(eta=3.0, samples=6, noise=0.5), 2),
+    "sigma": (dict(warmup=1), 3),  # counts of epochs and of updates differ
+    "samples": ({}, 5),  # the one sample does not win every time
+    "centre_noise": (dict(noise=0.5), 2),
+    "candidates": (dict(noise=0.5), 2),
+}
 
 
 @pytest.mark.parametrize(
     "name, value", [*sorted(SEARCH), *SEARCH_NUMBERS.items()], ids=str
 )
 def test_every_option_of_the_search_changes_what_it_finds(name, value, searched):
-    config, keys = SMALL, (0, 1)
-    if name == "best_sample":  # the term that rewards being worse tells them apart
-        config = dataclasses.replace(SMALL, eta=3.0, samples=6, noise=0.5)
-    if name == "sigma":  # counts of epochs and updates differ after a warm-up
-        config, keys = dataclasses.replace(SMALL, warmup=1), (0, 1, 2)
-    if name == "samples":  # one sample does not win every time
-        keys = range(5)
-    if name in ("centre_noise", "candidates"):  # seen where the noise is large
-        config = dataclasses.replace(SMALL, noise=0.5)
+    changes, updates = CIRCUMSTANCES.get(name, ({}, 2))
+    config = dataclasses.replace(SMALL, **changes)
     (state, info), (other, other_info) = (
-        searched(one, keys)
+        searched(one, range(updates))
         for one in (config, dataclasses.replace(config, **{name: value}))
     )
     assert differs((state.alpha, info["fitness"]), (other.alpha, other_info["fitness"]))
 
 
 def test_every_number_is_tested():
-    assert {**PRICING_NUMBERS, **SEARCH_NUMBERS}.keys() == RANGES.keys()
+    assert {**FITNESS_NUMBERS, **SEARCH_NUMBERS}.keys() == RANGES.keys()
 
 
 def still(config, **changes):
@@ -167,9 +187,9 @@ def test_official_candidates_are_the_same_in_every_epoch_and_paper_ones_are_not(
 
 def test_further_generations_and_samples_leave_the_first_as_they_are(toy_net):
     """So that an ablation over either compares like with like."""
-    state = egnas(toy_net, SMALL).init(KEY)
+    state = initial_state(SPACES["darts7"], KEY)
     few, many = (
-        jax.random.key_data(_candidate_keys(config, KEY, state))
+        jax.random.key_data(candidate_keys(config, KEY, state))
         for config in (SMALL, dataclasses.replace(SMALL, generations=3, samples=4))
     )
     np.testing.assert_array_equal(few, many[:2, :2])
@@ -177,17 +197,17 @@ def test_further_generations_and_samples_leave_the_first_as_they_are(toy_net):
 
 
 def test_run_candidates_are_the_same_within_a_run_and_others_in_another(
-    toy_net, variables, toy_batch
+    toy_net, variables, toy_batch, init_of, update_of
 ):
     config = still(SMALL, candidates="run")
     strategy = egnas(toy_net, config)
-    update = jax.jit(strategy.update)
+    update = update_of(strategy)
 
     def first(seed, key):
-        state = strategy.init(jax.random.key(seed))
+        state = init_of(strategy, jax.random.key(seed))
         zero = jax.tree.map(jnp.zeros_like, state.alpha)
-        state = state._replace(alpha=zero)
-        new, _ = update(jax.random.key(key), state, variables, toy_batch, toy_batch)
+        state = state.replace(alpha=zero)
+        new, _ = update(jax.random.key(key), state, variables, toy_batch)
         return new.alpha
 
     assert not differs(first(0, 0), first(0, 7))
@@ -195,12 +215,12 @@ def test_run_candidates_are_the_same_within_a_run_and_others_in_another(
 
 
 @pytest.mark.parametrize("candidates", ["constant", "run"])
-def test_candidates_do_not_depend_on_the_default_kind_of_keys(candidates, toy_net):
+def test_candidates_do_not_depend_on_the_default_kind_of_keys(candidates):
     config = dataclasses.replace(SMALL, candidates=candidates)
-    state = egnas(toy_net, config).init(KEY)
-    here = _candidate_keys(config, KEY, state)
+    state = initial_state(SPACES["darts7"], KEY)
+    here = candidate_keys(config, KEY, state)
     with jax.default_prng_impl("rbg"):
-        there = _candidate_keys(config, KEY, state)
+        there = candidate_keys(config, KEY, state)
     np.testing.assert_array_equal(*map(jax.random.key_data, (here, there)))
 
 
@@ -215,18 +235,18 @@ def test_sigma_falls_with_the_updates_made_to_its_floor(searched):
     np.testing.assert_allclose(searched(by_epoch, [0, 1])[1]["sigma"], 0.5, rtol=1e-6)
 
 
-def test_alpha_stands_still_in_warm_up(searched, toy_net):
+def test_alpha_does_not_move_in_warm_up(searched):
     config = dataclasses.replace(SMALL, warmup=2)
-    start = egnas(toy_net, config).init(KEY)
+    start = initial_state(SPACES["darts7"], KEY)
     state, info = searched(config)
     jax.tree.map(np.testing.assert_array_equal, state.alpha, start.alpha)
     assert jnp.isinf(info["fitness"]) and info["candidate_images"] == 0
 
 
-def test_the_step_is_momentum_times_velocity_plus_direction(searched, toy_net):
+def test_the_step_is_momentum_times_velocity_plus_direction(searched):
     """With the direction's row sums zero, both are read from alpha alone."""
     config = dataclasses.replace(SMALL, step=0.1, momentum=0.5)
-    start = egnas(toy_net, config).init(KEY).alpha
+    start = initial_state(SPACES["darts7"], KEY).alpha
     one, two = (searched(config, keys)[0] for keys in ([0], [0, 1]))
     moved = jax.tree.map(lambda a, b: (b - a) / 0.1, start, one.alpha)
     jax.tree.map(
@@ -243,7 +263,9 @@ def test_the_step_is_momentum_times_velocity_plus_direction(searched, toy_net):
         assert jnp.min(rows) >= -1 / 7 - 1e-6
 
 
-def test_images_priced_are_those_that_the_supernet_sees(toy_net, variables, toy_batch):
+def test_the_recorded_images_are_those_that_the_supernet_sees(
+    toy_net, variables, toy_batch, init_of, update_of
+):
     """Counted by the network itself, for both ways to choose among the samples."""
     for config, forwards in ((SMALL, 2 * 2 * 7), (OFFICIAL, 2 * 7 + 2)):
         seen = []
@@ -253,22 +275,26 @@ def test_images_priced_are_those_that_the_supernet_sees(toy_net, variables, toy_
             return toy_net.apply(variables, images, mixing, train)
 
         strategy = egnas(toy_net._replace(apply=apply), config)
-        update, state = jax.jit(strategy.update), strategy.init(KEY)
-        _, info = update(KEY, state, variables, toy_batch, toy_batch)
+        update, state = update_of(strategy), init_of(strategy, KEY)
+        _, info = update(KEY, state, variables, toy_batch)
         jax.effects_barrier()
         assert sum(seen) == forwards * 24 == info["candidate_images"]
 
 
-def test_the_spread_is_that_of_all_individuals_of_all_samples(
-    searched, toy_net, variables, toy_batch
+def test_the_quantiles_are_those_of_all_individuals_of_all_samples(
+    searched, toy_net, variables, toy_batch, init_of, update_of
 ):
     """One generation of one sample, evaluated again outside; and the best of many."""
     config = dataclasses.replace(SMALL, samples=1, generations=1)
     strategy = egnas(toy_net, config)
-    state = strategy.init(KEY)
-    _, info = jax.jit(strategy.update)(KEY, state, variables, toy_batch, toy_batch)
-    z = first_generation(SPACES["darts7"], config, KEY, state)[0]
-    evaluated = evaluate_fitness(toy_net, variables, state.alpha, z, *toy_batch, config)
+    state = init_of(strategy, KEY)
+    _, info = update_of(strategy)(KEY, state, variables, toy_batch)
+    method = EGNAS(SPACES["darts7"], config, config.hyperparams)
+    z = first_generation(method, KEY, state)[0]
+    images, labels = toy_batch.images, toy_batch.labels
+    evaluated = evaluate_fitness(
+        toy_net, variables, state.alpha, z, images, labels, config
+    )
     accuracy = np.asarray(evaluated.correct) / len(toy_batch.labels)
     for name, values in (
         ("fitness", evaluated.fitness),
@@ -285,12 +311,12 @@ def test_the_spread_is_that_of_all_individuals_of_all_samples(
     assert info["population_fitness_min"] == info["fitness"]
 
 
-def test_without_one_finite_fitness_alpha_stands_still_and_is_counted(
-    toy_net, variables, toy_batch
+def test_an_exploration_without_a_finite_fitness_is_counted_and_moves_nothing(
+    toy_net, variables, toy_batch, init_of, update_of
 ):
     strategy = egnas(toy_net, SMALL)
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, variables)
-    start = strategy.init(KEY)
-    state, _ = jax.jit(strategy.update)(KEY, start, broken, toy_batch, toy_batch)
+    start = init_of(strategy, KEY)
+    state, _ = update_of(strategy)(KEY, start, broken, toy_batch)
     jax.tree.map(np.testing.assert_array_equal, state.alpha, start.alpha)
     assert (int(state.skipped), int(state.updates)) == (1, 0)

@@ -1,4 +1,4 @@
-"""What other weights of the fitness would have chosen, against pricing by each."""
+"""The winners by other weights of the fitness equal evaluations with each of them."""
 
 import dataclasses
 import itertools
@@ -28,7 +28,7 @@ SMALL = EGNASConfig(
 
 
 @pytest.mark.parametrize("sign, tie", [("paper", "first"), ("centred", "last")])
-def test_winners_are_those_that_each_pair_would_price_best(
+def test_winners_equal_those_of_an_evaluation_with_each_pair(
     toy_net, toy_batch, sign, tie
 ):
     key_z, key_alpha = jax.random.split(jax.random.key(4))
@@ -39,7 +39,9 @@ def test_winners_are_those_that_each_pair_would_price_best(
     expected = []
     for zeta, eta in itertools.product(weight_grid.WEIGHTS, weight_grid.WEIGHTS):
         own = dataclasses.replace(config, zeta=zeta, eta=eta)
-        evaluated = evaluate_fitness(toy_net, variables, alpha, z, *toy_batch, own)
+        evaluated = evaluate_fitness(
+            toy_net, variables, alpha, z, toy_batch.images, toy_batch.labels, own
+        )
         expected.append(int(evaluated.winner))
     found = weight_grid.winners(evaluated, sign, tie)
     assert found.tolist() == expected
@@ -57,17 +59,19 @@ def test_agreement_counts_populations_by_hand():
     assert (found[15, 0], found[15, 14]) == (0.5, 0.75)
 
 
-def test_the_run_agrees_with_itself_and_is_not_changed(toy_net, toy_batch):
+def test_the_grid_holds_the_runs_own_choice_and_changes_nothing_else(
+    toy_net, toy_batch, init_of, update_of
+):
     variables = toy_net.init(jax.random.key(0))
     states = []
     for grid in (False, True):
         config = dataclasses.replace(SMALL, weight_grid=grid)
         strategy = egnas(toy_net, config)
-        update = jax.jit(strategy.update)
-        state = strategy.init(jax.random.key(1))
+        update = update_of(strategy)
+        state = init_of(strategy, jax.random.key(1))
         key = jax.random.key(2)
-        state, warming = update(key, state, variables, toy_batch, toy_batch)
-        state, info = update(key, state, variables, toy_batch, toy_batch)
+        state, warming = update(key, state, variables, toy_batch)
+        state, info = update(key, state, variables, toy_batch)
         states.append(state)
         assert ("grid_chosen" in info) == ("grid_own" in info) == grid
     jax.tree.map(np.testing.assert_array_equal, *states)
