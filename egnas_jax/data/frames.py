@@ -12,9 +12,12 @@ Dims: H, W height and width, S side of the square, C channels; in pixels.
 import io
 import math
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image  # imported where it is used: not all runs need Pillow
 
 AREA = (0.08, 1.0)  # shares of the image that a crop may cover
 ASPECT = (3 / 4, 4 / 3)  # width over height of a crop
@@ -31,7 +34,7 @@ class Box(NamedTuple):
     width: int
 
 
-def decode(data: bytes):
+def decode(data: bytes) -> "Image":
     """An encoded image as a Pillow image in RGB.
 
     Raises:
@@ -43,7 +46,9 @@ def decode(data: bytes):
         return image.convert("RGB")  # some of ImageNet are grey or CMYK
 
 
-def random_square(image, size: int, seed: int, epoch: int, index: int) -> np.ndarray:
+def random_square(
+    image: "Image | np.ndarray", size: int, seed: int, epoch: int, index: int
+) -> np.ndarray:
     """A random part of a training image, resized: u8[S, S, C].
 
     Args:
@@ -58,7 +63,7 @@ def random_square(image, size: int, seed: int, epoch: int, index: int) -> np.nda
     return _resized(image, box, size)
 
 
-def middle_square(image, size: int) -> np.ndarray:
+def middle_square(image: "Image | np.ndarray", size: int) -> np.ndarray:
     """The middle of an image whose shorter side was resized to 8/7 S: u8[S, S, C].
 
     Args:

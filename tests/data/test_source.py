@@ -140,8 +140,8 @@ def test_heavy_libraries_are_not_imported_to_read_files():
     code = (
         "import sys, types; package = types.ModuleType('egnas_jax');"
         "package.__path__ = ['egnas_jax']; sys.modules['egnas_jax'] = package;"
-        "import egnas_jax.data.source, egnas_jax.data.split, egnas_jax.data.prepare;"
-        "import egnas_jax.data.show;"
+        "import egnas_jax.data.source, egnas_jax.data.split;"
+        "import egnas_jax.data.files.prepare, egnas_jax.data.show;"
         "heavy = {'jax', 'tensorflow_datasets', 'sklearn', 'matplotlib', 'pyarrow'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -29,8 +29,9 @@ def load_digits(seed: int) -> Dataset:
 
     pixels, labels = load(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    names = tuple(str(digit) for digit in range(10))
-    return _with_held_out("digits", images, labels.astype(np.int32), 10, names, seed)
+    names = tuple("0123456789")
+    pool, test = hold_out(images, labels.astype(np.int32), seed)
+    return _dataset("digits", pool, test, num_classes=10, class_names=names)
 
 
 def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
@@ -51,7 +52,8 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
     train = _checked_pair(path, arrays, "images", "labels")
     num_classes = _count_classes(path, train.labels)
     if not {"test_images", "test_labels"} & set(arrays):
-        return _with_held_out(path.stem, *train, num_classes, None, seed)
+        pool, test = hold_out(*train, seed)
+        return _dataset(path.stem, pool, test, num_classes=num_classes)
     test = _checked_pair(path, arrays, "test_images", "test_labels")
     if test.images.shape[1:] != train.images.shape[1:]:
         raise ValueError(
@@ -64,14 +66,24 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
             f"image can teach: labels end at {num_classes - 1}. Drop these images or "
             "add such ones to `images`."
         )
-    mean, std = channel_statistics(train.images)
-    return Dataset(path.stem, *train, *test, num_classes, None, mean, std, True)
+    return _dataset(path.stem, train, test, num_classes=num_classes)
 
 
-def _with_held_out(name, images, labels, num_classes, class_names, seed):
-    pool, test = hold_out(images, labels, seed)
+def _dataset(name, pool, test, *, num_classes, class_names=None):
+    """A small data set, normalised by the statistics of its pool."""
     mean, std = channel_statistics(pool.images)
-    return Dataset(name, *pool, *test, num_classes, class_names, mean, std, True)
+    return Dataset(
+        name=name,
+        images=pool.images,
+        labels=pool.labels,
+        test_images=test.images,
+        test_labels=test.labels,
+        num_classes=num_classes,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        stratified=True,
+    )
 
 
 def _checked_pair(path, arrays, images_key, labels_key):

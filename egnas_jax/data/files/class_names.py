@@ -4,18 +4,7 @@ Source: `batches.meta.txt`, `fine_label_names.txt` and `coarse_label_names.txt` 
 official archives.
 """
 
-CIFAR10 = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+CIFAR10 = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 
 _FINE = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge
@@ -30,25 +19,11 @@ trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 CIFAR100 = tuple(_FINE.split())
 
-CIFAR100_COARSE = (
-    "aquatic_mammals",
-    "fish",
-    "flowers",
-    "food_containers",
-    "fruit_and_vegetables",
-    "household_electrical_devices",
-    "household_furniture",
-    "insects",
-    "large_carnivores",
-    "large_man-made_outdoor_things",
-    "large_natural_outdoor_scenes",
-    "large_omnivores_and_herbivores",
-    "medium_mammals",
-    "non-insect_invertebrates",
-    "people",
-    "reptiles",
-    "small_mammals",
-    "trees",
-    "vehicles_1",
-    "vehicles_2",
-)
+_COARSE = """
+aquatic_mammals fish flowers food_containers fruit_and_vegetables
+household_electrical_devices household_furniture insects large_carnivores
+large_man-made_outdoor_things large_natural_outdoor_scenes
+large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles
+small_mammals trees vehicles_1 vehicles_2
+"""
+CIFAR100_COARSE = tuple(_COARSE.split())

@@ -10,6 +10,9 @@ import importlib.util
 import os
 import pathlib
 import re
+import types
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +93,9 @@ def read_prepared(folder: pathlib.Path, num_classes: int) -> tuple[Images, Image
     return tuple(splits)
 
 
-def open_prepared(folder: pathlib.Path, splits: tuple[str, ...]):
+def open_prepared(
+    folder: pathlib.Path, splits: tuple[str, ...]
+) -> tuple[dict[str, Sequence], Any]:
     """Random access to the examples of a version folder, images left encoded.
 
     Args:
@@ -121,7 +126,7 @@ def open_prepared(folder: pathlib.Path, splits: tuple[str, ...]):
     return sources, builder.info
 
 
-def _import_tfds(folder):
+def _import_tfds(folder) -> types.ModuleType:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:

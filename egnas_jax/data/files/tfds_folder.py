@@ -8,8 +8,9 @@ import itertools
 import os
 import pathlib
 import tempfile
+import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from egnas_jax.data.files.prepared import INSTALL
 
@@ -37,7 +38,7 @@ class Description(NamedTuple):
     homepage: str
 
 
-def import_tfds():
+def import_tfds() -> types.ModuleType:
     """tensorflow_datasets.
 
     Raises:
@@ -73,7 +74,7 @@ def target_of(out_dir: str | pathlib.Path, name: str, version: str) -> pathlib.P
 def write(
     target: pathlib.Path,
     description: Description,
-    features,
+    features: Any,
     splits: dict[str, Written],
     form: str,
 ) -> None:
