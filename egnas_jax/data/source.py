@@ -9,12 +9,18 @@ from collections.abc import Mapping
 
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset
-from egnas_jax.data.files import class_names, download, prepared
+from egnas_jax.data.files import download, prepared
 from egnas_jax.data.files.arrays import load_digits, load_npz
-from egnas_jax.data.files.layouts import LAYOUTS, Layout, find_official
+from egnas_jax.data.files.layouts import (
+    CIFAR10,
+    CIFAR100,
+    LAYOUTS,
+    Layout,
+    find_official,
+)
 from egnas_jax.data.files.official import Images, read_official
 
-CLASS_NAMES = {"cifar10": class_names.CIFAR10, "cifar100": class_names.CIFAR100}
+CLASS_NAMES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 def load_dataset(

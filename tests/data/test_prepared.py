@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.data.files import prepare as prepare_module
-from egnas_jax.data.files.class_names import CIFAR100, CIFAR100_COARSE
+from egnas_jax.data.files.layouts import CIFAR100, CIFAR100_COARSE
 from egnas_jax.data.files.prepare import prepare
 from egnas_jax.data.files.prepared import find_prepared, read_prepared
 from egnas_jax.data.source import load_cifar

@@ -4,17 +4,30 @@ Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 
 from egnas_jax.data.dataset import Dataset, channel_statistics
-from egnas_jax.data.files.npz import read_arrays
 from egnas_jax.data.split import Split, hold_out
 
 NPZ_FORM = (
     "An .npz holds `images` (uint8 [N, H, W, C]) and `labels` (whole numbers [N], from "
     "0), and may hold `test_images` and `test_labels`: "
     "numpy.savez(path, images=..., labels=...)."
+)
+
+# damaged, encrypted, compressed in a way of its own, or with a shape beyond memory
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 
 
@@ -67,6 +80,38 @@ def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
             "add such ones to `images`."
         )
     return _dataset(path.stem, train, test, num_classes=num_classes)
+
+
+def read_arrays(
+    path: pathlib.Path, wanted: tuple[str, ...], setting: str, form: str
+) -> dict[str, np.ndarray]:
+    """Those of the wanted arrays that the file holds, by key.
+
+    Args:
+      path: of the .npz. Pickled contents are refused.
+      wanted: keys; others are not looked at.
+      setting: by which the path was given.
+      form: what such a file holds, for the message.
+
+    Raises:
+      ValueError: the file is missing, empty, no .npz or damaged.
+    """
+    if not path.is_file():
+        what = "is no file" if path.exists() else "does not exist"
+        raise ValueError(f"{setting}={path} {what}; it must name an .npz file.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes). {form}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz file, or is cut short. {form}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in wanted if key in file.files}
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read: {error}. {form}") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a member that is no .npy comes as bytes
+            raise ValueError(f"{path}: `{key}` is no array. {form}")
+    return arrays
 
 
 def _dataset(name, pool, test, *, num_classes, class_names=None):

@@ -9,8 +9,14 @@ import io
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from egnas_jax.data.files.class_names import CIFAR10, CIFAR100, CIFAR100_COARSE
-from egnas_jax.data.files.layouts import LAYOUTS, Layout, find_official
+from egnas_jax.data.files.layouts import (
+    CIFAR10,
+    CIFAR100,
+    CIFAR100_COARSE,
+    LAYOUTS,
+    Layout,
+    find_official,
+)
 from egnas_jax.data.files.official import Images, read_official
 from egnas_jax.data.files.tfds_folder import (
     Description,
