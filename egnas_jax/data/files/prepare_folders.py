@@ -56,7 +56,7 @@ def prepare_folders(
         lengths = _shard_lengths(sum(map(len, by_class.values())), shard)
         splits[split] = SplitExamples(lengths, _examples(classes, by_class))
     features = _features(import_tfds(), classes)
-    text = f"Images of {len(classes)} classes in their original encoding."
+    text = f"Images of {len(classes)} classes, as their files were."
     description = Description(IMAGENET, VERSION, text, HOMEPAGE)
     write_version_folder(target, description, features, splits, "array_record")
     return target
