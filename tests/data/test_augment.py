@@ -52,7 +52,7 @@ def find_crops(images, crops, pad):
         for column in range(2 * pad + 1)
         for mirrored in (False, True)
     ]
-    found = []
+    crop_choices = []
     for image, crop in zip(padded, crops, strict=True):
         windows = [image[i : i + SIDE, j : j + SIDE, :] for i, j, _ in choices]
         candidates = [
@@ -61,8 +61,8 @@ def find_crops(images, crops, pad):
         ]
         difference = np.abs(normalised_by_hand(np.stack(candidates)) - crop)
         (match,) = np.flatnonzero(difference.max((1, 2, 3)) < 1e-4)
-        found.append(choices[match])
-    return found
+        crop_choices.append(choices[match])
+    return crop_choices
 
 
 @pytest.mark.parametrize("pad", [1, 2])
