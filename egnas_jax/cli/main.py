@@ -117,12 +117,27 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replay every epoch, not only those since the oldest checkpoint",
     )
-    data = add("data", _data, "prepare official files for tfds, or show samples")
-    data.add_argument("action", choices=("prepare", "show"))
-    data.add_argument("--name", default="cifar10", help="data set")
-    data.add_argument("--path", help="show: an .npz of your own")
-    data.add_argument("--data-dir", help="folder with the official files")
-    data.add_argument("--out", required=True, help="prepare: a folder; show: a .png")
+    data = add("data", _data, "convert official files, or draw sample images")
+    data.add_argument(
+        "action",
+        choices=("prepare", "show"),
+        help="prepare: convert official files to a tensorflow-datasets directory, or "
+        "the archive of NAS-Bench-201 to an .npz; show: draw images of each class",
+    )
+    data.add_argument(
+        "--name",
+        default="cifar10",
+        help="data set (default: cifar10); prepare also takes imagenet and nasbench201",
+    )
+    data.add_argument("--path", help="show: your own .npz file, instead of --name")
+    data.add_argument(
+        "--data-dir", help="folder with the official files; prepare requires it"
+    )
+    data.add_argument(
+        "--out",
+        required=True,
+        help="prepare: folder to write (nasbench201: .npz file); show: .png file",
+    )
     listed = add("list", _list, "list presets, strategies, variants, spaces, the zoo")
     listed.add_argument("kind", nargs="?", metavar="KIND")
     return parser
@@ -183,7 +198,9 @@ def _data(options) -> None:
         config = DataConfig(name=options.name, path=options.path, pad=0)
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
-        raise ValueError("data prepare takes --data-dir with the official files.")
+        raise ValueError(
+            "data prepare needs --data-dir, a folder with the official files."
+        )
     elif options.name == "nasbench201":
         prepare_table(options.data_dir, options.out, say)
     elif options.name == "imagenet":

@@ -1,1 +1,1 @@
-"""Pixels in, batches out: where images come from, how they are split and augmented."""
+"""Loads, splits, augments and batches images."""

@@ -1,9 +1,10 @@
-"""What a run may set about its data: `data.*`."""
+"""Defines the settings `data.*` of a run, and checks them."""
 
 import dataclasses
 import re
 
 from egnas_jax.lookup import lookup
+from egnas_jax.settings import LARGEST_INT, check_ranges
 
 DATA_SETS = {
     "digits": "scikit-learn's 1,797 digits, 8x8x1; nothing to download",
@@ -15,24 +16,23 @@ DATA_SETS = {
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how a training batch of them is varied.
+    """Which data set a run uses, and how it augments training images.
 
     Attributes:
       name: a key of `DATA_SETS`.
-      path: the user's own .npz (`images` u8[N, H, W, C], `labels` [N], optionally
-        `test_images` and `test_labels`); when set it is the data set, whatever
-        `name` says.
-      pad: crops are shifted by at most so many pixels in each direction (CIFAR: 4).
-      flip: mirror half of the training images left to right.
+      path: an .npz file of the user's own (`images` u8[N, H, W, C], `labels` [N],
+        optionally `test_images` and `test_labels`), which is used instead of `name`.
+      pad: largest shift of a random crop in each direction, in pixels (CIFAR: 4).
+      flip: whether to mirror a random half of the training images left to right.
       cutout: side in pixels of the square that is blanked in each training image
-        (CIFAR retraining: 16); 0 leaves all whole.
-      colour_jitter: largest relative change of brightness, contrast and saturation, and
-        twice the largest turn of the hue (ImageNet: 0.4); 0 leaves colours alone.
-      digest: sha256 of the images and labels, or None to take them as they are; a run
-        directory records it, so that a run never goes on with other data.
+        (CIFAR retraining: 16); 0 for none.
+      colour_jitter: largest relative change of brightness, contrast and saturation;
+        the hue changes by up to half of it, in turns (ImageNet: 0.4). 0 for none.
+      digest: expected sha256 of the images and labels; None accepts any. A run
+        directory records it, so that a run cannot resume with other data.
 
     Raises:
-      ValueError: a value of the wrong type or outside its range.
+      ValueError: a value has the wrong type or is out of its range.
     """
 
     name: str = "digits"
@@ -45,9 +45,8 @@ class DataConfig:
 
     def __post_init__(self):
         lookup(DATA_SETS, self.name, "data set")
-        if self.path is not None and (
-            not isinstance(self.path, str) or not self.path.strip()
-        ):
+        is_path = isinstance(self.path, str) and self.path.strip()
+        if self.path is not None and not is_path:
             raise ValueError(
                 f"data.path is {self.path!r}; give the path of an .npz file, or "
                 "leave it unset to use data.name."
@@ -57,34 +56,31 @@ class DataConfig:
                 f"data.digest is {self.digest!r}; give the 64 hexadecimal digits that "
                 "another run's config.json names, or leave it unset."
             )
-        for field in ("pad", "cutout"):
+        types = {"pad": int, "cutout": int, "flip": bool}
+        for field, expected in types.items():
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"data.{field} is {value!r}; allowed are whole numbers of pixels "
-                    "from 0 (0 turns it off)."
-                )
-        if not isinstance(self.flip, bool):
-            raise ValueError(f"data.flip is {self.flip!r}; allowed are true and false.")
-        if not 0 <= self.colour_jitter <= 1:
-            raise ValueError(
-                f"data.colour_jitter is {self.colour_jitter!r}; allowed is 0 to 1."
-            )
+            if type(value) is not expected:
+                rule = "true or false" if expected is bool else "a whole number"
+                raise ValueError(f"data.{field} is {value!r}, but must be {rule}.")
+        sides = (0, LARGEST_INT)
+        ranges = {"pad": sides, "cutout": sides, "colour_jitter": (0, 1)}
+        check_ranges(self, ranges, "data.")
 
 
 def check_augmentation(
     config: DataConfig, height: int, width: int, channels: int
 ) -> None:
-    """Refuses what would blank whole images, and colours where there are none.
+    """Refuses an augmentation that does not fit the images.
 
     Args:
-      config: what is asked for.
+      config: whose `pad`, `cutout` and `colour_jitter` are checked.
       height, width: of the images, in pixels.
       channels: of the images.
 
     Raises:
-      ValueError: `pad` or `cutout` is not smaller than the shorter side, or colours are
-        to change of images that have not three channels.
+      ValueError: `pad` or `cutout` is not smaller than the shorter side, so that it
+        could blank a whole image, or colours of images without 3 channels are to
+        change.
     """
     if config.colour_jitter and channels != 3:
         raise ValueError(
@@ -96,6 +92,6 @@ def check_augmentation(
         value = getattr(config, field)
         if value >= side:
             raise ValueError(
-                f"data.{field}={value} does not suit images of {height}x{width} "
-                f"pixels: allowed is 0 to {side - 1}. Set data.{field} to less."
+                f"data.{field}={value} does not fit images of {height}x{width} "
+                f"pixels: it must be from 0 to {side - 1}. Set a smaller data.{field}."
             )

@@ -1,4 +1,4 @@
-"""The record that every source of images fills, and checks on what fills it.
+"""Defines the records that every source of images fills.
 
 Dims: N images, H, W height and width in pixels, C channels.
 """
@@ -7,28 +7,44 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Of CIFAR-10's training images; the DARTS family uses them for CIFAR-100 too.
+# Of CIFAR-10's training images. The DARTS family uses them for CIFAR-100 too.
 CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
 CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# A channel that never changes must not divide by zero; real ones are above 0.1.
+# Keeps a constant channel from dividing by zero. Channels of photographs exceed 0.1.
 STD_FLOOR = 1e-3
 
 
+class LabelledImages(NamedTuple):
+    """Images and their labels, on the host.
+
+    Attributes:
+      images: u8[N, H, W, C].
+      labels: whole numbers from 0, [N].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def select(self, rows: np.ndarray) -> "LabelledImages":
+        """The images and labels at the indices `rows`, in that order."""
+        return LabelledImages(self.images[rows], self.labels[rows])
+
+
 class Dataset(NamedTuple):
-    """Images and labels on the host, and what is needed to use them.
+    """A data set in host memory, and what a network needs to know about it.
 
     Attributes:
       name: a key of `DATA_SETS`, or the stem of the user's file.
-      images: the pool that is split into training and validation, u8[N, H, W, C].
-      labels: i32[N], from 0.
-      test_images, test_labels: held out; nothing is chosen by them.
-      num_classes: logits that a classifier needs; some class may have no image.
-      class_names: one name per class, or None where the source has none.
-      mean, std: per channel, of pixels in [0, 1].
-      stratified: whether a split by seed keeps the shares of the classes.
+      images, labels: the pool, which is later split into training and validation
+        images: u8[N, H, W, C] and i32[N].
+      test_images, test_labels: the test set, which no decision depends on.
+      num_classes: logits that a classifier needs; a class may have no image.
+      class_names: one name per class, or None if the source has none.
+      mean, std: per channel, of pixels scaled to [0, 1].
+      stratified: whether a random split keeps the proportions of the classes.
     """
 
     name: str
@@ -44,10 +60,10 @@ class Dataset(NamedTuple):
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple, tuple]:
-    """Mean and standard deviation per channel of pixels in [0, 1].
+    """Mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    Counts of the 256 values are exact, so neither memory order nor chunking changes
-    the result.
+    The statistics come from exact counts of the 256 pixel values, so they do not depend
+    on the memory order of the images.
 
     Args:
       images: u8[N, H, W, C].

@@ -1,4 +1,4 @@
-"""Images that are read one at a time: of a prepared data set, or of arrays.
+"""Opens data sets whose images are read one at a time while a network trains.
 
 Dims: N images, H, W height and width in pixels, C channels.
 """
@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from egnas_jax.data.crops import decode
 from egnas_jax.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from egnas_jax.data.files import prepared
-from egnas_jax.data.frames import decode
 
 
 class Examples(NamedTuple):
-    """The images of one split; its functions may be called from several threads.
+    """Random access to the images of one split. Its functions are thread-safe.
 
     Attributes:
-      size: N.
-      read: index -> (image, label); the image is u8[H, W, C] or Pillow's.
-      labels: indices i64[n] -> i32[n], without decoding images.
+      size: number of images N.
+      read: index -> (image, label); the image is u8[H, W, C] or a Pillow image.
+      labels: indices i64[n] -> i32[n]; decodes no images.
     """
 
     size: int
@@ -29,13 +29,15 @@ class Examples(NamedTuple):
     labels: Callable
 
 
-class Opened(NamedTuple):
-    """A data set that is read while it is used; `Dataset` says what the names mean.
+class StreamedDataset(NamedTuple):
+    """A data set that stays on disk; the counterpart of `Dataset`.
 
     Attributes:
-      image_shape: [H, W, C] of all images, or None where they differ.
-      digest: of what the folder says about itself, and of the names and sizes of its
-        files, not of all that they hold; None of arrays, whose bytes are at hand.
+      name, num_classes, class_names, mean, std: defined as in `Dataset`.
+      train, test: the images of each split.
+      image_shape: [H, W, C] of every image, or None if sizes differ.
+      digest: sha256 of the folder's metadata and of its files' names and sizes, but not
+        of their contents; None for arrays, which can be hashed themselves.
     """
 
     name: str
@@ -49,8 +51,8 @@ class Opened(NamedTuple):
     digest: str | None
 
 
-def open_arrays(dataset: Dataset) -> Opened:
-    """A data set in memory, read as one that is not."""
+def open_arrays(dataset: Dataset) -> StreamedDataset:
+    """Presents a data set in memory as a streamed one."""
 
     def examples(images, labels):
         def read(index):
@@ -58,28 +60,31 @@ def open_arrays(dataset: Dataset) -> Opened:
 
         return Examples(len(labels), read, lambda indices: labels[indices])
 
-    return Opened(
-        dataset.name,
-        examples(dataset.images, dataset.labels),
-        examples(dataset.test_images, dataset.test_labels),
-        tuple(dataset.images.shape[1:]),
-        dataset.num_classes,
-        dataset.class_names,
-        dataset.mean,
-        dataset.std,
-        None,
+    return StreamedDataset(
+        name=dataset.name,
+        train=examples(dataset.images, dataset.labels),
+        test=examples(dataset.test_images, dataset.test_labels),
+        image_shape=tuple(dataset.images.shape[1:]),
+        num_classes=dataset.num_classes,
+        class_names=dataset.class_names,
+        mean=dataset.mean,
+        std=dataset.std,
+        digest=None,
     )
 
 
-def open_imagenet(data_dir: str | pathlib.Path | None) -> Opened:
-    """ImageNet as tensorflow-datasets prepares it; its validation images are the test.
+def open_imagenet(data_dir: str | pathlib.Path | None) -> StreamedDataset:
+    """Opens ImageNet as prepared by tensorflow-datasets.
+
+    Its validation images serve as the test set, as is usual.
 
     Args:
-      data_dir: holds, or is, a folder `imagenet2012`; None: the usual tfds directory.
+      data_dir: the folder `imagenet2012` or its parent; None for the usual tfds
+        directory.
 
     Raises:
-      ValueError: it is not there, incomplete, or in a form that cannot be read at
-        random without tensorflow; or tfds is not installed.
+      ValueError: the data are missing, incomplete or in a format without random
+        access; or tfds is not installed.
     """
     directory = prepared.default_tfds_dir()
     if data_dir is not None:
@@ -89,32 +94,35 @@ def open_imagenet(data_dir: str | pathlib.Path | None) -> Opened:
         raise ValueError(
             f"{directory} holds no {prepared.IMAGENET}/VERSION/{prepared.INFO_FILE} "
             f"(tfds). `egnas data prepare --name imagenet` makes it from train/CLASS/"
-            f"*.JPEG and val/CLASS/*.JPEG; nothing is downloaded, as ImageNet asks for "
+            f"*.JPEG and val/CLASS/*.JPEG; nothing is downloaded, as ImageNet requires "
             f"an account."
         )
     sources, info = prepared.open_prepared(folder, ("train", "validation"))
-    names = info.features["label"].names
-    return Opened(
-        "imagenet",
-        *(_encoded(f"{folder}, {split}", sources[split]) for split in sources),
-        None,
-        len(names),
-        tuple(names),
-        IMAGENET_MEAN,
-        IMAGENET_STD,
-        _digest(folder),
+    class_names = tuple(info.features["label"].names)
+    return StreamedDataset(
+        name="imagenet",
+        train=_encoded(sources["train"], f"{folder}, train"),
+        test=_encoded(sources["validation"], f"{folder}, validation"),
+        image_shape=None,
+        num_classes=len(class_names),
+        class_names=class_names,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        digest=_digest(folder),
     )
 
 
-def _encoded(where, source) -> Examples:
+def _encoded(source, description) -> Examples:
+    """Examples of a tfds data source whose images are still encoded."""
+
     def read(index):
         example = source[int(index)]
         try:
             return decode(example["image"]), int(example["label"])
         except OSError as error:
             raise ValueError(
-                f"{where}: image {index} cannot be decoded: {error}. Prepare the data "
-                f"set again."
+                f"{description}: image {index} cannot be decoded: {error}. Prepare the "
+                f"data set again."
             ) from error
 
     def labels(indices):
@@ -124,9 +132,9 @@ def _encoded(where, source) -> Examples:
 
 
 def _digest(folder: pathlib.Path) -> str:
-    total = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        sha256.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         if path.suffix in (".json", ".txt"):
-            total.update(path.read_bytes())
-    return total.hexdigest()
+            sha256.update(path.read_bytes())
+    return sha256.hexdigest()

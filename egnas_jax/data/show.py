@@ -1,4 +1,4 @@
-"""A sheet of sample images, one row per class."""
+"""Draws a contact sheet: sample images with one row per class."""
 
 import os
 import pathlib
@@ -15,46 +15,50 @@ LABEL_INCHES = 1.4
 def contact_sheet(
     dataset: Dataset, out: str | pathlib.Path, per_class: int = 8
 ) -> pathlib.Path:
-    """Draws the first images of each class as a PNG.
+    """Draws the first images of each class to a PNG file.
 
     Args:
-      dataset: its pool is shown; of more than 3 channels the first 3, of 2 the first.
-      out: file to write; its folder is made. Written to a temporary name and renamed.
-      per_class: images in a row.
+      dataset: the images of its pool are drawn; of more than 3 channels the first 3, of
+        2 channels the first.
+      out: the file, written under a temporary name and renamed. Its folder is created.
+      per_class: images per row.
 
     Returns:
-      The path of the picture.
+      The path of the file.
 
     Raises:
-      ValueError: `per_class` is less than 1, or `out` is no .png or cannot be written.
+      ValueError: `per_class` is less than 1, or `out` is not a .png or cannot be
+        written.
     """
     if isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 1:
-        raise ValueError(f"per_class is {per_class!r}; allowed are whole numbers >= 1.")
+        raise ValueError(
+            f"per_class is {per_class!r}, but must be a whole number from 1."
+        )
     out = pathlib.Path(out)
     if out.suffix != ".png":
         raise ValueError(f"--out is {str(out)!r}, but must end in .png.")
     figure = _figure(dataset, per_class)
-    scratch = out.with_name(f".{out.name}.part")
+    temporary = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(scratch, format="png", dpi=120)
-        os.replace(scratch, out)
+        figure.savefig(temporary, format="png", dpi=120)
+        os.replace(temporary, out)
     except OSError as error:
         raise ValueError(f"{out} cannot be written: {error}.") from error
     return out
 
 
 def _figure(dataset, per_class):
-    """One image axis per column of classes, the names as labels of its rows."""
-    from matplotlib.figure import Figure  # no window system, no global state
+    """A figure with one axis per column of classes, whose tick labels are the names."""
+    from matplotlib.figure import Figure  # needs no window system and no global state
 
     classes = np.arange(dataset.num_classes)
     columns = np.array_split(classes, -(-len(classes) // ROWS_PER_COLUMN))
     num_rows = max(len(column) for column in columns)
     width = len(columns) * (LABEL_INCHES + per_class * CELL_INCHES)
     figure = Figure((width, num_rows * CELL_INCHES + 0.6), layout="constrained")
-    grid = figure.subplots(1, len(columns), squeeze=False)[0]
-    for axis, column in zip(grid, columns, strict=True):
+    axes = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axis, column in zip(axes, columns, strict=True):
         rows = [_row(dataset, label, per_class) for label in column]
         axis.imshow(np.concatenate(rows), cmap="gray", interpolation="nearest")
         height = rows[0].shape[0]
@@ -72,14 +76,14 @@ def _figure(dataset, per_class):
 
 
 def _row(dataset, label, per_class):
-    """Images of a class side by side, padded with white where it has too few."""
+    """Images of a class side by side on white, with a border of one pixel."""
     height, width, channels = dataset.images.shape[1:]
-    shown = 3 if channels >= 3 else 1
-    row = np.full((height + 1, per_class * (width + 1), shown), 255, np.uint8)
-    where = np.flatnonzero(dataset.labels == label)[:per_class]
-    for place, index in enumerate(where):
+    num_drawn = 3 if channels >= 3 else 1
+    row = np.full((height + 1, per_class * (width + 1), num_drawn), 255, np.uint8)
+    indices = np.flatnonzero(dataset.labels == label)[:per_class]
+    for place, index in enumerate(indices):
         left = place * (width + 1)
-        row[:height, left : left + width] = dataset.images[index, ..., :shown]
+        row[:height, left : left + width] = dataset.images[index, ..., :num_drawn]
     return row
 
 

@@ -1,40 +1,37 @@
-"""From a configuration to images in memory: which places are looked at, in which order.
+"""Loads the data set that a configuration names into memory.
 
-Plain numpy; the only module of the folder, with `prepare`, that the commands call to
-read files.
+Commands read image files through this module and `prepare` alone. It does not need JAX.
 """
 
 import pathlib
 from collections.abc import Mapping
 
 from egnas_jax.data.config import DataConfig, check_augmentation
-from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset
-from egnas_jax.data.files import class_names, download, prepared
+from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset, LabelledImages
+from egnas_jax.data.files import download, prepared
 from egnas_jax.data.files.arrays import load_digits, load_npz
-from egnas_jax.data.files.layouts import LAYOUTS, Layout, find_official
-from egnas_jax.data.files.official import Images, read_official
-
-CLASS_NAMES = {"cifar10": class_names.CIFAR10, "cifar100": class_names.CIFAR100}
+from egnas_jax.data.files.layouts import CLASS_NAMES, LAYOUTS, Layout, find_official
+from egnas_jax.data.files.official import read_official
 
 
 def load_dataset(
     config: DataConfig, data_dir: str | pathlib.Path | None = None, seed: int = 0
 ) -> Dataset:
-    """Images and labels of the data set that the configuration names.
+    """Loads the data set that the configuration names.
 
-    `config.path` comes first. CIFAR is read from `data_dir` and nowhere else where that
-    is given; otherwise from the directory of tensorflow-datasets, then from the
-    download cache, and is downloaded last.
+    `config.path` has priority over `config.name`. CIFAR is read from `data_dir` if that
+    is given, and from nowhere else. Otherwise the tensorflow-datasets directory is
+    tried first, then the download cache, and then the archive is downloaded.
 
     Args:
-      config: which data set; its crop and cutout must suit the images.
-      data_dir: a folder with official CIFAR files (folder or tar.gz) or a prepared tfds
-        data set, or one of these folders itself.
-      seed: chooses the test images of `digits` and of an .npz without any.
+      config: names the data set; its crop and cutout must fit the images.
+      data_dir: a directory with official CIFAR files (unpacked or tar.gz) or with a
+        data set prepared by tfds, or the folder of either itself.
+      seed: chooses the test images of `digits`, and of an .npz that has none.
 
     Raises:
-      ValueError: nothing was found, or what was found is missing files, short, damaged
-        or foreign; the message names the places and the ways out.
+      ValueError: the data are not found, or are incomplete, damaged or of another data
+        set. The message names the places that were tried, and what to do.
     """
     directory = None if data_dir is None else prepared.existing_directory(data_dir)
     if config.path is not None:
@@ -57,15 +54,16 @@ def load_cifar(
     directory: pathlib.Path | None,
     layouts: Mapping[str, tuple[Layout, ...]] = LAYOUTS,
 ) -> Dataset:
-    """CIFAR-10 or CIFAR-100 with its official test set.
+    """Loads CIFAR-10 or CIFAR-100 with its official test set.
 
     Args:
       name: "cifar10" or "cifar100".
-      directory: the only place to look at, or None for the usual ones.
-      layouts: forms of the official files.
+      directory: the only place to look, or None for the usual places.
+      layouts: layouts of the official files.
 
     Raises:
-      ValueError: as `load_dataset`.
+      ValueError: the data are not found, or are incomplete, damaged or of another data
+        set.
     """
     if directory is None:
         train, test = _from_usual_places(name, layouts[name])
@@ -85,43 +83,44 @@ def load_cifar(
     )
 
 
-def _from_directory(name, directory, layouts) -> tuple[Images, Images]:
-    """Official files before prepared ones: the same images, ten times faster."""
-    if found := find_official(directory, layouts):
-        return read_official(*found)
+def _from_directory(name, directory, layouts) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images; official files first, as they load ten times faster."""
+    if source := find_official(directory, layouts):
+        return read_official(*source)
     if folder := prepared.find_prepared(directory, name):
         return prepared.read_prepared(folder, len(CLASS_NAMES[name]))
-    looked_for = [f"{layout.folder}/" for layout in layouts]
-    looked_for += [layout.archive for layout in layouts]
+    candidates = [f"{layout.folder}/" for layout in layouts]
+    candidates += [layout.archive for layout in layouts]
     raise ValueError(
-        f"--data-dir {directory} holds no {name}: looked for {', '.join(looked_for)} "
+        f"--data-dir {directory} holds no {name}: looked for {', '.join(candidates)} "
         f"and {name}/VERSION/{prepared.INFO_FILE} (tfds). Put one of these there, or "
         "leave --data-dir out to download."
     )
 
 
-def _from_usual_places(name, layouts) -> tuple[Images, Images]:
-    tried = []
+def _from_usual_places(name, layouts) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images from the tfds directory, the cache or a download."""
+    failures = []
     tfds_dir = prepared.default_tfds_dir()
     folder = prepared.find_prepared(tfds_dir, name)
     if folder is None:
-        tried.append(f"no {name} prepared in {tfds_dir}")
+        failures.append(f"no {name} prepared in {tfds_dir}")
     else:
         try:
             return prepared.read_prepared(folder, len(CLASS_NAMES[name]))
         except ValueError as error:
-            tried.append(str(error))
+            failures.append(str(error))
     archive = download.ARCHIVES[name]
     try:
         path = download.fetch(archive, download.cache_folder())
     except OSError as error:
-        tried.append(f"{archive.url}: {error}")
+        failures.append(f"{archive.url}: {error}")
         raise ValueError(
             f"{name} was not found and could not be downloaded. Tried: "
-            f"{'; '.join(tried)}.\nWays out: --data-dir DIR with the official files "
+            f"{'; '.join(failures)}.\nWays out: --data-dir DIR with the official files "
             f"({', '.join(layout.archive for layout in layouts)}, or unpacked); "
             "`egnas data prepare` from such files; data.path=FILE.npz for images of "
             "your own; --preset digits needs no files."
         ) from error
-    layout = next(form for form in layouts if form.archive == archive.file_name)
+    layout = next(each for each in layouts if each.archive == archive.file_name)
     return read_official(path, layout)

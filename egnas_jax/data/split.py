@@ -1,8 +1,8 @@
-"""Which images train the weights, which steer the search, which are only reported on.
+"""Splits a data set into training, validation and test images.
 
-Plain numpy. Random order comes from the raw 64-bit stream of PCG64, seeded by
-(seed, crc32 of a purpose): unlike `Generator.permutation`, numpy promises that stream
-to every later version, so a run can be resumed after an upgrade.
+Random orders come from the raw 64-bit stream of PCG64, seeded by the seed and the crc32
+of a purpose. NumPy guarantees that stream for all later versions, unlike
+`Generator.permutation`, so a run can be resumed after an upgrade.
 
 Dims: N images, H, W height and width in pixels, C channels.
 """
@@ -12,46 +12,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.lookup import lookup
 
 SPLIT_KINDS = {
-    "permutation": "halves by seed; by class where the data set is small",
-    "file_order": "first half trains, second half validates",
+    "permutation": "random halves; small data sets are split class by class",
+    "file_order": "the first half trains, the second half validates",
 }
 
-# Two fifths train, two validate, one tests; where the test set is fixed, halves.
-HELD_OUT_PATTERN = (0, 0, 0, 0, 1)
+# Patterns of `stratified_indices`. With a test set that was held out, two fifths of the
+# images train, two fifths validate and one fifth tests.
+HOLD_OUT_PATTERN = (0, 0, 0, 0, 1)
 HALVES_PATTERN = (0, 1)
 
 
-class Split(NamedTuple):
-    """Images of one purpose, on the host.
-
-    Attributes:
-      images: u8[N, H, W, C].
-      labels: i32[N].
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
 class Splits(NamedTuple):
-    """A data set divided by purpose."""
+    """The images of a data set by purpose."""
 
-    train: Split
-    valid: Split
-    test: Split
+    train: LabelledImages
+    valid: LabelledImages
+    test: LabelledImages
 
 
 def seeded_order(size: int, seed: int, purpose: str) -> np.ndarray:
-    """A random order of `size` things, i64[size].
+    """A random permutation of `size` items, i64[size].
 
     Args:
-      size: how many.
+      size: number of items.
       seed: from 0.
-      purpose: orders of different purposes are independent.
+      purpose: permutations for different purposes are independent.
     """
     stream = np.random.PCG64([seed, zlib.crc32(purpose.encode())])
     return np.argsort(stream.random_raw(size), kind="stable")
@@ -60,20 +49,19 @@ def seeded_order(size: int, seed: int, purpose: str) -> np.ndarray:
 def stratified_indices(
     labels: np.ndarray, pattern: tuple[int, ...], seed: int, purpose: str
 ) -> tuple[np.ndarray, ...]:
-    """Deals the images of each class out by a repeating pattern.
+    """Deals the images of each class out to parts by a repeating pattern.
 
-    Images are shuffled, sorted by class, and dealt like cards: part `pattern[i % len]`
-    takes image i. A class therefore differs from its exact share by less than one
-    turn of the pattern, the whole by less than one image per entry, and a class of one
-    image is no special case.
+    The images are shuffled, then sorted by class, then dealt like cards: image i goes
+    to part `pattern[i % len(pattern)]`. Per class and in total, the size of a part
+    differs from its exact share by less than the part's count in the pattern.
 
     Args:
       labels: [N].
-      pattern: the part that each card of a turn goes to; parts are 0, 1, ...
-      seed, purpose: as in `seeded_order`.
+      pattern: the part of each card in one turn; parts are numbered from 0.
+      seed, purpose: arguments of `seeded_order`.
 
     Returns:
-      Per part the indices in ascending order, i64 each; disjoint, together all of N.
+      For each part its indices in ascending order, i64. Every index is in one part.
     """
     order = seeded_order(len(labels), seed, purpose)
     by_class = order[np.argsort(labels[order], kind="stable")]
@@ -84,14 +72,18 @@ def stratified_indices(
 def split_indices(
     labels: np.ndarray, kind: str, seed: int, *, stratified: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Halves of a pool: (training, validation), ascending indices; odd ones train.
+    """Splits a pool into training and validation halves.
 
     Args:
       labels: of the pool, [N].
-      kind: a key of `SPLIT_KINDS`. The reference splits in file order; by seed is the
-        fairer choice where a file is sorted.
-      seed: of "permutation".
-      stratified: whether "permutation" keeps the shares of the classes.
+      kind: a key of `SPLIT_KINDS`. The reference code splits in file order. A
+        permutation is the safer choice for a file that may be sorted.
+      seed: of a permutation.
+      stratified: whether a permutation keeps the proportions of the classes.
+
+    Returns:
+      Indices of the training and of the validation images, both ascending. An odd image
+      trains.
 
     Raises:
       ValueError: unknown kind, or a pool of fewer than 2 images.
@@ -104,50 +96,55 @@ def split_indices(
         )
     half = (len(labels) + 1) // 2
     if kind == "file_order":
-        everything = np.arange(len(labels))
-        return everything[:half], everything[half:]
+        indices = np.arange(len(labels))
+        return indices[:half], indices[half:]
     if stratified:
         return stratified_indices(labels, HALVES_PATTERN, seed, "train and validation")
     order = seeded_order(len(labels), seed, "train and validation")
     return np.sort(order[:half]), np.sort(order[half:])
 
 
-def hold_out(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Split, Split]:
-    """(pool, test): a fifth of each class is set aside for tests.
+def hold_out(
+    examples: LabelledImages, seed: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """Holds a fifth of each class out for testing.
 
-    The choice depends on the seed alone, not on how the pool is split later, so that
-    methods with different splits are tested on the same images.
+    The choice depends on the seed alone and not on how the pool is split later, so
+    methods that split differently are tested on the same images.
 
     Args:
-      images: u8[N, H, W, C].
-      labels: i32[N].
+      examples: all images.
       seed: from 0.
+
+    Returns:
+      The pool and the test set.
 
     Raises:
       ValueError: fewer than 5 images.
     """
-    if len(labels) < len(HELD_OUT_PATTERN):
+    labels = examples.labels
+    if len(labels) < len(HOLD_OUT_PATTERN):
         raise ValueError(
             f"{len(labels)} image(s) cannot be split into training, validation and "
-            f"test; at least {len(HELD_OUT_PATTERN)} are needed, or test_images and "
+            f"test; at least {len(HOLD_OUT_PATTERN)} are needed, or test_images and "
             "test_labels of your own."
         )
-    parts = stratified_indices(labels, HELD_OUT_PATTERN, seed, "test")
-    pool, test = (Split(images[part], labels[part]) for part in parts)
-    return pool, test
+    pool, test = stratified_indices(labels, HOLD_OUT_PATTERN, seed, "test")
+    return examples.select(pool), examples.select(test)
 
 
 def make_splits(dataset: Dataset, kind: str, seed: int) -> Splits:
-    """Divides a data set into training, validation and test images.
+    """Splits a data set into training, validation and test images.
 
     Args:
-      dataset: its pool is halved; its test set stays what it is.
+      dataset: its pool is split into halves; its test set is used as it is.
       kind: a key of `SPLIT_KINDS`.
-      seed: from 0; the same as `load_dataset` was given.
+      seed: from 0; the seed that `load_dataset` was called with.
 
     Raises:
       ValueError: unknown kind, or too few images.
     """
-    parts = split_indices(dataset.labels, kind, seed, stratified=dataset.stratified)
-    train, valid = (Split(dataset.images[i], dataset.labels[i]) for i in parts)
-    return Splits(train, valid, Split(dataset.test_images, dataset.test_labels))
+    pool = LabelledImages(dataset.images, dataset.labels)
+    train, valid = split_indices(pool.labels, kind, seed, stratified=dataset.stratified)
+    test = LabelledImages(dataset.test_images, dataset.test_labels)
+    return Splits(pool.select(train), pool.select(valid), test)

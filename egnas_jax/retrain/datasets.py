@@ -12,10 +12,10 @@ import numpy as np
 
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.config import check_augmentation
-from egnas_jax.data.dataset import Dataset
-from egnas_jax.data.examples import Examples, Opened
-from egnas_jax.data.frames import middle_square, random_square
-from egnas_jax.data.split import Split, seeded_order
+from egnas_jax.data.crops import centre_crop, random_resized_crop
+from egnas_jax.data.dataset import Dataset, LabelledImages
+from egnas_jax.data.examples import Examples, StreamedDataset
+from egnas_jax.data.split import seeded_order
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.input_pipeline import (
     Feed,
@@ -36,8 +36,8 @@ class Material(NamedTuple):
     """
 
     feed: Feed
-    valid: Split | None
-    test: Split
+    valid: LabelledImages | None
+    test: LabelledImages
     image_shape: tuple[int, int, int]
 
 
@@ -50,7 +50,8 @@ def resident(dataset: Dataset, config: RetrainConfig) -> Material:
     trained, held = rows_by_purpose(len(dataset.labels), config)
     check_batch_size(config.batch_size, len(trained))
     train, valid = (
-        Split(dataset.images[rows], dataset.labels[rows]) for rows in (trained, held)
+        LabelledImages(dataset.images[rows], dataset.labels[rows])
+        for rows in (trained, held)
     )
     return Material(
         resident_feed(train, config.batch_size, config.seed),
@@ -60,7 +61,7 @@ def resident(dataset: Dataset, config: RetrainConfig) -> Material:
     )
 
 
-def streamed(opened: Opened, config: RetrainConfig) -> Material:
+def streamed(opened: StreamedDataset, config: RetrainConfig) -> Material:
     """Images that are read, and brought to size, when they are wanted.
 
     Raises:
@@ -78,7 +79,10 @@ def streamed(opened: Opened, config: RetrainConfig) -> Material:
         image, label = opened.train.read(index)
         if config.image_size is None:
             return image, label
-        return random_square(image, config.image_size, config.seed, epoch, index), label
+        crop = random_resized_crop(
+            image, config.image_size, seed=config.seed, epoch=epoch, index=index
+        )
+        return crop, label
 
     return Material(
         streamed_feed(read, order, config.epochs * order.num_steps),
@@ -88,21 +92,23 @@ def streamed(opened: Opened, config: RetrainConfig) -> Material:
     )
 
 
-def test_part(source: Dataset | Opened, config: RetrainConfig) -> Split:
+def test_part(
+    source: Dataset | StreamedDataset, config: RetrainConfig
+) -> LabelledImages:
     """The test images as the network sees them; of an opened data set, read late.
 
     Raises:
       ValueError: they cannot be brought to size.
     """
     if isinstance(source, Dataset):
-        return Split(source.test_images, source.test_labels)
+        return LabelledImages(source.test_images, source.test_labels)
     rows = np.arange(source.test.size)
     return _lazy(source.test, rows, _shape(source, config.image_size), config)
 
 
-def _lazy(examples: Examples, rows, shape, config) -> Split:
+def _lazy(examples: Examples, rows, shape, config) -> LabelledImages:
     images = LazyImages(examples.read, rows, shape, config.image_size)
-    return Split(images, examples.labels(rows))
+    return LabelledImages(images, examples.labels(rows))
 
 
 def rows_by_purpose(num_images: int, config: RetrainConfig):
@@ -161,4 +167,4 @@ class LazyImages:
 
     def _one(self, index):
         image, _ = self._read(int(index))
-        return image if self._size is None else middle_square(image, self._size)
+        return image if self._size is None else centre_crop(image, self._size)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from egnas_jax.data.batches import epoch_permutation, num_steps
-from egnas_jax.data.split import Split
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.retrain.prefetch import Prefetch
 from egnas_jax.training.sgd import Pixels, stream
 
@@ -66,7 +66,7 @@ def make_order(num_images: int, batch_size: int, seed: int) -> Order:
     return Order(steps, rows)
 
 
-def resident_feed(part: Split, batch_size: int, seed: int) -> Feed:
+def resident_feed(part: LabelledImages, batch_size: int, seed: int) -> Feed:
     """All images lie on the device; a call is given the numbers of those it uses.
 
     Args:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.data.split import Split
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
 from egnas_jax.retrain.input_pipeline import Feed
@@ -39,8 +39,8 @@ class Run(NamedTuple):
     net: Network
     programs: Programs
     feed: Feed
-    valid: Split | None
-    test: Split
+    valid: LabelledImages | None
+    test: LabelledImages
     report: Callable
 
 
@@ -136,7 +136,7 @@ def save(run: Run, state: RetrainState) -> None:
     checkpoint.save(folder, step, state, meta, keep=run.config.keep_checkpoints)
 
 
-def evaluate(run: Run, variables: PyTree, part: Split) -> Scores:
+def evaluate(run: Run, variables: PyTree, part: LabelledImages) -> Scores:
     """Scores on a part of the data."""
     size = run.config.eval_batch_size
     with out_of_memory_in("evaluate"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 
 from egnas_jax.data.dataset import Dataset
-from egnas_jax.data.examples import Opened, open_arrays, open_imagenet
+from egnas_jax.data.examples import StreamedDataset, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.network import check_image_shape, make_network
@@ -102,7 +102,7 @@ def prepare(
 
 def open_data(
     config: RetrainConfig, data_dir: str | None
-) -> tuple[Dataset | Opened, str]:
+) -> tuple[Dataset | StreamedDataset, str]:
     """The data, in memory or to be read while they are used, and their digest.
 
     Raises:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from egnas_jax.data.config import DataConfig
-from egnas_jax.data.dataset import Dataset
-from egnas_jax.data.examples import Opened
-from egnas_jax.data.split import Split
+from egnas_jax.data.dataset import Dataset, LabelledImages
+from egnas_jax.data.examples import StreamedDataset
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.datasets import test_part
 from egnas_jax.retrain.predict import make_logits, predict
@@ -53,7 +52,7 @@ class HeldOut(NamedTuple):
 
     name: str
     class_names: tuple[str, ...] | None
-    images: Split
+    images: LabelledImages
 
 
 def load_data(
@@ -85,7 +84,7 @@ def load_data(
     return dataclasses.replace(config, data=data), dataset
 
 
-def _check_classes(trained: Trained, dataset: Dataset | Opened) -> None:
+def _check_classes(trained: Trained, dataset: Dataset | StreamedDataset) -> None:
     """Refuses another number of classes, or other names where both have some."""
     wanted, known = trained.config.network.num_classes, trained.model.class_names
     names = dataset.class_names

@@ -1,4 +1,4 @@
-"""Small data sets in the official forms, written by hand."""
+"""Writes small data sets in the official CIFAR layouts, independently of the reader."""
 
 import io
 import pickle
@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.data.files.layouts import LAYOUTS
 
 TRAIN_RECORDS = 6  # per file
 TEST_RECORDS = 4
-SMALL = {
+SMALL_LAYOUTS = {
     name: tuple(
         layout._replace(train_records=TRAIN_RECORDS, test_records=TEST_RECORDS)
         for layout in layouts
@@ -22,79 +23,71 @@ SMALL = {
 }
 
 
-class Truth(NamedTuple):
-    """What was written: pixels u8[N, 32, 32, 3] and one row of labels per image."""
+class Content(NamedTuple):
+    """Images u8[N, 32, 32, 3] and labels [N, K], one column per label key."""
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train: LabelledImages
+    test: LabelledImages
 
 
-def make_truth(layout):
+def random_content(layout) -> Content:
     rng = np.random.default_rng(len(layout.folder))
 
     def draw(size):
         images = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
-        return images, rng.integers(
-            0, layout.num_classes, (size, len(layout.label_keys))
-        )
+        labels = rng.integers(0, layout.num_classes, (size, len(layout.label_keys)))
+        return LabelledImages(images, labels)
 
-    train = draw(len(layout.train) * TRAIN_RECORDS)
-    return Truth(*train, *draw(TEST_RECORDS))
+    return Content(draw(len(layout.train) * TRAIN_RECORDS), draw(TEST_RECORDS))
 
 
-def planes(image):
-    """Red rows, then green, then blue: the official order, spelled out."""
+def planes(image) -> bytes:
+    """All red bytes row by row, then green, then blue: the official order."""
     return b"".join(image[:, :, channel].tobytes() for channel in range(3))
 
 
-def binary_file(images, labels):
+def binary_file(examples) -> bytes:
     return b"".join(
         bytes(int(label) for label in row) + planes(image)
-        for image, row in zip(images, labels, strict=True)
+        for image, row in zip(examples.images, examples.labels, strict=True)
     )
 
 
-def pickle_file(images, labels, keys, protocol):
-    rows = np.stack([np.frombuffer(planes(image), np.uint8) for image in images])
-    content = {b"data": rows, b"filenames": [b"x.png"] * len(rows)}
+def pickle_file(examples, keys, protocol) -> bytes:
+    rows = [np.frombuffer(planes(image), np.uint8) for image in examples.images]
+    content = {b"data": np.stack(rows), b"filenames": [b"x.png"] * len(rows)}
     content |= {
         key.encode(): [int(label) for label in column]
-        for key, column in zip(keys, labels.T, strict=True)
+        for key, column in zip(keys, examples.labels.T, strict=True)
     }
     return pickle.dumps(content, protocol)
 
 
-def file_contents(layout, truth, protocol=2):
-    """File name -> bytes."""
+def file_contents(layout, content, protocol=2) -> dict[str, bytes]:
     files = {}
-    for names, images, labels, records in (
-        (layout.train, truth.train_images, truth.train_labels, TRAIN_RECORDS),
-        (layout.test, truth.test_images, truth.test_labels, TEST_RECORDS),
-    ):
-        for i, name in enumerate(names):
-            part = slice(i * records, (i + 1) * records)
+    for names, examples in ((layout.train, content.train), (layout.test, content.test)):
+        parts = np.split(np.arange(len(examples.labels)), len(names))
+        for name, rows in zip(names, parts, strict=True):
+            part = examples.select(rows)
             if layout.binary:
-                files[name] = binary_file(images[part], labels[part])
+                files[name] = binary_file(part)
             else:
-                keys = layout.label_keys
-                files[name] = pickle_file(images[part], labels[part], keys, protocol)
+                files[name] = pickle_file(part, layout.label_keys, protocol)
     return files
 
 
-def write_folder(directory, layout, truth, **options):
+def write_folder(directory, layout, content, **options):
     folder = directory / layout.folder
     folder.mkdir()
-    for name, data in file_contents(layout, truth, **options).items():
+    for name, data in file_contents(layout, content, **options).items():
         (folder / name).write_bytes(data)
     return folder
 
 
-def write_archive(directory, layout, truth):
+def write_archive(directory, layout, content):
     path = directory / layout.archive
     with tarfile.open(path, "w:gz") as tar:
-        for name, data in file_contents(layout, truth).items():
+        for name, data in file_contents(layout, content).items():
             member = tarfile.TarInfo(f"{layout.folder}/{name}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
@@ -102,15 +95,20 @@ def write_archive(directory, layout, truth):
 
 
 class Official(NamedTuple):
-    """The writers above, for tests."""
+    """Writers of small official files.
+
+    Attributes:
+      layouts: name of the data set -> its layouts, with few images per file.
+      content: layout -> random `Content` for it.
+      write_folder, write_archive: (directory, layout, content) -> path.
+    """
 
     layouts: dict
-    truth: Callable
-    folder: Callable
-    archive: Callable
-    contents: Callable
+    content: Callable
+    write_folder: Callable
+    write_archive: Callable
 
 
 @pytest.fixture(scope="session")
 def official():
-    return Official(SMALL, make_truth, write_folder, write_archive, file_contents)
+    return Official(SMALL_LAYOUTS, random_content, write_folder, write_archive)

@@ -1,4 +1,4 @@
-"""Order of batches: a function of key and epoch, every image once."""
+"""The order of batches is a function of key and epoch, with every image once."""
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,13 @@ from egnas_jax.data.batches import (
 KEY = jax.random.key(0)
 
 
-def test_an_epoch_shows_every_image_once():
+def test_an_epoch_contains_every_image_once():
     order = epoch_permutation(KEY, 23, 0)
     assert order.dtype == jnp.int32
     assert sorted(order.tolist()) == list(range(23))
 
 
-def test_epochs_differ_and_repeat_by_number():
+def test_the_epoch_number_determines_the_order():
     first, second = epoch_permutation(KEY, 50, 0), epoch_permutation(KEY, 50, 1)
     assert first.tolist() != second.tolist()
     traced = jax.jit(epoch_permutation, static_argnums=1)(KEY, 50, jnp.int32(1))
@@ -37,25 +37,28 @@ def test_epochs_differ_and_repeat_by_number():
         (3, 5, True, 1),
     ],
 )
-def test_steps_of_an_epoch(images, size, keep_last, steps):
+def test_number_of_steps_in_an_epoch(images, size, keep_last, steps):
     assert num_steps(images, size, keep_last) == steps
 
 
-def test_a_drawn_batch_has_no_image_twice():
-    drawn = draw_batch(KEY, 40, 30)
-    assert drawn.dtype == jnp.int32 and len(set(drawn.tolist())) == 30
-    assert drawn.tolist() != draw_batch(jax.random.key(1), 40, 30).tolist()
+def test_a_drawn_batch_contains_no_image_twice():
+    batch = draw_batch(KEY, 40, 30)
+    assert batch.dtype == jnp.int32 and len(set(batch.tolist())) == 30
+    assert batch.tolist() != draw_batch(jax.random.key(1), 40, 30).tolist()
 
 
 def test_every_image_is_drawn_equally_often():
     keys = jax.random.split(KEY, 2000)
-    drawn = jax.vmap(lambda key: draw_batch(key, 10, 3))(keys)
-    share = np.bincount(drawn.ravel(), minlength=10) / 2000
+    batches = jax.vmap(lambda key: draw_batch(key, 10, 3))(keys)
+    share = np.bincount(batches.ravel(), minlength=10) / 2000
     np.testing.assert_allclose(share, 0.3, atol=0.05)  # 5 standard errors of 0.01
 
 
 @pytest.mark.parametrize("size", [0, -1, 11, 2.0, True])
-def test_a_batch_that_cannot_be_filled_is_refused(size):
+def test_a_batch_size_that_the_images_cannot_fill_is_refused(size):
     with pytest.raises(ValueError, match=f"batch_size is {size}; allowed is 1 to 10"):
         check_batch_size(size, 10)
+
+
+def test_a_batch_may_contain_all_images():
     check_batch_size(10, 10)

@@ -1,4 +1,4 @@
-"""A download is whole or absent, and a dead network is noticed soon."""
+"""A download is complete or absent, and a dead network is noticed soon."""
 
 import hashlib
 import io
@@ -17,34 +17,34 @@ ARCHIVE = download.Archive(
 )
 
 
-def answer(monkeypatch, open_fn):
+def replace_urlopen(monkeypatch, open_fn):
     monkeypatch.setattr(download.urllib.request, "urlopen", open_fn)
 
 
-def test_a_file_arrives_under_its_name_and_is_not_fetched_twice(monkeypatch, tmp_path):
-    calls = []
+def test_a_file_is_downloaded_once_under_its_name(monkeypatch, tmp_path):
+    urls = []
 
     def open_fn(url, timeout):
-        calls.append(url)
+        urls.append(url)
         return io.BytesIO(CONTENT)
 
-    answer(monkeypatch, open_fn)
+    replace_urlopen(monkeypatch, open_fn)
     path = download.fetch(ARCHIVE, tmp_path / "new" / "cache")
     assert path.read_bytes() == CONTENT and path.name == "a.tar.gz"
     assert download.fetch(ARCHIVE, tmp_path / "new" / "cache") == path
-    assert calls == [ARCHIVE.url]
+    assert urls == [ARCHIVE.url]
     assert os.listdir(path.parent) == ["a.tar.gz"]
 
 
-def test_a_damaged_file_in_the_cache_is_fetched_again(monkeypatch, tmp_path):
+def test_a_damaged_file_in_the_cache_is_downloaded_again(monkeypatch, tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(CONTENT[:-1])
-    answer(monkeypatch, lambda url, timeout: io.BytesIO(CONTENT))
+    replace_urlopen(monkeypatch, lambda url, timeout: io.BytesIO(CONTENT))
     assert download.fetch(ARCHIVE, tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("received", [b"", CONTENT[:-1], b"<html>log in</html>"])
 def test_a_wrong_checksum_leaves_nothing_behind(monkeypatch, tmp_path, received):
-    answer(monkeypatch, lambda url, timeout: io.BytesIO(received))
+    replace_urlopen(monkeypatch, lambda url, timeout: io.BytesIO(received))
     with pytest.raises(OSError, match="SHA-256"):
         download.fetch(ARCHIVE, tmp_path)
     assert os.listdir(tmp_path) == []
@@ -57,19 +57,19 @@ def test_a_failure_to_connect_is_an_os_error(monkeypatch, tmp_path, error):
     def open_fn(url, timeout):
         raise error
 
-    answer(monkeypatch, open_fn)
+    replace_urlopen(monkeypatch, open_fn)
     with pytest.raises(OSError, match="no route|strange proxy"):
         download.fetch(ARCHIVE, tmp_path)
 
 
-def test_a_look_up_that_hangs_is_given_up(monkeypatch, tmp_path):
+def test_a_name_look_up_that_hangs_is_given_up(monkeypatch, tmp_path):
     release = threading.Event()
 
     def open_fn(url, timeout):
         release.wait(20)
         raise OSError("too late")
 
-    answer(monkeypatch, open_fn)
+    replace_urlopen(monkeypatch, open_fn)
     monkeypatch.setattr(download, "CONNECT_SECONDS", 0.1)
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
@@ -78,8 +78,8 @@ def test_a_look_up_that_hangs_is_given_up(monkeypatch, tmp_path):
     release.set()
 
 
-class Broken(io.BytesIO):
-    """A stream whose connection is lost after a while."""
+class StallingStream(io.BytesIO):
+    """A stream whose connection is lost after 5,000 bytes."""
 
     def read1(self, size):
         chunk = super().read1(1000)
@@ -89,27 +89,27 @@ class Broken(io.BytesIO):
 
 
 def test_a_stalled_stream_leaves_nothing_behind(monkeypatch, tmp_path):
-    answer(monkeypatch, lambda url, timeout: Broken(CONTENT))
+    replace_urlopen(monkeypatch, lambda url, timeout: StallingStream(CONTENT))
     with pytest.raises(TimeoutError, match="timed out"):
         download.fetch(ARCHIVE, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-class Crawling(io.BytesIO):
-    """A stream that never stalls and never ends."""
+class SlowStream(io.BytesIO):
+    """A stream of one byte at a time, which does not stall."""
 
     def read1(self, size):
         time.sleep(0.02)
         return super().read1(1)
 
 
-def test_a_crawling_stream_is_given_up(monkeypatch, tmp_path):
-    answer(monkeypatch, lambda url, timeout: Crawling(CONTENT))
+def test_a_stream_that_is_too_slow_is_given_up(monkeypatch, tmp_path):
+    replace_urlopen(monkeypatch, lambda url, timeout: SlowStream(CONTENT))
     monkeypatch.setattr(download, "STALL_SECONDS", 0.1)
     with pytest.raises(TimeoutError, match="only"):
         download.fetch(ARCHIVE, tmp_path)
 
 
-def test_the_limits_add_up_to_less_than_half_a_minute():
-    # connecting, then a stall in the first read after a crawl
+def test_the_time_limits_add_up_to_less_than_half_a_minute():
+    # The worst case: connecting, then a slow stream that stalls just before the limit.
     assert download.CONNECT_SECONDS + 2 * download.STALL_SECONDS < 28

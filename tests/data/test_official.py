@@ -1,4 +1,4 @@
-"""The official forms of CIFAR are read as they were written, or refused."""
+"""The official CIFAR files are read as they were written, or refused."""
 
 import os
 import pickle
@@ -8,111 +8,110 @@ import numpy as np
 import pytest
 
 from egnas_jax.data.files.layouts import find_official
-from egnas_jax.data.files.official import read_official
+from egnas_jax.data.files.official import read_all_labels, read_official
 from egnas_jax.data.files.unpickle import load_pickled_arrays
 
-FORMS = [(name, i) for name in ("cifar10", "cifar100") for i in (0, 1)]
+LAYOUTS = [(name, i) for name in ("cifar10", "cifar100") for i in (0, 1)]
 
 
-def assert_reads(found, layout, truth):
-    train, test = read_official(*found)
-    for got, images, labels in (
-        (train, truth.train_images, truth.train_labels),
-        (test, truth.test_images, truth.test_labels),
+def assert_reads(source, layout, content):
+    with_last_label = read_official(source, layout)
+    with_all_labels = read_all_labels(source, layout)
+    for expected, examples, (images, labels) in zip(
+        content, with_last_label, with_all_labels, strict=True
     ):
-        np.testing.assert_array_equal(got.images, images)
-        np.testing.assert_array_equal(got.labels, labels[:, -1])
-        assert got.images.dtype == np.uint8 and got.labels.dtype == np.int32
-        if len(layout.label_keys) == 2:
-            np.testing.assert_array_equal(got.coarse_labels, labels[:, 0])
-        else:
-            assert got.coarse_labels is None
+        np.testing.assert_array_equal(examples.images, expected.images)
+        np.testing.assert_array_equal(images, expected.images)
+        np.testing.assert_array_equal(examples.labels, expected.labels[:, -1])
+        assert tuple(labels) == layout.label_keys
+        np.testing.assert_array_equal(np.stack([*labels.values()], 1), expected.labels)
+        assert examples.images.dtype == np.uint8
+        assert examples.labels.dtype == np.int32
 
 
-@pytest.mark.parametrize(("name", "form"), FORMS)
+@pytest.mark.parametrize(("name", "number"), LAYOUTS)
 @pytest.mark.parametrize("kind", ["folder", "archive", "folder itself"])
-def test_every_official_form_is_read_back(official, tmp_path, name, form, kind):
-    layout = official.layouts[name][form]
-    truth = official.truth(layout)
+def test_every_official_layout_is_read(official, tmp_path, name, number, kind):
+    layout = official.layouts[name][number]
+    content = official.content(layout)
     if kind == "archive":
-        official.archive(tmp_path, layout, truth)
+        official.write_archive(tmp_path, layout, content)
     else:
-        official.folder(tmp_path, layout, truth)
-    place = tmp_path / layout.folder if kind == "folder itself" else tmp_path
-    assert_reads(find_official(place, official.layouts[name]), layout, truth)
+        official.write_folder(tmp_path, layout, content)
+    directory = tmp_path / layout.folder if kind == "folder itself" else tmp_path
+    assert_reads(*find_official(directory, official.layouts[name]), content)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_pickles_of_every_protocol_are_read(official, tmp_path, protocol):
     layout = official.layouts["cifar10"][1]
-    truth = official.truth(layout)
-    folder = official.folder(tmp_path, layout, truth, protocol=protocol)
-    assert_reads((folder, layout), layout, truth)
+    content = official.content(layout)
+    folder = official.write_folder(tmp_path, layout, content, protocol=protocol)
+    assert_reads(folder, layout, content)
 
 
-def test_a_folder_is_known_by_its_files_under_another_name(official, tmp_path):
+def test_a_renamed_folder_is_recognised_by_its_files(official, tmp_path):
     layout = official.layouts["cifar10"][0]
-    truth = official.truth(layout)
-    folder = official.folder(tmp_path, layout, truth).rename(tmp_path / "mine")
-    assert_reads(find_official(folder, official.layouts["cifar10"]), layout, truth)
+    content = official.content(layout)
+    folder = official.write_folder(tmp_path, layout, content)
+    folder = folder.rename(tmp_path / "mine")
+    assert_reads(*find_official(folder, official.layouts["cifar10"]), content)
 
 
-def test_nothing_known_is_not_found(official, tmp_path):
+def test_a_directory_without_official_files_gives_none(official, tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     assert find_official(tmp_path, official.layouts["cifar10"]) is None
 
 
-def test_no_file_is_written_while_an_archive_is_read(official, tmp_path):
+def test_reading_an_archive_extracts_nothing_to_disk(official, tmp_path):
     layout = official.layouts["cifar10"][0]
-    archive = official.archive(tmp_path, layout, official.truth(layout))
+    archive = official.write_archive(tmp_path, layout, official.content(layout))
     read_official(archive, layout)
     assert os.listdir(tmp_path) == [archive.name]
 
 
-@pytest.mark.parametrize("form", [0, 1])
+@pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("damage", ["missing", "empty", "short", "foreign"])
-def test_a_damaged_file_is_named(official, tmp_path, form, damage):
-    layout = official.layouts["cifar10"][form]
-    folder = official.folder(tmp_path, layout, official.truth(layout))
-    victim = folder / layout.train[2]
-    data = victim.read_bytes()
+def test_the_error_names_the_damaged_file(official, tmp_path, number, damage):
+    layout = official.layouts["cifar10"][number]
+    folder = official.write_folder(tmp_path, layout, official.content(layout))
+    path = folder / layout.train[2]
+    data = path.read_bytes()
     if damage == "missing":
-        victim.unlink()
+        path.unlink()
     else:
-        changed = {"empty": b"", "short": data[:-1000], "foreign": b"\x89PNG" * 99}
-        victim.write_bytes(changed[damage])
-    with pytest.raises(ValueError, match=victim.name):
+        damaged = {"empty": b"", "short": data[:-1000], "foreign": b"\x89PNG" * 99}
+        path.write_bytes(damaged[damage])
+    with pytest.raises(ValueError, match=path.name):
         read_official(folder, layout)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-@pytest.mark.parametrize("form", [0, 1])
-def test_a_file_of_too_many_records_is_refused(official, tmp_path, name, form):
-    layout = official.layouts[name][form]
-    folder = official.folder(tmp_path, layout, official.truth(layout))
-    fewer = layout._replace(test_records=layout.test_records - 1)
+@pytest.mark.parametrize(("name", "number"), LAYOUTS)
+def test_a_file_with_too_many_records_is_refused(official, tmp_path, name, number):
+    layout = official.layouts[name][number]
+    folder = official.write_folder(tmp_path, layout, official.content(layout))
+    shorter = layout._replace(test_records=layout.test_records - 1)
     with pytest.raises(ValueError, match=layout.test[0]):
-        read_official(folder, fewer)
+        read_official(folder, shorter)
 
 
-@pytest.mark.parametrize("form", [0, 1])
-def test_a_label_out_of_range_is_refused(official, tmp_path, form):
-    layout = official.layouts["cifar10"][form]
-    truth = official.truth(layout)
-    truth.test_labels[3] = 10
-    folder = official.folder(tmp_path, layout, truth)
-    with pytest.raises(
-        ValueError, match="image 3 has the label 10; allowed are 0 to 9"
-    ):
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_label_out_of_range_is_refused(official, tmp_path, number):
+    layout = official.layouts["cifar10"][number]
+    content = official.content(layout)
+    content.test.labels[3] = 10
+    folder = official.write_folder(tmp_path, layout, content)
+    message = "image 3 has the label 10, but it must be from 0 to 9"
+    with pytest.raises(ValueError, match=message):
         read_official(folder, layout)
 
 
-@pytest.mark.parametrize("keep", [0, 10, 5000])
-def test_a_truncated_archive_is_refused(official, tmp_path, keep):
+@pytest.mark.parametrize("length", [0, 10, 5000])
+def test_a_truncated_archive_is_refused(official, tmp_path, length):
     layout = official.layouts["cifar10"][0]
-    archive = official.archive(tmp_path, layout, official.truth(layout))
-    archive.write_bytes(archive.read_bytes()[:keep])
-    with pytest.raises(ValueError, match="is no whole tar.gz"):
+    archive = official.write_archive(tmp_path, layout, official.content(layout))
+    archive.write_bytes(archive.read_bytes()[:length])
+    with pytest.raises(ValueError, match="is damaged or not a tar.gz archive"):
         read_official(archive, layout)
 
 
@@ -128,8 +127,8 @@ def test_links_inside_an_archive_are_not_followed(official, tmp_path):
         read_official(archive, layout)
 
 
-class Touch:
-    """Pickles as a call of `os.mkdir`."""
+class MakesFolder:
+    """An object whose pickle calls `os.mkdir` when it is loaded."""
 
     def __init__(self, path):
         self.path = path
@@ -140,9 +139,10 @@ class Touch:
 
 def test_code_in_a_pickle_is_refused_and_not_run(official, tmp_path):
     layout = official.layouts["cifar10"][1]
-    folder = official.folder(tmp_path, layout, official.truth(layout))
+    folder = official.write_folder(tmp_path, layout, official.content(layout))
     trap = tmp_path / "ran"
-    (folder / "data_batch_1").write_bytes(pickle.dumps({b"data": Touch(str(trap))}))
+    malicious = pickle.dumps({b"data": MakesFolder(str(trap))})
+    (folder / "data_batch_1").write_bytes(malicious)
     with pytest.raises(ValueError, match="data_batch_1.*refuses to load"):
         read_official(folder, layout)
     assert not trap.exists()
@@ -156,7 +156,7 @@ def test_a_codec_other_than_latin1_is_refused():
 
 
 @pytest.mark.parametrize(
-    "content",
+    "pickled",
     [
         [1, 2],
         {b"labels": [1] * 6},
@@ -165,10 +165,11 @@ def test_a_codec_other_than_latin1_is_refused():
         {b"data": np.zeros((6, 3072), np.uint8), b"labels": [1.5] * 6},
         {b"data": np.zeros((6, 3072), np.uint8), b"labels": [1] * 5},
     ],
+    ids=["list", "no data", "text", "float pixels", "float labels", "few labels"],
 )
-def test_a_pickle_of_something_else_is_refused(official, tmp_path, content):
+def test_a_pickle_without_images_and_labels_is_refused(official, tmp_path, pickled):
     layout = official.layouts["cifar10"][1]
-    folder = official.folder(tmp_path, layout, official.truth(layout))
-    (folder / "data_batch_4").write_bytes(pickle.dumps(content))
+    folder = official.write_folder(tmp_path, layout, official.content(layout))
+    (folder / "data_batch_4").write_bytes(pickle.dumps(pickled))
     with pytest.raises(ValueError, match="data_batch_4"):
         read_official(folder, layout)

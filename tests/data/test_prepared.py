@@ -1,4 +1,4 @@
-"""What `prepare` writes, tensorflow-datasets reads, and so does this package."""
+"""tensorflow-datasets reads the folders that `prepare` writes, and so do we."""
 
 import json
 import os
@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.data.files import prepare as prepare_module
-from egnas_jax.data.files.class_names import CIFAR100, CIFAR100_COARSE
+from egnas_jax.data.files.layouts import CIFAR100_COARSE_NAMES, CLASS_NAMES
 from egnas_jax.data.files.prepare import prepare
 from egnas_jax.data.files.prepared import find_prepared, read_prepared
 from egnas_jax.data.source import load_cifar
@@ -16,130 +17,125 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
-def written(request, official, tmp_path_factory):
-    """(name, truth, tfds directory), with written once for the tests that only read."""
+def prepared(request, official, tmp_path_factory):
+    """(name, content, tfds directory); shared by the tests that only read."""
     name = request.param
     layout = official.layouts[name][0]
-    layouts = {name: (layout,)}
-    truth = official.truth(layout)
-    home = tmp_path_factory.mktemp(name)
-    official.folder(home, layout, truth)
-    out = home / "tfds"
-    folder = prepare(name, home, out, layouts)
-    assert folder == out / name / "3.0.2"
-    return name, truth, out
+    content = official.content(layout)
+    data_dir = tmp_path_factory.mktemp(name)
+    official.write_folder(data_dir, layout, content)
+    out = data_dir / "tfds"
+    assert prepare(name, data_dir, out, {name: (layout,)}) == out / name / "3.0.2"
+    return name, content, out
 
 
-def test_the_data_source_of_tfds_reads_it_by_name(written):
-    name, truth, out = written
-    data = tfds.data_source(name, data_dir=out, split="train", download=False)
-    assert len(data) == len(truth.train_images)
-    for i, example in enumerate(data):
-        assert example["id"] == f"train_{i:05d}".encode()
-        np.testing.assert_array_equal(example["image"], truth.train_images[i])
-        assert example["label"] == truth.train_labels[i, -1]
-        if name == "cifar100":
-            assert example["coarse_label"] == truth.train_labels[i, 0]
+def assert_tfds_reads(name, out, split, content):
+    source = tfds.data_source(name, data_dir=out, split=split, download=False)
+    assert len(source) == len(content.images)
+    label_features = ["coarse_label", "label"][-content.labels.shape[1] :]
+    for i, example in enumerate(source):
+        assert example["id"] == f"{split}_{i:05d}".encode()
+        np.testing.assert_array_equal(example["image"], content.images[i])
+        labels = [example[feature] for feature in label_features]
+        assert labels == content.labels[i].tolist()
 
 
-def test_it_carries_the_names_of_the_classes(written):
-    name, _, out = written
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_tfds_data_source_reads_the_folder_by_name(prepared, split):
+    name, content, out = prepared
+    assert_tfds_reads(name, out, split, getattr(content, split))
+
+
+def test_tfds_knows_the_class_names(prepared):
+    name, _, out = prepared
     features = tfds.builder(name, data_dir=out).info.features
+    assert tuple(features["label"].names) == CLASS_NAMES[name]
+    assert CLASS_NAMES["cifar10"][3] == "cat" and CLASS_NAMES["cifar100"][3] == "bear"
     if name == "cifar100":
-        assert tuple(features["label"].names) == CIFAR100
-        assert tuple(features["coarse_label"].names) == CIFAR100_COARSE
-    else:
-        assert features["label"].names[3] == "cat"
+        assert tuple(features["coarse_label"].names) == CIFAR100_COARSE_NAMES
 
 
 @pytest.mark.parametrize("below", ["", "NAME", "NAME/3.0.2"])
-def test_it_is_a_data_dir_at_every_level(written, below):
-    name, truth, out = written
+def test_data_dir_may_name_any_level_of_the_tfds_directory(prepared, below):
+    name, content, out = prepared
     dataset = load_cifar(name, out / below.replace("NAME", name))
-    np.testing.assert_array_equal(dataset.images, truth.train_images)
-    np.testing.assert_array_equal(dataset.labels, truth.train_labels[:, -1])
-    np.testing.assert_array_equal(dataset.test_images, truth.test_images)
-    np.testing.assert_array_equal(dataset.test_labels, truth.test_labels[:, -1])
+    np.testing.assert_array_equal(dataset.images, content.train.images)
+    np.testing.assert_array_equal(dataset.labels, content.train.labels[:, -1])
+    np.testing.assert_array_equal(dataset.test_images, content.test.images)
+    np.testing.assert_array_equal(dataset.test_labels, content.test.labels[:, -1])
 
 
-def test_the_usual_tfds_directory_is_looked_at_first(written, monkeypatch):
-    name, truth, out = written
+def test_without_data_dir_the_usual_tfds_directory_is_read(prepared, monkeypatch):
+    name, content, out = prepared
     monkeypatch.setenv("TFDS_DATA_DIR", str(out))
     dataset = load_cifar(name, None)
-    np.testing.assert_array_equal(dataset.images, truth.train_images)
+    np.testing.assert_array_equal(dataset.images, content.train.images)
 
 
-def test_an_existing_folder_is_not_overwritten(written, official):
-    name, _, out = written
+def test_an_existing_folder_is_not_overwritten(prepared, official):
+    name, _, out = prepared
     with pytest.raises(ValueError, match="is already there"):
         prepare(name, out.parent, out, official.layouts)
 
 
 def test_more_than_a_hundred_examples_are_all_written(tmp_path, official):
-    # The parquet writer of tfds 4.9.10 loses every second hundred and more.
+    # The parquet writer of tfds 4.9.10 loses 100 of the second 200 examples and more.
     layout = official.layouts["cifar100"][0]._replace(train_records=250)
-    truth = official.truth(layout)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (250, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (250, 32, 32, 3), np.uint8)
     labels = np.stack([np.arange(250) % 20, np.arange(250) % 100], 1)
-    folder = official.folder(tmp_path, layout, truth)
-    records = [bytes(map(int, row)) for row in labels]
-    planes = images.transpose(0, 3, 1, 2).reshape(250, -1)
-    (folder / "train.bin").write_bytes(
-        b"".join(
-            row + plane.tobytes() for row, plane in zip(records, planes, strict=True)
-        )
-    )
-    layouts = {"cifar100": (layout,)}
-    train, _ = read_prepared(
-        prepare("cifar100", tmp_path, tmp_path / "out", layouts), num_classes=100
-    )
-    np.testing.assert_array_equal(train.images, images)
-    np.testing.assert_array_equal(train.labels, labels[:, 1])
-    np.testing.assert_array_equal(train.coarse_labels, labels[:, 0])
+    train = LabelledImages(images, labels)
+    content = official.content(layout)._replace(train=train)
+    official.write_folder(tmp_path, layout, content)
+    out = tmp_path / "out"
+    folder = prepare("cifar100", tmp_path, out, {"cifar100": (layout,)})
+    examples, _ = read_prepared(folder, num_classes=100)
+    np.testing.assert_array_equal(examples.images, images)
+    np.testing.assert_array_equal(examples.labels, labels[:, 1])
+    assert_tfds_reads("cifar100", out, "train", train)
 
 
 @pytest.fixture
-def small(tmp_path, official):
-    """A version folder of its own, to be damaged."""
+def version_folder(tmp_path, official):
+    """A version folder that the test may damage."""
     layout = official.layouts["cifar100"][0]
-    official.folder(tmp_path, layout, official.truth(layout))
-    layouts = {"cifar100": (layout,)}
-    return prepare("cifar100", tmp_path, tmp_path / "out", layouts)
+    official.write_folder(tmp_path, layout, official.content(layout))
+    return prepare("cifar100", tmp_path, tmp_path / "out", {"cifar100": (layout,)})
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "short"])
-def test_a_damaged_shard_is_refused(small, damage):
-    shard = next(small.glob("*train.parquet*"))
+def test_a_damaged_shard_is_refused(version_folder, damage):
+    shard = next(version_folder.glob("*train.parquet*"))
     data = shard.read_bytes()
     if damage == "missing":
         shard.unlink()
     else:
         shard.write_bytes(b"" if damage == "empty" else data[: len(data) // 2])
     with pytest.raises(ValueError, match="cannot be read as a prepared data set"):
-        read_prepared(small, 100)
+        read_prepared(version_folder, 100)
 
 
-def test_a_shard_of_fewer_examples_than_declared_is_refused(small):
-    info = small / "dataset_info.json"
-    content = json.loads(info.read_text())
-    content["splits"][0]["shardLengths"] = ["7"]
-    info.write_text(json.dumps(content))
+def test_fewer_examples_than_the_metadata_state_are_refused(version_folder):
+    info = version_folder / "dataset_info.json"
+    metadata = json.loads(info.read_text())
+    metadata["splits"][0]["shardLengths"] = ["7"]
+    info.write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match="train has 6 of 7 examples"):
-        read_prepared(small, 100)
+        read_prepared(version_folder, 100)
 
 
-def test_tfrecord_without_tensorflow_is_refused_with_the_way_out(small, monkeypatch):
-    info = small / "dataset_info.json"
+def test_tfrecord_without_tensorflow_is_refused_with_a_way_out(
+    version_folder, monkeypatch
+):
+    info = version_folder / "dataset_info.json"
     info.write_text(info.read_text().replace('"parquet"', '"tfrecord"'))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="tensorflow; `egnas data prepare` writes"):
-        read_prepared(small, 100)
+        read_prepared(version_folder, 100)
 
 
-def test_labels_beyond_the_data_set_are_refused(small):
-    with pytest.raises(ValueError, match="allowed are 0 to 1"):
-        read_prepared(small, 2)
+def test_labels_outside_the_classes_are_refused(version_folder):
+    with pytest.raises(ValueError, match="labels must be from 0 to 1"):
+        read_prepared(version_folder, 2)
 
 
 def test_the_newest_version_is_found(tmp_path):
@@ -152,7 +148,7 @@ def test_the_newest_version_is_found(tmp_path):
 
 def test_a_failed_preparation_leaves_nothing_behind(official, tmp_path, monkeypatch):
     layout = official.layouts["cifar10"][0]
-    official.folder(tmp_path, layout, official.truth(layout))
+    official.write_folder(tmp_path, layout, official.content(layout))
 
     def fail(image):
         raise OSError("No space left on device")
@@ -163,9 +159,13 @@ def test_a_failed_preparation_leaves_nothing_behind(official, tmp_path, monkeypa
     assert os.listdir(tmp_path / "out" / "cifar10") == []
 
 
-def test_preparing_needs_official_files(tmp_path, official):
+def test_a_directory_without_official_files_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no official cifar10 files"):
         prepare("cifar10", tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_without_official_files_cannot_be_prepared(tmp_path):
     with pytest.raises(ValueError, match="Unknown data set to prepare 'digits'"):
         prepare("digits", tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Which place the images come from, and what is said when there is none."""
+"""Images come from the right place, and the errors say what to do if there is none."""
 
 import pathlib
 import subprocess
@@ -14,71 +14,75 @@ from egnas_jax.data.files import download
 
 
 @pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """No files in the usual places; counts attempts to reach the net."""
-    attempts = []
+def requested_urls(monkeypatch, tmp_path):
+    """URLs that the test requests, without network and without prepared data."""
+    urls = []
 
     def refuse(url, timeout):
-        attempts.append(url)
+        urls.append(url)
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return attempts
+    return urls
 
 
-def test_digits_are_bytes_of_the_full_range():
+def test_digits_are_rescaled_to_bytes():
     dataset = source.load_dataset(DataConfig(), seed=0)
     assert dataset.images.shape == (1438, 8, 8, 1)
     assert dataset.test_images.shape == (359, 8, 8, 1)
     assert dataset.images.dtype == np.uint8 and dataset.labels.dtype == np.int32
-    # 0..16 in steps of 255 / 16, rounded
+    # The source has whole numbers from 0 to 16.
     assert set(np.unique(dataset.images)) <= {round(i * 255 / 16) for i in range(17)}
     assert dataset.images.max() == 255 and dataset.num_classes == 10
 
 
-def test_a_path_wins_over_the_name(tmp_path, offline):
+def test_a_path_has_priority_over_the_name(tmp_path, requested_urls):
     path = tmp_path / "mine.npz"
-    pixels = np.zeros((20, 8, 8, 1), np.uint8)
-    np.savez(path, images=pixels, labels=np.arange(20) % 2)
+    images = np.zeros((20, 8, 8, 1), np.uint8)
+    np.savez(path, images=images, labels=np.arange(20) % 2)
     dataset = source.load_dataset(DataConfig(name="cifar10", path=str(path)))
-    assert dataset.name == "mine" and dataset.num_classes == 2 and not offline
+    assert dataset.name == "mine" and dataset.num_classes == 2
+    assert not requested_urls
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_official_files_become_a_data_set(official, tmp_path, name):
     layout = official.layouts[name][0]
-    truth = official.truth(layout)
-    official.folder(tmp_path, layout, truth)
+    content = official.content(layout)
+    official.write_folder(tmp_path, layout, content)
     dataset = source.load_cifar(name, tmp_path, official.layouts)
-    np.testing.assert_array_equal(dataset.images, truth.train_images)
-    np.testing.assert_array_equal(dataset.test_labels, truth.test_labels[:, -1])
+    np.testing.assert_array_equal(dataset.images, content.train.images)
+    np.testing.assert_array_equal(dataset.test_labels, content.test.labels[:, -1])
     assert dataset.num_classes == len(dataset.class_names) == layout.num_classes[-1]
     assert dataset.mean == CIFAR_MEAN
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_a_data_dir_without_the_set_lists_what_was_looked_for(tmp_path, name, offline):
+def test_an_empty_data_dir_is_refused_without_a_download(
+    tmp_path, name, requested_urls
+):
     with pytest.raises(ValueError, match=f"holds no {name}: looked for") as caught:
         source.load_dataset(DataConfig(name=name), tmp_path)
+    message = str(caught.value)
     for layout in source.LAYOUTS[name]:
-        assert layout.folder in str(caught.value) and layout.archive in str(
-            caught.value
-        )
-    assert not offline  # the only place looked at
+        assert layout.folder in message and layout.archive in message
+    assert not requested_urls
 
 
-def test_an_incomplete_folder_is_not_passed_over_for_another(official, tmp_path):
+def test_an_incomplete_folder_is_refused_even_if_another_is_complete(
+    official, tmp_path
+):
     for layout in official.layouts["cifar10"]:
-        official.folder(tmp_path, layout, official.truth(layout))
+        official.write_folder(tmp_path, layout, official.content(layout))
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").unlink()
     with pytest.raises(ValueError, match="lacks test_batch.bin"):
         source.load_cifar("cifar10", tmp_path, official.layouts)
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
-def test_a_missing_data_dir_is_an_error_for_every_set(tmp_path, name):
+def test_a_data_dir_that_is_not_a_directory_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="nowhere does not exist"):
         source.load_dataset(DataConfig(name=name), tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
@@ -86,63 +90,73 @@ def test_a_missing_data_dir_is_an_error_for_every_set(tmp_path, name):
         source.load_dataset(DataConfig(name=name), tmp_path / "file")
 
 
-def test_without_files_or_net_one_error_names_places_and_ways_out(tmp_path, offline):
+def test_without_data_and_network_the_error_names_places_and_ways_out(
+    tmp_path, requested_urls
+):
     with pytest.raises(ValueError) as caught:
         source.load_dataset(DataConfig(name="cifar10"))
     message = str(caught.value)
-    for part in (
-        str(tmp_path / "tfds"),
-        download.ARCHIVES["cifar10"].url,
-        "Name or service not known",
-        "--data-dir",
-        "egnas data prepare",
-        "data.path",
-    ):
+    places = [str(tmp_path / "tfds"), download.ARCHIVES["cifar10"].url]
+    ways_out = ["--data-dir", "egnas data prepare", "data.path"]
+    for part in [*places, "Name or service not known", *ways_out]:
         assert part in message
     assert len(message.splitlines()) <= 3
-    assert len(offline) == 1
+    assert len(requested_urls) == 1
 
 
-def test_a_downloaded_archive_is_read(official, tmp_path, offline, monkeypatch):
+def test_a_downloaded_archive_is_read(official, tmp_path, requested_urls, monkeypatch):
     layout = official.layouts["cifar100"][0]
-    truth = official.truth(layout)
-    archive = official.archive(tmp_path, layout, truth)
-    monkeypatch.setattr(download, "fetch", lambda wanted, folder: archive)
+    content = official.content(layout)
+    path = official.write_archive(tmp_path, layout, content)
+    monkeypatch.setattr(download, "fetch", lambda archive, folder: path)
     dataset = source.load_cifar("cifar100", None, official.layouts)
-    np.testing.assert_array_equal(dataset.images, truth.train_images)
-
-
-def test_shifts_and_squares_must_suit_the_images():
-    with pytest.raises(ValueError, match="cutout=16 does not suit images of 8x8"):
-        source.load_dataset(DataConfig(cutout=16))
-    with pytest.raises(ValueError, match=r"pad=8 .* allowed is 0 to 7"):
-        source.load_dataset(DataConfig(pad=8))
+    np.testing.assert_array_equal(dataset.images, content.train.images)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "settings, message",
+    [
+        (dict(cutout=16), "cutout=16 does not fit images of 8x8"),
+        (dict(pad=8), r"pad=8 .* must be from 0 to 7"),
+        (dict(colour_jitter=0.4), "the images have 1 channel"),
+    ],
+)
+def test_an_augmentation_that_does_not_fit_the_images_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        source.load_dataset(DataConfig(**settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
     [
         (dict(name="cifar11"), "Did you mean cifar10"),
         (dict(path=""), "data.path is ''"),
+        (dict(path=3), "data.path is 3"),
+        (dict(digest="12"), "data.digest is '12'"),
         (dict(pad=-1), "data.pad is -1"),
         (dict(pad=1.5), "data.pad is 1.5"),
         (dict(pad=True), "data.pad is True"),
         (dict(cutout=float("nan")), "data.cutout is nan"),
         (dict(flip=1), "data.flip is 1"),
+        (dict(colour_jitter=1.1), "data.colour_jitter is 1.1"),
+        (dict(colour_jitter=float("nan")), "data.colour_jitter is nan"),
     ],
 )
-def test_a_bad_setting_is_refused(change, message):
+def test_a_setting_of_a_wrong_type_or_range_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        DataConfig(**change)
+        DataConfig(**settings)
 
 
-def test_heavy_libraries_are_not_imported_to_read_files():
+def test_reading_files_imports_no_heavy_library():
+    # An empty stand-in for the package, because importing egnas_jax itself imports JAX.
     code = (
         "import sys, types; package = types.ModuleType('egnas_jax');"
         "package.__path__ = ['egnas_jax']; sys.modules['egnas_jax'] = package;"
-        "import egnas_jax.data.source, egnas_jax.data.split, egnas_jax.data.prepare;"
+        "import egnas_jax.data.source, egnas_jax.data.split, egnas_jax.data.examples;"
+        "import egnas_jax.data.files.prepare, egnas_jax.data.files.prepare_folders;"
         "import egnas_jax.data.show;"
-        "heavy = {'jax', 'tensorflow_datasets', 'sklearn', 'matplotlib', 'pyarrow'};"
+        "heavy = {'jax', 'tensorflow_datasets', 'sklearn', 'matplotlib', 'pyarrow',"
+        "         'PIL'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     root = pathlib.Path(__file__).parents[2]

@@ -1,10 +1,10 @@
-"""Images are dealt out completely, without overlap, and the same for the same seed."""
+"""Splits are disjoint, cover all images, and depend on the seed alone."""
 
 import numpy as np
 import pytest
 
 from egnas_jax.data.config import DataConfig
-from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import (
     hold_out,
@@ -15,6 +15,21 @@ from egnas_jax.data.split import (
 )
 
 LABELS = np.repeat(np.arange(10), 17)
+
+
+def make_dataset(pool, test, stratified):
+    return Dataset(
+        name="x",
+        images=pool.images,
+        labels=pool.labels,
+        test_images=test.images,
+        test_labels=test.labels,
+        num_classes=10,
+        class_names=None,
+        mean=(0.5,),
+        std=(0.5,),
+        stratified=stratified,
+    )
 
 
 @pytest.mark.parametrize("kind", ["permutation", "file_order"])
@@ -34,13 +49,13 @@ def test_file_order_is_first_half_then_second():
 def test_a_permutation_depends_on_the_seed_alone():
     first, again = (split_indices(LABELS, "permutation", 3)[0] for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    other = split_indices(LABELS, "permutation", 4)[0]
-    # two halves at random share about half of their images
-    assert 25 < len(np.intersect1d(first, other)) < 60
+    of_other_seed = split_indices(LABELS, "permutation", 4)[0]
+    # Two random halves have about half of their images in common.
+    assert 25 < len(np.intersect1d(first, of_other_seed)) < 60
 
 
 def test_the_order_of_a_seed_never_changes():
-    # computed once; a resumed run relies on it
+    # Recorded once. A resumed run relies on it.
     assert list(seeded_order(8, 0, "test")) == [5, 7, 1, 0, 4, 2, 3, 6]
 
 
@@ -49,10 +64,11 @@ def test_every_class_is_dealt_in_proportion(pattern):
     parts = stratified_indices(LABELS, pattern, 0, "test")
     assert sorted(np.concatenate(parts)) == list(range(170))
     for number, part in enumerate(parts):
-        share = pattern.count(number) / len(pattern)
-        assert abs(len(part) - 170 * share) <= pattern.count(number)
+        count = pattern.count(number)
+        share = count / len(pattern)
+        assert abs(len(part) - 170 * share) < count
         per_class = np.bincount(LABELS[part], minlength=10)
-        assert np.all(np.abs(per_class - 17 * share) <= pattern.count(number))
+        assert np.all(np.abs(per_class - 17 * share) < count)
 
 
 def test_classes_of_one_image_are_dealt_too():
@@ -60,7 +76,7 @@ def test_classes_of_one_image_are_dealt_too():
     assert len(train) == len(valid) == 3
 
 
-def test_digits_are_two_fifths_two_fifths_one_fifth_by_class():
+def test_digits_are_split_two_two_one_in_every_class():
     splits = make_splits(load_dataset(DataConfig(), seed=1), "permutation", seed=1)
     assert [len(part.labels) for part in splits] == [719, 719, 359]
     counts = [np.bincount(part.labels, minlength=10) for part in splits]
@@ -71,40 +87,41 @@ def test_digits_are_two_fifths_two_fifths_one_fifth_by_class():
 
 def test_the_test_images_do_not_depend_on_the_kind_of_split():
     dataset = load_dataset(DataConfig(), seed=2)
-    by_seed = make_splits(dataset, "permutation", 2)
-    in_order = make_splits(dataset, "file_order", 2)
-    np.testing.assert_array_equal(by_seed.test.images, in_order.test.images)
-    assert not np.array_equal(by_seed.train.labels, in_order.train.labels)
+    permuted = make_splits(dataset, "permutation", 2)
+    in_file_order = make_splits(dataset, "file_order", 2)
+    np.testing.assert_array_equal(permuted.test.images, in_file_order.test.images)
+    assert not np.array_equal(permuted.train.labels, in_file_order.train.labels)
 
 
-def test_another_seed_tests_other_images():
-    one, two = (load_dataset(DataConfig(), seed=seed) for seed in (0, 1))
-    assert not np.array_equal(one.test_images, two.test_images)
+def test_the_seed_chooses_the_test_images():
+    first, second = (load_dataset(DataConfig(), seed=seed) for seed in (0, 1))
+    assert not np.array_equal(first.test_images, second.test_images)
 
 
 def test_images_keep_their_labels():
-    images = np.arange(170, dtype=np.uint8).reshape(170, 1, 1, 1)
-    pool, test = hold_out(images, LABELS, seed=0)
-    for part in (pool, test):
-        np.testing.assert_array_equal(LABELS[part.images.ravel()], part.labels)
-    dataset = Dataset("x", *pool, *test, 10, None, (0.5,), (0.5,), stratified=True)
-    for part in make_splits(dataset, "permutation", 0):
+    indices = np.arange(170, dtype=np.uint8).reshape(170, 1, 1, 1)
+    pool, test = hold_out(LabelledImages(indices, LABELS), seed=0)
+    splits = make_splits(make_dataset(pool, test, True), "permutation", 0)
+    for part in (pool, test, *splits):
         np.testing.assert_array_equal(LABELS[part.images.ravel()], part.labels)
 
 
 def test_a_fixed_test_set_is_left_alone():
-    images = np.zeros((170, 1, 1, 1), np.uint8)
-    test = (images[:30] + 9, LABELS[:30])
-    dataset = Dataset("x", images, LABELS, *test, 10, None, (0.5,), (0.5,), False)
-    splits = make_splits(dataset, "permutation", 0)
+    pool = LabelledImages(np.zeros((170, 1, 1, 1), np.uint8), LABELS)
+    test = LabelledImages(np.full((30, 1, 1, 1), 9, np.uint8), LABELS[:30])
+    splits = make_splits(make_dataset(pool, test, False), "permutation", 0)
     assert [len(part.labels) for part in splits] == [85, 85, 30]
-    np.testing.assert_array_equal(splits.test.images, test[0])
+    np.testing.assert_array_equal(splits.test.images, test.images)
 
 
-def test_too_few_images_and_unknown_kinds_are_refused():
+def test_too_few_images_are_refused():
     with pytest.raises(ValueError, match="1 image.*at least 2"):
         split_indices(LABELS[:1], "permutation", 0)
+    images = np.zeros((4, 1, 1, 1), np.uint8)
     with pytest.raises(ValueError, match="4 image.*at least 5"):
-        hold_out(np.zeros((4, 1, 1, 1), np.uint8), LABELS[:4], 0)
+        hold_out(LabelledImages(images, LABELS[:4]), 0)
+
+
+def test_an_unknown_kind_of_split_is_refused():
     with pytest.raises(ValueError, match="Did you mean file_order"):
         split_indices(LABELS, "fileorder", 0)

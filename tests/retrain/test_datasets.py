@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from egnas_jax.data.crops import centre_crop, random_resized_crop
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import open_arrays
-from egnas_jax.data.frames import middle_square, random_square
 from egnas_jax.retrain import datasets
 from egnas_jax.retrain.input_pipeline import make_order, streamed_feed
 from egnas_jax.runs import retrain_config
@@ -24,16 +24,16 @@ def dataset(channels=3):
     images = RNG.integers(0, 256, (50, 12, 10, channels), np.uint8)
     labels = np.arange(50, dtype=np.int32) % 10
     return Dataset(
-        "mine",
-        images,
-        labels,
-        images[:9],
-        labels[:9],
-        10,
-        None,
-        (0.5,) * channels,
-        (0.2,) * channels,
-        True,
+        name="mine",
+        images=images,
+        labels=labels,
+        test_images=images[:9],
+        test_labels=labels[:9],
+        num_classes=10,
+        class_names=None,
+        mean=(0.5,) * channels,
+        std=(0.2,) * channels,
+        stratified=True,
     )
 
 
@@ -103,13 +103,16 @@ def test_images_are_brought_to_size_as_they_are_read(channels):
     assert given.image_shape == (8, 8, channels)
     assert given.test.images.shape == (9, 8, 8, channels)
     np.testing.assert_array_equal(
-        given.test.images[2:4], [middle_square(data.images[i], 8) for i in (2, 3)]
+        given.test.images[2:4], [centre_crop(data.images[i], 8) for i in (2, 3)]
     )
     steps = given.feed.num_steps
     (batch,) = batches(given, steps + 1, 1, 2)  # of the second epoch
     resident = datasets.resident(data, dataclasses.replace(BASE, seed=4))
     _, chosen = resident.feed.chunk(steps + 1, 1, 1)
-    expected = [random_square(data.images[i], 8, 4, 1, i) for i in chosen[0].tolist()]
+    expected = [
+        random_resized_crop(data.images[i], 8, seed=4, epoch=1, index=i)
+        for i in chosen[0].tolist()
+    ]
     np.testing.assert_array_equal(batch.images, expected)
 
 

@@ -1,16 +1,17 @@
-"""Data sets that come as whole arrays: scikit-learn's digits and the user's .npz.
+"""Loads data sets that come as arrays: scikit-learn's digits and the user's .npz files.
 
 Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from egnas_jax.data.dataset import Dataset, channel_statistics
-from egnas_jax.data.files.npz import read_arrays
-from egnas_jax.data.split import Split, hold_out
+from egnas_jax.data.dataset import Dataset, LabelledImages, channel_statistics
+from egnas_jax.data.split import hold_out
 
 NPZ_FORM = (
     "An .npz holds `images` (uint8 [N, H, W, C]) and `labels` (whole numbers [N], from "
@@ -18,32 +19,48 @@ NPZ_FORM = (
     "numpy.savez(path, images=..., labels=...)."
 )
 
+# What numpy.load raises on files that are damaged or encrypted, that use an unknown
+# compression, or whose header states a shape larger than memory.
+_LOAD_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,  # of which NotImplementedError is one
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def load_digits(seed: int) -> Dataset:
-    """scikit-learn's handwritten digits; a fifth by seed is the test set.
+    """scikit-learn's handwritten digits, of which a random fifth is the test set.
 
-    Pixels are counts 0..16 and become 0..255 by value * 255 / 16, rounded.
+    Pixels are counts from 0 to 16 and are rescaled to 0..255 by rounding v * 255 / 16.
 
-    Source: Alpaydin & Kaynak (1998), test part, as scikit-learn ships it.
+    Args:
+      seed: chooses the test images.
+
+    Source: the test part of Alpaydin & Kaynak (1998), as scikit-learn ships it.
     """
     from sklearn.datasets import load_digits as load
 
     pixels, labels = load(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-    names = tuple(str(digit) for digit in range(10))
-    return _with_held_out("digits", images, labels.astype(np.int32), 10, names, seed)
+    pool, test = hold_out(LabelledImages(images, labels.astype(np.int32)), seed)
+    names = tuple("0123456789")
+    return _dataset("digits", pool, test, num_classes=10, class_names=names)
 
 
 def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
     """The user's own images.
 
     Args:
-      path: of the .npz; see `NPZ_FORM`. Pickled contents are refused.
-      seed: chooses the test images where the file names none.
+      path: of an .npz as `NPZ_FORM` describes it. Pickled contents are refused.
+      seed: chooses the test images if the file has none.
 
     Raises:
-      ValueError: the file is missing, empty, no .npz or damaged, or its arrays are
-        refused by `from_arrays`.
+      ValueError: the file is missing, empty, damaged or not an .npz, or `from_arrays`
+        refuses its arrays.
     """
     path = pathlib.Path(path).expanduser()
     keys = ("images", "labels", "test_images", "test_labels")
@@ -58,50 +75,93 @@ def from_arrays(
     name: str,
     source: str | pathlib.Path,
 ) -> Dataset:
-    """A data set of checked arrays under the keys of `NPZ_FORM`.
+    """Makes a data set of checked arrays under the keys of `NPZ_FORM`.
 
     Args:
       arrays: key -> array.
-      seed: chooses the test images where `test_images` is missing.
+      seed: chooses the test images if there are none.
       name: of the data set.
       source: where the arrays come from, for messages.
 
     Raises:
       ValueError: a key is missing; an array has another type, shape or length than
-        `NPZ_FORM` says; a label is negative, fractional or out of proportion; fewer
+        `NPZ_FORM` says; a label is negative, fractional or too large; there are fewer
         than 2 classes.
     """
     train = _checked_pair(source, arrays, "images", "labels")
     num_classes = _count_classes(source, train.labels)
     if not {"test_images", "test_labels"} & set(arrays):
-        return _with_held_out(name, *train, num_classes, None, seed)
+        pool, test = hold_out(train, seed)
+        return _dataset(name, pool, test, num_classes=num_classes)
     test = _checked_pair(source, arrays, "test_images", "test_labels")
     if test.images.shape[1:] != train.images.shape[1:]:
         raise ValueError(
-            f"{source}: test_images are {_size(test.images)} but images are "
-            f"{_size(train.images)}; both must have one size [H, W, C]."
+            f"{source}: test_images are {_size(test.images)}, but images are "
+            f"{_size(train.images)}; both must have the same size [H, W, C]."
         )
     if test.labels.max() >= num_classes:
         raise ValueError(
-            f"{source}: test_labels hold class {test.labels.max()}, which no training "
-            f"image can teach: labels end at {num_classes - 1}. Drop these images or "
-            "add such ones to `images`."
+            f"{source}: test_labels hold class {test.labels.max()}, but the classes of "
+            f"labels end at {num_classes - 1}. Remove these test images, or add "
+            "training images of that class."
         )
-    mean, std = channel_statistics(train.images)
-    return Dataset(name, *train, *test, num_classes, None, mean, std, True)
+    return _dataset(name, train, test, num_classes=num_classes)
 
 
-def _with_held_out(name, images, labels, num_classes, class_names, seed):
-    pool, test = hold_out(images, labels, seed)
+def read_arrays(
+    path: pathlib.Path, keys: tuple[str, ...], setting: str, form: str
+) -> dict[str, np.ndarray]:
+    """Reads arrays of an .npz, by key; a key that the file lacks is left out.
+
+    Args:
+      path: of the .npz. Pickled contents are refused.
+      keys: the arrays to read.
+      setting: name of the setting that holds the path, for messages.
+      form: what such a file must hold, for messages.
+
+    Raises:
+      ValueError: the file is missing, empty, damaged or not an .npz.
+    """
+    if not path.is_file():
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise ValueError(f"{setting}={path} {problem}; it must name an .npz file.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty (0 bytes). {form}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz file, or is truncated. {form}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in keys if key in file.files}
+    except _LOAD_ERRORS as error:
+        raise ValueError(f"{path} cannot be read: {error}. {form}") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # members that are not .npy come as bytes
+            raise ValueError(f"{path}: `{key}` is not an array. {form}")
+    return arrays
+
+
+def _dataset(name, pool, test, *, num_classes, class_names=None):
+    """A small data set, which is normalised by the statistics of its own pool."""
     mean, std = channel_statistics(pool.images)
-    return Dataset(name, *pool, *test, num_classes, class_names, mean, std, True)
+    return Dataset(
+        name=name,
+        images=pool.images,
+        labels=pool.labels,
+        test_images=test.images,
+        test_labels=test.labels,
+        num_classes=num_classes,
+        class_names=class_names,
+        mean=mean,
+        std=std,
+        stratified=True,
+    )
 
 
 def _checked_pair(path, arrays, images_key, labels_key):
     for key in (images_key, labels_key):
         if key not in arrays:
-            found = ", ".join(sorted(arrays)) or "none of its keys"
-            raise ValueError(f"{path} has no `{key}` (found: {found}). {NPZ_FORM}")
+            present = ", ".join(sorted(arrays)) or "none of its keys"
+            raise ValueError(f"{path} has no `{key}` (found: {present}). {NPZ_FORM}")
     images, labels = arrays[images_key], arrays[labels_key]
     _check_images(path, images_key, images)
     _check_labels(path, labels_key, labels)
@@ -110,53 +170,53 @@ def _checked_pair(path, arrays, images_key, labels_key):
             f"{path}: {len(labels)} {labels_key} for {len(images)} {images_key}; there "
             "must be one label per image."
         )
-    return Split(np.ascontiguousarray(images), labels.astype(np.int32))
+    return LabelledImages(np.ascontiguousarray(images), labels.astype(np.int32))
 
 
 def _check_images(path, key, images):
     if images.ndim != 4:
         hint = " Add a channel: images[..., None]." if images.ndim == 3 else ""
         raise ValueError(
-            f"{path}: `{key}` has shape {images.shape}; allowed is [N, H, W, C].{hint}"
+            f"{path}: `{key}` has shape {images.shape}, but must be [N, H, W, C].{hint}"
         )
     if images.dtype != np.uint8:
         raise ValueError(
-            f"{path}: `{key}` is of type {images.dtype}; allowed is uint8 with values "
+            f"{path}: `{key}` is of type {images.dtype}, but must be uint8 with values "
             "0 to 255. Pixels in [0, 1]: (images * 255).round().astype('uint8')."
         )
     if images.size == 0:
         raise ValueError(
-            f"{path}: `{key}` has shape {images.shape}; it must hold at least one "
+            f"{path}: `{key}` has shape {images.shape}, but must hold at least one "
             "image, and no side may be 0."
         )
 
 
 def _check_labels(path, key, labels):
-    allowed = "allowed are whole numbers from 0, one per image"
+    rule = "labels must be whole numbers from 0, one per image"
     if labels.ndim != 1:
         raise ValueError(
-            f"{path}: `{key}` has shape {labels.shape}; allowed is [N]: class numbers, "
-            "not one-hot rows."
+            f"{path}: `{key}` has shape {labels.shape}, but must be [N]: class "
+            "numbers, not one-hot rows."
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        shown = ""
+        example = ""
         if np.issubdtype(labels.dtype, np.floating):
             bad = np.flatnonzero(labels != np.floor(labels))
             if len(bad):
-                shown = f", e.g. {labels[bad[0]]} for image {bad[0]}"
+                example = f", e.g. {labels[bad[0]]} for image {bad[0]}"
         raise ValueError(
-            f"{path}: `{key}` is of type {labels.dtype}{shown}; {allowed}. Whole ones "
-            f"can be saved as {key}.astype('int32')."
+            f"{path}: `{key}` is of type {labels.dtype}{example}; {rule}. If they are "
+            f"whole, save them as {key}.astype('int32')."
         )
     bad = np.flatnonzero((labels < 0) | (labels > np.iinfo(np.int32).max))
     if len(bad):
         raise ValueError(
-            f"{path}: `{key}` holds {labels[bad[0]]} for image {bad[0]}; {allowed}."
+            f"{path}: `{key}` holds {labels[bad[0]]} for image {bad[0]}; {rule}."
         )
 
 
 def _count_classes(path, labels):
-    """Largest label + 1; a class in between may have no image."""
+    """The largest label + 1; a class in between may have no image."""
     distinct = np.unique(labels)
     if len(distinct) < 2:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Fetches an official archive, or says soon that it cannot.
+"""Downloads official archives, and gives up soon on a network that does not answer.
 
-A name server or a proxy that does not answer can hold a program for minutes, and no
-socket time-out covers the name look-up. So the connection is opened in a thread that is
-waited for only so long, and a stream that stalls or crawls is given up.
+A name server or a proxy that does not answer can block a program for minutes, and a
+socket time-out does not cover the name look-up. The connection is therefore opened in a
+thread with a time limit, and a stream that stalls or is too slow is given up.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from typing import NamedTuple
 
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 8.0
-# Below this the archive would take more than three hours.
+# At a lower rate an archive would take more than three hours.
 SLOWEST_BYTES_PER_SECOND = 16_000
-CHUNK = 1 << 16
+CHUNK = 1 << 16  # bytes
 
 
 class Archive(NamedTuple):
-    """A file on the net.
+    """A file on the internet.
 
     Attributes:
-      url: where.
-      sha256: of the whole file, hexadecimal.
+      url: its address.
+      sha256: of its contents, hexadecimal.
     """
 
     url: str
@@ -36,11 +36,11 @@ class Archive(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """Last part of the URL."""
+        """The last part of the URL."""
         return self.url.rsplit("/", 1)[1]
 
 
-# Checksums as tensorflow-datasets lists them for the same files.
+# Checksums are those that tensorflow-datasets lists for the same files.
 ARCHIVES = {
     "cifar10": Archive(
         "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -54,22 +54,22 @@ ARCHIVES = {
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: `egnas_jax/data` in the user's cache folder."""
+    """The folder for downloads: `egnas_jax/data` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(base) / "egnas_jax" / "data"
 
 
 def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
-    """Path of the archive in `folder`; downloaded there if it is not yet whole.
+    """Returns the path of the archive in `folder`, and downloads it if necessary.
 
     Args:
-      archive: what to fetch.
-      folder: made if it is missing. The file appears in it only when its checksum
-        is right.
+      archive: what to download.
+      folder: created if it does not exist. The file appears in it only after its
+        checksum was verified.
 
     Raises:
-      OSError: no connection within `CONNECT_SECONDS`, a stream that stalls for
-        `STALL_SECONDS` or crawls, a wrong checksum, or a folder that cannot be
+      OSError: there is no connection within `CONNECT_SECONDS`, the stream stalls for
+        `STALL_SECONDS` or is too slow, the checksum is wrong, or the folder cannot be
         written.
     """
     target = folder / archive.file_name
@@ -85,11 +85,11 @@ def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
         try:
             digest = _copy(response, part)
             if digest != archive.sha256:
-                raise OSError(f"the file received has the SHA-256 {digest}")
+                raise OSError(f"the downloaded file has the SHA-256 {digest}")
             part.flush()
             os.fsync(part.fileno())
             os.replace(part.name, target)
-        except BaseException as error:  # Ctrl-C too leaves nothing behind
+        except BaseException as error:  # includes Ctrl-C, which must not leave a file
             os.unlink(part.name)
             if isinstance(error, http.client.HTTPException):
                 raise OSError(f"the stream broke off ({error!r})") from error
@@ -98,13 +98,13 @@ def fetch(archive: Archive, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _open(url):
-    """A response, or an OSError within `CONNECT_SECONDS` whatever the network does."""
+    """The response, or an OSError after `CONNECT_SECONDS` at the latest."""
     outcome = []
 
     def connect():
         try:
             outcome.append(urllib.request.urlopen(url, timeout=STALL_SECONDS))
-        except Exception as error:  # handed to the thread that waits
+        except Exception as error:  # raised again in the waiting thread
             outcome.append(error)
 
     thread = threading.Thread(target=connect, daemon=True)
@@ -112,15 +112,16 @@ def _open(url):
     thread.join(CONNECT_SECONDS)
     if not outcome:
         raise TimeoutError(f"no answer within {CONNECT_SECONDS:g} s")
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    if isinstance(outcome[0], Exception):  # e.g. an HTTPException
-        raise OSError(str(outcome[0])) from outcome[0]
-    return outcome[0]
+    response_or_error = outcome[0]
+    if isinstance(response_or_error, OSError):
+        raise response_or_error
+    if isinstance(response_or_error, Exception):  # for example an HTTPException
+        raise OSError(str(response_or_error)) from response_or_error
+    return response_or_error
 
 
 def _copy(response, part):
-    """Writes the stream to `part`; its SHA-256."""
+    """Writes the stream to the file `part` and returns its SHA-256."""
     digest, received, start = hashlib.sha256(), 0, time.monotonic()
     while chunk := response.read1(CHUNK):
         part.write(chunk)

@@ -1,29 +1,41 @@
-"""Turns official CIFAR files into a directory of tensorflow-datasets.
+"""Converts official CIFAR files into a tensorflow-datasets directory.
 
-The stock builders need tensorflow to prepare CIFAR. This does not, and writes their
-features under their name and version as parquet, the one format that both `tfds.load`
-and `tfds.data_source` read.
+The stock builders of tfds need tensorflow to prepare CIFAR; this module does not. It
+writes their features under their name and version as parquet, the one file format that
+both `tfds.load` and `tfds.data_source` read.
 """
 
 import io
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from egnas_jax.data.files.class_names import CIFAR10, CIFAR100, CIFAR100_COARSE
-from egnas_jax.data.files.layouts import LAYOUTS, Layout, find_official
-from egnas_jax.data.files.official import Images, read_official
+import numpy as np
+
+from egnas_jax.data.files.layouts import (
+    CIFAR100_COARSE_NAMES,
+    CLASS_NAMES,
+    LAYOUTS,
+    Layout,
+    find_official,
+)
+from egnas_jax.data.files.official import read_all_labels
 from egnas_jax.data.files.tfds_folder import (
     Description,
-    Written,
+    SplitExamples,
     import_tfds,
-    target_of,
-    write,
+    new_version_folder,
+    write_version_folder,
 )
 from egnas_jax.lookup import lookup
 
-# The version of the stock builders; `tfds.load("cifar10")` asks for it.
-VERSION = "3.0.2"
+VERSION = "3.0.2"  # of the stock builders, which `tfds.load("cifar10")` asks for
 HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+# Features of the stock builders, by label key of the official files.
+_FEATURE_NAMES = {
+    "labels": "label",
+    "fine_labels": "label",
+    "coarse_labels": "coarse_label",
+}
 
 
 def prepare(
@@ -32,74 +44,71 @@ def prepare(
     out_dir: str | pathlib.Path,
     layouts: Mapping[str, tuple[Layout, ...]] = LAYOUTS,
 ) -> pathlib.Path:
-    """Writes `OUT_DIR/NAME/3.0.2` from official files, or not at all.
+    """Writes `OUT_DIR/NAME/3.0.2` from official files; a failure leaves nothing behind.
 
     Args:
       name: "cifar10" or "cifar100".
-      data_dir: holds, or is, an official folder or tar.gz.
-      out_dir: the tfds data directory to write to; made if missing.
-      layouts: forms of the official files.
+      data_dir: an official folder, or a directory with one or with the tar.gz.
+      out_dir: the tfds data directory to write to; created if it does not exist.
+      layouts: layouts of the official files.
 
     Returns:
       The folder that was written.
 
     Raises:
-      ValueError: unknown name, no or damaged official files, the folder is already
-        there or cannot be written, or tfds or pillow is not installed.
+      ValueError: the name is unknown, there are no official files or they are damaged,
+        the target exists or cannot be written, or tfds or Pillow is not installed.
     """
     lookup(layouts, name, "data set to prepare")
-    target = target_of(out_dir, name, VERSION)
-    train, test = _read(name, pathlib.Path(data_dir).expanduser(), layouts[name])
-    about = f"{name} as its authors released it."
+    target = new_version_folder(out_dir, name, VERSION)
+    data_dir = pathlib.Path(data_dir).expanduser()
+    train, test = _read(name, data_dir, layouts[name])
     splits = {
-        split: Written([len(images.labels)], _examples(split, images))
-        for split, images in (("train", train), ("test", test))
+        split: SplitExamples([len(images)], _examples(split, images, labels))
+        for split, (images, labels) in (("train", train), ("test", test))
     }
+    text = f"{name} as its authors released it."
+    description = Description(name, VERSION, text, HOMEPAGE)
     features = _features(import_tfds(), name)
-    description = Description(name, VERSION, about, HOMEPAGE)
-    write(target, description, features, splits, "parquet")
+    write_version_folder(target, description, features, splits, "parquet")
     return target
 
 
 def _read(name, data_dir, layouts):
-    found = find_official(data_dir.resolve(), layouts) if data_dir.is_dir() else None
-    if found is None:
-        forms = [f"{form.folder}/ or {form.archive}" for form in layouts]
+    source = find_official(data_dir.resolve(), layouts) if data_dir.is_dir() else None
+    if source is None:
+        names = [f"{layout.folder}/ or {layout.archive}" for layout in layouts]
         raise ValueError(
             f"{data_dir} holds no official {name} files: looked for "
-            f"{', '.join(forms)}. They are at {HOMEPAGE}."
+            f"{', '.join(names)}. Download them from {HOMEPAGE}."
         )
-    return read_official(*found)
+    return read_all_labels(*source)
 
 
 def _features(tfds, name):
-    """Those of the stock builder, which reads what is written here."""
+    """The features of the stock builder, which has to read the folder."""
     features = {
         "id": tfds.features.Text(),
         "image": tfds.features.Image(shape=(32, 32, 3)),
-        "label": tfds.features.ClassLabel(names=CIFAR10),
+        "label": tfds.features.ClassLabel(names=CLASS_NAMES[name]),
     }
     if name == "cifar100":
-        features["label"] = tfds.features.ClassLabel(names=CIFAR100)
-        features["coarse_label"] = tfds.features.ClassLabel(names=CIFAR100_COARSE)
+        coarse = tfds.features.ClassLabel(names=CIFAR100_COARSE_NAMES)
+        features["coarse_label"] = coarse
     return tfds.features.FeaturesDict(features)
 
 
-def _examples(split: str, images: Images) -> Iterator[dict]:
+def _examples(split, images, labels) -> Iterator[dict]:
     """Examples in official order, which is also the order of their ids."""
-    for i, label in enumerate(images.labels):
-        example = {
-            "id": f"{split}_{i:05d}",
-            "image": _png(images.images[i]),
-            "label": int(label),
-        }
-        if images.coarse_labels is not None:
-            example["coarse_label"] = int(images.coarse_labels[i])
+    for i, image in enumerate(images):
+        example = {"id": f"{split}_{i:05d}", "image": _png(image)}
+        for key, values in labels.items():
+            example[_FEATURE_NAMES[key]] = int(values[i])
         yield example
 
 
-def _png(image) -> io.BytesIO:
-    """Encoded here, as tfds would encode an array by tensorflow."""
+def _png(image: np.ndarray) -> io.BytesIO:
+    """The encoded image. tfds would need tensorflow to encode an array."""
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,9 +1,9 @@
-"""Turns folders of photographs, one a class, into a directory of tensorflow-datasets.
+"""Converts ImageNet's folders of JPEG files into a tensorflow-datasets directory.
 
-ImageNet as it is usually unpacked: train/CLASS/*.JPEG and val/CLASS/*.JPEG. Files are
-stored as they are, as array_record, which is read at random from disk. Name, version
-and features are those of the stock builder `imagenet2012`, which needs tensorflow to
-prepare.
+ImageNet is usually unpacked as train/CLASS/*.JPEG and val/CLASS/*.JPEG. The files are
+stored unchanged in array_record, from which single images can be read. Name, version
+and features are those of the stock builder `imagenet2012`, which itself needs
+tensorflow to prepare the data.
 """
 
 import io
@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from egnas_jax.data.files.prepared import IMAGENET
 from egnas_jax.data.files.tfds_folder import (
     Description,
-    Written,
+    SplitExamples,
     import_tfds,
-    target_of,
-    write,
+    new_version_folder,
+    write_version_folder,
 )
 
-VERSION = "5.1.0"  # `tfds.builder("imagenet2012")` asks for it
+VERSION = "5.1.0"  # of the stock builder, which `tfds.builder("imagenet2012")` asks for
 HOMEPAGE = "https://www.image-net.org/"
 SHARD = 5_000  # images; about 600 MB of ImageNet
 SUFFIXES = (".jpeg", ".jpg", ".png")
-FORM = (
+FOLDER_FORM = (
     "It must hold train/CLASS/*.JPEG and val/CLASS/*.JPEG (or validation/), with the "
     "same classes in both"
 )
@@ -32,84 +32,89 @@ FORM = (
 def prepare_folders(
     data_dir: str | pathlib.Path, out_dir: str | pathlib.Path, shard: int = SHARD
 ) -> pathlib.Path:
-    """Writes `OUT_DIR/imagenet2012/5.1.0` from folders of images, or not at all.
+    """Writes `OUT_DIR/imagenet2012/5.1.0`; a failure leaves nothing behind.
 
-    A class's label is its place in the alphabet, as ImageNet's is.
+    Labels number the classes in alphabetical order, which is ImageNet's own order.
 
     Args:
       data_dir: holds train/ and val/.
-      out_dir: the tfds data directory to write to; made if missing.
-      shard: images of a file at most.
+      out_dir: the tfds data directory to write to; created if it does not exist.
+      shard: largest number of images per file.
 
     Returns:
       The folder that was written.
 
     Raises:
-      ValueError: a folder or its images are missing, the classes differ, the target is
-        there or cannot be written, or tfds is not installed.
+      ValueError: a folder or its images are missing, the classes of the two splits
+        differ, the target exists or cannot be written, or tfds is not installed.
     """
-    data_dir = pathlib.Path(data_dir).expanduser()
-    target = target_of(out_dir, IMAGENET, VERSION)
-    folders = {"train": data_dir / "train", "validation": data_dir / "val"}
-    if not folders["validation"].is_dir():
-        folders["validation"] = data_dir / "validation"
-    files = {split: _files(folder) for split, folder in folders.items()}
+    target = new_version_folder(out_dir, IMAGENET, VERSION)
+    files = _files_by_split(pathlib.Path(data_dir).expanduser())
     classes = sorted(files["train"])
-    other = sorted(set(classes) ^ set(files["validation"]))
-    if other:
-        raise ValueError(
-            f"{data_dir}: the class {other[0]} has images in one of train and val "
-            f"alone. {FORM}."
-        )
-    splits = {
-        split: Written(
-            _lengths(sum(map(len, own.values())), shard), _examples(classes, own)
-        )
-        for split, own in files.items()
-    }
-    tfds = import_tfds()
-    features = tfds.features.FeaturesDict(
-        {
-            "file_name": tfds.features.Text(),
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(names=classes),
-        }
-    )
-    about = f"Images of {len(classes)} classes, as their files were."
-    description = Description(IMAGENET, VERSION, about, HOMEPAGE)
-    write(target, description, features, splits, "array_record")
+    splits = {}
+    for split, by_class in files.items():
+        lengths = _shard_lengths(sum(map(len, by_class.values())), shard)
+        splits[split] = SplitExamples(lengths, _examples(classes, by_class))
+    features = _features(import_tfds(), classes)
+    text = f"Images of {len(classes)} classes, as their files were."
+    description = Description(IMAGENET, VERSION, text, HOMEPAGE)
+    write_version_folder(target, description, features, splits, "array_record")
     return target
 
 
-def _files(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Images by class."""
+def _files_by_split(data_dir: pathlib.Path) -> dict[str, dict]:
+    """Image files by split and class."""
+    folders = {"train": data_dir / "train", "validation": data_dir / "val"}
+    if not folders["validation"].is_dir():
+        folders["validation"] = data_dir / "validation"
+    files = {split: _files_by_class(folder) for split, folder in folders.items()}
+    unmatched = sorted(set(files["train"]) ^ set(files["validation"]))
+    if unmatched:
+        raise ValueError(
+            f"{data_dir}: the class {unmatched[0]} has images in one of train and val "
+            f"alone. {FOLDER_FORM}."
+        )
+    return files
+
+
+def _files_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder. {FORM}.")
-    classes = {
+        raise ValueError(f"{folder} is not a folder. {FOLDER_FORM}.")
+    files = {
         child.name: sorted(
             path for path in child.iterdir() if path.suffix.lower() in SUFFIXES
         )
         for child in sorted(folder.iterdir())
         if child.is_dir()
     }
-    empty = [name for name, paths in classes.items() if not paths]
-    if empty or len(classes) < 2:
-        found = f"{folder / empty[0]} holds no image" if empty else "fewer than 2"
-        raise ValueError(f"{folder} holds no images by class ({found}). {FORM}.")
-    return classes
+    for name, paths in files.items():
+        if not paths:
+            raise ValueError(f"{folder / name} holds no image. {FOLDER_FORM}.")
+    if len(files) < 2:
+        raise ValueError(f"{folder} holds fewer than 2 class folders. {FOLDER_FORM}.")
+    return files
 
 
-def _lengths(images: int, shard: int) -> list[int]:
-    """Images of each file, as equal as whole numbers are."""
-    shards = -(-images // shard)
-    return [images // shards + (i < images % shards) for i in range(shards)]
+def _shard_lengths(num_images: int, shard: int) -> list[int]:
+    """Numbers of images per file, which differ by one at most."""
+    num_shards = -(-num_images // shard)
+    full, rest = divmod(num_images, num_shards)
+    return [full + (i < rest) for i in range(num_shards)]
 
 
-def _examples(classes, files) -> Iterator[dict]:
+def _features(tfds, classes):
+    """The features of the stock builder, which has to read the folder."""
+    return tfds.features.FeaturesDict(
+        {
+            "file_name": tfds.features.Text(),
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "label": tfds.features.ClassLabel(names=classes),
+        }
+    )
+
+
+def _examples(classes, by_class) -> Iterator[dict]:
     for label, name in enumerate(classes):
-        for path in files[name]:
-            yield {
-                "file_name": path.name,
-                "image": io.BytesIO(path.read_bytes()),
-                "label": label,
-            }
+        for path in by_class[name]:
+            content = io.BytesIO(path.read_bytes())
+            yield {"file_name": path.name, "image": content, "label": label}

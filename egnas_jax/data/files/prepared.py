@@ -1,7 +1,7 @@
-"""Reads a directory that tensorflow-datasets prepared, without tensorflow where it can.
+"""Reads data that tensorflow-datasets prepared, without tensorflow where possible.
 
-`tfds.data_source` reads parquet and array_record by itself; tfrecord, which is what
-`tfds.load` writes unless told otherwise, needs tensorflow.
+`tfds.data_source` reads parquet and array_record by itself. Reading tfrecord, the
+default format of `tfds.load`, needs tensorflow.
 
 Dims: N images, H, W height and width in pixels, C channels.
 """
@@ -10,10 +10,13 @@ import importlib.util
 import os
 import pathlib
 import re
+import types
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from egnas_jax.data.files.official import Images
+from egnas_jax.data.dataset import LabelledImages
 
 INFO_FILE = "dataset_info.json"
 IMAGENET = "imagenet2012"  # its name in tfds
@@ -21,31 +24,31 @@ INSTALL = "pip install 'egnas-jax[tfds]'"
 
 
 def default_tfds_dir() -> pathlib.Path:
-    """Where tfds itself looks: `TFDS_DATA_DIR`, else ~/tensorflow_datasets."""
+    """The default data directory of tfds: `TFDS_DATA_DIR`, or ~/tensorflow_datasets."""
     default = pathlib.Path.home() / "tensorflow_datasets"
     return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or default)
 
 
 def existing_directory(data_dir: str | pathlib.Path) -> pathlib.Path:
-    """What --data-dir names.
+    """The directory that --data-dir names, as an absolute path.
 
     Raises:
-      ValueError: it is no directory.
+      ValueError: it is not a directory.
     """
     directory = pathlib.Path(data_dir).expanduser().resolve()
     if not directory.is_dir():
-        what = "is a file" if directory.exists() else "does not exist"
+        problem = "is a file" if directory.exists() else "does not exist"
         raise ValueError(
-            f"--data-dir {data_dir} {what}; give the directory that holds the data."
+            f"--data-dir {data_dir} {problem}; give the directory that holds the data."
         )
     return directory
 
 
 def find_prepared(directory: pathlib.Path, name: str) -> pathlib.Path | None:
-    """The version folder that `directory` holds or is; of several the newest.
+    """Finds the version folder of a data set: the newest, or None if there is none.
 
     Args:
-      directory: a tfds data directory, the folder `name` in one, or a version of it.
+      directory: a tfds data directory, the folder `name` in one, or a version folder.
       name: of the data set in tfds.
     """
     if (directory / INFO_FILE).is_file() and directory.parent.name == name:
@@ -64,44 +67,49 @@ def _version(folder):
     return tuple(int(part) for part in re.findall(r"\d+", folder.name))
 
 
-def read_prepared(folder: pathlib.Path, num_classes: int) -> tuple[Images, Images]:
-    """(training, test) images of a version folder.
+def read_prepared(
+    folder: pathlib.Path, num_classes: int
+) -> tuple[LabelledImages, LabelledImages]:
+    """The training and the test images of a version folder.
 
-    tfds stores examples in an order of its own; where they carry an `id`, as CIFAR's
-    do, they are put back into the official order, so that a split in file order means
-    the same for every source. How many images there are is the folder's own word.
+    tfds shuffles examples when it writes them. Examples with an `id`, which CIFAR's
+    have, are sorted by it. This is the official order, so a split in file order selects
+    the same images whatever the source.
 
     Args:
-      folder: as `find_prepared` gives it.
-      num_classes: labels must be below it.
+      folder: a version folder that `find_prepared` returned.
+      num_classes: all labels must be less.
 
     Raises:
-      ValueError: tfds or what it needs is not installed, the folder is incomplete or
-        damaged, or it holds something else.
+      ValueError: tfds or a package it needs is not installed, or the folder is
+        incomplete, damaged or of another data set.
     """
     tfds = _import_tfds(folder)
     try:
         builder = tfds.builder_from_directory(folder)
-        splits = [_read_split(tfds, builder, split) for split in ("train", "test")]
-    except Exception as error:  # every format has errors of its own
+        train, test = (_read_split(tfds, builder, split) for split in ("train", "test"))
+    except Exception as error:  # each file format raises its own types
         raise _unreadable(folder, error) from error
-    for images in splits:
-        _check(folder, images, num_classes)
-    return tuple(splits)
+    for split in (train, test):
+        _check(folder, split, num_classes)
+    return train, test
 
 
-def open_prepared(folder: pathlib.Path, splits: tuple[str, ...]):
-    """Random access to the examples of a version folder, images left encoded.
+def open_prepared(
+    folder: pathlib.Path, splits: tuple[str, ...]
+) -> tuple[dict[str, Sequence], Any]:
+    """Opens a version folder for reading single examples, with images left encoded.
 
     Args:
-      folder: as `find_prepared` gives it.
-      splits: their names.
+      folder: a version folder that `find_prepared` returned.
+      splits: names of the splits to open.
 
     Returns:
-      Sequences of examples by split, and tfds's info of the data set.
+      Sequences of examples by split, and the tfds info of the data set.
 
     Raises:
-      ValueError: as `read_prepared`, tfrecord included.
+      ValueError: tfds is not installed, or the folder is incomplete, damaged, or in
+        tfrecord.
     """
     tfds = _import_tfds(folder)
     encoded = {"image": tfds.decode.SkipDecoding()}
@@ -116,12 +124,12 @@ def open_prepared(folder: pathlib.Path, splits: tuple[str, ...]):
         }
         for source in sources.values():
             source[len(source) - 1]
-    except Exception as error:  # every format has errors of its own
+    except Exception as error:  # each file format raises its own types
         raise _unreadable(folder, error) from error
     return sources, builder.info
 
 
-def _import_tfds(folder):
+def _import_tfds(folder) -> types.ModuleType:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -133,10 +141,11 @@ def _import_tfds(folder):
 
 
 def _unreadable(folder, error):
+    first_line = (str(error).splitlines() or [""])[0][:200]
     return ValueError(
         f"{folder} cannot be read as a prepared data set ({type(error).__name__}: "
-        f"{_first_line(error)}). It is incomplete, or tfrecord, which needs "
-        f"tensorflow; `egnas data prepare` writes a form that does not."
+        f"{first_line}). It is incomplete, or in tfrecord, which needs tensorflow; "
+        f"`egnas data prepare` writes a format that does not."
     )
 
 
@@ -147,43 +156,36 @@ def _read_split(tfds, builder, split):
         raise ValueError(f"{split} has {len(examples)} of {expected} examples")
     if examples and "id" in examples[0]:
         examples.sort(key=lambda example: _text(example["id"]))
-
-    def column(key):
-        return np.array([example[key] for example in examples], np.int32)
-
     images = np.stack([example["image"] for example in examples])
-    coarse = column("coarse_label") if "coarse_label" in examples[0] else None
-    return Images(images, column("label"), coarse)
+    labels = np.array([example["label"] for example in examples], np.int32)
+    return LabelledImages(images, labels)
 
 
 def _examples(tfds, builder, split):
-    """All examples of a split as a list of dictionaries."""
+    """All examples of a split, as dictionaries."""
     try:
         source = builder.as_data_source(split)
-    except NotImplementedError as error:  # no random access: tfrecord
+    except NotImplementedError as error:  # tfrecord has no random access
         if importlib.util.find_spec("tensorflow") is None:
             raise ValueError("its file format needs tensorflow") from error
         return list(tfds.as_numpy(builder.as_dataset(split)))
     return [source[i] for i in range(len(source))]
 
 
-def _check(folder, images, num_classes):
-    if images.images.dtype != np.uint8 or images.images.ndim != 4:
+def _check(folder, split, num_classes):
+    images, labels = split
+    if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(
-            f"{folder}: images are {images.images.dtype}{images.images.shape}; allowed "
-            "is uint8 [N, H, W, C]."
+            f"{folder}: images are {images.dtype}{images.shape}, but must be uint8 "
+            f"[N, H, W, C]."
         )
-    bad = images.labels[(images.labels < 0) | (images.labels >= num_classes)]
+    bad = labels[(labels < 0) | (labels >= num_classes)]
     if len(bad):
         raise ValueError(
-            f"{folder}: an image has the label {bad[0]}; allowed are 0 to "
+            f"{folder}: an image has the label {bad[0]}, but labels must be from 0 to "
             f"{num_classes - 1}."
         )
 
 
 def _text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _first_line(error):
-    return (str(error).splitlines() or [""])[0][:200]

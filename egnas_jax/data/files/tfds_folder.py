@@ -1,35 +1,37 @@
 """Writes a version folder of tensorflow-datasets without tensorflow.
 
-Shards are written here, not by a tfds builder: its parquet writer (4.9.10) keeps only
-100 of the first 100, of the next 200, of the next 300 ... examples.
+The shards are written here and not by a tfds builder, because the parquet writer of
+tfds 4.9.10 loses examples: it keeps 100 of the first 100, of the next 200, of the next
+300, and so on.
 """
 
 import itertools
 import os
 import pathlib
 import tempfile
+import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from egnas_jax.data.files.prepared import INSTALL
 
-ROW_GROUP = 1000
+ROW_GROUP = 1000  # examples
 
 
-class Written(NamedTuple):
-    """One split of a data set that is to be written.
+class SplitExamples(NamedTuple):
+    """The examples of one split.
 
     Attributes:
-      lengths: examples of each shard.
-      examples: all of them, in order, as tfds's features take them.
+      shard_lengths: number of examples of each shard.
+      examples: all examples in order, as dictionaries that the tfds features encode.
     """
 
-    lengths: list[int]
+    shard_lengths: list[int]
     examples: Iterable[dict]
 
 
 class Description(NamedTuple):
-    """What a folder says about itself, besides its features and splits."""
+    """What a folder states about its data set, besides features and splits."""
 
     name: str
     version: str
@@ -37,14 +39,14 @@ class Description(NamedTuple):
     homepage: str
 
 
-def import_tfds():
-    """tensorflow_datasets.
+def import_tfds() -> types.ModuleType:
+    """Imports tensorflow_datasets.
 
     Raises:
-      ValueError: it, or what it needs to write images, is not installed.
+      ValueError: it is not installed, or a package it needs to write images is not.
     """
     try:
-        import importlib_resources  # noqa: F401  tfds needs it but does not ask for it
+        import importlib_resources  # noqa: F401  tfds needs it but does not require it
         import PIL.Image  # noqa: F401
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -55,11 +57,13 @@ def import_tfds():
     return tfds
 
 
-def target_of(out_dir: str | pathlib.Path, name: str, version: str) -> pathlib.Path:
-    """The folder to write.
+def new_version_folder(
+    out_dir: str | pathlib.Path, name: str, version: str
+) -> pathlib.Path:
+    """The path `OUT_DIR/NAME/VERSION`, which is not created yet.
 
     Raises:
-      ValueError: it is already there.
+      ValueError: it exists.
     """
     target = pathlib.Path(out_dir).expanduser().resolve() / name / version
     if target.exists():
@@ -70,74 +74,78 @@ def target_of(out_dir: str | pathlib.Path, name: str, version: str) -> pathlib.P
     return target
 
 
-def write(
+def write_version_folder(
     target: pathlib.Path,
     description: Description,
-    features,
-    splits: dict[str, Written],
-    form: str,
+    features: Any,
+    splits: dict[str, SplitExamples],
+    file_format: str,
 ) -> None:
-    """Writes shards and metadata beside their place and renames them: all or nothing.
+    """Writes shards and metadata under a temporary name, and renames the folder.
 
     Args:
-      target: as `target_of` gives it.
+      target: a path that `new_version_folder` returned.
       description: of the data set.
-      features: tfds's, of every example.
+      features: the tfds features of an example.
       splits: by name.
-      form: a key of `FORMS`.
+      file_format: a key of `WRITERS`.
 
     Raises:
-      ValueError: it cannot be written.
+      ValueError: the folder cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
-            # tfds takes name and version from the path.
-            written = pathlib.Path(scratch) / description.name / description.version
-            written.mkdir(parents=True)
-            _write_shards(written, description, features, splits, form)
-            os.replace(written, target)
+            # The last two folders of the path tell tfds the name and the version.
+            folder = pathlib.Path(scratch) / description.name / description.version
+            folder.mkdir(parents=True)
+            _write_files(folder, description, features, splits, file_format)
+            os.replace(folder, target)
     except OSError as error:
         raise ValueError(f"{target} cannot be written: {error}.") from error
 
 
-def _write_shards(folder, description, features, splits, form):
+def _write_files(folder, description, features, splits, file_format):
     tfds = import_tfds()
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder, dataset_name=description.name, filetype_suffix=form
+        data_dir=folder, dataset_name=description.name, filetype_suffix=file_format
     )
-    infos = []
+    split_infos = []
     for split, (lengths, examples) in splits.items():
-        records, size = map(features.serialize_example, examples), 0
-        for shard, length in enumerate(lengths):
-            name = (
-                f"{description.name}-{split}.{form}-{shard:05d}-of-{len(lengths):05d}"
-            )
-            FORMS[form](folder / name, itertools.islice(records, length))
-            size += (folder / name).stat().st_size
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=lengths,
-                num_bytes=size,
-                filename_template=template,
-            )
+        records = map(features.serialize_example, examples)
+        stem = f"{description.name}-{split}.{file_format}"
+        info = tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=lengths,
+            num_bytes=_write_shards(folder / stem, lengths, records, file_format),
+            filename_template=template,
         )
+        split_infos.append(info)
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
         features=features,
-        split_infos=infos,
+        split_infos=split_infos,
         version=description.version,
         filename_template=template,
-        check_data=False,  # needs tensorflow
+        check_data=False,  # because that needs tensorflow
         description=description.text,
         supervised_keys=("image", "label"),
         homepage=description.homepage,
     )
 
 
+def _write_shards(stem, lengths, records, file_format) -> int:
+    """Writes the files STEM-00000-of-N, ..., and returns their total size in bytes."""
+    num_bytes = 0
+    for shard, length in enumerate(lengths):
+        path = stem.with_name(f"{stem.name}-{shard:05d}-of-{len(lengths):05d}")
+        WRITERS[file_format](path, itertools.islice(records, length))
+        num_bytes += path.stat().st_size
+    return num_bytes
+
+
 def _write_parquet(path: pathlib.Path, records: Iterator[bytes]) -> None:
-    """One binary column `data` of serialised examples: tfds's form of parquet."""
+    """Writes one binary column `data` of serialised examples, as tfds expects it."""
     import pyarrow
     import pyarrow.parquet
 
@@ -148,18 +156,18 @@ def _write_parquet(path: pathlib.Path, records: Iterator[bytes]) -> None:
 
 
 def _write_array_record(path: pathlib.Path, records: Iterator[bytes]) -> None:
-    """A group a record, so that each is read without its neighbours."""
+    """Writes groups of one record, so that each can be read without its neighbours."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     writer = ArrayRecordWriter(str(path), "group_size:1")
-    for each in records:
-        writer.write(each)
+    for record in records:
+        writer.write(record)
     writer.close()
 
 
-# parquet is what `tfds.load` and `tfds.data_source` both read, the latter as a whole
-# into memory; array_record is read at random from disk
-FORMS: dict[str, Callable] = {
+# Both `tfds.load` and `tfds.data_source` read parquet, but `data_source` loads all of
+# it into memory. From array_record it reads single examples from disk.
+WRITERS: dict[str, Callable] = {
     "parquet": _write_parquet,
     "array_record": _write_array_record,
 }

@@ -1,7 +1,7 @@
-"""Reads pickled arrays without giving a pickle the power to run code.
+"""Reads pickled arrays without letting the pickle run code.
 
-A pickle may name any function to call. Here it may name only what rebuilds a numpy
-array or an ordered dictionary; anything else is an error before it is looked up.
+A pickle can call any function by name. Here it can only call what rebuilds a NumPy
+array or an ordered dictionary; any other name is an error before it is looked up.
 """
 
 import collections
@@ -16,13 +16,13 @@ _FROM_BUFFER = np.empty(1).__reduce_ex__(5)[0]
 
 
 def _encode(text, encoding="latin1"):
-    """`_codecs.encode` as Python 3 writes bytes into old pickles: latin1 alone."""
+    """`_codecs.encode`, restricted to latin1, with which Python 3 pickles bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"refuses the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-# numpy 2 renamed `numpy.core`; the official files were written by numpy 1.
+# The official files were written by NumPy 1. NumPy 2 renamed `numpy.core`.
 _ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -43,15 +43,14 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def load_pickled_arrays(data: bytes) -> Any:
-    """The object in `data`: containers, numbers, text, bytes and numpy arrays.
+    """Unpickles containers, numbers, text, bytes and NumPy arrays.
 
-    Text of Python 2 comes back as bytes.
+    Text that Python 2 pickled is returned as bytes.
 
     Raises:
-      ValueError: not a pickle, cut short, or it names anything else.
+      ValueError: the data are not a pickle, are truncated, or name anything else.
     """
     try:
         return _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
-    # A damaged stream fails in whichever opcode it derails.
-    except Exception as error:
+    except Exception as error:  # a damaged stream can fail in any opcode
         raise ValueError(f"not a pickle of arrays ({error})") from error
