@@ -7,8 +7,8 @@ from egnas_jax.cli.console import check_folders
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas report`."""
-    add, runs = parser.add_argument, "a run, a folder of several, or a metrics.jsonl"
-    add("runs", nargs="+", metavar="RUN", help=runs)
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="run, folder of runs, or metrics.jsonl")
     files = "gets report.html, report.md, figures and data"
     add("--out", required=True, metavar="DIR", help=files)
 

@@ -210,7 +210,7 @@ def describe(
     Args:
       values: [P, M], finite; lower is better.
       pool: value of several batches; None for the mean of their values.
-      reliability: repeatability of ranks whose number of batches is wanted, in (0, 1).
+      reliability: repeatability of ranks for `batches_needed`, in (0, 1).
       repeats, seed: number and seed of the pairs of sets.
     """
     means, pool = pool is None, pool or mean_pool(values)

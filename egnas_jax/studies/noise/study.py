@@ -43,8 +43,8 @@ class Request(NamedTuple):
       size: number of candidates P; None: the run's population, or 50.
       batches: number of disjoint batches M; None: all there are, at most 20.
       batch_size: images of a batch; None: the run's fitness batch.
-      reliability: repeatability of ranks (Spearman's rho of two sets of batches) whose
-        number of batches is wanted.
+      reliability: repeatability of ranks (Spearman's rho of two sets of batches) for
+        which the study computes the number of batches.
       seed: seed of candidates and batches.
     """
 
@@ -187,8 +187,8 @@ def describe_matrices(matrices: dict[str, Matrix], request: Request) -> dict:
     return {
         "not_finite": num_broken,
         "statistics": {
-            kind: {name: describe(*metric, **options) for name, metric in own.items()}
-            for kind, own in metrics.items()
+            kind: {name: describe(*metric, **options) for name, metric in named.items()}
+            for kind, named in metrics.items()
         },
         "running_against_batch": {
             name: _compare_kinds(metric, metrics["batch"][name])

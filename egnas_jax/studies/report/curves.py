@@ -116,7 +116,7 @@ POPULATION_TEXT = (
 
 def search_figures(groups: list[Group]) -> list[FigureData]:
     """Figures of searches, without those of which nothing was recorded."""
-    figures = [*(_by_epoch(groups, *figure) for figure in SEARCH_FIGURES)]
+    figures = [_by_epoch(groups, *texts) for texts in SEARCH_FIGURES]
     return [figure for figure in (*figures, _cost(groups)) if figure.rows]
 
 

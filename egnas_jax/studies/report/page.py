@@ -83,8 +83,9 @@ def markdown(title: str, sections: list[Section]) -> str:
     parts = [f"# {title}", ""]
     for section in sections:
         parts += [f"## {section.title}", "", section.text, ""]
-        for heading, *content in section.tables:
-            parts += [f"### {heading}", "", markdown_table(*content)]
+        for table in section.tables:
+            text = markdown_table(table.header, table.rows, table.note)
+            parts += [f"### {table.title}", "", text]
         for figure in section.figures:
             data = f"{figure.name}.csv"
             parts += [f"### {figure.title}", ""]
