@@ -37,10 +37,10 @@ from egnas_jax.strategies.egnas.evaluation import direction, evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation, initial_state
 from egnas_jax.strategies.egnas.fitness import SIGNS, compound_fitness
 from egnas_jax.studies.noise.matrix import over_batches
-from egnas_jax.studies.report.curves import Figure, Row
-from egnas_jax.studies.report.page import Picture
-from egnas_jax.studies.report.statistics import summarise
-from egnas_jax.studies.report.write import picture_of
+from egnas_jax.studies.report.curves import FigureData, Row
+from egnas_jax.studies.report.page import Figure
+from egnas_jax.studies.report.write import as_figure
+from egnas_jax.studies.statistics import summarise
 
 TITLE = "Three properties of the published code"
 UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated
@@ -218,7 +218,7 @@ def drawn(
     directions: dict[str, tuple[int, int]],
     walks: dict[str, dict[str, dict]],
     signs: list[dict],
-) -> Picture:
+) -> Figure:
     """A picture of the three properties, a panel each.
 
     Args:
@@ -305,7 +305,7 @@ def drawn(
         "seeds, their mean and its 95 % interval; below 0 the winner is less accurate "
         "than alpha."
     )
-    return picture_of(Figure("defects", TITLE, text, {}, rows), as_svg(canvas))
+    return as_figure(FigureData("defects", TITLE, text, {}, rows), as_svg(canvas))
 
 
 def main(arguments: list[str] | None = None) -> None:

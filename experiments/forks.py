@@ -21,10 +21,10 @@ from methods import Found
 
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import VARIANTS
-from egnas_jax.studies.report.curves import Figure, Row, bands
+from egnas_jax.studies.report.curves import FigureData, Row, bands
 from egnas_jax.studies.report.draw import draw_lines
-from egnas_jax.studies.report.page import Picture
-from egnas_jax.studies.report.write import picture_of
+from egnas_jax.studies.report.page import Figure
+from egnas_jax.studies.report.write import as_figure
 
 
 class Size(NamedTuple):
@@ -274,7 +274,7 @@ def seconds_an_epoch(one: Found) -> float:
 Series = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]]
 
 
-def draw(title: str, text: str, panels: dict, series: Series) -> Picture:
+def draw(title: str, text: str, panels: dict, series: Series) -> Figure:
     """A picture of lines, seeds thin and their mean thick.
 
     Args:
@@ -290,8 +290,8 @@ def draw(title: str, text: str, panels: dict, series: Series) -> Picture:
             for point in points
         ]
         rows += bands(panel, group, [list(points) for points in runs.values()])
-    figure = Figure(title.lower().replace(" ", "_"), title, text, panels, rows)
-    return picture_of(figure, draw_lines(figure))
+    figure = FigureData(title.lower().replace(" ", "_"), title, text, panels, rows)
+    return as_figure(figure, draw_lines(figure))
 
 
 def write(
@@ -300,7 +300,7 @@ def write(
     table: dict,
     details: object,
     *needed: str,
-    picture: Picture | None = None,
+    picture: Figure | None = None,
 ) -> None:
     """The record of an experiment and all its figures, as `results.write` has it.
 

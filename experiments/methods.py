@@ -21,7 +21,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import SPACES, Genotype, derive
 from egnas_jax.storage import records
 from egnas_jax.strategies.random_search import random_child
-from egnas_jax.studies.report.statistics import compare, summarise
+from egnas_jax.studies.statistics import compare, summarise
 
 
 class Found(NamedTuple):

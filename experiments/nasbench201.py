@@ -16,12 +16,12 @@ import methods
 import results
 
 from egnas_jax.plotting import as_svg
-from egnas_jax.studies.nasbench201.figure import plot_curves
 from egnas_jax.studies.nasbench201.summary import label
 from egnas_jax.studies.nasbench201.table import DATASETS
-from egnas_jax.studies.report.curves import Figure, Row
-from egnas_jax.studies.report.page import Picture
-from egnas_jax.studies.report.write import picture_of
+from egnas_jax.studies.nasbench201.table_plots import plot_curves
+from egnas_jax.studies.report.curves import FigureData, Row
+from egnas_jax.studies.report.page import Figure
+from egnas_jax.studies.report.write import as_figure
 
 TITLE = "Search in the table of NAS-Bench-201"
 # name in the record -> arguments of `egnas table-search`
@@ -74,7 +74,7 @@ def searched(options: argparse.Namespace, dataset: str) -> Searched:
     return Searched(named, selected, sum(seconds.values()))
 
 
-def drawn(found: dict[str, Searched]) -> Picture:
+def drawn(found: dict[str, Searched]) -> Figure:
     """Regret over queries, a panel a data set."""
     from matplotlib.figure import Figure as Canvas  # no window system
 
@@ -104,7 +104,7 @@ def drawn(found: dict[str, Searched]) -> Picture:
         "Test regret of the best cell by validation accuracy so far; mean over runs, "
         "95 % intervals. Dotted: the best of all cells by validation accuracy."
     )
-    return picture_of(Figure("nasbench201", TITLE, text, {}, rows), as_svg(canvas))
+    return as_figure(FigureData("nasbench201", TITLE, text, {}, rows), as_svg(canvas))
 
 
 def main(arguments: list[str] | None = None) -> None:

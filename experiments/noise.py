@@ -17,7 +17,7 @@ import methods
 import subset
 
 from egnas_jax.search.evaluate import STATISTICS
-from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.page import Figure
 
 METHOD = "search"
 PARTS = {"fitness": "fitness", "cross_entropy": "cross entropy"}
@@ -103,7 +103,7 @@ def _cell(values: list[float | None], scale: float = 1.0) -> dict | None:
     return methods.cell(known, scale) if known else None
 
 
-def drawn(title: str, made: list[dict]) -> Picture:
+def drawn(title: str, made: list[dict]) -> Figure:
     """Kendall's tau of two sets by the number of batches in each."""
     size = made[0]["batch_size"]
     label = f"batches of {size} images in a set"

@@ -21,9 +21,9 @@ import subset
 
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.space import Topology
-from egnas_jax.studies.nasbench201.correlation import rank_correlations
 from egnas_jax.studies.nasbench201.read import read_table
 from egnas_jax.studies.rank_correlation import RESAMPLES
+from egnas_jax.studies.statistics import rank_correlations
 
 WEIGHTS = "number of weights"
 JUDGED = "test_accuracy_200_epochs"

@@ -20,10 +20,11 @@ import time
 import jax
 
 from egnas_jax.storage import records
-from egnas_jax.studies.report.page import Picture, markdown_table
+from egnas_jax.studies.report.page import Figure
+from egnas_jax.studies.report.run_tables import finals
 from egnas_jax.studies.report.runs import Group, grouped, read_runs
-from egnas_jax.studies.report.statistics import summarise
-from egnas_jax.studies.report.tables import Table, finals
+from egnas_jax.studies.statistics import summarise
+from egnas_jax.studies.tables import markdown_table
 
 FOLDER = pathlib.Path(__file__).with_name("results")
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
@@ -98,7 +99,7 @@ def section(records: list[dict]) -> str:
             "",
             found["claim"],
             "",
-            markdown_table(Table("", names, rows, found["note"])),
+            markdown_table(names, rows, found["note"]),
             f"`{found['command']}`; {found['machine']}, {found['date']}{took}.",
             "",
         ]
@@ -187,7 +188,7 @@ def write(
     table: dict,
     details: object,
     kept: str | None = None,
-    picture: Picture | None = None,
+    picture: Figure | None = None,
 ) -> None:
     """The record of an experiment that has just run here; printed, too.
 
@@ -220,14 +221,14 @@ def keep(
     name: str,
     table: dict,
     details: object,
-    picture: Picture | None = None,
+    picture: Figure | None = None,
 ) -> None:
     """`write` for an experiment that has no sizes; options of `methods.add_out`."""
     kept = name if options.record else None
     write(options.out / f"{name}.json", table, details, kept, picture)
 
 
-def _put(path: pathlib.Path, made: dict, picture: Picture | None) -> None:
+def _put(path: pathlib.Path, made: dict, picture: Figure | None) -> None:
     """A record with its picture, in the place of another one with its own."""
     records.write_json(path, made)
     contents = (picture.svg, picture.csv) if picture else (None, None)

@@ -23,9 +23,9 @@ import numpy as np
 
 from egnas_jax.plotting import as_svg
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
-from egnas_jax.studies.report.curves import Figure, Row
-from egnas_jax.studies.report.page import Picture
-from egnas_jax.studies.report.write import picture_of
+from egnas_jax.studies.report.curves import FigureData, Row
+from egnas_jax.studies.report.page import Figure
+from egnas_jax.studies.report.write import as_figure
 
 DEFAULT = (1.0, 0.4)
 TITLE = "Table 1 of the report"
@@ -63,7 +63,7 @@ def as_default(found: Sequence[methods.Found], pair: tuple[float, float]) -> lis
     return [agreement[places] for agreement in of_seeds if agreement is not None]
 
 
-def drawn(agreement: np.ndarray) -> Picture:
+def drawn(agreement: np.ndarray) -> Figure:
     """A picture of how often every two pairs choose the same individual."""
     from matplotlib.figure import Figure as Canvas  # no window system
 
@@ -94,7 +94,7 @@ def drawn(agreement: np.ndarray) -> Picture:
         "How often two pairs of weights choose the same individual of a population, in "
         "percent of all populations that all runs evaluated."
     )
-    return picture_of(Figure("table1", TITLE, text, {}, rows), as_svg(canvas))
+    return as_figure(FigureData("table1", TITLE, text, {}, rows), as_svg(canvas))
 
 
 def reported_noise() -> str:

@@ -31,9 +31,9 @@ from pieces import Job
 
 from egnas_jax.cli.console import read_genotype
 from egnas_jax.nn.cost import count_params
-from egnas_jax.retrain import table
 from egnas_jax.runs import retrain_config, search_config
 from egnas_jax.space import Genotype
+from egnas_jax.studies import retrain_seeds
 
 # test errors (%) of four seeds, weights (M), search cost (GPU-days)
 REPORTED = {
@@ -275,8 +275,8 @@ def _write(options, size, searches, found, drawn) -> None:
         for seed, job in enumerate(found)
     ]
     others = [pieces.summary_of(job) for job in drawn]
-    whole = table.aggregate(own)
-    table.write(options.out, whole)
+    whole = retrain_seeds.aggregate(own)
+    retrain_seeds.write(options.out, whole)
     errors, chance = (
         [one["test_error_last"] for one in several] for several in (own, others)
     )

@@ -1,5 +1,7 @@
-"""The commands that need a benchmark's table: `egnas table-search`,
-`egnas rank-correlation`."""
+"""Implements `egnas table-search` and `egnas rank-correlation`.
+
+Both need the table of NAS-Bench-201.
+"""
 
 import argparse
 import json
@@ -14,169 +16,141 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 
+TABLE_HELP = "the results of NAS-Bench-201, a file of your own"
+JSON_HELP = "print one JSON object and nothing else"
+REPEATED = dict(action="append", default=[])
+COUNT = dict(type=int, metavar="N")
+RANK_COLUMNS = "supernet|table|Kendall's tau|Spearman's rho"
+
 
 def table_search_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `egnas table-search` takes."""
+    """Adds the arguments of `egnas table-search`."""
     add = parser.add_argument
-    add(
-        "--table",
-        required=True,
-        metavar="FILE.npz",
-        help="the results of NAS-Bench-201, a file of your own",
-    )
-    add(
-        "--strategy",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="egnas, random_search, ageing_evolution; repeatable (all)",
-    )
-    add("--variant", metavar="NAME", help="which reading of EG-NAS (paper)")
+    add("--table", required=True, metavar="FILE.npz", help=TABLE_HELP)
+    names = "egnas, random_search, ageing_evolution; repeatable (all)"
+    add("--strategy", **REPEATED, metavar="NAME", help=names)
+    add("--variant", metavar="NAME", help="variant of EG-NAS (paper)")
     add("--dataset", metavar="NAME", help="cifar10, cifar100, imagenet16_120 (cifar10)")
-    add("--runs", type=int, metavar="N", help="of every method and setting")
-    add("--queries", type=int, metavar="N", help="cells evaluated in a run")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        dest="overrides",
-        help="change one setting; --print-config lists them",
-    )
-    add(
-        "--sweep",
-        action="append",
-        default=[],
-        metavar="egnas.NAME=V1,V2,...",
-        help="numbers of EG-NAS, every combination in one program",
-    )
+    add("--runs", **COUNT, help="runs of every method and setting")
+    add("--queries", **COUNT, help="cells evaluated in a run")
+    setting = dict(metavar="PATH=VALUE", dest="overrides")
+    add("--set", **REPEATED, **setting, help="change one setting; see --print-config")
+    sweep = "hyperparameters of EG-NAS, every combination in one program"
+    add("--sweep", **REPEATED, metavar="egnas.NAME=V1,V2,...", help=sweep)
     add("--out", metavar="DIR", help="(default: runs/table-DATASET)")
     add("--print-config", action="store_true", help="print the configuration and leave")
-    add("--json", action="store_true", help="print one JSON object and nothing else")
+    add("--json", action="store_true", help=JSON_HELP)
 
 
 def table_search(options: argparse.Namespace) -> None:
-    """Many runs of several methods on the table, with their curves and regrets."""
+    """Runs several methods many times on the table; writes curves and regrets."""
     from egnas_jax.settings import as_dict
-    from egnas_jax.storage import records
-    from egnas_jax.studies.nasbench201 import (
-        config,
-        figure,
-        search,
-        statistics,
-        summary,
-    )
+    from egnas_jax.studies.nasbench201 import table_search_config
     from egnas_jax.studies.nasbench201.read import read_table
-    from egnas_jax.studies.nasbench201.table import DATASETS
 
     check_folders(options, ("out",))
-    given = [
+    named = [
         f"{name}={getattr(options, name)}"
         for name in ("dataset", "runs", "queries")
         if getattr(options, name) is not None
     ]
-    settings = config.build(options.variant, [*options.overrides, *given])
-    methods = config.chosen_methods(options.strategy)
-    points = config.grid(settings, options.sweep)
+    config = table_search_config.build(options.variant, [*options.overrides, *named])
+    methods = table_search_config.chosen_methods(options.strategy)
+    settings = table_search_config.grid(config, options.sweep)
     if options.sweep and "egnas" not in methods:
         raise ValueError("--sweep is of egnas, which --strategy leaves out.")
     if options.print_config:
-        print(json.dumps(as_dict(settings), indent=2))
+        print(json.dumps(as_dict(config), indent=2))
         return
-    table = read_table(options.table, settings.dataset)
-    out = pathlib.Path(options.out or f"runs/table-{settings.dataset}")
+    table = read_table(options.table, config.dataset)
+    out = pathlib.Path(options.out or f"runs/table-{config.dataset}")
     check_writable(out)
     use_compilation_cache()
-    optimum, selected = (
-        float(table.test.max()),
-        summary.best_by_validation_regret(table),
-    )
     entries = []
-    shown = statistics.shown_queries(settings.queries)
     for name in methods:
-        own, started = points if name == "egnas" else [{}], time.perf_counter()
-        with running():
-            curves = search.run_method(table, settings, name, own, shown)
-        seconds = time.perf_counter() - started
-        say(
-            f"{name}: {len(own) * settings.runs} runs of {settings.queries} queries in "
-            f"{seconds:.1f} s, compilation included"
-        )
-        found = summary.summarise(name, own, curves, shown, optimum)
-        entries += [entry | {"seconds": seconds} for entry in found]
-    whole = records.plain(
+        of_method = settings if name == "egnas" else [{}]
+        entries += _search(table, config, name, of_method)
+    _write_search(options, out, config, table, entries)
+
+
+def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
+    """Entries of one method, one for each setting."""
+    from egnas_jax.studies.nasbench201 import table_search
+    from egnas_jax.studies.nasbench201.summary import summarise_method
+
+    at_queries = table_search.log_spaced_queries(config.queries)
+    started = time.perf_counter()
+    with running():
+        curves = table_search.run_method(table, config, name, settings, at_queries)
+    seconds = time.perf_counter() - started
+    say(
+        f"{name}: {len(settings) * config.runs} runs of {config.queries} queries in "
+        f"{seconds:.1f} s, compilation included"
+    )
+    optimum = float(table.test.max())
+    entries = summarise_method(name, settings, curves, at_queries, optimum)
+    return [entry | {"seconds": seconds} for entry in entries]
+
+
+def _write_search(options, out: pathlib.Path, config, table, entries) -> None:
+    """Writes curves.json, .csv and .svg, and prints the final regrets."""
+    from egnas_jax.settings import as_dict
+    from egnas_jax.storage import records
+    from egnas_jax.studies.nasbench201 import summary
+    from egnas_jax.studies.nasbench201.table import DATASETS
+    from egnas_jax.studies.nasbench201.table_plots import draw_curves
+    from egnas_jax.studies.statistics import LEVEL
+
+    optimum = float(table.test.max())
+    selected = summary.best_by_validation_regret(table)
+    result = records.plain(
         {
-            "dataset": settings.dataset,
+            "dataset": config.dataset,
             "optimum": optimum,
             "best_by_validation_regret": selected,
-            "level": statistics.LEVEL,
-            "config": as_dict(settings),
+            "level": LEVEL,
+            "config": as_dict(config),
             "entries": entries,
         }
     )
     out.mkdir(parents=True, exist_ok=True)
-    title = f"NAS-Bench-201, {DATASETS[settings.dataset]}, {settings.runs} runs each"
-    records.write_json(out / "curves.json", whole)
-    records.write_text(out / "curves.csv", summary.as_csv(entries))
-    records.write_text(out / "curves.svg", figure.draw_curves(entries, selected, title))
+    title = f"NAS-Bench-201, {DATASETS[config.dataset]}, {config.runs} runs each"
+    records.write_json(out / "curves.json", result)
+    records.write_text(out / "curves.csv", summary.curves_csv(entries))
+    records.write_text(out / "curves.svg", draw_curves(entries, selected, title))
     if options.json:
-        print(json.dumps(whole))
+        print(json.dumps(result))
         return
     print(summary.markdown(entries, optimum, selected), end="")
-    print(f"Figures: {out}/curves.json, {out}/curves.csv\nPicture: {out}/curves.svg")
+    print(f"Results: {out}/curves.json, {out}/curves.csv\nFigure: {out}/curves.svg")
 
 
 def rank_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `egnas rank-correlation` takes."""
+    """Adds the arguments of `egnas rank-correlation`."""
     add = parser.add_argument
-    add("run", metavar="RUN", help="what `egnas search --space nasbench201` wrote")
-    add(
-        "--table",
-        required=True,
-        metavar="FILE.npz",
-        help="the results of NAS-Bench-201, a file of your own",
-    )
-    add(
-        "--dataset",
-        metavar="NAME",
-        help="of the table (the run's own data set, else cifar10)",
-    )
-    add(
-        "--sample",
-        type=int,
-        default=200,
-        metavar="N",
-        help="cells, 15625 for all (%(default)s)",
-    )
-    add(
-        "--images",
-        type=int,
-        default=256,
-        metavar="N",
-        help="validation images (%(default)s)",
-    )
-    add(
-        "--batch-stats",
-        default="batch",
-        metavar="NAME",
-        help="batch norm: batch or running (%(default)s)",
-    )
+    run = "run directory of `egnas search --space nasbench201`"
+    add("run", metavar="RUN", help=run)
+    add("--table", required=True, metavar="FILE.npz", help=TABLE_HELP)
+    dataset = "of the table (the run's own data set, else cifar10)"
+    add("--dataset", metavar="NAME", help=dataset)
+    add("--sample", **COUNT, default=200, help="cells, 15625 for all (%(default)s)")
+    add("--images", **COUNT, default=256, help="validation images (%(default)s)")
+    stats = "statistics of batch norm: batch or running (%(default)s)"
+    add("--batch-stats", default="batch", metavar="NAME", help=stats)
     add("--seed", type=int, default=0, help="of cells and images (%(default)s)")
-    add("--data-dir", help="where the run's data are")
+    add("--data-dir", help="folder of the run's data")
     add("--out", metavar="DIR", help="(default: into RUN)")
-    add("--json", action="store_true", help="print one JSON object and nothing else")
+    add("--json", action="store_true", help=JSON_HELP)
 
 
 def rank_correlation(options: argparse.Namespace) -> None:
-    """Rank correlation of a supernet's scores with the table's accuracies."""
-    from egnas_jax.runs import finished_search
+    """Correlates a supernet's ranking of cells with the table's accuracies."""
     from egnas_jax.runs.directory import stored_config
+    from egnas_jax.runs.failures import running
+    from egnas_jax.runs.finished_search import load_search
     from egnas_jax.search.evaluate import check_options
-    from egnas_jax.storage import records
     from egnas_jax.studies import rank_correlation
-    from egnas_jax.studies.nasbench201 import figure
     from egnas_jax.studies.nasbench201.read import read_table
-    from egnas_jax.studies.nasbench201.table import DATASETS
 
     check_folders(options, ("out", "data_dir"))
     for name, least in (("sample", 3), ("images", 2), ("seed", 0)):
@@ -188,37 +162,56 @@ def rank_correlation(options: argparse.Namespace) -> None:
     folder = pathlib.Path(options.run)
     config = stored_config(folder)
     rank_correlation.check_space(folder, config)
-    own = config.data
-    known = own.path is None and own.name in DATASETS
-    dataset = options.dataset or (own.name if known else "cifar10")
+    dataset = options.dataset or _dataset_of_run(config)
     table = read_table(options.table, dataset)
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)
     use_compilation_cache()
-    loaded = finished_search.load(folder, options.data_dir, say)
-    ranked = rank_correlation.of_run(loaded, options.images, options.seed)
+    search = load_search(folder, data_dir=options.data_dir, log=say)
+    supernet = rank_correlation.from_run(search, options.images, options.seed)
     with running():
-        found = rank_correlation.rank(
-            ranked,
+        ranks = rank_correlation.rank(
+            supernet,
             table,
             sample=options.sample,
             seed=options.seed,
             batch_stats=options.batch_stats,
         )
-    result = records.plain({"run": str(folder), "dataset": dataset, **found})
+    _write_ranks(options, out, dataset, ranks)
+
+
+def _dataset_of_run(config) -> str:
+    """The run's data set where the table has it, else cifar10."""
+    from egnas_jax.studies.nasbench201.table import DATASETS
+
+    known = config.data.path is None and config.data.name in DATASETS
+    return config.data.name if known else "cifar10"
+
+
+def _write_ranks(options, out: pathlib.Path, dataset: str, ranks: dict) -> None:
+    """Writes rank_correlation.json and .svg, and prints the correlations."""
+    from egnas_jax.storage import records
+    from egnas_jax.studies.nasbench201.table import DATASETS
+    from egnas_jax.studies.nasbench201.table_plots import draw_ranks
+    from egnas_jax.studies.tables import interval_text, markdown_table
+
+    result = records.plain(
+        {"run": str(pathlib.Path(options.run)), "dataset": dataset, **ranks}
+    )
     out.mkdir(parents=True, exist_ok=True)
     title = f"{result['cells']} cells, {DATASETS[dataset]}, {result['epochs']} epochs"
     records.write_json(out / "rank_correlation.json", result)
-    records.write_text(out / "rank_correlation.svg", figure.draw_ranks(found, title))
+    records.write_text(out / "rank_correlation.svg", draw_ranks(ranks, title))
     if options.json:
         print(json.dumps(result))
         return
-    print("| supernet | table | Kendall's tau | Spearman's rho |\n|---|---|---|---|")
-    for entry in found["correlations"]:
-        shown = " | ".join(
-            f"{entry[name]['value']:.3f} ({entry[name]['low']:.3f} to "
-            f"{entry[name]['high']:.3f})"
-            for name in ("kendall", "spearman")
+    rows = [
+        (
+            entry["supernet"],
+            entry["table"],
+            *(interval_text(**entry[name]) for name in ("kendall", "spearman")),
         )
-        print(f"| {entry['supernet']} | {entry['table']} | {shown} |")
-    print(f"Figures: {out}/rank_correlation.json\nPicture: {out}/rank_correlation.svg")
+        for entry in ranks["correlations"]
+    ]
+    print(markdown_table(RANK_COLUMNS.split("|"), rows), end="")
+    print(f"Results: {out}/rank_correlation.json\nFigure: {out}/rank_correlation.svg")

@@ -1,4 +1,4 @@
-"""The command that tells what runs came to: `egnas report`."""
+"""Implements `egnas report`, which writes tables and figures of finished runs."""
 
 import argparse
 
@@ -6,24 +6,15 @@ from egnas_jax.cli.console import check_folders
 
 
 def report_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `egnas report` takes."""
+    """Adds the arguments of `egnas report`."""
     add = parser.add_argument
-    add(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="a run, a folder of several, or a metrics.jsonl",
-    )
-    add(
-        "--out",
-        required=True,
-        metavar="DIR",
-        help="gets report.html, report.md, figures and data",
-    )
+    add("runs", nargs="+", metavar="RUN", help="run, folder of runs, or metrics.jsonl")
+    files = "gets report.html, report.md, figures and data"
+    add("--out", required=True, metavar="DIR", help=files)
 
 
 def report(options: argparse.Namespace) -> None:
-    """Writes a report and prints where its page is."""
+    """Writes a report and prints the path of its page."""
     from egnas_jax.studies.report.write import write_report
 
     check_folders(options, ("out",))

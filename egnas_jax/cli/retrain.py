@@ -68,13 +68,13 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, one seed or several."""
     from egnas_jax import settings
-    from egnas_jax.retrain import table
     from egnas_jax.runs import (
         directory,
         out_of_memory,
         retrain,
         retrain_config,
     )
+    from egnas_jax.studies import retrain_seeds
 
     check_run_options(options, ("out", "data_dir", "init_from"))
     found = pathlib.Path(options.genotype)
@@ -125,10 +125,10 @@ def retrain(options: argparse.Namespace) -> None:
                 prepared, model, state, stop_after=options.stop_after
             )
         results.append(summary | {"seed": own.seed, "run": str(folder)})
-    whole = table.aggregate(results)
+    whole = retrain_seeds.aggregate(results)
     if options.seeds > 1:
-        table.write(pathlib.Path(options.out), whole)
-    print(json.dumps(whole) if options.json else table.markdown(whole), end="")
+        retrain_seeds.write(pathlib.Path(options.out), whole)
+    print(json.dumps(whole) if options.json else retrain_seeds.markdown(whole), end="")
 
 
 def _check_place_of_table(folder: pathlib.Path) -> None:

@@ -7,7 +7,7 @@ from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
 @contextlib.contextmanager
-def running(advise: Callable[[OutOfMemoryError], str]) -> Iterator[None]:
+def running(advise: Callable[[OutOfMemoryError], str] = str) -> Iterator[None]:
     """Re-raises the errors of a run that has begun as RuntimeError.
 
     A ValueError or OSError before a run begins is a fault of its arguments (exit code

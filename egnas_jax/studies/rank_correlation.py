@@ -1,7 +1,7 @@
-"""How well a trained supernet ranks cells: its scores beside a benchmark's table.
+"""Measures how well a trained supernet ranks cells, against a benchmark's table.
 
-Every cell is a one-hot mixing under the weights of a run's newest checkpoint, evaluated
-on validation images as individuals are in the search.
+Every cell is a one-hot mixing under the weights of a run's newest checkpoint. It is
+evaluated on validation images, as the search evaluates its individuals.
 
 Dims: n cells.
 """
@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.runs.finished_search import Searched, valid_batches
+from egnas_jax.runs.finished_search import valid_batches
+from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import unweighted
-from egnas_jax.studies.nasbench201.correlation import rank_correlations
 from egnas_jax.studies.nasbench201.table import (
     KIND,
     NUM_CELLS,
@@ -25,18 +25,19 @@ from egnas_jax.studies.nasbench201.table import (
     Table,
     topology,
 )
+from egnas_jax.studies.statistics import rank_correlations
 from egnas_jax.types import Array, PyTree
 
 RESAMPLES = 1000
 
 
-class Ranked(NamedTuple):
-    """A supernet that is to rank cells.
+class RankingSupernet(NamedTuple):
+    """A supernet and the images on which it ranks cells.
 
     Attributes:
       net, variables: the supernet and its weights.
-      epochs: that they have been trained.
-      images, labels: of validation, f32[N, H, W, C] and i32[N].
+      epochs: number of epochs of its training.
+      images, labels: validation images, f32[N, H, W, C] and i32[N].
     """
 
     net: Supernet
@@ -47,10 +48,10 @@ class Ranked(NamedTuple):
 
 
 def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
-    """Refuses a run of another space than the table's.
+    """Refuses a run that searched another space than the table's.
 
     Raises:
-      ValueError: as said.
+      ValueError: the run's space is another one.
     """
     if config.supernet.space != SPACE.name:
         raise ValueError(
@@ -59,22 +60,27 @@ def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
         )
 
 
-def of_run(searched: Searched, num_images: int, seed: int) -> Ranked:
-    """The supernet of a run and so many of its validation images.
+def from_run(search: SearchResult, num_images: int, seed: int) -> RankingSupernet:
+    """The supernet of a run, with some of its validation images.
 
     Args:
-      searched: a run in this space, see `check_space`.
-      num_images: all where more are asked for.
-      seed: of the choice of images.
+      search: a run in this space (see `check_space`).
+      num_images: number of images; all where the run has fewer.
+      seed: seed of the choice of images.
     """
-    number = min(num_images, searched.run.programs.num_valid)
-    images, labels = (part[0] for part in valid_batches(searched, 1, number, seed))
-    state = searched.state
-    return Ranked(searched.net, state.variables, int(state.epoch), images, labels)
+    number = min(num_images, search.num_valid)
+    images, labels = (part[0] for part in valid_batches(search, 1, number, seed))
+    return RankingSupernet(
+        net=search.net,
+        variables=search.state.variables,
+        epochs=int(search.state.epoch),
+        images=images,
+        labels=labels,
+    )
 
 
 def rank(
-    ranked: Ranked,
+    supernet: RankingSupernet,
     table: Table,
     *,
     sample: int,
@@ -82,51 +88,39 @@ def rank(
     batch_stats: str,
     resamples: int = RESAMPLES,
 ) -> dict:
-    """Scores of a sample of cells, and how they go with the table's.
+    """Evaluates a sample of cells and correlates the ranks with the table's.
 
     Args:
-      ranked: of `of_run`.
-      table: of one data set.
-      sample: n, drawn without replacement; all where as many or more are asked for.
-      seed: of the draw and of the bootstrap.
-      batch_stats: batch norm while pricing: "batch" or "running".
-      resamples: of the bootstrap.
+      supernet: result of `from_run`.
+      table: results on one data set.
+      sample: n, drawn without replacement; all cells where there are fewer.
+      seed: seed of the draw and of the bootstrap.
+      batch_stats: statistics of batch norm, "batch" or "running".
+      resamples: number of bootstrap draws.
 
     Returns:
-      As rank_correlation.json holds it; accuracies are fractions.
+      The contents of rank_correlation.json; accuracies are fractions.
     """
     number = min(sample, NUM_CELLS)
     rows = np.random.default_rng(seed).permutation(NUM_CELLS)[:number]
-    one_hot = jax.nn.one_hot(table.choices[rows], len(SPACE.primitives))
-    scores = evaluate_population(
-        ranked.net,
-        ranked.variables,
-        unweighted({KIND: one_hot}),
-        ranked.images,
-        ranked.labels,
-        batch_stats=batch_stats,
-    )
-    loss = np.asarray(scores.loss, np.float64)
-    ours = {
-        "loss": np.where(np.isnan(loss), -np.inf, -loss),
-        "accuracy": np.asarray(scores.accuracy, np.float64),
-    }
+    loss, accuracy = _evaluate(supernet, table, rows, batch_stats)
+    ours = {"loss": np.where(np.isnan(loss), -np.inf, -loss), "accuracy": accuracy}
     theirs = {
         "valid_accuracy_12_epochs": np.asarray(table.valid)[rows],
         "test_accuracy_200_epochs": np.asarray(table.test)[rows],
     }
+    options = dict(resamples=resamples, seed=seed)
     correlations = [
-        {"supernet": name, "table": other}
-        | rank_correlations(own, values, resamples=resamples, seed=seed)
-        for name, own in ours.items()
-        for other, values in theirs.items()
+        {"supernet": name, "table": other} | rank_correlations(a, b, **options)
+        for name, a in ours.items()
+        for other, b in theirs.items()
     ]
     best = int(np.argmax(ours["loss"]))
-    columns = {"supernet_loss": loss, "supernet_accuracy": ours["accuracy"], **theirs}
+    columns = {"supernet_loss": loss, "supernet_accuracy": accuracy, **theirs}
     return {
-        "epochs": ranked.epochs,
+        "epochs": supernet.epochs,
         "cells": number,
-        "images": len(ranked.labels),
+        "images": len(supernet.labels),
         "batch_stats": batch_stats,
         "seed": seed,
         "resamples": resamples,
@@ -139,3 +133,19 @@ def rank(
             **{name: values.tolist() for name, values in columns.items()},
         },
     }
+
+
+def _evaluate(
+    supernet: RankingSupernet, table: Table, rows: np.ndarray, batch_stats: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and accuracy of cells under the supernet's weights, f64[n] each."""
+    one_hot = jax.nn.one_hot(table.choices[rows], len(SPACE.primitives))
+    scores = evaluate_population(
+        supernet.net,
+        supernet.variables,
+        unweighted({KIND: one_hot}),
+        supernet.images,
+        supernet.labels,
+        batch_stats=batch_stats,
+    )
+    return np.asarray(scores.loss, np.float64), np.asarray(scores.accuracy, np.float64)

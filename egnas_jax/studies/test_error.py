@@ -1,7 +1,6 @@
 """A trained network judged on a test set, from a run directory to figures."""
 
 import dataclasses
-import statistics
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from egnas_jax.runs.data import data_as_loaded
 from egnas_jax.runs.finished_network import Trained
 from egnas_jax.runs.retrain import open_data
 from egnas_jax.settings import apply_overrides, paths
+from egnas_jax.studies.statistics import mean_and_spread
 
 SETTABLE = ("data.name", "data.path", "data.digest", "split_seed", "eval_batch_size")
 
@@ -160,7 +160,5 @@ def aggregate(results: list[dict]) -> dict:
     names = ("test_error", "test_accuracy", "test_accuracy_top5", "test_loss", "ece")
     for name in names:
         values = [result[name] for result in results]
-        whole[name] = statistics.mean(values)
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        whole[f"{name}_spread"] = spread
+        whole[name], whole[f"{name}_spread"] = mean_and_spread(values)
     return whole | {"rows": results}

@@ -1,18 +1,23 @@
-"""`egnas table-search` from arguments to files."""
+"""`egnas table-search`, from its arguments to its files."""
 
+import contextlib
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 
 from egnas_jax.cli.main import main
-from egnas_jax.studies.nasbench201 import search
+from egnas_jax.studies.nasbench201 import table_search
+
+METHODS = ["egnas", "egnas", "random_search", "ageing_evolution"]
+SEARCH = "--runs 4 --queries 30 --set egnas.population=4 --sweep egnas.eta=0,1 --out"
 
 
 @pytest.fixture(scope="module")
-def table_file(tmp_path_factory, write_table):
-    """A table in which only the number of 3x3 convolutions counts."""
+def command(tmp_path_factory, write_table):
+    """`egnas table-search` with a table in which only 3x3 convolutions count."""
     path = tmp_path_factory.mktemp("table") / "table.npz"
 
     def accuracies(cells):
@@ -20,75 +25,77 @@ def table_file(tmp_path_factory, write_table):
         return (10 * counts + 20).astype("f4"), (10 * counts + 30).astype("f4")
 
     write_table(path, accuracies)
-    return str(path)
+    return ["table-search", "--table", str(path)]
+
+
+@pytest.fixture(scope="module")
+def search(command, tmp_path_factory):
+    """Folder of a search by every method, and what the command printed."""
+    out, stdout, stderr = (
+        tmp_path_factory.mktemp("search"),
+        io.StringIO(),
+        io.StringIO(),
+    )
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        assert main([*command, *SEARCH.split(), str(out)]) == 0
+    return out, stdout.getvalue(), stderr.getvalue()
+
+
+@pytest.fixture
+def results(search):
+    """Folder of the search."""
+    return search[0]
 
 
 @pytest.mark.parametrize("place", ["file", "file/below/it"])
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(
-    place, table_file, tmp_path, capsys, monkeypatch
+def test_an_unwritable_place_is_refused_before_the_search(
+    place, command, tmp_path, capsys, monkeypatch
 ):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(search, "run_method", lambda *_: pytest.fail("it searched"))
-    out = str(tmp_path / place)
-    assert main(["table-search", "--table", table_file, "--out", out]) == 2
+    monkeypatch.setattr(table_search, "run_method", lambda *_: pytest.fail("searched"))
+    assert main([*command, "--out", str(tmp_path / place)]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_a_table_search_writes_its_figures(table_file, tmp_path, capsys):
-    out = tmp_path / "out"
-    command = [
-        "table-search",
-        "--table",
-        table_file,
-        "--runs",
-        "4",
-        "--queries",
-        "30",
-        "--set",
-        "egnas.population=4",
-        "--sweep",
-        "egnas.eta=0,1",
-        "--out",
-        str(out),
-    ]
-    assert main(command) == 0
-    printed = capsys.readouterr()
-    assert "| egnas (eta 1) | 4 | 30 |" in printed.out
-    assert "optimum of 90.00 %" in printed.out
-    # here the best by validation is the best
-    assert (
-        "by validation accuracy (the mean of those that tie) has 0.000." in printed.out
-    )
-    assert "egnas: 8 runs of 30 queries in" in printed.err
-    whole = json.loads((out / "curves.json").read_text())
-    methods = [entry["method"] for entry in whole["entries"]]
-    assert methods == ["egnas", "egnas", "random_search", "ageing_evolution"]
-    for entry in whole["entries"]:
+def test_the_final_regrets_are_printed(search):
+    _, output, messages = search
+    assert "| egnas (eta 1) | 4 | 30 |" in output
+    assert "optimum of 90.00 %" in output
+    # in this table the best cell by validation is the best by test
+    selected = "by validation accuracy (the mean of those that tie) has 0.000."
+    assert selected in output
+    assert "egnas: 8 runs of 30 queries in" in messages
+
+
+def test_curves_of_every_method_and_setting_are_written(results):
+    result = json.loads((results / "curves.json").read_text())
+    assert [entry["method"] for entry in result["entries"]] == METHODS
+    for entry in result["entries"]:
         regret = entry["curves"]["test_regret"]
         assert entry["queries"][-1] == 30
-        assert (np.diff(regret["mean"]) <= 1e-6).all()  # here both accuracies agree
+        assert (np.diff(regret["mean"]) <= 1e-6).all()  # both accuracies rank alike
         assert (np.asarray(regret["low"]) <= np.asarray(regret["mean"])).all()
-        final = entry["final"]
-        assert final["test_regret"]["mean"] == pytest.approx(
-            whole["optimum"] - final["test_accuracy"]["mean"]
-        )
-        assert final["test_accuracy"]["mean"] == pytest.approx(
-            final["valid_accuracy"]["mean"] + 0.1, abs=1e-6
-        )
-    with open(out / "curves.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
-    last = [line for line in lines if line["queries"] == "30"]
-    assert [line["method"] for line in last] == methods
-    assert [line["eta"] for line in last] == ["0.0", "1.0", "", ""]
-    assert float(last[2]["test_regret_mean"]) == pytest.approx(
-        whole["entries"][2]["final"]["test_regret"]["mean"]
-    )
-    assert (out / "curves.svg").read_text().count("random_search") >= 1
+        means = {name: interval["mean"] for name, interval in entry["final"].items()}
+        expected = pytest.approx(result["optimum"] - means["test_accuracy"])
+        assert means["test_regret"] == expected
+        expected = pytest.approx(means["valid_accuracy"] + 0.1, abs=1e-6)
+        assert means["test_accuracy"] == expected
+    assert "random_search" in (results / "curves.svg").read_text()
+
+
+def test_the_csv_file_holds_the_points_of_the_curves(results):
+    result = json.loads((results / "curves.json").read_text())
+    with open(results / "curves.csv", newline="") as file:
+        last = [row for row in csv.DictReader(file) if row["queries"] == "30"]
+    assert [row["method"] for row in last] == METHODS
+    assert [row["eta"] for row in last] == ["0.0", "1.0", "", ""]
+    regret = result["entries"][2]["final"]["test_regret"]["mean"]
+    assert float(last[2]["test_regret_mean"]) == pytest.approx(regret)
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    "options, message",
     [
         (["--strategy", "ageing_evolutio"], "Did you mean ageing_evolution"),
         (["--strategy", "random_search", "--sweep", "egnas.eta=0,1"], "leaves out"),
@@ -97,8 +104,6 @@ def test_a_table_search_writes_its_figures(table_file, tmp_path, capsys):
         (["--variant", "papr"], "Did you mean paper"),
     ],
 )
-def test_unusable_arguments_of_a_table_search_end_with_2(
-    table_file, capsys, arguments, message
-):
-    assert main(["table-search", "--table", table_file, *arguments]) == 2
+def test_bad_options_of_a_table_search_are_refused(command, capsys, options, message):
+    assert main([*command, *options]) == 2
     assert message in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from egnas_jax.storage import records
-from egnas_jax.studies.report.page import Picture
+from egnas_jax.studies.report.page import Figure
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -105,7 +105,7 @@ def test_a_record_replaces_another_with_its_picture(results, tmp_path, monkeypat
         key: FOUND[key]
         for key in ("title", "claim", "command", "seconds", "columns", "rows", "note")
     }
-    picture = Picture("x", "X", "Below it.", "<svg/>", "a,b")
+    picture = Figure("x", "X", "Below it.", "<svg/>", "a,b")
     own = tmp_path / "x.json"
     results.write(own, table, {}, "y", picture)
     (read,) = results.read_records(tmp_path / "results")

@@ -1,1 +1,1 @@
-"""Searches in a table of results: no network is trained, so thousands run at once."""
+"""Searches NAS-Bench-201's table of results, thousands of runs at once."""

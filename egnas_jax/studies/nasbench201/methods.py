@@ -1,10 +1,11 @@
-"""Search methods on a table: a run is a function of a key.
+"""Search methods on the table: every run is a pure function of a key.
 
-EG-NAS is the code of the supernet search; only what prices a mixing is the table. A
-query is one pricing of a cell; a cell that is evaluated again counts again.
+EG-NAS is the code of the supernet search; only the evaluation of a mixing is replaced
+by the table. A query is one evaluation of a cell; repeated evaluations of the same cell
+count again.
 
-Sources: strategies/egnas.py; Real et al. (AAAI 2019) for ageing evolution; uniform
-draws with replacement for random search.
+Sources: strategies/egnas; Real et al. (AAAI 2019) for ageing evolution; uniform draws
+with replacement for random search.
 
 Dims: Q queries.
 """
@@ -12,18 +13,22 @@ Dims: Q queries.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.evolution import ageing_evolution
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
-from egnas_jax.strategies.egnas.config import EGNASConfig, with_traced
-from egnas_jax.strategies.egnas.evaluation import candidate_rows
-from egnas_jax.strategies.egnas.explore import explore, initial_state
-from egnas_jax.strategies.egnas.strategy import mixings_evaluated
+from egnas_jax.settings import check_ranges
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
+from egnas_jax.strategies.egnas.explore import (
+    Exploration,
+    explore,
+    initial_state,
+)
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.table import (
     SPACE,
@@ -37,37 +42,36 @@ from egnas_jax.types import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class AgeingConfig:
-    """Attributes:
-    population: cells of the queue.
-    tournament: cells of which the best becomes the parent.
+    """Options of ageing evolution.
+
+    Attributes:
+      population: cells in the queue.
+      tournament: cells drawn from the queue; the best of them becomes the parent.
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: a number is out of its range.
     """
 
     population: int = 10
     tournament: int = 3
 
     def __post_init__(self):
-        for name, least in (("population", 2), ("tournament", 1)):
-            if not least <= getattr(self, name) <= 10**5:
-                raise ValueError(
-                    f"ageing_evolution.{name} is {getattr(self, name)}, but must be "
-                    f"from {least} to {10**5}."
-                )
+        ranges = {"population": (2, 10**5), "tournament": (1, 10**5)}
+        check_ranges(self, ranges, "ageing_evolution.")
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomConfig:
-    """Random search has nothing to set."""
+    """Options of random search: none."""
 
 
-class Run(NamedTuple):
-    """What a run found.
+@flax.struct.dataclass
+class TableRun:
+    """Result of one run.
 
     Attributes:
-      rows: rows of the table in the order in which they were evaluated, i32[Q].
-      answer: row of the cell that the method itself names in the end, i32[].
+      rows: rows of the table in the order of their evaluation, i32[Q].
+      answer: row of the cell that the method returns, i32[].
     """
 
     rows: Array
@@ -75,67 +79,68 @@ class Run(NamedTuple):
 
 
 def egnas_run(
-    table: Table, config: EGNASConfig, queries: int, numbers: dict, key: Key
-) -> Run:
-    """EG-NAS: explorations one after another; the answer is derived from alpha.
+    table: Table, config: EGNASConfig, queries: int, hyperparams: dict, key: Key
+) -> TableRun:
+    """EG-NAS: a sequence of explorations; the answer is derived from alpha.
 
     Args:
-      table: what prices a cell.
-      config: its options.
-      queries: Q. The last exploration is whole, and what exceeds Q is left out of the
-        rows.
-      numbers: values that take the place of some of the options, see `with_traced`.
-      key: of the run.
+      table: evaluates the cells.
+      config: options of EG-NAS.
+      queries: Q. The last exploration is complete; its evaluations beyond Q are left
+        out of the rows.
+      hyperparams: values that replace some of `EGNASConfig.hyperparams`.
+      key: key of the run.
     """
-    config = with_traced(config, numbers)
+    method = EGNAS(SPACE, config, config.hyperparams.replace(**hyperparams))
     key_init, key_run = jax.random.split(key)
 
-    def exploration(state, key):
-        moved, found = explore(
-            SPACE, config, functools.partial(look_up, table), key, state
-        )
-        rows = _priced(table, config, state.alpha, found)
-        return moved._replace(epochs=moved.epochs + 1), rows
+    def step(state, key):
+        evaluate = functools.partial(look_up, table)
+        new, exploration = explore(method, evaluate, key, state)
+        rows = _rows_evaluated(table, config, state.alpha, exploration)
+        return new.replace(epochs=new.epochs + 1), rows
 
-    number = -(-queries // mixings_evaluated(config))
+    number = -(-queries // config.mixings_evaluated)
     state, rows = lax.scan(
-        exploration, initial_state(SPACE, key_init), jax.random.split(key_run, number)
+        step, initial_state(SPACE, key_init), jax.random.split(key_run, number)
     )
     answer = rows_of(table, softmax_mixing(state.alpha))
-    return Run(rows.reshape(-1)[:queries], answer)
+    return TableRun(rows=rows.reshape(-1)[:queries], answer=answer)
 
 
-def _priced(table, config, alpha, found):
-    """Rows of one exploration in the order of their pricing, alpha's among them."""
+def _rows_evaluated(
+    table: Table, config: EGNASConfig, alpha: dict[str, Array], exploration: Exploration
+) -> Array:
+    """Rows of one exploration in the order of their evaluation, alpha's among them."""
 
     def rows(z):
-        return rows_of(table, unweighted(candidate_rows(unflatten(SPACE, z), config)))
+        return rows_of(table, unweighted(individual_rows(unflatten(SPACE, z), config)))
 
-    individuals = rows(found.z)  # [N, T, P]
-    own = rows_of(table, softmax_mixing(alpha))
-    own = jnp.broadcast_to(own, (*individuals.shape[:2], 1))
-    evaluated = jnp.concatenate([own, individuals], axis=2).reshape(-1)
+    individuals = rows(exploration.z)  # [N, T, P]
+    alphas = rows_of(table, softmax_mixing(alpha))
+    alphas = jnp.broadcast_to(alphas, (*individuals.shape[:2], 1))
+    evaluated = jnp.concatenate([alphas, individuals], axis=2).reshape(-1)
     if config.best_sample == "accuracy":
-        evaluated = jnp.concatenate([evaluated, rows(found.leaders.z)])
+        evaluated = jnp.concatenate([evaluated, rows(exploration.leaders.z)])
     return evaluated
 
 
 def random_run(
-    table: Table, config: RandomConfig, queries: int, numbers: dict, key: Key
-) -> Run:
-    """Random search: every cell is as likely as any other at every query."""
-    del config, numbers
+    table: Table, config: RandomConfig, queries: int, hyperparams: dict, key: Key
+) -> TableRun:
+    """Random search: every query draws a cell uniformly."""
+    del config, hyperparams
     keys = jax.random.split(key, queries)
     cells = jax.vmap(lambda key: random_child(key, SPACE))(keys)
     rows = rows_of(table, cells)
-    return Run(rows, incumbents(table, rows)[-1])
+    return TableRun(rows=rows, answer=incumbents(table, rows)[-1])
 
 
 def ageing_run(
-    table: Table, config: AgeingConfig, queries: int, numbers: dict, key: Key
-) -> Run:
-    """Ageing evolution: the answer is the best cell that was ever evaluated."""
-    del numbers
+    table: Table, config: AgeingConfig, queries: int, hyperparams: dict, key: Key
+) -> TableRun:
+    """Ageing evolution: the answer is the best of all evaluated cells."""
+    del hyperparams
     evolution = ageing_evolution(
         SPACE.num_edges, len(SPACE.primitives), config.population, config.tournament
     )
@@ -146,11 +151,11 @@ def ageing_run(
         return evolution.tell(state, cell, 1.0 - table.valid[row]), row
 
     _, rows = lax.scan(query, evolution.init(), jax.random.split(key, queries))
-    return Run(rows, incumbents(table, rows)[-1])
+    return TableRun(rows=rows, answer=incumbents(table, rows)[-1])
 
 
 def incumbents(table: Table, rows: Array) -> Array:
-    """Row of the best validation accuracy among the first q, for q = 1 ... Q; [Q]."""
+    """Row of the best validation accuracy among the first q rows, q = 1 ... Q; [Q]."""
     valid = table.valid[rows]
     best = lax.cummax(valid)
     before = jnp.concatenate([jnp.full((1,), -jnp.inf), best[:-1]])
@@ -158,7 +163,7 @@ def incumbents(table: Table, rows: Array) -> Array:
     return rows[lax.cummax(position)]
 
 
-# name -> (table, its configuration, queries, traced numbers, key) -> Run
+# name -> (table, options of the method, queries, hyperparameters, key) -> TableRun
 METHODS: dict[str, Callable] = {
     "egnas": egnas_run,
     "random_search": random_run,

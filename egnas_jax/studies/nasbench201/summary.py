@@ -1,35 +1,36 @@
-"""What searches in a table amount to: figures, rows of a CSV, a table for people.
+"""Summarises table searches as JSON entries, CSV rows and a Markdown table.
 
-Regret is the best test accuracy of the table less that of the cell in question: of the
-cell that looks best by validation accuracy, or of the one that the method names.
+Regret is the best test accuracy of the table minus that of a cell: the one with the
+best validation accuracy so far, or the one that the method returns.
 """
-
-import csv
-import io
 
 import numpy as np
 
-from egnas_jax.studies.nasbench201.search import Curves
-from egnas_jax.studies.nasbench201.statistics import LEVEL, Interval, mean_interval
 from egnas_jax.studies.nasbench201.table import Table
+from egnas_jax.studies.nasbench201.table_search import Curves
+from egnas_jax.studies.statistics import LEVEL, Interval, mean_interval
+from egnas_jax.studies.tables import csv_text, interval_text, markdown_table
 
 CURVES = ("valid_accuracy", "test_accuracy", "test_regret")
+COLUMNS = (
+    "method|runs|queries|regret of the incumbent|of the answer|runs at the optimum"
+)
 
 
-def summarise(
+def summarise_method(
     name: str,
     settings: list[dict[str, float]],
     curves: Curves,
-    shown: np.ndarray,
+    at_queries: np.ndarray,
     optimum: float,
 ) -> list[dict]:
     """One entry for every setting of a method; accuracies are fractions.
 
     Args:
-      name: of the method.
-      settings: values of the swept numbers.
-      curves: of all runs.
-      shown: numbers of queries of the curves.
+      name: name of the method.
+      settings: values of the swept hyperparameters.
+      curves: all runs of the method.
+      at_queries: numbers of queries at which the curves are kept.
       optimum: best test accuracy of the table.
     """
     entries = []
@@ -42,7 +43,7 @@ def summarise(
                 "method": name,
                 "setting": setting,
                 "runs": len(test),
-                "queries": shown.tolist(),
+                "queries": at_queries.tolist(),
                 "curves": {key: _lists(band) for key, band in bands.items()},
                 "final": {key: _last(band) for key, band in bands.items()},
                 "answer_regret": _last(mean_interval(optimum - curves.answer[index])),
@@ -60,24 +61,20 @@ def _last(band: Interval) -> dict:
     return {key: float(np.ravel(value)[-1]) for key, value in band._asdict().items()}
 
 
-def as_csv(entries: list[dict]) -> str:
+def curves_csv(entries: list[dict]) -> str:
     """A line for every point of every curve, with the bounds of its interval."""
     names = sorted({key for entry in entries for key in entry["setting"]})
-    bounds = [f"{curve}_{part}" for curve in CURVES for part in Interval._fields]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", *names, "runs", "queries", *bounds])
+    parts = [(curve, part) for curve in CURVES for part in Interval._fields]
+    bounds = [f"{curve}_{part}" for curve, part in parts]
+    rows = [["method", *names, "runs", "queries", *bounds]]
     for entry in entries:
         values = [entry["setting"].get(key, "") for key in names]
-        head = [entry["method"], *values, entry["runs"]]
-        columns = [
-            entry["curves"][curve][part]
-            for curve in CURVES
-            for part in Interval._fields
+        columns = [entry["curves"][curve][part] for curve, part in parts]
+        rows += [
+            [entry["method"], *values, entry["runs"], *point]
+            for point in zip(entry["queries"], *columns, strict=True)
         ]
-        for point in zip(entry["queries"], *columns, strict=True):
-            writer.writerow([*head, *point])
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def label(entry: dict) -> str:
@@ -87,41 +84,42 @@ def label(entry: dict) -> str:
 
 
 def best_by_validation_regret(table: Table) -> float:
-    """Test regret of the cell that is best by validation accuracy, the mean of those
-    that tie: what a search that sees all of the table but its tests comes to."""
+    """Test regret of the table's best cell by validation accuracy; the mean over ties.
+
+    This is the regret of a search that knows every validation accuracy.
+    """
     best = np.asarray(table.valid == table.valid.max())
     return float(table.test.max() - np.asarray(table.test)[best].mean())
 
 
 def markdown(entries: list[dict], optimum: float, selected: float) -> str:
-    """The final figures, in percent, as a table for people.
+    """The final regrets, in percentage points, as a table for people.
 
     Args:
-      entries: of `summarise`.
+      entries: results of `summarise_method`.
       optimum: best test accuracy of the table.
-      selected: of `best_by_validation_regret`.
+      selected: result of `best_by_validation_regret`.
     """
-    lines = [
+    introduction = (
         f"Test regret in percentage points to the optimum of {100 * optimum:.2f} %, "
         f"mean over runs and {100 * LEVEL:.0f} % interval; the incumbent is the best "
-        f"cell by validation accuracy, the answer what the method names in the end. "
+        f"cell by validation accuracy, the answer is the cell that the method returns. "
         f"The best cell of the table by validation accuracy (the mean of those that "
-        f"tie) has {100 * selected:.3f}.",
-        "",
-        "| method | runs | queries | regret of the incumbent | of the answer | "
-        "runs at the optimum |",
-        "|---|---|---|---|---|---|",
-    ]
-    for entry in entries:
-        lines.append(
-            f"| {label(entry)} | {entry['runs']} | {entry['queries'][-1]} | "
-            f"{_percent(entry['final']['test_regret'])} | "
-            f"{_percent(entry['answer_regret'])} | "
-            f"{100 * entry['optimum_found']:.1f} % |"
+        f"tie) has {100 * selected:.3f}."
+    )
+    rows = [
+        (
+            label(entry),
+            entry["runs"],
+            entry["queries"][-1],
+            _percent(entry["final"]["test_regret"]),
+            _percent(entry["answer_regret"]),
+            f"{100 * entry['optimum_found']:.1f} %",
         )
-    return "\n".join(lines) + "\n"
+        for entry in entries
+    ]
+    return f"{introduction}\n\n{markdown_table(COLUMNS.split('|'), rows)}"
 
 
 def _percent(interval: dict) -> str:
-    mean, low, high = (100 * interval[part] for part in Interval._fields)
-    return f"{mean:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+    return interval_text(*(100 * interval[part] for part in Interval._fields))

@@ -1,1 +1,1 @@
-"""How much of a fitness is noise: candidates x batches under one set of weights."""
+"""Measures how much of a fitness is noise of the batch it is evaluated on."""

@@ -1,6 +1,6 @@
-"""Candidates x batches: every candidate evaluated on every batch, in one program.
+"""Evaluates every candidate on every batch, under one set of weights, in one program.
 
-Dims: P candidates, M batches, N images of a batch.
+Dims: P candidates, M batches, N images of a batch, S sets of k batches each.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
+from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
 from egnas_jax.strategies.egnas.explore import EGNASState, first_generation
 from egnas_jax.strategies.egnas.fitness import compound_fitness
 from egnas_jax.strategies.random_search import random_child
@@ -26,86 +26,90 @@ from egnas_jax.types import Array, Batch, Key, PyTree
 
 
 class Candidates(NamedTuple):
-    """What is evaluated, and how a price becomes a fitness.
+    """Candidates and the functions that evaluate them.
 
     Attributes:
-      who: they themselves, arrays.
-      price: (who, variables, batch, statistics) -> cross entropy f32[P], correct
-        i32[P], correct of the supernet's own alpha i32[], similarity to it f32[P].
-      fitness: of these four -> f32[P], least is best.
+      arrays: what describes the P candidates, first argument of `evaluate`.
+      evaluate: (arrays, variables, batch, batch_stats) -> cross entropy f32[P], correct
+        i32[P], correct of the supernet's own alpha i32[], similarity to alpha f32[P].
+      fitness: these four -> f32[P], lower is better.
     """
 
-    who: PyTree
-    price: Callable
+    arrays: PyTree
+    evaluate: Callable
     fitness: Callable
 
 
 class Matrix(NamedTuple):
-    """What P candidates score on M batches, under one kind of statistics.
+    """Scores of P candidates on M batches, under one kind of batch statistics.
 
     Attributes:
       cross_entropy: f64[P, M].
       correct: i64[P, M].
-      correct_current: of the supernet's own alpha, i64[M]; 0 for derived cells.
-      similarity: to that alpha, f64[P]; 0 for derived cells.
-      measure: `Candidates.fitness`.
+      correct_current: correct images of the supernet's own alpha, i64[M]; 0 for cells.
+      similarity: similarity to alpha, f64[P]; 0 for cells.
+      fitness_fn: `Candidates.fitness`.
     """
 
     cross_entropy: np.ndarray
     correct: np.ndarray
     correct_current: np.ndarray
     similarity: np.ndarray
-    measure: Callable
+    fitness_fn: Callable
 
     def pooled(self, sets: np.ndarray) -> np.ndarray:
-        """One fitness over all images of each set of batches, as `fitness_batches` of a
-        search has it: sets, whole numbers [S, k] -> f64[S, P]."""
-        correct, current = (
-            part[..., sets].sum(axis=-1)
-            for part in (self.correct, self.correct_current)
-        )
+        """One fitness over all images of each set, as for `fitness_batches` > 1.
+
+        Args:
+          sets: indices of batches, [S, k].
+
+        Returns:
+          f64[S, P].
+        """
+        correct = self.correct[:, sets].sum(axis=-1)
+        current = self.correct_current[sets].sum(axis=-1)
         loss = self.cross_entropy[:, sets].mean(axis=-1)
-        measure = jax.vmap(self.measure, in_axes=(1, 1, 0, None))
-        return np.asarray(measure(loss, correct, current, self.similarity), np.float64)
+        fitness = jax.vmap(self.fitness_fn, in_axes=(1, 1, 0, None))
+        return np.asarray(fitness(loss, correct, current, self.similarity), np.float64)
 
     @property
     def fitness(self) -> np.ndarray:
-        """On each batch alone, f64[P, M]."""
+        """Fitness on each batch alone, f64[P, M]."""
         return self.pooled(np.arange(self.correct.shape[1])[:, None]).T
 
-    def of(self, candidates: np.ndarray) -> "Matrix":
-        """That of some candidates, bool[P]."""
+    def select(self, mask: np.ndarray) -> "Matrix":
+        """The matrix of the candidates in a mask, bool[P]."""
         return self._replace(
-            cross_entropy=self.cross_entropy[candidates],
-            correct=self.correct[candidates],
-            similarity=self.similarity[candidates],
+            cross_entropy=self.cross_entropy[mask],
+            correct=self.correct[mask],
+            similarity=self.similarity[mask],
         )
 
 
-def of_individuals(
-    net: Supernet,
-    config: EGNASConfig,
-    state: EGNASState,
-    key: Key,
-    size: int,
+def draw_individuals(
+    net: Supernet, config: EGNASConfig, state: EGNASState, key: Key, size: int
 ) -> Candidates:
-    """What EG-NAS's next exploration would begin with, evaluated as it would.
+    """The population with which EG-NAS's next exploration would begin.
 
     Args:
-      net, config, state: of a search.
-      key: of the draw.
-      size: candidates P.
+      net, config, state: supernet, options and strategy state of a search.
+      key: key of the draw.
+      size: number of candidates P.
     """
+    # EGNASConfig allows no population of one
     drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
-    z = first_generation(SPACES[net.config.space], drawn, key, state)[0, :size]
+    method = EGNAS(SPACES[net.config.space], drawn, drawn.hyperparams)
+    z = first_generation(method, key, state)[0, :size]
 
-    def one(who: PyTree, variables: PyTree, batch: Batch, statistics: str):
-        alpha, z = who
-        # the whole batch is there: how it is split is no matter of `fitness_batches`
+    def evaluate(arrays: PyTree, variables: PyTree, batch: Batch, batch_stats: str):
+        alpha, z = arrays
+        # Every batch is evaluated alone, so it is not split into fitness batches.
         options = dataclasses.replace(
-            config, fitness_batches=1, batch_stats=statistics, image_chunk=None
+            config, fitness_batches=1, batch_stats=batch_stats, image_chunk=None
         )
-        evaluated = evaluate_fitness(net, variables, alpha, z, *batch, options)
+        evaluated = evaluate_fitness(
+            net, variables, alpha, z, batch.images, batch.labels, options
+        )
         return (
             evaluated.cross_entropy,
             evaluated.correct,
@@ -124,74 +128,77 @@ def of_individuals(
             sign=config.sign,
         )
 
-    return Candidates((state.alpha, z), one, fitness)
+    return Candidates((state.alpha, z), evaluate, fitness)
 
 
-def of_cells(net: Supernet, key: Key, size: int) -> Candidates:
-    """Derived cells drawn at random, whose fitness is their cross entropy."""
+def draw_cells(net: Supernet, key: Key, size: int) -> Candidates:
+    """Random derived cells, whose fitness is their cross entropy."""
     space = SPACES[net.config.space]
     cells = jax.vmap(lambda k: random_child(k, space))(jax.random.split(key, size))
 
-    def one(who: PyTree, variables: PyTree, batch: Batch, statistics: str):
+    def evaluate(arrays: PyTree, variables: PyTree, batch: Batch, batch_stats: str):
         scores = score_population(
             net,
             variables,
-            who,
-            *batch,
+            arrays,
+            batch.images,
+            batch.labels,
             population_chunk=None,
             image_chunk=None,
-            batch_stats=statistics,
+            batch_stats=batch_stats,
         )
-        nothing = jnp.zeros_like(scores.loss)
-        return scores.loss, scores.correct, jnp.zeros((), jnp.int32), nothing
+        no_similarity = jnp.zeros_like(scores.loss)
+        return scores.loss, scores.correct, jnp.zeros((), jnp.int32), no_similarity
 
-    return Candidates(cells, one, lambda loss, correct, current, similarity: loss)
+    return Candidates(cells, evaluate, lambda loss, correct, current, similarity: loss)
 
 
-def over_batches(one: Callable) -> Callable:
-    """A program that prices on every batch what `one` prices on one.
+def over_batches(evaluate: Callable) -> Callable:
+    """A program that maps an evaluation over many batches.
 
     Args:
-      one: (*given, batch) -> arrays.
+      evaluate: (*arguments, batch) -> arrays.
 
     Returns:
-      (*given, images f32[M, N, H, W, C], labels i32[M, N]) -> the same with a leading
-      axis M, compiled at its first call.
+      (*arguments, images f32[M, N, H, W, C], labels i32[M, N]) -> the same arrays with
+      a leading axis M; compiled at its first call.
     """
 
-    def run(*given):
-        *given, images, labels = given
-        return lax.map(lambda batch: one(*given, Batch(*batch)), (images, labels))
+    def run(*arguments):
+        *arguments, images, labels = arguments
+        return lax.map(
+            lambda batch: evaluate(*arguments, Batch(*batch)), (images, labels)
+        )
 
     return jax.jit(run, compiler_options=lowering.compiler_options())
 
 
-def matrices(
+def evaluate_matrices(
     candidates: Candidates, variables: PyTree, images: Array, labels: Array
 ) -> dict[str, Matrix]:
-    """One program a kind of statistics, over all batches.
+    """Evaluates candidates on all batches, one program for each kind of statistics.
 
     Args:
-      candidates: of `of_individuals` or `of_cells`.
-      variables: of the supernet.
+      candidates: result of `draw_individuals` or `draw_cells`.
+      variables: weights and batch_stats of the supernet.
       images: f32[M, N, H, W, C].
       labels: i32[M, N].
 
     Returns:
-      Statistics ("running", "batch") -> the matrix.
+      Batch statistics ("running", "batch") -> matrix.
     """
-    found = {}
-    for statistics in STATISTICS:
-        run = over_batches(functools.partial(candidates.price, statistics=statistics))
+    matrices = {}
+    for kind in STATISTICS:
+        run = over_batches(functools.partial(candidates.evaluate, batch_stats=kind))
         loss, correct, current, similarity = map(
-            np.asarray, run(candidates.who, variables, images, labels)
+            np.asarray, run(candidates.arrays, variables, images, labels)
         )
-        # off the device, whose narrow types are no good for sums
-        found[statistics] = Matrix(
-            loss.T.astype(np.float64),
-            correct.T.astype(np.int64),
-            current.astype(np.int64),
-            similarity[0].astype(np.float64),  # it does not depend on the batch
-            candidates.fitness,
+        # Sums take numpy's wide types, which a device may lack.
+        matrices[kind] = Matrix(
+            cross_entropy=loss.T.astype(np.float64),
+            correct=correct.T.astype(np.int64),
+            correct_current=current.astype(np.int64),
+            similarity=similarity[0].astype(np.float64),  # the same for every batch
+            fitness_fn=candidates.fitness,
         )
-    return found
+    return matrices

@@ -1,4 +1,4 @@
-"""From a run directory to how much of its fitness is noise."""
+"""Runs a noise study: from a run directory to noise.json, noise.csv and noise.svg."""
 
 import pathlib
 import time
@@ -9,32 +9,43 @@ import jax
 import numpy as np
 
 from egnas_jax.lookup import lookup
-from egnas_jax.runs.finished_search import load, valid_batches
+from egnas_jax.runs.finished_search import load_search, valid_batches
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search import loop
 from egnas_jax.storage import records
-from egnas_jax.studies.noise import statistics
-from egnas_jax.studies.noise.matrix import Matrix, matrices, of_cells, of_individuals
+from egnas_jax.studies.noise.matrix import (
+    Matrix,
+    draw_cells,
+    draw_individuals,
+    evaluate_matrices,
+)
+from egnas_jax.studies.noise.repeatability import Pool, describe, mean_pool
+from egnas_jax.studies.statistics import kendall
+from egnas_jax.studies.tables import csv_text
 from egnas_jax.training.sgd import stream
 
 CANDIDATES = {
-    "individuals": "what the next exploration of EG-NAS would begin with",
-    "cells": "derived cells drawn at random, one primitive an edge",
+    "individuals": "the population with which EG-NAS's next exploration would begin",
+    "cells": "random derived cells, one primitive on each edge",
 }
-MOST_BATCHES = 20  # by default
+MOST_BATCHES = 20  # where the request names no number
+CSV_COLUMNS = (
+    "statistics candidate batch cross_entropy correct correct_current similarity "
+    "fitness"
+)
 
 
 class Request(NamedTuple):
-    """What is to be evaluated; None takes what the run itself uses.
+    """What to evaluate; None stands for what the run itself uses.
 
     Attributes:
-      candidates: a name of `CANDIDATES`; None: individuals for EG-NAS, else cells.
-      size: candidates P; None: the run's population, or 50.
-      batches: M, disjoint; None: as many as there are, 20 at most.
-      batch_size: images of each; None: the run's fitness batch.
-      reliability: the repeatability of ranks (Spearman's rho of two such sets) for
-        which batches are counted.
-      seed: of candidates and batches.
+      candidates: a name in `CANDIDATES`; None: individuals for EG-NAS, else cells.
+      size: number of candidates P; None: the run's population, or 50.
+      batches: number of disjoint batches M; None: all there are, at most 20.
+      batch_size: images of a batch; None: the run's fitness batch.
+      reliability: repeatability of ranks (Spearman's rho of two sets of batches) for
+        which the study computes the number of batches.
+      seed: seed of candidates and batches.
     """
 
     candidates: str | None = None
@@ -45,58 +56,82 @@ class Request(NamedTuple):
     seed: int = 0
 
 
-class Study(NamedTuple):
-    """What came out: the record (noise.json) and the matrices by statistics."""
+class NoiseStudy(NamedTuple):
+    """Outcome of a study.
+
+    Attributes:
+      result: contents of noise.json.
+      matrices: batch statistics -> scores.
+    """
 
     result: dict
     matrices: dict[str, Matrix]
 
 
-def study(
-    folder: pathlib.Path, data_dir: str | None, request: Request, report: Callable
-) -> Study:
-    """Prices candidates on many batches under a run's newest weights.
+class Metric(NamedTuple):
+    """A metric by which candidates are ranked.
+
+    Attributes:
+      values: on each batch, [P, M]; lower is better.
+      pool: on several batches together; None for the mean of the values.
+    """
+
+    values: np.ndarray
+    pool: Pool | None = None
+
+
+def run_study(
+    folder: pathlib.Path, data_dir: str | None, request: Request, log: Callable
+) -> NoiseStudy:
+    """Evaluates candidates on many batches under a run's newest weights.
 
     Args:
-      folder: of a search.
-      data_dir: where its data are, or None for the usual places.
-      request: what is to be evaluated.
-      report: called with notes (`str`).
+      folder: run directory of a search.
+      data_dir: folder of the run's data, or None for the usual places.
+      request: what to evaluate.
+      log: called with messages (`str`).
 
     Raises:
-      ValueError: the folder holds no such run or no whole checkpoint; the request
-        cannot be met by it.
+      ValueError: the folder holds no such run or no complete checkpoint, or the run
+        cannot serve the request.
     """
-    searched = load(folder, data_dir, report)
-    net, config, state = searched.net, searched.config, searched.state
-    request = _completed(request, config, searched.run.programs.num_valid)
+    search = load_search(folder, data_dir=data_dir, log=log)
+    net, config, state = search.net, search.config, search.state
+    request = complete(request, config, search.num_valid)
     started = time.perf_counter()
-    key_draw = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)
+    key = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)
     if request.candidates == "individuals":
-        candidates = of_individuals(
-            net, config.strategy, state.strategy, key_draw, request.size
+        candidates = draw_individuals(
+            net, config.strategy, state.strategy, key, request.size
         )
     else:
-        candidates = of_cells(net, key_draw, request.size)
+        candidates = draw_cells(net, key, request.size)
     images, labels = valid_batches(
-        searched, request.batches, request.batch_size, request.seed
+        search, request.batches, request.batch_size, request.seed
     )
-    found = matrices(candidates, state.variables, images, labels)
-    return Study(
-        {
-            "run": str(folder),
-            "epochs": int(state.epoch),
-            "digest": loop.state_digest(state),
-            **request._asdict(),
-            **judged(found, request),
-            "seconds": time.perf_counter() - started,
-        },
-        found,
-    )
+    matrices = evaluate_matrices(candidates, state.variables, images, labels)
+    result = {
+        "run": str(folder),
+        "epochs": int(state.epoch),
+        "digest": loop.state_digest(state),
+        **request._asdict(),
+        **describe_matrices(matrices, request),
+        "seconds": time.perf_counter() - started,
+    }
+    return NoiseStudy(result, matrices)
 
 
-def _completed(request: Request, config: SearchConfig, num_valid: int) -> Request:
-    """With what the run itself uses, checked."""
+def complete(request: Request, config: SearchConfig, num_valid: int) -> Request:
+    """The request with the run's own values for None.
+
+    Args:
+      request: what to evaluate.
+      config: configuration of the run.
+      num_valid: number of its validation images.
+
+    Raises:
+      ValueError: the run cannot serve the request.
+    """
     has_individuals = config.strategy_name == "egnas"
     kind = request.candidates or ("individuals" if has_individuals else "cells")
     lookup(CANDIDATES, kind, "kind of candidates")
@@ -105,18 +140,17 @@ def _completed(request: Request, config: SearchConfig, num_valid: int) -> Reques
             f"The run is one of {config.strategy_name}, which draws no individuals. "
             f"Use --candidates cells."
         )
-    own = config.strategy
-    size = request.size or getattr(own, "population", 50)
-    batch_size = request.batch_size or getattr(
-        own, "fitness_batch_size", config.batch_size
-    )
+    strategy = config.strategy
+    size = request.size or getattr(strategy, "population", 50)
+    fitness_batch = getattr(strategy, "fitness_batch_size", config.batch_size)
+    batch_size = request.batch_size or fitness_batch
     batches = request.batches or min(num_valid // batch_size, MOST_BATCHES)
     if min(batches, size) < 2 or batch_size < 1 or batches * batch_size > num_valid:
         raise ValueError(
-            f"{size} candidates on {batches} batches of {batch_size} images were asked "
-            f"for. There must be at least 2 of either, and the run has {num_valid} "
-            f"validation images for all batches: change --individuals, --batches or "
-            f"--batch-size."
+            f"The study would evaluate {size} candidates on {batches} batches of "
+            f"{batch_size} images. There must be at least 2 of either, and the run has "
+            f"{num_valid} validation images for all batches: change --individuals, "
+            f"--batches or --batch-size."
         )
     if not 0 < request.reliability < 1:
         raise ValueError(
@@ -127,80 +161,70 @@ def _completed(request: Request, config: SearchConfig, num_valid: int) -> Reques
     )
 
 
-def judged(found: dict[str, Matrix], request: Request) -> dict:
-    """The figures of each kind of statistics, and of one against the other.
+def describe_matrices(matrices: dict[str, Matrix], request: Request) -> dict:
+    """Measures of each kind of statistics, and of one kind against the other.
 
-    Candidates that are not finite on some batch are left out of all and counted.
+    Candidates whose fitness is not finite on some batch are left out and counted.
+
+    Raises:
+      FloatingPointError: fewer than two candidates remain.
     """
     finite = np.all(
-        [np.isfinite(matrix.fitness).all(axis=1) for matrix in found.values()], axis=0
+        [np.isfinite(matrix.fitness).all(axis=1) for matrix in matrices.values()],
+        axis=0,
     )
+    num_broken = int(len(finite) - finite.sum())
     if finite.sum() < 2:
         raise FloatingPointError(
-            f"{len(finite) - finite.sum()} of {len(finite)} candidates have a fitness "
-            f"that is not finite: nothing can be ranked."
+            f"{num_broken} of {len(finite)} candidates have a fitness that is not "
+            f"finite, so there is nothing to rank."
         )
-    whole = {name: _parts(matrix.of(finite), request) for name, matrix in found.items()}
+    metrics = {
+        kind: _metrics(matrix.select(finite), request)
+        for kind, matrix in matrices.items()
+    }
+    options = dict(reliability=request.reliability, seed=request.seed)
     return {
-        "not_finite": int(len(finite) - finite.sum()),
+        "not_finite": num_broken,
         "statistics": {
-            name: {
-                part: statistics.describe(
-                    *own, reliability=request.reliability, seed=request.seed
-                )
-                for part, own in parts.items()
-            }
-            for name, parts in whole.items()
+            kind: {name: describe(*metric, **options) for name, metric in named.items()}
+            for kind, named in metrics.items()
         },
         "running_against_batch": {
-            part: _against(own, whole["batch"][part])
-            for part, own in whole["running"].items()
+            name: _compare_kinds(metric, metrics["batch"][name])
+            for name, metric in metrics["running"].items()
         },
     }
 
 
-class _Part(NamedTuple):
-    """One figure of a matrix: on each batch [P, M], and on several together (None: by
-    the mean)."""
-
-    values: np.ndarray
-    pool: statistics.Pool | None = None
-
-
-def _parts(matrix: Matrix, request: Request) -> dict[str, _Part]:
-    """What candidates are ranked by."""
-    own = {"cross_entropy": _Part(matrix.cross_entropy)}
-    if request.candidates == "cells":  # whose fitness it is
-        return own
-    return {"fitness": _Part(matrix.fitness, matrix.pooled)} | own
+def _metrics(matrix: Matrix, request: Request) -> dict[str, Metric]:
+    """The metrics by which candidates are ranked."""
+    metrics = {"cross_entropy": Metric(matrix.cross_entropy)}
+    if request.candidates == "cells":  # their fitness is the cross entropy
+        return metrics
+    return {"fitness": Metric(matrix.fitness, matrix.pooled)} | metrics
 
 
-def _against(running: _Part, batch: _Part) -> dict:
-    """How far the two kinds of statistics rank alike."""
-    taus = [
-        statistics.kendall(*pair)
-        for pair in zip(running.values.T, batch.values.T, strict=True)
-    ]
-    taus = [tau for tau in taus if tau is not None]
-    every = np.arange(running.values.shape[1])[None]
-    ours, others = (
-        (part.pool or statistics.mean_of(part.values))(every)[0]
-        for part in (running, batch)
+def _compare_kinds(running: Metric, batch: Metric) -> dict:
+    """Agreement of the ranks under running statistics and under batch statistics."""
+    columns = zip(running.values.T, batch.values.T, strict=True)
+    taus = [tau for pair in columns if (tau := kendall(*pair)) is not None]
+    all_batches = np.arange(running.values.shape[1])[None]
+    by_running, by_batch = (
+        (metric.pool or mean_pool(metric.values))(all_batches)[0]
+        for metric in (running, batch)
     )
     return {
-        "kendall_on_all": statistics.kendall(ours, others),
+        "kendall_on_all": kendall(by_running, by_batch),
         "kendall_on_one_batch": float(np.mean(taus)) if taus else None,
-        "winner_on_all_same": bool(np.argmin(ours) == np.argmin(others)),
+        "winner_on_all_same": bool(np.argmin(by_running) == np.argmin(by_batch)),
     }
 
 
-def rows(found: dict[str, Matrix]) -> str:
-    """The matrices as CSV, a line a candidate, batch and kind of statistics."""
-    lines = [
-        "statistics,candidate,batch,cross_entropy,correct,correct_current,"
-        "similarity,fitness"
-    ]
-    for name, matrix in found.items():
+def matrices_csv(matrices: dict[str, Matrix]) -> str:
+    """A line for every kind of statistics, candidate and batch."""
+    rows: list[list] = [CSV_COLUMNS.split()]
+    for kind, matrix in matrices.items():
         fitness = matrix.fitness
         for candidate, batch in np.ndindex(fitness.shape):
             values = (
@@ -210,14 +234,14 @@ def rows(found: dict[str, Matrix]) -> str:
                 matrix.similarity[candidate],
                 fitness[candidate, batch],
             )
-            text = ",".join(f"{value:.9g}" for value in values)
-            lines.append(f"{name},{candidate},{batch},{text}")
-    return "\n".join(lines) + "\n"
+            texts = [f"{value:.9g}" for value in values]
+            rows.append([kind, candidate, batch, *texts])
+    return csv_text(rows)
 
 
-def write(place: pathlib.Path, done: Study, picture: str) -> None:
-    """noise.json, noise.csv and noise.svg of a directory, which is made."""
-    place.mkdir(parents=True, exist_ok=True)
-    records.write_json(place / "noise.json", done.result)
-    records.write_text(place / "noise.csv", rows(done.matrices))
-    records.write_text(place / "noise.svg", picture)
+def write(folder: pathlib.Path, study: NoiseStudy, svg: str) -> None:
+    """Writes noise.json, noise.csv and noise.svg, making the folder if needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_json(folder / "noise.json", study.result)
+    records.write_text(folder / "noise.csv", matrices_csv(study.matrices))
+    records.write_text(folder / "noise.svg", svg)

@@ -1,1 +1,1 @@
-"""From the records of runs to tables and figures; trains nothing."""
+"""Turns the records of finished runs into tables and figures; trains nothing."""

@@ -1,21 +1,22 @@
-"""What the figures show, as plain rows: the same that stands in their CSV files."""
+"""Computes the points of every figure; the same rows go into its CSV file."""
 
 import itertools
 import math
-import statistics
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from egnas_jax.studies.report.runs import Group, Run
+from egnas_jax.studies.report.runs import Group, RunRecord
+from egnas_jax.studies.statistics import mean_and_spread
 
 
 class Row(NamedTuple):
     """One point of a figure.
 
     Attributes:
-      panel: its part of the figure.
-      group: label.
-      run: name of a run; "mean", or "mean - sd" and "mean + sd", over the runs.
-      x, y: where it stands.
+      panel: panel of the figure.
+      group: label of the group.
+      run: name of a run, one of `runs.SUMMARIES` over runs, or one of `QUANTILES`.
+      x, y: coordinates.
     """
 
     panel: str
@@ -25,14 +26,14 @@ class Row(NamedTuple):
     y: float
 
 
-class Figure(NamedTuple):
-    """Panels of lines.
+class FigureData(NamedTuple):
+    """Points of a figure and the texts around it.
 
     Attributes:
-      name: of its files.
-      title: above it.
-      text: what it shows, below it.
-      panels: panel -> labels of its x and its y axis.
+      name: stem of its files.
+      title: heading above it.
+      text: caption below it.
+      panels: panel -> labels of its x and y axes.
       rows: points; empty where nothing was recorded.
     """
 
@@ -45,122 +46,125 @@ class Figure(NamedTuple):
 
 EPOCHS = "epochs trained"
 BAND = "Thin lines: seeds. Thick: their mean, with one standard deviation around it."
-
-
-def search_figures(groups: list[Group]) -> list[Figure]:
-    """The figures of searches, without those of which nothing was recorded."""
-    figures = [
-        _by_epoch(
-            groups,
-            "curves",
-            "Search curves",
-            "Supernet under the mixing it trains with and, for validation, under "
-            "the incumbent's.",
-            {
-                "train_loss": "training loss",
-                "valid_loss": "validation loss",
-                "train_accuracy": "training accuracy",
-                "valid_accuracy": "validation accuracy",
-            },
-        ),
-        _by_epoch(
-            groups,
-            "entropy",
-            "Entropy of the mixings",
-            "Mean over the edges of a cell, in nats: ln K where all primitives "
-            "count alike, 0 where one is chosen.",
-            {
-                "entropy_normal": "nats, normal cell",
-                "entropy_reduce": "nats, reduction cell",
-                "entropy_cell": "nats, the only cell",
-            },
-        ),
-        _by_epoch(
-            groups,
-            "skips_and_pools",
-            "Skips and poolings",
-            "Edges of the cell that would be derived after each epoch.",
-            {
-                f"{what}_{kind}": f"{name}, {cell} cell"
-                for what, name in (("skip", "skips"), ("pool", "poolings"))
-                for kind, cell in (
-                    ("normal", "normal"),
-                    ("reduce", "reduction"),
-                    ("cell", "the only"),
-                )
-            },
-        ),
-        _by_epoch(
-            groups,
-            "eigenvalue",
-            "Curvature",
-            "Largest eigenvalue of the validation loss's Hessian in alpha.",
-            {"eigenvalue": "largest eigenvalue"},
-        ),
-        _cost(groups),
-    ]
-    return [figure for figure in figures if figure.rows]
-
-
-PLACES = ("min", "q1", "median", "q3", "max")
+EDGE_COUNTS = {
+    f"{what}_{kind}": f"{name}, {cell} cell"
+    for what, name in (("skip", "skips"), ("pool", "poolings"))
+    for kind, cell in zip(
+        ("normal", "reduce", "cell"), ("normal", "reduction", "the only"), strict=True
+    )
+}
+# name, title, caption, panel (a metric) -> label of its y axis
+SEARCH_FIGURES = (
+    (
+        "curves",
+        "Search curves",
+        "Loss and accuracy of the supernet: in training under the mixing of the step, "
+        "in validation under the incumbent's mixing.",
+        {
+            "train_loss": "training loss",
+            "valid_loss": "validation loss",
+            "train_accuracy": "training accuracy",
+            "valid_accuracy": "validation accuracy",
+        },
+    ),
+    (
+        "entropy",
+        "Entropy of the mixings",
+        "Mean over the edges of a cell, in nats: ln K where all K primitives have the "
+        "same weight, 0 where one has all of it.",
+        {
+            "entropy_normal": "nats, normal cell",
+            "entropy_reduce": "nats, reduction cell",
+            "entropy_cell": "nats, the only cell",
+        },
+    ),
+    (
+        "skips_and_pools",
+        "Skips and poolings",
+        "Edges of the cell that would be derived after each epoch.",
+        EDGE_COUNTS,
+    ),
+    (
+        "eigenvalue",
+        "Curvature",
+        "Largest eigenvalue of the validation loss's Hessian in alpha.",
+        {"eigenvalue": "largest eigenvalue"},
+    ),
+)
+RETRAIN_FIGURE = (
+    "retraining",
+    "Retraining",
+    "Networks trained from scratch; errors are fractions.",
+    {"test_error": "test error", "train_loss": "training loss"},
+)
+COST_TEXT = (
+    "Left: seconds of each epoch; programs compile before the first. Right: validation "
+    "accuracy over training time. One line for each seed. Times of runs that shared a "
+    "machine are not comparable."
+)
+QUANTILES = ("min", "q1", "median", "q3", "max")
 QUANTITIES = {
     "fitness": "fitness (lower is better)",
     "accuracy": "accuracy",
     "similarity": "similarity to alpha",
 }
+POPULATION_TEXT = (
+    "All individuals of an epoch: median, quartiles (dark), least and largest (light); "
+    "means over the seeds. There are none before alpha's first update."
+)
 
 
-def population_figure(groups: list[Group]) -> Figure | None:
-    """Spread of the individuals; None where no group recorded a population."""
+def search_figures(groups: list[Group]) -> list[FigureData]:
+    """Figures of searches, without those of which nothing was recorded."""
+    figures = [_by_epoch(groups, *texts) for texts in SEARCH_FIGURES]
+    return [figure for figure in (*figures, _cost(groups)) if figure.rows]
+
+
+def retrain_figures(groups: list[Group]) -> list[FigureData]:
+    """Figures of retrainings, without those of which nothing was recorded."""
+    figure = _by_epoch(groups, *RETRAIN_FIGURE)
+    return [figure] if figure.rows else []
+
+
+def population_figure(groups: list[Group]) -> FigureData | None:
+    """Quantiles of the individuals; None where no group recorded a population."""
     rows = []
-    for quantity, group, place in itertools.product(QUANTITIES, groups, PLACES):
-        name = f"population_{quantity}_{place}"
-        tables = [dict(points(run, name)) for run in group.runs]
-        for x in sorted(set.intersection(*map(set, tables))):
-            mean = statistics.fmean(table[x] for table in tables)
-            rows.append(Row(quantity, group.label, place, x, mean))
-    shown = {row.panel for row in rows}
-    axes = {
-        name: (EPOCHS, label) for name, label in QUANTITIES.items() if name in shown
-    }
-    text = (
-        "All individuals of an epoch: median, quartiles (dark), least and largest "
-        "(light); means over the seeds. There are none before alpha's first update."
-    )
-    return Figure("population", "Population", text, axes, rows) if rows else None
+    for quantity, group, quantile in itertools.product(QUANTITIES, groups, QUANTILES):
+        name = f"population_{quantity}_{quantile}"
+        rows += [
+            Row(quantity, group.label, quantile, x, mean_and_spread(values)[0])
+            for x, values in _common([points(run, name) for run in group.runs])
+        ]
+    axes = _axes(rows, QUANTITIES)
+    if not rows:
+        return None
+    return FigureData("population", "Population", POPULATION_TEXT, axes, rows)
 
 
-def retrain_figures(groups: list[Group]) -> list[Figure]:
-    """The figures of retrainings."""
-    figures = [
-        _by_epoch(
-            groups,
-            "retraining",
-            "Retraining",
-            "Networks trained from scratch; errors are fractions.",
-            {"test_error": "test error", "train_loss": "training loss"},
-        ),
-    ]
-    return [figure for figure in figures if figure.rows]
-
-
-def _by_epoch(groups, name, title, text, panels) -> Figure:
+def _by_epoch(
+    groups: list[Group], name: str, title: str, text: str, panels: Mapping[str, str]
+) -> FigureData:
+    """Metrics over epochs: a panel for each metric, a line for each run."""
     rows = []
     for panel, group in itertools.product(panels, groups):
         series = {run.name: points(run, panel) for run in group.runs}
         rows += [
-            Row(panel, group.label, run, x, y)
-            for run, own in series.items()
-            for x, y in own
+            Row(panel, group.label, run, *point)
+            for run, line in series.items()
+            for point in line
         ]
         rows += bands(panel, group.label, list(series.values()))
-    shown = {row.panel for row in rows}
-    axes = {panel: (EPOCHS, label) for panel, label in panels.items() if panel in shown}
-    return Figure(name, title, f"{text} {BAND}", axes, rows)
+    return FigureData(name, title, f"{text} {BAND}", _axes(rows, panels), rows)
 
 
-def points(run: Run, name: str) -> list[tuple[int, float]]:
-    """(epochs trained, value) where a figure was recorded and is a number."""
+def _axes(rows: list[Row], labels: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Axis labels of the panels that have rows."""
+    panels = {row.panel for row in rows}
+    return {name: (EPOCHS, label) for name, label in labels.items() if name in panels}
+
+
+def points(run: RunRecord, name: str) -> list[tuple[int, float]]:
+    """(epochs trained, value) for every epoch that recorded a finite number."""
     return [
         (epoch + 1, value)
         for epoch, value in enumerate(run.column(name))
@@ -168,54 +172,53 @@ def points(run: Run, name: str) -> list[tuple[int, float]]:
     ]
 
 
-def bands(panel: str, label: str, series: list[list[tuple[float, float]]]) -> list[Row]:
-    """Mean and mean +- standard deviation where every run has a value.
+def bands(
+    panel: str, label: str, series: Sequence[Sequence[tuple[float, float]]]
+) -> list[Row]:
+    """Mean and mean +- standard deviation at the x that all runs share.
 
     Args:
-      panel, label: of the rows.
+      panel, label: panel and group of the rows.
       series: (x, y) of each run.
     """
     if len(series) < 2:
         return []
     rows = []
-    tables = [dict(own) for own in series]
-    for x in sorted(set.intersection(*map(set, tables))):
-        values = [table[x] for table in tables]
-        mean, spread = statistics.fmean(values), statistics.stdev(values)
-        for name, y in (
-            ("mean", mean),
-            ("mean - sd", mean - spread),
-            ("mean + sd", mean + spread),
-        ):
-            rows.append(Row(panel, label, name, x, y))
+    for x, values in _common(series):
+        mean, spread = mean_and_spread(values)
+        summaries = {
+            "mean": mean,
+            "mean - sd": mean - spread,
+            "mean + sd": mean + spread,
+        }
+        rows += [Row(panel, label, name, x, y) for name, y in summaries.items()]
     return rows
 
 
-def _cost(groups) -> Figure:
+def _common(series) -> list[tuple[float, list[float]]]:
+    """Every x that all lines have, in order, with the y of each line."""
+    tables = [dict(line) for line in series]
+    shared = sorted(set.intersection(*map(set, tables)))
+    return [(x, [table[x] for table in tables]) for x in shared]
+
+
+def _cost(groups: list[Group]) -> FigureData:
     rows = []
-    for group in groups:
-        for run in group.runs:
-            seconds = run.column("seconds")
-            if None in seconds:
-                continue  # not recorded
-            spent = list(itertools.accumulate(seconds))
-            rows += [
-                Row("seconds", group.label, run.name, epoch + 1, value)
-                for epoch, value in enumerate(seconds)
-            ]
-            rows += [
-                Row("accuracy", group.label, run.name, spent[x - 1] / 60, y)
-                for x, y in points(run, "valid_accuracy")
-            ]
-    return Figure(
-        "cost",
-        "Cost",
-        "Left: seconds of each epoch; programs compile before the first. Right: what "
-        "a minute buys. A line a seed; times of runs that shared a machine do not "
-        "compare.",
-        {
-            "seconds": (EPOCHS, "seconds of an epoch"),
-            "accuracy": ("minutes of all epochs so far", "validation accuracy"),
-        },
-        rows,
-    )
+    for label, run in [(group.label, run) for group in groups for run in group.runs]:
+        seconds = run.column("seconds")
+        if None in seconds:
+            continue
+        elapsed = list(itertools.accumulate(seconds))
+        rows += [
+            Row("seconds", label, run.name, epoch, value)
+            for epoch, value in enumerate(seconds, start=1)
+        ]
+        rows += [
+            Row("accuracy", label, run.name, elapsed[x - 1] / 60, y)
+            for x, y in points(run, "valid_accuracy")
+        ]
+    axes = {
+        "seconds": (EPOCHS, "seconds of an epoch"),
+        "accuracy": ("minutes of all epochs so far", "validation accuracy"),
+    }
+    return FigureData("cost", "Cost", COST_TEXT, axes, rows)

@@ -1,10 +1,11 @@
-"""A report's text: Markdown with links, and one HTML page that needs no other file."""
+"""Renders a report as Markdown with links and as one self-contained HTML page."""
 
 import base64
 import html
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from egnas_jax.studies.report.tables import Table
+from egnas_jax.studies.tables import markdown_table
 
 HEAD = """<!doctype html>
 <html lang="en">
@@ -30,13 +31,29 @@ code {{ font-size: 0.85rem; overflow-wrap: anywhere; }}
 """
 
 
-class Picture(NamedTuple):
-    """A figure with its data.
+class Table(NamedTuple):
+    """A table of texts.
 
     Attributes:
-      name: of its files.
-      title, text: above and below it.
-      svg, csv: their contents.
+      title: heading above it.
+      header, rows: texts of the cells.
+      note: text below it.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+
+class Figure(NamedTuple):
+    """A plotted figure with its data.
+
+    Attributes:
+      name: stem of its files.
+      title: heading above it.
+      text: caption below it.
+      svg, csv: contents of its files.
     """
 
     name: str
@@ -47,82 +64,71 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Attributes:
-    title: its heading.
-    text: before its tables and figures.
-    tables, pictures: in order.
+    """One part of a report.
+
+    Attributes:
+      title: its heading.
+      text: introduction.
+      tables, figures: contents, in order.
     """
 
     title: str
     text: str
     tables: list[Table]
-    pictures: list[Picture]
+    figures: list[Figure]
 
 
 def markdown(title: str, sections: list[Section]) -> str:
-    """The report as Markdown; figures and data are files beside it."""
+    """The report as Markdown, which links to the files of its figures."""
     parts = [f"# {title}", ""]
     for section in sections:
         parts += [f"## {section.title}", "", section.text, ""]
         for table in section.tables:
-            parts += [f"### {table.title}", "", markdown_table(table)]
-        for picture in section.pictures:
-            parts += [
-                f"### {picture.title}",
-                "",
-                f"![{picture.title}]({picture.name}.svg)",
-                "",
-                f"{picture.text} Data: [{picture.name}.csv]({picture.name}.csv).",
-                "",
-            ]
+            text = markdown_table(table.header, table.rows, table.note)
+            parts += [f"### {table.title}", "", text]
+        for figure in section.figures:
+            data = f"{figure.name}.csv"
+            parts += [f"### {figure.title}", ""]
+            parts += [f"![{figure.title}]({figure.name}.svg)", ""]
+            parts += [f"{figure.text} Data: [{data}]({data}).", ""]
     return "\n".join(parts)
 
 
-def markdown_table(table: Table) -> str:
-    """One table, its note below."""
-
-    def line(cells):
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    rows = [line(table.header), "|---" * len(table.header) + "|"]
-    note = ["", table.note] if table.note else []
-    return "\n".join([*rows, *map(line, table.rows), *note, ""])
-
-
 def html_page(title: str, sections: list[Section]) -> str:
-    """The report as one page: pictures are in it, data follow their pictures."""
+    """The report as one HTML page, with figures and their data inside it."""
     parts = [HEAD.format(title=html.escape(title))]
     for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>\n")
-        parts.append(f"<p>{html.escape(section.text)}</p>\n")
+        parts += [_element("h2", section.title), _element("p", section.text)]
         parts += map(_html_table, section.tables)
-        parts += map(_html_picture, section.pictures)
+        parts += map(_html_figure, section.figures)
     return "".join(parts) + "</body>\n</html>\n"
 
 
+def _element(tag: str, text: str, attributes: str = "", end: str = "\n") -> str:
+    return f"<{tag}{attributes}>{html.escape(text)}</{tag}>{end}"
+
+
 def _html_table(table: Table) -> str:
-    def line(cells, tag):
-        inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-        return f"<tr>{inner}</tr>\n"
-
-    rows = line(table.header, "th") + "".join(line(row, "td") for row in table.rows)
-    note = f'<p class="note">{html.escape(table.note)}</p>\n' if table.note else ""
-    return (
-        f"<h3>{html.escape(table.title)}</h3>\n"
-        f'<div class="wide"><table>\n{rows}</table></div>\n{note}'
+    rows = "".join(
+        f"<tr>{''.join(_element(tag, cell, end='') for cell in cells)}</tr>\n"
+        for tag, cells in [("th", table.header), *(("td", row) for row in table.rows)]
     )
+    note = _element("p", table.note, ' class="note"') if table.note else ""
+    title = _element("h3", table.title)
+    return f'{title}<div class="wide"><table>\n{rows}</table></div>\n{note}'
 
 
-def _html_picture(picture: Picture) -> str:
-    # an image of its own: ids of one SVG do not meet those of another
+def _html_figure(figure: Figure) -> str:
+    # Each SVG is an image of its own, so that the ids of two SVGs do not clash.
     image, data = (
-        base64.b64encode(text.encode()).decode() for text in (picture.svg, picture.csv)
+        base64.b64encode(text.encode()).decode() for text in (figure.svg, figure.csv)
     )
-    title = html.escape(picture.title)
+    title = _element("h3", figure.title)
     return (
-        f"<h3>{title}</h3>\n<figure>\n"
-        f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">\n'
-        f"<figcaption>{html.escape(picture.text)} "
-        f'<a download="{picture.name}.csv" href="data:text/csv;base64,{data}">Data'
+        f"{title}<figure>\n"
+        f'<img alt="{html.escape(figure.title)}" '
+        f'src="data:image/svg+xml;base64,{image}">\n'
+        f"<figcaption>{html.escape(figure.text)} "
+        f'<a download="{figure.name}.csv" href="data:text/csv;base64,{data}">Data'
         f"</a></figcaption>\n</figure>\n"
     )

@@ -1,7 +1,7 @@
-"""Runs as a report sees them: the lines of metrics.jsonl, and their groups.
+"""Reads finished runs from their directories and groups those that differ by seed.
 
-metrics.jsonl alone suffices; config.json, where it stands beside it, tells seeds and
-settings, and environment.json the machine.
+metrics.jsonl is enough for a run; config.json tells its seed and settings, and
+environment.json its machine, where they exist.
 """
 
 import json
@@ -10,28 +10,33 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from egnas_jax.settings import flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records
 
-METRICS = "metrics.jsonl"
-# what makes no other experiment: images that the seed splits off, and conveniences
-NO_SETTINGS = ("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard")
-FIGURES = ("valid_accuracy", "test_error", "seconds")  # that tables reckon with
-SUMMARIES = ("mean", "mean - sd", "mean + sd")  # in figures, where else a run stands
-MOST_SETTINGS = 3  # that a label names; a name of folders says more than four
+METRICS_FILE = "metrics.jsonl"
+# settings that follow from the seed or affect no result
+IGNORED_SETTINGS = ("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard")
+NUMBERS = (
+    "valid_accuracy",
+    "test_error",
+    "seconds",
+)  # metrics that tables compute with
+SUMMARIES = ("mean", "mean - sd", "mean + sd")  # names of summary lines in figures
+MOST_SETTINGS = 3  # in a label; a longer list says less than the folder's name
 
 
-class Run(NamedTuple):
-    """One run.
+class RunRecord(NamedTuple):
+    """One run, as its records show it.
 
     Attributes:
       name: unique among the runs of a report.
-      group: folder name without its seed, for runs without a configuration.
-      seed: None where nothing tells it.
-      settings: dotted path -> value, without the seed and `NO_SETTINGS`; None without
-        config.json.
-      lines: records, an epoch each.
-      environment: environment.json, {} where there is none.
+      group: folder name without the seed; groups runs that have no configuration.
+      seed: None where neither the configuration nor the folder's name tells it.
+      settings: dotted path -> value, without the seed and `IGNORED_SETTINGS`; None
+        without config.json.
+      lines: records of metrics.jsonl, one for each epoch.
+      environment: contents of environment.json; {} without one.
     """
 
     name: str
@@ -43,82 +48,86 @@ class Run(NamedTuple):
 
     @property
     def result(self) -> dict:
-        """The line of what the run returns: the last epoch's, or that of an early
-        stop."""
+        """Record of the epoch whose cell or network the run returns.
+
+        That is the last epoch, or the one that early stopping names.
+        """
         return self.lines[self.lines[-1].get("early_stop", -1)]
 
     @property
     def planned(self) -> int | None:
-        """Epochs that it is to have; None where no configuration tells it."""
+        """Number of epochs in the configuration; None without one."""
         epochs = (self.settings or {}).get("epochs")
         return epochs if type(epochs) is int else None
 
     @property
     def unfinished(self) -> bool:
-        """Whether epochs are left that no stop rule took."""
+        """Whether planned epochs are missing for another reason than early stopping."""
         stopped = self.lines[-1].get("early_stop") is not None
         return not stopped and len(self.lines) < (self.planned or 0)
 
     @property
     def kind(self) -> str:
-        """ "search" or "retrain"."""
+        """Name of the command: "search" or "retrain"."""
         return "retrain" if "test_error" in self.lines[0] else "search"
 
     def column(self, name: str) -> list[float | None]:
-        """A figure of every epoch; None where it was not recorded."""
+        """A metric of every epoch; None where it was not recorded."""
         return [line.get(name) for line in self.lines]
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-      label: what sets them apart from the other groups.
-      runs: by seed.
+      label: what distinguishes the group from the others.
+      runs: its runs, ordered by seed.
     """
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
 
-def read_runs(paths: list[str]) -> list[Run]:
-    """The runs that a command line names.
+def read_runs(paths: list[str]) -> list[RunRecord]:
+    """Reads the runs that a command line names.
 
     Args:
-      paths: run directories, folders of several, or metrics.jsonl files.
+      paths: run directories, folders of run directories, or metrics.jsonl files.
 
     Raises:
-      ValueError: a path holds no run, a run no finished epoch, or a line cannot be
-        read (with its number).
+      ValueError: a path holds no run, a run has no finished epoch, or a line is not a
+        valid record (the message has its number).
     """
-    files = [file for path in paths for file in _metrics_of(pathlib.Path(path))]
+    files = [file for path in paths for file in _metrics_files(pathlib.Path(path))]
     files = list(dict.fromkeys(file.resolve() for file in files))
     names = _unique_names([file.parent for file in files])
     return [_read(file, name) for file, name in zip(files, names, strict=True)]
 
 
-def _metrics_of(path: pathlib.Path) -> list[pathlib.Path]:
+def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
     if path.is_file():
         return [path]
-    if (path / METRICS).is_file():
-        return [path / METRICS]
-    found = sorted(path.glob(f"*/{METRICS}"), key=lambda file: _natural(file.parent))
-    if not found:
+    if (path / METRICS_FILE).is_file():
+        return [path / METRICS_FILE]
+    files = path.glob(f"*/{METRICS_FILE}")
+    files = sorted(files, key=lambda file: _natural_order(file.parent))
+    if not files:
         raise ValueError(
             f"{str(path)!r} holds no run: neither it nor a folder in it has a "
-            f"{METRICS}. Name a directory that `egnas search` or `egnas retrain` wrote."
+            f"{METRICS_FILE}. Name a directory that `egnas search` or `egnas retrain` "
+            f"wrote."
         )
-    return found
+    return files
 
 
-def _natural(path: pathlib.Path):
-    """seed2 before seed10."""
+def _natural_order(path: pathlib.Path):
+    """Sort key that puts seed2 before seed10."""
     parts = re.split(r"(\d+)", path.name)
     return [int(part) if part.isdigit() else part for part in parts]
 
 
 def _unique_names(folders: list[pathlib.Path]) -> list[str]:
-    """The last parts of each path, as many as tell them apart, and from `SUMMARIES`."""
+    """The shortest ends of the paths that are unique and differ from `SUMMARIES`."""
     for depth in range(1, 20):
         names = ["/".join(folder.parts[-depth:]) for folder in folders]
         if len(set(names)) == len(names) and not set(names) & set(SUMMARIES):
@@ -126,46 +135,57 @@ def _unique_names(folders: list[pathlib.Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _read(path: pathlib.Path, name: str) -> Run:
+def _read(path: pathlib.Path, name: str) -> RunRecord:
+    lines = _read_lines(path)
+    config = _read_object(path.parent / "config.json")
+    settings = None if config is None else dict(flat(config))
+    seed, group = _seed_and_group(path.parent)
+    if settings is not None:
+        seed = settings.pop("seed", seed)
+        settings = {k: v for k, v in settings.items() if k not in IGNORED_SETTINGS}
+        group = group.removesuffix(f"-{seed}")
+    return RunRecord(
+        name=name,
+        group=group,
+        seed=seed,
+        settings=settings,
+        lines=tuple(lines),
+        environment=_read_object(path.parent / "environment.json") or {},
+    )
+
+
+def _read_lines(path: pathlib.Path) -> list[dict]:
     lines = records.read(path)
-    for number, line in enumerate(lines, start=1):
-        if line.get("epoch") != number - 1:
+    for epoch, line in enumerate(lines):
+        place = f"Line {epoch + 1} of {path}"
+        if line.get("epoch") != epoch:
             raise ValueError(
-                f"Line {number} of {path} is not the record of epoch {number - 1}. The "
-                f"file was altered; restore it, or leave this run out."
+                f"{place} is not the record of epoch {epoch}. The file was altered; "
+                f"restore it, or leave this run out."
             )
         if not {"valid_accuracy", "test_error"} & set(line):
             raise ValueError(
-                f"Line {number} of {path} holds neither valid_accuracy nor test_error: "
-                f"it is no record of a search or of a retraining. Leave it out."
+                f"{place} holds neither valid_accuracy nor test_error, so it is no "
+                f"record of a search or a retraining. Leave this run out."
             )
         try:
-            lines[number - 1] = _checked(line)
+            lines[epoch] = _checked(line)
         except ValueError as error:
             raise ValueError(
-                f"Line {number} of {path} was altered: {error} Restore it, or leave "
-                f"this run out."
+                f"{place} was altered: {error} Restore it, or leave this run out."
             ) from None
     if not lines:
         raise ValueError(f"{path} has no finished epoch. Leave this run out.")
-    config = _object(path.parent / "config.json")
-    settings = None if config is None else dict(_flat(config))
-    seed, group = _seed_of(path.parent)
-    if settings is not None:
-        seed = settings.pop("seed", seed)
-        settings = {k: v for k, v in settings.items() if k not in NO_SETTINGS}
-        group = group.removesuffix(f"-{seed}")
-    environment = _object(path.parent / "environment.json") or {}
-    return Run(name, group, seed, settings, tuple(lines), environment)
+    return lines
 
 
 def _checked(line: dict) -> dict:
-    """A line whose figures are finite numbers or None.
+    """The record, with None for numbers that are not finite.
 
     Raises:
-      ValueError: a figure, a genotype or the epoch of an early stop is something else.
+      ValueError: a number, a genotype or the epoch of an early stop is invalid.
     """
-    for name in FIGURES:
+    for name in NUMBERS:
         value = line.get(name)
         if value is None:
             continue
@@ -175,7 +195,9 @@ def _checked(line: dict) -> dict:
             line = line | {name: None}
     stop = line.get("early_stop", 0)
     if type(stop) is not int or stop not in range(line["epoch"] + 1):
-        raise ValueError(f"early_stop is {stop!r}, but must be an epoch up to it.")
+        raise ValueError(
+            f"early_stop is {stop!r}, but must be an epoch from 0 to {line['epoch']}."
+        )
     if "genotype" in line:
         if not isinstance(line["genotype"], str):
             raise ValueError(f"genotype is {line['genotype']!r}, but must be a text.")
@@ -183,58 +205,45 @@ def _checked(line: dict) -> dict:
     return line
 
 
-def _object(path: pathlib.Path) -> dict | None:
+def _read_object(path: pathlib.Path) -> dict | None:
     if not path.is_file():
         return None
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{path} was altered: it holds no JSON object. Restore it, or remove it: "
-            f"{METRICS} suffices."
-        ) from None
+    hint = f"Restore it, or remove it: {METRICS_FILE} is enough."
+    return records.read_object(path, hint)
 
 
-def _flat(tree: dict, prefix: str = ""):
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _seed_of(folder: pathlib.Path) -> tuple[int | None, str]:
-    """Seed and group that names of folders tell: GROUP/seed3, GROUP-seed3."""
-    found = re.fullmatch(r"(.*?)[-_]?seed[-_]?(\d+)", folder.name)
-    if found is None:
+def _seed_and_group(folder: pathlib.Path) -> tuple[int | None, str]:
+    """Seed and group in the names of folders: GROUP/seed3 or GROUP-seed3."""
+    match = re.fullmatch(r"(.*?)[-_]?seed[-_]?(\d+)", folder.name)
+    if match is None:
         return None, folder.name
-    return int(found[2]), found[1] or folder.parent.name
+    return int(match[2]), match[1] or folder.parent.name
 
 
-def grouped(runs: list[Run]) -> list[Group]:
-    """Runs of one kind by what their settings are, or by their folders' names."""
-    groups: dict[Any, list[Run]] = {}
+def grouped(runs: list[RunRecord]) -> list[Group]:
+    """Groups runs of one kind by their settings, or by their folders' names."""
+    groups: dict[Any, list[RunRecord]] = {}
     for run in runs:
         if run.settings is None:
             key = ("folder", run.group)
         else:
             key = ("settings", json.dumps(run.settings, sort_keys=True))
         groups.setdefault(key, []).append(run)
-    members = [sorted(own, key=lambda run: run.seed or 0) for own in groups.values()]
-    labels = _labels([own[0] for own in members])
+    members = [sorted(runs, key=lambda run: run.seed or 0) for runs in groups.values()]
+    labels = _labels([runs[0] for runs in members])
     return [Group(*pair) for pair in zip(labels, map(tuple, members), strict=True)]
 
 
-def differing(runs: list[Run]) -> list[str]:
-    """Settings, by dotted path, in which runs differ that have any."""
+def differing(runs: list[RunRecord]) -> list[str]:
+    """Dotted paths of the settings in which runs with a configuration differ."""
     known = [run.settings for run in runs if run.settings is not None]
     paths = sorted({path for settings in known for path in settings})
-    values = {path: {repr(own.get(path)) for own in known} for path in paths}
+    values = {path: {repr(settings.get(path)) for settings in known} for path in paths}
     return [path for path in paths if len(values[path]) > 1]
 
 
-def _labels(firsts: list[Run]) -> list[str]:
-    """What sets each group apart: its method and settings, or its folder's name."""
+def _labels(firsts: list[RunRecord]) -> list[str]:
+    """Labels of the groups with these first runs; ambiguous ones become run names."""
     labels = [_label(run, firsts) for run in firsts]
     for index, run in enumerate(firsts):
         if labels.count(labels[index]) > 1:
@@ -242,16 +251,17 @@ def _labels(firsts: list[Run]) -> list[str]:
     return labels
 
 
-def _label(run: Run, firsts: list[Run]) -> str:
+def _label(run: RunRecord, firsts: list[RunRecord]) -> str:
+    """The method with its distinguishing settings, or the folder's name."""
     if run.settings is None or len(firsts) == 1:
         return run.group
     method = run.settings.get("strategy_name", "retrain")
-    same = [
+    same_method = [
         other
         for other in firsts
         if other.settings and other.settings.get("strategy_name", "retrain") == method
     ]
-    paths = differing(same)
+    paths = differing(same_method)
     if len(paths) > MOST_SETTINGS or "genotype" in paths:
         return run.group
     settings = [f"{path.split('.')[-1]}={run.settings.get(path)}" for path in paths]

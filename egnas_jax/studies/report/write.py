@@ -1,35 +1,27 @@
-"""A report of some runs in a directory: report.html, report.md, figures, their data."""
+"""Writes the report of some runs: report.html, report.md, figures and their data."""
 
-import csv
-import io
-import json
 import pathlib
 
-from egnas_jax.space import (
-    SPACES,
-    Genotype,
-    Topology,
-    draw_svg,
-    parse_genotype,
-)
+from egnas_jax.space import SPACES, Genotype, Topology, draw_svg, parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.studies.report.curves import (
-    Figure,
+    FigureData,
     Row,
     population_figure,
     retrain_figures,
     search_figures,
 )
 from egnas_jax.studies.report.draw import draw_lines, draw_population
-from egnas_jax.studies.report.page import Picture, Section, html_page, markdown
-from egnas_jax.studies.report.runs import Group, Run, grouped, read_runs
-from egnas_jax.studies.report.tables import (
+from egnas_jax.studies.report.page import Figure, Section, html_page, markdown
+from egnas_jax.studies.report.run_tables import (
     comparison_table,
     final,
     outcome_table,
     run_table,
     settings_table,
 )
+from egnas_jax.studies.report.runs import Group, RunRecord, grouped, read_runs
+from egnas_jax.studies.tables import csv_text
 
 MANIFEST = "report.json"
 SEARCH_TEXT = (
@@ -37,39 +29,31 @@ SEARCH_TEXT = (
     "compares settings of one method; cells are compared by retraining them."
 )
 RETRAIN_TEXT = (
-    "The result is the test error after the last epoch; the least one of all epochs is "
-    "chosen by the test set, so it is not shown as a result."
+    "The result is the test error after the last epoch. The least error of all epochs "
+    "is chosen by the test set, so it is not shown as a result."
 )
 
 
 def write_report(paths: list[str], out: str) -> pathlib.Path:
-    """Writes a report; the page's path.
+    """Writes a report and returns the path of its page.
 
     Args:
-      paths: runs, as `runs.read_runs` takes them.
-      out: directory, new, empty or of an earlier report, whose files are replaced.
+      paths: run directories, folders of run directories, or metrics.jsonl files.
+      out: a new or empty directory, or one with an earlier report, which is replaced.
 
     Raises:
-      ValueError: nothing to report, an unreadable record, or `out` is something else.
+      ValueError: there is no run, a record is invalid, or `out` holds other files or
+        cannot be written.
     """
     folder = pathlib.Path(out)
     old = _earlier_files(folder)
     runs = read_runs(paths)
-    title = "Report of " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
-    sections = _sections(runs)
-    files = {
-        "report.md": markdown(title, sections),
-        "report.html": html_page(title, sections),
-    }
-    for section in sections:
-        for picture in section.pictures:
-            files[f"{picture.name}.svg"] = picture.svg
-            files[f"{picture.name}.csv"] = picture.csv
+    files = _render(runs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in set(old) - set(files):
             (folder / name).unlink(missing_ok=True)
-        # first, so that a report that was cut short can be written again
+        # The manifest comes first, so that an interrupted report can be written again.
         manifest = {"runs": [run.name for run in runs], "files": sorted(files)}
         records.write_json(folder / MANIFEST, manifest)
         for name, text in files.items():
@@ -83,86 +67,87 @@ def write_report(paths: list[str], out: str) -> pathlib.Path:
 
 def _earlier_files(folder: pathlib.Path) -> list[str]:
     """Files of an earlier report in this folder; an error where it holds others."""
-    if not folder.exists():
-        return []
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, not a directory. Name another --out.")
     if not (folder / MANIFEST).is_file():
-        if any(folder.iterdir()):
+        if folder.exists() and any(folder.iterdir()):
             raise ValueError(
                 f"{folder} is not empty and holds no report (no {MANIFEST}). Name "
                 f"another --out."
             )
         return []
-    try:
-        names = json.loads((folder / MANIFEST).read_text())["files"]
-        # names alone: an altered list must not lead out of the folder
-        return [name for name in names if pathlib.PurePath(name).name == name]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{folder / MANIFEST} was altered. Remove {folder}, or name another --out."
-        ) from None
+    hint = f"Remove {folder}, or name another --out."
+    names = records.read_object(folder / MANIFEST, hint).get("files")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{folder / MANIFEST} has no list of `files`. {hint}")
+    # An altered list must not name files outside the folder.
+    return [name for name in names if pathlib.PurePath(name).name == name]
 
 
-def _sections(runs: list[Run]) -> list[Section]:
+def _render(runs: list[RunRecord]) -> dict[str, str]:
+    """Contents of the report's files by name."""
+    title = "Report of " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
     sections = []
-    for kind, make in (("search", _search), ("retrain", _retrain)):
+    for kind, make in (("search", _search_section), ("retrain", _retrain_section)):
         groups = grouped([run for run in runs if run.kind == kind])
         if groups:
             sections.append(make(groups))
-    return sections
+    files = {
+        "report.md": markdown(title, sections),
+        "report.html": html_page(title, sections),
+    }
+    for figure in (figure for section in sections for figure in section.figures):
+        files |= {f"{figure.name}.svg": figure.svg, f"{figure.name}.csv": figure.csv}
+    return files
 
 
-def _search(groups: list[Group]) -> Section:
-    pictures = [
-        picture_of(figure, draw_lines(figure)) for figure in search_figures(groups)
-    ]
+def _search_section(groups: list[Group]) -> Section:
+    figures = [as_figure(data, draw_lines(data)) for data in search_figures(groups)]
     population = population_figure(groups)
     if population is not None:
-        pictures.insert(-1, picture_of(population, draw_population(population)))
-    pictures += [
-        _cells(f"cells_{number}", group)
+        figures.insert(-1, as_figure(population, draw_population(population)))
+    figures += [
+        _cells_figure(f"cells_{number}", group)
         for number, group in enumerate(groups, start=1)
         if any("genotype" in run.result for run in group.runs)
     ]
-    return _section("Searches", SEARCH_TEXT, "Validation accuracy", groups, pictures)
+    tables = _tables(groups, "Validation accuracy")
+    return Section("Searches", SEARCH_TEXT, tables, figures)
 
 
-def _retrain(groups: list[Group]) -> Section:
-    figures = retrain_figures(groups)
-    pictures = [picture_of(figure, draw_lines(figure)) for figure in figures]
-    return _section("Retraining", RETRAIN_TEXT, "Test error", groups, pictures)
+def _retrain_section(groups: list[Group]) -> Section:
+    figures = [as_figure(data, draw_lines(data)) for data in retrain_figures(groups)]
+    return Section("Retraining", RETRAIN_TEXT, _tables(groups, "Test error"), figures)
 
 
-def _section(title, text, what, groups, pictures) -> Section:
+def _tables(groups: list[Group], what: str):
     tables = [
         outcome_table(groups, what),
         comparison_table(groups),
         settings_table(groups),
         run_table(groups),
     ]
-    return Section(title, text, [table for table in tables if table], pictures)
+    return [table for table in tables if table]
 
 
-def picture_of(figure: Figure, svg: str) -> Picture:
-    """A figure as drawn, with its rows as CSV."""
-    data = _csv([Row._fields, *figure.rows])
-    return Picture(figure.name, figure.title, figure.text, svg, data)
+def as_figure(data: FigureData, svg: str) -> Figure:
+    """A figure with its plot and with its rows as CSV."""
+    csv = csv_text([Row._fields, *data.rows])
+    return Figure(data.name, data.title, data.text, svg, csv)
 
 
-def _cells(name: str, group: Group) -> Picture:
-    """Both cells of a group's best run, as it returned them."""
+def _cells_figure(name: str, group: Group) -> Figure:
+    """The cells that the best run of a group returned."""
     runs = [run for run in group.runs if "genotype" in run.result]
     best = max(runs, key=lambda run: final(run) or 0.0)
     genotype = parse_genotype(best.result["genotype"])
-    rows = [("kind", "node", "primitive", "source"), *_edges(genotype)]
+    csv = csv_text([("kind", "node", "primitive", "source"), *_edges(genotype)])
     text = f"Of the best run by validation accuracy, {best.name}: {genotype.format()}."
-    title = f"Cells: {group.label}"
-    return Picture(name, title, text, draw_svg(genotype), _csv(rows))
+    return Figure(name, f"Cells: {group.label}", text, draw_svg(genotype), csv)
 
 
 def _edges(genotype: Genotype | Topology) -> list[tuple]:
-    """Kind, node, primitive and source of every edge of a genotype's cells."""
+    """Kind, node, primitive and source of every edge of the cells."""
     if isinstance(genotype, Topology):
         edges = zip(genotype.primitives, SPACES["nasbench201"].edges, strict=True)
         return [
@@ -174,9 +159,3 @@ def _edges(genotype: Genotype | Topology) -> list[tuple]:
         for node, pairs in enumerate(genotype.blocks(kind), start=2)
         for primitive, source in pairs
     ]
-
-
-def _csv(rows) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

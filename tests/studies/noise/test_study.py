@@ -1,4 +1,4 @@
-"""The command: a matrix under a run's weights, from the search's own draw and price."""
+"""`egnas noise`: candidates and scores as the search itself would have them."""
 
 import csv
 import dataclasses
@@ -11,75 +11,67 @@ import numpy as np
 import pytest
 
 from egnas_jax.cli.main import main
-from egnas_jax.cli.noise import _sentence
+from egnas_jax.cli.noise import sentence
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation
 from egnas_jax.strategies.egnas.strategy import egnas
-from egnas_jax.studies.noise.matrix import Matrix, matrices, of_cells, of_individuals
-from egnas_jax.studies.noise.statistics import describe, kendall
-from egnas_jax.studies.noise.study import Request, judged
+from egnas_jax.studies.noise.matrix import (
+    Matrix,
+    draw_cells,
+    draw_individuals,
+    evaluate_matrices,
+)
+from egnas_jax.studies.noise.repeatability import describe
+from egnas_jax.studies.noise.study import Request, describe_matrices
+from egnas_jax.studies.statistics import kendall
 from egnas_jax.types import Batch
 
-# one node and two primitives: a network that compiles in seconds
+# one node and two primitives: the network compiles in seconds
 SPACE = Space("tiny", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
 KEY = jax.random.key(3)
+SEARCH = (
+    "search --space tiny --json --set supernet.channels=4 --set supernet.layers=2 "
+    "--set epochs=1 --set batch_size=128 --set strategy.population=4 "
+    "--set strategy.fitness_batch_size=64 --out"
+)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """An EG-NAS run of one epoch on digits."""
-    folder = tmp_path_factory.mktemp("searched") / "run"
-    command = [
-        "search",
-        "--space",
-        "tiny",
-        "--set",
-        "supernet.channels=4",
-        "--set",
-        "supernet.layers=2",
-        "--set",
-        "epochs=1",
-        "--set",
-        "batch_size=128",
-        "--set",
-        "strategy.population=4",
-        "--set",
-        "strategy.fitness_batch_size=64",
-    ]
+    """Directory of an EG-NAS run of one epoch on digits."""
+    folder = tmp_path_factory.mktemp("search") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPACES, "tiny", SPACE)
-        assert main([*command, "--out", str(folder), "--json"]) == 0
+        assert main([*SEARCH.split(), str(folder)]) == 0
         yield folder
 
 
-def test_a_run_is_judged(run, tmp_path, capsys):
-    command = ["noise", str(run), "--batches", "4", "--individuals", "5"]
-    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
+def test_a_study_writes_and_prints_the_same_measures(run, tmp_path, capsys):
+    command = ["noise", str(run), "--batches", "4", "--individuals", "5", "--out"]
+    out = tmp_path / "out"
+    assert main([*command, str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    written = json.loads((tmp_path / "out" / "noise.json").read_text())
-    assert printed == written
-    assert written["candidates"] == "individuals"
-    assert (written["size"], written["batches"], written["batch_size"]) == (5, 4, 64)
+    result = json.loads((out / "noise.json").read_text())
+    assert printed == result
+    assert result["candidates"] == "individuals"
+    assert (result["size"], result["batches"], result["batch_size"]) == (5, 4, 64)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert (written["epochs"], written["digest"]) == (1, last["digest"])
-    for statistics in ("running", "batch"):
-        shares = written["statistics"][statistics]["fitness"]["variance_share"]
+    assert (result["epochs"], result["digest"]) == (1, last["digest"])
+    for kind in ("running", "batch"):
+        shares = result["statistics"][kind]["fitness"]["variance_share"]
         assert sum(shares.values()) == pytest.approx(1)
-    text = (tmp_path / "out" / "noise.csv").read_text()
-    rows = list(csv.DictReader(text.splitlines()))
+    rows = list(csv.DictReader((out / "noise.csv").read_text().splitlines()))
     assert len(rows) == 2 * 5 * 4
     assert {"similarity", "correct_current", "fitness"} < set(rows[0])
-    assert (tmp_path / "out" / "noise.svg").read_text().count("<svg") == 1
+    assert (out / "noise.svg").read_text().count("<svg") == 1
 
-    again = [*command, "--out", str(tmp_path / "again")]
-    assert main(again) == 0
+    again = tmp_path / "again"
+    assert main([*command, str(again)]) == 0
     assert "tau between two batches" in capsys.readouterr().out
     for name in ("noise.csv", "noise.svg"):
-        assert (tmp_path / "again" / name).read_text() == (
-            tmp_path / "out" / name
-        ).read_text()
+        assert (again / name).read_text() == (out / name).read_text()
     assert not (run / "noise.json").exists()
 
 
@@ -97,11 +89,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_refused(run, name, capsys):
-    words, told = BAD[name]
+def test_bad_input_is_refused_and_nothing_is_written(run, name, capsys):
+    words, message = BAD[name]
     before = sorted(path.name for path in run.iterdir())
     assert main(["noise", *(word.replace("RUN", str(run)) for word in words)]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert sorted(path.name for path in run.iterdir()) == before
 
 
@@ -112,14 +104,35 @@ def test_a_run_without_a_checkpoint_is_refused(run, tmp_path, capsys):
     assert "holds no whole checkpoint" in capsys.readouterr().err
 
 
-def _batches(batch, number):
+@pytest.fixture(scope="module")
+def problem(toy_net):
+    """EG-NAS's state and the toy supernet's weights for a configuration.
+
+    Returns:
+      (options) -> configuration, weights, state.
+    """
+
+    def make(**options):
+        config = EGNASConfig(**options)
+        state = egnas(toy_net, config).init(jax.random.key(1))
+        return config, toy_net.init(jax.random.key(0)), state
+
+    return make
+
+
+def _split(batch, number):
     size = len(batch.labels) // number
     return tuple(leaf.reshape(number, size, *leaf.shape[1:]) for leaf in batch)
 
 
-def test_individuals_are_those_that_the_search_would_price(toy_net, toy_batch):
-    """One batch, and the winner is the one that the strategy's own update takes."""
-    config = EGNASConfig(
+def _first(batch, images):
+    return Batch(*(leaf[:images] for leaf in batch))
+
+
+def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
+    problem, toy_net, toy_batch
+):
+    config, variables, state = problem(
         warmup=0,
         population=6,
         samples=1,
@@ -128,187 +141,186 @@ def test_individuals_are_those_that_the_search_would_price(toy_net, toy_batch):
         batch_stats="running",
         centre="softmax",
     )
-    variables = toy_net.init(jax.random.key(0))
-    strategy = egnas(toy_net, config)
-    state = strategy.init(jax.random.key(1))
-    candidates = of_individuals(toy_net, config, state, KEY, 6)
-    found = matrices(candidates, variables, *_batches(toy_batch, 1))
-    _, info = strategy.update(KEY, state, variables, toy_batch, toy_batch)
-    assert found["running"].fitness.min() == pytest.approx(float(info["fitness"]))
-    assert not np.array_equal(found["running"].fitness, found["batch"].fitness)
+    candidates = draw_individuals(toy_net, config, state, KEY, 6)
+    matrices = evaluate_matrices(candidates, variables, *_split(toy_batch, 1))
+    update = egnas(toy_net, config).update
+    _, info = update(KEY, state, variables, toy_batch, toy_batch)
+    running, batch = matrices["running"].fitness, matrices["batch"].fitness
+    assert running.min() == pytest.approx(float(info["fitness"]))
+    assert not np.array_equal(running, batch)
 
 
-def test_a_batch_is_priced_as_if_it_were_alone(toy_net, toy_batch):
-    config = dataclasses.replace(
-        EGNASConfig(), population=5, batch_stats="batch", fitness_batches=3
+def test_every_batch_is_evaluated_alone(problem, toy_net, toy_batch):
+    config, variables, state = problem(
+        population=5, batch_stats="batch", fitness_batches=3
     )
-    variables = toy_net.init(jax.random.key(0))
-    state = egnas(toy_net, config).init(jax.random.key(1))
-    candidates = of_individuals(toy_net, config, state, KEY, 5)
-    found = matrices(candidates, variables, *_batches(toy_batch, 3))["batch"]
+    candidates = draw_individuals(toy_net, config, state, KEY, 5)
+    images = _split(toy_batch, 3)
+    matrix = evaluate_matrices(candidates, variables, *images)["batch"]
     for m in range(3):
-        own = Batch(*(leaf[8 * m : 8 * (m + 1)] for leaf in toy_batch))
-        loss, correct, current, near = candidates.price(
-            candidates.who, variables, own, "batch"
+        batch = Batch(*(leaf[m] for leaf in images))
+        loss, correct, current, similarity = candidates.evaluate(
+            candidates.arrays, variables, batch, "batch"
         )
-        np.testing.assert_allclose(found.cross_entropy[:, m], loss, rtol=1e-5)
-        np.testing.assert_array_equal(found.correct[:, m], correct)
-        np.testing.assert_array_equal(found.correct_current[m], current)
-        np.testing.assert_allclose(found.similarity, near, rtol=1e-5)
+        np.testing.assert_allclose(matrix.cross_entropy[:, m], loss, rtol=1e-5)
+        np.testing.assert_array_equal(matrix.correct[:, m], correct)
+        np.testing.assert_array_equal(matrix.correct_current[m], current)
+        np.testing.assert_allclose(matrix.similarity, similarity, rtol=1e-5)
 
 
 @pytest.mark.parametrize("sign", ["paper", "centred"])
-def test_several_batches_make_one_fitness_as_those_of_a_search_do(
-    sign, toy_net, toy_batch
+def test_pooled_fitness_equals_that_of_several_fitness_batches(
+    sign, problem, toy_net, toy_batch
 ):
-    config = dataclasses.replace(
-        EGNASConfig(), population=5, batch_stats="batch", sign=sign, zeta=0.3, eta=2.0
+    config, variables, state = problem(
+        population=5, batch_stats="batch", sign=sign, zeta=0.3, eta=2.0
     )
-    variables = toy_net.init(jax.random.key(0))
-    state = egnas(toy_net, config).init(jax.random.key(1))
-    found = matrices(
-        of_individuals(toy_net, config, state, KEY, 5),
-        variables,
-        *_batches(toy_batch, 3),
-    )["batch"]
-    z = first_generation(
-        SPACES["darts7"], dataclasses.replace(config, samples=1), KEY, state
-    )[0]
+    candidates = draw_individuals(toy_net, config, state, KEY, 5)
+    matrices = evaluate_matrices(candidates, variables, *_split(toy_batch, 3))
+    one_sample = dataclasses.replace(config, samples=1)
+    z = first_generation(SPACES["darts7"], one_sample, KEY, state)[0]
     for batches in (2, 3):
-        own = Batch(*(leaf[: 8 * batches] for leaf in toy_batch))
+        images = _first(toy_batch, 8 * batches)
         options = dataclasses.replace(config, fitness_batches=batches)
         expected = evaluate_fitness(
-            toy_net, variables, state.alpha, z, *own, options
+            toy_net, variables, state.alpha, z, *images, options
         ).fitness
-        pooled = found.pooled(np.arange(batches)[None])[0]
+        pooled = matrices["batch"].pooled(np.arange(batches)[None])[0]
         np.testing.assert_allclose(pooled, expected, rtol=1e-5)
 
 
-def test_the_sign_of_several_batches_is_applied_once(toy_net):
-    """By hand: correct 3 of 2 needed, then 1 of 3; together 4 of 5."""
-    config = dataclasses.replace(EGNASConfig(), zeta=1.0, eta=0.5)
-    state = egnas(toy_net, config).init(jax.random.key(1))
-    found = Matrix(
-        np.array([[1.0, 2.0]]),
-        np.array([[3, 1]]),
-        np.array([2, 3]),
-        np.array([0.8]),
-        of_individuals(toy_net, config, state, KEY, 1).fitness,
+def test_the_sign_of_several_batches_is_applied_once(problem, toy_net):
+    config, _, state = problem(zeta=1.0, eta=0.5)
+    matrix = Matrix(
+        cross_entropy=np.array([[1.0, 2.0]]),
+        correct=np.array([[3, 1]]),
+        correct_current=np.array([2, 3]),
+        similarity=np.array([0.8]),
+        fitness_fn=draw_individuals(toy_net, config, state, KEY, 1).fitness,
     )
-    np.testing.assert_allclose(found.fitness, [[1.4, 1.6]])
-    np.testing.assert_allclose(found.pooled(np.array([[0, 1]])), [[1.1]])
+    # correct 3 against 2, then 1 against 3; together 4 against 5
+    np.testing.assert_allclose(matrix.fitness, [[1.4, 1.6]])
+    np.testing.assert_allclose(matrix.pooled(np.array([[0, 1]])), [[1.1]])
 
 
-def test_candidates_are_taken_out_of_a_matrix_with_all_that_is_theirs():
-    found = Matrix(
-        np.arange(6.0).reshape(3, 2),
-        np.arange(6).reshape(3, 2),
-        np.arange(2),
-        np.arange(3.0),
-        lambda loss, correct, current, near: loss + 10 * near,
+def test_selecting_candidates_selects_all_of_their_scores():
+    matrix = Matrix(
+        cross_entropy=np.arange(6.0).reshape(3, 2),
+        correct=np.arange(6).reshape(3, 2),
+        correct_current=np.arange(2),
+        similarity=np.arange(3.0),
+        fitness_fn=lambda loss, correct, current, similarity: loss + 10 * similarity,
     )
-    kept = found.of(np.array([True, False, True]))
-    np.testing.assert_array_equal(kept.fitness, [[0, 1], [24, 25]])
-    np.testing.assert_array_equal(kept.correct, [[0, 1], [4, 5]])
+    selected = matrix.select(np.array([True, False, True]))
+    np.testing.assert_array_equal(selected.fitness, [[0, 1], [24, 25]])
+    np.testing.assert_array_equal(selected.correct, [[0, 1], [4, 5]])
 
 
-def test_cells_are_priced_by_their_cross_entropy(toy_net, toy_batch):
+def test_the_fitness_of_cells_is_their_cross_entropy(toy_net, toy_batch):
     variables = toy_net.init(jax.random.key(0))
-    found = matrices(of_cells(toy_net, KEY, 7), variables, *_batches(toy_batch, 2))
-    np.testing.assert_array_equal(
-        found["running"].fitness, found["running"].cross_entropy
-    )
-    assert len(set(found["running"].cross_entropy[:, 0])) > 1
+    cells = draw_cells(toy_net, KEY, 7)
+    matrix = evaluate_matrices(cells, variables, *_split(toy_batch, 2))["running"]
+    np.testing.assert_array_equal(matrix.fitness, matrix.cross_entropy)
+    assert len(set(matrix.cross_entropy[:, 0])) > 1
 
 
-def of_losses(loss):
-    """As derived cells have it: the fitness is the cross entropy."""
+def matrix_of_cells(loss):
+    """The matrix of derived cells with these losses [P, M]."""
     size, batches = loss.shape
     return Matrix(
-        loss,
-        np.zeros(loss.shape, int),
-        np.zeros(batches, int),
-        np.zeros(size),
-        lambda loss, *others: loss,
+        cross_entropy=loss,
+        correct=np.zeros(loss.shape, int),
+        correct_current=np.zeros(batches, int),
+        similarity=np.zeros(size),
+        fitness_fn=lambda loss, *others: loss,
     )
 
 
-def test_individuals_are_judged_by_one_fitness_of_several_batches():
-    """Made by hand: under `batch` others are correct, so that signs differ."""
-    rng = np.random.default_rng(5)
-    found = {
-        name: Matrix(
-            1.0 + 0.1 * rng.normal(size=(12, 8)),
-            rng.integers(20, 44, (12, 8)),
-            np.full(8, 32),
-            rng.random(12),
-            lambda loss, correct, current, near: (
-                jnp.where(correct >= current, 1.0, -1.0) * near + loss
-            ),
+@pytest.fixture
+def matrices():
+    """Random matrices of 12 individuals on 8 batches, whose signs differ by kind."""
+
+    def fitness(loss, correct, current, similarity):
+        return loss + jnp.where(correct >= current, 1.0, -1.0) * similarity
+
+    def make(rng):
+        return Matrix(
+            cross_entropy=1.0 + 0.1 * rng.normal(size=(12, 8)),
+            correct=rng.integers(20, 44, (12, 8)),
+            correct_current=np.full(8, 32),
+            similarity=rng.random(12),
+            fitness_fn=fitness,
         )
-        for name in ("running", "batch")
-    }
-    request = Request("individuals", 12, 8, 64)
-    said = judged(found, request)
-    for name, matrix in found.items():
+
+    rng = np.random.default_rng(5)
+    return {kind: make(rng) for kind in ("running", "batch")}
+
+
+INDIVIDUALS = Request(candidates="individuals", size=12, batches=8, batch_size=64)
+CELLS = Request(candidates="cells", size=4, batches=6, batch_size=8)
+
+
+def test_individuals_are_ranked_by_one_fitness_of_several_batches(matrices):
+    result = describe_matrices(matrices, INDIVIDUALS)
+    for kind, matrix in matrices.items():
         expected = describe(matrix.fitness, matrix.pooled, reliability=0.9)
-        assert said["statistics"][name]["fitness"] == expected
+        assert result["statistics"][kind]["fitness"] == expected
         assert expected != describe(matrix.fitness, reliability=0.9)
         loss = describe(matrix.cross_entropy, reliability=0.9)
-        assert said["statistics"][name]["cross_entropy"] == loss
+        assert result["statistics"][kind]["cross_entropy"] == loss
+
+
+def test_both_kinds_of_statistics_are_compared_on_all_batches(matrices):
+    result = describe_matrices(matrices, INDIVIDUALS)["running_against_batch"]
     every = np.arange(8)[None]
-    for part, ours, others in (
-        ("fitness", *(matrix.pooled(every)[0] for matrix in found.values())),
-        (
-            "cross_entropy",
-            *(matrix.cross_entropy.mean(axis=1) for matrix in found.values()),
-        ),
-    ):
-        against = said["running_against_batch"][part]
-        assert against["kendall_on_all"] == pytest.approx(kendall(ours, others))
-        assert against["kendall_on_all"] < 0.9
-        same = bool(ours.argmin() == others.argmin())
-        assert against["winner_on_all_same"] == same
+    for metric, (running, batch) in {
+        "fitness": [matrix.pooled(every)[0] for matrix in matrices.values()],
+        "cross_entropy": [m.cross_entropy.mean(axis=1) for m in matrices.values()],
+    }.items():
+        tau = result[metric]["kendall_on_all"]
+        assert tau == pytest.approx(kendall(running, batch)) and tau < 0.9
+        same = bool(running.argmin() == batch.argmin())
+        assert result[metric]["winner_on_all_same"] == same
 
 
 @pytest.mark.parametrize(
-    "batches, said",
+    "batches, text",
     [
-        (1, "; 1 batch gives ranks a repeatability of 0.9."),
-        (8, "; 8 batches give ranks a repeatability of 0.9."),
-        (
-            9,
-            "; 9 batches give ranks a repeatability of 0.9 "
-            "(extrapolated from sets of 8).",
-        ),
-        (None, "; it takes more than 8 to give ranks a repeatability of 0.9."),
+        (1, "1 batch gives RANKS."),
+        (8, "8 batches give RANKS."),
+        (9, "9 batches give RANKS (extrapolated from sets of 8)."),
+        (None, "it takes more than 8 to give RANKS."),
     ],
 )
-def test_a_sentence_says_what_is_extrapolated(batches, said):
-    one = {
+def test_the_summary_says_what_is_extrapolated(batches, text):
+    text = text.replace("RANKS", "ranks a repeatability of 0.9")
+    measures = {
         "kendall": {"mean": 0.5},
         "same_winner": 0.5,
         "variance_share": {"candidate": 0.2, "batch": 0.3, "rest": 0.5},
         "batches_for": {"reliability": 0.9, "batches": batches, "measured_up_to": 8},
     }
-    assert _sentence(one).endswith(said)
+    assert sentence(measures).endswith(f"; {text}")
 
 
 def test_candidates_that_are_not_finite_are_left_out_and_counted():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(4, 6))
-    broken = np.concatenate([values, [[np.nan, *range(5)]]])
-    whole, marred = (
-        {name: of_losses(part) for name in ("running", "batch")}
-        for part in (values, broken)
+    values = np.random.default_rng(0).normal(size=(4, 6))
+    with_nan = np.concatenate([values, [[np.nan, *range(5)]]])
+    clean, rest = (
+        describe_matrices(
+            {kind: matrix_of_cells(loss) for kind in ("running", "batch")}, CELLS
+        )
+        for loss in (values, with_nan)
     )
-    request = Request("cells", 4, 6, 8)
-    clean, rest = judged(whole, request), judged(marred, request)
     assert (clean.pop("not_finite"), rest.pop("not_finite")) == (0, 1)
     assert clean == rest
-    nothing = {
-        name: of_losses(part)
-        for name, part in dict(running=broken * np.nan, batch=broken).items()
+
+
+def test_nothing_is_ranked_where_no_candidate_is_finite():
+    values = np.ones((5, 6))
+    matrices = {
+        "running": matrix_of_cells(values * np.nan),
+        "batch": matrix_of_cells(values),
     }
     with pytest.raises(FloatingPointError, match="5 of 5 candidates"):
-        judged(nothing, request)
+        describe_matrices(matrices, CELLS)

@@ -1,4 +1,4 @@
-"""Records as searches and retrainings write them, without their runs."""
+"""Writes metrics.jsonl as searches and retrainings do, without running them."""
 
 import math
 
@@ -7,11 +7,11 @@ import pytest
 from egnas_jax.cli.main import main
 from egnas_jax.space import zoo
 from egnas_jax.storage import records
-from egnas_jax.studies.report.curves import PLACES, QUANTITIES
+from egnas_jax.studies.report.curves import QUANTILES, QUANTITIES
 
 
 def _search_line(epoch, seed=0, better=0.0, population=True):
-    """A line of a search that learns a little every epoch."""
+    """Record of a search that improves every epoch."""
     accuracy = 0.5 + 0.1 * math.log1p(epoch) + 0.01 * seed * seed + better
     line = {
         "epoch": epoch,
@@ -30,16 +30,15 @@ def _search_line(epoch, seed=0, better=0.0, population=True):
         "seconds": 3.0 + seed,
         "genotype": zoo["DARTS_V2"].genotype.format(),
     }
-    if population:
-        for quantity in QUANTITIES:
-            for place, name in enumerate(PLACES):
-                value = None if epoch == 0 else 0.2 * place + 0.01 * epoch
-                line[f"population_{quantity}_{name}"] = value
+    for quantity in QUANTITIES if population else ():
+        for index, name in enumerate(QUANTILES):
+            value = None if epoch == 0 else 0.2 * index + 0.01 * epoch
+            line[f"population_{quantity}_{name}"] = value
     return line
 
 
 def _retrain_line(epoch, seed=0, better=0.0):
-    """A line of a retraining that tests every second epoch."""
+    """Record of a retraining that computes the test error every second epoch."""
     error = None if epoch % 2 else 0.3 / (epoch + 1) + 0.01 * seed - better
     return {
         "epoch": epoch,
@@ -52,18 +51,18 @@ def _retrain_line(epoch, seed=0, better=0.0):
 
 @pytest.fixture(scope="session")
 def search_line():
-    """(epoch, seed, better, population) -> a line of a search."""
+    """(epoch, seed, better, population) -> record of a search."""
     return _search_line
 
 
 @pytest.fixture(scope="session")
 def retrain_line():
-    """(epoch, seed, better) -> a line of a retraining."""
+    """(epoch, seed, better) -> record of a retraining."""
     return _retrain_line
 
 
 def _writer(root):
-    """Writes one run: its metrics.jsonl, and config.json where settings are given."""
+    """A function that writes a run's metrics.jsonl, and config.json of its settings."""
 
     def write(name, epochs=3, settings=None, make=_search_line, **options):
         folder = root / "runs" / name
@@ -79,14 +78,14 @@ def _writer(root):
 
 @pytest.fixture
 def write_run(tmp_path):
-    """Writes a run below tmp_path / "runs"."""
+    """Writes a run below tmp_path / "runs" and returns its directory."""
     return _writer(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def one_report(tmp_path_factory):
-    """Two searches and a retraining in runs/, and their report in report/."""
-    root = tmp_path_factory.mktemp("reported")
+def report_root(tmp_path_factory):
+    """Folder with two searches and a retraining in runs/, their report in report/."""
+    root = tmp_path_factory.mktemp("report")
     write = _writer(root)
     folders = [
         write("x<&|y/seed0", epochs=2),

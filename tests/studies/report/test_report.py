@@ -1,4 +1,4 @@
-"""Reports of records: groups, figures, pages, and what is refused."""
+"""Reports of finished runs: groups, figures, pages, and invalid input."""
 
 import csv
 import html.parser
@@ -12,120 +12,121 @@ from egnas_jax.cli.main import main
 from egnas_jax.plotting import line_style
 from egnas_jax.storage import records
 from egnas_jax.studies.report.curves import population_figure, search_figures
-from egnas_jax.studies.report.runs import grouped, read_runs
-from egnas_jax.studies.report.tables import (
+from egnas_jax.studies.report.run_tables import (
     comparison_table,
     final,
     outcome_table,
     run_table,
 )
+from egnas_jax.studies.report.runs import grouped, read_runs
 
 
-def labels(folders):
-    return {
-        group.label: [run.seed for run in group.runs]
-        for group in grouped(read_runs([str(f) for f in folders]))
-    }
+def read_groups(*folders):
+    return grouped(read_runs([str(folder) for folder in folders]))
 
 
-def settings(seed, sign="paper", name="egnas"):
+def seeds_by_label(*folders):
+    groups = read_groups(*folders)
+    return {group.label: [run.seed for run in group.runs] for group in groups}
+
+
+def figures_by_name(groups):
+    return {figure.name: figure for figure in search_figures(groups)}
+
+
+def settings(seed, sign="paper", name="egnas", **more):
     return {
         "seed": seed,
         "strategy_name": name,
         "strategy": {"sign": sign},
         "data": {"digest": f"of seed {seed}"},
+        **more,
     }
 
 
 def test_runs_are_grouped_by_the_settings_in_which_they_differ(write_run):
-    folders = [
-        write_run(f"r{i}", settings=settings(*given))
-        for i, given in enumerate([(1,), (0,), (0, "off"), (0, "x", "darts")])
-    ]
-    assert labels(folders) == {
+    variants = [settings(1), settings(0), settings(0, "off"), settings(0, "x", "darts")]
+    folders = [write_run(f"r{i}", settings=each) for i, each in enumerate(variants)]
+    assert seeds_by_label(*folders) == {
         "egnas, sign=paper": [0, 1],
         "egnas, sign=off": [0],
         "darts": [0],
     }
 
 
-def test_without_configurations_runs_are_grouped_by_their_folders(write_run):
+def test_runs_without_configuration_are_grouped_by_their_folders(write_run):
     folders = [write_run(name) for name in ("a-seed10", "a-seed2", "b/seed0", "c")]
-    assert labels(folders) == {"a": [2, 10], "b": [0], "c": [None]}
-    # a folder of several seeds, and a file, are runs too
-    assert labels([folders[2].parent, folders[3] / "metrics.jsonl"]) == {
-        "b": [0],
-        "c": [None],
-    }
+    assert seeds_by_label(*folders) == {"a": [2, 10], "b": [0], "c": [None]}
+
+
+def test_a_folder_of_seeds_and_a_metrics_file_name_runs(write_run):
+    seed, single = write_run("b/seed0"), write_run("c")
+    groups = seeds_by_label(seed.parent, single / "metrics.jsonl")
+    assert groups == {"b": [0], "c": [None]}
 
 
 def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
     for seed, better in ((0, 0.0), (1, 0.2)):
-        write_run(f"a/seed{seed}", epochs=2, better=better)
-    runs = read_runs([str(write_run("b", epochs=2).parent / "a")])
-    figures = {figure.name: figure for figure in search_figures(grouped(runs))}
-    rows = {
+        folder = write_run(f"a/seed{seed}", epochs=2, better=better)
+    figures = figures_by_name(read_groups(folder.parent))
+    values = {
         (row.run, row.x): row.y
         for row in figures["curves"].rows
         if row.panel == "valid_accuracy"
     }
-    assert rows["seed0", 1] == pytest.approx(0.45)
-    assert rows["mean", 1] == pytest.approx(0.55)
+    assert values["seed0", 1] == pytest.approx(0.45)
+    assert values["mean", 1] == pytest.approx(0.55)
     # the standard deviation of two values is their distance over sqrt 2
-    assert rows["mean + sd", 1] == pytest.approx(0.55 + 0.2 / 2**0.5)
+    assert values["mean + sd", 1] == pytest.approx(0.55 + 0.2 / 2**0.5)
     assert "eigenvalue" not in figures
 
 
-def test_cost_and_population_are_reckoned_by_hand(write_run, search_line):
+def points(figure, panel, run):
+    return [row for row in figure.rows if (row.panel, row.run) == (panel, run)]
+
+
+def test_the_cost_figure_has_minutes_of_all_epochs_so_far(write_run):
+    folder = write_run("a/seed1", seed=1)  # an epoch takes 4 seconds
+    rows = points(figures_by_name(read_groups(folder))["cost"], "accuracy", "seed1")
+    assert [row.x for row in rows] == pytest.approx([4 / 60, 8 / 60, 12 / 60])
+
+
+def test_the_population_figure_has_means_over_the_seeds(write_run, search_line):
     def line(epoch, seed):
-        made = search_line(epoch, seed)
-        return made | {"population_accuracy_median": 0.1 * (1 + seed) ** 2}
+        median = 0.1 * (1 + seed) ** 2
+        return search_line(epoch, seed) | {"population_accuracy_median": median}
 
     for seed in (0, 1):
-        folder = write_run(f"a/seed{seed}", epochs=3, make=line, seed=seed)
-    groups = grouped(read_runs([str(folder.parent)]))
-    figures = {figure.name: figure for figure in search_figures(groups)}
-    minutes = [
-        row.x
-        for row in figures["cost"].rows
-        if (row.panel, row.run) == ("accuracy", "seed1")
-    ]
-    assert minutes == pytest.approx([4 / 60, 8 / 60, 12 / 60])
-    medians = [
-        row.y
-        for row in population_figure(groups).rows
-        if (row.panel, row.run) == ("accuracy", "median")
-    ]
-    assert medians == pytest.approx([0.25] * 3)  # of 0.1 and 0.4
+        folder = write_run(f"a/seed{seed}", make=line, seed=seed)
+    figure = population_figure(read_groups(folder.parent))
+    rows = points(figure, "accuracy", "median")
+    assert [row.y for row in rows] == pytest.approx([0.25] * 3)  # of 0.1 and 0.4
 
 
-def test_unfinished_runs_are_named_and_compared_with_none(write_run):
-    """Forks of 4 epochs, and the warm starts of 2 that they began with."""
+def test_unfinished_runs_are_named_and_left_out_of_comparisons(write_run):
     for seed in (0, 1):
-        for name, epochs in (("warm", 2), ("fork", 4)):
-            given = settings(seed, sign=name) | {"epochs": 4}
-            folder = write_run(
-                f"{name}-{seed}", epochs=epochs, settings=given, seed=seed
-            )
-        write_run(
-            f"other-{seed}",
-            epochs=4,
-            settings=settings(seed) | {"epochs": 4},
-            seed=seed,
-            better=0.1 + 0.01 * seed,
-        )
-    groups = grouped(read_runs([str(folder.parent)]))
-    told = outcome_table(groups, "Accuracy").note
-    assert "warm-0 has 2 of 4 epochs; warm-1 has 2 of 4 epochs" in told
-    assert "fork" not in told
+        for name, epochs, better in (
+            ("warm", 2, 0.0),
+            ("fork", 4, 0.0),
+            ("other", 4, 0.1 + 0.01 * seed),
+        ):
+            options = dict(settings=settings(seed, sign=name, epochs=4), seed=seed)
+            folder = write_run(f"{name}-{seed}", epochs, better=better, **options)
+    groups = read_groups(folder.parent)
+    note = outcome_table(groups, "Accuracy").note
+    assert "warm-0 has 2 of 4 epochs; warm-1 has 2 of 4 epochs" in note
+    assert "fork" not in note
     (row,) = comparison_table(groups).rows
-    assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=paper"}
-    # what was altered tells nothing
-    altered = groups[0].runs[0]._replace(settings={"epochs": "many"})
-    assert (altered.planned, altered.unfinished) == (None, False)
+    assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=other"}
 
 
-def test_the_cells_shown_are_those_of_the_best_seed(write_run, tmp_path):
+def test_an_altered_number_of_epochs_is_ignored(write_run):
+    folder = write_run("a", settings=settings(0, epochs="many"))
+    (run,) = read_runs([str(folder)])
+    assert (run.planned, run.unfinished) == (None, False)
+
+
+def test_the_cells_in_a_report_are_those_of_the_best_seed(write_run, tmp_path):
     for seed, better in ((0, 0.0), (1, 0.2), (2, 0.1)):
         folder = write_run(f"a/seed{seed}", epochs=2, better=better)
     command = ["report", str(folder.parent), "--out", str(tmp_path / "report")]
@@ -135,7 +136,7 @@ def test_the_cells_shown_are_those_of_the_best_seed(write_run, tmp_path):
 
 
 class Page(html.parser.HTMLParser):
-    """Every address that a page names, and tags that were not closed."""
+    """Every address in a page, and the tags that are not closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -152,86 +153,102 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def reported(one_report, tmp_path):
-    """A copy of the report, its runs beside it."""
-    shutil.copytree(one_report, tmp_path, dirs_exist_ok=True)
+def report(report_root, tmp_path):
+    """A copy of the report, with its runs in the folder runs beside it."""
+    shutil.copytree(report_root, tmp_path, dirs_exist_ok=True)
     return tmp_path / "report"
 
 
-def test_the_page_needs_no_other_file_and_markdown_links_those_there_are(
-    reported, search_line
-):
-    page = (reported / "report.html").read_text()
-    parsed = Page(page)
-    assert not parsed.open and len(parsed.addresses) > 10
-    assert all(address.startswith("data:") for address in parsed.addresses)
-    assert "x&lt;&amp;|y" in page and "x<&|y" not in page
-    text = (reported / "report.md").read_text()
+def test_the_html_page_needs_no_other_file(report):
+    text = (report / "report.html").read_text()
+    page = Page(text)
+    assert not page.open and len(page.addresses) > 10
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert "x&lt;&amp;|y" in text and "x<&|y" not in text
+
+
+def test_markdown_links_to_existing_files(report):
+    text = (report / "report.md").read_text()
     links = re.findall(r"\]\(([^)]+)\)", text)
-    assert len(links) > 10 and all((reported / link).is_file() for link in links)
+    assert len(links) > 10 and all((report / link).is_file() for link in links)
     assert "| 4.33" not in text and "10.00" in text  # 0.3 / 3 is 10.00 % test error
-    for path in reported.glob("*.svg"):
+
+
+def test_every_figure_has_its_points_in_a_csv_file(report, search_line):
+    for path in report.glob("*.svg"):
         assert ElementTree.parse(path).getroot().tag.endswith("svg")
-        assert (reported / f"{path.stem}.csv").is_file()
-    with open(reported / "curves.csv") as file:
+        assert (report / f"{path.stem}.csv").is_file()
+    with open(report / "curves.csv") as file:
         rows = list(csv.DictReader(file))
     assert {row["group"] for row in rows} == {"x<&|y", "b"}
-    row = next(
-        r
-        for r in rows
-        if (r["panel"], r["group"], r["x"]) == ("valid_accuracy", "b", "2")
-    )
-    assert float(row["y"]) == search_line(1, better=0.1)["valid_accuracy"]
+    (value,) = [
+        float(row["y"])
+        for row in rows
+        if (row["panel"], row["group"], row["x"]) == ("valid_accuracy", "b", "2")
+    ]
+    assert value == search_line(1, better=0.1)["valid_accuracy"]
 
 
-def test_a_report_is_replaced_and_the_same_records_give_the_same_bytes(
-    reported, tmp_path, capsys
-):
-    before = {path.name: path.read_bytes() for path in reported.iterdir()}
-    runs = tmp_path / "runs"
-    same = [str(runs / name) for name in ("x<&|y/seed0", "b/seed0", "net/seed0")]
-    assert main(["report", *same, "--out", str(reported)]) == 0
-    assert capsys.readouterr().out.strip() == str(reported / "report.html")
-    assert {path.name: path.read_bytes() for path in reported.iterdir()} == before
-    assert main(["report", same[2], "--out", str(reported)]) == 0
-    assert {path.name for path in reported.iterdir()} == {
-        "report.html",
-        "report.md",
-        "report.json",
-        "retraining.svg",
-        "retraining.csv",
-    }
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_records_give_the_same_bytes(report, capsys):
+    before = contents(report)
+    runs = [str(report.parent / "runs" / n) for n in ("x<&|y/seed0", "b/seed0", "net")]
+    assert main(["report", *runs, "--out", str(report)]) == 0
+    assert capsys.readouterr().out.strip() == str(report / "report.html")
+    assert contents(report) == before
+
+
+def test_a_new_report_replaces_the_files_of_the_earlier_one(report):
+    run = report.parent / "runs" / "net" / "seed0"
+    assert main(["report", str(run), "--out", str(report)]) == 0
+    files = {"report.html", "report.md", "report.json"}
+    assert set(contents(report)) == files | {"retraining.svg", "retraining.csv"}
 
 
 def refused(capsys, *arguments):
+    """The message with which `egnas report` refuses its arguments."""
     assert main(["report", *map(str, arguments)]) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     return error
 
 
-def test_what_cannot_be_reported_is_refused(write_run, tmp_path, capsys):
-    out = tmp_path / "out"
-    run = write_run("a")
+def test_folders_without_runs_and_folders_with_other_files_are_refused(
+    write_run, tmp_path, capsys
+):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
-    assert "holds no run" in refused(capsys, other, "--out", out)
-    assert "holds no report" in refused(capsys, run, "--out", other)
+    assert "holds no run" in refused(capsys, other, "--out", tmp_path / "out")
+    assert "holds no report" in refused(capsys, write_run("a"), "--out", other)
     assert (other / "thesis.txt").read_text() == "mine"
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    for second, told in (
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "second, message",
+    [
         ("{", "not a JSON object"),
-        (lines[2], "record of epoch 1"),
+        ('{"epoch": 2, "valid_accuracy": 0.5}', "record of epoch 1"),
         ('{"epoch": 1}', "neither valid_accuracy"),
-    ):
-        text = "\n".join([lines[0], second, lines[2], ""])
-        (run / "metrics.jsonl").write_text(text)
-        error = refused(capsys, run, "--out", out)
-        assert "Line 2 of" in error and told in error
-    (run / "metrics.jsonl").write_text("")
-    assert "no finished epoch" in refused(capsys, run, "--out", out)
+    ],
+)
+def test_an_invalid_line_is_named(second, message, write_run, tmp_path, capsys):
+    run, out = write_run("a"), tmp_path / "out"
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([lines[0], second, lines[2], ""]))
+    error = refused(capsys, run, "--out", out)
+    assert "Line 2 of" in error and message in error
     assert not out.exists()
+
+
+def test_a_run_without_a_finished_epoch_is_refused(write_run, tmp_path, capsys):
+    run = write_run("a", epochs=1)
+    (run / "metrics.jsonl").write_text("")
+    assert "no finished epoch" in refused(capsys, run, "--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -253,76 +270,86 @@ def test_an_altered_line_is_named(altered, write_run, search_line, tmp_path, cap
         return search_line(epoch) | (altered if epoch == 1 else {})
 
     folder = write_run("a", make=make)
-    said = refused(capsys, folder, "--out", tmp_path / "out")
-    assert f"Line 2 of {folder}/metrics.jsonl was altered" in said
+    message = refused(capsys, folder, "--out", tmp_path / "out")
+    assert f"Line 2 of {folder}/metrics.jsonl was altered" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_figures_that_are_no_numbers_count_as_not_recorded(write_run):
-    folder = write_run("mean", epochs=1)  # named as the rows of means are
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_an_altered_configuration_is_named(name, write_run, tmp_path, capsys):
+    folder = write_run("a")
+    (folder / name).write_text("[1]")
+    message = refused(capsys, folder, "--out", tmp_path / "out")
+    assert f"{folder / name} cannot be read" in message
+    assert "metrics.jsonl is enough" in message
+
+
+def test_metrics_that_are_not_finite_count_as_not_recorded(write_run):
+    folder = write_run("mean", epochs=1)  # a name of a summary line, which is taken
     with open(folder / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 1, "valid_accuracy": NaN, "seconds": null}\n')
-    (run,) = runs = read_runs([str(folder)])
+    groups = read_groups(folder)
+    (run,) = groups[0].runs
     assert run.name == "runs/mean" and final(run) == run.lines[0]["valid_accuracy"]
-    figures = {figure.name: figure.rows for figure in search_figures(grouped(runs))}
-    assert "cost" not in figures  # of the seconds one is missing
-    assert {row.run for row in figures["curves"]} == {"runs/mean"}
+    figures = figures_by_name(groups)
+    assert "cost" not in figures  # the seconds of one epoch are missing
+    assert {row.run for row in figures["curves"].rows} == {"runs/mean"}
 
 
 def test_skips_and_poolings_of_an_only_cell_are_in_the_table(write_run):
     def make(epoch):
         return {"epoch": epoch, "valid_accuracy": 0.5, "skip_cell": 3, "pool_cell": 1}
 
-    (row,) = run_table(grouped(read_runs([str(write_run("a", make=make))]))).rows
+    (row,) = run_table(read_groups(write_run("a", make=make))).rows
     assert row[-3:-1] == ("3", "1")
 
 
-def test_the_cell_of_a_search_that_was_stopped_is_the_one_it_returns(write_run):
+def test_a_search_that_stopped_early_is_shown_by_the_cell_it_returns(write_run):
     def make(epoch):
         line = {"epoch": epoch, "valid_accuracy": 0.1 * epoch, "skip_cell": epoch + 1}
         return line | ({"early_stop": 1} if epoch == 2 else {})
 
-    (run,) = runs = read_runs([str(write_run("a", make=make))])
-    (row,) = run_table(grouped(runs)).rows
-    assert row[-4:] == ("10.00", "2", "-", "epoch 2") and final(run) == 0.1
+    groups = read_groups(write_run("a", make=make))
+    (row,) = run_table(groups).rows
+    assert row[-4:] == ("10.00", "2", "-", "epoch 2")
+    assert final(groups[0].runs[0]) == 0.1
 
 
-def test_means_over_unlike_runs_say_so(write_run):
+def test_short_runs_and_repeated_seeds_are_noted_below_their_mean(write_run):
     folders = [
-        write_run(*given[:2], settings(given[2]))
-        for given in (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))
+        write_run(name, epochs, settings(seed))
+        for name, epochs, seed in (("a", 3, 0), ("b", 3, 1), ("cut", 1, 2))
     ]
-    read = read_runs([str(folder) for folder in folders])
-    note = outcome_table(grouped(read[:2]), "x").note
-    assert "not as long" not in note and "more than once" not in note
-    note = outcome_table(grouped([*read, read[0]._replace(name="copy")]), "x").note
+    runs = read_runs([str(folder) for folder in folders])
+    note = outcome_table(grouped(runs[:2]), "x").note
+    assert "Shorter" not in note and "more than once" not in note
+    note = outcome_table(grouped([*runs, runs[0]._replace(name="copy")]), "x").note
     assert "cut has 1 of 3 epochs." in note
     assert "seed 0 of" in note and "seed 1 of" not in note
 
 
-def test_a_list_of_files_that_leads_out_of_the_report_removes_nothing(
-    reported, tmp_path
-):
-    kept = tmp_path / "kept.txt"
+@pytest.mark.parametrize("files", [["../kept.txt"], "kept.txt", [1]])
+def test_an_altered_manifest_removes_no_other_file(files, report):
+    kept = report.parent / "kept.txt"
     kept.write_text("mine")
-    records.write_json(reported / "report.json", {"files": ["../kept.txt"]})
-    run = str(tmp_path / "runs" / "net" / "seed0")
-    assert main(["report", run, "--out", str(reported)]) == 0
+    records.write_json(report / "report.json", {"files": files})
+    run = str(report.parent / "runs" / "net" / "seed0")
+    code = main(["report", run, "--out", str(report)])
+    assert code == (0 if files == ["../kept.txt"] else 2)
     assert kept.exists()
 
 
-def test_records_of_an_earlier_version_give_what_they_hold(
+def test_records_without_newer_metrics_give_the_figures_they_can(
     write_run, search_line, tmp_path
 ):
-    def old(epoch):
+    def make(epoch):
         line = search_line(epoch)
         return {name: line[name] for name in ("epoch", "train_loss", "valid_accuracy")}
 
-    out = tmp_path / "out"
-    assert main(["report", str(write_run("old", make=old)), "--out", str(out)]) == 0
-    names = {path.stem for path in out.glob("*.svg")}
-    assert names == {"curves"}
+    run, out = write_run("old", make=make), tmp_path / "out"
+    assert main(["report", str(run), "--out", str(out)]) == 0
+    assert {path.stem for path in out.glob("*.svg")} == {"curves"}
 
 
-def test_no_two_lines_of_a_picture_look_alike():
+def test_no_two_lines_of_a_figure_look_alike():
     assert len({str(line_style(index)) for index in range(35)}) == 35

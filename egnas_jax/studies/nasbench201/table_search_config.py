@@ -1,0 +1,120 @@
+"""Configures searches in the table, and grids over EG-NAS's hyperparameters."""
+
+import dataclasses
+import itertools
+
+from egnas_jax.lookup import lookup
+from egnas_jax.settings import apply_overrides, check_ranges
+from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
+from egnas_jax.studies.nasbench201.methods import METHODS, AgeingConfig, RandomConfig
+from egnas_jax.studies.nasbench201.table import DATASETS
+
+# options of EG-NAS that concern images or training, which a table lacks
+IMAGE_OPTIONS = (
+    "warmup fitness_batch_size fitness_batches batch_stats population_chunk image_chunk"
+)
+RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, 2**31 - 1)}
+MAX_SETTINGS = 1000
+# Small populations over few generations: explorations of the paper's size would leave
+# two steps of alpha to a thousand queries.
+SIZES = dict(population=16, samples=2, generations=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSearchConfig:
+    """Configuration of searches in the table.
+
+    Attributes:
+      egnas, random_search, ageing_evolution: options of each method.
+      dataset: a name in `DATASETS`.
+      runs: runs of each method and setting, each with its own seed.
+      queries: cells evaluated in a run.
+      seed: seed of every random stream.
+
+    Raises:
+      ValueError: an unknown data set, or a number out of its range.
+    """
+
+    egnas: EGNASConfig
+    random_search: RandomConfig = RandomConfig()
+    ageing_evolution: AgeingConfig = AgeingConfig()
+    dataset: str = "cifar10"
+    runs: int = 500
+    queries: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        lookup(DATASETS, self.dataset, "data set of the table")
+        check_ranges(self, RANGES)
+
+
+def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
+    """Builds the configuration that a command line describes.
+
+    Args:
+      variant: variant of EG-NAS; None for "paper" in explorations of `SIZES`.
+      overrides: "path=value" each; paths of options begin with the method's name.
+
+    Raises:
+      ValueError: an unknown name or path, a value of the wrong type or out of range, or
+        an option that has no meaning without images.
+    """
+    for entry in overrides:
+        method, _, name = entry.partition("=")[0].partition(".")
+        if method == "egnas" and name in IMAGE_OPTIONS.split():
+            raise ValueError(
+                f"egnas.{name} concerns images or training, and a table has neither: "
+                f"leave it out."
+            )
+    egnas = EGNASConfig.variant(variant or "paper")
+    sizes = {k: v for k, v in SIZES.items() if variant is None or k != "generations"}
+    base = TableSearchConfig(dataclasses.replace(egnas, **sizes))
+    return apply_overrides(base, overrides)
+
+
+def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]:
+    """Every combination of swept hyperparameters of EG-NAS.
+
+    Args:
+      config: all other options.
+      sweeps: "egnas.NAME=V1,V2,..." each, NAME in `HYPERPARAMS`; without any, the result is
+        one empty combination.
+
+    Raises:
+      ValueError: another path, a value out of range, or too many combinations.
+    """
+    axes = {}
+    for entry in sweeps:
+        path, _, values = entry.partition("=")
+        method, _, name = path.partition(".")
+        if method != "egnas" or name not in HYPERPARAMS or not values:
+            raise ValueError(
+                f"--sweep takes egnas.NAME=V1,V2,... with NAME of {', '.join(HYPERPARAMS)}, "
+                f"got {entry!r}. Other settings change the program: use --set, one "
+                f"command each."
+            )
+        if name in axes:
+            raise ValueError(f"--sweep names {path} twice; give all values in one.")
+        configs = [apply_overrides(config, [f"{path}={v}"]) for v in values.split(",")]
+        axes[name] = [getattr(each.egnas, name) for each in configs]
+    settings = [
+        dict(zip(axes, values, strict=True))
+        for values in itertools.product(*axes.values())
+    ]
+    if len(settings) > MAX_SETTINGS:
+        raise ValueError(
+            f"--sweep makes {len(settings)} combinations, but one program takes at "
+            f"most {MAX_SETTINGS}. Sweep fewer values."
+        )
+    return settings
+
+
+def chosen_methods(names: list[str]) -> list[str]:
+    """The named methods without repetition; all of them where none is named.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    for name in names:
+        lookup(METHODS, name, "method of a table search")
+    return list(dict.fromkeys(names)) or list(METHODS)
