@@ -11,7 +11,6 @@ import time
 from egnas_jax.cli.console import (
     check_folders,
     check_writable,
-    running,
     say,
     use_compilation_cache,
 )
@@ -75,6 +74,7 @@ def table_search(options: argparse.Namespace) -> None:
 
 def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
     """Entries of one method, one for each setting."""
+    from egnas_jax.runs.failures import running
     from egnas_jax.studies.nasbench201 import table_search
     from egnas_jax.studies.nasbench201.summary import summarise_method
 

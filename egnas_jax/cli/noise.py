@@ -8,7 +8,6 @@ import pathlib
 from egnas_jax.cli.console import (
     check_folders,
     check_writable,
-    running,
     say,
     use_compilation_cache,
 )
@@ -36,6 +35,7 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
 
 def noise(options: argparse.Namespace) -> None:
     """Runs a noise study on a run's newest weights and prints what it found."""
+    from egnas_jax.runs.failures import running
     from egnas_jax.storage import records
     from egnas_jax.studies.noise.noise_plot import draw_noise
     from egnas_jax.studies.noise.study import Request, run_study, write

@@ -37,7 +37,9 @@ def test_the_space_sets_the_layers_and_channels_of_the_benchmark():
     assert (digits.layers, digits.channels, digits.partial_channels) == (5, 8, 1)
     cifar = search_config("cifar10", space="nasbench201").supernet
     assert (cifar.layers, cifar.channels, cifar.partial_channels) == (17, 16, 1)
-    override = search_config(space="nasbench201", settings={"supernet.partial_channels": 2})
+    override = search_config(
+        space="nasbench201", settings={"supernet.partial_channels": 2}
+    )
     assert override.supernet.partial_channels == 2
 
 

@@ -77,8 +77,8 @@ def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]
 
     Args:
       config: all other options.
-      sweeps: "egnas.NAME=V1,V2,..." each, NAME in `HYPERPARAMS`; without any, the result is
-        one empty combination.
+      sweeps: "egnas.NAME=V1,V2,..." each, NAME in `HYPERPARAMS`; without any, the
+        result is one empty combination.
 
     Raises:
       ValueError: another path, a value out of range, or too many combinations.
@@ -89,8 +89,8 @@ def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]
         method, _, name = path.partition(".")
         if method != "egnas" or name not in HYPERPARAMS or not values:
             raise ValueError(
-                f"--sweep takes egnas.NAME=V1,V2,... with NAME of {', '.join(HYPERPARAMS)}, "
-                f"got {entry!r}. Other settings change the program: use --set, one "
+                f"--sweep takes egnas.NAME=V1,V2,... with NAME of "
+                f"{', '.join(HYPERPARAMS)}, got {entry!r}. Other settings change the program: use --set, one "
                 f"command each."
             )
         if name in axes:
