@@ -230,7 +230,6 @@ def _with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
 _NOT_COMPILED = (
     *FREE,
     *("seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call"),
-    *("momentum", "weight_decay", "clip_norm"),
     *("data.name", "data.path", "data.digest"),
     *("watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start"),
     *("schedule.order", "schedule.learning_rate_epoch", "schedule.split"),

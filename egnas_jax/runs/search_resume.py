@@ -88,7 +88,7 @@ def _recorded_origin(folder: pathlib.Path) -> dict | None:
 def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
-    (progress, notes), epochs = _newest_of(run, folder), run.sgd.epochs
+    (progress, notes), epochs = _newest_of(run, folder), run.epochs
     for note in notes:
         run.log(f"{note} Starting from the one before.")
     state, done = progress.state, int(progress.state.epoch)

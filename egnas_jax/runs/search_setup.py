@@ -28,7 +28,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
-from egnas_jax.training.sgd import Pixels, SGDHyperparams
+from egnas_jax.training.sgd import Pixels
 
 # The tables as this package fills them, before a script adds or replaces an entry.
 _BUILT_IN = {
@@ -101,7 +101,6 @@ def set_up_search(
         problem=problem,
         programs=make_programs(problem, search_data),
         hyperparams=hyperparams,
-        sgd=config.sgd,
         image_shape=dataset.images.shape[1:],
         num_train=len(search_data.train.labels),
         num_valid=len(search_data.valid.labels),
@@ -123,7 +122,7 @@ def search_problem(config: SearchConfig, net: Supernet) -> SearchProblem:
         strategy=make(net, config.strategy),
         schedule=config.schedule,
         augmentation=config.data,
-        batch_size=config.batch_size,
+        sgd=config.sgd,
         valid_batch_size=config.strategy.valid_batch_size,
         validation_chunk=config.validation_chunk,
         watch=config.watch,
@@ -132,15 +131,9 @@ def search_problem(config: SearchConfig, net: Supernet) -> SearchProblem:
 
 def search_hyperparams(config: SearchConfig, strategy: Strategy) -> SearchHyperparams:
     """Returns the numbers of a configuration that affect no shape, as host arrays."""
-    sgd = SGDHyperparams(
-        learning_rate=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        clip_norm=config.clip_norm,
-    )
     return SearchHyperparams(
         seed=np.uint32(config.seed),
-        sgd=jax.tree.map(np.float32, sgd),
+        learning_rate=np.float32(config.learning_rate),
         strategy=jax.tree.map(np.float32, strategy.hyperparams),
     )
 

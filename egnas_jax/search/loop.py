@@ -35,7 +35,7 @@ from egnas_jax.training.devices import replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
-from egnas_jax.training.sgd import SGD, learning_rate
+from egnas_jax.training.sgd import learning_rate
 
 
 class SearchRun(NamedTuple):
@@ -45,7 +45,6 @@ class SearchRun(NamedTuple):
       problem: what is searched.
       programs: its compiled functions.
       hyperparams: its numbers; the loop sets the learning rate of each epoch.
-      sgd: the settings of the weights' training, which fix the learning rates.
       image_shape: of the data, (H, W, C).
       num_train, num_valid: images of training and validation.
       steps_per_call: weight steps in one call of the device.
@@ -59,7 +58,6 @@ class SearchRun(NamedTuple):
     problem: SearchProblem
     programs: Programs
     hyperparams: SearchHyperparams
-    sgd: SGD
     image_shape: tuple[int, int, int]
     num_train: int
     num_valid: int
@@ -74,6 +72,11 @@ class SearchRun(NamedTuple):
     def num_steps(self) -> int:
         """Weight steps of an epoch."""
         return steps_of_epoch(self.problem, self.num_train)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole search."""
+        return self.problem.sgd.epochs
 
     @property
     def space(self) -> Space:
@@ -209,7 +212,7 @@ def _interrupt_flag(run: SearchRun):
 
 def last_epoch(run: SearchRun, stop_after: int | None) -> int:
     """Returns the epochs done at the end, if no rule ends the search before."""
-    return run.sgd.epochs if stop_after is None else min(stop_after, run.sgd.epochs)
+    return run.epochs if stop_after is None else min(stop_after, run.epochs)
 
 
 def _stop_early(run: SearchRun, lines: list[dict]) -> bool:
@@ -217,7 +220,7 @@ def _stop_early(run: SearchRun, lines: list[dict]) -> bool:
 
     Not after the last epoch, which ends it anyway.
     """
-    if not run.problem.watch.stop or len(lines) >= run.sgd.epochs:
+    if not run.problem.watch.stop or len(lines) >= run.epochs:
         return False
     eigenvalues = [line.get("eigenvalue") for line in lines]
     epoch = stop_epoch(eigenvalues, run.problem.watch)
@@ -266,8 +269,9 @@ def run_epoch(
     state, info = start
     epoch, schedule = int(state.epoch), run.problem.schedule
     shift = schedule.learning_rate_epoch == "next"
-    rate = learning_rate(run.sgd, epoch + shift)
-    run = _with_learning_rate(run, rate)
+    rate = learning_rate(run.problem.sgd, epoch + shift)
+    hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
+    run = run._replace(hyperparams=hyperparams)
     evolves = run.problem.strategy.update_every == "epoch"
     evolves_first = schedule.order == "strategy_first"
     if evolves and evolves_first and int(state.step) == 0:
@@ -294,11 +298,6 @@ def run_epoch(
     record["digest"] = state_digest(state)
     record["seconds"] = time.perf_counter() - started
     return state, record
-
-
-def _with_learning_rate(run: SearchRun, rate: float) -> SearchRun:
-    sgd = run.hyperparams.sgd.replace(learning_rate=np.float32(rate))
-    return run._replace(hyperparams=run.hyperparams.replace(sgd=sgd))
 
 
 def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:

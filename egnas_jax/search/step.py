@@ -33,8 +33,8 @@ from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES
 from egnas_jax.training.sgd import (
+    SGD,
     Pixels,
-    SGDHyperparams,
     make_optimizer,
     momentum_of,
     stream,
@@ -50,7 +50,7 @@ class SearchProblem(NamedTuple):
       strategy: the search method.
       schedule: what happens in an epoch.
       augmentation: how training images are cropped, flipped and coloured.
-      batch_size: images B of a weight step.
+      sgd: how the weights are trained.
       valid_batch_size: validation images of an update of the method.
       validation_chunk: validation images at a time; None chooses by backend.
       watch: the watch for a collapse; its number of images has a shape.
@@ -60,7 +60,7 @@ class SearchProblem(NamedTuple):
     strategy: Strategy
     schedule: EpochSchedule
     augmentation: DataConfig
-    batch_size: int
+    sgd: SGD
     valid_batch_size: int
     validation_chunk: int | None = None
     watch: WatchConfig = WatchConfig()
@@ -86,13 +86,12 @@ class SearchHyperparams:
 
     Attributes:
       seed: of all random streams, u32[].
-      sgd: momentum, weight decay and the norm for clipping; its learning rate is that
-        of the running epoch.
+      learning_rate: of the running epoch, f32[].
       strategy: as `Strategy.hyperparams` has them.
     """
 
     seed: Array
-    sgd: SGDHyperparams
+    learning_rate: Array
     strategy: PyTree
 
 
@@ -164,7 +163,7 @@ def init_state(
     state = SearchState(
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        optimizer=make_optimizer(hyperparams.sgd, 0.0).init(variables["params"]),
+        optimizer=make_optimizer(problem.sgd, 0.0).init(variables["params"]),
         alpha_gradient=gradient if problem.schedule.alpha_in_clip else {},
         strategy=strategy_state,
         totals=zero_totals(),
@@ -177,7 +176,7 @@ def init_state(
 def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
     """Returns S; the short last batch counts where it is kept."""
     keep = problem.schedule.last_batch == "keep"
-    return num_steps(num_train, problem.batch_size, keep)
+    return num_steps(num_train, problem.sgd.batch_size, keep)
 
 
 def train_steps(
@@ -195,7 +194,7 @@ def train_steps(
       The new state, and its running sums once more, which outlive a donated state.
     """
     start, stop = span
-    num_images, size = len(data.train.labels), problem.batch_size
+    num_images, size = len(data.train.labels), problem.sgd.batch_size
     steps, full = steps_of_epoch(problem, num_images), num_images // size
     key = stream(hyperparams.seed, "order")
     order = epoch_permutation(key, num_images, state.epoch)
@@ -253,12 +252,12 @@ def weight_step(
         )
         state = state.replace(strategy=new)
     mixing = strategy.mixing(key("mixing"), state.strategy)
-    return sgd_step(problem, hyperparams.sgd, state, mixing, batch)
+    return sgd_step(problem, hyperparams.learning_rate, state, mixing, batch)
 
 
 def sgd_step(
     problem: SearchProblem,
-    sgd: SGDHyperparams,
+    learning_rate: Array,
     state: SearchState,
     mixing: Mixing,
     batch: Batch,
@@ -285,10 +284,10 @@ def sgd_step(
             mixing.primitives,
             gradients.sources["primitives"],
         )
-    clip = optax.clip_by_global_norm(sgd.clip_norm)
+    clip = optax.clip_by_global_norm(problem.sgd.clip_norm)
     unclipped = gradients.sources["params"], accumulated
     (gradient, accumulated), _ = clip.update(unclipped, clip.init(unclipped))
-    optimizer = make_optimizer(sgd, sgd.learning_rate)
+    optimizer = make_optimizer(problem.sgd, learning_rate)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     size = len(batch.labels)
     totals = Totals(
@@ -378,7 +377,7 @@ def trainee_of(state: SearchState, hyperparams: SearchHyperparams) -> Trainee:
     return Trainee(
         variables=state.variables,
         momentum=momentum_of(state.optimizer),
-        learning_rate=hyperparams.sgd.learning_rate,
+        learning_rate=hyperparams.learning_rate,
     )
 
 

@@ -8,7 +8,6 @@ import math
 import zlib
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import optax
 
@@ -36,21 +35,6 @@ class SGD(NamedTuple):
     epochs: int
 
 
-@flax.struct.dataclass
-class SGDHyperparams:
-    """The numbers of one SGD step that affect no shape, f32[] each.
-
-    Attributes:
-      learning_rate: of the running epoch.
-      momentum, weight_decay, clip_norm: as `SGD` has them.
-    """
-
-    learning_rate: Array | float
-    momentum: Array | float
-    weight_decay: Array | float
-    clip_norm: Array | float
-
-
 class Pixels(NamedTuple):
     """A part of the data on the device: images u8 [N, H, W, C], labels i32 [N]."""
 
@@ -71,9 +55,7 @@ def learning_rate(sgd: SGD, epoch: int) -> float:
     return sgd.learning_rate_min + span * (1 + cosine) / 2
 
 
-def make_optimizer(
-    sgd: SGD | SGDHyperparams, rate: Array | float
-) -> optax.GradientTransformation:
+def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformation:
     """Makes SGD as torch has it: weight decay joins the gradient before the momentum.
 
     Gradients are clipped before. `rate` changes between epochs, so the optimizer is

@@ -35,7 +35,6 @@ from egnas_jax.training import interrupt
 from egnas_jax.training.sgd import (
     SGD,
     Pixels,
-    SGDHyperparams,
     learning_rate,
     make_optimizer,
 )
@@ -86,11 +85,7 @@ def noting_strategy(update_every="epoch"):
 
 
 def hyperparams_of(seed=3, rate=0.1, count=1.0):
-    sgd = SGDHyperparams(
-        rate, SETTINGS.momentum, SETTINGS.weight_decay, SETTINGS.clip_norm
-    )
-    sgd = jax.tree.map(np.float32, sgd)
-    return SearchHyperparams(np.uint32(seed), sgd, np.float32(count))
+    return SearchHyperparams(np.uint32(seed), np.float32(rate), np.float32(count))
 
 
 def problem_of(net, strategy, **schedule):
@@ -99,7 +94,7 @@ def problem_of(net, strategy, **schedule):
         strategy=strategy,
         schedule=EpochSchedule(**schedule),
         augmentation=DataConfig(pad=1, flip=True),
-        batch_size=SETTINGS.batch_size,
+        sgd=SETTINGS,
         valid_batch_size=7,
     )
 
@@ -125,7 +120,6 @@ def make_run(toy_net, data, tmp_path):
             problem=problem,
             programs=make_programs(problem, data),
             hyperparams=hyperparams_of(seed),
-            sgd=SETTINGS,
             image_shape=SHAPE,
             num_train=25,
             num_valid=25,
@@ -178,13 +172,13 @@ def steps_by_hand(net, params, alpha, batch, rate, with_alpha):
 @pytest.mark.parametrize("with_alpha", [False, True])
 def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
     run = make_run(alpha_in_clip=with_alpha)
-    state, sgd = first_state(run), hyperparams_of(rate=0.3).sgd
+    state, rate = first_state(run), jnp.float32(0.3)
     alpha, params = state.strategy["alpha"], state.params
     expected, accumulated = steps_by_hand(
         toy_net, params, alpha, toy_batch, 0.3, with_alpha
     )
     for _ in range(2):
-        state = sgd_step(run.problem, sgd, state, softmax_mixing(alpha), toy_batch)
+        state = sgd_step(run.problem, rate, state, softmax_mixing(alpha), toy_batch)
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
     if with_alpha:
