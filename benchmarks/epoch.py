@@ -1,7 +1,6 @@
 """An epoch of a search as `egnas search` runs it, on images that are given."""
 
 import dataclasses
-import pathlib
 import time
 
 import jax
@@ -11,7 +10,9 @@ import numpy as np
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
-from egnas_jax.search.step import make_programs
+from egnas_jax.search.programs import make_programs
+from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training.sgd import SGD, Pixels
@@ -55,22 +56,39 @@ TRIAL = Plan(
 )
 
 
-def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.Run:
+def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
     """The search; the first half of the images trains, the other validates."""
     parts = [
         Pixels(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
         for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
     ]
-    strategy = egnas(make_supernet(plan.supernet), plan.strategy)
-    sgd = SGD(plan.batch_size, 0.1, 0.0, 0.9, 3e-4, 5.0, plan.epochs)
-    programs = make_programs(
-        make_supernet(plan.supernet), strategy, sgd, plan.data, plan.scale, *parts, 0
+    net = make_supernet(plan.supernet)
+    strategy = egnas(net, plan.strategy)
+    problem = SearchProblem(
+        net=net,
+        strategy=strategy,
+        schedule=EpochSchedule(),
+        augmentation=plan.data,
+        sgd=SGD(plan.batch_size, 0.1, 0.0, 0.9, 3e-4, 5.0, plan.epochs),
+        valid_batch_size=plan.strategy.valid_batch_size,
     )
-    nowhere = pathlib.Path("nowhere")  # nothing is written between two epochs
-    return loop.Run(nowhere, programs, strategy, sgd, 8, 1, lambda line: None)
+    hyperparams = SearchHyperparams(
+        seed=np.uint32(0),
+        learning_rate=np.float32(0.1),
+        strategy=jax.tree.map(np.float32, strategy.hyperparams),
+    )
+    data = SearchData(*parts, scale=jnp.asarray(plan.scale, jnp.float32))
+    return loop.SearchRun(
+        problem=problem,
+        programs=make_programs(problem, data),
+        hyperparams=hyperparams,
+        image_shape=images.shape[1:],
+        num_train=plan.images,
+        num_valid=plan.images,
+    )
 
 
-def compile_programs(run: loop.Run) -> tuple[loop.Run, float]:
+def compile_programs(run: loop.SearchRun) -> tuple[loop.SearchRun, float]:
     """The run with its three programs as a search has them, and the seconds it took."""
     started = time.perf_counter()
     run = loop.compiled(run)
@@ -110,9 +128,9 @@ class Clock:
         return call
 
 
-def measure(run: loop.Run, plan: Plan) -> tuple[dict, loop.SearchState]:
+def measure(run: loop.SearchRun, plan: Plan) -> tuple[dict, loop.SearchState]:
     """Seconds of the second of two epochs and of its parts, and the state after it."""
-    state, _ = loop.run_epoch(run, loop.Progress(run.programs.init(), {}))
+    state, _ = loop.run_epoch(run, loop.beginning(run))
     clock = Clock()
     watched = run.programs._replace(
         evolve=clock.wrap("evolve", run.programs.evolve),

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from benchmarks import problem as given
+from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
-from egnas_jax.search.step import SearchState, sgd_step, zero_totals
-from egnas_jax.search.strategy import Regime
+from egnas_jax.search.step import SearchProblem, SearchState, sgd_step, zero_totals
+from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
@@ -92,11 +93,20 @@ def weight_steps(net: Supernet):
     """(state, count, mixing, batch, rate) -> the state after so many steps, its totals
     those of this call. Donate the state."""
 
+    problem = SearchProblem(
+        net=net,
+        strategy=None,  # the mixing is given
+        schedule=EpochSchedule(),
+        augmentation=DataConfig(),
+        sgd=SETTINGS,
+        valid_batch_size=given.BATCH,
+    )
+
     def run(state, count, mixing, batch, rate):
         def step(_, state):
-            return sgd_step(net, SETTINGS, Regime(), state, mixing, batch, rate)
+            return sgd_step(problem, rate, state, mixing, batch)
 
-        return lax.fori_loop(0, count, step, state._replace(totals=zero_totals()))
+        return lax.fori_loop(0, count, step, state.replace(totals=zero_totals()))
 
     return run
 
@@ -105,14 +115,14 @@ def first_state(variables: PyTree) -> SearchState:
     """Before the first weight step; no two leaves share a buffer."""
     params, zero = variables["params"], jnp.zeros((), jnp.int32)
     state = SearchState(
-        params,
-        variables["batch_stats"],
-        make_optimizer(SETTINGS, 0.0).init(params),
-        {},
-        (),
-        zero_totals(),
-        zero,
-        zero,
+        params=params,
+        batch_stats=variables["batch_stats"],
+        optimizer=make_optimizer(SETTINGS, 0.0).init(params),
+        alpha_gradient={},
+        strategy=(),
+        totals=zero_totals(),
+        epoch=zero,
+        step=zero,
     )
     return jax.tree.map(jnp.copy, state)
 

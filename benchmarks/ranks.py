@@ -25,10 +25,11 @@ from benchmarks.timing import say
 from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.search import loop
 from egnas_jax.search.relax import flatten
+from egnas_jax.search.step import zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
-from egnas_jax.training.sgd import learning_rate
 
 SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
 
@@ -66,17 +67,18 @@ def kendall(a, b) -> float:
 def trained(plan: Plan, images, labels, steps: int):
     """The run's programs and its state after so many weight steps."""
     run = make_run(plan, images, labels)
-    rate = jnp.float32(learning_rate(run.sgd, 0))
-    state, programs = run.programs.init(), run.programs
-    for start in range(0, steps, programs.num_steps):
-        count = min(programs.num_steps, steps - start)
-        state, totals = programs.train(state, jnp.int32(0), jnp.int32(count), rate)
+    state = loop.beginning(run).state
+    for start in range(0, steps, run.num_steps):
+        count = min(run.num_steps, steps - start)
+        span = jnp.int32(0), jnp.int32(count)
+        state, totals = run.programs.train(run.hyperparams, state, span)
         loss = float(totals.loss) / int(totals.images)
         say(f"{start + count} steps: loss {loss:.3f}")
         # the next epoch's order and augmentation
-        new = run.programs.init().totals
-        state = state._replace(
-            epoch=state.epoch + 1, step=jnp.zeros_like(state.step), totals=new
+        state = state.replace(
+            epoch=state.epoch + 1,
+            step=jnp.zeros_like(state.step),
+            totals=zero_totals(),
         )
     return run, state
 
