@@ -57,7 +57,12 @@ def default_chunks(
     if free is None:  # the device does not report it
         return individuals, images
     return memory_model.fitting_chunks(
-        config, side, individuals, images, free, split_images=batch_stats == "running"
+        config,
+        side,
+        individuals,
+        images,
+        free=free,
+        split_images=batch_stats == "running",
     )
 
 

@@ -1,11 +1,11 @@
-"""Loss and gradients of one batch, whose images may lie on several devices.
+"""Computes loss and gradients of one batch, whose images several devices may share.
 
 Dims: N images of the batch, on all devices.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,13 +15,14 @@ from egnas_jax.training.devices import over_images
 from egnas_jax.types import Array, Batch, PyTree
 
 
-class Gradients(NamedTuple):
-    """What a batch gives, added up over its images.
+@flax.struct.dataclass
+class Gradients:
+    """Loss and gradients of a batch.
 
     Attributes:
       loss: mean cross entropy, f32[].
-      correct: i32[].
-      sources: gradient of the loss, the tree of what it was asked for.
+      correct: correctly classified images, i32[].
+      sources: gradient of the loss, a tree like the `sources` of `batch_gradients`.
     """
 
     loss: Array
@@ -32,14 +33,14 @@ class Gradients(NamedTuple):
 def batch_gradients(
     net: Supernet, network: Callable, sources: PyTree, batch: Batch, *shared: PyTree
 ) -> tuple[Gradients, PyTree]:
-    """Gradients of the mean cross entropy under the statistics of the whole batch.
+    """Computes gradients of the mean cross entropy under the whole batch's statistics.
 
     Args:
-      net: its devices divide the batch.
-      network: (sources, *shared) -> variables and mixing that the batch goes through.
-      sources: what the gradient is wanted of: weights, rows of a mixing, alpha.
+      net: the supernet; the devices of its mesh share the batch.
+      network: (sources, *shared) -> variables and mixing of the forward pass.
+      sources: what to differentiate by: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
-      shared: what else `network` needs; every device has it whole.
+      shared: further arguments of `network`, replicated.
 
     Returns:
       Gradients and the new running statistics.
@@ -56,12 +57,18 @@ def batch_gradients(
             hits = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
             return jnp.sum(losses) / size, (stats, hits)
 
-        (value, (stats, hits)), found = jax.value_and_grad(loss, has_aux=True)(sources)
-        return Gradients(value, hits, found), stats
+        with_gradient = jax.value_and_grad(loss, has_aux=True)
+        (value, (stats, hits)), gradient = with_gradient(sources)
+        return Gradients(value, hits, gradient), stats
 
     return over_images(net.mesh, summed, batch, sources, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:
-    """Gradient of alpha from that of p = softmax(alpha), rows on the last axis."""
+    """Returns the gradient of alpha from that of p = softmax(alpha), by rows.
+
+    Args:
+      p: softmax of alpha over the last axis, [..., K].
+      cotangent: gradient of p, [..., K].
+    """
     return p * (cotangent - jnp.sum(p * cotangent, axis=-1, keepdims=True))

@@ -1,11 +1,11 @@
-"""How much memory the pricing of a population takes, and how much of it fits.
+"""Models the memory that a population's evaluation takes, and chooses chunks that fit.
 
 The model counts arrays. A cell keeps states of C channels: inputs, nodes, outputs of
-the cells before it, and these twice where equal cells run as one loop. The S edges that
-leave one state keep several arrays of their C / k active channels each, with zeros
-around them. How many are alive at once is the compiler's decision, so the numbers are
-fitted to what XLA reserves (`memory_analysis` of compiled programs), and
-tests/search/test_memory.py compares again.
+the cells before it, and all of these twice where equal cells run as one loop. The S
+edges that leave one state keep several arrays of their C / k active channels each,
+padded with zeros. The compiler decides how many are alive at once, so the factors are
+fitted to what XLA reserves (`memory_analysis` of compiled programs);
+tests/search/test_memory_model.py compares them with it again.
 
 Dims: P individuals, N images, H image side, C channels, S edges that leave one state.
 """
@@ -22,14 +22,14 @@ from egnas_jax.space import SPACES
 STATES = 4.0  # of C channels, in the widest cell
 EDGE_ARRAYS = 4.7  # of C / k channels there, for each of S edges
 LOOP_STATES = 7.2  # of C channels, for every loop over equal cells
-SHARED_STATES = 12.0  # of the first cell: what all read and no mixing changes; at most
+SHARED_STATES = 12.0  # of the first cell, whose inputs no mixing changes; at most
 BORDER = 2  # zeros on either side of an edge's array: those of a 5x5 kernel
-# What is filled of the memory that is free: another compiler keeps other arrays.
+# Fraction of free memory to use; a margin, because XLA versions allocate differently.
 SHARE = 0.5
 
 
 def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
-    """Bytes that one individual takes while a population is evaluated.
+    """Returns the bytes that one individual takes while a population is evaluated.
 
     Args:
       config: of the supernet.
@@ -40,18 +40,24 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
     widest = loops = 0.0
     for group in groups_of(config):
         plan = cells[group[0]]
-        own = side * config.channels // plan.channels  # halved as channels double
+        height = side * config.channels // plan.channels  # halves as channels double
         fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
         edges = EDGE_ARRAYS * fan_out / config.partial_channels
-        area = STATES * own**2 + edges * (own + 2 * BORDER) ** 2
+        area = STATES * height**2 + edges * (height + 2 * BORDER) ** 2
         widest = max(widest, plan.channels * area)
         if len(group) > 1:  # its carried outputs stay reserved during the others
-            loops += LOOP_STATES * plan.channels * own**2
+            loops += LOOP_STATES * plan.channels * height**2
     return round(_item(config) * images * (widest + loops))
 
 
 def shared_bytes(config: SupernetConfig, side: int, images: int) -> int:
-    """Bytes that are taken once, however many individuals are evaluated together."""
+    """Returns the bytes that are taken once, whatever the number of individuals.
+
+    Args:
+      config: of the supernet.
+      side: H, pixels.
+      images: N at a time.
+    """
     states = SHARED_STATES * config.channels
     return round(_item(config) * images * states * side**2)
 
@@ -65,21 +71,22 @@ def fitting_chunks(
     side: int,
     individuals: int,
     images: int,
-    free: int,
     *,
+    free: int,
     split_images: bool,
 ) -> tuple[int, int]:
-    """Individuals and images at a time that fill at most `SHARE` of the free memory.
+    """Returns how many individuals and images at a time fill `SHARE` of the memory.
 
     Chunks are halved until they fit, so that a little more or less free memory, as
-    after a resume, gives the same ones: the images first where even one individual does
-    not fit, then the population.
+    after a resume, gives the same ones. The images are halved first, if even one
+    individual does not fit, and then the population.
 
     Args:
-      config, side: as above.
+      config: of the supernet.
+      side: H, pixels.
       individuals, images: P and N of the population that is evaluated.
-      free: bytes.
-      split_images: whether images may be split (not with the statistics of a batch).
+      free: bytes of free memory.
+      split_images: whether images may be split (not with batch statistics).
 
     Returns:
       Chunks of the population and of the images, at least 1 each. With one individual

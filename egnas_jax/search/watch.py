@@ -1,4 +1,4 @@
-"""When a search should end before it collapses: the stop rule of RobustDARTS.
+"""Decides when a search should end before it collapses, as RobustDARTS does.
 
 Source: DARTS-ES of RobustDARTS (Zela et al., ICLR 2020), `EVLocalAvg` of its code, with
 an eigenvalue every epoch.
@@ -9,19 +9,25 @@ import statistics
 from collections.abc import Sequence
 
 from egnas_jax.search.curvature import METHODS
+from egnas_jax.settings import (
+    LARGEST_FLOAT,
+    LARGEST_INT,
+    check_choices,
+    check_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class WatchConfig:
-    """What is watched for a collapse.
+    """The watch for a collapse.
 
     Attributes:
       eigenvalue: of alpha's Hessian, every epoch: "off", "exact" (a product with the
         Hessian for each entry of alpha) or "lanczos" (a few tens of products).
       images: validation images of the loss, the same in every epoch.
-      stop: end the search early by the rule, with the earlier epoch's genotype.
-      window: epochs of a mean, odd, centred.
-      factor: growth of the mean that ends the search.
+      stop: end the search early by the rule, with an earlier epoch's genotype.
+      window: epochs of a centred mean, an odd number.
+      factor: growth of the mean that ends the search, at least 1.
       delta: epochs between the two means that are compared.
       start: first epoch, from 0, whose cell may be returned.
 
@@ -39,27 +45,24 @@ class WatchConfig:
     start: int = 10
 
     def __post_init__(self):
-        if self.eigenvalue not in METHODS:
-            raise ValueError(
-                f"watch.eigenvalue is {self.eigenvalue!r}, but must be one of "
-                f"{', '.join(METHODS)}."
-            )
+        check_choices(self, {"eigenvalue": METHODS}, "watch.")
+        check_ranges(self, _RANGES, "watch.")
         if self.stop and self.eigenvalue == "off":
             raise ValueError(
-                "watch.stop is true, but watch.eigenvalue off: the rule needs it. Set "
-                "watch.eigenvalue=lanczos, or watch.stop=false."
+                "watch.stop is true and watch.eigenvalue is off, but the rule needs "
+                "eigenvalues. Set watch.eigenvalue=lanczos, or watch.stop=false."
             )
-        for name, least in (("images", 2), ("window", 1), ("delta", 1), ("start", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"watch.{name} is {getattr(self, name)}, but must be "
-                    f"at least {least}."
-                )
-        if self.window % 2 == 0 or not self.factor >= 1:
-            raise ValueError(
-                f"watch.window is {self.window} and watch.factor {self.factor}; the "
-                f"first must be odd, the second at least 1."
-            )
+        if self.window % 2 == 0:
+            raise ValueError(f"watch.window is {self.window}, but must be odd.")
+
+
+_RANGES = {
+    "images": (2, LARGEST_INT),
+    "window": (1, LARGEST_INT),
+    "delta": (1, LARGEST_INT),
+    "start": (0, LARGEST_INT),
+    "factor": (1.0, LARGEST_FLOAT),
+}
 
 
 def stop_epoch(eigenvalues: Sequence[float | None], watch: WatchConfig) -> int | None:

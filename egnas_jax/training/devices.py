@@ -1,15 +1,15 @@
-"""Many devices: individuals are dealt out to them, and the images of a batch.
+"""Divides the individuals of a population, and the images of a batch, among devices.
 
-Weights, alpha and the strategy's state are on every device alike; a device works on its
-share and the results are brought together. Both divisions are `jax.shard_map`s, so that
-a device runs the very program of a single one:
+Weights, alpha and the strategy's state are replicated; a device works on its share and
+the results are gathered. Both divisions are `jax.shard_map`s, so a device runs the same
+program as a single device would:
 
-- an individual is computed by one device alone, as it would be without the others: its
-  figures are the same to the bit, or to the last bit where a device has but one, since
-  XLA compiles a loop of one turn into what surrounds it;
-- a weight step adds up its gradients over the devices, and each batch norm its moments
-  (nn/shared_batch.py): in another order than a single device does, so the weights agree
-  to rounding.
+- An individual is computed by one device alone. Its results are bit for bit those of a
+  single device; where a device has only one individual they may differ in the last bit,
+  because XLA inlines a loop of one iteration.
+- A weight step all-reduces its gradients, and each batch norm its moments
+  (nn/sync_batch_norm.py). The order of the sums differs from a single device's, so the
+  weights agree to rounding.
 
 Dims: P individuals, N images, S devices.
 """
@@ -26,17 +26,17 @@ from egnas_jax.nn.sync_batch_norm import IMAGES
 from egnas_jax.types import PyTree
 
 DEVICES = "devices"  # the axis of the mesh of a run
-ROWS = "rows"  # the same devices, while rows are dealt out
+ROWS = "rows"  # the same devices, while they divide rows
 
 
 def make_mesh(count: int | None) -> Mesh | None:
-    """The devices of a run in one row; None for one device, where nothing is divided.
+    """Makes a mesh of one axis; None for one device, where nothing is divided.
 
     Args:
-      count: S, or None for all that JAX sees, in all processes.
+      count: number of devices S, or None for all that JAX sees, in all processes.
 
     Raises:
-      ValueError: there are fewer, or some that belong to other processes are left out.
+      ValueError: there are fewer devices, or one of several processes would have none.
     """
     devices = jax.devices()
     count = len(devices) if count is None else count
@@ -49,7 +49,7 @@ def make_mesh(count: int | None) -> Mesh | None:
     if jax.process_count() > 1 and count < len(devices):
         raise ValueError(
             f"devices is {count}, but {jax.process_count()} processes hold "
-            f"{len(devices)} and none may be idle. Leave devices out."
+            f"{len(devices)}, and none may be idle. Leave devices out."
         )
     return None if count == 1 else _in_a_row(devices[:count], DEVICES)
 
@@ -59,30 +59,32 @@ def _in_a_row(devices, name: str) -> Mesh:
 
 
 def check_divisible(batch_size: int, mesh: Mesh | None) -> None:
-    """Refuses batches that leave devices with unequal shares.
+    """Refuses a batch that the devices cannot share equally.
 
     Raises:
-      ValueError: as said.
+      ValueError: the batch size is no multiple of the number of devices.
     """
     if mesh is not None and batch_size % mesh.size:
         nearest = -(-batch_size // mesh.size) * mesh.size
         raise ValueError(
-            f"batch_size is {batch_size}, no multiple of the {mesh.size} devices that "
-            f"share a batch. Set batch_size to {nearest}, or devices to less."
+            f"batch_size is {batch_size}, but {mesh.size} devices share a batch and it "
+            f"must be a multiple of that. Set batch_size to {nearest}, or lower devices."
         )
 
 
 def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
-    """Arrays of the host, or of one device, on every device of the mesh.
+    """Copies arrays to every device of the mesh.
 
-    With several processes each gives the same numbers.
+    Args:
+      mesh: None copies to the default device.
+      tree: arrays of the host or of one device, equal in all processes.
     """
     if mesh is None:
         return jax.tree.map(jax.device_put, tree)
 
     def put(leaf):
         numbers = np.asarray(leaf)
-        # a copy each: a donated buffer must be nobody else's
+        # each device gets a copy, because the buffers are donated later
         return jax.make_array_from_callback(
             numbers.shape, everywhere(mesh), lambda index: numbers[index].copy()
         )
@@ -91,14 +93,14 @@ def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
 
 
 def everywhere(mesh: Mesh | None) -> NamedSharding | None:
-    """Where a state lies; arguments that lie elsewhere would compile a program anew."""
+    """Returns the sharding of replicated arrays; another one would recompile programs."""
     return mesh and NamedSharding(mesh, PartitionSpec())
 
 
 def describe(
     mesh: Mesh | None, individuals: int | None, batch_size: int
 ) -> dict | None:
-    """How the work lies on a mesh, as environment.json holds it; None without one.
+    """Describes how devices divide the work, for environment.json; None without a mesh.
 
     Args:
       mesh: of the run.
@@ -118,52 +120,53 @@ def describe(
             }
             for device in mesh.devices
         ],
-        "population": individuals and _dealt_out(individuals, mesh),
+        "population": individuals and _division(individuals, mesh),
         "images": {"batch": batch_size, "per_device": batch_size // mesh.size},
     }
 
 
-def _dealt_out(rows: int, mesh: Mesh) -> dict:
-    """Which rows each device works on, the first and the end; the rest is padding."""
-    own = rows_per_device(rows, mesh)
-    ends = [(min(own * i, rows), min(own * (i + 1), rows)) for i in range(mesh.size)]
+def _division(rows: int, mesh: Mesh) -> dict:
+    """The range of rows of each device; rows beyond the last one are padding."""
+    share = rows_per_device(rows, mesh)
+    starts = [share * i for i in range(mesh.size)]
+    ends = [(min(start, rows), min(start + share, rows)) for start in starts]
     return {
         "individuals": rows,
-        "padded": own * mesh.size,
-        "per_device": own,
+        "padded": share * mesh.size,
+        "per_device": share,
         "of_device": ends,
     }
 
 
 def rows_per_device(rows: int, mesh: Mesh | None) -> int:
-    """Of `rows` individuals, say, how many the busiest device works on."""
+    """Returns how many of `rows` rows a device works on, at most."""
     return rows if mesh is None else -(-rows // mesh.size)
 
 
 def over_rows(
     mesh: Mesh | None, function: Callable, rows: PyTree, *shared: PyTree
 ) -> PyTree:
-    """function(rows, *shared), every device working on consecutive rows.
+    """Computes function(rows, *shared), each device for a range of the rows.
 
     Args:
       mesh: None calls `function` as it is.
-      function: rows [P, ...] -> results [P, ...], each row for itself.
-      rows: leaves [P, ...]. Where S does not divide P the last row is repeated; the
-        results of these copies are cut off before anybody sees them.
-      shared: what all devices read whole.
+      function: rows [P, ...] -> results [P, ...]; rows do not depend on each other.
+      rows: leaves [P, ...]. Where S does not divide P the last row is repeated, and
+        the results of its copies are dropped.
+      shared: replicated arguments.
 
     Returns:
-      Results of the P rows in their order, on every device.
+      Results of the P rows in their order, replicated.
     """
     if mesh is None:
         return function(rows, *shared)
     total = len(jax.tree.leaves(rows)[0])
-    own = rows_per_device(total, mesh)
+    share = rows_per_device(total, mesh)
 
     def on_device(rows, *shared):
-        # beyond the end an index is that of the last row
-        mine = own * lax.axis_index(ROWS) + jnp.arange(own)
-        part = jax.tree.map(lambda leaf: jnp.take(leaf, mine, 0, mode="clip"), rows)
+        index = share * lax.axis_index(ROWS) + jnp.arange(share)
+        # "clip" repeats the last row for indices beyond the end
+        part = jax.tree.map(lambda leaf: jnp.take(leaf, index, 0, mode="clip"), rows)
         return lax.all_gather(function(part, *shared), ROWS, tiled=True)
 
     results = _on_devices(mesh, ROWS, on_device, *[PartitionSpec()] * (1 + len(shared)))
@@ -173,36 +176,36 @@ def over_rows(
 def over_images(
     mesh: Mesh | None, function: Callable, batch: PyTree, *shared: PyTree
 ) -> tuple[PyTree, PyTree]:
-    """function(batch, *shared), every device working on an equal share of the images.
+    """Computes function(batch, *shared), each device for a share of the images.
 
     Args:
-      mesh: None calls `function` as it is; so does every device with the whole batch
-        where S does not divide N, as it may be of the last batch of an epoch.
-      function: batch [N, ...] -> sums over its images, and what all shares have alike.
+      mesh: None calls `function` as it is. Where S does not divide N, as may be the
+        case for the last batch of an epoch, every device computes the whole batch.
+      function: batch [N, ...] -> sums over its images, and results that are equal on
+        all devices.
       batch: leaves [N, ...].
-      shared: what all devices read whole.
+      shared: replicated arguments.
 
     Returns:
-      Both results for the whole batch, on every device.
+      Both results for the whole batch, replicated.
     """
     if mesh is None or len(jax.tree.leaves(batch)[0]) % mesh.size:
         return function(batch, *shared)
 
     def on_device(batch, *shared):
-        sums, alike = function(batch, *shared)
-        return lax.psum(sums, IMAGES), alike
+        sums, equal = function(batch, *shared)
+        return lax.psum(sums, IMAGES), equal
 
-    shares = PartitionSpec(IMAGES)
-    whole = [PartitionSpec()] * len(shared)
-    return _on_devices(mesh, IMAGES, on_device, shares, *whole)(batch, *shared)
+    specs = [PartitionSpec(IMAGES), *[PartitionSpec()] * len(shared)]
+    return _on_devices(mesh, IMAGES, on_device, *specs)(batch, *shared)
 
 
-def _on_devices(mesh: Mesh, name: str, function: Callable, *given: PartitionSpec):
-    """`jax.shard_map` over the devices of a mesh under the name of what they divide."""
+def _on_devices(mesh: Mesh, name: str, function: Callable, *in_specs: PartitionSpec):
+    """`jax.shard_map` over the devices of a mesh, whose axis gets the name."""
     return jax.shard_map(
         function,
         mesh=_in_a_row(mesh.devices, name),
-        in_specs=given,
+        in_specs=in_specs,
         out_specs=PartitionSpec(),
-        check_vma=False,  # gradients by hand do not say what varies
+        check_vma=False,  # custom gradients do not declare what varies
     )

@@ -1,6 +1,7 @@
-"""Free memory of a device, and the program in which it ran out."""
+"""Measures the free memory of a device, and names the program that ran out of it."""
 
 import contextlib
+from collections.abc import Iterator
 
 import jax
 
@@ -19,11 +20,14 @@ class OutOfMemoryError(RuntimeError):
 
 
 @contextlib.contextmanager
-def out_of_memory_in(program: str):
+def out_of_memory_in(program: str) -> Iterator[None]:
     """Names the program in which XLA runs out of memory.
 
+    Args:
+      program: its name, see `OutOfMemoryError`.
+
     Raises:
-      OutOfMemoryError: as said; other errors pass.
+      OutOfMemoryError: XLA ran out of memory; other errors pass through.
     """
     try:
         yield
@@ -35,10 +39,10 @@ def out_of_memory_in(program: str):
 
 
 def free_bytes() -> int | None:
-    """Memory of the device that is not in use; None where it does not say (a CPU).
+    """Returns the unused memory of the device; None where it is unknown (a CPU).
 
-    Rounded down, by an eighth at most, to a number that is the same in most runs:
-    programs are kept by it, since chunks follow from it (search/ahead.py).
+    The number is rounded down, by an eighth at most, so that it is the same in most
+    runs: chunks depend on it, and so does the key of a cached program.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in stats:

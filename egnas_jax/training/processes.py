@@ -1,8 +1,9 @@
-"""Several processes that run one search: what they must know of each other.
+"""Communicates between the processes of one search.
 
-Every process runs the same programs in the same order, or one waits for a partner that
-never comes. So whatever one process alone knows (a file, a signal, an error, its free
-memory) is exchanged before any of them acts upon it. With one process nothing is.
+All processes must run the same programs in the same order, or one waits for another for
+ever. So whatever one process alone knows (a file, a signal, an error, its free memory)
+is communicated before any of them acts upon it. With one process nothing is
+communicated.
 
 Process 0 reads and writes the run directory; the others need none.
 """
@@ -20,16 +21,16 @@ from egnas_jax.types import PyTree
 
 
 class SharedError(ValueError):
-    """Raised by all processes where one of them could not go on."""
+    """Raised by all processes when one of them cannot go on."""
 
 
 def is_first() -> bool:
-    """Whether this process reads and writes the run directory."""
+    """Returns whether this process reads and writes the run directory."""
     return jax.process_index() == 0
 
 
 def allgather_json(value: Any) -> list[Any]:
-    """A JSON value of every process, in their order, on every process."""
+    """Returns the JSON values of all processes, in their order."""
     if jax.process_count() == 1:
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -43,16 +44,17 @@ def allgather_json(value: Any) -> list[Any]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
+    """Returns whether the flag is set in any process."""
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def run_on_all(function: Callable) -> Any:
-    """function() on every process; what one cannot use ends all of them.
+    """Calls function() on every process; an error in one of them ends all.
 
     Raises:
       ValueError, OSError: with one process, as `function` raises it.
-      SharedError: with several, on each, with the number of the first that failed.
+      SharedError: with several processes, on each, with the number of the first that
+        failed.
     """
     if jax.process_count() == 1:
         return function()
@@ -68,20 +70,20 @@ def run_on_all(function: Callable) -> Any:
 
 
 def broadcast_from_first(tree: PyTree) -> PyTree:
-    """The arrays of process 0, bit for bit, on every process.
+    """Broadcasts the arrays of process 0, bit for bit.
 
     Args:
-      tree: of arrays; of the same layout everywhere.
+      tree: of arrays, with the same structure, shapes and dtypes in all processes.
 
     Returns:
-      The tree with leaves of numpy; the given one with a single process.
+      The tree with numpy arrays; with a single process the tree itself.
     """
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
-    # as bytes: the others add zeros, by which -0.0 would become 0.0
-    own = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
-    sent = multihost_utils.broadcast_one_to_all(own)
+    # as bytes, because the broadcast adds zeros, which would turn -0.0 into 0.0
+    content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
+    sent = multihost_utils.broadcast_one_to_all(content)
     ends = np.cumsum([leaf.nbytes for leaf in leaves])
     parts = np.split(sent, ends[:-1])
     received = [
@@ -92,12 +94,12 @@ def broadcast_from_first(tree: PyTree) -> PyTree:
 
 
 def min_over_processes(number: int | None) -> int | None:
-    """The smallest of all processes; None where one does not know it.
+    """Returns the smallest number of all processes; None where one of them is None.
 
-    Also while a program is traced, which is where chunks are chosen.
+    It can be called while a program is traced, which is when chunks are chosen.
     """
     if jax.process_count() == 1:
         return number
-    with ThreadPoolExecutor(1) as untraced:  # what JAX traces, it traces by thread
-        numbers = untraced.submit(allgather_json, number).result()
+    with ThreadPoolExecutor(1) as pool:  # JAX traces in this thread alone
+        numbers = pool.submit(allgather_json, number).result()
     return None if None in numbers else min(numbers)
