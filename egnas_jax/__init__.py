@@ -5,6 +5,9 @@ from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.network import Network, make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
+from egnas_jax.runs.finished_network import RetrainResult, load_network
+from egnas_jax.runs.retrain import run_retraining
+from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
@@ -23,6 +26,7 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
+    "RetrainResult",
     "EvaluatedPopulation",
     "Supernet",
     "SupernetConfig",
@@ -34,9 +38,12 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "load_network",
     "make_network",
     "make_supernet",
     "multiply_adds",
+    "retrain_config",
+    "run_retraining",
     "softmax_mixing",
     "zoo",
 ]
