@@ -46,7 +46,7 @@ def _transferred(initial: PyTree, stored: PyTree, folder: pathlib.Path) -> PyTre
 
 def _may_differ(path, *, is_missing: bool) -> bool:
     """Whether a leaf is of a classifier, or of an auxiliary head that is missing."""
-    names = [entry.key for entry in path[:2]]
-    if names[0] == "auxiliary":
-        return is_missing or names[1] == "classifier"
-    return names[0] == "classifier"
+    part = path[0].key
+    if part == "auxiliary":
+        return is_missing or path[1].key == "classifier"
+    return part == "classifier"
