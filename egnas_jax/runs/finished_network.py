@@ -1,5 +1,6 @@
 """Loads the trained network of a retraining's run directory."""
 
+import dataclasses
 import os
 import pathlib
 from typing import NamedTuple
@@ -41,7 +42,8 @@ class Metadata(NamedTuple):
         return self.mean, self.std
 
 
-class RetrainResult(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RetrainResult:
     """A trained network and the records of its training.
 
     Attributes:
@@ -56,11 +58,11 @@ class RetrainResult(NamedTuple):
       notes: one sentence for each newer checkpoint that is damaged.
     """
 
-    network: Network
-    variables: PyTree
+    network: Network = dataclasses.field(repr=False)
+    variables: PyTree = dataclasses.field(repr=False)
     config: RetrainConfig
     metadata: Metadata
-    records: list[dict]
+    records: list[dict] = dataclasses.field(repr=False)
     summary: dict | None
     digest: str
     folder: pathlib.Path | None
