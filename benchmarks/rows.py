@@ -22,7 +22,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.step import initial_state, weight_step
+from egnas_jax.retrain.step import StepInputs, initial_state, weight_step
 from egnas_jax.search.relax import unweighted
 from egnas_jax.space import zoo
 from egnas_jax.types import Batch
@@ -141,10 +141,12 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
     rate, drop = jnp.float32(config.learning_rate), jnp.float32(network.drop_path)
 
     def run(state, images, labels, rate, drop):
+        inputs = StepInputs(
+            epoch=0, learning_rate=rate, drop_path=drop, seed=config.seed
+        )
+
         def step(_, state):
-            return weight_step(
-                net, config, state, images, labels, rate, drop, 0, config.seed
-            )
+            return weight_step(net, config, state, Batch(images, labels), inputs)
 
         return lax.fori_loop(0, RETRAIN_STEPS, step, state)
 

@@ -5,7 +5,10 @@ from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.network import Network, make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
+from egnas_jax.runs.finished_network import load_network
 from egnas_jax.runs.finished_search import load_search
+from egnas_jax.runs.retrain import RetrainResult, run_retraining
+from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
 from egnas_jax.runs.search import SearchResult, run_search
 from egnas_jax.runs.search_config import SearchConfig, search_config
 from egnas_jax.search.evaluate import evaluate_population
@@ -35,6 +38,8 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
+    "RetrainConfig",
+    "RetrainResult",
     "SearchConfig",
     "SearchResult",
     "Strategy",
@@ -50,10 +55,13 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "load_network",
     "load_search",
     "make_network",
     "make_supernet",
     "multiply_adds",
+    "retrain_config",
+    "run_retraining",
     "run_search",
     "search_config",
     "softmax_mixing",

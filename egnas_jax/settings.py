@@ -6,7 +6,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
@@ -74,14 +74,14 @@ def _check_path(path: str, known: Mapping[str, Any]) -> None:
 
 def paths(config: Any, prefix: str = "") -> dict[str, Any]:
     """Every dotted path that can be set, with its type."""
-    found = {}
+    types_by_path = {}
     for field in dataclasses.fields(config):
         value, path = getattr(config, field.name), prefix + field.name
         if dataclasses.is_dataclass(value):
-            found |= paths(value, f"{path}.")
+            types_by_path |= paths(value, f"{path}.")
         elif field.name not in FIXED:
-            found[path] = field.type
-    return found
+            types_by_path[path] = field.type
+    return types_by_path
 
 
 def _replaced(config, tree):
@@ -133,7 +133,7 @@ def _cast(value: Any, kind: type) -> Any:
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """As config.json holds it."""
+    """The configuration as config.json holds it."""
     return dataclasses.asdict(config)
 
 
@@ -153,7 +153,7 @@ def check_types(config: Any, stored: dict[str, Any]) -> None:
 
 
 def differences(old: Any, new: Any) -> list[str]:
-    """What separates two configurations, a line each; free settings left out."""
+    """The differences of two configurations, one line each, except in free settings."""
     before, after = (dict(flat(as_dict(c))) for c in (old, new))
     return [
         f"{path}: {before.get(path)!r} -> {after.get(path)!r}"
@@ -162,7 +162,8 @@ def differences(old: Any, new: Any) -> list[str]:
     ]
 
 
-def flat(tree, prefix=""):
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of nested dictionaries."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name}.")

@@ -31,7 +31,9 @@ from pieces import Job
 
 from egnas_jax.cli.console import read_genotype
 from egnas_jax.nn.cost import count_params
-from egnas_jax.runs import retrain_config, search_config
+from egnas_jax.runs import search_config
+from egnas_jax.runs.retrain_config import retrain_config, with_genotype
+from egnas_jax.settings import assignments
 from egnas_jax.space import Genotype
 from egnas_jax.studies import retrain_seeds
 
@@ -158,7 +160,8 @@ def train_jobs(
       ValueError: a setting that `egnas retrain` does not take.
     """
     words = [*size.train, *_words(options.train)]
-    built = retrain_config.build(cell, size.preset, overrides=words[1::2])
+    built = retrain_config(size.preset, settings=assignments(words[1::2]))
+    built = with_genotype(built, cell)
     _, classes, image_channels = IMAGES[size.preset]
     network = dataclasses.replace(built.network, num_classes=classes)
     weights = count_params(cell, network, image_channels=image_channels)

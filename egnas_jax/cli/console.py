@@ -1,7 +1,6 @@
 """Serves all commands: messages, run directories, genotypes by any name."""
 
 import argparse
-import contextlib
 import os
 import pathlib
 import sys
@@ -16,35 +15,6 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 def say(text: str) -> None:
     """Prints a line on stderr."""
     print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def running():
-    """From here on an error is no fault of the arguments, a ValueError included."""
-    try:
-        yield
-    except ValueError as error:
-        raise RuntimeError(str(error)) from error
-    except OSError as error:
-        raise RuntimeError(
-            f"{error}. Every checkpoint so far is whole: mend the cause (is the disk "
-            f"full?) and go on with --resume."
-        ) from error
-
-
-@contextlib.contextmanager
-def advising(advise):
-    """Says which setting to change where memory did not suffice.
-
-    Args:
-      advise: the error -> what is told.
-    """
-    from egnas_jax.training.out_of_memory import OutOfMemoryError
-
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise RuntimeError(advise(error)) from error
 
 
 def check_run_options(options: argparse.Namespace, folders: tuple[str, ...]) -> None:

@@ -1,27 +1,25 @@
-"""The commands that train and judge a found cell: `egnas retrain`."""
+"""Trains the network of a genotype: the command `egnas retrain`."""
 
 import argparse
 import dataclasses
-import functools
 import json
 import math
 import pathlib
 import statistics
 import time
+from collections.abc import Callable
 
 from egnas_jax.cli.console import (
-    advising,
     check_run_options,
     read_genotype,
     run_folder,
-    running,
     say,
     use_compilation_cache,
 )
 
 
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `egnas retrain` takes."""
+    """Adds the arguments of `egnas retrain`."""
     add = parser.add_argument
     add(
         "--genotype",
@@ -66,77 +64,80 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def retrain(options: argparse.Namespace) -> None:
-    """Trains a genotype from scratch, one seed or several."""
+    """Trains a genotype from scratch, with one seed or several."""
     from egnas_jax import settings
-    from egnas_jax.runs import (
-        directory,
-        out_of_memory,
-        retrain,
-        retrain_config,
-    )
+    from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds
 
     check_run_options(options, ("out", "data_dir", "init_from"))
-    found = pathlib.Path(options.genotype)
-    origin = found if len(options.genotype) < 256 and found.is_dir() else None
-    init_from = options.init_from and str(pathlib.Path(options.init_from).resolve())
-    base = retrain_config.build(
-        read_genotype(options.genotype),
+    path = pathlib.Path(options.genotype)
+    origin = path if len(options.genotype) < 256 and path.is_dir() else None
+    base = retrain_config(
         options.preset,
+        settings=_split_seed(origin) | settings.assignments(options.overrides),
         auxiliary=not options.no_auxiliary,
-        init_from=init_from,
-        overrides=[*_split_of(origin), *options.overrides],
+        init_from=options.init_from,
     )
+    base = with_genotype(base, read_genotype(options.genotype))
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
         return
-    if options.seeds > 1 and not options.out:
-        options.out = f"runs/{options.preset}-retrain"
-    configs = [
-        settings.apply_overrides(base, [f"seed={base.seed + i}"])
-        for i in range(options.seeds)
-    ]
-    folders = [run_folder(options, own.seed) for own in configs]
+    summaries = _retrain_all(options, base, _search_seconds(origin))
+    results = retrain_seeds.aggregate(summaries)
     if options.seeds > 1:
-        _check_place_of_table(pathlib.Path(options.out))
-    for folder in folders:  # before the first run, not after it
+        retrain_seeds.write(pathlib.Path(options.out), results)
+    print(
+        json.dumps(results) if options.json else retrain_seeds.markdown(results), end=""
+    )
+
+
+def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
+    """Trains every seed, after all directories were checked; the summaries."""
+    from egnas_jax.runs import directory
+    from egnas_jax.runs.retrain import run_retraining
+
+    if options.seeds > 1:
+        options.out = options.out or f"runs/{options.preset}-retrain"
+        _check_table_folder(pathlib.Path(options.out))
+    seeds = range(base.seed, base.seed + options.seeds)
+    configs = [dataclasses.replace(base, seed=seed) for seed in seeds]
+    folders = [run_folder(options, seed) for seed in seeds]
+    for folder in folders:
         directory.check_free(folder, resume=options.resume)
+    if options.seeds > 1 and options.resume:
+        _check_same_configurations(configs, folders, options.data_dir)
     use_compilation_cache()
-    results = []
-    for own, folder in zip(configs, folders, strict=True):
-        report = _reporter(own, quiet=options.json)
-        own, prepared, model = retrain.prepare(
-            own, options.data_dir, folder, report, _search_seconds(origin)
+    summaries = []
+    for config, folder in zip(configs, folders, strict=True):
+        result = run_retraining(
+            config.genotype,
+            config,
+            out=folder,
+            data_dir=options.data_dir,
+            resume=options.resume,
+            stop_after=options.stop_after,
+            on_epoch=_progress_printer(config.epochs, quiet=options.json),
+            log=say,
+            search_seconds=search_seconds,
         )
-        for other, place in zip(configs, folders, strict=True):
-            # all of them before the first one trains; they differ in the seed alone
-            other = dataclasses.replace(own, seed=other.seed)
-            directory.check_configuration(other, place, retrain_config.from_dict)
-        state = retrain.find_start(prepared, resume=options.resume)
-        state = retrain.first_state(prepared) if state is None else state
-        advise = functools.partial(
-            out_of_memory.retrain_advice, config=own, folder=folder
-        )
-        goal = min(own.epochs, options.stop_after or own.epochs)
-        trains = int(state.step) < goal * prepared.feed.num_steps
-        claim = directory.claim(own, folder, trains=trains)
-        with claim, running(), advising(advise):
-            summary = retrain.execute(
-                prepared, model, state, stop_after=options.stop_after
-            )
-        results.append(summary | {"seed": own.seed, "run": str(folder)})
-    whole = retrain_seeds.aggregate(results)
-    if options.seeds > 1:
-        retrain_seeds.write(pathlib.Path(options.out), whole)
-    print(json.dumps(whole) if options.json else retrain_seeds.markdown(whole), end="")
+        summaries.append(result.summary | {"seed": config.seed, "run": str(folder)})
+    return summaries
 
 
-def _check_place_of_table(folder: pathlib.Path) -> None:
-    """Refuses a run's own directory, whose summary the table's would replace.
+def _check_same_configurations(configs, folders, data_dir: str | None) -> None:
+    """Refuses runs of other configurations, before the first seed is trained."""
+    from egnas_jax.runs import directory
+    from egnas_jax.runs.retrain_config import from_dict
+    from egnas_jax.runs.retrain_data import load_data
 
-    Raises:
-      ValueError: as said.
-    """
+    _, loaded = load_data(configs[0], data_dir=data_dir)
+    for config, folder in zip(configs, folders, strict=True):
+        config = dataclasses.replace(loaded, seed=config.seed)
+        directory.check_configuration(config, folder, from_dict)
+
+
+def _check_table_folder(folder: pathlib.Path) -> None:
+    """Refuses the directory of a run, whose summary the table's would replace."""
     if (folder / "config.json").exists():
         raise ValueError(
             f"{folder} holds a run already, and several seeds take a directory of "
@@ -144,20 +145,20 @@ def _check_place_of_table(folder: pathlib.Path) -> None:
         )
 
 
-def _split_of(origin: pathlib.Path | None) -> list[str]:
-    """Settings that keep the images that a search never saw for the test."""
-    stored = _read(origin, "config.json")
+def _split_seed(origin: pathlib.Path | None) -> dict[str, int]:
+    """The setting that keeps the test images of a search out of the training."""
+    stored = _read_object(origin, "config.json")
     seed = stored.get("split_seed", stored.get("seed"))
-    return [] if seed is None else [f"split_seed={seed}"]
+    return {} if seed is None else {"split_seed": seed}
 
 
 def _search_seconds(origin: pathlib.Path | None) -> float | None:
-    """What the search took that a run directory holds.
+    """Duration of the search in a run directory, or of that before a retraining.
 
     Raises:
       ValueError: the file was altered.
     """
-    summary = _read(origin, "summary.json")
+    summary = _read_object(origin, "summary.json")
     seconds = summary.get("search_seconds", summary.get("seconds"))
     if seconds is None:
         return None
@@ -169,41 +170,32 @@ def _search_seconds(origin: pathlib.Path | None) -> float | None:
     return seconds
 
 
-def _read(origin: pathlib.Path | None, name: str) -> dict:
-    """An object that a run directory holds, empty where it has none.
+def _read_object(origin: pathlib.Path | None, name: str) -> dict:
+    """The JSON object in a file of a run directory; empty where there is no file."""
+    from egnas_jax.storage import records
 
-    Raises:
-      ValueError: the file was altered.
-    """
     if origin is None or not (origin / name).is_file():
         return {}
-    try:
-        return dict(json.loads((origin / name).read_text()))
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{origin / name} was altered: it holds no JSON object. Name another run, "
-            f"or its genotype.json alone."
-        ) from None
+    hint = "The file was altered: name another run, or its genotype.json alone."
+    return records.read_object(origin / name, hint)
 
 
-def _reporter(config, quiet: bool):
-    """Prints each epoch's line with the time that is left, and notes."""
+def _progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
+    """A callback that prints a line for each epoch, with the time that is left."""
     seconds, started = [], time.perf_counter()
 
-    def report(line):
-        if isinstance(line, str):
-            return say(line)
-        seconds.append(line["seconds"])
+    def on_epoch(record: dict) -> None:
+        seconds.append(record["seconds"])
         if quiet:
-            return None
-        # the first epochs of a process compile: the last ones tell the pace
-        left = statistics.median(seconds[-3:]) * (config.epochs - line["epoch"] - 1)
-        tested = line["test_error"]
-        shown = "" if tested is None else f"  test error {100 * tested:.2f} %"
-        return say(
-            f"epoch {line['epoch'] + 1:>3}/{config.epochs}  train "
-            f"{line['train_loss']:.3f} {100 * line['train_accuracy']:5.1f} %{shown}  "
-            f"{time.perf_counter() - started:.0f} s, about {left:.0f} s left"
+            return
+        # the first epochs include compilation: the last three tell the pace
+        left = statistics.median(seconds[-3:]) * (epochs - record["epoch"] - 1)
+        error = record["test_error"]
+        tested = "" if error is None else f"  test error {100 * error:.2f} %"
+        say(
+            f"epoch {record['epoch'] + 1:>3}/{epochs}  train "
+            f"{record['train_loss']:.3f} {100 * record['train_accuracy']:5.1f} %"
+            f"{tested}  {time.perf_counter() - started:.0f} s, about {left:.0f} s left"
         )
 
-    return report
+    return on_epoch

@@ -1,1 +1,1 @@
-"""A derived network trained from scratch and judged on the test set."""
+"""Trains a derived network from scratch and evaluates it on the test set."""

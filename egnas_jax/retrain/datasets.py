@@ -1,4 +1,4 @@
-"""What a retraining trains on and is judged by: a feed, validation and test images.
+"""Divides a data set into training batches, validation images and test images.
 
 Dims: N images, S side of a square, H, W height and width in pixels, C channels.
 """
@@ -18,64 +18,67 @@ from egnas_jax.data.examples import Examples, StreamedDataset
 from egnas_jax.data.split import seeded_order
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.input_pipeline import (
-    Feed,
+    InputPipeline,
     make_order,
-    resident_feed,
-    streamed_feed,
+    resident_pipeline,
+    streamed_pipeline,
 )
 
 
-class Material(NamedTuple):
-    """See the module.
+class RetrainData(NamedTuple):
+    """The data of one retraining.
 
     Attributes:
-      feed: training batches.
-      valid: kept out of training, or None where all images train.
-      test: held out.
-      image_shape: [H, W, C] of what the network sees.
+      pipeline: the training batches.
+      valid: images held out of the training images, or None where all of them train.
+      test: the test images.
+      image_shape: [H, W, C] of the network's input.
     """
 
-    feed: Feed
+    pipeline: InputPipeline
     valid: LabelledImages | None
     test: LabelledImages
     image_shape: tuple[int, int, int]
 
 
-def resident(dataset: Dataset, config: RetrainConfig) -> Material:
-    """All training images on the device.
+def make_data(source: Dataset | StreamedDataset, config: RetrainConfig) -> RetrainData:
+    """The data of a retraining, on the device or streamed as the configuration says.
+
+    Args:
+      source: the data set; `StreamedDataset` where `config.stream` is set.
+      config: of the retraining.
 
     Raises:
-      ValueError: fewer training images than a batch has.
+      ValueError: a batch is larger than the training set; `valid_share` holds out no
+        image; or images cannot be resized or augmented as the configuration says.
     """
-    trained, held = rows_by_purpose(len(dataset.labels), config)
-    check_batch_size(config.batch_size, len(trained))
+    return _streamed(source, config) if config.stream else _resident(source, config)
+
+
+def _resident(dataset: Dataset, config: RetrainConfig) -> RetrainData:
+    train_rows, valid_rows = split_rows(len(dataset.labels), config)
+    check_batch_size(config.batch_size, len(train_rows))
     train, valid = (
         LabelledImages(dataset.images[rows], dataset.labels[rows])
-        for rows in (trained, held)
+        for rows in (train_rows, valid_rows)
     )
-    return Material(
-        resident_feed(train, config.batch_size, config.seed),
-        valid if len(held) else None,
-        test_part(dataset, config),
-        tuple(dataset.images.shape[1:]),
+    return RetrainData(
+        pipeline=resident_pipeline(train, config.batch_size, config.seed),
+        valid=valid if len(valid_rows) else None,
+        test=make_test_split(dataset, config),
+        image_shape=tuple(dataset.images.shape[1:]),
     )
 
 
-def streamed(opened: StreamedDataset, config: RetrainConfig) -> Material:
-    """Images that are read, and brought to size, when they are wanted.
-
-    Raises:
-      ValueError: fewer training images than a batch has, or images that cannot be
-        brought to size or varied as the configuration asks.
-    """
-    shape = _shape(opened, config.image_size)
+def _streamed(opened: StreamedDataset, config: RetrainConfig) -> RetrainData:
+    shape = _image_shape(opened, config.image_size)
     check_augmentation(config.data, *shape)
-    trained, held = rows_by_purpose(opened.train.size, config)
-    check_batch_size(config.batch_size, len(trained))
-    order = make_order(len(trained), config.batch_size, config.seed)
+    train_rows, valid_rows = split_rows(opened.train.size, config)
+    check_batch_size(config.batch_size, len(train_rows))
+    order = make_order(len(train_rows), config.batch_size, config.seed)
 
     def read(epoch, row):
-        index = int(trained[row])
+        index = int(train_rows[row])
         image, label = opened.train.read(index)
         if config.image_size is None:
             return image, label
@@ -84,53 +87,53 @@ def streamed(opened: StreamedDataset, config: RetrainConfig) -> Material:
         )
         return crop, label
 
-    return Material(
-        streamed_feed(read, order, config.epochs * order.num_steps),
-        _lazy(opened.train, held, shape, config) if len(held) else None,
-        test_part(opened, config),
-        shape,
+    valid = None
+    if len(valid_rows):
+        valid = _lazy_split(opened.train, valid_rows, shape, config)
+    return RetrainData(
+        pipeline=streamed_pipeline(read, order, config.epochs * order.num_steps),
+        valid=valid,
+        test=make_test_split(opened, config),
+        image_shape=shape,
     )
 
 
-def test_part(
+def make_test_split(
     source: Dataset | StreamedDataset, config: RetrainConfig
 ) -> LabelledImages:
-    """The test images as the network sees them; of an opened data set, read late.
+    """The test images as the network sees them; streamed ones are read lazily.
 
     Raises:
-      ValueError: they cannot be brought to size.
+      ValueError: images of this number of channels cannot be resized.
     """
     if isinstance(source, Dataset):
         return LabelledImages(source.test_images, source.test_labels)
     rows = np.arange(source.test.size)
-    return _lazy(source.test, rows, _shape(source, config.image_size), config)
+    return _lazy_split(
+        source.test, rows, _image_shape(source, config.image_size), config
+    )
 
 
-def _lazy(examples: Examples, rows, shape, config) -> LabelledImages:
-    images = LazyImages(examples.read, rows, shape, config.image_size)
-    return LabelledImages(images, examples.labels(rows))
-
-
-def rows_by_purpose(num_images: int, config: RetrainConfig):
-    """Images that train and those kept for validation: ascending indices.
+def split_rows(num_images: int, config: RetrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training images and of the validation images, ascending.
 
     Raises:
-      ValueError: a share is asked for that is less than half an image.
+      ValueError: `valid_share` is less than half an image.
     """
-    held = round(config.valid_share * num_images)
-    if config.valid_share and not held:
+    num_valid = round(config.valid_share * num_images)
+    if config.valid_share and not num_valid:
         raise ValueError(
             f"valid_share is {config.valid_share}, which keeps none of {num_images} "
             f"images for validation. Set it to {1 / num_images:.1g} or more, or to 0."
         )
     order = seeded_order(num_images, config.split_seed, "retrain validation")
-    return np.sort(order[held:]), np.sort(order[:held])
+    return np.sort(order[num_valid:]), np.sort(order[:num_valid])
 
 
-def _shape(opened, size):
-    channels = opened.image_shape[-1] if opened.image_shape else 3
+def _image_shape(opened: StreamedDataset, size: int | None) -> tuple[int, int, int]:
     if size is None:
         return opened.image_shape
+    channels = opened.image_shape[-1] if opened.image_shape else 3
     if channels not in (1, 3):
         raise ValueError(
             f"image_size is {size}, but images of {channels} channels cannot be "
@@ -139,21 +142,30 @@ def _shape(opened, size):
     return size, size, channels
 
 
+def _lazy_split(examples: Examples, rows, shape, config) -> LabelledImages:
+    images = LazyImages(examples.read, rows, shape, config.image_size)
+    return LabelledImages(images, examples.labels(rows))
+
+
 class LazyImages:
-    """u8[N, H, W, C] of which a slice is read when it is asked for."""
+    """An array u8[N, H, W, C] that reads the images of a slice when it is indexed."""
 
     ndim = 4
 
     def __init__(
-        self, read: Callable, rows: np.ndarray, shape: tuple, size: int | None
+        self,
+        read: Callable,
+        rows: np.ndarray,
+        shape: tuple[int, int, int],
+        size: int | None,
     ):
-        """Reads nothing.
+        """Reads nothing yet.
 
         Args:
           read: index -> (image, label).
           rows: indices of the images, [N].
           shape: [H, W, C] of every image.
-          size: S of the middle square, or None for images as they are.
+          size: S of the centre square to resize to, or None for images as they are.
         """
         self._read, self._rows, self._size = read, rows, size
         self.shape = (len(rows), *shape)
@@ -163,8 +175,8 @@ class LazyImages:
         return len(self._rows)
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return np.stack(list(self._pool.map(self._one, self._rows[part])))
+        return np.stack(list(self._pool.map(self._read_image, self._rows[part])))
 
-    def _one(self, index):
+    def _read_image(self, index):
         image, _ = self._read(int(index))
         return image if self._size is None else centre_crop(image, self._size)

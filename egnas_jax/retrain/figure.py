@@ -1,4 +1,4 @@
-"""The picture of an evaluation: what is taken for what, and how far it can be believed.
+"""Draws an evaluation: confusion matrix and reliability diagram.
 
 Source: reliability diagram as Guo et al. (ICML 2017).
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from egnas_jax.plotting import BLUE, GREY, ORANGE, as_svg
 
-NAMED = 20  # classes whose names and counts fit beside each other
+NAMED = 20  # the most classes whose names and counts fit beside each other
 
 
 def draw_evaluation(evaluation: dict) -> str:
     """Confusion matrix and reliability diagram side by side, as SVG.
 
     Args:
-      evaluation: of `evaluate_run.judge`.
+      evaluation: from `studies.test_error.evaluate_network`.
     """
-    from matplotlib.figure import Figure  # no window system, no global state
+    from matplotlib.figure import Figure  # needs no window system, no global state
 
     side = 4.8 if len(evaluation["confusion"]) <= NAMED else 6.0  # inches
     figure = Figure((side + 5.6, side + 0.6), layout="constrained")
@@ -35,16 +35,16 @@ def draw_evaluation(evaluation: dict) -> str:
 
 
 def _confusion(figure, axis, evaluation):
-    """Shares of each class (rows) by the class they were taken for."""
+    """Fraction of each class (rows) by predicted class."""
     counts = np.asarray(evaluation["confusion"])
     num_classes = len(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axis, label="share of the class", shrink=0.8)
+    figure.colorbar(image, ax=axis, label="fraction of the class", shrink=0.8)
     axis.set_title("Confusion matrix")
-    axis.set_xlabel("taken for")
+    axis.set_xlabel("predicted class")
     axis.set_ylabel("class")
-    if num_classes > NAMED:  # numbers of classes, as matplotlib spaces them
+    if num_classes > NAMED:  # matplotlib's ticks number the classes
         return
     names = evaluation["class_names"] or range(num_classes)
     axis.set_xticks(range(num_classes), names, rotation=90)
@@ -58,24 +58,29 @@ def _confusion(figure, axis, evaluation):
 
 
 def _reliability(axis, evaluation):
-    """Accuracy of each bin of confidence against the diagonal; sizes below."""
+    """Accuracy of each bin of confidence beside the diagonal, and the bins' sizes."""
     bins = {name: np.asarray(part) for name, part in evaluation["calibration"].items()}
     count, width = bins["count"], 1 / bins["bins"]
     centres = (np.arange(bins["bins"]) + 0.5) * width
-    held = count > 0
-    accuracy, confidence = bins["accuracy"][held], bins["confidence"][held]
+    filled = count > 0
+    accuracy, confidence = bins["accuracy"][filled], bins["confidence"][filled]
     axis.bar(
-        centres[held], accuracy, width, color=BLUE, edgecolor="white", label="accuracy"
+        centres[filled],
+        accuracy,
+        width,
+        color=BLUE,
+        edgecolor="white",
+        label="accuracy",
     )
     axis.bar(
-        centres[held],
+        centres[filled],
         confidence - accuracy,
         width,
         accuracy,
         facecolor="none",
         edgecolor=ORANGE,
         hatch="///",
-        label="mean confidence, the gap to it",
+        label="gap to the mean confidence",
     )
     axis.plot([0, 1], [0, 1], "--", color=GREY, label="perfectly calibrated")
     axis.step(
@@ -83,7 +88,7 @@ def _reliability(axis, evaluation):
         np.append(count, count[-1]) / count.sum(),
         where="post",
         color="black",
-        label="share of the images",
+        label="fraction of the images",
     )
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="fraction")
     axis.set_aspect("equal")

@@ -1,4 +1,4 @@
-"""How the images of many training steps reach the device.
+"""Brings the images of many training steps to the device.
 
 Dims: N images of the data set, B images of a batch, S steps of a call.
 """
@@ -14,35 +14,36 @@ from egnas_jax.data.batches import epoch_permutation, num_steps
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.retrain.prefetch import Prefetch
 from egnas_jax.training.sgd import Pixels, stream
+from egnas_jax.types import Array, PyTree
 
 
-class Feed(NamedTuple):
-    """Batches by the number of a step, counted over all epochs.
+class InputPipeline(NamedTuple):
+    """The batches of a run, by the step counted over all epochs.
 
     Attributes:
-      num_steps: of an epoch.
-      chunk: (first step, number of steps, S) -> what a call of S steps is given; the
-        places beyond the number are filled up.
-      batch: (chunk, place in it) -> Pixels of one step; traced.
-      close: () -> None; ends what runs beside the device.
+      num_steps: steps of an epoch.
+      load: (first step, number of steps, S) -> the images of one call, which has S
+        places; those beyond the number of steps are padding.
+      batch: (loaded images, place) -> the batch of one step; traceable.
+      close: ends the threads that read ahead.
     """
 
     num_steps: int
-    chunk: Callable
-    batch: Callable
-    close: Callable
+    load: Callable[[int, int, int], PyTree]
+    batch: Callable[[PyTree, Array], Pixels]
+    close: Callable[[], None]
 
 
 class Order(NamedTuple):
-    """Which images make up which step.
+    """The images of each step.
 
     Attributes:
-      num_steps: of an epoch.
+      num_steps: steps of an epoch.
       rows: step, counted over all epochs -> (epoch, i32[B]).
     """
 
     num_steps: int
-    rows: Callable
+    rows: Callable[[int], tuple[int, np.ndarray]]
 
 
 def make_order(num_images: int, batch_size: int, seed: int) -> Order:
@@ -56,57 +57,61 @@ def make_order(num_images: int, batch_size: int, seed: int) -> Order:
     steps = num_steps(num_images, batch_size, keep_last=False)
 
     @functools.lru_cache(2)
-    def order(epoch):
+    def permutation(epoch):
         return np.asarray(epoch_permutation(stream(seed, "order"), num_images, epoch))
 
     def rows(step):
         epoch, place = divmod(step, steps)
-        return epoch, order(epoch)[place * batch_size :][:batch_size]
+        return epoch, permutation(epoch)[place * batch_size :][:batch_size]
 
     return Order(steps, rows)
 
 
-def resident_feed(part: LabelledImages, batch_size: int, seed: int) -> Feed:
-    """All images lie on the device; a call is given the numbers of those it uses.
+def resident_pipeline(
+    train: LabelledImages, batch_size: int, seed: int
+) -> InputPipeline:
+    """All images lie on the device; each call receives the rows of its batches.
 
     Args:
-      part: training images.
+      train: the training images.
       batch_size: B.
-      seed: of the run; orders epochs.
+      seed: of the run; it determines the order.
     """
-    pixels = Pixels(*map(jax.device_put, part))
-    order = make_order(len(part.labels), batch_size, seed)
+    pixels = Pixels(jax.device_put(train.images), jax.device_put(train.labels))
+    order = make_order(len(train.labels), batch_size, seed)
 
-    def chunk(first, count, size):
-        chosen = np.zeros((size, batch_size), np.int32)
-        chosen[:count] = [order.rows(first + i)[1] for i in range(count)]
-        return pixels, chosen
+    def load(first, count, size):
+        rows = np.zeros((size, batch_size), np.int32)
+        rows[:count] = [order.rows(first + i)[1] for i in range(count)]
+        return pixels, rows
 
-    def batch(chunk, place):
-        pixels, chosen = chunk
-        return Pixels(pixels.images[chosen[place]], pixels.labels[chosen[place]])
+    def batch(loaded, place):
+        pixels, rows = loaded
+        return Pixels(pixels.images[rows[place]], pixels.labels[rows[place]])
 
-    return Feed(order.num_steps, chunk, batch, lambda: None)
+    return InputPipeline(order.num_steps, load, batch, close=lambda: None)
 
 
-def streamed_feed(read: Callable, order: Order, last: int) -> Feed:
-    """A call is given the images themselves, read while the one before it runs.
+def streamed_pipeline(
+    read: Callable[[int, int], tuple[np.ndarray, int]], order: Order, last_step: int
+) -> InputPipeline:
+    """Each call receives its images, which are read while the call before it runs.
 
     Args:
       read: (epoch, row) -> (u8[H, W, C], label); pure, and called from many threads.
       order: of the run.
-      last: the step before which the run ends: nothing is read from there on.
+      last_step: the step before which the run ends; later steps are not read.
     """
-    ahead = Prefetch(order.rows, read)
+    prefetch = Prefetch(order.rows, read)
 
-    def chunk(first, count, size):
-        found = [ahead.take(first + i) for i in range(count)]
-        for step in range(first + count, min(first + count + size, last)):
-            ahead.start(step)
-        spare = [found[-1]] * (size - count)
-        return Pixels(*map(np.stack, zip(*found, *spare, strict=True)))
+    def load(first, count, size):
+        batches = [prefetch.take(first + i) for i in range(count)]
+        for step in range(first + count, min(first + count + size, last_step)):
+            prefetch.start(step)
+        padding = [batches[-1]] * (size - count)
+        return Pixels(*map(np.stack, zip(*batches, *padding, strict=True)))
 
-    def batch(chunk, place):
-        return jax.tree.map(lambda leaf: leaf[place], chunk)
+    def batch(loaded, place):
+        return jax.tree.map(lambda leaf: leaf[place], loaded)
 
-    return Feed(order.num_steps, chunk, batch, ahead.close)
+    return InputPipeline(order.num_steps, load, batch, prefetch.close)

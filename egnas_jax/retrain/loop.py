@@ -1,9 +1,13 @@
-"""The retraining on the host: calls, evaluations, records, checkpoints."""
+"""Runs a retraining: device calls, evaluations, records and checkpoints.
 
+Without a run directory nothing is written, and only the callback gets the records.
+"""
+
+import contextlib
 import pathlib
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +16,7 @@ import numpy as np
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
-from egnas_jax.retrain.input_pipeline import Feed
+from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
 from egnas_jax.retrain.step import Programs, RetrainState
@@ -21,78 +25,106 @@ from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, chec
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.types import PyTree
 
+# metrics of an evaluation, None in the records of the epochs between two evaluations
+EVALUATED = (
+    "valid_loss",
+    "valid_accuracy",
+    "test_loss",
+    "test_error",
+    "test_accuracy_top5",
+    "digest",
+)
 
-class Run(NamedTuple):
-    """Where and how a retraining runs.
+
+class RetrainRun(NamedTuple):
+    """A retraining that is ready to run.
 
     Attributes:
-      folder: run directory.
-      config, net: what is trained, and how.
-      programs, feed: what runs, and on which images.
-      valid: kept out of training, or None where all images train.
-      test: nothing is chosen by it.
-      report: called with each epoch's line, and with notes (`str`).
+      folder: run directory, or None to write nothing.
+      config, net: how the network is trained, and the network.
+      programs, pipeline: the compiled functions, and the training batches.
+      valid: images held out of the training images, or None where all of them train.
+      test: the test images; nothing is chosen by them.
+      on_epoch: called with the record of each epoch.
+      log: called with messages for the user.
     """
 
-    folder: pathlib.Path
+    folder: pathlib.Path | None
     config: RetrainConfig
     net: Network
     programs: Programs
-    feed: Feed
+    pipeline: InputPipeline
     valid: LabelledImages | None
     test: LabelledImages
-    report: Callable
+    on_epoch: Callable[[dict], Any]
+    log: Callable[[str], Any]
 
 
-def newest(run: Run) -> tuple[RetrainState | None, tuple[str, ...]]:
-    """The newest valid checkpoint, and a note for each newer damaged one.
+def restore_newest(run: RetrainRun) -> tuple[RetrainState | None, tuple[str, ...]]:
+    """The newest valid checkpoint, and a note for each newer one that is damaged.
 
-    None where no checkpoint was finished or none is whole. Nothing is changed.
+    The state is None where there is no valid checkpoint. Nothing is changed.
     """
     layout = jax.eval_shape(run.programs.init)
     try:
-        found = checkpoint.restore(run.folder / "checkpoints", layout)
+        restored = checkpoint.restore(run.folder / "checkpoints", layout)
     except checkpoint.NoCheckpointError as error:
         return None, error.notes
-    return found.tree, found.notes
+    return restored.tree, restored.notes
 
 
 def state_digest(state: RetrainState) -> str:
-    """Sha256 over weights and statistics: equal digests, equal networks."""
+    """Sha256 over weights and batch_stats: equal digests mean equal networks."""
     return checkpoint.digest(state.variables)
 
 
-def train(run: Run, state: RetrainState, stop_after: int | None = None) -> RetrainState:
-    """Runs epochs until the schedule ends, or `stop_after` epochs are done.
+def last_step(run: RetrainRun, stop_after: int | None) -> int:
+    """The step before which training ends.
+
+    Args:
+      run: the retraining.
+      stop_after: epochs after which it ends early, or None.
+    """
+    epochs = run.config.epochs if stop_after is None else stop_after
+    return min(epochs, run.config.epochs) * run.pipeline.num_steps
+
+
+def train(
+    run: RetrainRun, state: RetrainState, stop_after: int | None = None
+) -> RetrainState:
+    """Runs epochs until the schedule ends, or until `stop_after` epochs are done.
 
     Raises:
-      Interrupted: SIGINT arrived; a checkpoint has been written.
-      FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
-      OutOfMemoryError: with the program's name.
+      Interrupted: SIGINT arrived, and a checkpoint was written. Without a run directory
+        there is nothing to write, and SIGINT raises KeyboardInterrupt at once.
+      FloatingPointError: a loss is NaN or infinite; names epoch and last checkpoint.
+      OutOfMemoryError: names the program.
       OSError: a file could not be written; the last checkpoint is whole.
     """
-    steps, step = run.feed.num_steps, int(state.step)
-    last = run.config.epochs if stop_after is None else stop_after
-    last = min(last, run.config.epochs) * steps
+    steps, step, last = (
+        run.pipeline.num_steps,
+        int(state.step),
+        last_step(run, stop_after),
+    )
     if step >= last:
         return state
-    metrics = run.folder / "metrics.jsonl"
-    records.keep_before(metrics, recorded(run, step))
-    started, begun, first = time.perf_counter(), step, recorded(run, step)
-    with InterruptFlag(run.report) as interrupted:
+    first_epoch = num_recorded(run, step)
+    if run.folder is not None:
+        records.keep_before(run.folder / "metrics.jsonl", first_epoch)
+    started, first_step = time.perf_counter(), step
+    with _interruption(run) as interrupted:
         while step < last:
             goal = min(_next_evaluation(run, step), last)
             stop = min(step + run.config.steps_per_call, goal)
             with out_of_memory_in("train"):
-                state, step = call(run, state, step, stop), stop
+                state, step = run_steps(run, state, step, stop), stop
                 if step == goal:
                     jax.block_until_ready(state)
             if step == goal:
-                pace = (time.perf_counter() - started) / (step - begun) * steps
-                for line in _lines(run, state, first, pace):
-                    records.append(metrics, line)
-                    run.report(line)
-                started, begun, first = time.perf_counter(), step, step // steps
+                seconds = (time.perf_counter() - started) / (step - first_step) * steps
+                _record_epochs(run, state, first_epoch, seconds)
+                started, first_step = time.perf_counter(), step
+                first_epoch = step // steps
             if step == goal or interrupted():
                 save(run, state)
             if interrupted():
@@ -100,89 +132,110 @@ def train(run: Run, state: RetrainState, stop_after: int | None = None) -> Retra
     return state
 
 
-def recorded(run: Run, step: int) -> int:
-    """Epochs whose records a checkpoint of that step stands on: up to an evaluation."""
-    epoch = step // run.feed.num_steps
+def _interruption(run: RetrainRun):
+    """A context that delays SIGINT until a checkpoint is written, where one can be."""
+    if run.folder is None:
+        return contextlib.nullcontext(lambda: False)
+    return InterruptFlag(run.log)
+
+
+def num_recorded(run: RetrainRun, step: int) -> int:
+    """Number of epochs whose records precede a checkpoint of that step."""
+    epoch = step // run.pipeline.num_steps
     every = run.config.evaluate_every
     return epoch if epoch == run.config.epochs else epoch // every * every
 
 
-def _next_evaluation(run: Run, step: int) -> int:
-    """The step that ends the next epoch with an evaluation; the last epoch has one."""
-    epoch, every = step // run.feed.num_steps, run.config.evaluate_every
+def _next_evaluation(run: RetrainRun, step: int) -> int:
+    """The step that ends the next epoch with an evaluation, at most the last epoch."""
+    epoch, every = step // run.pipeline.num_steps, run.config.evaluate_every
     epochs = min((epoch // every + 1) * every, run.config.epochs)
-    return epochs * run.feed.num_steps
+    return epochs * run.pipeline.num_steps
 
 
-def call(run: Run, state: RetrainState, start: int, stop: int) -> RetrainState:
-    """The steps from `start` to `stop` (excluded) in one call of the device."""
-    size = run.config.steps_per_call
-    epochs = [
-        min(step, stop - 1) // run.feed.num_steps for step in range(start, start + size)
-    ]
-    rates, drops = (
+def run_steps(
+    run: RetrainRun, state: RetrainState, start: int, stop: int
+) -> RetrainState:
+    """Runs the steps from `start` to `stop` (exclusive) in one call of the device."""
+    size, steps = run.config.steps_per_call, run.pipeline.num_steps
+    # places beyond `stop` are padding
+    epochs = [min(step, stop - 1) // steps for step in range(start, start + size)]
+    learning_rates, drop_paths = (
         jnp.asarray([schedule(run.config, epoch) for epoch in epochs], jnp.float32)
         for schedule in (learning_rate, drop_path)
     )
-    chunk = run.feed.chunk(start, stop - start, size)
-    return run.programs.train(state, chunk, jnp.int32(stop - start), rates, drops)
+    return run.programs.train(
+        state,
+        run.pipeline.load(start, stop - start, size),
+        count=jnp.int32(stop - start),
+        learning_rates=learning_rates,
+        drop_paths=drop_paths,
+    )
 
 
-def save(run: Run, state: RetrainState) -> None:
-    """One checkpoint; its step counts weight steps."""
+def save(run: RetrainRun, state: RetrainState) -> None:
+    """Writes a checkpoint under the number of the next step, given a run directory."""
+    if run.folder is None:
+        return
     step = int(state.step)
-    meta = {"epoch": step // run.feed.num_steps}
+    meta = {"epoch": step // run.pipeline.num_steps}
     folder = run.folder / "checkpoints"
     checkpoint.save(folder, step, state, meta, keep=run.config.keep_checkpoints)
 
 
-def evaluate(run: Run, variables: PyTree, part: LabelledImages) -> Scores:
-    """Scores on a part of the data."""
-    size = run.config.eval_batch_size
+def evaluate(run: RetrainRun, variables: PyTree, part: LabelledImages) -> Scores:
+    """The scores of a network on one part of the data."""
     with out_of_memory_in("evaluate"):
-        logits = predict(run.programs.logits, variables, part.images, size)
+        logits = predict(run.programs.logits, variables, part.images)
     return score(logits, part.labels)
 
 
-def _lines(run: Run, state: RetrainState, first: int, seconds: float):
-    """Records of the epochs that a state ends; only its last one was evaluated."""
-    steps, config = run.feed.num_steps, run.config
+def _record_epochs(
+    run: RetrainRun, state: RetrainState, first_epoch: int, seconds: float
+) -> None:
+    """Writes and reports the records of the epochs that have ended since the last."""
+    for record in _epoch_records(run, state, first_epoch):
+        record |= {"seconds": seconds}
+        if run.folder is not None:
+            records.append(run.folder / "metrics.jsonl", record)
+        run.on_epoch(record)
+
+
+def _epoch_records(
+    run: RetrainRun, state: RetrainState, first_epoch: int
+) -> Iterator[dict]:
+    """Records of the epochs that a state ends; only the last of them is evaluated."""
+    steps, config = run.pipeline.num_steps, run.config
     done = int(state.step) // steps
     losses, correct = np.asarray(state.losses), np.asarray(state.correct)
-    for epoch in range(first, done):
+    for epoch in range(first_epoch, done):
         loss = float(losses[epoch]) / steps
         check_finite(run.folder, epoch, "training", loss)
-        line = {
+        metrics = dict.fromkeys(EVALUATED)
+        if epoch == done - 1:
+            metrics |= _evaluation(run, state, epoch)
+        yield {
             "epoch": epoch,
             "train_loss": loss,
             "train_accuracy": int(correct[epoch]) / (steps * config.batch_size),
             "learning_rate": learning_rate(config, epoch),
             "drop_path": drop_path(config, epoch),
+            **metrics,
         }
-        line |= _evaluation(run, state, epoch if epoch == done - 1 else None)
-        yield line | {"seconds": seconds}
 
 
-def _evaluation(run: Run, state: RetrainState, epoch: int | None) -> dict:
-    """Figures of an epoch's end, or None in their places where it was run past."""
-    figures = dict.fromkeys(
-        (
-            "valid_loss",
-            "valid_accuracy",
-            "test_loss",
-            "test_error",
-            "test_accuracy_top5",
-            "digest",
-        )
-    )
-    if epoch is None:
-        return figures
+def _evaluation(run: RetrainRun, state: RetrainState, epoch: int) -> dict:
+    """Metrics of the validation images, if there are any, and of the test images."""
+    metrics = {}
     if run.valid is not None:
         valid = evaluate(run, state.variables, run.valid)
         check_finite(run.folder, epoch, "validation", valid.loss)
-        figures |= {"valid_loss": valid.loss, "valid_accuracy": 1 - valid.error}
+        metrics = {"valid_loss": valid.loss, "valid_accuracy": 1 - valid.error}
     test = evaluate(run, state.variables, run.test)
     check_finite(run.folder, epoch, "test", test.loss)
-    figures |= {"test_loss": test.loss, "test_error": test.error}
-    figures |= {"test_accuracy_top5": test.top5 / test.n}
-    return figures | {"digest": state_digest(state)}
+    return metrics | {
+        "test_loss": test.loss,
+        "test_error": test.error,
+        "test_accuracy_top5": test.top5 / test.n,
+        "digest": state_digest(state),
+    }

@@ -1,55 +1,59 @@
-"""Logits of many images, the same to the last bit however many are taken at a time.
+"""Computes the logits of many images in blocks of one fixed size.
 
-A product of matrices rounds differently in another batch shape, and two classes that
-nearly tie may then change places. So there is one program of BLOCK images, and an image
-goes through it at the place that its number in the data gives it.
+The result is bit for bit the same however many images there are: a matrix product
+rounds differently in another batch shape, and two classes that nearly tie could then
+change places. So there is one program for BLOCK images, and each image goes through it
+at the place that its index determines.
 
-Dims: N images, H, W sides, C channels, K classes.
+Dims: N images, B images of a batch, H, W sides, C channels, K classes.
 """
 
 from collections.abc import Callable
 
+import chex
 import jax
 import numpy as np
 
 from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
 from egnas_jax.nn.network import Network
-from egnas_jax.types import PyTree
+from egnas_jax.types import Array, PyTree
 
 BLOCK = 64  # images; on 2 CPU cores as fast as 256
+BLOCKS_AHEAD = 4  # dispatched before their logits are read
 
 
-def make_logits(net: Network, scale: tuple[tuple, tuple]) -> Callable:
-    """The compiled (variables, images u8[B, H, W, C]) -> f32[B, K].
+def make_logits(
+    net: Network, scale: tuple[tuple, tuple]
+) -> Callable[[PyTree, Array], Array]:
+    """The compiled function (variables, images u8[B, H, W, C]) -> logits f32[B, K].
 
     Args:
-      net: the network; it runs with its running statistics.
-      scale: mean and std of the channels.
+      net: the network; it normalises by its running statistics.
+      scale: mean and standard deviation of the channels.
     """
 
     def logits(variables, images):
+        chex.assert_rank(images, 4)
         return net.apply(variables, normalise(images, *scale))[0]
 
     return jax.jit(logits, compiler_options=lowering.compiler_options())
 
 
 def predict(
-    logits: Callable, variables: PyTree, images: np.ndarray, batch_size: int
+    logits: Callable[[PyTree, Array], Array], variables: PyTree, images: np.ndarray
 ) -> np.ndarray:
-    """Logits f32[N, K] of images u8[N, H, W, C].
+    """Logits f32[N, K] of images u8[N, H, W, C] on the host.
 
     Args:
-      logits: of `make_logits`.
+      logits: from `make_logits`.
       variables: of the network.
-      images: on the host.
-      batch_size: how many are given to the device before their logits are read, rounded
-        up to whole blocks.
+      images: an array, or one that reads its images when it is sliced.
     """
-    at_once, found = -(-batch_size // BLOCK) * BLOCK, []
-    for start in range(0, len(images), at_once):
-        part = images[start : start + at_once]  # it may be read from disk only here
-        spare = [(0, -len(part) % BLOCK)] + [(0, 0)] * (part.ndim - 1)
-        blocks = np.pad(part, spare).reshape(-1, BLOCK, *part.shape[1:])
-        found += jax.device_get([logits(variables, block) for block in blocks])
-    return np.concatenate(found)[: len(images)]
+    step, results = BLOCKS_AHEAD * BLOCK, []
+    for start in range(0, len(images), step):
+        part = images[start : start + step]
+        padding = [(0, -len(part) % BLOCK)] + [(0, 0)] * (part.ndim - 1)
+        blocks = np.pad(part, padding).reshape(-1, BLOCK, *part.shape[1:])
+        results += jax.device_get([logits(variables, block) for block in blocks])
+    return np.concatenate(results)[: len(images)]

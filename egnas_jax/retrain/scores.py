@@ -1,4 +1,4 @@
-"""What a classifier's logits are worth, on the host.
+"""Scores logits against labels, on the host: errors, loss, confusion, calibration.
 
 Source: expected calibration error as Guo et al. (ICML 2017), 15 bins of equal width.
 
@@ -7,6 +7,7 @@ Dims: N images, K classes.
 
 from typing import NamedTuple
 
+import chex
 import numpy as np
 
 BINS = 15
@@ -16,12 +17,12 @@ class Scores(NamedTuple):
     """How well N images were classified.
 
     Attributes:
-      n: images.
+      n: number of images.
       loss: mean cross entropy.
-      errors: images whose class is not the most probable one; of equal logits the
-        first class counts, and an image whose logits are not finite is an error.
-      top5: images whose class is among the five most probable ones; of five classes or
-        fewer every one, unless its logits are not finite.
+      errors: images whose class is not the most probable one. Among equal logits the
+        first class counts, and an image with a logit that is not finite is an error.
+      top5: images whose class is among the five most probable ones. With five classes
+        or fewer that is every image whose logits are finite.
     """
 
     n: int
@@ -31,12 +32,12 @@ class Scores(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Wrong answers as a fraction."""
+        """The fraction of wrong answers."""
         return self.errors / self.n
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Log softmax of [N, K], in float64."""
+    """Log softmax of logits [N, K], in float64."""
     logits = np.asarray(logits, np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -44,20 +45,24 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
     """Scores of logits [N, K] against labels [N]."""
-    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    chex.assert_rank([logits, labels], [2, 1])
+    correct = np.take_along_axis(logits, labels[:, None], axis=1)
     classes = np.arange(logits.shape[1])
-    before = (logits > own) | ((logits == own) & (classes < labels[:, None]))
-    rank = before.sum(axis=1)
+    ahead = (logits > correct) | ((logits == correct) & (classes < labels[:, None]))
+    rank = ahead.sum(axis=1)
     rank = np.where(np.isfinite(logits).all(axis=1), rank, logits.shape[1])
-    with np.errstate(invalid="ignore"):  # a loss that is not finite is told as such
+    with np.errstate(invalid="ignore"):  # the caller reports a loss that is not finite
         losses = -np.take_along_axis(log_probabilities(logits), labels[:, None], 1)
     return Scores(
-        len(labels), float(losses.mean()), int((rank > 0).sum()), int((rank < 5).sum())
+        n=len(labels),
+        loss=float(losses.mean()),
+        errors=int((rank > 0).sum()),
+        top5=int((rank < 5).sum()),
     )
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """i64[K, K]: images of each class (rows) by the class they were taken for."""
+    """Counts i64[K, K] of images by their class (rows) and the predicted class."""
     num_classes = logits.shape[1]
     pairs = labels * num_classes + logits.argmax(axis=1)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
@@ -79,20 +84,17 @@ class Calibration(NamedTuple):
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """How far the probability of an answer tells how often it is right."""
+    """How well the probability of an answer predicts how often it is right."""
     probabilities = np.exp(log_probabilities(logits))
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    is_right = probabilities.argmax(axis=1) == labels
     bins = np.maximum(np.ceil(confidence * BINS).astype(int), 1) - 1  # (low, high]
 
-    def total(values):
+    def sum_by_bin(values):
         return np.bincount(bins, weights=values, minlength=BINS)
 
-    count, right, confidence = (
-        total(np.ones(len(bins))),
-        total(right),
-        total(confidence),
-    )
+    count = sum_by_bin(np.ones(len(bins)))
+    right, confidence = sum_by_bin(is_right), sum_by_bin(confidence)
     error = np.abs(right - confidence).sum() / len(labels)
-    held = np.maximum(count, 1)
-    return Calibration(float(error), count, confidence / held, right / held)
+    divisor = np.maximum(count, 1)
+    return Calibration(float(error), count, confidence / divisor, right / divisor)

@@ -1,10 +1,7 @@
 """Advises which setting to change where a run was out of memory, and to what."""
 
-import pathlib
 from typing import NamedTuple
 
-from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.predict import BLOCK
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search import loop
 from egnas_jax.search.evaluate import default_chunks
@@ -91,49 +88,6 @@ def _population_setting(config: SearchConfig, side: int) -> Setting:
         return Setting("strategy.image_chunk", _half(images), HARMLESS)
     smaller = _half(method.fitness_batch_size)
     return Setting("strategy.fitness_batch_size", smaller, OTHER_SEARCH)
-
-
-def retrain_advice(
-    error: OutOfMemoryError, *, config: RetrainConfig, folder: pathlib.Path
-) -> str:
-    """As `advice`, of a retraining, which no setting may change in its middle.
-
-    Args:
-      error: what happened.
-      config, folder: of the retraining.
-    """
-    change = _retrain_setting(error.program, config)
-    where = f"--set {change.path}={str(change.value).lower()} and another --out"
-    then = f"No epoch was finished: start anew with {where}."
-    if checkpoint.steps(folder / "checkpoints"):
-        then = (
-            f"Every checkpoint is whole: --resume goes on where other programs had "
-            f"the memory. Otherwise start anew with {where}."
-        )
-    return f"{error}\n{change.path} should be {change.value} ({change.remark}).\n{then}"
-
-
-def _retrain_setting(program, config) -> Setting:
-    """More parts of a batch, then what takes time or makes another network."""
-    smaller = Setting(
-        "network.channels", _half(config.network.channels), "a smaller network"
-    )
-    if program == "evaluate":
-        if config.eval_batch_size <= BLOCK:  # the least that is given to the device
-            return smaller
-        return Setting("eval_batch_size", _half(config.eval_batch_size), HARMLESS)
-    size = config.batch_size
-    parts = (n for n in range(config.accumulate + 1, size // 2 + 1) if size % n == 0)
-    if more := next(parts, None):
-        remark = f"batch statistics of {size // more} images; the same step size"
-        return Setting("accumulate", more, remark)
-    if size > 2 and config.accumulate == 1:  # a prime number has no parts
-        return Setting(
-            "batch_size", _half(size), "another training, but a possible one"
-        )
-    if not config.network.remat:
-        return Setting("network.remat", True, "slower, and the same but for rounding")
-    return smaller
 
 
 def _half(number: int) -> int:

@@ -1,17 +1,20 @@
-"""Recipes of retraining: presets, and the configuration that a command line names."""
+"""Builds the configuration of a retraining from a preset and settings."""
 
+import dataclasses
+import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.settings import apply_overrides, check_types
-from egnas_jax.space import Genotype, Topology
+from egnas_jax.settings import apply_settings, check_types
+from egnas_jax.space import Genotype, Topology, parse_genotype, zoo
 
-# Source: the DARTS family's train.py as EG-NAS and the report use it (cutout 16, drop
-# path 0.3, 600 epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards,
-# each with its own batch statistics, as `accumulate` has them on one.
+# Source: the DARTS family's train.py as EG-NAS uses it (cutout 16, drop path 0.3, 600
+# epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards, each with its
+# own batch statistics, which `accumulate` reproduces on one card.
 _CIFAR = dict(pad=4, flip=True, cutout=16)
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": dict(
@@ -40,52 +43,76 @@ RECIPES: dict[str, dict[str, Any]] = {
     ),
 }
 
+# fields of earlier versions that no result depended on
+_REMOVED = ("eval_batch_size",)
 
-def build(
-    genotype: Genotype | Topology,
+
+def retrain_config(
     preset: str = "digits",
     *,
+    settings: Mapping[str, Any] | None = None,
     auxiliary: bool = True,
-    init_from: str | None = None,
-    overrides: list[str] | None = None,
+    init_from: str | pathlib.Path | None = None,
 ) -> RetrainConfig:
-    """The configuration that a command line names.
+    """The configuration of a retraining; the genotype is given when it is run.
 
     Args:
-      genotype: the cells.
       preset: a name of `RECIPES`.
+      settings: dotted path -> value, as of `--set`; text is parsed as there.
       auxiliary: False leaves the auxiliary head out, whatever the preset says.
-      init_from: run directory to take weights from, or None.
-      overrides: "path=value" each, as of `--set`.
+      init_from: run directory to take the first weights from, or None.
 
     Raises:
-      ValueError: an unknown name or path, or a value of the wrong type or range; cells
-        of NAS-Bench-201, whose networks the benchmark has trained already.
+      ValueError: an unknown preset or path, or a value of the wrong type or range.
     """
-    if isinstance(genotype, Topology):
-        raise ValueError(
-            f"{genotype.format()} is a cell of NAS-Bench-201. Its networks are trained "
-            f"already, with the results in the benchmark's table, and this command "
-            f"trains cells of the DARTS family: give one of those."
-        )
     parts = lookup(RECIPES, preset, "preset")
     config = RetrainConfig(
         data=DataConfig(**parts["data"]),
         network=NetworkConfig(**parts["network"]),
-        genotype=genotype.format(),
-        init_from=init_from,
+        init_from=None if init_from is None else str(pathlib.Path(init_from).resolve()),
         **parts["run"],
     )
-    bare = [] if auxiliary else ["network.auxiliary=false"]
-    return apply_overrides(config, [*(overrides or []), *bare])
+    settings = dict(settings or {})
+    if not auxiliary:
+        settings["network.auxiliary"] = False
+    return apply_settings(config, settings)
+
+
+def with_genotype(config: RetrainConfig, genotype: Genotype | str) -> RetrainConfig:
+    """The configuration with a genotype in it.
+
+    Args:
+      config: of a retraining.
+      genotype: a genotype, its text, or a name of the zoo.
+
+    Raises:
+      ValueError: neither a name nor the text of a genotype; or a cell of NAS-Bench-201,
+        whose networks the benchmark has trained already.
+    """
+    if isinstance(genotype, str):
+        is_text = "(" in genotype or "|" in genotype
+        genotype = (
+            parse_genotype(genotype)
+            if is_text
+            else lookup(zoo, genotype, "genotype").genotype
+        )
+    if isinstance(genotype, Topology):
+        raise ValueError(
+            f"{genotype.format()} is a cell of NAS-Bench-201. The benchmark's table "
+            f"holds the results of its trained network. Give a cell of the DARTS "
+            f"family to train."
+        )
+    return dataclasses.replace(config, genotype=genotype.format())
 
 
 def from_dict(stored: dict[str, Any]) -> RetrainConfig:
-    """A configuration as config.json holds it.
+    """The configuration that config.json holds.
 
     Raises:
-      ValueError, KeyError, TypeError: it is none, or a value has another type.
+      ValueError, KeyError, TypeError: it is no configuration of a retraining, or a
+        value has another type.
     """
+    stored = {name: value for name, value in stored.items() if name not in _REMOVED}
     config = RetrainConfig(
         **{
             **stored,

@@ -1,7 +1,8 @@
-"""The largest eigenvalue of the validation loss's Hessian in alpha.
+"""Computes the largest eigenvalue of the validation loss's Hessian in alpha.
 
 Where it grows, a small step from alpha to a derived cell costs much: a sign of collapse
-before the cell shows it. Weights stand still, batch norms take the batch's statistics.
+before the cell shows it. The weights are constant, and batch norms use the statistics
+of the batch.
 
 Source: RobustDARTS (Zela et al., ICLR 2020), which adds alpha's weight decay to the
 diagonal; here it is the loss alone.
@@ -25,9 +26,9 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, PyTree
 
 METHODS = ("off", "exact", "lanczos")
-TOLERANCE = 1e-4  # of Lanczos, relative; float32 products hold no more
-# XLA's own operations: on a CPU the digits preset's products trace and compile in 50 s
-# (dense: 63 s). Shifted slices, whose gradients are written out, took over 280 s.
+TOLERANCE = 1e-4  # of Lanczos, relative; float32 products are no more precise
+# XLA's own convolutions: on a CPU the products of the digits preset trace and compile
+# in 50 s (dense: 63 s), and with shifted slices, whose gradients are custom, in 280 s.
 LOWERING = "grouped"
 
 
@@ -46,9 +47,9 @@ def check_alpha(strategy: Strategy) -> None:
 
 
 def twice_differentiable(net: Supernet) -> Supernet:
-    """The same network by kernels whose second derivatives are small programs.
+    """Returns the same network with kernels whose second derivatives compile quickly.
 
-    Values and derivatives are the same to rounding.
+    Values and derivatives agree to rounding.
     """
     config = dataclasses.replace(net.config, lowering=LOWERING)
     return net._replace(config=config, apply=make_supernet(config).apply)
@@ -69,8 +70,8 @@ def alpha_loss(
     space = SPACES[net.config.space]
 
     def loss(z: Array) -> Array:
-        moved = dataclasses.replace(state, alpha=unflatten(space, z))
-        mixing = strategy.incumbent(moved)
+        changed = dataclasses.replace(state, alpha=unflatten(space, z))
+        mixing = strategy.incumbent(changed)
         logits, _ = net.apply(variables, batch.images, mixing, train=True)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
@@ -83,9 +84,9 @@ def hessian_products(
 ) -> Array:
     """Multiplies the Hessian of a loss with directions, one after the other: [M, D].
 
-    Reverse over reverse: the kernels' gradients by hand are not differentiable forward.
+    Reverse over reverse, because the kernels' custom gradients have no forward mode.
     Differences of gradients are no substitute: a network of ReLUs has kinks within any
-    step that float32 resolves (measured on digits: 27 % off and more).
+    step that float32 resolves (measured on digits: off by 27 % and more).
 
     Args:
       loss: f32[D] -> f32[].
@@ -100,7 +101,7 @@ def hessian_products(
 
 
 def largest_eigenvalue(products: Callable, dim: int, method: str) -> float:
-    """Largest eigenvalue of a symmetric matrix of which products are known.
+    """Computes the largest eigenvalue of a symmetric matrix from products with it.
 
     Args:
       products: directions f32[M, D] -> [M, D].
@@ -108,8 +109,8 @@ def largest_eigenvalue(products: Callable, dim: int, method: str) -> float:
       method: "exact", from all D products, or "lanczos", from a few tens of them.
 
     Returns:
-      The algebraically largest one; NaN where a product is not finite or Lanczos does
-      not converge.
+      The algebraically largest eigenvalue; NaN where a product is not finite or Lanczos
+      does not converge.
     """
     if method == "exact":
         rows = np.asarray(products(jnp.eye(dim)), np.float64)
@@ -129,12 +130,12 @@ def _lanczos(products: Callable, dim: int) -> float:
             raise FloatingPointError
         return out
 
-    # a start of its own, so that the same matrix gives the same figure; not constant,
+    # a fixed start, so that the same matrix gives the same value; not a constant one,
     # since the Hessian of a softmax maps constant rows to zero
     start = np.random.default_rng(0).standard_normal(dim)
     operator = LinearOperator((dim, dim), matvec=product, dtype=np.float64)
     try:
-        found = eigsh(
+        eigenvalues = eigsh(
             operator,
             k=1,
             which="LA",
@@ -144,4 +145,4 @@ def _lanczos(products: Callable, dim: int) -> float:
         )
     except (ArpackError, FloatingPointError):
         return float("nan")
-    return float(found[0])
+    return float(eigenvalues[0])

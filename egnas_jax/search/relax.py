@@ -12,7 +12,7 @@ from egnas_jax.types import Array, Mixing
 
 
 def softmax_mixing(alpha: dict[str, Array]) -> Mixing:
-    """The relaxation of DARTS: each edge mixes its primitives by a softmax.
+    """Applies the relaxation of DARTS: each edge mixes its primitives by a softmax.
 
     Args:
       alpha: cell kind -> [..., E, K].
@@ -27,13 +27,18 @@ def softmax_mixing(alpha: dict[str, Array]) -> Mixing:
 
 
 def unweighted(primitives: dict[str, Array]) -> Mixing:
-    """A mixing whose edges all count fully; primitives: cell kind -> [..., E, K]."""
+    """Returns a mixing whose edges all count fully.
+
+    Args:
+      primitives: cell kind -> [..., E, K].
+    """
     edges = {kind: jnp.ones_like(rows[..., 0]) for kind, rows in primitives.items()}
     return Mixing(primitives, edges)
 
 
 def flatten(space: Space, alpha: dict[str, Array]) -> Array:
-    """Kinds [..., E, K] as one vector [..., D], in the order of the space's kinds."""
+    """Joins kinds [..., E, K] into one vector [..., D], in the space's order of kinds.
+    """
     rows = [alpha[kind] for kind in space.kinds]
     return jnp.concatenate(
         [part.reshape(*part.shape[:-2], -1) for part in rows], axis=-1
@@ -41,7 +46,7 @@ def flatten(space: Space, alpha: dict[str, Array]) -> Array:
 
 
 def unflatten(space: Space, z: Array) -> dict[str, Array]:
-    """Inverse of `flatten`: [..., D] as cell kind -> [..., E, K]."""
+    """Splits vectors [..., D] into cell kind -> [..., E, K]; inverse of `flatten`."""
     shape = (*z.shape[:-1], len(space.kinds), space.num_edges, len(space.primitives))
     rows = z.reshape(shape)
     return {kind: rows[..., i, :, :] for i, kind in enumerate(space.kinds)}

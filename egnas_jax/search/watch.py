@@ -66,14 +66,14 @@ _RANGES = {
 
 
 def stop_epoch(eigenvalues: Sequence[float | None], watch: WatchConfig) -> int | None:
-    """The epoch whose cell a search should return now, or None while it goes on.
+    """Returns the epoch whose cell the search should return now, or None to go on.
 
-    With t the centre of the last whole window, the mean around t is compared with that
-    around t - delta; where it has grown by more than the factor, t - delta it is.
+    With t the centre of the last complete window, the mean around t is compared with
+    that around t - delta. If it has grown by more than the factor, the search should
+    end and return the cell of epoch t - delta.
 
     Args:
-      eigenvalues: of every epoch so far; None where there is none, which decides
-        nothing.
+      eigenvalues: of every epoch so far; a None in a window leaves it undecided.
       watch: the rule.
     """
     half = watch.window // 2
@@ -83,11 +83,11 @@ def stop_epoch(eigenvalues: Sequence[float | None], watch: WatchConfig) -> int |
         return None
     means = []
     for centre in (before, now):
-        # at the very start the window is cut off, as in the reference
+        # the first windows are cut off at epoch 0, as in the reference code
         values = eigenvalues[max(0, centre - half) : centre + half + 1]
         if any(value is None for value in values):
             return None
         means.append(statistics.fmean(values))
-    # the reference divides; without a positive mean there is no growth to speak of
+    # the reference code divides; without a positive mean there is no growth
     grown = means[0] > 0 and means[1] > watch.factor * means[0]
     return before if grown else None

@@ -1,7 +1,8 @@
-"""A trained network judged on a test set, from a run directory to figures."""
+"""Evaluates a trained network on a test set: errors, calibration, confusion."""
 
 import dataclasses
-from typing import NamedTuple
+import statistics
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,23 +10,22 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.data.examples import StreamedDataset
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.datasets import test_part
+from egnas_jax.retrain.datasets import make_test_split
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.retrain.scores import BINS, calibration, confusion, score
 from egnas_jax.runs.data import data_as_loaded
-from egnas_jax.runs.finished_network import Trained
-from egnas_jax.runs.retrain import open_data
+from egnas_jax.runs.finished_network import RetrainResult
+from egnas_jax.runs.retrain_data import open_data
 from egnas_jax.settings import apply_overrides, paths
-from egnas_jax.studies.statistics import mean_and_spread
 
-SETTABLE = ("data.name", "data.path", "data.digest", "split_seed", "eval_batch_size")
+SETTABLE = ("data.name", "data.path", "data.digest", "split_seed")
 
 
-def settings(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
-    """The configuration of a run with other data to judge it on.
+def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
+    """The configuration of a finished run, with other data to evaluate it on.
 
-    Where data are named, the digest of the run's own is dropped. Images are taken as
-    they are: nothing is cropped or cut out.
+    Where other data are named, the digest of the run's own data is dropped. Images are
+    not augmented.
 
     Args:
       config: of the run.
@@ -41,124 +41,133 @@ def settings(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
                 f"{path} belongs to the training, which is over. --set takes "
                 f"{', '.join(SETTABLE)} here."
             )
-    data = DataConfig(config.data.name, config.data.path, pad=0)
-    named = any(entry.startswith("data.") for entry in overrides)
-    data = dataclasses.replace(data, digest=None if named else config.data.digest)
+    names_data = any(entry.startswith("data.") for entry in overrides)
+    data = DataConfig(
+        name=config.data.name,
+        path=config.data.path,
+        pad=0,
+        digest=None if names_data else config.data.digest,
+    )
     return apply_overrides(dataclasses.replace(config, data=data), overrides)
 
 
-class HeldOut(NamedTuple):
-    """What a network is judged on: images and labels of a data set of that name."""
+class EvaluationData(NamedTuple):
+    """The test images and labels of a data set.
+
+    Attributes:
+      name: of the data set.
+      digest: of its training images, by which a run recognises its own data.
+      class_names: one name per class, or None.
+      images: the test images and labels.
+    """
 
     name: str
+    digest: str
     class_names: tuple[str, ...] | None
     images: LabelledImages
 
 
 def load_data(
-    trained: Trained, config: RetrainConfig, data_dir: str | None
-) -> tuple[RetrainConfig, HeldOut]:
-    """The images to judge on, checked, and the configuration with their digest.
+    trained: RetrainResult, config: RetrainConfig, data_dir: str | None
+) -> EvaluationData:
+    """The checked test images for a network.
 
     Args:
       trained: the network.
-      config: of `settings`.
-      data_dir: where to look, or None for the usual places.
+      config: from `evaluation_config`.
+      data_dir: the only place to look, or None for the usual ones.
 
     Raises:
-      ValueError: it is not the one that the digest names, or its images or classes are
-        not those that the network was trained on.
+      ValueError: the data are not those of the digest, or their image shape or classes
+        are not those of the network.
     """
-    source, digest = open_data(config, data_dir)
+    source, digest = open_data(config, data_dir=data_dir)
     _check_classes(trained, source)
-    test = test_part(source, config)
-    shape, wanted = tuple(test.images.shape[1:]), trained.model.image_shape
-    if shape != wanted:
-        given, taken = ("x".join(map(str, s)) for s in (shape, wanted))
+    test = make_test_split(source, config)
+    shape, trained_shape = tuple(test.images.shape[1:]), trained.metadata.image_shape
+    if shape != trained_shape:
+        sizes = ["x".join(map(str, sides)) for sides in (shape, trained_shape)]
         raise ValueError(
-            f"The images of {source.name} are {given}, and {trained.folder} was "
-            f"trained on {taken}. Resize them, or retrain on them (--init-from)."
+            f"The images of {source.name} are {sizes[0]}, and {trained.folder} was "
+            f"trained on {sizes[1]}. Resize them, or retrain on them (--init-from)."
         )
-    data = data_as_loaded(config.data, source.name, digest)
-    dataset = HeldOut(source.name, source.class_names, test)
-    return dataclasses.replace(config, data=data), dataset
+    data_as_loaded(config.data, source.name, digest)  # checks the digest
+    return EvaluationData(source.name, digest, source.class_names, test)
 
 
-def _check_classes(trained: Trained, dataset: Dataset | StreamedDataset) -> None:
-    """Refuses another number of classes, or other names where both have some."""
-    wanted, known = trained.config.network.num_classes, trained.model.class_names
-    names = dataset.class_names
-    way_out = "Give the data that it was trained on, or retrain (--init-from)."
-    if dataset.num_classes != wanted:
+def _check_classes(trained: RetrainResult, source: Dataset | StreamedDataset) -> None:
+    """Refuses another number of classes, or other names where both have names."""
+    num_classes = trained.config.network.num_classes
+    names, trained_names = source.class_names, trained.metadata.class_names
+    advice = "Give the data that it was trained on, or retrain (--init-from)."
+    if source.num_classes != num_classes:
         raise ValueError(
-            f"{dataset.name} has {dataset.num_classes} classes, and {trained.folder} "
-            f"was trained on {wanted}. {way_out}"
+            f"{source.name} has {source.num_classes} classes, and {trained.folder} "
+            f"was trained on {num_classes}. {advice}"
         )
-    if names and known and names != known:
-        at = next(i for i in range(wanted) if names[i] != known[i])
+    if names and trained_names and names != trained_names:
+        at = next(i for i in range(num_classes) if names[i] != trained_names[i])
         raise ValueError(
-            f"Class {at} of {dataset.name} is {names[at]!r}, and in {trained.folder} "
-            f"{known[at]!r}. {way_out}"
+            f"Class {at} of {source.name} is {names[at]!r}, and in {trained.folder} "
+            f"{trained_names[at]!r}. {advice}"
         )
 
 
-def judge(trained: Trained, config: RetrainConfig, dataset: HeldOut) -> dict:
-    """What the network is worth on the test images: evaluation.json.
+def evaluate_network(trained: RetrainResult, data: EvaluationData) -> dict[str, Any]:
+    """The content of evaluation.json.
 
-    Pixels are normalised by the numbers that the network was trained with.
+    Pixels are normalised by the mean and standard deviation of the training.
 
     Args:
       trained: the network.
-      config, dataset: of `load_data`.
+      data: from `load_data`.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    images, labels = dataset.images
-    program = make_logits(trained.net, (trained.model.mean, trained.model.std))
-    size = config.eval_batch_size
-    logits = predict(program, trained.variables, images, size)
-    broken = int((~np.isfinite(logits).all(axis=1)).sum())
-    if broken:
+    images, labels = data.images
+    program = make_logits(trained.network, trained.metadata.scale)
+    logits = predict(program, trained.variables, images)
+    num_broken = int((~np.isfinite(logits).all(axis=1)).sum())
+    if num_broken:
         raise FloatingPointError(
-            f"The logits of {broken} of {len(labels)} images are not finite: the "
+            f"The logits of {num_broken} of {len(labels)} images are not finite: the "
             f"training of {trained.folder} diverged."
         )
-    digest = config.data.digest
-    same = digest == trained.config.data.digest
-    recorded = trained.line["test_error"] if same and trained.line else None
+    is_own = data.digest == trained.config.data.digest
+    record = trained.record or {}
     scores, bins = score(logits, labels), calibration(logits, labels)
-    names = dataset.class_names or trained.model.class_names
     return {
         "run": str(trained.folder),
         "genotype": trained.config.genotype,
-        "epoch": trained.line and trained.line["epoch"],
+        "epoch": record.get("epoch"),
         "epochs": trained.config.epochs,
         "digest": trained.digest,
-        "data": {"name": dataset.name, "digest": digest, "own": same},
+        "data": {"name": data.name, "digest": data.digest, "own": is_own},
         "n": scores.n,
         "errors": scores.errors,
         "test_error": scores.error,
-        "recorded_test_error": recorded,
+        "recorded_test_error": record.get("test_error") if is_own else None,
         "test_accuracy": 1 - scores.error,
         "test_accuracy_top5": scores.top5 / scores.n,
         "test_loss": scores.loss,
         "ece": bins.error,
         "calibration": {"bins": BINS, **bins._asdict()},
-        "class_names": names,
+        "class_names": data.class_names or trained.metadata.class_names,
         "confusion": confusion(logits, labels),
     }
 
 
-def aggregate(results: list[dict]) -> dict:
-    """Means over several seeds, their spread (of a sample), and the seeds' own figures.
+def aggregate(results: list[dict]) -> dict[str, Any]:
+    """Means over several seeds, their standard deviation (of a sample), and the rows.
 
     Args:
-      results: of `judge`.
+      results: from `evaluate_network`.
     """
-    whole = {"n": results[0]["n"]}
+    summary: dict[str, Any] = {"n": results[0]["n"]}
     names = ("test_error", "test_accuracy", "test_accuracy_top5", "test_loss", "ece")
     for name in names:
         values = [result[name] for result in results]
-        whole[name], whole[f"{name}_spread"] = mean_and_spread(values)
-    return whole | {"rows": results}
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        summary |= {name: statistics.mean(values), f"{name}_spread": spread}
+    return summary | {"rows": results}

@@ -67,8 +67,9 @@ def check_divisible(batch_size: int, mesh: Mesh | None) -> None:
     if mesh is not None and batch_size % mesh.size:
         nearest = -(-batch_size // mesh.size) * mesh.size
         raise ValueError(
-            f"batch_size is {batch_size}, but {mesh.size} devices share a batch and it "
-            f"must be a multiple of that. Set batch_size to {nearest}, or lower devices."
+            f"batch_size is {batch_size}, but must be a multiple of the {mesh.size} "
+            f"devices that share a batch. Set batch_size to {nearest}, or lower "
+            f"devices."
         )
 
 
@@ -93,7 +94,10 @@ def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
 
 
 def everywhere(mesh: Mesh | None) -> NamedSharding | None:
-    """Returns the sharding of replicated arrays; another one would recompile programs."""
+    """Returns the sharding of replicated arrays.
+
+    Programs are compiled for it, and would be compiled again for another one.
+    """
     return mesh and NamedSharding(mesh, PartitionSpec())
 
 

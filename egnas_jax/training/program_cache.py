@@ -1,14 +1,14 @@
-"""Programs that are there before their first call: compiled side by side, traced once.
+"""Compiles programs ahead of time, with an on-disk cache of lowered programs.
 
-JAX traces a program in one thread and XLA compiles it in others, so while one program
-compiles the next is traced. JAX's compilation cache keeps what XLA made, but asks for
-the lowered program first, and to trace and lower a supernet takes longer than to read
-its executable. So the lowered program is kept too (by `jax.export`), in a folder of
+JAX traces a program in one thread and XLA compiles it in others, so the next program is
+traced while one compiles. JAX's own compilation cache stores executables, but its key
+needs the lowered program, and tracing and lowering a supernet takes longer than reading
+its executable. So the lowered program is stored too (by `jax.export`), in a folder of
 that cache, under a key that needs no tracing.
 
-The key holds everything that a program is made of: what the caller says of it, the
-arguments, the source of this package, the versions of what traces it, the settings of
-JAX and XLA, and the device.
+The key holds everything that a program depends on: what the caller says of it, the
+shapes of the arguments, the source of this package, the versions of the libraries that
+trace it, the settings of JAX and XLA, and the device.
 """
 
 import contextlib
@@ -33,19 +33,19 @@ from egnas_jax.nn import lowering
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
 from egnas_jax.types import PyTree
 
-LIMIT = 2**27  # bytes of the folder; a program of a supernet takes one or two million
-KEPT = 12  # programs that a process remembers, to run one configuration after another
-FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # variables of the compilers
+LIMIT = 2**27  # bytes of the folder; a program of a supernet takes 1 to 2 million
+KEPT = 12  # programs that a process keeps, for one search after another
+FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables of the compilers
 _REMEMBERED: dict[str, Callable] = {}
 
 
 class Request(NamedTuple):
-    """A program that is wanted.
+    """A program to compile.
 
     Attributes:
-      program: `functools.partial` of a function of `jax.jit`, as
-        `search.weights.Programs` has it.
-      arguments: those of a call that follow the bound ones, or their shapes.
+      program: `functools.partial` of a function of `jax.jit`, as `search.programs`
+        makes it.
+      arguments: those of a call after the bound ones, or their shapes.
     """
 
     program: functools.partial
@@ -57,12 +57,12 @@ class Request(NamedTuple):
 
 
 class Lowered(NamedTuple):
-    """A program that needs no tracing any more; it takes and gives flat leaves.
+    """A traced and lowered program, whose arguments and results are flat leaves.
 
     Attributes:
       exported: the program.
-      donated: positions of the leaves that a call consumes.
-      result: structure of what it gives.
+      donated: positions of the leaves that a call donates.
+      result: tree structure of the results.
     """
 
     exported: export.Exported
@@ -71,11 +71,11 @@ class Lowered(NamedTuple):
 
 
 class Flat(NamedTuple):
-    """A compiled program of flat leaves; called and asked as the one that was traced.
+    """A compiled program of flat leaves, with the interface of the traced one.
 
     Attributes:
-      compiled: takes and gives leaves.
-      result: structure of what it gives.
+      compiled: takes and returns leaves.
+      result: tree structure of the results.
     """
 
     compiled: jax.stages.Compiled
@@ -86,22 +86,22 @@ class Flat(NamedTuple):
         return jax.tree.unflatten(self.result, leaves)
 
     def memory_analysis(self):
-        """What XLA reserves for a call."""
+        """Returns the memory that XLA reserves for a call."""
         return self.compiled.memory_analysis()
 
 
 def compile_all(
     requests: Mapping[str, Request], identity: Mapping[str, Any] | None
 ) -> dict[str, functools.partial]:
-    """Every program ready to be called; it takes arguments of these shapes alone.
+    """Compiles every program for arguments of the requested shapes.
 
     Args:
-      requests: name -> program; the one that compiles longest comes first.
-      identity: what the programs depend on that neither their arguments nor this
-        package's source tell, as JSON; None traces them whatever is on disk.
+      requests: name -> program; put the one that compiles longest first.
+      identity: what the programs depend on beside their arguments and this package's
+        source, as JSON; None neither reads nor writes the cache.
 
     Raises:
-      OutOfMemoryError: with the name, where the compiler runs out of memory.
+      OutOfMemoryError: the compiler ran out of memory; with the program's name.
     """
     if identity is None:
         making = {name: _plain(request) for name, request in requests.items()}
@@ -128,12 +128,12 @@ def compile_all(
 
 
 def _plain(request: Request) -> Callable[[], Callable]:
-    """() -> what a thread compiles: the program as JAX has it."""
+    """Returns a function that traces; its result compiles, in another thread."""
     return lambda: request.program.func.lower(*request.all_arguments).compile
 
 
 def _kept(request: Request, key: str) -> Callable[[], Callable]:
-    """The same of a program that this process, the disk or later ones know by a key."""
+    """The same for a program that this process or the disk may hold under a key."""
 
     def make():
         if key in _REMEMBERED:
@@ -142,7 +142,7 @@ def _kept(request: Request, key: str) -> Callable[[], Callable]:
         if lowered is None:
             try:
                 lowered = _lower(request)
-            except Exception:  # `jax.export` takes less than JAX itself does
+            except Exception:  # `jax.export` supports fewer programs than JAX
                 return _plain(request)()
             _write(lowered, key)
         return functools.partial(
@@ -154,10 +154,10 @@ def _kept(request: Request, key: str) -> Callable[[], Callable]:
 
 def _lower(request: Request) -> Lowered:
     program, arguments = request.program.func, request.all_arguments
-    traced = program.trace(*arguments)  # which the next line does not do again
+    traced = program.trace(*arguments)  # the next line finds it in JAX's cache
     exported = export.export(program)(*arguments)
     donated = [info.donated for info in jax.tree.leaves(traced.args_info)]
-    # leaves instead of records, which would have to be made known to `jax.export`
+    # flat leaves, since records would have to be registered with `jax.export`
     flat = dataclasses.replace(
         exported,
         in_tree=jax.tree.structure(((0,) * len(donated), {})),
@@ -168,7 +168,7 @@ def _lower(request: Request) -> Lowered:
 
 
 def _compile(lowered: Lowered, leaves: list) -> Flat:
-    """Compiled anew, or read from JAX's cache."""
+    """Compiles the program, or reads the executable from JAX's cache."""
 
     def run(*leaves):
         return lowered.exported.call(*leaves)
@@ -190,7 +190,7 @@ def _key(name: str, request: Request, surroundings: dict) -> str:
 
 
 def _surroundings() -> dict:
-    """All that a program depends on beside what it computes."""
+    """Everything that a program depends on beside what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
     device = jax.devices()[0]
     return {
@@ -203,12 +203,12 @@ def _surroundings() -> dict:
         },
         "flags": [os.environ.get(name) for name in FLAGS],
         "device": [jax.default_backend(), device.device_kind, jax.device_count()],
-        "memory": free_bytes(),  # chunks are chosen by it
+        "memory": free_bytes(),  # chunks depend on it
     }
 
 
 def _source_digest() -> str:
-    """Of every module of this package: a changed line may change any program."""
+    """Sha256 over all modules of this package: any line may change any program."""
     package = pathlib.Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -217,13 +217,13 @@ def _source_digest() -> str:
     return digest.hexdigest()
 
 
-# As the modules are loaded, and not when the first program is wanted: what is edited
-# while data load is no part of this process's programs.
+# Computed when this module is imported, not when the first program is compiled: edits
+# made in between are no part of this process's programs.
 _SOURCE = _source_digest()
 
 
 def _folder() -> pathlib.Path | None:
-    """Beside JAX's own files; None where it has no local folder, or keeps nothing."""
+    """A folder beside JAX's own files; None where JAX has no local cache."""
     base = jax.config.jax_compilation_cache_dir
     if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
         return None
@@ -231,7 +231,7 @@ def _folder() -> pathlib.Path | None:
 
 
 def _read(key: str) -> Lowered | None:
-    """A program that an earlier process traced; None where there is none."""
+    """Reads a program that an earlier process traced; None where there is none."""
     folder = _folder()
     if folder is None:
         return None
@@ -240,18 +240,19 @@ def _read(key: str) -> Lowered | None:
         checksum, packed = path.read_bytes().split(b"\n", 1)
         if checksum.decode() != hashlib.sha256(packed).hexdigest():
             return None
-        with contextlib.suppress(OSError):  # a folder that may only be read
-            os.utime(path)  # the least recently used goes first
+        with contextlib.suppress(OSError):  # the folder may be read-only
+            os.utime(path)  # the least recently used file is deleted first
         exported, donated, result = pickle.loads(packed)
         _find_lapack()
         return Lowered(export.deserialize(bytearray(exported)), donated, result)
-    except Exception:  # missing, torn, or of a kind that cannot be read: traced anew
+    except Exception:  # missing, damaged or unreadable: it is traced again
         return None
 
 
 @functools.cache
 def _find_lapack() -> None:
-    """JAX looks LAPACK up when it lowers a call of it, and not when it reads one."""
+    """Makes JAX load LAPACK, which it does when it lowers a call, not when it reads one.
+    """
     jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 
@@ -263,9 +264,9 @@ def _remember(key: str, program: Callable) -> None:
 
 
 def _write(lowered: Lowered, key: str) -> None:
-    """Keeps a program for later processes; without a word where that fails.
+    """Stores a program for later processes; does nothing where that fails.
 
-    Nothing but time is lost by it: a full disk must not end a search.
+    Only time is lost then: a full disk must not end a search.
     """
     folder = _folder()
     if folder is None:
@@ -281,7 +282,7 @@ def _write(lowered: Lowered, key: str) -> None:
 
 
 def _put(path: pathlib.Path, data: bytes) -> None:
-    """The whole file or none: a disk that is full is not filled by what it refuses."""
+    """Writes the whole file or none; leaves nothing on a full disk."""
     file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115
     try:
         with file:

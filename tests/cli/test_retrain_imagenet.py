@@ -1,6 +1,7 @@
-"""Retraining on photographs of many sizes that are read while it trains."""
+"""Retraining on photographs of many sizes that are streamed from files."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,8 +10,7 @@ from PIL import Image
 from egnas_jax.cli.main import main
 from egnas_jax.data.examples import open_imagenet
 from egnas_jax.data.files.prepare_folders import prepare_folders
-from egnas_jax.runs import retrain_config
-from egnas_jax.space import zoo
+from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.storage import records
 
 pytest.importorskip("tensorflow_datasets")
@@ -19,37 +19,35 @@ CELLS = (
     "Genotype(normal=[('max_pool_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "
     "reduce=[('skip_connect', 0), ('dil_conv_3x3', 1)], reduce_concat=[2])"
 )
-TINY = [
-    "network.channels=4",
-    "network.layers=3",
-    "network.auxiliary=false",
-    "image_size=32",
-    "batch_size=8",
-    "accumulate=2",
-    "epochs=8",
-    "warmup=1",
-    "eval_batch_size=8",
-    "steps_per_call=2",
-    "learning_rate=0.1",
-]
+TINY = (
+    "network.channels=4 network.layers=3 network.auxiliary=false image_size=32 "
+    "batch_size=8 accumulate=2 epochs=8 warmup=1 steps_per_call=2 learning_rate=0.1"
+)
+
+
+def retrain_command(data_dir, *more_settings):
+    command = ["retrain", "--genotype", CELLS, "--preset", "imagenet"]
+    command += ["--data-dir", str(data_dir)]
+    settings = [*TINY.split(), *more_settings]
+    return command + [word for setting in settings for word in ("--set", setting)]
 
 
 def write_photographs(folder, per_class):
-    """Bright or dark photographs in three classes: by what half of them is bright."""
+    """Photographs of three classes; each class has one bright colour channel."""
     rng = np.random.default_rng(per_class)
     for label in range(3):
-        own = folder / f"n{label:08d}"
-        own.mkdir(parents=True)
+        class_folder = folder / f"n{label:08d}"
+        class_folder.mkdir(parents=True)
         for i in range(per_class):
             height, width = rng.integers(36, 90, 2)
             image = rng.integers(0, 60, (height, width, 3))
             image[:, :, label] += 190
-            Image.fromarray(image.astype(np.uint8)).save(own / f"{i}.JPEG")
+            Image.fromarray(image.astype(np.uint8)).save(class_folder / f"{i}.JPEG")
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """train/CLASS/*.JPEG and val/CLASS/*.JPEG, 12 and 5 a class."""
+    """Files train/CLASS/*.JPEG and val/CLASS/*.JPEG, 12 and 5 per class."""
     home = tmp_path_factory.mktemp("photographs")
     write_photographs(home / "train", 12)
     write_photographs(home / "val", 5)
@@ -58,15 +56,15 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(folders, tmp_path_factory):
-    """A tfds directory of them, as the command makes it."""
+    """The tfds directory that `egnas data prepare` makes of these files."""
     out = tmp_path_factory.mktemp("tfds")
     command = ["data", "prepare", "--name", "imagenet", "--data-dir", str(folders)]
     assert main([*command, "--out", str(out)]) == 0
     return out
 
 
-def test_the_recipe_is_that_of_the_table():
-    config = retrain_config.build(zoo["DARTS_V2"].genotype, "imagenet")
+def test_the_preset_trains_as_pc_darts_does():
+    config = retrain_config("imagenet")
     expected = dict(
         epochs=250,
         batch_size=1024,
@@ -86,11 +84,11 @@ def test_the_recipe_is_that_of_the_table():
     assert (network.channels, network.layers, network.frame) == (48, 14, "imagenet")
     assert (network.drop_path, network.auxiliary) == (0.0, True)
     assert (data.pad, data.flip, data.cutout, data.colour_jitter) == (0, True, 0, 0.4)
-    # statistics of 128 images, as on the eight cards of the source
+    # batch statistics of 128 images, as on each of eight cards
     assert config.batch_size // config.accumulate == 128
 
 
-def test_files_are_stored_as_they_are_over_several_shards(folders, tmp_path):
+def test_prepared_shards_hold_the_files_unchanged(folders, tmp_path):
     import tensorflow_datasets as tfds
 
     folder = prepare_folders(folders, tmp_path, shard=10)
@@ -113,39 +111,28 @@ def test_files_are_stored_as_they_are_over_several_shards(folders, tmp_path):
     np.testing.assert_array_equal(opened.test.labels(np.array([4, 5, 14])), [0, 1, 2])
 
 
-def test_it_trains_and_a_stopped_run_goes_on_to_the_same_digests(
-    prepared, tmp_path, capsys
-):
-    command = [
-        "retrain",
-        "--genotype",
-        CELLS,
-        "--preset",
-        "imagenet",
-        "--data-dir",
-        str(prepared),
-    ]
-    command += [word for setting in TINY for word in ("--set", setting)]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert main([*command, "--out", str(whole), "--json"]) == 0
+def test_a_stopped_run_resumes_to_the_same_digests(prepared, tmp_path, capsys):
+    command = retrain_command(prepared)
+    straight, parts = tmp_path / "straight", tmp_path / "parts"
+    assert main([*command, "--out", str(straight), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["test_images"], summary["epochs"]) == (15, 8)
     assert main([*command, "--out", str(parts), "--stop-after", "3"]) == 0
     assert main([*command, "--out", str(parts), "--resume"]) == 0
-    lines, others = (records.read(out / "metrics.jsonl") for out in (whole, parts))
+    lines, others = (records.read(out / "metrics.jsonl") for out in (straight, parts))
     assert [line["digest"] for line in lines] == [line["digest"] for line in others]
     assert len({line["digest"] for line in lines}) == 8
     assert summary["test_error_last"] == lines[-1]["test_error"]
-    model = json.loads((whole / "model.json").read_text())
+    model = json.loads((straight / "model.json").read_text())
     assert model["image_shape"] == [32, 32, 3]
-    judged = ["evaluate", str(whole), "--data-dir", str(prepared), "--json"]
     capsys.readouterr()
-    assert main(judged) == 0
+    command = ["evaluate", str(straight), "--data-dir", str(prepared), "--json"]
+    assert main(command) == 0
     evaluation = json.loads(capsys.readouterr().out)
     assert evaluation["test_error"] == lines[-1]["test_error"]
 
 
-def lose_a_shard(folder):
+def delete_a_shard(folder):
     sorted(folder.glob("*validation*"))[1].unlink()
 
 
@@ -153,7 +140,7 @@ def empty_a_shard(folder):
     sorted(folder.glob("*validation*"))[1].write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [lose_a_shard, empty_a_shard])
+@pytest.mark.parametrize("damage", [delete_a_shard, empty_a_shard])
 def test_a_damaged_data_set_is_refused(folders, tmp_path, damage):
     damage(prepare_folders(folders, tmp_path, shard=5))
     with pytest.raises(ValueError, match="cannot be read as a prepared data set"):
@@ -173,24 +160,13 @@ def test_a_damaged_data_set_is_refused(folders, tmp_path, damage):
     ],
 )
 def test_bad_settings_are_refused(settings, message, prepared, tmp_path, capsys):
-    command = [
-        "retrain",
-        "--genotype",
-        CELLS,
-        "--preset",
-        "imagenet",
-        "--data-dir",
-        str(prepared),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    command += [w for setting in [*TINY, *settings] for w in ("--set", setting)]
-    assert main(command) == 2
+    command = retrain_command(prepared, *settings)
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_data_are_told_with_the_way_to_make_them(tmp_path, capsys):
+def test_the_error_for_missing_data_says_how_to_prepare_them(tmp_path, capsys):
     command = ["retrain", "--genotype", "DARTS_V2", "--preset", "imagenet"]
     assert main([*command, "--data-dir", str(tmp_path)]) == 2
     assert "egnas data prepare --name imagenet" in capsys.readouterr().err
@@ -202,9 +178,7 @@ def test_missing_data_are_told_with_the_way_to_make_them(tmp_path, capsys):
     assert "It must hold train/CLASS/*.JPEG" in capsys.readouterr().err
 
 
-def test_classes_must_be_the_same_in_both_parts(folders, tmp_path):
-    import shutil
-
+def test_both_splits_must_have_the_same_classes(folders, tmp_path):
     shutil.copytree(folders, tmp_path / "in")
     shutil.rmtree(tmp_path / "in" / "val" / "n00000002")
     with pytest.raises(ValueError, match="n00000002 has images in one of train and"):

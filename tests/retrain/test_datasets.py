@@ -1,4 +1,4 @@
-"""Images on the device and images that are read: the same batches, and sizes."""
+"""Resident and streamed images give the same batches, in the right sizes."""
 
 import dataclasses
 
@@ -9,18 +9,15 @@ import pytest
 from egnas_jax.data.crops import centre_crop, random_resized_crop
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import open_arrays
-from egnas_jax.retrain import datasets
-from egnas_jax.retrain.input_pipeline import make_order, streamed_feed
-from egnas_jax.runs import retrain_config
-from egnas_jax.space import zoo
+from egnas_jax.retrain.datasets import make_data
+from egnas_jax.retrain.input_pipeline import make_order, streamed_pipeline
+from egnas_jax.runs.retrain_config import retrain_config
 
 RNG = np.random.default_rng(0)
-BASE = retrain_config.build(
-    zoo["DARTS_V2"].genotype, overrides=["batch_size=7", "epochs=2"]
-)
+BASE = retrain_config(settings={"batch_size": 7, "epochs": 2})
 
 
-def dataset(channels=3):
+def make_dataset(channels=3):
     images = RNG.integers(0, 256, (50, 12, 10, channels), np.uint8)
     labels = np.arange(50, dtype=np.int32) % 10
     return Dataset(
@@ -37,86 +34,82 @@ def dataset(channels=3):
     )
 
 
-def batches(given, first, count, size):
-    chunk = given.feed.chunk(first, count, size)
-    found = [jax.tree.map(np.asarray, given.feed.batch(chunk, i)) for i in range(count)]
-    given.feed.close()
-    return found
+def batches(data, first, count, size):
+    loaded = data.pipeline.load(first, count, size)
+    steps = [data.pipeline.batch(loaded, i) for i in range(count)]
+    data.pipeline.close()
+    return jax.tree.map(np.asarray, steps)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_read_batches_are_those_on_the_device(share):
-    data = dataset()
+def test_streamed_batches_equal_resident_ones(share):
+    dataset = make_dataset()
     config = dataclasses.replace(BASE, valid_share=share)
-    here = datasets.resident(data, config)
-    read = datasets.streamed(
-        open_arrays(data), dataclasses.replace(config, stream=True)
-    )
-    assert here.feed.num_steps == read.feed.num_steps == round(50 * (1 - share)) // 7
-    steps = read.feed.num_steps
-    # over the border of two epochs, up to the run's last step
-    for own, other in zip(
-        batches(here, 3, 2 * steps - 3, 12),
-        batches(read, 3, 2 * steps - 3, 12),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(own.images, other.images)
-        np.testing.assert_array_equal(own.labels, other.labels)
-        assert own.images.dtype == other.images.dtype == np.uint8
-    assert (here.valid is None) == (read.valid is None) == (share == 0)
-    for own, other in ((here.test, read.test), (here.valid, read.valid)):
-        if own is not None:
-            np.testing.assert_array_equal(own.images[3:8], other.images[3:8])
-            np.testing.assert_array_equal(own.labels, other.labels)
+    resident = make_data(dataset, config)
+    config = dataclasses.replace(config, stream=True)
+    streamed = make_data(open_arrays(dataset), config)
+    steps = resident.pipeline.num_steps
+    assert steps == streamed.pipeline.num_steps == round(50 * (1 - share)) // 7
+    # across the border of two epochs, up to the last step of the run
+    span = 3, 2 * steps - 3, 12
+    for a, b in zip(batches(resident, *span), batches(streamed, *span), strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        assert a.images.dtype == b.images.dtype == np.uint8
+    assert (resident.valid is None) == (streamed.valid is None) == (share == 0)
+    pairs = [(resident.test, streamed.test), (resident.valid, streamed.valid)]
+    for a, b in pairs[: 1 if share == 0 else 2]:
+        np.testing.assert_array_equal(a.images[3:8], b.images[3:8])
+        np.testing.assert_array_equal(a.labels, b.labels)
 
 
-def test_a_share_that_keeps_no_image_is_refused():
+def test_a_share_that_holds_out_no_image_is_refused():
     config = dataclasses.replace(BASE, valid_share=0.009)
     with pytest.raises(ValueError, match=r"0.009, which keeps none of 50 .* 0.02 or"):
-        datasets.resident(dataset(), config)
+        make_data(make_dataset(), config)
 
 
-def test_nothing_is_read_twice_or_beyond_the_end():
-    read, asked, order = [], [], make_order(20, 6, seed=0)
+def test_no_image_is_read_twice_or_after_the_last_step():
+    read_rows, steps, order = [], [], make_order(20, 6, seed=0)
 
-    def one(epoch, row):
-        read.append((epoch, row))
+    def read(epoch, row):
+        read_rows.append((epoch, row))
         return np.zeros((1, 1, 1), np.uint8), row
 
     def rows(step):
-        asked.append(step)
+        steps.append(step)
         return order.rows(step)
 
-    feed = streamed_feed(one, order._replace(rows=rows), last=6)
+    pipeline = streamed_pipeline(read, order._replace(rows=rows), last_step=6)
     for first in range(0, 6, 2):
-        feed.chunk(first, 2, 2)
-    feed.close()
-    assert asked == list(range(6))
-    assert len(read) == len(set(read)) == 6 * 6
+        pipeline.load(first, 2, 2)
+    pipeline.close()
+    assert steps == list(range(6))
+    assert len(read_rows) == len(set(read_rows)) == 6 * 6
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_are_brought_to_size_as_they_are_read(channels):
-    data = dataset(channels)
+def test_streamed_images_are_resized(channels):
+    dataset = make_dataset(channels)
     config = dataclasses.replace(BASE, stream=True, image_size=8, seed=4)
-    given = datasets.streamed(open_arrays(data), config)
-    assert given.image_shape == (8, 8, channels)
-    assert given.test.images.shape == (9, 8, 8, channels)
+    data = make_data(open_arrays(dataset), config)
+    assert data.image_shape == (8, 8, channels)
+    assert data.test.images.shape == (9, 8, 8, channels)
     np.testing.assert_array_equal(
-        given.test.images[2:4], [centre_crop(data.images[i], 8) for i in (2, 3)]
+        data.test.images[2:4], [centre_crop(dataset.images[i], 8) for i in (2, 3)]
     )
-    steps = given.feed.num_steps
-    (batch,) = batches(given, steps + 1, 1, 2)  # of the second epoch
-    resident = datasets.resident(data, dataclasses.replace(BASE, seed=4))
-    _, chosen = resident.feed.chunk(steps + 1, 1, 1)
+    steps = data.pipeline.num_steps
+    (batch,) = batches(data, steps + 1, 1, 2)  # of the second epoch
+    resident = make_data(dataset, dataclasses.replace(BASE, seed=4))
+    _, rows = resident.pipeline.load(steps + 1, 1, 1)
     expected = [
-        random_resized_crop(data.images[i], 8, seed=4, epoch=1, index=i)
-        for i in chosen[0].tolist()
+        random_resized_crop(dataset.images[i], 8, seed=4, epoch=1, index=i)
+        for i in rows[0].tolist()
     ]
     np.testing.assert_array_equal(batch.images, expected)
 
 
-def test_channels_that_no_picture_has_are_refused():
+def test_images_of_four_channels_cannot_be_resized():
     config = dataclasses.replace(BASE, stream=True, image_size=8)
     with pytest.raises(ValueError, match="images of 4 channels cannot be resized"):
-        datasets.streamed(open_arrays(dataset(4)), config)
+        make_data(open_arrays(make_dataset(4)), config)

@@ -1,18 +1,19 @@
-"""Rates and probabilities of the recipe table, by hand."""
+"""Presets, schedules by hand, and settings that are refused."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from egnas_jax.retrain.config import drop_path, learning_rate
-from egnas_jax.runs import retrain_config
-from egnas_jax.space import zoo
+from egnas_jax.runs.retrain_config import from_dict, retrain_config, with_genotype
+from egnas_jax.settings import as_dict, assignments
 
-CIFAR = retrain_config.build(zoo["DARTS_V2"].genotype, "cifar10")
+CIFAR = with_genotype(retrain_config("cifar10"), "DARTS_V2")
 
 
-def test_cifar_is_trained_as_the_report_says():
+def test_cifar_is_trained_as_in_the_darts_family():
     expected = dict(
         epochs=600,
         batch_size=96,
@@ -29,14 +30,14 @@ def test_cifar_is_trained_as_the_report_says():
     assert (data.pad, data.flip, data.cutout) == (4, True, 16)
 
 
-def test_half_a_cosine_by_epochs():
+def test_the_cosine_falls_by_epochs_from_the_first_rate_to_0():
     rates = [learning_rate(CIFAR, epoch) for epoch in (0, 150, 300, 600)]
     np.testing.assert_allclose(
         rates, [0.025, 0.025 * (1 + 2**-0.5) / 2, 0.0125, 0], atol=1e-9
     )
 
 
-def test_imagenet_warms_up_falls_along_a_line_and_ends_flatter():
+def test_the_linear_schedule_warms_up_falls_and_ends_flatter():
     config = dataclasses.replace(
         CIFAR, learning_rate=0.5, epochs=250, warmup=5, schedule="linear"
     )
@@ -45,7 +46,7 @@ def test_imagenet_warms_up_falls_along_a_line_and_ends_flatter():
     np.testing.assert_allclose(rates, by_hand)
 
 
-def test_paths_are_dropped_ever_more_often():
+def test_the_drop_path_probability_rises_linearly():
     probabilities = [drop_path(CIFAR, epoch) for epoch in (0, 300, 599)]
     np.testing.assert_allclose(probabilities, [0, 0.15, 0.3 * 599 / 600])
 
@@ -58,6 +59,7 @@ def test_paths_are_dropped_ever_more_often():
         ("accumulate=5", "divisible by accumulate, 5"),
         ("epochs=0", "epochs is 0, but must be from 1"),
         ("valid_share=1", "valid_share is 1.0, but must be from 0.0 to 0.9"),
+        ("image_size=0", "image_size is 0, but must be from 1"),
         ("network.num_classes=3", "number of classes of the data"),
         ("network.chanels=3", "Did you mean network.channels"),
         ("genotype=NASNet", "Unknown path 'genotype'"),
@@ -65,10 +67,10 @@ def test_paths_are_dropped_ever_more_often():
 )
 def test_bad_settings_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
-        retrain_config.build(zoo["DARTS_V2"].genotype, overrides=[setting])
+        retrain_config(settings=assignments([setting]))
 
 
-def test_a_linear_schedule_needs_more_epochs_than_its_end_has():
+def test_a_linear_schedule_needs_more_epochs_than_its_tail():
     with pytest.raises(ValueError, match="needs more than 5"):
         dataclasses.replace(CIFAR, schedule="linear", epochs=5)
 
@@ -80,17 +82,30 @@ def test_a_linear_schedule_needs_more_epochs_than_its_end_has():
         ("linear", 0.01, "a linear schedule falls to 0"),
     ],
 )
-def test_a_least_rate_that_no_epoch_would_fall_to_is_refused(schedule, least, message):
+def test_a_minimum_rate_that_no_epoch_reaches_is_refused(schedule, least, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(CIFAR, schedule=schedule, learning_rate_min=least)
 
 
-def test_a_configuration_survives_its_json():
-    import json
+@pytest.mark.parametrize(
+    "genotype, message",
+    [
+        ("DARTS_V3", "Did you mean DARTS_V2"),
+        ("Genotype(normal=[])", "Genotype"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", "a cell of NAS-Bench-201"),
+    ],
+)
+def test_a_bad_genotype_is_refused(genotype, message):
+    with pytest.raises(ValueError, match=message):
+        with_genotype(CIFAR, genotype)
 
-    from egnas_jax.settings import as_dict
 
+def test_a_configuration_is_restored_from_its_json():
     stored = json.loads(json.dumps(as_dict(CIFAR)))
-    assert retrain_config.from_dict(stored) == CIFAR
+    assert from_dict(stored) == CIFAR
     with pytest.raises(TypeError, match="epochs is 2.5"):
-        retrain_config.from_dict(stored | {"epochs": 2.5})
+        from_dict(stored | {"epochs": 2.5})
+
+
+def test_a_stored_configuration_with_a_removed_setting_is_restored():
+    assert from_dict(as_dict(CIFAR) | {"eval_batch_size": 256}) == CIFAR

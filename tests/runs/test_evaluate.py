@@ -1,4 +1,4 @@
-"""`egnas evaluate`: the figures that the run recorded, whoever asks and how."""
+"""`egnas evaluate` gives the metrics that the run recorded."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ import pytest
 from egnas_jax.cli.main import main
 from egnas_jax.retrain.figure import draw_evaluation
 from egnas_jax.retrain.predict import make_logits, predict
-from egnas_jax.runs import finished_network
+from egnas_jax.runs.finished_network import load_network
 from egnas_jax.storage import records
 from egnas_jax.studies import test_error
 
@@ -23,65 +23,55 @@ def evaluated(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_run_is_worth_what_it_recorded(run, capsys):
-    found = evaluated(capsys, run)
+def test_an_evaluation_equals_the_record_of_the_run(run, capsys):
+    result = evaluated(capsys, run)
     line = records.read(run / "metrics.jsonl")[-1]
     summary = json.loads((run / "summary.json").read_text())
-    assert found["test_error"] == line["test_error"] == summary["test_error_last"]
-    assert found["test_error"] == found["recorded_test_error"]
-    assert found["test_loss"] == line["test_loss"]  # to the last bit
-    assert (found["digest"], found["epoch"]) == (line["digest"], 1)
-    assert found == json.loads((run / "evaluation.json").read_text())
-    confusion = np.array(found["confusion"])
-    assert confusion.sum() == found["n"] == 359
-    assert found["n"] - np.trace(confusion) == found["errors"]
-    assert found["errors"] / 359 == found["test_error"]
-    assert 0 < found["ece"] < 1 and sum(found["calibration"]["count"]) == 359
+    assert result["test_error"] == line["test_error"] == summary["test_error_last"]
+    assert result["test_error"] == result["recorded_test_error"]
+    assert result["test_loss"] == line["test_loss"]  # bit for bit
+    assert (result["digest"], result["epoch"]) == (line["digest"], 1)
+    assert result == json.loads((run / "evaluation.json").read_text())
+    confusion = np.array(result["confusion"])
+    assert confusion.sum() == result["n"] == 359
+    assert result["n"] - np.trace(confusion) == result["errors"]
+    assert result["errors"] / 359 == result["test_error"]
+    assert 0 < result["ece"] < 1 and sum(result["calibration"]["count"]) == 359
     assert ElementTree.parse(run / "evaluation.svg").getroot().tag.endswith("svg")
 
 
-def test_another_process_and_batch_size_give_the_same_object(run, capsys):
-    found = evaluated(capsys, run)
+def test_another_process_gives_the_same_evaluation(run, capsys):
+    expected = evaluated(capsys, run)
     command = [sys.executable, "-m", "egnas_jax", "evaluate", str(run), "--json"]
-    done = subprocess.run(
-        [*command, "--set", "eval_batch_size=7"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == found
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(process.stdout) == expected
 
 
-def test_logits_do_not_depend_on_the_batch_size(run):
-    found = finished_network.load(run)
-    program = make_logits(found.net, (found.model.mean, found.model.std))
-    images = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 1), np.uint8)
-    whole = predict(program, found.variables, images, 1000)
-    assert whole.shape == (150, 10) and len(np.unique(whole, axis=0)) == 150
-    for size in (1, 64, 65, 150):
-        np.testing.assert_array_equal(
-            predict(program, found.variables, images, size), whole
-        )
-    # an image's logits are its own
-    np.testing.assert_array_equal(
-        predict(program, found.variables, images[:70], 64), whole[:70]
-    )
+def test_logits_do_not_depend_on_the_number_of_images(run):
+    trained = load_network(run)
+    program = make_logits(trained.network, trained.metadata.scale)
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8)
+    logits = predict(program, trained.variables, images)
+    assert logits.shape == (300, 10) and len(np.unique(logits, axis=0)) == 300
+    for size in (1, 64, 65, 257):
+        some = predict(program, trained.variables, images[:size])
+        np.testing.assert_array_equal(some, logits[:size])
 
 
-def test_seeds_are_judged_each_and_together(seeds, tmp_path, capsys):
-    whole = evaluated(capsys, seeds, "--out", tmp_path)
-    errors = [row["test_error"] for row in whole["rows"]]
+def test_seeds_are_evaluated_each_and_together(seeds, tmp_path, capsys):
+    both = evaluated(capsys, seeds, "--out", tmp_path)
+    errors = [row["test_error"] for row in both["rows"]]
     table = json.loads((seeds / "summary.json").read_text())
     assert errors == [row["test_error_last"] for row in table["rows"]]
-    assert whole["test_error"] == table["test_error_last"]
-    assert whole["test_error_spread"] == table["test_error_last_spread"]
-    assert whole == json.loads((tmp_path / "evaluation.json").read_text())
-    own = json.loads((tmp_path / "seed1" / "evaluation.json").read_text())
-    assert own == whole["rows"][1]
+    assert both["test_error"] == table["test_error_last"]
+    assert both["test_error_spread"] == table["test_error_last_spread"]
+    assert both == json.loads((tmp_path / "evaluation.json").read_text())
+    second = json.loads((tmp_path / "seed1" / "evaluation.json").read_text())
+    assert second == both["rows"][1]
     assert not (seeds / "seed1" / "evaluation.json").exists()
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_judged(run, capsys):
+def test_after_a_damaged_checkpoint_the_one_before_is_evaluated(run, capsys):
     newest = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name))
     largest = max(
         (path for path in newest.rglob("*") if path.is_file()),
@@ -91,25 +81,25 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_judged(run, capsys):
     content[len(content) // 2] ^= 1
     largest.write_bytes(content)
     assert main(["evaluate", str(run), "--json"]) == 0
-    out, said = capsys.readouterr()
-    assert "is damaged" in said and "The one before is judged" in said
-    found, lines = json.loads(out), records.read(run / "metrics.jsonl")
-    assert found["epoch"] == 0 and found["test_error"] == lines[0]["test_error"]
+    out, err = capsys.readouterr()
+    assert "is damaged" in err and "The one before is evaluated" in err
+    result, lines = json.loads(out), records.read(run / "metrics.jsonl")
+    assert result["epoch"] == 0 and result["test_error"] == lines[0]["test_error"]
 
 
-def test_another_figure_than_the_recorded_one_is_told(run, capsys):
+def test_a_difference_from_the_recorded_error_is_reported(run, capsys):
     lines = records.read(run / "metrics.jsonl")
     lines[-1]["test_error"] += 1 / 359
     (run / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     assert main(["evaluate", str(run)]) == 0
-    out, said = capsys.readouterr()
-    assert "recorded a test error of" in said and "the network of epoch 2 of 2" in out
+    out, err = capsys.readouterr()
+    assert "recorded a test error of" in err and "the network of epoch 2 of 2" in out
     (run / "metrics.jsonl").write_text("")
     assert main(["evaluate", str(run)]) == 0
     assert "of an epoch that was interrupted" in capsys.readouterr().out
 
 
-def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys):
+def test_other_data_of_the_same_classes_have_no_recorded_error(run, tmp_path, capsys):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (100, 8, 8, 1), np.uint8)
     labels = np.arange(100) % 10
@@ -121,14 +111,14 @@ def test_other_data_of_the_same_classes_are_judged_as_such(run, tmp_path, capsys
         test_images=images[:30],
         test_labels=labels[:30],
     )
-    found = evaluated(capsys, run, "--set", f"data.path={path}")
-    assert found["data"]["name"] == "mine" and not found["data"]["own"]
-    assert (found["n"], found["recorded_test_error"]) == (30, None)
-    # normalised as in training, not by the statistics of these images
-    net = finished_network.load(run)
-    program = make_logits(net.net, (net.model.mean, net.model.std))
-    logits = predict(program, net.variables, images[:30], 64)
-    assert found["errors"] == (logits.argmax(axis=1) != labels[:30]).sum()
+    result = evaluated(capsys, run, "--set", f"data.path={path}")
+    assert result["data"]["name"] == "mine" and not result["data"]["own"]
+    assert (result["n"], result["recorded_test_error"]) == (30, None)
+    # pixels are normalised as in training, not by the statistics of these images
+    trained = load_network(run)
+    program = make_logits(trained.network, trained.metadata.scale)
+    logits = predict(program, trained.variables, images[:30])
+    assert result["errors"] == (logits.argmax(axis=1) != labels[:30]).sum()
 
 
 def _npz(path, classes, side):
@@ -197,7 +187,7 @@ def test_bad_input_is_refused_and_nothing_written(
     ],
 )
 @pytest.mark.parametrize("command", [["evaluate"], ["export", "--format", "onnx"]])
-def test_an_altered_model_is_refused(command, field, value, run, capsys):
+def test_an_altered_model_json_is_refused(command, field, value, run, capsys):
     path = run / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     before = sorted(run.rglob("*"))
@@ -206,16 +196,16 @@ def test_an_altered_model_is_refused(command, field, value, run, capsys):
     assert sorted(run.rglob("*")) == before
 
 
-def test_a_network_that_diverged_is_told(run):
-    found = finished_network.load(run)
-    found.variables["params"]["classifier"]["bias"] *= np.nan
-    settings = test_error.settings(found.config, [])
-    settings, data = test_error.load_data(found, settings, None)
+def test_a_network_that_diverged_is_reported(run):
+    trained = load_network(run)
+    trained.variables["params"]["classifier"]["bias"] *= np.nan
+    config = test_error.evaluation_config(trained.config, [])
+    data = test_error.load_data(trained, config, None)
     with pytest.raises(FloatingPointError, match="359 of 359 images are not finite"):
-        test_error.judge(found, settings, data)
+        test_error.evaluate_network(trained, data)
 
 
-def test_the_picture_takes_any_number_of_classes_and_comes_out_the_same():
+def test_the_figure_is_reproducible_for_any_number_of_classes():
     for classes in (2, 100):
         counts = np.eye(classes, dtype=int)
         bins = dict(
@@ -224,7 +214,7 @@ def test_the_picture_takes_any_number_of_classes_and_comes_out_the_same():
             confidence=[0.0] * 14 + [0.97],
             accuracy=[0.0] * 14 + [0.8],
         )
-        given = dict(
+        evaluation = dict(
             confusion=counts,
             calibration=bins,
             ece=0.17,
@@ -234,6 +224,6 @@ def test_the_picture_takes_any_number_of_classes_and_comes_out_the_same():
             class_names=None,
             data={"name": "mine"},
         )
-        picture = draw_evaluation(given)
-        assert ElementTree.fromstring(picture) is not None
-        assert picture == draw_evaluation(given)
+        figure = draw_evaluation(evaluation)
+        assert ElementTree.fromstring(figure) is not None
+        assert figure == draw_evaluation(evaluation)

@@ -22,7 +22,7 @@ from egnas_jax.export.program import PLATFORMS
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.predict import make_logits, predict
-from egnas_jax.runs import finished_network
+from egnas_jax.runs.finished_network import load_network
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 NAMES = [*PRIMITIVES]
@@ -152,10 +152,10 @@ def exported(seeds, tmp_path_factory):
     for name in export.FORMATS:
         command = ["export", str(seeds / "seed1"), "--format", name]
         assert main([*command, "--out", str(folder / "new" / name)]) == 0
-    found = finished_network.load(seeds / "seed1")
+    found = load_network(seeds / "seed1")
     pixels = np.random.default_rng(1).integers(0, 256, (70, 8, 8, 1), np.uint8)
-    program = make_logits(found.net, (found.model.mean, found.model.std))
-    logits = predict(program, found.variables, pixels, 64)
+    program = make_logits(found.network, found.metadata.scale)
+    logits = predict(program, found.variables, pixels)
     np.save(folder / "pixels.npy", pixels)
     return folder, found, pixels, logits
 
@@ -181,7 +181,7 @@ def test_a_trained_run_as_safetensors_is_rebuilt_from_the_file_alone(exported):
     jax.tree.map(np.testing.assert_array_equal, variables, found.variables)
     scale = tuple(tuple(json.loads(about[name])) for name in ("mean", "std"))
     program = make_logits(make_network(genotype, config), scale)
-    np.testing.assert_array_equal(predict(program, variables, pixels, 64), logits)
+    np.testing.assert_array_equal(predict(program, variables, pixels), logits)
 
 
 ALONE = """

@@ -90,8 +90,8 @@ def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]
         if method != "egnas" or name not in HYPERPARAMS or not values:
             raise ValueError(
                 f"--sweep takes egnas.NAME=V1,V2,... with NAME of "
-                f"{', '.join(HYPERPARAMS)}, got {entry!r}. Other settings change the program: use --set, one "
-                f"command each."
+                f"{', '.join(HYPERPARAMS)}, got {entry!r}. Other settings change the "
+                f"program: use --set, one command each."
             )
         if name in axes:
             raise ValueError(f"--sweep names {path} twice; give all values in one.")

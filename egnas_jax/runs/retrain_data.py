@@ -1,0 +1,59 @@
+"""Opens the data set of a retraining."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.examples import StreamedDataset, open_arrays, open_imagenet
+from egnas_jax.data.source import load_dataset
+from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.runs.data import data_as_loaded, dataset_from_arrays, digest_of
+
+
+def load_data(
+    config: RetrainConfig,
+    data: Sequence[Any] | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> tuple[Dataset | StreamedDataset, RetrainConfig]:
+    """The data set, and the configuration with what the data determine.
+
+    That is the number of classes, the digest, and the absolute path of an .npz.
+
+    Args:
+      config: of the retraining.
+      data, data_dir: as of `run_retraining`.
+
+    Raises:
+      ValueError: the data are not found, are damaged, or are not those of the digest.
+    """
+    source, digest = open_data(config, data, data_dir)
+    return source, dataclasses.replace(
+        config,
+        data=data_as_loaded(config.data, source.name, digest),
+        network=dataclasses.replace(config.network, num_classes=source.num_classes),
+    )
+
+
+def open_data(
+    config: RetrainConfig,
+    data: Sequence[Any] | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> tuple[Dataset | StreamedDataset, str]:
+    """The data set, in memory or to be streamed, and its digest.
+
+    Raises:
+      ValueError: the data are not found or damaged.
+    """
+    if data is not None and data_dir is not None:
+        raise ValueError("data and data_dir were given. Leave one of the two out.")
+    if data is not None:
+        dataset = dataset_from_arrays(data, config.data, config.split_seed)
+    elif config.data.name == "imagenet" and config.data.path is None:
+        opened = open_imagenet(data_dir)
+        return opened, opened.digest
+    else:
+        dataset = load_dataset(config.data, data_dir, config.split_seed)
+    source = open_arrays(dataset) if config.stream else dataset
+    return source, digest_of(dataset)
