@@ -1,6 +1,10 @@
 """What all pictures share: colours, and SVG that is the same for the same figure."""
 
 import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # of Okabe and Ito, told apart with any colour vision
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -9,14 +13,14 @@ COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, GREY)
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def line_style(index: int) -> dict:
+def line_style(index: int) -> dict[str, Any]:
     """Colour and dashes of a picture's line; no two of the first 35 are alike."""
     return dict(
         color=COLOURS[index % len(COLOURS)], linestyle=DASHES[index % len(DASHES)]
     )
 
 
-def as_svg(figure, salt: str = "") -> str:
+def as_svg(figure: "Figure", salt: str = "") -> str:
     """A figure of matplotlib as SVG; the same one gives the same bytes.
 
     Args:

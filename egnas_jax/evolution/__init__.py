@@ -8,11 +8,7 @@ from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
 from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
-EVOLUTIONS = {
-    "cma_es": cma_es,
-    "sep_cma_es": sep_cma_es,
-    "open_es": open_es,
-}
+EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
 OWN = MappingProxyType(dict(EVOLUTIONS))  # before any script adds or replaces one
 
 __all__ = [

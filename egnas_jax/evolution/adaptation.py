@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.types import Array
+from egnas_jax.types import Array, PyTree
 
 # `cmaes` caps the step size at 1e32; float32 needs a floor too, or a run that has long
 # converged divides by zero.
@@ -72,7 +72,9 @@ def damping(mu_eff: float, dim: int, c_sigma: float) -> float:
     return 1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (dim + 1)) - 1) + c_sigma
 
 
-def update_paths(constants: Constants, state, y_w, whitened) -> Paths:
+def update_paths(
+    constants: Constants, state: PyTree, y_w: Array, whitened: Array
+) -> Paths:
     """Cumulates the step of the mean and adapts the step size to its length.
 
     Args:
@@ -97,7 +99,7 @@ def update_paths(constants: Constants, state, y_w, whitened) -> Paths:
     return Paths(sigma, p_sigma, p_c, h_sigma)
 
 
-def decay(constants: Constants, h_sigma):
+def decay(constants: Constants, h_sigma: Array) -> Array:
     """Factor on the old covariance in (47), f32[].
 
     Where h_sigma stalls the path, `delta` makes up for the variance it lacks.

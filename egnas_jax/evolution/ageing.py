@@ -12,6 +12,7 @@ Dims: P population, D length of one solution, S tournament.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -19,7 +20,8 @@ from egnas_jax.evolution.base import check_sizes
 from egnas_jax.types import Array, Key
 
 
-class AgeingState(NamedTuple):
+@flax.struct.dataclass
+class AgeingState:
     """The queue.
 
     Attributes:

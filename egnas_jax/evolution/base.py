@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from egnas_jax.types import Array, PyTree
 
+TellFn = Callable[[PyTree, Array, Array], PyTree]
+
 
 class Evolution(NamedTuple):
     """One evolution strategy.
@@ -30,10 +32,10 @@ class Evolution(NamedTuple):
 
     init: Callable[[Array, Array | float], PyTree]
     ask: Callable[[Array, PyTree], Array]
-    tell: Callable[[PyTree, Array, Array], PyTree]
+    tell: TellFn
 
 
-def check_sizes(dim: int, population_size: int):
+def check_sizes(dim: int, population_size: int) -> None:
     """Refuses what no strategy can work with.
 
     Raises:
@@ -48,7 +50,7 @@ def check_sizes(dim: int, population_size: int):
         )
 
 
-def start(mean, sigma, dim: int) -> tuple[Array, Array]:
+def start(mean: Array, sigma: Array | float, dim: int) -> tuple[Array, Array]:
     """Mean f32[D] and step size f32[] of a first generation.
 
     Raises:
@@ -63,7 +65,7 @@ def start(mean, sigma, dim: int) -> tuple[Array, Array]:
     return mean, jnp.asarray(sigma, jnp.float32)
 
 
-def guarded(tell, dim: int, population_size: int):
+def guarded(tell: TellFn, dim: int, population_size: int) -> TellFn:
     """`tell` that checks shapes and keeps the state where nothing could be ranked."""
 
     def checked_tell(state, solutions, fitness):

@@ -6,8 +6,7 @@ are its equations, as are the letters.
 Dims: P population, D length of one solution.
 """
 
-from typing import NamedTuple
-
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +25,8 @@ from egnas_jax.types import Array
 EPS = 1e-8  # stands in for an eigenvalue that rounding made negative, as in `cmaes`
 
 
-class CMAState(NamedTuple):
+@flax.struct.dataclass
+class CMAState:
     """What CMA-ES carries.
 
     Attributes:
@@ -92,7 +92,7 @@ def cma_constants(dim: int, population_size: int) -> Constants:
     )
 
 
-def decompose(C) -> tuple[Array, Array, Array]:
+def decompose(C: Array) -> tuple[Array, Array, Array]:
     """Covariance f32[D, D], its axes f32[D, D] and their lengths f32[D].
 
     The covariance comes back symmetric, and rebuilt where rounding had left an
@@ -131,8 +131,16 @@ def cma_es(dim: int, population_size: int) -> Evolution:
     def init(mean, sigma):
         mean, sigma = start(mean, sigma, dim)
         zero, eye = jnp.zeros(dim, jnp.float32), jnp.eye(dim, dtype=jnp.float32)
-        first = jnp.zeros((), jnp.int32)
-        return CMAState(mean, sigma, eye, zero, zero, first, eye, jnp.ones_like(zero))
+        return CMAState(
+            mean=mean,
+            sigma=sigma,
+            C=eye,
+            p_sigma=zero,
+            p_c=zero,
+            generation=jnp.zeros((), jnp.int32),
+            axes=eye,
+            lengths=jnp.ones_like(zero),
+        )
 
     def ask(key, state):
         z = jax.random.normal(key, (population_size, dim))  # (38)

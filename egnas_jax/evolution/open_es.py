@@ -7,8 +7,8 @@ Dims: P population, D length of one solution.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +18,8 @@ from egnas_jax.evolution.shaping import centred_ranks
 from egnas_jax.types import Array
 
 
-class OpenESState(NamedTuple):
+@flax.struct.dataclass
+class OpenESState:
     """What OpenES carries.
 
     Attributes:
@@ -34,7 +35,7 @@ class OpenESState(NamedTuple):
     optimizer: optax.OptState
 
 
-def search_gradient(noise, fitness):
+def search_gradient(noise: Array, fitness: Array) -> Array:
     """Estimate of the gradient of the shaped fitness, times sigma, f32[D].
 
     Args:

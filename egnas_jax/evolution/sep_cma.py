@@ -9,8 +9,8 @@ Dims: P population, D length of one solution.
 """
 
 import math
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +27,8 @@ from egnas_jax.evolution.shaping import order
 from egnas_jax.types import Array
 
 
-class SepCMAState(NamedTuple):
+@flax.struct.dataclass
+class SepCMAState:
     """What separable CMA-ES carries.
 
     Attributes:
@@ -88,8 +89,15 @@ def sep_cma_es(dim: int, population_size: int) -> Evolution:
 
     def init(mean, sigma):
         mean, sigma = start(mean, sigma, dim)
-        zero, first = jnp.zeros(dim, jnp.float32), jnp.zeros((), jnp.int32)
-        return SepCMAState(mean, sigma, jnp.ones_like(zero), zero, zero, first)
+        zero = jnp.zeros(dim, jnp.float32)
+        return SepCMAState(
+            mean=mean,
+            sigma=sigma,
+            C=jnp.ones_like(zero),
+            p_sigma=zero,
+            p_c=zero,
+            generation=jnp.zeros((), jnp.int32),
+        )
 
     def ask(key, state):
         z = jax.random.normal(key, (population_size, dim))

@@ -7,6 +7,7 @@ Source: as nn.layers and nn.primitives; padding is symmetric, pools leave it out
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,14 @@ class Graph:
         self.nodes = []
         self.constants = dict(weights)
 
-    def constant(self, name: str, value) -> str:
+    def constant(self, name: str, value: np.ndarray) -> str:
         """The name of a constant, which is the same one wherever it is given again."""
         self.constants[name] = np.asarray(value)
         return name
 
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes):
+    def add(
+        self, kind: str, *inputs: str, output: str | None = None, **attributes: Any
+    ) -> str:
         """Appends a node; the name of its output."""
         from onnx import helper
 
@@ -126,13 +129,13 @@ def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
         x = conv(graph, x, f"{prefix}2.weight", (stride, 1), (3, 0))
         return norm(graph, x, f"{prefix}3")
     dilation = 2 if kind.startswith("dil_conv") else 1
-    x = _block(graph, x, f"{prefix}op.", 1, stride, dilation)
+    x = _block(graph, x, f"{prefix}op.", 1, stride=stride, dilation=dilation)
     if kind.startswith("sep_conv"):
-        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5, 1, 1)
+        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5)
     return x
 
 
-def _block(graph, x, prefix, first, stride, dilation):
+def _block(graph, x, prefix, first, *, stride=1, dilation=1):
     """Depthwise, pointwise, norm; torch counts them from position `first`."""
     x = depthwise(graph, x, f"{prefix}{first}.weight", stride, dilation)
     x = conv(graph, x, f"{prefix}{first + 1}.weight")

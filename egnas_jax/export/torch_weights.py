@@ -14,12 +14,7 @@ def as_safetensors(finished: Finished) -> bytes:
     """
     from safetensors.numpy import save
 
-    variables, genotype, config = (
-        finished.variables,
-        finished.genotype,
-        finished.config,
-    )
-    weights = network_to_torch(variables, genotype, config)
+    weights = network_to_torch(finished.variables, finished.genotype, finished.config)
     about = describe(finished, TAKEN, GIVEN)
     # "format" is what other readers of safetensors look for
     return save(weights, {"format": "pt"} | about)

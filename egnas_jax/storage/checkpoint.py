@@ -74,7 +74,14 @@ class DamagedError(Exception):
     """A checkpoint is not what was saved."""
 
 
-def save(directory, step: int, tree: PyTree, meta: dict[str, Any], *, keep: int = 2):
+def save(
+    directory: str | pathlib.Path,
+    step: int,
+    tree: PyTree,
+    meta: dict[str, Any],
+    *,
+    keep: int = 2,
+) -> None:
     """Writes a checkpoint; it is whole and on the disk when this returns.
 
     Checkpoints of the same or a later step, which a run leaves behind that fell back,
@@ -123,14 +130,16 @@ def save(directory, step: int, tree: PyTree, meta: dict[str, Any], *, keep: int 
     _prune(folder, number, step, keep)
 
 
-def steps(directory) -> list[int]:
+def steps(directory: str | pathlib.Path) -> list[int]:
     """Steps of the checkpoints whose description is whole, lowest first."""
     folder = pathlib.Path(directory).absolute()
     found = {_step_of(folder, number) for number in _numbers(folder)}
     return sorted(found - {None})
 
 
-def restore(directory, target: PyTree, *, step: int | None = None) -> Restored:
+def restore(
+    directory: str | pathlib.Path, target: PyTree, *, step: int | None = None
+) -> Restored:
     """Newest checkpoint whose leaves are, by their sha256, what was saved.
 
     Args:

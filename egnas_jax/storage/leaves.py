@@ -8,6 +8,8 @@ data, Python numbers arrays without an axis.
 import hashlib
 import json
 import math
+import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +31,9 @@ class Leaf(NamedTuple):
 
     kind: str
     shape: tuple[int, ...]
+
+
+Encoded = dict[str, tuple[Leaf, np.ndarray]]
 
 
 def digest(tree: PyTree) -> str:
@@ -67,7 +72,7 @@ def _describe(path, leaf) -> Leaf:
     return Leaf(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
 
 
-def describe(tree) -> dict[str, Leaf]:
+def describe(tree: PyTree) -> dict[str, Leaf]:
     """What each leaf is, by path; shapes alone will do, numbers are not read.
 
     Raises:
@@ -76,7 +81,7 @@ def describe(tree) -> dict[str, Leaf]:
     return {path: _describe(path, leaf) for path, leaf in _paths(tree).items()}
 
 
-def encode(tree) -> dict[str, tuple[Leaf, np.ndarray]]:
+def encode(tree: PyTree) -> Encoded:
     """What each leaf is, and its numbers on the host, by path."""
     what, arrays = describe(tree), {}
     for path, leaf in _paths(tree).items():
@@ -85,13 +90,13 @@ def encode(tree) -> dict[str, tuple[Leaf, np.ndarray]]:
     return {path: (what[path], array) for path, array in arrays.items()}
 
 
-def generators(tree) -> dict[str, str]:
+def generators(tree: PyTree) -> dict[str, str]:
     """Name of the random generator of each typed key, by path."""
     keys = {path: leaf for path, leaf in _paths(tree).items() if _is_key(leaf)}
     return {path: str(jax.random.key_impl(leaf)) for path, leaf in keys.items()}
 
 
-def digest_of(encoded) -> str:
+def digest_of(encoded: Encoded) -> str:
     """Sha256 of what `encode` gave."""
     total = hashlib.sha256()
     for path, (what, array) in encoded.items():
@@ -100,7 +105,7 @@ def digest_of(encoded) -> str:
     return total.hexdigest()
 
 
-def decode(rows, blob) -> dict[str, tuple[Leaf, np.ndarray]]:
+def decode(rows: Iterable[list], blob: np.ndarray) -> Encoded:
     """What `encode` gave, from its description and one buffer u8[bytes]."""
     encoded, start = {}, 0
     for path, kind, shape, dtype, dims in rows:
@@ -112,7 +117,9 @@ def decode(rows, blob) -> dict[str, tuple[Leaf, np.ndarray]]:
     return encoded
 
 
-def check_fit(path, stored: dict[str, Leaf], wanted: dict[str, Leaf]):
+def check_fit(
+    path: pathlib.Path, stored: dict[str, Leaf], wanted: dict[str, Leaf]
+) -> None:
     """Refuses a target of another structure, naming the first place that differs."""
 
     def words(leaf):
@@ -127,7 +134,7 @@ def check_fit(path, stored: dict[str, Leaf], wanted: dict[str, Leaf]):
             )
 
 
-def rebuild(target, stored, generators) -> PyTree:
+def rebuild(target: PyTree, stored: Encoded, generators: dict[str, str]) -> PyTree:
     """Tree in the structure of the target, each leaf of the target's kind."""
 
     def rebuild(path, like):

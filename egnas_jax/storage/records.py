@@ -10,9 +10,12 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
+
+Path = str | pathlib.Path
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """`value` as JSON holds it: arrays as lists, what is not finite as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
@@ -25,7 +28,7 @@ def plain(value):
     return value
 
 
-def append(path, record: Mapping):
+def append(path: Path, record: Mapping) -> None:
     """Adds one line to a JSONL file; on the disk when this returns.
 
     A last line that an interruption tore is cut off first.
@@ -50,7 +53,7 @@ def append(path, record: Mapping):
         _sync_folder(path.parent)
 
 
-def read(path) -> list[dict]:
+def read(path: Path) -> list[dict]:
     """Records of a JSONL file in order; none where the file does not exist.
 
     A last line without its end was being written when the run was killed: it is no
@@ -62,7 +65,7 @@ def read(path) -> list[dict]:
     return [record for _, record in _lines(pathlib.Path(path))]
 
 
-def keep_before(path, epoch: int):
+def keep_before(path: Path, epoch: int) -> None:
     """Drops the records of `epoch` and later, and a torn last line; atomic.
 
     Raises:
@@ -79,17 +82,17 @@ def keep_before(path, epoch: int):
         write_text(path, "".join(line + "\n" for line in kept))
 
 
-def write_json(path, value):
+def write_json(path: Path, value: Any) -> None:
     """Writes one JSON document, indented, as `write_text` does."""
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_text(path, text: str):
+def write_text(path: Path, text: str) -> None:
     """Writes a file as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, content: bytes):
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file under a temporary name, syncs it and renames it into place.
 
     Raises:
@@ -170,7 +173,7 @@ def read_epochs(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
     return lines
 
 
-def read_object(path: str | pathlib.Path, hint: str = "") -> dict:
+def read_object(path: Path, hint: str = "") -> dict:
     """Reads a file that holds one JSON object.
 
     Args:

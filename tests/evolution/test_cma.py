@@ -149,7 +149,7 @@ def test_samples_follow_the_covariance():
     C, axes, lengths = decompose(root @ root.T)
     evolution = cma_es(3, 20000)
     state = evolution.init(jnp.array([3.0, -1.0, 0.0]), 0.5)
-    state = state._replace(C=C, axes=axes, lengths=lengths)
+    state = state.replace(C=C, axes=axes, lengths=lengths)
     solutions = np.asarray(evolution.ask(KEY, state))
     np.testing.assert_allclose(solutions.mean(axis=0), [3.0, -1.0, 0.0], atol=0.03)
     np.testing.assert_allclose(np.cov(solutions.T), 0.25 * C, atol=0.03)
@@ -161,7 +161,7 @@ def test_which_axes_a_decomposition_chose_does_not_show_in_the_samples():
     state = evolution.init(jnp.arange(5.0), 0.25)
     turned, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (5, 5)))
     samples = evolution.ask(KEY, state)
-    other = evolution.ask(KEY, state._replace(axes=turned))
+    other = evolution.ask(KEY, state.replace(axes=turned))
     np.testing.assert_allclose(other, samples, rtol=1e-5, atol=1e-5)
 
 

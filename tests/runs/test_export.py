@@ -26,6 +26,14 @@ from egnas_jax.runs import finished_network
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 NAMES = [*PRIMITIVES]
+
+
+def pairs_of(text):
+    """Pairs (primitive, source) from "primitive source primitive source ..."."""
+    words = text.split()
+    return list(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
 EVERY = Genotype(
     list(zip(NAMES, [0, 1, 2, 0, 3, 1, 4, 2, 5, 0], strict=True)),
     [1, 3, 6],
@@ -34,23 +42,9 @@ EVERY = Genotype(
 )
 # nodes that are nothing, that nobody reads, and that are handed on as they are
 HOLLOW = Genotype(
-    [
-        ("max_pool_3x3", 0),
-        ("none", 1),
-        ("none", 0),
-        ("none", 2),
-        ("skip_connect", 1),
-        ("dil_conv_3x3", 0),
-    ],
+    pairs_of("max_pool_3x3 0 none 1 none 0 none 2 skip_connect 1 dil_conv_3x3 0"),
     [2, 3],
-    [
-        ("none", 0),
-        ("none", 1),
-        ("skip_connect", 1),
-        ("none", 2),
-        ("skip_connect", 2),
-        ("avg_pool_3x3", 0),
-    ],
+    pairs_of("none 0 none 1 skip_connect 1 none 2 skip_connect 2 avg_pool_3x3 0"),
     [2, 3, 4],
 )
 CASES = {
@@ -84,7 +78,15 @@ def drawn(genotype, frame="cifar", auxiliary=False, side=8):
         draw, jax.eval_shape(init, jax.random.key(0))
     )
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    return export.Finished(genotype, config, variables, shape, mean, std, None)
+    return export.Finished(
+        genotype=genotype,
+        config=config,
+        variables=variables,
+        image_shape=shape,
+        mean=mean,
+        std=std,
+        class_names=None,
+    )
 
 
 @pytest.fixture(scope="module", params=CASES)

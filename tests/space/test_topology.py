@@ -1,6 +1,7 @@
 """Cells of NAS-Bench-201: text, JSON, derivation, picture, order of the table."""
 
 import itertools
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -22,16 +23,7 @@ TEXT = (
     "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+"
     "|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 )
-CELL = Topology(
-    (
-        "nor_conv_3x3",
-        "nor_conv_1x1",
-        "none",
-        "skip_connect",
-        "avg_pool_3x3",
-        "nor_conv_3x3",
-    )
-)
+CELL = Topology(re.findall(r"\w+(?=~)", TEXT))
 
 
 def one_hot(choices):

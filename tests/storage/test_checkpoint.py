@@ -321,7 +321,7 @@ def test_a_negative_step_and_keeping_none_are_refused(tmp_path, step, keep):
 WRITER = """
 import sys
 import numpy as np
-from egnas_jax import checkpoint
+from egnas_jax.storage import checkpoint
 
 for step in range(int(sys.argv[2]), 10**6):
     checkpoint.save(sys.argv[1], step, {"a": np.full(300_000, float(step))}, {})
@@ -359,7 +359,7 @@ FULL_DISK = """
 import resource
 import sys
 import numpy as np
-from egnas_jax import checkpoint
+from egnas_jax.storage import checkpoint
 
 checkpoint.save(sys.argv[1], 0, {"a": np.arange(10)}, {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
