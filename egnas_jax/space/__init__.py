@@ -1,4 +1,4 @@
-"""What can be built: spaces, genotypes, published cells and their pictures."""
+"""Search spaces, genotypes, published cells and their drawings."""
 
 from egnas_jax.space.base import PRIMITIVES, Space
 from egnas_jax.space.darts import DARTS7, DARTS8
