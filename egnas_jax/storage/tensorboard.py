@@ -1,7 +1,7 @@
-"""Scalars for TensorBoard, beside the records that are the source of truth.
+"""Writes the metrics of a run for TensorBoard, in addition to metrics.jsonl.
 
-tensorboardX writes them without tensorflow; the only module that imports it, and only
-for runs that ask for it.
+No other module imports tensorboardX, which needs no tensorflow, and this one does so
+only for runs that ask for it.
 """
 
 import contextlib
@@ -10,34 +10,37 @@ from collections.abc import Iterator, Mapping
 
 
 def check_installed() -> None:
-    """Raises ValueError where tensorboardX is missing."""
+    """Raises ValueError if tensorboardX is not installed."""
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
         raise ValueError(
             "tensorboard is true, but tensorboardX is not installed. Install it by "
             "`pip install egnas-jax[tensorboard]`, or leave tensorboard out: "
-            "metrics.jsonl holds the same figures."
+            "metrics.jsonl holds the same metrics."
         ) from None
 
 
 @contextlib.contextmanager
 def writer(folder: pathlib.Path, first_epoch: int) -> Iterator:
-    """A function that writes the numbers of an epoch's line; notes (`str`) are skipped.
+    """Yields a function that writes the metrics of an epoch's record.
+
+    The function also accepts the notes (`str`) that a training loop reports between
+    records, and ignores them.
 
     Args:
-      folder: of the event files; made where it is missing.
-      first_epoch: of this process. What an earlier one wrote of it and later epochs is
-        hidden, since they are run again.
+      folder: of the event files; created if it is missing.
+      first_epoch: the first epoch of this process. TensorBoard hides what an earlier
+        process wrote for this and later epochs, since they are run again.
     """
     from tensorboardX import SummaryWriter
 
-    def write(line: Mapping | str) -> None:
-        if isinstance(line, str):
+    def write(record: Mapping | str) -> None:
+        if isinstance(record, str):
             return
-        for name, value in line.items():
+        for name, value in record.items():
             if isinstance(value, (int, float)) and name != "epoch":
-                scalars.add_scalar(name, value, line["epoch"])
+                scalars.add_scalar(name, value, record["epoch"])
         scalars.flush()
 
     scalars = SummaryWriter(str(folder), purge_step=first_epoch)
