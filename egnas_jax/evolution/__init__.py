@@ -1,4 +1,4 @@
-"""Evolution strategies as ask and tell over flat vectors, of numbers or of choices."""
+"""Evolution strategies with ask and tell, over flat vectors or vectors of choices."""
 
 from types import MappingProxyType
 
@@ -9,7 +9,7 @@ from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
 EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
-OWN = MappingProxyType(dict(EVOLUTIONS))  # before any script adds or replaces one
+OWN = MappingProxyType(dict(EVOLUTIONS))  # unchanged by scripts that add strategies
 
 __all__ = [
     "EVOLUTIONS",
