@@ -4,14 +4,18 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
+
+
 LARGEST_FLOAT = 3.4e38  # of an f32
+
 
 # given by arguments of their own
 FIXED = ("strategy_name", "genotype", "init_from")
+
 
 # the only settings that two parts of one run may differ in
 FREE = ("keep_checkpoints", "tensorboard")
@@ -115,8 +119,7 @@ def differences(old: Any, new: Any) -> list[str]:
     ]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values of a nested dictionary."""
+def flat(tree, prefix=""):
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{name}.")

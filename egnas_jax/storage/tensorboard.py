@@ -23,24 +23,21 @@ def check_installed() -> None:
 
 @contextlib.contextmanager
 def writer(folder: pathlib.Path, first_epoch: int) -> Iterator:
-    """Yields a function that writes the metrics of an epoch's record.
-
-    The function also accepts the notes (`str`) that a training loop reports between
-    records, and ignores them.
+    """A function that writes the numbers of an epoch's line; notes (`str`) are skipped.
 
     Args:
-      folder: of the event files; created if it is missing.
-      first_epoch: the first epoch of this process. TensorBoard hides what an earlier
-        process wrote for this and later epochs, since they are run again.
+      folder: of the event files; made where it is missing.
+      first_epoch: of this process. What an earlier one wrote of it and later epochs is
+        hidden, since they are run again.
     """
     from tensorboardX import SummaryWriter
 
-    def write(record: Mapping | str) -> None:
-        if isinstance(record, str):
+    def write(line: Mapping | str) -> None:
+        if isinstance(line, str):
             return
-        for name, value in record.items():
+        for name, value in line.items():
             if isinstance(value, (int, float)) and name != "epoch":
-                scalars.add_scalar(name, value, record["epoch"])
+                scalars.add_scalar(name, value, line["epoch"])
         scalars.flush()
 
     scalars = SummaryWriter(str(folder), purge_step=first_epoch)
