@@ -1,4 +1,4 @@
-"""Evolution strategies with ask and tell, over flat vectors or vectors of choices."""
+"""Implements evolution strategies with ask and tell, over vectors or choices."""
 
 from types import MappingProxyType
 
@@ -9,7 +9,7 @@ from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
 EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
-OWN = MappingProxyType(dict(EVOLUTIONS))  # unchanged by scripts that add strategies
+OWN = MappingProxyType(dict(EVOLUTIONS))  # without what a script adds
 
 __all__ = [
     "EVOLUTIONS",

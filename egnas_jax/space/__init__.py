@@ -1,4 +1,4 @@
-"""Search spaces, genotypes, published cells and their drawings."""
+"""Defines search spaces and genotypes; derives, reads and draws genotypes."""
 
 from egnas_jax.space.base import PRIMITIVES, Space
 from egnas_jax.space.darts import DARTS7, DARTS8

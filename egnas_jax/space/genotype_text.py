@@ -2,8 +2,8 @@
 
 Torch repositories print a genotype as Python: `Genotype(normal=[...], ...)`. The text
 is parsed into a syntax tree, which may hold strings, whole numbers, lists, tuples and
-`range(a, b)`. `ast.literal_eval` does not do: it has no `range`, and it accepts floats,
-booleans and dictionaries, which are errors here.
+`range(a, b)`. `ast.literal_eval` is no substitute: it has no `range`, and it accepts
+floats, booleans and dictionaries, which a genotype must not hold.
 """
 
 import ast
@@ -48,7 +48,7 @@ def read_genotype(text: str) -> dict[str, Any]:
 
 
 def read_json_fields(text: str, fields: Sequence[str], what: str) -> dict[str, Any]:
-    """Reads a JSON object with exactly the given fields.
+    """Reads a JSON object with exactly these fields.
 
     Args:
       text: the JSON.
@@ -143,8 +143,8 @@ def _value(node):
 
 
 def _range(node, first, stop):
-    whole = isinstance(first, int) and isinstance(stop, int)
-    if not whole or stop - first > MAX_RANGE:
+    are_integers = isinstance(first, int) and isinstance(stop, int)
+    if not are_integers or stop - first > MAX_RANGE:
         raise ValueError(
             f"range(a, b) takes two whole numbers at most {MAX_RANGE} apart; "
             f"found {_shorten(ast.unparse(node))}. {HOWTO}"

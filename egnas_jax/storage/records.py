@@ -1,8 +1,8 @@
 """Reads and writes the plain files of a run: append-only JSONL and atomic documents.
 
-Each line of `metrics.jsonl` is appended and synced; every other file is replaced as a
-whole or not at all. All JSON is strict: NaN and infinities, which JSON does not have,
-become null. The module does not import JAX, so that reports start quickly.
+Each line of `metrics.jsonl` is appended and synced; every other file is replaced
+completely or not at all. All JSON is strict: NaN and infinities, which JSON does not
+have, become null. The module does not import JAX, so that reports start quickly.
 """
 
 import json
