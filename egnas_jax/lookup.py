@@ -1,4 +1,4 @@
-"""Entry of a table by name: the one error message of all registries."""
+"""Looks up entries of registries by name, with one error message for all of them."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ T = TypeVar("T")
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
-    """Entry of a registry, or an error that helps.
+    """The entry of a registry with this name.
 
     Args:
       table: name -> entry.
-      name: what was asked for.
-      what: what the entries are, as the message calls them ("preset").
+      name: of the entry.
+      what: what the entries are, as the error message calls them ("preset").
 
     Raises:
-      ValueError: no such entry; the message lists close matches and all names.
+      ValueError: there is no such entry; the message lists close matches and all names.
     """
     if isinstance(name, str) and name in table:
         return table[name]

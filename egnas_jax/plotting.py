@@ -1,27 +1,31 @@
-"""What all pictures share: colours, and SVG that is the same for the same figure."""
+"""Defines the style of all plots, and writes them as reproducible SVG."""
 
 import io
+from typing import TYPE_CHECKING, Any
 
-# of Okabe and Ito, told apart with any colour vision
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The colours of Okabe and Ito, which people with any colour vision can distinguish.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SKY, YELLOW, GREY = "#56B4E9", "#E69F00", "#555555"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, GREY)
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 
 
-def line_style(index: int) -> dict:
-    """Colour and dashes of a picture's line; no two of the first 35 are alike."""
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and dashes of a plot's line; the first 35 lines differ from each other."""
     return dict(
         color=COLOURS[index % len(COLOURS)], linestyle=DASHES[index % len(DASHES)]
     )
 
 
-def as_svg(figure, salt: str = "") -> str:
-    """A figure of matplotlib as SVG; the same one gives the same bytes.
+def as_svg(figure: "Figure", salt: str = "") -> str:
+    """A matplotlib figure as SVG; equal figures give equal bytes.
 
     Args:
-      figure: made without a window system or global state (`matplotlib.figure.Figure`).
-      salt: tells the names inside it from those of other pictures of one page.
+      figure: created by `matplotlib.figure.Figure`, without pyplot's global state.
+      salt: makes the ids in this SVG differ from those of other figures on a page.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""The error message of all registries."""
+"""Tests of the lookup that all registries share."""
 
 import pytest
 
@@ -21,6 +21,6 @@ def test_an_unknown_name_lists_close_matches_and_all_names():
 
 
 @pytest.mark.parametrize("name", [None, 3, ["digits"], "zzz"])
-def test_what_resembles_nothing_still_lists_all_names(name):
+def test_the_error_lists_all_names_even_without_a_close_match(name):
     with pytest.raises(ValueError, match="Known: cifar10, cifar100, digits"):
         lookup(TABLE, name, "preset")

@@ -1,4 +1,4 @@
-"""Evolution strategies as ask and tell over flat vectors, of numbers or of choices."""
+"""Implements evolution strategies with ask and tell, over vectors or choices."""
 
 from types import MappingProxyType
 
@@ -8,12 +8,8 @@ from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
 from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
-EVOLUTIONS = {
-    "cma_es": cma_es,
-    "sep_cma_es": sep_cma_es,
-    "open_es": open_es,
-}
-OWN = MappingProxyType(dict(EVOLUTIONS))  # before any script adds or replaces one
+EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
+OWN = MappingProxyType(dict(EVOLUTIONS))  # without what a script adds
 
 __all__ = [
     "EVOLUTIONS",

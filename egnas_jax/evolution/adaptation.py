@@ -1,8 +1,8 @@
-"""What CMA-ES with a full and with a diagonal covariance share: paths and step size.
+"""Computes what CMA-ES with full and with diagonal covariance share: paths, step size.
 
-Source: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772; "(n)" below
-are its equations, as are the letters.
-Dims: P population, D length of one solution.
+Source: N. Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772. Numbers
+in parentheses are its equations, and letters are its letters.
+Dims: P population (the tutorial's lambda), n length of one solution.
 """
 
 import math
@@ -11,26 +11,26 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.types import Array
+from egnas_jax.types import Array, PyTree
 
-# `cmaes` caps the step size at 1e32; float32 needs a floor too, or a run that has long
-# converged divides by zero.
+# The package `cmaes` caps the step size at 1e32. In float32 it needs a floor too, or a
+# run that converged long ago divides by zero.
 SIGMA_MIN, SIGMA_MAX = 1e-32, 1e32
 
 
 class Constants(NamedTuple):
-    """Numbers that follow from the dimension and the population size alone.
+    """Numbers that depend only on the dimension and the population size.
 
     Attributes:
-      dim: D.
-      mu: number of parents, the better half.
+      dim: n.
+      mu: number of parents, the better half of the population.
       mu_eff: variance effective selection mass of the parents.
       weights: one per rank, best first, f64[P] or f64[mu]; the parents' sum to 1.
       c1: learning rate of the rank-one update.
       c_mu: learning rate of the rank-mu update.
-      c_sigma: learning rate of the path of the step size.
+      c_sigma: learning rate of the path for the step size.
       d_sigma: damping of the step size.
-      c_c: learning rate of the path of the covariance.
+      c_c: learning rate of the path for the covariance.
       chi_n: expected length of a standard normal vector.
     """
 
@@ -47,13 +47,13 @@ class Constants(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """Outcome of one generation, covariance apart.
+    """Step size and evolution paths after a generation.
 
     Attributes:
       sigma: step size, f32[].
-      p_sigma: path of the step size, f32[D].
-      p_c: path of the covariance, f32[D].
-      h_sigma: 0 where the path of the step size is too long, else 1, f32[].
+      p_sigma: path for the step size, f32[n].
+      p_c: path for the covariance, f32[n].
+      h_sigma: 0 if p_sigma is so long that p_c must not grow, else 1, f32[].
     """
 
     sigma: Array
@@ -63,7 +63,7 @@ class Paths(NamedTuple):
 
 
 def expected_length(dim: int) -> float:
-    """E||N(0, I)|| in `dim` dimensions, to second order (below (43))."""
+    """E||N(0, I)|| in `dim` dimensions, by the tutorial's approximation."""
     return math.sqrt(dim) * (1 - 1 / (4 * dim) + 1 / (21 * dim**2))
 
 
@@ -72,14 +72,16 @@ def damping(mu_eff: float, dim: int, c_sigma: float) -> float:
     return 1 + 2 * max(0.0, math.sqrt((mu_eff - 1) / (dim + 1)) - 1) + c_sigma
 
 
-def update_paths(constants: Constants, state, y_w, whitened) -> Paths:
-    """Cumulates the step of the mean and adapts the step size to its length.
+def update_paths(
+    constants: Constants, state: PyTree, y_w: Array, whitened: Array
+) -> Paths:
+    """Updates both evolution paths and the step size.
 
     Args:
       constants: of the strategy.
-      state: has sigma, p_sigma, p_c and generation, all before this generation.
-      y_w: weighted mean step of the parents in units of sigma, f32[D].
-      whitened: C^(-1/2) y_w, f32[D].
+      state: before this generation; has sigma, p_sigma, p_c and generation.
+      y_w: weighted mean step of the parents in units of sigma, f32[n].
+      whitened: C^(-1/2) y_w, f32[n].
     """
     c_s, c_c, mu_eff = constants.c_sigma, constants.c_c, constants.mu_eff
     gain = math.sqrt(c_s * (2 - c_s) * mu_eff)
@@ -87,7 +89,8 @@ def update_paths(constants: Constants, state, y_w, whitened) -> Paths:
     length = jnp.sqrt(jnp.sum(p_sigma**2))
     growth = jnp.exp(c_s / constants.d_sigma * (length / constants.chi_n - 1))
     sigma = jnp.clip(state.sigma * growth, SIGMA_MIN, SIGMA_MAX)  # (44)
-    # The package `cmaes` counts this generation in already, hence + 2 and not + 1.
+    # h_sigma is defined with (45). Its exponent is 2 (g + 1) in the tutorial, but
+    # `cmaes` increments the generation g before it computes h_sigma.
     exponent = 2.0 * (state.generation + 2).astype(jnp.float32)
     stationary = jnp.sqrt(1 - (1 - c_s) ** exponent)
     limit = (1.4 + 2 / (constants.dim + 1)) * constants.chi_n
@@ -97,11 +100,11 @@ def update_paths(constants: Constants, state, y_w, whitened) -> Paths:
     return Paths(sigma, p_sigma, p_c, h_sigma)
 
 
-def decay(constants: Constants, h_sigma):
-    """Factor on the old covariance in (47), f32[].
+def decay(constants: Constants, h_sigma: Array) -> Array:
+    """Factor of the old covariance in (47), f32[].
 
-    Where h_sigma stalls the path, `delta` makes up for the variance it lacks.
+    Where h_sigma is 0, p_c does not grow, and `delta` makes up for the lost variance.
     """
     delta = (1 - h_sigma) * constants.c_c * (2 - constants.c_c)
-    total = float(np.sum(constants.weights))
-    return 1 + constants.c1 * delta - constants.c1 - constants.c_mu * total
+    weight_sum = float(np.sum(constants.weights))
+    return 1 + constants.c1 * delta - constants.c1 - constants.c_mu * weight_sum

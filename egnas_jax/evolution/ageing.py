@@ -1,7 +1,8 @@
-"""Ageing (regularised) evolution over vectors of choices, as ask and tell.
+"""Ageing (regularised) evolution over vectors of choices, with ask and tell.
 
-The population is a queue: a child replaces the oldest, not the worst. Its parent wins a
-tournament; it differs from it in one position. Lower fitness is better.
+The population is a queue: a new solution replaces the oldest one, not the worst. A
+child differs in one position from its parent, which is the winner of a tournament.
+Lower fitness is better.
 
 Source: Real et al., Regularized Evolution for Image Classifier Architecture Search,
 AAAI 2019, Algorithm 1.
@@ -12,6 +13,7 @@ Dims: P population, D length of one solution, S tournament.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -19,27 +21,28 @@ from egnas_jax.evolution.base import check_sizes
 from egnas_jax.types import Array, Key
 
 
-class AgeingState(NamedTuple):
-    """The queue.
+@flax.struct.dataclass
+class AgeingState:
+    """The population.
 
     Attributes:
       solutions: i32[P, D].
-      fitness: f32[P]; inf where nobody is yet.
-      told: solutions told so far, i32[]; the next goes to slot told % P, where the
-        oldest is.
+      fitness: f32[P]; inf in empty slots.
+      count: number of solutions so far, i32[]. The next one goes to slot count % P,
+        which is empty or holds the oldest.
     """
 
     solutions: Array
     fitness: Array
-    told: Array
+    count: Array
 
 
 class Ageing(NamedTuple):
-    """The strategy: one solution at a time, where `Evolution` asks for P.
+    """The strategy, which handles one solution at a time and not P as an `Evolution`.
 
     Attributes:
-      init: () -> an empty queue.
-      ask: (key, state) -> i32[D]; uniform until the queue is full.
+      init: () -> state without solutions.
+      ask: (key, state) -> i32[D]; uniform until the population is complete.
       tell: (state, solution i32[D], fitness f32[]) -> state; NaN ranks last.
     """
 
@@ -51,13 +54,13 @@ class Ageing(NamedTuple):
 def ageing_evolution(
     dim: int, num_choices: int, population_size: int, tournament_size: int
 ) -> Ageing:
-    """Ageing evolution over `dim` choices out of `num_choices` each.
+    """Ageing evolution over `dim` positions with `num_choices` choices each.
 
     Args:
       dim: D.
-      num_choices: of every position, at least 2.
-      population_size: P.
-      tournament_size: S, drawn with replacement as in the source.
+      num_choices: at every position, 2 or more.
+      population_size: P, 2 or more.
+      tournament_size: S, 1 or more; drawn with replacement, as in the source.
 
     Raises:
       ValueError: a size is too small.
@@ -72,30 +75,30 @@ def ageing_evolution(
 
     def init() -> AgeingState:
         return AgeingState(
-            jnp.zeros((population_size, dim), jnp.int32),
-            jnp.full((population_size,), jnp.inf, jnp.float32),
-            jnp.zeros((), jnp.int32),
+            solutions=jnp.zeros((population_size, dim), jnp.int32),
+            fitness=jnp.full((population_size,), jnp.inf, jnp.float32),
+            count=jnp.zeros((), jnp.int32),
         )
 
     def ask(key: Key, state: AgeingState) -> Array:
-        key_random, key_parent, key_place, key_shift = jax.random.split(key, 4)
-        anybody = jax.random.randint(key_random, (dim,), 0, num_choices)
+        key_random, key_parent, key_position, key_shift = jax.random.split(key, 4)
+        random_solution = jax.random.randint(key_random, (dim,), 0, num_choices)
         rivals = jax.random.randint(key_parent, (tournament_size,), 0, population_size)
         winner = rivals[jnp.argmin(state.fitness[rivals])]
-        place = jax.random.randint(key_place, (), 0, dim)
-        # a shift of 1 or more: the child always differs
+        position = jax.random.randint(key_position, (), 0, dim)
+        # The shift is at least 1, so the child always differs.
         shift = jax.random.randint(key_shift, (), 1, num_choices)
         parent = state.solutions[winner]
-        child = parent.at[place].set((parent[place] + shift) % num_choices)
-        return jnp.where(state.told < population_size, anybody, child)
+        child = parent.at[position].set((parent[position] + shift) % num_choices)
+        return jnp.where(state.count < population_size, random_solution, child)
 
     def tell(state: AgeingState, solution: Array, fitness: Array) -> AgeingState:
-        slot = state.told % population_size
-        ranked = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
+        slot = state.count % population_size
+        rankable = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
         return AgeingState(
-            state.solutions.at[slot].set(solution),
-            state.fitness.at[slot].set(ranked),
-            state.told + 1,
+            solutions=state.solutions.at[slot].set(solution),
+            fitness=state.fitness.at[slot].set(rankable),
+            count=state.count + 1,
         )
 
     return Ageing(init, ask, tell)

@@ -1,8 +1,8 @@
-"""Ask and tell over flat vectors: what every evolution strategy here offers.
+"""Defines the ask-and-tell interface of all evolution strategies.
 
-A strategy is a factory of dimension and population size that returns an `Evolution`.
-Its functions are pure, so they go through `jit`, `vmap` (over independent runs) and
-`scan`; lower fitness is better. Nothing here knows of architectures.
+A strategy is a function of dimension and population size that returns an `Evolution`.
+The functions of an `Evolution` are pure, so they work under `jit`, `scan` and `vmap`
+(over independent runs). Lower fitness is better.
 Dims: P population, D length of one solution.
 """
 
@@ -16,25 +16,27 @@ import jax.numpy as jnp
 
 from egnas_jax.types import Array, PyTree
 
+TellFn = Callable[[PyTree, Array, Array], PyTree]
+
 
 class Evolution(NamedTuple):
     """One evolution strategy.
 
     Attributes:
-      init: `(mean f32[D], sigma) -> state`, the search distribution to begin with.
+      init: `(mean f32[D], sigma) -> state`, the initial search distribution.
       ask: `(key, state) -> f32[P, D]`, one generation of solutions.
-      tell: `(state, solutions f32[P, D], fitness f32[P]) -> state`. The solutions may
-        come from elsewhere than `ask`. NaN and +inf rank last; a generation without a
-        single other value leaves the state as it was.
+      tell: `(state, solutions f32[P, D], fitness f32[P]) -> state`. The solutions need
+        not come from `ask`. NaN and +inf rank last; if there is no other value, the
+        state does not change.
     """
 
     init: Callable[[Array, Array | float], PyTree]
     ask: Callable[[Array, PyTree], Array]
-    tell: Callable[[PyTree, Array, Array], PyTree]
+    tell: TellFn
 
 
-def check_sizes(dim: int, population_size: int):
-    """Refuses what no strategy can work with.
+def check_sizes(dim: int, population_size: int) -> None:
+    """Refuses sizes that no strategy can work with.
 
     Raises:
       ValueError: dim is below 1 or population_size below 2.
@@ -48,12 +50,12 @@ def check_sizes(dim: int, population_size: int):
         )
 
 
-def start(mean, sigma, dim: int) -> tuple[Array, Array]:
-    """Mean f32[D] and step size f32[] of a first generation.
+def start(mean: Array, sigma: Array | float, dim: int) -> tuple[Array, Array]:
+    """Mean f32[D] and step size f32[] of the first generation.
 
     Raises:
       ValueError: mean is not a vector of dim numbers, or sigma is a Python number
-        that is not above 0 (a traced sigma cannot be looked at).
+        that is not finite and above 0. A traced sigma is not checked.
     """
     mean = jnp.asarray(mean, jnp.float32)
     if mean.shape != (dim,):
@@ -63,15 +65,15 @@ def start(mean, sigma, dim: int) -> tuple[Array, Array]:
     return mean, jnp.asarray(sigma, jnp.float32)
 
 
-def guarded(tell, dim: int, population_size: int):
-    """`tell` that checks shapes and keeps the state where nothing could be ranked."""
+def guarded(tell: TellFn, dim: int, population_size: int) -> TellFn:
+    """A `tell` that checks shapes and keeps the state if no fitness can be ranked."""
 
     def checked_tell(state, solutions, fitness):
         chex.assert_shape(solutions, (population_size, dim))
         chex.assert_shape(fitness, (population_size,))
-        # One finite value is a ranking; NaN compares as false.
-        ranked = jnp.any(fitness < jnp.inf)
-        keep = functools.partial(jnp.where, ranked)
-        return jax.tree.map(keep, tell(state, solutions, fitness), state)
+        # A single value below inf is enough; NaN compares as false.
+        has_ranking = jnp.any(fitness < jnp.inf)
+        choose = functools.partial(jnp.where, has_ranking)
+        return jax.tree.map(choose, tell(state, solutions, fitness), state)
 
     return checked_tell

@@ -1,13 +1,14 @@
 """CMA-ES with a full covariance matrix and negative recombination weights.
 
-Told the same solutions, it agrees with `cmaes.CMA` in mean, sigma, C and both paths.
-Source: Hansen, The CMA Evolution Strategy: A Tutorial, arXiv 1604.00772; "(n)" below
-are its equations, as are the letters.
-Dims: P population, D length of one solution.
+The code follows N. Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772.
+Numbers in parentheses are its equations, and letters are its letters: a step y has the
+distribution N(0, C), and C = B D^2 B^T with eigenvectors B and standard deviations D.
+Given the same solutions, it agrees with `cmaes.CMA` in mean, sigma, C and both paths.
+
+Dims: P population (the tutorial's lambda), n length of one solution.
 """
 
-from typing import NamedTuple
-
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,21 +24,22 @@ from egnas_jax.evolution.base import Evolution, check_sizes, guarded, start
 from egnas_jax.evolution.shaping import order
 from egnas_jax.types import Array
 
-EPS = 1e-8  # stands in for an eigenvalue that rounding made negative, as in `cmaes`
+EPS = 1e-8  # replaces eigenvalues that are negative by rounding, as in `cmaes`
 
 
-class CMAState(NamedTuple):
-    """What CMA-ES carries.
+@flax.struct.dataclass
+class CMAState:
+    """The search distribution N(mean, sigma^2 C) and the evolution paths.
 
     Attributes:
-      mean: of the search distribution, f32[D].
+      mean: f32[n].
       sigma: overall step size, f32[].
-      C: covariance of a step in units of sigma, f32[D, D], symmetric.
-      p_sigma: path of the step size, f32[D].
-      p_c: path of the covariance, f32[D].
-      generation: number of generations told, i32[].
-      axes: eigenvectors of C in columns, f32[D, D] (B of the tutorial).
-      lengths: square roots of the eigenvalues of C, f32[D] (diagonal of its D).
+      C: covariance of a step in units of sigma, f32[n, n], symmetric.
+      p_sigma: path for the step size, f32[n].
+      p_c: path for the covariance, f32[n].
+      generation: number of generations so far, i32[].
+      B: eigenvectors of C in columns, f32[n, n].
+      D: square roots of the eigenvalues of C, f32[n] (the tutorial's diagonal matrix).
     """
 
     mean: Array
@@ -46,35 +48,39 @@ class CMAState(NamedTuple):
     p_sigma: Array
     p_c: Array
     generation: Array
-    axes: Array
-    lengths: Array
+    B: Array
+    D: Array
 
 
 def _selection_mass(weights) -> float:
-    """Variance effective selection mass of some weights."""
+    """Variance effective selection mass, (sum w)^2 / sum w^2."""
     return float(np.sum(weights) ** 2 / np.sum(weights**2))
 
 
-def _negative_mass(c1: float, c_mu: float, mu_eff: float, raw, dim: int) -> float:
-    """What the weights of the worse half sum to, less the sign."""
-    bounds = [1 + 2 * _selection_mass(raw) / (mu_eff + 2)]  # (51)
-    if c_mu > 0:  # with one parent there is no rank-mu update to keep in bounds
+def _negative_weight_sum(c1, c_mu, mu_eff, mu_eff_minus, dim) -> float:
+    """Absolute value of the sum of all negative weights: the least of three bounds.
+
+    The bounds keep the covariance positive definite, see (50) to (52).
+    """
+    bounds = [1 + 2 * mu_eff_minus / (mu_eff + 2)]  # (51)
+    if c_mu > 0:  # a single parent has no rank-mu update, and needs no other bounds
         bounds += [1 + c1 / c_mu, (1 - c1 - c_mu) / (dim * c_mu)]  # (50), (52)
     return min(bounds)
 
 
 def cma_constants(dim: int, population_size: int) -> Constants:
-    """Constants of CMA-ES; the weights are f64[P], those of the worse half negative.
+    """Constants of CMA-ES, with weights f64[P] that are negative in the worse half.
 
-    Source: table 1 of the tutorial, with the rates as `cmaes` has them.
+    Source: table 1 of the tutorial, with the learning rates as in `cmaes`.
     """
     mu = population_size // 2
-    raw = np.log((population_size + 1) / 2) - np.log(np.arange(1, population_size + 1))
-    mu_eff = _selection_mass(raw[:mu])  # (49)
+    ranks = np.arange(1, population_size + 1)
+    raw = np.log((population_size + 1) / 2) - np.log(ranks)  # (49), w'
+    mu_eff, mu_eff_minus = _selection_mass(raw[:mu]), _selection_mass(raw[mu:])
     c1 = 2 / ((dim + 1.3) ** 2 + mu_eff)  # (57)
     c_mu = 2 * (mu_eff - 2 + 1 / mu_eff) / ((dim + 2) ** 2 + mu_eff)
-    c_mu = min(1 - c1 - 1e-8, c_mu)  # (58); 1e-8 is for very large populations
-    negative = _negative_mass(c1, c_mu, mu_eff, raw[mu:], dim)
+    c_mu = min(1 - c1 - 1e-8, c_mu)  # (58); 1e-8 matters for very large populations
+    negative = _negative_weight_sum(c1, c_mu, mu_eff, mu_eff_minus, dim)
     up, down = np.sum(raw[raw > 0]), -np.sum(raw[raw < 0])
     weights = np.where(raw >= 0, raw / up, raw * negative / down)  # (53)
     c_sigma = (mu_eff + 2) / (dim + mu_eff + 5)  # (55)
@@ -92,33 +98,34 @@ def cma_constants(dim: int, population_size: int) -> Constants:
     )
 
 
-def decompose(C) -> tuple[Array, Array, Array]:
-    """Covariance f32[D, D], its axes f32[D, D] and their lengths f32[D].
+def decompose(C: Array) -> tuple[Array, Array, Array]:
+    """Eigendecomposition of a covariance f32[n, n].
 
-    The covariance comes back symmetric, and rebuilt where rounding had left an
-    eigenvalue that is not positive.
+    Returns:
+      C, made symmetric, and recomputed from the decomposition if rounding had made an
+      eigenvalue negative; B f32[n, n]; D f32[n].
     """
     C = (C + C.T) / 2
-    values, axes = jnp.linalg.eigh(C)
-    positive = jnp.where(values > 0, values, EPS)
-    rebuilt = _matmul(axes * positive[None, :], axes.T)
-    C = jnp.where(jnp.all(values > 0), C, rebuilt)
-    return C, axes, jnp.sqrt(positive)
+    eigenvalues, B = jnp.linalg.eigh(C)
+    positive = jnp.where(eigenvalues > 0, eigenvalues, EPS)
+    recomputed = _matmul(B * positive[None, :], B.T)
+    C = jnp.where(jnp.all(eigenvalues > 0), C, recomputed)
+    return C, B, jnp.sqrt(positive)
 
 
 def _matmul(a, b):
-    """Product in full float32, which accelerators leave by default."""
+    """Matrix product in full float32, which is not the default on accelerators."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
 def cma_es(dim: int, population_size: int) -> Evolution:
     """CMA-ES.
 
-    The eigendecomposition sits in `tell`, so that a fresh state asks without one and a
-    `tell` whose outcome nobody reads costs nothing under `jit`.
+    The eigendecomposition is in `tell`: a new state needs none for its first `ask`, and
+    under `jit` a `tell` whose result is not used costs nothing.
 
     Args:
-      dim: D.
+      dim: n.
       population_size: P, 2 or more.
 
     Raises:
@@ -131,43 +138,53 @@ def cma_es(dim: int, population_size: int) -> Evolution:
     def init(mean, sigma):
         mean, sigma = start(mean, sigma, dim)
         zero, eye = jnp.zeros(dim, jnp.float32), jnp.eye(dim, dtype=jnp.float32)
-        first = jnp.zeros((), jnp.int32)
-        return CMAState(mean, sigma, eye, zero, zero, first, eye, jnp.ones_like(zero))
+        return CMAState(
+            mean=mean,
+            sigma=sigma,
+            C=eye,
+            p_sigma=zero,
+            p_c=zero,
+            generation=jnp.zeros((), jnp.int32),
+            B=eye,
+            D=jnp.ones_like(zero),
+        )
 
     def ask(key, state):
         z = jax.random.normal(key, (population_size, dim))  # (38)
-        # (39), with the symmetric root B D B^T: the same law as B D, but near C = I the
-        # axes B are arbitrary, and rounding alone would choose other individuals
-        rotated = _matmul(z, state.axes) * state.lengths[None, :]
-        y = _matmul(rotated, state.axes.T)
+        # (39) is y = B D z. The symmetric root B D B^T gives the same distribution, and
+        # its samples do not depend on B, which rounding decides where C is nearly I.
+        y = _matmul(_matmul(z, state.B) * state.D[None, :], state.B.T)
         return state.mean[None, :] + state.sigma * y  # (40)
 
     def tell(state, solutions, fitness):
-        ranked = solutions[order(fitness)]
-        y = (ranked - state.mean[None, :]) / state.sigma
-        # C^(-1/2) y up to a rotation, which neither a norm nor the way back minds.
-        rotated = _matmul(y, state.axes) / state.lengths[None, :]
+        # Selection and recombination
+        y = (solutions[order(fitness)] - state.mean[None, :]) / state.sigma
+        # D^-1 B^T y. This is C^(-1/2) y = B D^-1 B^T y without the rotation by B, which
+        # does not change lengths and is applied to the weighted sum below.
+        rotated = _matmul(y, state.B) / state.D[None, :]
         parents = weights[: constants.mu]
         y_w = _matmul(parents, y[: constants.mu])  # (41)
-        whitened = _matmul(state.axes, _matmul(parents, rotated[: constants.mu]))
-        paths = update_paths(constants, state, y_w, whitened)
-        # (46): a bad step counts by its direction, whatever its length.
-        shrink = dim / (jnp.sum(rotated**2, axis=1) + EPS)
-        per_step = weights * jnp.where(weights >= 0, 1.0, shrink)
-        C, axes, lengths = decompose(
+        # Step-size control
+        whitened = _matmul(state.B, _matmul(parents, rotated[: constants.mu]))
+        paths = update_paths(constants, state, y_w, whitened)  # (43), (44), (45)
+        # Covariance matrix adaptation. In (46), a step with a negative weight is scaled
+        # to length sqrt(n) in whitened coordinates, so only its direction counts.
+        scale = dim / (jnp.sum(rotated**2, axis=1) + EPS)
+        w = weights * jnp.where(weights >= 0, 1.0, scale)  # (46)
+        C, B, D = decompose(
             decay(constants, paths.h_sigma) * state.C
             + constants.c1 * jnp.outer(paths.p_c, paths.p_c)
-            + constants.c_mu * _matmul(per_step[None, :] * y.T, y)
+            + constants.c_mu * _matmul(w[None, :] * y.T, y)
         )  # (47)
         return CMAState(
-            mean=state.mean + state.sigma * y_w,  # (42), c_m = 1
+            mean=state.mean + state.sigma * y_w,  # (42), with c_m = 1
             sigma=paths.sigma,
             C=C,
             p_sigma=paths.p_sigma,
             p_c=paths.p_c,
             generation=state.generation + 1,
-            axes=axes,
-            lengths=lengths,
+            B=B,
+            D=D,
         )
 
     return Evolution(init, ask, guarded(tell, dim, population_size))

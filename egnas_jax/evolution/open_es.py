@@ -1,14 +1,15 @@
-"""OpenES: a search gradient from mirrored samples and ranks, followed by an optimiser.
+"""OpenES: an optimiser that follows a search gradient from mirrored samples and ranks.
 
+The step size sigma is constant.
 Source: Salimans et al., Evolution Strategies as a Scalable Alternative to
-Reinforcement Learning (2017), arXiv 1703.03864, algorithm 1 with mirrored sampling and
-fitness shaping of section 2.1. The step size sigma stays what it was at the start.
+Reinforcement Learning (2017), arXiv 1703.03864, algorithm 1 with the mirrored sampling
+and the fitness shaping of section 2.1.
 Dims: P population, D length of one solution.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,14 +19,15 @@ from egnas_jax.evolution.shaping import centred_ranks
 from egnas_jax.types import Array
 
 
-class OpenESState(NamedTuple):
-    """What OpenES carries.
+@flax.struct.dataclass
+class OpenESState:
+    """The search distribution N(mean, sigma^2 I) and the state of the optimiser.
 
     Attributes:
-      mean: of the search distribution, f32[D].
+      mean: f32[D].
       sigma: standard deviation of every coordinate, f32[].
-      generation: number of generations told, i32[].
-      optimizer: state of the optimiser, as optax has it.
+      generation: number of generations so far, i32[].
+      optimizer: optax state.
     """
 
     mean: Array
@@ -34,8 +36,8 @@ class OpenESState(NamedTuple):
     optimizer: optax.OptState
 
 
-def search_gradient(noise, fitness):
-    """Estimate of the gradient of the shaped fitness, times sigma, f32[D].
+def search_gradient(noise: Array, fitness: Array) -> Array:
+    """Estimated gradient of the shaped fitness, times sigma, f32[D].
 
     Args:
       noise: f32[P, D], deviations from the mean in units of sigma.
@@ -56,8 +58,8 @@ def open_es(
     Args:
       dim: D.
       population_size: P, 2 or more. Individuals i and P // 2 + i are mirror images; in
-        an odd population the last one is a draw of its own.
-      learning_rate: step of the optimiser.
+        an odd population the last one has no mirror image.
+      learning_rate: of the optimiser.
       optimizer: `learning_rate -> optax optimiser`; `optax.sgd` is the plain update.
 
     Raises:
@@ -71,8 +73,12 @@ def open_es(
 
     def init(mean, sigma):
         mean, sigma = start(mean, sigma, dim)
-        first = jnp.zeros((), jnp.int32)
-        return OpenESState(mean, sigma, first, transform.init(mean))
+        return OpenESState(
+            mean=mean,
+            sigma=sigma,
+            generation=jnp.zeros((), jnp.int32),
+            optimizer=transform.init(mean),
+        )
 
     def ask(key, state):
         draws = jax.random.normal(key, (population_size - pairs, dim))
@@ -82,10 +88,13 @@ def open_es(
     def tell(state, solutions, fitness):
         noise = (solutions - state.mean[None, :]) / state.sigma
         gradient = search_gradient(noise, fitness) / state.sigma
-        # Adam of optax raises floats to an integer count, which strict dtypes forbid.
+        # optax's Adam raises a float to an integer, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
-            step, memory = transform.update(gradient, state.optimizer, state.mean)
-        mean = optax.apply_updates(state.mean, step)
-        return OpenESState(mean, state.sigma, state.generation + 1, memory)
+            step, optimizer = transform.update(gradient, state.optimizer, state.mean)
+        return state.replace(
+            mean=optax.apply_updates(state.mean, step),
+            generation=state.generation + 1,
+            optimizer=optimizer,
+        )
 
     return Evolution(init, ask, guarded(tell, dim, population_size))

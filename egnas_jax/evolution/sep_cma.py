@@ -1,16 +1,18 @@
-"""Separable CMA-ES: a diagonal covariance, learned (D + 2) / 3 times as fast.
+"""Separable CMA-ES: a diagonal covariance, whose learning rate is (n + 2) / 3 as large.
 
-Told the same solutions, it agrees with `cmaes.SepCMA`.
+Given the same solutions, it agrees with `cmaes.SepCMA`. As in that package, the factor
+applies to the rank-mu update only, and the learning rate of the rank-one update is that
+of the tutorial.
+
 Sources: Ros and Hansen, A Simple Modification in CMA-ES Achieving Linear Time and
-Space Complexity, PPSN 2008. As in the package the factor is on the rank-mu update
-alone and the rate of the rank-one update is the tutorial's; "(n)" below are equations
-of that tutorial (arXiv 1604.00772).
-Dims: P population, D length of one solution.
+Space Complexity, PPSN 2008; N. Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv
+1604.00772. Numbers in parentheses are equations of the tutorial.
+Dims: P population (the tutorial's lambda), n length of one solution.
 """
 
 import math
-from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,16 +29,17 @@ from egnas_jax.evolution.shaping import order
 from egnas_jax.types import Array
 
 
-class SepCMAState(NamedTuple):
-    """What separable CMA-ES carries.
+@flax.struct.dataclass
+class SepCMAState:
+    """The search distribution N(mean, sigma^2 diag(C)) and the evolution paths.
 
     Attributes:
-      mean: of the search distribution, f32[D].
+      mean: f32[n].
       sigma: overall step size, f32[].
-      C: diagonal of the covariance of a step in units of sigma, f32[D], positive.
-      p_sigma: path of the step size, f32[D].
-      p_c: path of the covariance, f32[D].
-      generation: number of generations told, i32[].
+      C: variances of a step in units of sigma, f32[n].
+      p_sigma: path for the step size, f32[n].
+      p_c: path for the covariance, f32[n].
+      generation: number of generations so far, i32[].
     """
 
     mean: Array
@@ -54,8 +57,8 @@ def sep_cma_constants(dim: int, population_size: int) -> Constants:
     weights = raw / np.sum(raw)
     mu_eff = float(1 / np.sum(weights**2))
     c1 = 2 / ((dim + 1.3) ** 2 + mu_eff)  # (57)
-    full = 2 / mu_eff / (dim + math.sqrt(2)) ** 2
-    full += (1 - 1 / mu_eff) * min(1.0, (2 * mu_eff - 1) / ((dim + 2) ** 2 + mu_eff))
+    c_full = 2 / mu_eff / (dim + math.sqrt(2)) ** 2
+    c_full += (1 - 1 / mu_eff) * min(1.0, (2 * mu_eff - 1) / ((dim + 2) ** 2 + mu_eff))
     c_sigma = (mu_eff + 2) / (dim + mu_eff + 3)
     return Constants(
         dim=dim,
@@ -63,8 +66,9 @@ def sep_cma_constants(dim: int, population_size: int) -> Constants:
         mu_eff=mu_eff,
         weights=weights,
         c1=c1,
-        # Above 1 - c1 (few dimensions, many individuals) variances could turn negative.
-        c_mu=min(1 - c1, (dim + 2) / 3 * full),
+        # Above 1 - c1, variances could become negative. Few dimensions with many
+        # individuals would lead there.
+        c_mu=min(1 - c1, (dim + 2) / 3 * c_full),
         c_sigma=c_sigma,
         d_sigma=damping(mu_eff, dim, c_sigma),
         c_c=4 / (dim + 4),
@@ -73,10 +77,10 @@ def sep_cma_constants(dim: int, population_size: int) -> Constants:
 
 
 def sep_cma_es(dim: int, population_size: int) -> Evolution:
-    """Separable CMA-ES: no eigendecomposition, and no learning of correlations.
+    """Separable CMA-ES, which needs no eigendecomposition and learns no correlations.
 
     Args:
-      dim: D.
+      dim: n.
       population_size: P, 2 or more.
 
     Raises:
@@ -88,8 +92,15 @@ def sep_cma_es(dim: int, population_size: int) -> Evolution:
 
     def init(mean, sigma):
         mean, sigma = start(mean, sigma, dim)
-        zero, first = jnp.zeros(dim, jnp.float32), jnp.zeros((), jnp.int32)
-        return SepCMAState(mean, sigma, jnp.ones_like(zero), zero, zero, first)
+        zero = jnp.zeros(dim, jnp.float32)
+        return SepCMAState(
+            mean=mean,
+            sigma=sigma,
+            C=jnp.ones_like(zero),
+            p_sigma=zero,
+            p_c=zero,
+            generation=jnp.zeros((), jnp.int32),
+        )
 
     def ask(key, state):
         z = jax.random.normal(key, (population_size, dim))
@@ -107,7 +118,7 @@ def sep_cma_es(dim: int, population_size: int) -> Evolution:
             + constants.c_mu * jnp.sum(weights[:, None] * y**2, axis=0)
         )  # diagonal of (47)
         return SepCMAState(
-            mean=state.mean + state.sigma * y_w,  # (42), c_m = 1
+            mean=state.mean + state.sigma * y_w,  # (42), with c_m = 1
             sigma=paths.sigma,
             C=jnp.maximum(C, jnp.finfo(jnp.float32).tiny),
             p_sigma=paths.p_sigma,

@@ -1,4 +1,4 @@
-"""A trained network in forms that run without this package."""
+"""Exports trained networks in formats that run without this package."""
 
 import importlib.util
 from collections.abc import Callable
@@ -14,15 +14,15 @@ __all__ = ["FORMATS", "Finished", "Format", "check_installed", "describe"]
 
 
 class Format(NamedTuple):
-    """One form.
+    """A file format.
 
     Attributes:
       write: `Finished` -> the bytes of the file.
-      packages: that it needs; the extra `export` brings them.
-      described: whether the file itself says what it is (`describe`).
+      packages: that writing needs; the extra `export` installs them.
+      described: whether the file contains its own description (`describe`).
     """
 
-    write: Callable
+    write: Callable[[Finished], bytes]
     packages: tuple[str, ...]
     described: bool
 
@@ -35,10 +35,10 @@ FORMATS = {
 
 
 def check_installed(name: str) -> None:
-    """Refuses a format whose packages are missing.
+    """Refuses a format whose packages are not installed.
 
     Raises:
-      ValueError: as said, or an unknown format.
+      ValueError: a package is missing, or the format is unknown.
     """
     packages = lookup(FORMATS, name, "format").packages
     missing = [p for p in packages if importlib.util.find_spec(p) is None]

@@ -1,4 +1,4 @@
-"""What is exported, and what each file says of itself."""
+"""Defines what is exported, and describes it in words for readers of the files."""
 
 import dataclasses
 import json
@@ -10,14 +10,14 @@ from egnas_jax.types import PyTree
 
 
 class Finished(NamedTuple):
-    """A trained network and the images it takes.
+    """A trained network and the images that it takes.
 
     Attributes:
-      genotype, config: what was built.
+      genotype, config: of the network.
       variables: {"params", "batch_stats"}.
       image_shape: [H, W, C].
-      mean, std: of the channels, of pixels in [0, 1].
-      class_names: one a class, or None.
+      mean, std: of each channel, for pixels in [0, 1].
+      class_names: one for each class, or None.
     """
 
     genotype: Genotype
@@ -29,7 +29,7 @@ class Finished(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-# of the forms that hold a whole program
+# For formats that hold a whole program.
 PIXELS_IN = (
     "images: u8[batch, height, width, channel], pixels 0..255; the file normalises them"
 )
@@ -42,12 +42,14 @@ LOGITS_OUT = (
 def describe(
     finished: Finished, image: str = PIXELS_IN, output: str = LOGITS_OUT
 ) -> dict[str, str]:
-    """What a reader of the file needs to know; text alone, lists and records as JSON.
+    """What a user of the file needs to know, by name.
+
+    All values are text; lists and dictionaries are JSON.
 
     Args:
       finished: the network.
-      image: what the network takes, in words.
-      output: what it gives.
+      image: what the file takes, in words.
+      output: what it returns, in words.
     """
     height, width, channels = finished.image_shape
     return {

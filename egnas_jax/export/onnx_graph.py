@@ -1,7 +1,7 @@
-"""The network as an ONNX graph in evaluation mode.
+"""Writes the network as an ONNX graph in evaluation mode.
 
-Weights go by their torch names. The auxiliary head is left out, and so is whatever no
-output depends on.
+Weights have their torch names. The auxiliary head is left out, and so is everything
+that the output does not depend on.
 
 Source: the operator reference of ONNX, opset 17.
 """
@@ -25,7 +25,7 @@ from egnas_jax.nn.network_config import cell_plan
 from egnas_jax.space import Genotype
 
 OPSET = 17
-IR_VERSION = 8  # the format that opset 17 came with: older runtimes read no newer one
+IR_VERSION = 8  # belongs to opset 17; older runtimes cannot read a newer version
 
 
 def as_onnx(finished: Finished) -> bytes:
@@ -36,7 +36,7 @@ def as_onnx(finished: Finished) -> bytes:
     weights = network_to_torch(finished.variables, finished.genotype, finished.config)
     graph = Graph(weights)
     logits = _network(graph, finished)
-    nodes, used = _needed(graph.nodes, logits)
+    nodes, used = _reachable(graph.nodes, logits)
     images = ("batch", *finished.image_shape)
     classes = ("batch", finished.config.num_classes)
     model = helper.make_model(
@@ -60,8 +60,8 @@ def as_onnx(finished: Finished) -> bytes:
     return model.SerializeToString()
 
 
-def _needed(nodes, output):
-    """Nodes that the output depends on, in order, and the names that they read."""
+def _reachable(nodes, output):
+    """The nodes that the output depends on, in order, and all names that they use."""
     kept, used = [], {output}
     for node in reversed(nodes):
         if used & set(node.output):
@@ -71,7 +71,7 @@ def _needed(nodes, output):
 
 
 def _network(graph: Graph, finished: Finished) -> str:
-    """Pixels to logits; the name of the output."""
+    """Adds all nodes from pixels to logits; returns the name of the logits."""
     states = _stem(graph, _normalised(graph, finished), finished.config.frame)
     plans = cell_plan(finished.genotype, finished.config)
     for index, plan in enumerate(plans):
@@ -90,12 +90,12 @@ def _network(graph: Graph, finished: Finished) -> str:
 
 
 def _normalised(graph: Graph, finished: Finished) -> str:
-    """u8[N, H, W, C] -> f32[N, C, H, W]."""
+    """Normalised images: u8[N, H, W, C] -> f32[N, C, H, W]."""
     x = graph.add("Cast", "images", to=1)  # 1: TensorProto.FLOAT
     x = graph.add("Div", x, graph.constant("full", np.float32(255)))
     for kind, name in (("Sub", "mean"), ("Div", "std")):
-        given = np.asarray(getattr(finished, name), np.float32)
-        x = graph.add(kind, x, graph.constant(name, given))
+        value = np.asarray(getattr(finished, name), np.float32)
+        x = graph.add(kind, x, graph.constant(name, value))
     return graph.add("Transpose", x, perm=[0, 3, 1, 2])
 
 
@@ -115,23 +115,23 @@ def _cell(
     graph: Graph, genotype: Genotype, plan: CellPlan, name: str, inputs: tuple[str, str]
 ) -> str:
     """The concatenated output nodes of a cell."""
-    older = factorized_reduce if plan.reduced_before else relu_conv_norm
+    preprocess0 = factorized_reduce if plan.reduced_before else relu_conv_norm
     states = [
-        older(graph, inputs[0], f"{name}.preprocess0."),
+        preprocess0(graph, inputs[0], f"{name}.preprocess0."),
         relu_conv_norm(graph, inputs[1], f"{name}.preprocess1."),
     ]
     for block, pairs in enumerate(genotype.blocks(plan.kind)):
         parts = []
-        for place, (kind, source) in enumerate(pairs):
+        for position, (kind, source) in enumerate(pairs):
             stride = 2 if plan.reduction and source < NUM_INPUTS else 1
-            prefix = f"{name}._ops.{2 * block + place}."
+            prefix = f"{name}._ops.{2 * block + position}."
             if kind == "none":
-                nothing = states[source], stride
+                none_input = states[source], stride
             else:
                 parts.append(primitive(graph, kind, states[source], stride, prefix))
         if len(parts) == 2:
             states.append(graph.add("Add", *parts))
         else:
-            states.append(parts[0] if parts else zeros(graph, *nothing))
-    chosen = [states[node] for node in genotype.concat(plan.kind)]
-    return graph.add("Concat", *chosen, axis=1)
+            states.append(parts[0] if parts else zeros(graph, *none_input))
+    outputs = [states[node] for node in genotype.concat(plan.kind)]
+    return graph.add("Concat", *outputs, axis=1)

@@ -1,12 +1,14 @@
-"""Layers and primitives of the DARTS family as ONNX nodes, over arrays [N, C, H, W].
+"""Builds layers and primitives of the DARTS family from ONNX nodes.
 
-Each takes the graph, the name of its input and the torch names of its weights, and
-gives the name of its output.
+Each function takes the graph, the name of its input and the torch names of its weights,
+and returns the name of its output. Arrays are [N, C, H, W]. Padding is symmetric, and
+poolings do not count it.
 
-Source: as nn.layers and nn.primitives; padding is symmetric, pools leave it out.
+Source: nn.layers and nn.primitives.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +19,23 @@ class Graph:
     """Nodes in the order in which they run, and the constants that they read.
 
     Attributes:
-      nodes: `onnx.NodeProto` each.
-      constants: by name; the weights from the beginning.
+      nodes: list of `onnx.NodeProto`.
+      constants: name -> array, at first the weights.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray]):
         self.nodes = []
         self.constants = dict(weights)
 
-    def constant(self, name: str, value) -> str:
-        """The name of a constant, which is the same one wherever it is given again."""
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """Adds a constant, or replaces the one of this name; returns the name."""
         self.constants[name] = np.asarray(value)
         return name
 
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes):
-        """Appends a node; the name of its output."""
+    def add(
+        self, kind: str, *inputs: str, output: str | None = None, **attributes: Any
+    ) -> str:
+        """Appends a node; returns the name of its output."""
         from onnx import helper
 
         name = output or f"{kind.lower()}_{len(self.nodes)}"
@@ -48,7 +52,7 @@ def conv(
     stride: int | tuple[int, int] = 1,
     padding: int | tuple[int, int] = 0,
 ) -> str:
-    """Convolution of all channels, without bias."""
+    """A convolution without groups and bias."""
     kernel = graph.constants[weight]
     rows, columns = (padding, padding) if isinstance(padding, int) else padding
     return graph.add(
@@ -62,7 +66,7 @@ def conv(
 
 
 def depthwise(graph: Graph, x: str, weight: str, stride: int, dilation: int = 1) -> str:
-    """Each channel by a kernel of its own, [C, 1, T, T]."""
+    """A depthwise convolution with a kernel [C, 1, T, T]."""
     channels, _, *sides = graph.constants[weight].shape
     padding = dilation * (sides[0] - 1) // 2
     return graph.add(
@@ -78,7 +82,7 @@ def depthwise(graph: Graph, x: str, weight: str, stride: int, dilation: int = 1)
 
 
 def norm(graph: Graph, x: str, prefix: str) -> str:
-    """Batch norm by running statistics."""
+    """Batch norm with running statistics."""
     names = ("weight", "bias", "running_mean", "running_var")
     return graph.add(
         "BatchNormalization",
@@ -89,12 +93,13 @@ def norm(graph: Graph, x: str, prefix: str) -> str:
 
 
 def relu_conv_norm(graph: Graph, x: str, prefix: str) -> str:
+    """ReLU, 1x1 convolution, batch norm."""
     x = conv(graph, graph.add("Relu", x), f"{prefix}op.1.weight")
     return norm(graph, x, f"{prefix}op.2")
 
 
 def factorized_reduce(graph: Graph, x: str, prefix: str) -> str:
-    """Even pixels by one convolution, odd ones by the other."""
+    """Two convolutions with stride 2, of even and of odd pixels, and a batch norm."""
     even = graph.add("Relu", x)
     odd = _slice(graph, even, start=1, step=1)
     halves = (
@@ -105,18 +110,18 @@ def factorized_reduce(graph: Graph, x: str, prefix: str) -> str:
 
 
 def zeros(graph: Graph, x: str, stride: int) -> str:
-    """What a node has whose edges are both `none`."""
+    """The value of a node whose edges are both `none`."""
     like = _slice(graph, x, start=0, step=2) if stride == 2 else x
     return graph.add("ConstantOfShape", graph.add("Shape", like))
 
 
 def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
-    """One edge, any primitive but `none`."""
+    """One edge with any primitive except `none`."""
     if kind == "skip_connect":
         return x if stride == 1 else factorized_reduce(graph, x, prefix)
     if "pool" in kind:
         node = {"avg_pool_3x3": "AveragePool", "max_pool_3x3": "MaxPool"}[kind]
-        # padding is not counted by AveragePool unless it is asked for
+        # AveragePool does not count the padding by default.
         return graph.add(
             node, x, kernel_shape=[3, 3], strides=[stride, stride], pads=[1, 1, 1, 1]
         )
@@ -126,21 +131,21 @@ def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
         x = conv(graph, x, f"{prefix}2.weight", (stride, 1), (3, 0))
         return norm(graph, x, f"{prefix}3")
     dilation = 2 if kind.startswith("dil_conv") else 1
-    x = _block(graph, x, f"{prefix}op.", 1, stride, dilation)
+    x = _block(graph, x, f"{prefix}op.", 1, stride=stride, dilation=dilation)
     if kind.startswith("sep_conv"):
-        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5, 1, 1)
+        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5)
     return x
 
 
-def _block(graph, x, prefix, first, stride, dilation):
-    """Depthwise, pointwise, norm; torch counts them from position `first`."""
+def _block(graph, x, prefix, first, *, stride=1, dilation=1):
+    """Depthwise and pointwise convolution and batch norm, numbered from `first`."""
     x = depthwise(graph, x, f"{prefix}{first}.weight", stride, dilation)
     x = conv(graph, x, f"{prefix}{first + 1}.weight")
     return norm(graph, x, f"{prefix}{first + 2}")
 
 
 def _slice(graph, x, start, step):
-    """Pixels from `start` on, every `step`-th, of both sides."""
+    """Every `step`-th pixel from `start` on, in height and width."""
     parts = {"from": start, "end": np.iinfo(np.int64).max, "step": step}
     starts, ends, steps = (
         graph.constant(f"{name}_{value}", np.array([value, value]))

@@ -1,4 +1,4 @@
-"""The network as one compiled form that needs jax alone.
+"""Writes the network as a StableHLO program, which only needs jax to run.
 
 `jax.export.deserialize(bytearray(open(FILE, "rb").read())).call(images)` runs it.
 """
@@ -15,10 +15,10 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def as_stablehlo(finished: Finished) -> bytes:
-    """StableHLO of pixels u8[batch, H, W, C] -> logits f32[batch, K], weights inside.
+    """A program of pixels u8[batch, H, W, C] -> logits f32[batch, K], with its weights.
 
-    The size of the batch is a symbol: one file takes any. How long a later jax reads it
-    is promised by `jax.export`.
+    The batch size is symbolic, so the program takes any. The compatibility guarantees
+    of `jax.export` say which later versions of jax can read it.
     """
     net = make_network(finished.genotype, finished.config)
 

@@ -1,25 +1,19 @@
-"""Weights under their torch names: `load_state_dict` of the DARTS family takes them."""
+"""Writes weights by their torch names, for `load_state_dict` of the DARTS family."""
 
 from egnas_jax.export.description import Finished, describe
 from egnas_jax.interop import network_to_torch
 
-TAKEN = "images: f32[batch, channel, height, width], normalised by mean and std"
-GIVEN = "weights and statistics of the DARTS family's network, by their torch names"
+IMAGES_IN = "images: f32[batch, channel, height, width], normalised by mean and std"
+CONTENT = "weights and statistics of the DARTS family's network, by their torch names"
 
 
 def as_safetensors(finished: Finished) -> bytes:
-    """A safetensors file of all weights and statistics, f32.
+    """A safetensors file with all weights and statistics, f32.
 
-    The auxiliary head's are among them where the network was trained with one.
+    They include those of the auxiliary head if the network was trained with one.
     """
     from safetensors.numpy import save
 
-    variables, genotype, config = (
-        finished.variables,
-        finished.genotype,
-        finished.config,
-    )
-    weights = network_to_torch(variables, genotype, config)
-    about = describe(finished, TAKEN, GIVEN)
-    # "format" is what other readers of safetensors look for
-    return save(weights, {"format": "pt"} | about)
+    weights = network_to_torch(finished.variables, finished.genotype, finished.config)
+    # Other readers of safetensors look for "format".
+    return save(weights, {"format": "pt"} | describe(finished, IMAGES_IN, CONTENT))

@@ -1,8 +1,8 @@
-"""Weights of torch checkpoints of the DARTS family, as this package's variables.
+"""Converts weights of torch networks of the DARTS family to and from our variables.
 
 Names and layouts are those of model.py, model_search.py and operations.py: images
-[N, C, H, W], kernels [out, in / groups, height, width]. No torch is needed: give numpy
-arrays.
+[N, C, H, W], kernels [out, in / groups, height, width]. Weights are numpy arrays, so
+torch need not be installed.
 """
 
 from egnas_jax.interop.network import network_from_torch, network_to_torch

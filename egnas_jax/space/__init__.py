@@ -1,4 +1,4 @@
-"""What can be built: spaces, genotypes, published cells and their pictures."""
+"""Defines search spaces and genotypes; derives, reads and draws genotypes."""
 
 from egnas_jax.space.base import PRIMITIVES, Space
 from egnas_jax.space.darts import DARTS7, DARTS8

@@ -1,15 +1,15 @@
-"""What can be built: a space is plain data.
+"""Defines search spaces as plain data.
 
-A cell has nodes; the first ones are its inputs. Every later node takes one edge from
-each node before it, and each edge offers the same primitives.
+The first nodes of a cell are its inputs. Every later node has one edge from each node
+before it, and each edge offers the same primitives.
 
 Dims: E edges of a cell, K primitives of an edge.
 """
 
 from typing import NamedTuple
 
-# Every primitive that a network of the DARTS family may hold. Spaces offer a part of
-# them; published cells (NASNet-A, AmoebaNet-A) use all.
+# All primitives that a network of the DARTS family may hold. A space offers some of
+# them; the published cells (NASNet-A, AmoebaNet-A) use all of them.
 PRIMITIVES = (
     "none",
     "avg_pool_3x3",
@@ -25,17 +25,17 @@ PRIMITIVES = (
 
 
 class Space(NamedTuple):
-    """A space of cells.
+    """A search space of cells.
 
     Attributes:
       name: its key in `SPACES`.
-      primitives: the K primitives in the order of the mixing's last axis.
-      kinds: the kinds of cells, in the order of flat vectors.
+      primitives: the K primitives, in the order of the mixing's last axis.
+      kinds: the kinds of cells, in the order in which flat vectors hold them.
       num_nodes: intermediate nodes of a cell.
       num_inputs: nodes that are inputs of a cell.
-      family: "darts", where a node keeps its two strongest edges and a cell's output
-        concatenates its nodes, or "topology", where every edge keeps one primitive and
-        the last node is the output.
+      family: "darts" if a node keeps its two strongest edges and the output of a cell
+        concatenates its nodes; "topology" if every edge keeps one primitive and the
+        last node is the output.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Space(NamedTuple):
     def edges(self) -> tuple[tuple[int, int], ...]:
         """(source, target) of every edge, in the order of the mixing's edge axis.
 
-        Targets ascend, and sources within a target; nodes count from the inputs.
+        Edges are sorted by target, then by source. Nodes are numbered from the inputs.
         """
         targets = range(self.num_inputs, self.num_inputs + self.num_nodes)
         return tuple((source, target) for target in targets for source in range(target))
 
     @property
     def num_edges(self) -> int:
-        """E, the edges of one cell."""
+        """E, the number of edges of one cell."""
         return len(self.edges)
 
     @property
     def dim(self) -> int:
-        """Length of a flat vector that holds every alpha of every kind."""
+        """D, the length of a flat vector with the alphas of all kinds of cells."""
         return len(self.kinds) * self.num_edges * len(self.primitives)

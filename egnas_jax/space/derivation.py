@@ -1,4 +1,4 @@
-"""From a mixing to the genotype that it stands for.
+"""Derives genotypes from mixings.
 
 Dims: E edges of a cell, K primitives of an edge.
 """
@@ -12,25 +12,26 @@ from egnas_jax.types import Mixing
 
 
 def derive(space: Space, mixing: Mixing) -> Genotype | Topology:
-    """The genotype that a mixing stands for.
+    """The genotype of the strongest edges and primitives of a mixing.
 
-    In a space of the DARTS family the two strongest edges of each node are kept, in
-    descending order; an edge is as strong as its strongest primitive times its edge
-    weight. `none` never counts. In a topology space every edge keeps its strongest
-    primitive, `none` included, and edge weights change nothing. Ties go to the lower
-    edge and to the earlier primitive.
+    In a space of the DARTS family, each node keeps its two strongest edges, in
+    descending order. The strength of an edge is the weight of its strongest primitive
+    times its edge weight; `none` never counts. In a topology space, every edge keeps
+    its strongest primitive, which may be `none`, and edge weights have no effect. Ties
+    go to the lower edge and to the earlier primitive.
 
     Args:
       space: names the primitives.
-      mixing: weights of primitives [E, K] and of edges [E], per kind. Scored in
-        float32: they are compared across rows, so alphas do not do, only what the
-        supernet was given (their softmax).
+      mixing: per kind, weights of primitives [E, K] and of edges [E], which are
+        compared in float32. Weights of different edges must be comparable: pass the
+        softmax of the alphas, as the supernet sees it, not the alphas.
 
     Raises:
-      ValueError: a kind is missing, an array has another shape or holds NaN.
+      ValueError: a kind is missing, or an array has another shape or a value that is
+        not finite.
 
     Source: `genotype()` of DARTS; edge weights as in PC-DARTS (Xu et al., ICLR 2020);
-    topologies as `genotype()` of NAS-Bench-201's search networks (Dong & Yang, 2020).
+    topologies as in `genotype()` of NAS-Bench-201 (Dong & Yang, ICLR 2020).
     """
     arrays = {kind: _arrays(space, mixing, kind) for kind in space.kinds}
     if space.family == "topology":
@@ -50,7 +51,7 @@ def derive(space: Space, mixing: Mixing) -> Genotype | Topology:
 
 
 def _arrays(space, mixing, kind):
-    """Weights of primitives f32[E, K] and of edges f32[E], on the host."""
+    """The weights of primitives f32[E, K] and of edges f32[E], checked, on the host."""
     shapes = {
         "primitives": (space.num_edges, len(space.primitives)),
         "edges": (space.num_edges,),
@@ -74,13 +75,13 @@ def _arrays(space, mixing, kind):
 
 
 def _strongest(space, weights, target):
-    """The kept pairs (primitive, source) of one node, by descending score."""
+    """The two strongest pairs (primitive, source) of one node, in descending order."""
     columns = [k for k, name in enumerate(space.primitives) if name != "none"]
     rows = [e for e, (_, node) in enumerate(space.edges) if node == target]
     allowed = weights[np.ix_(rows, columns)]
     scores = allowed.max(axis=1)
-    kept = np.argsort(-scores, kind="stable")[:PAIRS_PER_NODE]
+    strongest = np.argsort(-scores, kind="stable")[:PAIRS_PER_NODE]
     return [
         (space.primitives[columns[int(allowed[source].argmax())]], int(source))
-        for source in kept
+        for source in strongest
     ]

@@ -1,7 +1,7 @@
-"""Genotypes of the DARTS family: two derived cells, their text and JSON forms.
+"""Defines the genotypes of the DARTS family: two cells, with a text and a JSON form.
 
 Nodes of a cell are numbered 0 and 1 (its inputs), then 2, 3, ... (its blocks). Each
-block sums two pairs (primitive, source node); the output concatenates the nodes of
+block sums two pairs (primitive, source node). The output concatenates the nodes of
 `normal_concat` or `reduce_concat`.
 
 Source: DARTS (Liu et al., ICLR 2019), `Genotype` and `genotype()` of its reference.
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from egnas_jax.lookup import lookup
 from egnas_jax.space.base import PRIMITIVES
-from egnas_jax.space.genotype_text import FIELDS, read_genotype
+from egnas_jax.space.genotype_text import FIELDS, read_genotype, read_json_fields
 
 Pair = tuple[str, int]
 
@@ -25,16 +25,16 @@ KNOWN_PRIMITIVES = {name: name for name in PRIMITIVES}
 
 @dataclasses.dataclass(frozen=True)
 class Genotype:
-    """Two cells that a network is built of.
+    """The two cells that a network is built of.
 
     Attributes:
       normal, reduce: pairs (primitive, source node), two per block, in the order in
-        which they were emitted.
+        which the derivation emitted them.
       normal_concat, reduce_concat: nodes whose channels make up the output.
 
     Raises:
-      ValueError: an unknown primitive, an edge that does not point to a later node,
-        an odd number of pairs, a source or an output that is no node.
+      ValueError: a primitive is unknown, an edge does not point to a later node, the
+        number of pairs is odd, or a source or an output is not a node.
     """
 
     normal: tuple[Pair, ...]
@@ -53,10 +53,10 @@ class Genotype:
 
     @classmethod
     def parse(cls, text: str) -> "Genotype":
-        """Reads `Genotype(normal=[...], ...)`; never runs what the text holds.
+        """Reads `Genotype(normal=[...], ...)` without evaluating the text.
 
         Raises:
-          ValueError: the text is no genotype; the message names the piece.
+          ValueError: the text is not a genotype; the message names the wrong part.
         """
         return cls(**read_genotype(text))
 
@@ -65,19 +65,10 @@ class Genotype:
         """Reads what `to_json` writes.
 
         Raises:
-          ValueError: no JSON object with the four fields, or no valid genotype.
+          ValueError: the text is not a JSON object with the four fields, or they are
+            not a valid genotype.
         """
-        try:
-            fields = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"A genotype's JSON cannot be read: {error}.") from None
-        if not isinstance(fields, dict) or set(fields) != set(FIELDS):
-            found = sorted(fields) if isinstance(fields, dict) else fields
-            raise ValueError(
-                f"A genotype's JSON is an object with exactly the fields "
-                f"{', '.join(FIELDS)}; found {str(found)[:200]}."
-            )
-        return cls(**fields)
+        return cls(**read_json_fields(text, FIELDS, "a genotype"))
 
     def format(self) -> str:
         """The text that torch repositories of this family print and read."""
@@ -94,17 +85,17 @@ class Genotype:
         return json.dumps(dataclasses.asdict(self))
 
     def blocks(self, kind: str) -> tuple[tuple[Pair, Pair], ...]:
-        """The two pairs of each block of the cell of that kind, in node order."""
+        """The two pairs of each block of the cell of this kind, in node order."""
         pairs = getattr(self, kind)
         return tuple(zip(pairs[::2], pairs[1::2], strict=True))
 
     def concat(self, kind: str) -> tuple[int, ...]:
-        """Output nodes of the cell of that kind."""
+        """Output nodes of the cell of this kind."""
         return getattr(self, f"{kind}_concat")
 
 
 def _checked_pairs(kind, pairs):
-    """Pairs as tuples, or an error that names the first bad one."""
+    """Pairs as tuples; raises ValueError that names the first wrong one."""
     pairs = _sequence(kind, pairs)
     if not pairs or len(pairs) % PAIRS_PER_NODE:
         raise ValueError(
@@ -134,15 +125,16 @@ def _checked_pair(kind, index, pair):
 
 
 def _checked_concat(field, concat, num_nodes):
-    """Output nodes as a tuple, or an error that names the first bad one."""
+    """Output nodes as a tuple; raises ValueError that names the first wrong one."""
     nodes = _sequence(field, concat)
     nodes = tuple(_integer(f"{field}: an output node", node) for node in nodes)
-    # The inputs of a reduction cell are twice as large as its output.
+    # The output of a reduction cell cannot hold its inputs, which are twice as large.
     first = 0 if field == "normal_concat" else NUM_INPUTS
-    allowed = range(first, num_nodes)
-    bad = next((node for node in nodes if node not in allowed), None)
-    if bad is not None or len(set(nodes)) != len(nodes) or not nodes:
-        problem = "it must name nodes, each once" if bad is None else f"no node {bad}"
+    unknown = [node for node in nodes if node not in range(first, num_nodes)]
+    if unknown or len(set(nodes)) != len(nodes) or not nodes:
+        problem = (
+            f"no node {unknown[0]}" if unknown else "it must name nodes, each once"
+        )
         raise ValueError(
             f"{field} = {str(list(nodes))[:80]}: {problem}. "
             f"Give at least one of the nodes {first} to {num_nodes - 1}."
@@ -151,20 +143,20 @@ def _checked_concat(field, concat, num_nodes):
 
 
 def _sequence(where, value):
-    """A list-like value as a tuple."""
+    """A list-like value as a tuple; `where` names it in the error."""
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         raise ValueError(f"{where}: give a list, got {str(value)[:80]!r}.")
     return tuple(value)
 
 
 def _integer(where, value):
-    """A whole number as int; True and 1.0 are none."""
+    """A whole number as int; True and 1.0 are refused."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"{where} must be a whole number, got {value!r}.")
     return operator.index(value)
 
 
 def _format_concat(nodes):
-    """`range(a, b)` where the nodes are consecutive, as torch repositories print."""
+    """`range(a, b)` for consecutive nodes, as torch repositories print; else a list."""
     contiguous = range(nodes[0], nodes[-1] + 1)
     return str(contiguous if nodes == tuple(contiguous) else list(nodes))

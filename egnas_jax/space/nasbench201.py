@@ -1,21 +1,17 @@
-"""The cell space of NAS-Bench-201.
+"""Defines the cell space of NAS-Bench-201.
 
-Source: NAS-Bench-201 (Dong & Yang, ICLR 2020): a complete graph of four nodes, the
-first one the input, the last one the output; the order of the five primitives is the
-benchmark's own.
+The graph is complete and has four nodes: the first one is the input, the last one the
+output. The order of the five primitives is the benchmark's own.
+
+Source: NAS-Bench-201 (Dong & Yang, ICLR 2020).
 """
 
 from egnas_jax.space.base import Space
 
+CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 NASBENCH201 = Space(
     name="nasbench201",
-    primitives=(
-        "none",
-        "skip_connect",
-        "nor_conv_1x1",
-        "nor_conv_3x3",
-        "avg_pool_3x3",
-    ),
+    primitives=("none", "skip_connect", *CONVOLUTIONS, "avg_pool_3x3"),
     kinds=("cell",),
     num_nodes=3,
     num_inputs=1,

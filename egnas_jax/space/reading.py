@@ -1,4 +1,4 @@
-"""Genotypes of either form, from their text or JSON."""
+"""Reads genotypes of either family from their text or JSON form."""
 
 import json
 
@@ -7,7 +7,7 @@ from egnas_jax.space.topology import FIELD, Topology
 
 
 def parse_genotype(text: str) -> Genotype | Topology:
-    """Reads `Genotype(...)` or, where the text begins with a bar, `|op~0|+...`.
+    """Reads `Genotype(...)`, or `|op~0|+...` if the text begins with a bar.
 
     Raises:
       ValueError: the text is neither.
@@ -16,7 +16,7 @@ def parse_genotype(text: str) -> Genotype | Topology:
 
 
 def genotype_from_json(text: str) -> Genotype | Topology:
-    """Reads what `to_json` of either form writes.
+    """Reads what `to_json` of either class writes.
 
     Raises:
       ValueError: the text is neither.
@@ -24,6 +24,6 @@ def genotype_from_json(text: str) -> Genotype | Topology:
     try:
         fields = json.loads(text)
     except (TypeError, ValueError, RecursionError):
-        fields = None  # the form's own reader says what is wrong
-    found = isinstance(fields, dict) and FIELD in fields
-    return (Topology if found else Genotype).from_json(text)
+        fields = None  # `Genotype.from_json` raises the error
+    is_topology = isinstance(fields, dict) and FIELD in fields
+    return (Topology if is_topology else Genotype).from_json(text)

@@ -1,7 +1,7 @@
-"""Genotypes of NAS-Bench-201: one cell with one primitive on every edge.
+"""Defines the genotypes of NAS-Bench-201: one cell with one primitive on every edge.
 
-The text is the benchmark's own: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`, a group for
-every node after the input, in it `primitive~source` of each of its edges.
+The text form is the benchmark's own: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`. Every node
+after the input has a group, which holds `primitive~source` for each of its edges.
 
 Source: NAS-Bench-201 (Dong & Yang, ICLR 2020), `arch_str`.
 """
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from egnas_jax.lookup import lookup
+from egnas_jax.space.genotype_text import read_json_fields
 from egnas_jax.space.nasbench201 import NASBENCH201
 
 KNOWN_PRIMITIVES = {name: name for name in NASBENCH201.primitives}
@@ -26,13 +27,13 @@ HOWTO = (
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """One cell that a network of NAS-Bench-201 is built of.
+    """The cell that a network of NAS-Bench-201 is built of.
 
     Attributes:
       primitives: one per edge, in the order of the space's edges.
 
     Raises:
-      ValueError: not six primitives, or an unknown one.
+      ValueError: the number of primitives is not six, or one of them is unknown.
     """
 
     primitives: tuple[str, ...]
@@ -54,12 +55,12 @@ class Topology:
 
     @classmethod
     def of_choices(cls, choices: Sequence[int]) -> "Topology":
-        """The cell whose edge e has the primitive number choices[e] of the space."""
+        """The cell whose edge e has the space's primitive number choices[e]."""
         return cls(tuple(NASBENCH201.primitives[choice] for choice in choices))
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """Number of each edge's primitive in the space."""
+        """For each edge, the number of its primitive in the space."""
         return tuple(map(NASBENCH201.primitives.index, self.primitives))
 
     @classmethod
@@ -67,7 +68,7 @@ class Topology:
         """Reads the benchmark's text.
 
         Raises:
-          ValueError: the text is no such cell; the message names the piece.
+          ValueError: the text is not a cell; the message names the wrong part.
         """
         if not isinstance(text, str):
             raise ValueError(f"A cell's text must be a str, got {text!r}. {HOWTO}")
@@ -81,7 +82,7 @@ class Topology:
         return cls(tuple(itertools.chain.from_iterable(nodes)))
 
     def format(self) -> str:
-        """The text by which the benchmark names the cell."""
+        """The text that the benchmark uses for the cell."""
         groups = [""] * NASBENCH201.num_nodes
         for (source, target), name in zip(
             NASBENCH201.edges, self.primitives, strict=True
@@ -94,26 +95,19 @@ class Topology:
         """Reads what `to_json` writes.
 
         Raises:
-          ValueError: no JSON object with the one field, or no such cell in it.
+          ValueError: the text is not a JSON object with the one field, or the field
+            does not hold a cell.
         """
-        try:
-            fields = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"A genotype's JSON cannot be read: {error}.") from None
-        if not isinstance(fields, dict) or set(fields) != {FIELD}:
-            raise ValueError(
-                f"The JSON of a cell of NAS-Bench-201 is an object with exactly the "
-                f"field {FIELD!r}; found {str(fields)[:200]}."
-            )
+        fields = read_json_fields(text, [FIELD], "a cell of NAS-Bench-201")
         return cls.parse(fields[FIELD])
 
     def to_json(self) -> str:
-        """One JSON object whose one field holds the text."""
+        """One JSON object whose only field holds the text form."""
         return json.dumps({FIELD: self.format()})
 
 
 def _node(number, group):
-    """Primitives of one node's edges, by ascending source."""
+    """Primitives of the edges that end in one node, by ascending source."""
     parts = group.strip().split("|")
     if len(parts) != number + 2 or parts[0] or parts[-1]:
         raise ValueError(
@@ -122,8 +116,8 @@ def _node(number, group):
         )
     names = []
     for source, part in enumerate(parts[1:-1]):
-        name, separator, found = part.partition("~")
-        if not separator or found != str(source):
+        name, _, read_source = part.partition("~")
+        if read_source != str(source):
             raise ValueError(
                 f"Node {number} takes its edges in the order of their sources: "
                 f"`op~{source}` was expected, got {part[:80]!r}. {HOWTO}"

@@ -1,8 +1,9 @@
-"""Published genotypes by name, with their sources, sizes and reported results.
+"""Loads published genotypes with their sources, sizes and reported results.
 
-The texts are what the repositories named in `source` hold. The exact counts are of
-the standard frame of DARTS (36 channels, 20 cells on CIFAR; 48 channels, 14 cells on
-ImageNet), without the auxiliary head; published sizes are the papers' own.
+The genotypes are copied from the repositories that `source` names. Parameters are
+counted in the standard networks of DARTS (36 channels and 20 cells on CIFAR; 48
+channels and 14 cells on ImageNet) without the auxiliary head. Published sizes are those
+that the papers state.
 """
 
 import importlib.resources
@@ -17,13 +18,13 @@ class ZooEntry(NamedTuple):
 
     Attributes:
       genotype: its cells.
-      source: repository and file that hold it.
-      params_cifar10, params_cifar100, params_imagenet: weights of the standard frame
-        with 10, 100 and 1000 classes.
-      published: what was reported of it, by name: sizes in millions, errors and
-        accuracies as fractions, search cost in GPU-days, and who reports it. Empty
-        where nothing was found.
-      note: what a user should know before quoting it; may be empty.
+      source: repository and file that it is copied from.
+      params_cifar10, params_cifar100, params_imagenet: parameters of the standard
+        networks, with 10, 100 and 1000 classes.
+      published: reported results by name: sizes in millions, errors and accuracies as
+        fractions, search cost in GPU-days, and who reports them. Empty if no report is
+        known.
+      note: what a user should know before citing it; may be empty.
     """
 
     genotype: Genotype
@@ -36,10 +37,9 @@ class ZooEntry(NamedTuple):
 
 
 def _load() -> dict[str, ZooEntry]:
-    text = (
-        importlib.resources.files(__package__).joinpath("zoo.json").read_text("utf-8")
-    )
-    return {name: _entry(**fields) for name, fields in json.loads(text).items()}
+    file = importlib.resources.files(__package__).joinpath("zoo.json")
+    entries = json.loads(file.read_text("utf-8"))
+    return {name: _entry(**fields) for name, fields in entries.items()}
 
 
 def _entry(

@@ -1,14 +1,14 @@
-"""A pytree as named arrays on the host, and back; the sha256 of its leaves.
+"""Converts a pytree to named arrays on the host and back, and hashes it.
 
-A leaf goes by its path in the tree, and leaves come in the order of their paths. What
-a leaf is (Leaf) and its numbers (a numpy array) travel apart: typed keys become key
-data, Python numbers arrays without an axis.
+The name of a leaf is its path in the tree. Leaves are sorted by name.
 """
 
 import hashlib
 import json
 import math
-from typing import Any, NamedTuple
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,129 +16,119 @@ import numpy as np
 
 from egnas_jax.types import PyTree
 
-SCALARS = {bool: np.bool_, int: np.int64, float: np.float64}
 
-
-class Leaf(NamedTuple):
-    """What a leaf is, apart from its numbers.
+class Layout(NamedTuple):
+    """What an array is, apart from its numbers.
 
     Attributes:
-      kind: dtype name; "key<…>" for typed keys, "python int" and so on for scalars.
-      shape: of the array (of keys, where it is one).
+      dtype: its name.
+      shape: of the array.
     """
 
-    kind: str
+    dtype: str
     shape: tuple[int, ...]
 
 
 def digest(tree: PyTree) -> str:
     """Sha256 over all leaves in sorted path order, 64 hexadecimal digits.
 
-    Path, dtype, shape and bytes of each leaf count; typed keys by their key data.
+    The path, dtype, shape and bytes of each leaf count.
 
     Raises:
-      ValueError: a leaf is neither an array nor a number.
+      ValueError: a leaf is not an array of numbers.
     """
-    return digest_of(encode(tree))
+    return digest_of(host_arrays(tree))
 
 
-def _paths(tree) -> dict[str, Any]:
-    """Leaves by path, in sorted path order."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    named = [(jax.tree_util.keystr(path), leaf) for path, leaf in flat]
-    return dict(sorted(named, key=lambda item: item[0]))
-
-
-def _is_key(leaf) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _describe(path, leaf) -> Leaf:
-    if type(leaf) in SCALARS:
-        return Leaf(f"python {type(leaf).__name__}", ())
-    if _is_key(leaf):
-        return Leaf(str(leaf.dtype), tuple(leaf.shape))
-    if not hasattr(leaf, "dtype") or leaf.dtype.kind in "OSUMm":
-        raise ValueError(
-            f"Leaf {path} is a {type(leaf).__name__}; a checkpoint holds arrays, "
-            f"typed keys and Python numbers. Keep other things in its meta data."
-        )
-    return Leaf(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
-
-
-def describe(tree) -> dict[str, Leaf]:
-    """What each leaf is, by path; shapes alone will do, numbers are not read.
-
-    Raises:
-      ValueError: a leaf is neither an array nor a number.
-    """
-    return {path: _describe(path, leaf) for path, leaf in _paths(tree).items()}
-
-
-def encode(tree) -> dict[str, tuple[Leaf, np.ndarray]]:
-    """What each leaf is, and its numbers on the host, by path."""
-    what, arrays = describe(tree), {}
-    for path, leaf in _paths(tree).items():
-        numbers = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        arrays[path] = np.asarray(numbers, SCALARS.get(type(leaf)))
-    return {path: (what[path], array) for path, array in arrays.items()}
-
-
-def generators(tree) -> dict[str, str]:
-    """Name of the random generator of each typed key, by path."""
-    keys = {path: leaf for path, leaf in _paths(tree).items() if _is_key(leaf)}
-    return {path: str(jax.random.key_impl(leaf)) for path, leaf in keys.items()}
-
-
-def digest_of(encoded) -> str:
-    """Sha256 of what `encode` gave."""
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """Sha256 over the result of `host_arrays`."""
     total = hashlib.sha256()
-    for path, (what, array) in encoded.items():
-        total.update(json.dumps([path, *what]).encode())
+    for path, array in arrays.items():
+        total.update(json.dumps([path, *layout_of(array)]).encode())
         total.update(array.tobytes())
     return total.hexdigest()
 
 
-def decode(rows, blob) -> dict[str, tuple[Leaf, np.ndarray]]:
-    """What `encode` gave, from its description and one buffer u8[bytes]."""
-    encoded, start = {}, 0
-    for path, kind, shape, dtype, dims in rows:
-        dtype = jnp.dtype(dtype)
-        stop = start + dtype.itemsize * math.prod(dims)
-        array = np.frombuffer(blob[start:stop].tobytes(), dtype).reshape(dims)
-        encoded[path] = Leaf(kind, tuple(shape)), array
-        start = stop
-    return encoded
+def host_arrays(tree: PyTree) -> dict[str, np.ndarray]:
+    """The leaves as arrays on the host, by path, in sorted path order.
+
+    Raises:
+      ValueError: a leaf is not an array of numbers.
+    """
+    return {path: np.asarray(leaf) for path, leaf in _leaves(tree).items()}
 
 
-def check_fit(path, stored: dict[str, Leaf], wanted: dict[str, Leaf]):
-    """Refuses a target of another structure, naming the first place that differs."""
+def layout_of(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> Layout:
+    """Dtype and shape of one leaf."""
+    return Layout(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
 
-    def words(leaf):
-        return "nothing" if leaf is None else f"{leaf.kind}{list(leaf.shape)}"
 
-    for name in sorted({*stored, *wanted}):
-        if stored.get(name) != wanted.get(name):
+def _leaves(tree):
+    """Leaves by path, in sorted path order, all of them checked."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    for path, leaf in named.items():
+        if not _is_numeric(leaf):
             raise ValueError(
-                f"Checkpoint {path} does not fit: at {name} it holds "
-                f"{words(stored.get(name))}, where {words(wanted.get(name))} is "
-                f"wanted. Resume with the configuration the run was started with."
+                f"Leaf {path} is a {type(leaf).__name__}, but a checkpoint holds only "
+                f"arrays of numbers. Store `jax.random.key_data` of a typed key, and "
+                f"other things in the meta data."
+            )
+    return dict(sorted(named.items()))
+
+
+def _is_numeric(leaf):
+    dtype = getattr(leaf, "dtype", None)
+    return any(
+        dtype is not None and jnp.issubdtype(dtype, kind)
+        for kind in (jnp.number, jnp.bool_)
+    )
+
+
+def unpack(rows: Iterable[list], buffer: np.ndarray) -> dict[str, np.ndarray]:
+    """Cuts one buffer into arrays.
+
+    Args:
+      rows: path, dtype and shape of each array, in order. Checkpoints of earlier
+        versions hold more columns, which are ignored.
+      buffer: the bytes of all arrays, u8[N].
+    """
+    arrays, start = {}, 0
+    for path, dtype, shape, *_ in rows:
+        dtype = jnp.dtype(dtype)
+        stop = start + dtype.itemsize * math.prod(shape)
+        arrays[path] = buffer[start:stop].view(dtype).reshape(shape)
+        start = stop
+    return arrays
+
+
+def check_fit(
+    checkpoint: pathlib.Path, arrays: Mapping[str, np.ndarray], target: PyTree
+) -> None:
+    """Compares the arrays of a checkpoint with the tree that they are restored into.
+
+    Raises:
+      ValueError: they differ; the message names the first leaf that does.
+    """
+
+    def describe(layout):
+        return "nothing" if layout is None else f"{layout.dtype}{list(layout.shape)}"
+
+    stored, expected = (
+        {path: layout_of(leaf) for path, leaf in by_path.items()}
+        for by_path in (arrays, _leaves(target))
+    )
+    for path in sorted({*stored, *expected}):
+        if stored.get(path) != expected.get(path):
+            raise ValueError(
+                f"Checkpoint {checkpoint} does not fit: at {path} it holds "
+                f"{describe(stored.get(path))}, but {describe(expected.get(path))} is "
+                f"expected. Resume with the configuration the run was started with."
             )
 
 
-def rebuild(target, stored, generators) -> PyTree:
-    """Tree in the structure of the target, each leaf of the target's kind."""
-
-    def rebuild(path, like):
-        name = jax.tree_util.keystr(path)
-        array = stored[name][1]
-        if name in generators:
-            return jax.random.wrap_key_data(jnp.array(array), impl=generators[name])
-        if type(like) in SCALARS:
-            return type(like)(array)
-        if isinstance(like, np.generic):
-            return array[()]
-        return array.copy() if isinstance(like, np.ndarray) else jnp.array(array)
-
-    return jax.tree_util.tree_map_with_path(rebuild, target)
+def fill(target: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
+    """A tree with the structure of the target and the arrays, copied to the device."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: jnp.array(arrays[jax.tree_util.keystr(path)]), target
+    )

@@ -1,41 +1,44 @@
-"""What a run leaves behind in plain files: an append-only JSONL and atomic documents.
+"""Reads and writes the plain files of a run: append-only JSONL and atomic documents.
 
-Lines of `metrics.jsonl` are appended and synced one by one; every other file appears
-whole or not at all. All JSON is strict: NaN and infinities, which JSON cannot hold,
-are written as null. Free of JAX, so that reports start quickly.
+Each line of `metrics.jsonl` is appended and synced; every other file is replaced
+completely or not at all. All JSON is strict: NaN and infinities, which JSON does not
+have, become null. The module does not import JAX, so that reports start quickly.
 """
 
 import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Path = str | pathlib.Path
 
 
-def plain(value):
-    """`value` as JSON holds it: arrays as lists, what is not finite as None."""
+def plain(value: Any) -> Any:
+    """`value` in the types of JSON: arrays become lists, NaN and infinities None."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]
-    if hasattr(value, "tolist"):  # numpy and JAX, scalars included
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy and JAX
         return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def append(path, record: Mapping):
-    """Adds one line to a JSONL file; on the disk when this returns.
+def append(path: Path, record: Mapping) -> None:
+    """Adds a line to a JSONL file; the line is on the disk on return.
 
-    A last line that an interruption tore is cut off first.
+    An incomplete last line, which an interruption leaves, is removed first.
 
     Args:
-      path: of the file, which need not exist yet; its folder must.
+      path: of the file, which need not exist yet; its folder must exist.
       record: one JSON object.
 
     Raises:
-      TypeError: the record holds something JSON has no form for.
+      TypeError: the record holds a value that JSON cannot represent.
       OSError: the file cannot be written.
     """
     line = json.dumps(plain(record), allow_nan=False) + "\n"
@@ -43,30 +46,31 @@ def append(path, record: Mapping):
     is_new = not path.exists()
     with open(path, "a+b") as file:
         file.seek(0)
-        file.truncate(_whole_length(file.read()))
+        file.truncate(_complete_length(file.read()))
         file.write(line.encode())
-        _sync(file)
+        _flush(file)
     if is_new:
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
-def read(path) -> list[dict]:
-    """Records of a JSONL file in order; none where the file does not exist.
+def read(path: Path) -> list[dict]:
+    """The records of a JSONL file in order; an empty list if the file does not exist.
 
-    A last line without its end was being written when the run was killed: it is no
-    record.
+    An incomplete last line is skipped: the run was killed while it was being written.
 
     Raises:
-      ValueError: a whole line is not a JSON object.
+      ValueError: a complete line is not a JSON object.
     """
     return [record for _, record in _lines(pathlib.Path(path))]
 
 
-def keep_before(path, epoch: int):
-    """Drops the records of `epoch` and later, and a torn last line; atomic.
+def keep_before(path: Path, epoch: int) -> None:
+    """Removes the records of `epoch` and later, and an incomplete last line.
+
+    The file is replaced atomically.
 
     Raises:
-      ValueError: a whole line is not a JSON object with an `epoch`.
+      ValueError: a complete line is not a JSON object with an `epoch`.
     """
     path = pathlib.Path(path)
     kept = []
@@ -79,36 +83,36 @@ def keep_before(path, epoch: int):
         write_text(path, "".join(line + "\n" for line in kept))
 
 
-def write_json(path, value):
-    """Writes one JSON document, indented, as `write_text` does."""
+def write_json(path: Path, value: Any) -> None:
+    """Writes one indented JSON document atomically, as `write_bytes` does."""
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_text(path, text: str):
-    """Writes a file as `write_bytes` does."""
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, content: bytes):
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file under a temporary name, syncs it and renames it into place.
 
     Raises:
-      OSError: the file cannot be written; what was there before is untouched.
+      OSError: the file cannot be written; an existing file is untouched.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
-            _sync(file)
+            _flush(file)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
-def _sync_folder(path):
-    """Makes the names in a folder survive a loss of power."""
+def sync(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -116,23 +120,23 @@ def _sync_folder(path):
         os.close(descriptor)
 
 
-def _sync(file):
+def _flush(file):
     file.flush()
     os.fsync(file.fileno())
 
 
-def _whole_length(content: bytes) -> int:
-    """Length of the content up to the end of its last whole line."""
+def _complete_length(content: bytes) -> int:
+    """Length of the content up to the end of its last complete line."""
     return content.rfind(b"\n") + 1
 
 
-def _lines(path: pathlib.Path):
-    """Whole lines of a JSONL file, each with what it says."""
+def _lines(path: pathlib.Path) -> Iterator[tuple[str, dict]]:
+    """The complete lines of a JSONL file, each with its record."""
     if not path.exists():
         return
     content = path.read_bytes()
-    text = content[: _whole_length(content)].decode(errors="replace")
-    # Not splitlines: that one also splits at characters that JSON strings may hold.
+    text = content[: _complete_length(content)].decode(errors="replace")
+    # `splitlines` would also split at characters that JSON strings may hold.
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         try:
             record = json.loads(line)
@@ -147,35 +151,38 @@ def _lines(path: pathlib.Path):
 
 
 def read_epochs(folder: pathlib.Path, epochs: int | None = None) -> list[dict]:
-    """The lines of a run's metrics, of its first `epochs` (None: all), checked.
+    """The records of a run's epochs, checked.
+
+    Args:
+      folder: of the run.
+      epochs: how many epochs to read from the first one on, or None for all.
 
     Raises:
-      ValueError: a line was altered, or one is missing.
+      ValueError: a record was altered, or one is missing.
     """
     path = folder / "metrics.jsonl"
-    lines = read(path)
-    lines = lines if epochs is None else lines[:epochs]
-    for epoch, line in enumerate(lines):
-        missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(line)
-        if missing or line["epoch"] != epoch:
+    records = read(path)[:epochs]
+    for epoch, record in enumerate(records):
+        missing = {"epoch", "digest", "valid_accuracy", "seconds"} - set(record)
+        if missing or record["epoch"] != epoch:
             raise ValueError(
                 f"Line {epoch + 1} of {path} is not the record of epoch {epoch}. The "
                 f"file was altered; restore it, or start anew under another --out."
             )
-    if epochs is not None and len(lines) < epochs:
+    if epochs is not None and len(records) < epochs:
         raise ValueError(
-            f"{path} holds {len(lines)} records, but the run has finished {epochs} "
+            f"{path} holds {len(records)} records, but the run has finished {epochs} "
             f"epochs. Restore the file, or start anew under another --out."
         )
-    return lines
+    return records
 
 
-def read_object(path: str | pathlib.Path, hint: str = "") -> dict:
+def read_object(path: Path, hint: str = "") -> dict:
     """Reads a file that holds one JSON object.
 
     Args:
       path: of the file.
-      hint: what to do about a file that cannot be read; ends the message.
+      hint: end of the error message: what to do about a file that cannot be read.
 
     Raises:
       ValueError: the file is missing or unreadable, or holds something else.
@@ -183,7 +190,7 @@ def read_object(path: str | pathlib.Path, hint: str = "") -> dict:
     try:
         value = json.loads(pathlib.Path(path).read_text())
         if not isinstance(value, dict):
-            raise TypeError("no JSON object")
+            raise TypeError("not a JSON object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} cannot be read as a JSON object ({type(error).__name__}). "

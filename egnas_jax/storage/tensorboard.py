@@ -1,7 +1,7 @@
-"""Scalars for TensorBoard, beside the records that are the source of truth.
+"""Writes the metrics of a run for TensorBoard, in addition to metrics.jsonl.
 
-tensorboardX writes them without tensorflow; the only module that imports it, and only
-for runs that ask for it.
+No other module imports tensorboardX, which needs no tensorflow, and this one does so
+only for runs that ask for it.
 """
 
 import contextlib
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 
 
 def check_installed() -> None:
-    """Raises ValueError where tensorboardX is missing."""
+    """Raises ValueError if tensorboardX is not installed."""
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
         raise ValueError(
             "tensorboard is true, but tensorboardX is not installed. Install it by "
             "`pip install egnas-jax[tensorboard]`, or leave tensorboard out: "
-            "metrics.jsonl holds the same figures."
+            "metrics.jsonl holds the same metrics."
         ) from None
 
 

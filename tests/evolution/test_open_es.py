@@ -1,4 +1,4 @@
-"""OpenES: mirrored samples and an update worked out by hand."""
+"""Tests of OpenES: mirrored samples and an update computed by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_update_by_hand():
     assert int(state.generation) == 1
 
 
-def test_adam_takes_first_steps_of_the_learning_rate():
+def test_the_first_step_of_adam_has_the_size_of_the_learning_rate():
     evolution = open_es(2, 4, learning_rate=0.1)
     state = evolution.init(jnp.zeros(2), 1.0)
     solutions = jnp.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, -2.0]])
@@ -33,7 +33,7 @@ def test_adam_takes_first_steps_of_the_learning_rate():
 
 
 @pytest.mark.parametrize("population_size", [2, 5, 6])
-def test_the_halves_mirror_each_other(population_size):
+def test_the_halves_of_a_population_mirror_each_other(population_size):
     evolution = open_es(3, population_size)
     state = evolution.init(jnp.array([1.0, 2.0, 3.0]), 0.5)
     offsets = np.asarray(evolution.ask(KEY, state) - state.mean[None, :])

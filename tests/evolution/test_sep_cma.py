@@ -1,4 +1,4 @@
-"""Separable CMA-ES against the package `cmaes`."""
+"""Tests of separable CMA-ES against the package `cmaes`."""
 
 import cmaes
 import jax
@@ -12,7 +12,7 @@ KEY = jax.random.key(1, impl="threefry2x32")
 
 
 @pytest.mark.parametrize(("dim", "population_size"), [(20, 12), (196, 50)])
-def test_the_package_agrees_over_generations_of_our_samples(dim, population_size):
+def test_ten_generations_of_our_samples_agree_with_the_package(dim, population_size):
     mean = np.linspace(-1.0, 1.0, dim)
     evolution = sep_cma_es(dim, population_size)
     oracle = cmaes.SepCMA(mean.copy(), 0.5, population_size=population_size)
@@ -23,7 +23,7 @@ def test_the_package_agrees_over_generations_of_our_samples(dim, population_size
         state = evolution.tell(state, solutions, values)
         numbers = np.asarray(solutions, np.float64)
         oracle.tell(list(zip(numbers, np.asarray(values, np.float64), strict=True)))
-        for found, value in [
+        for actual, value in [
             (state.mean, oracle._mean),
             (state.sigma, oracle._sigma),
             (state.C, oracle._C),
@@ -31,11 +31,11 @@ def test_the_package_agrees_over_generations_of_our_samples(dim, population_size
             (state.p_c, oracle._pc),
         ]:
             atol = 2e-5 * np.max(np.abs(value))
-            np.testing.assert_allclose(found, value, rtol=0, atol=atol)
+            np.testing.assert_allclose(actual, value, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(("dim", "population_size"), [(1, 2), (2, 50), (196, 50)])
-def test_no_variance_can_turn_negative(dim, population_size):
+def test_no_variance_can_become_negative(dim, population_size):
     constants = sep_cma_constants(dim, population_size)
     assert np.sum(constants.weights) == pytest.approx(1.0)
     assert 0 < constants.c1 + constants.c_mu <= 1

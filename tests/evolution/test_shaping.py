@@ -1,4 +1,4 @@
-"""Ranks of fitness: NaN last, ties by index, spread evenly around zero."""
+"""Tests of ranks of fitness: NaN last, ties by index, evenly spaced around zero."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from egnas_jax.evolution.shaping import centred_ranks, order, ranks
 NAN, INF = float("nan"), float("inf")
 
 
-def test_nan_and_infinity_rank_last_in_the_order_they_came():
+def test_nan_and_infinity_rank_last_by_index():
     fitness = jnp.array([NAN, 2.0, INF, -1.0, NAN])
     np.testing.assert_array_equal(order(fitness), [3, 1, 0, 2, 4])
     np.testing.assert_array_equal(ranks(fitness), [2, 1, 3, 0, 4])
@@ -16,7 +16,7 @@ def test_nan_and_infinity_rank_last_in_the_order_they_came():
 
 def test_of_equal_values_the_lower_index_comes_first():
     np.testing.assert_array_equal(ranks(jnp.array([1.0, 0.0, 1.0, 0.0])), [2, 0, 3, 1])
-    # Long enough for a sort that is not stable to show.
+    # Long enough for an unstable sort to fail.
     np.testing.assert_array_equal(order(jnp.zeros(500)), np.arange(500))
 
 

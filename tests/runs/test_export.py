@@ -1,4 +1,4 @@
-"""Exported networks give, in runtimes of their own, the logits that they gave here."""
+"""Tests that exported networks give the same logits in other runtimes."""
 
 import functools
 import json
@@ -26,51 +26,45 @@ from egnas_jax.runs.finished_network import load_network
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 NAMES = [*PRIMITIVES]
-EVERY = Genotype(
+
+
+def pairs_of(text):
+    """Pairs (primitive, source) from "primitive source primitive source ..."."""
+    words = text.split()
+    return list(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
+ALL_PRIMITIVES = Genotype(
     list(zip(NAMES, [0, 1, 2, 0, 3, 1, 4, 2, 5, 0], strict=True)),
     [1, 3, 6],
     [(name, i % 2) for i, name in enumerate(reversed(NAMES))],
     [2, 6],
 )
-# nodes that are nothing, that nobody reads, and that are handed on as they are
-HOLLOW = Genotype(
-    [
-        ("max_pool_3x3", 0),
-        ("none", 1),
-        ("none", 0),
-        ("none", 2),
-        ("skip_connect", 1),
-        ("dil_conv_3x3", 0),
-    ],
+# Some nodes are zero, some are not used, and some equal one of their inputs.
+SPARSE = Genotype(
+    pairs_of("max_pool_3x3 0 none 1 none 0 none 2 skip_connect 1 dil_conv_3x3 0"),
     [2, 3],
-    [
-        ("none", 0),
-        ("none", 1),
-        ("skip_connect", 1),
-        ("none", 2),
-        ("skip_connect", 2),
-        ("avg_pool_3x3", 0),
-    ],
+    pairs_of("none 0 none 1 skip_connect 1 none 2 skip_connect 2 avg_pool_3x3 0"),
     [2, 3, 4],
 )
 CASES = {
-    "every primitive, cifar": (EVERY, "cifar", True, 32),
-    "every primitive, imagenet": (EVERY, "imagenet", False, 64),
-    "hollow, cifar": (HOLLOW, "cifar", False, 8),
-    "hollow, imagenet": (HOLLOW, "imagenet", False, 64),
+    "all primitives, cifar": (ALL_PRIMITIVES, "cifar", True, 32),
+    "all primitives, imagenet": (ALL_PRIMITIVES, "imagenet", False, 64),
+    "sparse, cifar": (SPARSE, "cifar", False, 8),
+    "sparse, imagenet": (SPARSE, "imagenet", False, 64),
 }
 
 
 class Case(NamedTuple):
-    """A network of drawn weights and statistics, pixels, and its logits."""
+    """A network with random weights and statistics, pixels, and its logits."""
 
     finished: export.Finished
     pixels: np.ndarray
     logits: np.ndarray
 
 
-def drawn(genotype, frame="cifar", auxiliary=False, side=8):
-    """A network whose every weight and statistic is drawn."""
+def random_network(genotype, frame="cifar", auxiliary=False, side=8):
+    """A network with random weights and statistics."""
     config = NetworkConfig(4, 3, 5, auxiliary, frame=frame)
     rng, shape = np.random.default_rng(0), (side, side, 3)
 
@@ -84,12 +78,20 @@ def drawn(genotype, frame="cifar", auxiliary=False, side=8):
         draw, jax.eval_shape(init, jax.random.key(0))
     )
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    return export.Finished(genotype, config, variables, shape, mean, std, None)
+    return export.Finished(
+        genotype=genotype,
+        config=config,
+        variables=variables,
+        image_shape=shape,
+        mean=mean,
+        std=std,
+        class_names=None,
+    )
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
-    finished = drawn(*CASES[request.param])
+    finished = random_network(*CASES[request.param])
     pixels = np.random.default_rng(1).integers(
         0, 256, (3, *finished.image_shape), np.uint8
     )
@@ -98,10 +100,10 @@ def case(request):
     return Case(finished, pixels, np.asarray(program(finished.variables, pixels)))
 
 
-def close(found, expected):
+def assert_close(logits, expected):
     scale = np.abs(expected).max()
-    assert found.shape == expected.shape and scale > 1e-3
-    np.testing.assert_allclose(found / scale, expected / scale, atol=1e-5)
+    assert logits.shape == expected.shape and scale > 1e-3
+    np.testing.assert_allclose(logits / scale, expected / scale, atol=1e-5)
 
 
 def session(content):
@@ -111,15 +113,16 @@ def session(content):
 def test_onnx_gives_the_same_logits(case):
     content = export.FORMATS["onnx"].write(case.finished)
     runtime = session(content)
-    close(runtime.run(None, {"images": case.pixels})[0], case.logits)
-    (alone,) = runtime.run(None, {"images": case.pixels[1:2]})
-    close(alone, case.logits[1:2])
+    assert_close(runtime.run(None, {"images": case.pixels})[0], case.logits)
+    (one_image,) = runtime.run(None, {"images": case.pixels[1:2]})
+    assert_close(one_image, case.logits[1:2])
     model = onnx.load_from_string(content)
-    names = {tensor.name for tensor in model.graph.initializer}
-    read = {name for node in model.graph.node for name in node.input}
-    assert names <= read and not any("auxiliary" in name for name in names)
-    made = {name for node in model.graph.node for name in node.output}
-    assert made - read == {"logits"}  # nothing is computed in vain
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = {name for node in model.graph.node for name in node.input}
+    assert constants <= inputs
+    assert not any("auxiliary" in name for name in constants)
+    outputs = {name for node in model.graph.node for name in node.output}
+    assert outputs - inputs == {"logits"}  # no result is unused
     assert model.opset_import[0].version == 17 and model.ir_version == 8
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
@@ -134,12 +137,12 @@ def test_torch_loads_the_weights_and_gives_the_same_logits(case):
     images = (case.pixels / 255 - finished.mean) / finished.std
     images = torch.tensor(images.transpose(0, 3, 1, 2), dtype=torch.float32)
     with torch.no_grad():
-        close(net.eval()(images).numpy(), case.logits)
+        assert_close(net.eval()(images).numpy(), case.logits)
 
 
 @pytest.mark.parametrize("name", sorted(zoo))
-def test_every_published_cell_is_valid_onnx_and_runs(name):
-    finished = drawn(zoo[name].genotype)
+def test_every_published_cell_runs_as_onnx(name):
+    finished = random_network(zoo[name].genotype)
     runtime = session(export.FORMATS["onnx"].write(finished))
     (logits,) = runtime.run(None, {"images": np.zeros((2, 8, 8, 3), np.uint8)})
     assert logits.shape == (2, 5) and np.isfinite(logits).all() and np.ptp(logits) > 0
@@ -160,10 +163,10 @@ def exported(seeds, tmp_path_factory):
     return folder, found, pixels, logits
 
 
-def test_a_trained_run_as_onnx(exported):
+def test_a_trained_run_as_onnx_gives_the_same_logits(exported):
     folder, found, pixels, logits = exported
     content = (folder / "new" / "onnx").read_bytes()
-    close(session(content).run(None, {"images": pixels})[0], logits)
+    assert_close(session(content).run(None, {"images": pixels})[0], logits)
     about = {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
     assert about == export.describe(found.finished)
 
@@ -184,31 +187,31 @@ def test_a_trained_run_as_safetensors_is_rebuilt_from_the_file_alone(exported):
     np.testing.assert_array_equal(predict(program, variables, pixels), logits)
 
 
-ALONE = """
+RUN_WITHOUT_THE_PACKAGE = """
 import sys
-sys.modules["egnas_jax"] = None  # an import of it fails
+sys.modules["egnas_jax"] = None  # makes its import fail
 import jax.export, numpy
 program = jax.export.deserialize(bytearray(open("new/stablehlo", "rb").read()))
 pixels = numpy.load("pixels.npy")
-found = numpy.concatenate([program.call(pixels[:1]), program.call(pixels[1:])])
-numpy.save("logits.npy", found)
+logits = numpy.concatenate([program.call(pixels[:1]), program.call(pixels[1:])])
+numpy.save("logits.npy", logits)
 print(",".join(program.platforms))
 assert not [name for name in sys.modules if name.startswith(("egnas_jax.", "flax"))]
 """
 
 
-def test_a_trained_run_as_stablehlo_needs_jax_alone(exported):
+def test_a_trained_run_as_stablehlo_only_needs_jax(exported):
     folder, found, _, logits = exported
-    command = [sys.executable, "-c", ALONE]
+    command = [sys.executable, "-c", RUN_WITHOUT_THE_PACKAGE]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ",".join(PLATFORMS)
-    close(np.load(folder / "logits.npy"), logits)
+    assert_close(np.load(folder / "logits.npy"), logits)
     about = json.loads((folder / "new" / "stablehlo.json").read_text())
     assert about == export.describe(found.finished)
 
 
-def test_the_default_place_is_the_run(run, capsys):
+def test_the_default_output_is_in_the_run_directory(run, capsys):
     assert main(["export", str(run), "--format", "safetensors"]) == 0
     assert "epoch 2 of 2" in capsys.readouterr().out
     assert load_file(run / "network.safetensors")["classifier.bias"].shape == (10,)
@@ -231,7 +234,7 @@ def test_the_default_place_is_the_run(run, capsys):
         ("empty", ["--format", "onnx"], "holds no run"),
     ],
 )
-def test_bad_input_is_refused_and_nothing_written(
+def test_wrong_input_is_refused_and_nothing_is_written(
     place, arguments, message, run, seeds, tmp_path, capsys
 ):
     places = {"seeds": seeds, "run": run} | {
@@ -255,6 +258,6 @@ def test_a_missing_package_is_named_with_its_extra(run, monkeypatch, capsys):
     missing = export.FORMATS["onnx"]._replace(packages=("onnx_of_another_world",))
     monkeypatch.setitem(export.FORMATS, "onnx", missing)
     assert main(["export", str(run), "--format", "onnx"]) == 2
-    said = capsys.readouterr().err
-    assert "onnx_of_another_world" in said and "egnas-jax[export]" in said
+    message = capsys.readouterr().err
+    assert "onnx_of_another_world" in message and "egnas-jax[export]" in message
     assert not (run / "network.onnx").exists()

@@ -1,6 +1,7 @@
-"""The derived network of the DARTS family in torch, evaluation mode, for comparison.
+"""Builds the derived network of the DARTS family in torch, as a reference for tests.
 
-Parameter names are those of model.py; its auxiliary head has weights and is not run.
+Parameter names are those of model.py. Only evaluation mode is supported, so the
+auxiliary head has weights but is never run.
 """
 
 import torch
@@ -124,7 +125,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class Network(nn.Module):
-    """genotype and config as the package has them; images of `image_channels`."""
+    """The network of a `Genotype` and a `NetworkConfig` of the package."""
 
     def __init__(self, genotype, config, image_channels=3):
         super().__init__()

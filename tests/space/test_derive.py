@@ -1,4 +1,4 @@
-"""From mixing to genotype."""
+"""Tests of the derivation of genotypes from mixings."""
 
 import json
 
@@ -25,8 +25,8 @@ def make_mixing(normal, reduce=None, edges=None):
     )
 
 
-def test_golden_genotypes_come_out_ties_included(golden):
-    data = np.load(golden / "derive.npz")
+def test_golden_genotypes_come_out_ties_included(load_golden):
+    data = load_golden("derive")
     expected = json.loads(str(data["genotypes"]))
     assert len(expected) == 200
     for alpha, (normal, reduce) in zip(data["alpha"], expected, strict=True):
@@ -37,7 +37,7 @@ def test_golden_genotypes_come_out_ties_included(golden):
         assert genotype.normal_concat == genotype.reduce_concat == (2, 3, 4, 5)
 
 
-def test_all_ties_keep_the_first_two_edges_and_the_first_primitive():
+def test_equal_weights_keep_the_first_two_edges_and_the_first_primitive():
     genotype = derive(DARTS7, make_mixing(np.full((14, 7), 1 / 7, np.float32)))
     assert genotype.normal == (("avg_pool_3x3", 0), ("avg_pool_3x3", 1)) * 4
 
@@ -49,7 +49,7 @@ def test_edges_are_emitted_by_descending_score():
     assert genotype.normal[4:6] == (("sep_conv_3x3", 1), ("sep_conv_3x3", 3))
 
 
-def test_none_never_wins_and_lends_no_strength_to_its_edge():
+def test_none_is_never_chosen_and_does_not_strengthen_its_edge():
     weights = np.zeros((14, 8), np.float32)
     weights[2:5, 0] = [0.1, 0.2, 0.9]  # `none`
     weights[2:5, 4] = [0.5, 0.4, 0.1]
@@ -72,13 +72,13 @@ def test_scores_are_compared_in_float32():
     assert genotype.normal[:2] == (("avg_pool_3x3", 0), ("avg_pool_3x3", 1))
 
 
-def test_device_arrays_and_host_arrays_give_the_same():
+def test_arrays_on_device_and_host_give_the_same_genotype():
     weights = np.random.default_rng(0).random((14, 7), np.float32)
     device = make_mixing(jnp.asarray(weights), edges=jnp.ones(14))
     assert derive(DARTS7, device) == derive(DARTS7, make_mixing(weights))
 
 
-def test_bad_mixings_are_refused_with_what_is_wrong():
+def test_errors_say_what_is_wrong_with_a_mixing():
     weights = np.zeros((14, 7), np.float32)
     with pytest.raises(ValueError, match=r"shape \(14, 8\); got shape \(14, 7\)"):
         derive(DARTS8, make_mixing(weights))

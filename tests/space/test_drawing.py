@@ -1,4 +1,4 @@
-"""The picture of a genotype."""
+"""Tests of the SVG drawings of genotypes and of their layout."""
 
 import itertools
 import re
@@ -17,19 +17,18 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def frames(root):
     """(left, top, right, bottom) of each frame, with its text."""
-    found = []
-    children = list(root)
-    for child, after in itertools.pairwise(children):
+    boxes = []
+    for child, after in itertools.pairwise(root):
         if child.get("rx") and after.tag == f"{SVG}text":
             x, y, width, height = (
                 float(child.get(name)) for name in ("x", "y", "width", "height")
             )
-            found.append(((x, y, x + width, y + height), after.text))
-    return found
+            boxes.append(((x, y, x + width, y + height), after.text))
+    return boxes
 
 
 def points(path):
-    """Points along a path of M, H, C and l commands, 40 on each curve."""
+    """Points on a path of M, H, C and l commands, 40 on each curve."""
     position, passed = (0.0, 0.0), []
     for command, numbers in re.findall(r"([MHC])([^MHClvz]*)", path.split("l")[0]):
         values = [float(number) for number in re.findall(r"-?[\d.]+", numbers)]
@@ -66,7 +65,7 @@ GENOTYPES = {name: entry.genotype for name, entry in zoo.items()} | {
 
 
 @pytest.mark.parametrize("name", sorted(GENOTYPES))
-def test_a_picture_shows_every_edge_and_no_text_is_touched(name):
+def test_a_drawing_shows_every_edge_and_no_line_crosses_a_text(name):
     genotype = GENOTYPES[name]
     root = ElementTree.fromstring(draw_svg(genotype))
     boxes = frames(root)
@@ -93,7 +92,7 @@ def test_a_picture_shows_every_edge_and_no_text_is_touched(name):
             assert len(touched) == 1 + (path.get("stroke") != OUTPUT_COLOUR)
 
 
-def test_paths_end_at_their_targets_and_start_at_their_sources():
+def test_lines_start_at_their_sources_and_end_at_their_targets():
     pairs = [("sep_conv_3x3", 0), ("dil_conv_5x5", 1)]
     root = ElementTree.fromstring(draw_svg(Genotype(pairs, [2], pairs, [2])))
     middles = {text: ((a + c) / 2, (b + d) / 2) for (a, b, c, d), text in frames(root)}
@@ -107,23 +106,23 @@ def test_paths_end_at_their_targets_and_start_at_their_sources():
         assert abs(end[1] - target[1]) < 10 and target[0] - 40 < end[0] < target[0]
 
 
-def test_the_description_holds_the_genotype():
+def test_the_description_is_the_text_form_of_the_genotype():
     genotype = zoo["AmoebaNet"].genotype
     root = ElementTree.fromstring(draw_svg(genotype))
     assert Genotype.parse(root.find(f"{SVG}desc").text) == genotype
 
 
-def test_a_normal_cell_may_hand_on_its_inputs():
+def test_the_output_of_a_normal_cell_may_include_an_input():
     pairs = [("sep_conv_3x3", 0), ("none", 0)]
     root = ElementTree.fromstring(draw_svg(Genotype(pairs, [1, 2], pairs, [2])))
     assert [text for _, text in frames(root)].count("none") == 2
 
 
-def test_equal_genotypes_give_equal_pictures():
+def test_equal_genotypes_give_equal_drawings():
     assert draw_svg(random_genotype(0)) == draw_svg(random_genotype(0))
 
 
-def test_placing_avoids_a_needless_crossing_and_keeps_distance():
+def test_the_layout_avoids_a_needless_crossing_and_keeps_distance():
     boxes = [Box(0, 10, 10), Box(0, 10, 10), Box(1, 10, 10), Box(1, 10, 10)]
     centres = place(boxes, [(0, 3), (1, 2)], gap=20, spacing=5)
     assert [x for x, _ in centres] == [5, 5, 35, 35]

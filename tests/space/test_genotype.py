@@ -1,4 +1,4 @@
-"""Genotypes: validation and their two written forms."""
+"""Tests of genotypes: validation, text form and JSON form."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_published_genotypes_survive_both_written_forms(name):
     assert Genotype.from_json(genotype.to_json()) == genotype
 
 
-def test_the_text_is_the_one_that_torch_repositories_print():
+def test_the_text_form_is_what_torch_repositories_print():
     genotype = Genotype(
         [("sep_conv_3x3", 1), ("none", 0)] * 4,
         range(2, 6),
@@ -55,7 +55,7 @@ def test_the_text_is_the_one_that_torch_repositories_print():
     )
 
 
-def test_json_holds_the_genotype_alone():
+def test_the_json_form_holds_the_genotype_alone():
     assert json.loads(PLAIN.to_json()) == {
         "normal": [["sep_conv_3x3", 1], ["skip_connect", 0]],
         "normal_concat": [2],
@@ -64,7 +64,7 @@ def test_json_holds_the_genotype_alone():
     }
 
 
-def test_genotypes_are_hashable_and_equal_by_value():
+def test_equal_genotypes_have_equal_hashes():
     assert {PLAIN: 1}[Genotype.from_json(PLAIN.to_json())] == 1
 
 
@@ -79,7 +79,7 @@ def test_genotypes_are_hashable_and_equal_by_value():
         TEXT.replace("[(", "((").replace(")]", "))"),
     ],
 )
-def test_parse_reads_what_repositories_and_people_write(text):
+def test_parse_accepts_the_variants_that_repositories_and_people_write(text):
     assert Genotype.parse(text) == PLAIN
 
 
@@ -162,14 +162,14 @@ def test_code_around_a_text_is_refused_and_never_run(tmp_path, frame):
         ("[2]", "[2" + ", 2" * 10_000 + "]", r"at most 20000 characters"),
     ],
 )
-def test_bad_texts_are_refused_with_the_offending_piece(old, new, message):
+def test_errors_name_the_wrong_part_of_a_text(old, new, message):
     assert old in TEXT
     with pytest.raises(ValueError, match=message):
         Genotype.parse(TEXT.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("text", ["", "\0", None, 3, b"Genotype()"])
-def test_what_is_no_text_is_refused(text):
+def test_values_that_are_no_genotype_text_are_refused(text):
     with pytest.raises(ValueError, match="genotype"):
         Genotype.parse(text)
 
@@ -189,6 +189,6 @@ def test_what_is_no_text_is_refused(text):
         (PLAIN.to_json().replace("1]", "7]"), "cannot take node 7"),
     ],
 )
-def test_bad_json_is_refused_with_the_offending_piece(text, message):
+def test_errors_name_the_wrong_part_of_a_json_text(text, message):
     with pytest.raises(ValueError, match=message):
         Genotype.from_json(text)

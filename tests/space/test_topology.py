@@ -1,6 +1,7 @@
-"""Cells of NAS-Bench-201: text, JSON, derivation, picture, order of the table."""
+"""Tests of NAS-Bench-201 cells: text, JSON, derivation, drawing, the table's order."""
 
 import itertools
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -22,16 +23,7 @@ TEXT = (
     "|nor_conv_3x3~0|+|nor_conv_1x1~0|none~1|+"
     "|skip_connect~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 )
-CELL = Topology(
-    (
-        "nor_conv_3x3",
-        "nor_conv_1x1",
-        "none",
-        "skip_connect",
-        "avg_pool_3x3",
-        "nor_conv_3x3",
-    )
-)
+CELL = Topology(re.findall(r"\w+(?=~)", TEXT))
 
 
 def one_hot(choices):
@@ -44,13 +36,13 @@ def test_the_space_has_six_edges_in_the_order_of_the_text():
     assert (SPACE.num_edges, SPACE.dim) == (6, 30)
 
 
-def test_text_and_primitives_belong_together():
+def test_a_text_and_its_primitives_convert_to_each_other():
     assert Topology.parse(TEXT) == CELL
     assert CELL.format() == TEXT
     assert CELL.choices == (3, 2, 0, 1, 4, 3)
 
 
-def test_all_cells_go_through_text_json_and_derivation_and_back():
+def test_all_cells_survive_text_json_and_derivation():
     texts = set()
     for choices in itertools.product(range(5), repeat=6):
         cell = Topology.of_choices(choices)
@@ -62,7 +54,7 @@ def test_all_cells_go_through_text_json_and_derivation_and_back():
 
 
 def test_rows_of_the_table_are_the_cells_that_the_benchmark_names(nasbench201):
-    # as the benchmark's own API printed it for this index
+    # The text that the benchmark's own API prints for this index.
     names = {
         9930: "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+"
         "|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
@@ -74,7 +66,7 @@ def test_rows_of_the_table_are_the_cells_that_the_benchmark_names(nasbench201):
             assert tuple(table["edge_ops"][index]) == Topology.parse(text).choices
 
 
-def test_the_strongest_primitive_wins_none_included_and_ties_go_to_the_earlier():
+def test_each_edge_keeps_its_strongest_primitive_and_ties_go_to_the_earlier():
     rows = np.full((6, 5), 0.2, np.float32)
     rows[1] = [0.5, 0.1, 0.1, 0.2, 0.1]
     rows[2] = [0.1, 0.1, 0.1, 0.3, 0.4]
@@ -100,24 +92,24 @@ def test_a_mixing_of_another_space_is_refused():
         (7, "must be a str"),
     ],
 )
-def test_bad_texts_are_refused_with_the_piece(text, message):
+def test_errors_name_the_wrong_part_of_a_text(text, message):
     with pytest.raises(ValueError, match=message):
         Topology.parse(text)
 
 
 @pytest.mark.parametrize("primitives", [("none",) * 5, "none", 3])
-def test_bad_lists_of_primitives_are_refused(primitives):
+def test_wrong_lists_of_primitives_are_refused(primitives):
     with pytest.raises(ValueError, match=r"six|6 edges|list of primitives"):
         Topology(primitives)
 
 
 @pytest.mark.parametrize("text", ['{"cell": 1}', '{"cel": "|"}', "[]", "{"])
-def test_bad_json_is_refused(text):
+def test_wrong_json_is_refused(text):
     with pytest.raises(ValueError, match=r"str|exactly|read"):
         Topology.from_json(text)
 
 
-def test_either_form_is_told_by_its_text_and_by_its_json():
+def test_both_families_are_recognised_by_their_text_and_by_their_json():
     darts = Genotype([("skip_connect", 0)] * 2, [2], [("skip_connect", 1)] * 2, [2])
     for genotype in (CELL, darts):
         assert parse_genotype(genotype.format()) == genotype
@@ -126,7 +118,7 @@ def test_either_form_is_told_by_its_text_and_by_its_json():
         genotype_from_json("{")
 
 
-def test_the_picture_shows_every_edge_and_holds_the_text():
+def test_the_drawing_shows_every_edge_and_holds_the_text():
     root = ElementTree.fromstring(draw_svg(CELL))
     svg = "{http://www.w3.org/2000/svg}"
     texts = [element.text for element in root.iter(f"{svg}text")]

@@ -1,4 +1,4 @@
-"""Files of a run: appended lines, torn lines, atomic documents."""
+"""Tests of the plain files of a run: JSONL records and atomic documents."""
 
 import json
 
@@ -19,12 +19,12 @@ def metrics(tmp_path):
     return path
 
 
-def test_lines_come_back_in_order(metrics):
+def test_records_are_read_in_order(metrics):
     assert records.read(metrics) == LINES
     assert metrics.read_text().count("\n") == 4
 
 
-def test_a_file_that_is_not_there_holds_no_records(tmp_path):
+def test_a_missing_file_has_no_records(tmp_path):
     assert records.read(tmp_path / "metrics.jsonl") == []
     records.keep_before(tmp_path / "metrics.jsonl", 0)
     assert list(tmp_path.iterdir()) == []
@@ -38,7 +38,7 @@ def test_nan_and_infinity_become_null_in_strict_json(tmp_path):
     assert path.read_text() == '{"a": null, "b": [1.0, null], "c": null}\n'
 
 
-def test_arrays_and_their_scalars_become_plain_numbers(tmp_path):
+def test_arrays_and_array_scalars_become_plain_numbers(tmp_path):
     path = tmp_path / "x.json"
     records.write_json(
         path, {"n": np.int64(3), "f": jnp.float32(0.5), "l": np.ones(2), "t": (1, None)}
@@ -52,25 +52,25 @@ def test_arrays_and_their_scalars_become_plain_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 10, 25])
-def test_a_torn_last_line_is_no_record(metrics, cut):
+def test_an_incomplete_last_line_is_skipped(metrics, cut):
     metrics.write_bytes(metrics.read_bytes()[:-cut])
     assert records.read(metrics) == LINES[:3]
 
 
-def test_appending_replaces_a_torn_last_line(metrics):
+def test_appending_replaces_an_incomplete_last_line(metrics):
     metrics.write_bytes(metrics.read_bytes()[:-5])
     records.append(metrics, {"epoch": 3})
     assert records.read(metrics) == [*LINES[:3], {"epoch": 3}]
 
 
-def test_line_separators_inside_texts_do_not_end_a_line(tmp_path):
+def test_unicode_line_separators_in_strings_do_not_end_a_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"epoch": 0, "text": "a\u2028b"}\n', encoding="utf-8")
     assert records.read(path) == [{"epoch": 0, "text": "a\u2028b"}]
 
 
 @pytest.mark.parametrize("line", ['{"epoch": 1, "lo', "[1]", ""])
-def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(metrics, line):
+def test_a_damaged_line_in_the_middle_is_named(metrics, line):
     lines = metrics.read_text().splitlines()
     lines[1] = line
     metrics.write_text("\n".join(lines) + "\n")
@@ -79,19 +79,19 @@ def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(metrics, line):
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 4, 9])
-def test_later_epochs_are_dropped(metrics, epoch):
+def test_keep_before_removes_later_epochs(metrics, epoch):
     records.keep_before(metrics, epoch)
     assert records.read(metrics) == LINES[:epoch]
     assert [path.name for path in metrics.parent.iterdir()] == ["metrics.jsonl"]
 
 
-def test_kept_lines_keep_their_bytes_and_torn_ones_go(metrics):
+def test_keep_before_preserves_bytes_and_removes_an_incomplete_line(metrics):
     metrics.write_text('{"epoch":0,  "x": 1e0}\n{"epoch": 1}\n{"ep')
     records.keep_before(metrics, 1)
     assert metrics.read_text() == '{"epoch":0,  "x": 1e0}\n'
 
 
-def test_a_record_without_an_epoch_is_refused_rather_than_dropped(metrics):
+def test_keep_before_refuses_a_record_without_an_epoch(metrics):
     records.append(metrics, {"loss": 1.0})
     before = metrics.read_bytes()
     with pytest.raises(ValueError, match="without an epoch"):
@@ -99,7 +99,7 @@ def test_a_record_without_an_epoch_is_refused_rather_than_dropped(metrics):
     assert metrics.read_bytes() == before
 
 
-def test_a_document_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_document(tmp_path, monkeypatch):
     path = tmp_path / "summary.json"
     records.write_json(path, {"a": 1})
 
@@ -113,9 +113,23 @@ def test_a_document_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_json_has_no_form_for_is_refused_before_anything_is_written(tmp_path):
+def test_values_that_json_cannot_represent_are_refused_before_writing(tmp_path):
     with pytest.raises(TypeError):
         records.append(tmp_path / "metrics.jsonl", {"a": object()})
     with pytest.raises(TypeError):
         records.write_json(tmp_path / "a.json", {"a": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "[" * 100_000, b"\xff"])
+def test_read_object_says_that_a_file_holds_no_object(tmp_path, content):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r"a\.json cannot be read .* Restore it\.$"):
+        records.read_object(path, "Restore it.")
+
+
+def test_read_object_returns_what_write_json_wrote(tmp_path):
+    records.write_json(tmp_path / "a.json", {"b": [1, None]})
+    assert records.read_object(tmp_path / "a.json") == {"b": [1, None]}

@@ -1,6 +1,6 @@
-"""What a picture of a genotype shows of each cell, whatever its family.
+"""Describes the cells of a genotype of either family as graphs, for drawing.
 
-Nodes are numbered, inputs first; edges lead from lower to higher numbers.
+Nodes are numbered, inputs first. Edges lead from lower to higher numbers.
 """
 
 from typing import NamedTuple
@@ -10,15 +10,15 @@ from egnas_jax.space.nasbench201 import NASBENCH201
 from egnas_jax.space.topology import Topology
 
 
-class Sketch(NamedTuple):
+class CellGraph(NamedTuple):
     """One cell.
 
     Attributes:
-      heading: above it.
-      names: of its nodes.
-      num_inputs: nodes that no edge leads to.
+      heading: text above the cell.
+      names: of the nodes.
+      num_inputs: number of nodes without incoming edges.
       edges: (primitive, source, target), by ascending target.
-      outputs: nodes that are concatenated; empty where the last node is the output.
+      outputs: nodes that are concatenated; empty if the last node is the output.
     """
 
     heading: str
@@ -28,32 +28,30 @@ class Sketch(NamedTuple):
     outputs: tuple[int, ...]
 
 
-def sketch(genotype: Genotype | Topology) -> tuple[str, tuple[Sketch, ...]]:
-    """The title of a picture and its cells, from top to bottom."""
+def cell_graphs(genotype: Genotype | Topology) -> tuple[str, tuple[CellGraph, ...]]:
+    """The title of a drawing and its cells, from top to bottom."""
     if isinstance(genotype, Topology):
-        return "A cell of NAS-Bench-201", (_topology(genotype),)
+        return "A cell of NAS-Bench-201", (_topology_cell(genotype),)
     cells = (
-        _darts(genotype, "normal", "Normal cell"),
-        _darts(genotype, "reduce", "Reduction cell"),
+        _darts_cell(genotype, "normal", "Normal cell"),
+        _darts_cell(genotype, "reduce", "Reduction cell"),
     )
     return "A normal cell and a reduction cell", cells
 
 
-def _darts(genotype, kind, heading):
+def _darts_cell(genotype, kind, heading):
     edges = tuple(
         (primitive, source, NUM_INPUTS + index // PAIRS_PER_NODE)
         for index, (primitive, source) in enumerate(getattr(genotype, kind))
     )
-    numbers = map(str, range(len(edges) // PAIRS_PER_NODE))
-    names = ("c_{k-2}", "c_{k-1}", *numbers)
-    return Sketch(heading, names, NUM_INPUTS, edges, genotype.concat(kind))
+    blocks = map(str, range(len(edges) // PAIRS_PER_NODE))
+    names = ("c_{k-2}", "c_{k-1}", *blocks)
+    return CellGraph(heading, names, NUM_INPUTS, edges, genotype.concat(kind))
 
 
-def _topology(genotype):
+def _topology_cell(genotype):
     edges = tuple(
-        (primitive, source, target)
-        for primitive, (source, target) in zip(
-            genotype.primitives, NASBENCH201.edges, strict=True
-        )
+        (primitive, *nodes)
+        for primitive, nodes in zip(genotype.primitives, NASBENCH201.edges, strict=True)
     )
-    return Sketch("Cell", ("input", "1", "2", "output"), 1, edges, ())
+    return CellGraph("Cell", ("input", "1", "2", "output"), 1, edges, ())

@@ -1,20 +1,22 @@
 """Draws the cells of a genotype as one SVG, without any other program.
 
 A cell is laid out in columns: its inputs, then in turn the labels of edges and the
-nodes they lead to, last the output. Labels are boxes of the layout like nodes are, and
-curves bend in the gaps between columns, so that no text is crossed.
+nodes that the edges lead to, and the output in the last column. Labels are boxes of
+the layout, as nodes are. Curves bend in the gaps between columns, so no line crosses a
+text.
 """
 
 import itertools
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from egnas_jax.space.drawing.cells import sketch
+from egnas_jax.space.drawing.cells import cell_graphs
 from egnas_jax.space.drawing.layout import Box, place
 from egnas_jax.space.genotype import Genotype
 from egnas_jax.space.topology import Topology
 
-# Colours of Okabe and Ito, told apart with any colour vision, by family of primitive.
+# By family of primitive; the colours of Okabe and Ito, which people with any colour
+# vision can distinguish.
 COLOURS = {
     "sep_conv": "#0072B2",
     "dil_conv": "#D55E00",
@@ -30,7 +32,7 @@ INK, OUTPUT_COLOUR = "#222222", "#A0A0A0"
 # Lengths in pixels.
 GAP, SPACING, MARGIN, HEADING = 46, 8, 16, 30
 FONT_SIZE = 12
-CHARACTER = 7.3  # width of a monospaced character of that size
+CHARACTER = 7.3  # width of a monospaced character of this font size
 NODE, LABEL_HEIGHT, LANE_HEIGHT = 30, 20, 4
 ARROW, ARROW_SPACING = 7, 9
 
@@ -45,13 +47,13 @@ text-anchor="middle">
 
 
 class Item(NamedTuple):
-    """A node, an edge's label, or (without text) a lane where a line passes a column.
+    """A node, the label of an edge, or a lane where a line passes a column.
 
     Attributes:
-      box: what the layout places.
-      text: what is written into it.
-      colour: of its frame.
-      corner: radius of its corners, pixels.
+      box: column and size.
+      text: its content; empty for a lane, which is not drawn.
+      colour: of the frame.
+      corner: radius of the corners, pixels.
     """
 
     box: Box
@@ -61,23 +63,28 @@ class Item(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A line through the items `stops` (indices), source and target included."""
+    """A line between two nodes.
+
+    Attributes:
+      stops: indices of the items that the line runs through, from source to target.
+      primitive: None for a line to the output.
+    """
 
     stops: tuple[int, ...]
     primitive: str | None
 
 
 def draw_svg(genotype: Genotype | Topology) -> str:
-    """A picture of all cells of a genotype, one above the other.
+    """Draws all cells of a genotype, one above the other.
 
     Returns:
-      An SVG document, readable at its own size; its description holds the genotype's
-      text.
+      An SVG document, readable at its own size. Its description is the text form of
+      the genotype.
     """
     parts, width, top = [], 0.0, 0.0
-    title, cells = sketch(genotype)
-    for drawn in cells:
-        items, edges = _cell(drawn)
+    title, cells = cell_graphs(genotype)
+    for cell in cells:
+        items, edges = _items_and_edges(cell)
         lines = [line for edge in edges for line in itertools.pairwise(edge.stops)]
         boxes = [item.box for item in items]
         below = top + MARGIN + HEADING
@@ -85,7 +92,7 @@ def draw_svg(genotype: Genotype | Topology) -> str:
             (x + MARGIN, y + below)
             for x, y in place(boxes, lines, gap=GAP, spacing=SPACING)
         ]
-        parts.append(_heading(drawn.heading, top + MARGIN + FONT_SIZE))
+        parts.append(_heading(cell.heading, top + MARGIN + FONT_SIZE))
         parts += [_draw_edge(edge, edges, items, centres) for edge in edges]
         parts += map(_draw_item, items, centres)
         right, top = _corner(boxes, centres)
@@ -100,28 +107,28 @@ def draw_svg(genotype: Genotype | Topology) -> str:
     return head + "".join(parts) + "</svg>\n"
 
 
-def _cell(drawn):
-    """Items and edges of one cell; node n of the sketch is item n."""
-    columns = _columns(drawn)
+def _items_and_edges(cell):
+    """Items and edges of one cell; item n is node n of the cell."""
+    columns = _columns(cell)
     items = [
-        _node(name, column) for name, column in zip(drawn.names, columns, strict=True)
+        _node(name, column) for name, column in zip(cell.names, columns, strict=True)
     ]
-    if drawn.outputs:
-        height = max(NODE, ARROW_SPACING * (len(drawn.outputs) + 1))
+    if cell.outputs:
+        height = max(NODE, ARROW_SPACING * (len(cell.outputs) + 1))
         items.append(_node("c_{k}", max(columns) + 1, height))
     edges = [
         _connect(items, source, target, primitive)
-        for primitive, source, target in drawn.edges
+        for primitive, source, target in cell.edges
     ]
-    edges += [_connect(items, node, len(columns)) for node in drawn.outputs]
+    edges += [_connect(items, node, len(columns)) for node in cell.outputs]
     return items, edges
 
 
-def _columns(drawn):
-    """Column of each node: behind all of its sources, with one of labels between."""
-    columns = [0] * drawn.num_inputs
-    for node in range(drawn.num_inputs, len(drawn.names)):
-        sources = [source for _, source, target in drawn.edges if target == node]
+def _columns(cell):
+    """Column of each node: right of its sources, with a column of labels between."""
+    columns = [0] * cell.num_inputs
+    for node in range(cell.num_inputs, len(cell.names)):
+        sources = [source for _, source, target in cell.edges if target == node]
         columns.append(2 + max(columns[source] for source in sources))
     return columns
 
@@ -135,7 +142,7 @@ def _text_width(text):
 
 
 def _connect(items, source, target, primitive=None):
-    """An edge; adds a lane for each column that it passes, its label in the last."""
+    """Makes an edge; adds its label, in the last column, and a lane in all others."""
     first, last = items[source].box.column + 1, items[target].box.column - 1
     stops = [source]
     for column in range(first, last + 1):
@@ -153,7 +160,7 @@ def _colour(primitive):
 
 
 def _corner(boxes, centres):
-    """The lowest and rightmost point of a cell, (x, y)."""
+    """The x of a cell's right edge and the y of its lower edge."""
     rights = [x + box.width / 2 for box, (x, _) in zip(boxes, centres, strict=True)]
     lows = [y + box.height / 2 for box, (_, y) in zip(boxes, centres, strict=True)]
     return max(rights), max(lows)
@@ -167,7 +174,7 @@ def _heading(text, y):
 
 
 def _draw_item(item, centre):
-    """A frame with its text; nothing for a lane."""
+    """A frame with a text; nothing for a lane."""
     if not item.text:
         return ""
     (x, y), (_, width, height) = centre, item.box
@@ -181,7 +188,7 @@ def _draw_item(item, centre):
 
 
 def _draw_edge(edge, edges, items, centres):
-    """A curve through the edge's stops, and an arrow head at its target."""
+    """A curve through the stops of an edge, with an arrow head at the target."""
     colour = _colour(edge.primitive)
     x, y = centres[edge.stops[0]]
     path = [f"M{x:.1f},{y:.1f}"]
@@ -208,7 +215,7 @@ def _draw_edge(edge, edges, items, centres):
 
 
 def _column_edge(items, centres, column, side):
-    """The x of a column's right (side 1) or left (side -1) edge."""
+    """The x of the right (side 1) or left (side -1) border of a column."""
     index = max(
         (i for i, item in enumerate(items) if item.box.column == column),
         key=lambda i: items[i].box.width,
@@ -217,8 +224,8 @@ def _column_edge(items, centres, column, side):
 
 
 def _port(edge, edges, centres):
-    """Height at which an edge enters its target, from the target's centre."""
-    into = [other for other in edges if other.stops[-1] == edge.stops[-1]]
-    into.sort(key=lambda other: centres[other.stops[-2]][1])
-    place_in_row = [other is edge for other in into].index(True)
-    return (place_in_row - (len(into) - 1) / 2) * ARROW_SPACING
+    """Height at which an edge enters its target, relative to the target's centre."""
+    incoming = [other for other in edges if other.stops[-1] == edge.stops[-1]]
+    incoming.sort(key=lambda other: centres[other.stops[-2]][1])
+    position = [other is edge for other in incoming].index(True)
+    return (position - (len(incoming) - 1) / 2) * ARROW_SPACING

@@ -1,11 +1,11 @@
 """Places the boxes of a layered drawing so that nothing overlaps.
 
-Boxes stand in columns, and lines run between neighbouring columns only. The boxes of
-a column are ordered to make few lines cross, then moved up and down to make lines
-short while they keep their distance.
+Boxes stand in columns, and lines run between neighbouring columns only. First the boxes
+of each column are ordered so that few lines cross. Then they are moved up and down so
+that lines become short, while boxes keep their distance.
 
-Source: Sugiyama, Tagawa, Toda (1981) for ordering by averages of neighbours; pool
-adjacent violators for the least-squares heights.
+Sources: Sugiyama, Tagawa, Toda (1981) for the order by averages of neighbours; the pool
+adjacent violators algorithm for the least-squares heights.
 """
 
 import itertools
@@ -16,11 +16,11 @@ SWEEPS = 8
 
 
 class Box(NamedTuple):
-    """Something to place.
+    """A rectangle to place.
 
     Attributes:
-      column: counted from the left.
-      width, height: pixels; a line that passes a column is a box of width 0.
+      column: number from the left.
+      width, height: pixels; the width is 0 where a line passes the column.
     """
 
     column: int
@@ -35,10 +35,10 @@ def place(
     gap: float,
     spacing: float,
 ) -> list[tuple[float, float]]:
-    """Centres (x, y) of boxes, pixels, from the top left corner on.
+    """Centres (x, y) of boxes in pixels, measured from the top left corner.
 
     Args:
-      boxes: what to place.
+      boxes: the boxes to place.
       lines: pairs of indices (left box, right box) in neighbouring columns.
       gap: free width between two columns.
       spacing: free height between two boxes of a column.
@@ -55,7 +55,7 @@ def place(
 
 
 def _order(boxes, lines):
-    """Boxes of each column from top to bottom: the best of several sweeps."""
+    """The boxes of each column from top to bottom: the best order of several sweeps."""
     numbers = range(max(box.column for box in boxes) + 1)
     columns = [[i for i, box in enumerate(boxes) if box.column == n] for n in numbers]
     best, fewest = columns, _crossings(columns, lines)
@@ -70,7 +70,10 @@ def _order(boxes, lines):
 
 
 def _sorted_by_neighbours(columns, lines, forward):
-    """Columns, each sorted by the mean position of its neighbours on one side."""
+    """Sorts the boxes of each column by the mean position of their neighbours.
+
+    Neighbours are those on the left if `forward`, else those on the right.
+    """
     columns = [list(column) for column in columns]
     position = {i: n for column in columns for n, i in enumerate(column)}
     for column in columns if forward else reversed(columns):
@@ -80,15 +83,16 @@ def _sorted_by_neighbours(columns, lines, forward):
 
 
 def _mean_neighbour(index, lines, position, forward):
+    """Mean position of the neighbours of a box; its own position if it has none."""
     if forward:
-        near = [position[left] for left, right in lines if right == index]
+        neighbours = [position[left] for left, right in lines if right == index]
     else:
-        near = [position[right] for left, right in lines if left == index]
-    return sum(near) / len(near) if near else position[index]
+        neighbours = [position[right] for left, right in lines if left == index]
+    return sum(neighbours) / len(neighbours) if neighbours else position[index]
 
 
 def _swapped(columns, lines):
-    """Columns with neighbours swapped wherever that removes a crossing."""
+    """Swaps neighbours in a column wherever that removes a crossing."""
     columns = [list(column) for column in columns]
     for column in columns:
         for upper, lower in itertools.pairwise(range(len(column))):
@@ -100,9 +104,9 @@ def _swapped(columns, lines):
 
 
 def _crossings(columns, lines):
-    """Pairs of lines that cross between two columns."""
-    where = {i: (c, n) for c, items in enumerate(columns) for n, i in enumerate(items)}
-    ends = sorted((where[left], where[right]) for left, right in lines)
+    """Number of pairs of lines that cross."""
+    position = {i: (c, n) for c, ids in enumerate(columns) for n, i in enumerate(ids)}
+    ends = sorted((position[left], position[right]) for left, right in lines)
     return sum(
         first[0][0] == second[0][0] and first[0] < second[0] and first[1] > second[1]
         for first, second in itertools.combinations(ends, 2)
@@ -117,19 +121,19 @@ def _heights(boxes, lines, columns, spacing):
     for sweep in range(2 * SWEEPS):
         forward = sweep % 2 == 0
         for column in columns if forward else reversed(columns):
-            wanted = {i: _mean_neighbour(i, lines, ys, forward) for i in column}
-            ys |= _apart(wanted, boxes, column, spacing)
+            targets = {i: _mean_neighbour(i, lines, ys, forward) for i in column}
+            ys |= _apart(targets, boxes, column, spacing)
     return ys
 
 
-def _apart(wanted, boxes, column, spacing):
-    """Heights nearest to the wanted ones (least squares) that keep boxes apart."""
+def _apart(targets, boxes, column, spacing):
+    """The ys nearest to the targets (least squares) that keep boxes apart."""
     heights = [boxes[index].height for index in column]
     steps = [(a + b) / 2 + spacing for a, b in itertools.pairwise(heights)]
     offsets = list(itertools.accumulate(steps, initial=0.0))
-    blocks = []  # (sum of wished shifts, boxes that share their mean)
+    blocks = []  # (sum of target shifts, number of boxes that share their mean)
     for index, offset in zip(column, offsets, strict=True):
-        total, count = wanted[index] - offset, 1
+        total, count = targets[index] - offset, 1
         while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
             above = blocks.pop()
             total, count = total + above[0], count + above[1]
