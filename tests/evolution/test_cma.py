@@ -62,8 +62,8 @@ def test_constants_are_those_of_the_package(dim, population_size):
     np.testing.assert_allclose(*zip(*pairs, strict=True), rtol=1e-9, atol=1e-12)
 
 
-def test_eight_recorded_generations_agree(golden):
-    trace = np.load(golden / "cma_trace.npz")
+def test_eight_recorded_generations_agree(load_golden):
+    trace = load_golden("cma_trace")
     evolution = cma_es(20, 12)
     tell = jax.jit(evolution.tell)
     state = evolution.init(trace["initial_mean"], float(trace["initial_sigma"]))
@@ -78,8 +78,8 @@ def test_eight_recorded_generations_agree(golden):
     assert int(state.generation) == 8
 
 
-def test_a_recorded_exploration_of_the_darts_space_agrees(golden):
-    record = np.load(golden / "explore_k2_c8_l3.npz")
+def test_a_recorded_exploration_of_the_darts_space_agrees(load_golden):
+    record = load_golden("explore_k2_c8_l3")
     evolution = cma_es(196, 50)
     state = evolution.tell(
         evolution.init(record["mean"], 1.0),

@@ -25,8 +25,8 @@ def make_mixing(normal, reduce=None, edges=None):
     )
 
 
-def test_golden_genotypes_come_out_ties_included(golden):
-    data = np.load(golden / "derive.npz")
+def test_golden_genotypes_come_out_ties_included(load_golden):
+    data = load_golden("derive")
     expected = json.loads(str(data["genotypes"]))
     assert len(expected) == 200
     for alpha, (normal, reduce) in zip(data["alpha"], expected, strict=True):
