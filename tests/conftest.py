@@ -17,6 +17,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "programs")
 )
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,12 @@ ELSEWHERE = {
 }
 # every cell of NAS-Bench-201, u8[15625, 6]
 CELLS = np.asarray(list(itertools.product(range(5), repeat=6)), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def trace_counters():
+    """Starts the counters of `chex.assert_max_traces` anew in every test."""
+    chex.clear_trace_counter()
 
 
 @contextlib.contextmanager
