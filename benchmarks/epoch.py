@@ -1,4 +1,4 @@
-"""An epoch of a search as `egnas search` runs it, on images that are given."""
+"""Times an epoch of a search as `egnas search` runs it."""
 
 import dataclasses
 import pathlib
@@ -22,12 +22,12 @@ class Plan:
     """A search whose epochs are timed.
 
     Attributes:
-      supernet, strategy, data: of the search; without warm-up, so that every epoch
-        explores.
-      images: of training, and as many of validation.
-      side: of an image, pixels.
-      batch_size: of a weight step.
-      epochs, warmup: of the whole search that is added up.
+      supernet, strategy, data: configuration of the search; without warm-up, so that
+        every epoch explores.
+      images: number of training images, and of validation images.
+      side: of an image, in pixels.
+      batch_size: images of a weight step.
+      epochs, warmup: of the whole search whose time is extrapolated.
       scale: mean and std of the channels.
     """
 
@@ -56,29 +56,44 @@ TRIAL = Plan(
 
 
 def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.Run:
-    """The search; the first half of the images trains, the other validates."""
+    """Sets the search up; the first half of the images trains, the other validates."""
     parts = [
         Pixels(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
         for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
     ]
     strategy = egnas(make_supernet(plan.supernet), plan.strategy)
-    sgd = SGD(plan.batch_size, 0.1, 0.0, 0.9, 3e-4, 5.0, plan.epochs)
+    sgd = SGD(
+        batch_size=plan.batch_size,
+        learning_rate=0.1,
+        learning_rate_min=0.0,
+        momentum=0.9,
+        weight_decay=3e-4,
+        clip_norm=5.0,
+        epochs=plan.epochs,
+    )
     programs = make_programs(
         make_supernet(plan.supernet), strategy, sgd, plan.data, plan.scale, *parts, 0
     )
-    nowhere = pathlib.Path("nowhere")  # nothing is written between two epochs
-    return loop.Run(nowhere, programs, strategy, sgd, 8, 1, lambda line: None)
+    return loop.Run(
+        folder=pathlib.Path("nowhere"),  # nothing is written between two epochs
+        programs=programs,
+        strategy=strategy,
+        sgd=sgd,
+        steps_per_call=8,
+        keep=1,
+        report=lambda line: None,
+    )
 
 
 def compile_programs(run: loop.Run) -> tuple[loop.Run, float]:
-    """The run with its three programs as a search has them, and the seconds it took."""
+    """Compiles the three programs of a search; returns the run and the seconds."""
     started = time.perf_counter()
     run = loop.compiled(run)
     return run, time.perf_counter() - started
 
 
 class SearchSide:
-    """A search about to begin, in a process of its own, for its compilation alone."""
+    """Compiles the programs of a search in a process of its own."""
 
     def __init__(self, plan: Plan, cache: str):
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -93,12 +108,14 @@ class SearchSide:
 
 
 class Clock:
-    """Adds up the seconds of what it wraps, until the results are there."""
+    """Adds up the seconds of the functions that it wraps, until results are ready."""
 
     def __init__(self):
         self.seconds = {}
 
     def wrap(self, name: str, function):
+        """Returns the function with its seconds added under the name."""
+
         def call(*arguments):
             jax.block_until_ready(arguments)
             started = time.perf_counter()
@@ -111,7 +128,7 @@ class Clock:
 
 
 def measure(run: loop.Run, plan: Plan) -> tuple[dict, loop.SearchState]:
-    """Seconds of the second of two epochs and of its parts, and the state after it."""
+    """Times the second of two epochs and its parts; returns the state after it too."""
     state, _ = loop.run_epoch(run, loop.Progress(run.programs.init(), {}))
     clock = Clock()
     watched = run.programs._replace(

@@ -1,4 +1,4 @@
-"""The functions of a search that are timed, and how they are compiled."""
+"""Builds and compiles the functions of a search that are timed."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import problem as given
+from benchmarks import problem
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
@@ -18,23 +18,23 @@ from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
 SETTINGS = SGD(
-    given.BATCH,
-    given.LEARNING_RATE,
-    0.0,
-    given.MOMENTUM,
-    given.WEIGHT_DECAY,
-    given.CLIP,
-    50,
+    batch_size=problem.BATCH,
+    learning_rate=problem.LEARNING_RATE,
+    learning_rate_min=0.0,
+    momentum=problem.MOMENTUM,
+    weight_decay=problem.WEIGHT_DECAY,
+    clip_norm=problem.CLIP,
+    epochs=50,
 )
 
 
 class Compiled(NamedTuple):
-    """A program.
+    """A compiled program.
 
     Attributes:
-      call: with the arguments that it was compiled for.
-      seconds: to trace and compile it.
-      bytes: that XLA reserves for a call, arguments and results included.
+      call: takes the arguments that the program was compiled for.
+      seconds: time to trace and compile.
+      bytes: memory that XLA reserves for a call, with arguments and results.
     """
 
     call: Callable
@@ -43,13 +43,13 @@ class Compiled(NamedTuple):
 
 
 def compile_program(function, *arguments, precision=None, **options) -> Compiled:
-    """Traces and compiles under a `jax.default_matmul_precision`.
+    """Traces and compiles a function under a `jax.default_matmul_precision`.
 
     Args:
-      function: of the arguments.
+      function: the function to compile.
       arguments: arrays, or their shapes.
-      precision: "highest", or None for jax's own choice.
-      options: of `jax.jit`.
+      precision: "highest", or None for jax's default.
+      options: options of `jax.jit`.
     """
     started = time.perf_counter()
     run = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
@@ -60,9 +60,9 @@ def compile_program(function, *arguments, precision=None, **options) -> Compiled
 
 
 def reserved_bytes(program) -> int:
-    """What XLA reserves for a call of a compiled program.
+    """Memory that XLA reserves for a call of a compiled program.
 
-    Arguments and results count; what is donated counts once.
+    Arguments and results count; donated arguments count once.
     """
     memory = program.memory_analysis()
     return (
@@ -74,7 +74,7 @@ def reserved_bytes(program) -> int:
 
 
 def population(net: Supernet, batch_stats: str, population_chunk: int | None = None):
-    """(variables, mixings, images, labels) -> Evaluation [P]."""
+    """Returns (variables, mixings, images, labels) -> Evaluation [P]."""
 
     def score(*arguments):
         return score_population(
@@ -89,8 +89,10 @@ def population(net: Supernet, batch_stats: str, population_chunk: int | None = N
 
 
 def weight_steps(net: Supernet):
-    """(state, count, mixing, batch, rate) -> the state after so many steps, its totals
-    those of this call. Donate the state."""
+    """Returns (state, count, mixing, batch, rate) -> the state after `count` steps.
+
+    The totals of the new state are those of this call. The state may be donated.
+    """
 
     def run(state, count, mixing, batch, rate):
         def step(_, state):
@@ -102,23 +104,23 @@ def weight_steps(net: Supernet):
 
 
 def first_state(variables: PyTree) -> SearchState:
-    """Before the first weight step; no two leaves share a buffer."""
+    """The state before the first weight step; no two leaves share a buffer."""
     params, zero = variables["params"], jnp.zeros((), jnp.int32)
     state = SearchState(
-        params,
-        variables["batch_stats"],
-        make_optimizer(SETTINGS, 0.0).init(params),
-        {},
-        (),
-        zero_totals(),
-        zero,
-        zero,
+        params=params,
+        batch_stats=variables["batch_stats"],
+        optimizer=make_optimizer(SETTINGS, 0.0).init(params),
+        alpha_gradient={},
+        strategy=(),
+        totals=zero_totals(),
+        epoch=zero,
+        step=zero,
     )
     return jax.tree.map(jnp.copy, state)
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Of one call, until its results are there."""
+    """Seconds of one call until its results are ready."""
     started = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - started
