@@ -28,9 +28,9 @@ from egnas_jax.storage import checkpoint, records
 from egnas_jax.training import interrupt
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
-# two nodes and three primitives: a network that compiles in seconds
+# one node and three primitives: a network that compiles in seconds
 SPACE = Space(
-    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=2
+    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
 )
 # Between the record of epoch 1 and its checkpoint.
 KILLED_IN_EPOCH_1 = f"""
@@ -56,7 +56,7 @@ records.append = append_and_end
 sys.exit(main())
 """
 TINY = """
-    --space tiny --set supernet.channels=4 --set supernet.layers=3
+    --space tiny --set supernet.channels=4 --set supernet.layers=2
     --set epochs=3 --set batch_size=128 --set steps_per_call=2
 """.split()
 SMALL = "--set strategy.population=4 --set strategy.fitness_batch_size=64".split()
