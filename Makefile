@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 comma := ,
 # A GPU is used where there is one.
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
+# The tests of a file share compiled programs, so one process runs all of them.
+PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
+	-n logical --maxprocesses 4 --dist loadfile
 
 # The main job: a search on scikit-learn's digits, nothing to download.
 search: $(BIN)/.installed
@@ -16,10 +19,13 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
-# By files, whose tests share compiled programs.
+# Every room of the package, in at most ten minutes of processor time.
 test: $(BIN)/.installed
-	JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
-		-n logical --maxprocesses 4 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+# The rest: whole experiments, several processes, many devices, the largest programs.
+test-slow: $(BIN)/.installed
+	$(PYTEST) -m slow
 
 # Speed beside torch: about half an hour on a machine that does nothing else.
 bench: $(BIN)/.installed
@@ -29,6 +35,7 @@ bench: $(BIN)/.installed
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	JAX_PLATFORMS=cpu $(BIN)/python experiments/results.py --check
 
 format: $(BIN)/.installed
 	$(BIN)/ruff check --fix .
@@ -37,4 +44,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test bench lint format clean
+.PHONY: search test test-slow bench lint format clean

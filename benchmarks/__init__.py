@@ -1,1 +1,1 @@
-"""Speed beside a torch loop of the same arithmetic, compile time and memory."""
+"""Measures speed against a torch loop of the same arithmetic, and compile time."""

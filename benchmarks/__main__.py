@@ -1,9 +1,9 @@
-"""Population, weight step, epoch, compile time and memory, beside torch.
+"""Measures population, weight step, epoch, compile time and memory against torch.
 
 python -m benchmarks [--quick] [--json FILE]
 
-Needs the extra `bench` (torch). Runs on the CPU of this machine, which should have
-nothing else to do. What the figures mean stands in benchmarks/README.md.
+Needs the extra `bench` (torch). Runs on the CPU of this machine, which should be idle.
+benchmarks/README.md explains the numbers.
 """
 
 import contextlib
@@ -15,8 +15,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from benchmarks import problem as given
-from benchmarks import traffic
+from benchmarks import problem, traffic
 from benchmarks.command import publish, sized_command
 from benchmarks.timing import Comparison, alternate, say
 from benchmarks.worker import Worker, WorkerError
@@ -24,18 +23,18 @@ from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.search.evaluate import STATISTICS
 
-# glibc gives freed arrays of this size back to the kernel and takes them again at every
-# call; torch is half as fast again when it may keep them
+# By default glibc returns freed arrays of this size to the kernel and requests them
+# again at every call; torch is 1.5 times as fast when it keeps them.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
-# Our weight step takes gigabytes of fresh memory a call; the populations do not mind.
-# Torch, which keeps its own, gains 3 % by them, but then the two together need more
-# than 24 GB.
+# Our weight step requests gigabytes of fresh memory per call; populations gain nothing
+# by huge pages. Torch, which keeps its memory, gains 3 %, but then both sides together
+# need more than 24 GB.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-# Ways to run the torch loop. The fastest on this machine is the opponent; --quick takes
-# the first, which was the fastest wherever all were tried.
+# Settings of the torch loop. Ours is compared with the fastest on this machine; --quick
+# takes the first, which was the fastest wherever all were tried.
 POPULATION_SETTINGS = [
     dict(processes=2, channels_last=True, chunk=64),
     dict(processes=1, channels_last=True, chunk=128),
@@ -46,18 +45,18 @@ STEP_SETTINGS = [
     dict(channels_last=True),
     dict(channels_last=False),
 ]
-# a search epoch of `paper` on CIFAR-10, in units of the parts that are measured
-EPOCH_STEPS, EPOCH_VALIDATION, EPOCH_CANDIDATES = 97, 25_000 / given.IMAGES, 451
+# an epoch of a `paper` search on CIFAR-10, in units of the measured parts
+EPOCH_STEPS, EPOCH_VALIDATION, EPOCH_CANDIDATES = 97, 25_000 / problem.IMAGES, 451
 
 
 class Size(NamedTuple):
     """How much is measured.
 
     Attributes:
-      individuals: of the population.
-      pairs: of runs.
+      individuals: size of the population.
+      pairs: number of pairs of runs.
       steps: weight steps of one call.
-      tries: torch settings that are tried.
+      tries: number of torch settings that are tried.
       searches: whether the programs of a search are compiled too.
     """
 
@@ -72,7 +71,7 @@ QUICK, FULL = Size(4, 3, 1, 1, False), Size(50, 5, 8, 4, True)
 
 
 class TorchPopulation:
-    """The torch loop under one setting, in one process or several."""
+    """The torch loop under one setting, in one or several processes."""
 
     def __init__(self, folder, *, processes, channels_last, chunk):
         threads = max(1, os.cpu_count() // processes)
@@ -111,9 +110,9 @@ class TorchPopulation:
 
 
 def fastest(settings: list[dict], seconds, images: int) -> tuple[dict, dict]:
-    """The setting that takes the fewest seconds, and the images a second of each.
+    """Returns the fastest setting, and the images per second of every setting.
 
-    A single setting is taken unmeasured.
+    A single setting is returned without a measurement.
     """
     if len(settings) == 1:
         return settings[0], {}
@@ -121,12 +120,15 @@ def fastest(settings: list[dict], seconds, images: int) -> tuple[dict, dict]:
     for setting in settings:
         try:
             rates[json.dumps(setting)] = rate = images / seconds(setting)
-        except WorkerError:  # memory that torch corrupts, say
+        except WorkerError:
             say(f"torch {setting}: left out, since its process crashed")
         else:
             say(f"torch {setting}: {rate:.1f} images/s")
     if not rates:
-        raise SystemExit("Every setting of the torch loop crashed; nothing was timed.")
+        raise SystemExit(
+            "Every setting of the torch loop crashed, so nothing was timed. See the "
+            "errors of its processes above."
+        )
     return json.loads(max(rates, key=rates.get)), rates
 
 
@@ -140,8 +142,8 @@ def check_equal(what: str, theirs: dict, ours: dict) -> float:
     """Largest relative difference of the losses.
 
     Raises:
-      SystemExit: the two do not compute the same: a difference is above 1e-4 or no
-        number, or answers differ by more than one image, which a tie may.
+      SystemExit: a loss differs by more than 1e-4 or is NaN, or correct answers differ
+        by more than one image, which a tie may cause.
     """
     differences = [
         abs(a - b) / abs(a) for a, b in zip(theirs["loss"], ours["loss"], strict=True)
@@ -151,19 +153,23 @@ def check_equal(what: str, theirs: dict, ours: dict) -> float:
     say(f"{what}: losses differ by {max(differences):.1e}")
     if not all(difference < 1e-4 for difference in differences) or wrong > 1:
         raise SystemExit(
-            f"{what} is not timed: the losses {ours['loss']} and {theirs['loss']} of "
-            f"torch differ by up to {max(differences):.1e}, answers by {wrong} images."
+            f"{what} is not timed: our losses {ours['loss']} and torch's "
+            f"{theirs['loss']} differ by up to {max(differences):.1e}, correct answers "
+            f"by {wrong} images."
         )
     return max(differences)
 
 
 def compare_populations(folder, ours, size: Size) -> dict:
-    """Under both kinds of statistics: name -> comparison, and what goes with it.
+    """Compares populations under running and under batch statistics.
 
     Args:
-      folder: of the problem.
-      ours: our process, its programs compiled.
+      folder: folder of the problem.
+      ours: our process, with compiled programs.
       size: how much is measured.
+
+    Returns:
+      Kind of statistics -> comparison, and the conditions of the measurement.
     """
 
     def seconds(setting):
@@ -172,7 +178,7 @@ def compare_populations(folder, ours, size: Size) -> dict:
 
     few = min(size.individuals, 4)
     setting, rates = fastest(
-        POPULATION_SETTINGS[: size.tries], seconds, few * given.IMAGES
+        POPULATION_SETTINGS[: size.tries], seconds, few * problem.IMAGES
     )
     torch, results = TorchPopulation(folder, **setting), {}
     for batch_stats in STATISTICS:
@@ -180,17 +186,18 @@ def compare_populations(folder, ours, size: Size) -> dict:
         def theirs(batch_stats=batch_stats):
             return torch(size.individuals, batch_stats)
 
-        def own(batch_stats=batch_stats):
+        def our_population(batch_stats=batch_stats):
             return ours("population", batch_stats=batch_stats)
 
-        difference = check_equal(f"population, {batch_stats}", theirs(), own())
-        compared = alternate(theirs, own, size.pairs)
+        what = f"population, {batch_stats}"
+        difference = check_equal(what, theirs(), our_population())
+        compared = alternate(theirs, our_population, size.pairs)
         results[batch_stats] = (
             compared,
             {
                 "threads": os.cpu_count(),
                 "individuals": size.individuals,
-                "images": given.IMAGES,
+                "images": problem.IMAGES,
                 "loss_difference": difference,
                 "torch_setting": setting,
                 "torch_images_per_s": rates,
@@ -201,13 +208,13 @@ def compare_populations(folder, ours, size: Size) -> dict:
 
 
 def compare_steps(folder, ours, size: Size) -> tuple[Comparison, dict]:
-    """As `compare_populations`."""
+    """Compares weight steps; arguments and result as in `compare_populations`."""
 
     def seconds(setting):
         with contextlib.closing(torch_worker(folder, **setting)) as worker:
             return min(worker("weight_step", steps=1)["seconds"] for _ in range(2))
 
-    setting, rates = fastest(STEP_SETTINGS[: size.tries], seconds, given.BATCH)
+    setting, rates = fastest(STEP_SETTINGS[: size.tries], seconds, problem.BATCH)
     torch = torch_worker(folder, **setting)
     two = torch("weight_step", steps=2), ours("weight_step", steps=1)
     difference = check_equal("weight step", *two)
@@ -219,7 +226,7 @@ def compare_steps(folder, ours, size: Size) -> tuple[Comparison, dict]:
     torch.close()
     return compared, {
         "threads": os.cpu_count(),
-        "batch": given.BATCH,
+        "batch": problem.BATCH,
         "steps_per_call": size.steps,
         "loss_difference": difference,
         "torch_setting": setting,
@@ -228,7 +235,7 @@ def compare_steps(folder, ours, size: Size) -> tuple[Comparison, dict]:
 
 
 def epoch_of(step, running, batch, individuals) -> Comparison:
-    """Seconds of a whole search epoch, from the parts of the same pair."""
+    """Seconds of a whole search epoch, added up from the parts of each pair."""
 
     def total(step, running, batch):
         return [
@@ -244,21 +251,21 @@ def epoch_of(step, running, batch, individuals) -> Comparison:
 
 
 def of_limits(limits: dict, seconds: float, images: int, passes: int) -> dict:
-    """Which shares of the measured limits a call reaches.
+    """Shares of the measured limits that a call reaches.
 
-    Operations are two a multiply-add; bytes are those that kernels must move that fuse
-    all they can and find nothing in a cache (benchmarks/traffic.py), so that a share of
-    the memory limit may exceed one.
+    A multiply-add counts as two operations. Bytes are those of perfectly fused kernels
+    without a cache (benchmarks/traffic.py), so the share of the memory limit may exceed
+    one.
 
     Args:
-      limits: of `JaxSide.limits`.
+      limits: result of `JaxSide.limits`.
       seconds: of the call.
-      images: that go through the network in it, once for every individual.
+      images: forward passes of one image in the call, over all individuals.
       passes: 1, or 3 where gradients are computed too.
     """
     config = SupernetConfig()
     operations = 2 * passes * images * supernet_multiply_adds(config)
-    moved = passes * images * traffic.forward_bytes(config, given.SIDE)
+    moved = passes * images * traffic.forward_bytes(config, problem.SIDE)
     return {
         "share_of_arithmetic": operations / seconds / limits["operations_per_s"],
         "share_of_memory": moved / seconds / limits["bytes_per_s"],
@@ -266,18 +273,19 @@ def of_limits(limits: dict, seconds: float, images: int, passes: int) -> dict:
 
 
 def write_problem(folder: pathlib.Path, individuals: int) -> None:
+    """Draws a problem with torch's initial weights and writes it to a folder."""
     from benchmarks.torch_side import TorchSide
 
-    drawn = given.draw(SupernetConfig(), individuals)
+    drawn = problem.draw(SupernetConfig(), individuals)
     side = TorchSide(drawn, channels_last=False, threads=os.cpu_count())
-    given.save(drawn._replace(weights=side.weights()), folder)
+    problem.save(drawn._replace(weights=side.weights()), folder)
 
 
 def compile_search(folder: pathlib.Path) -> float:
     """Seconds until a new process has the programs of a search on CIFAR-10.
 
     Args:
-      folder: its cache is empty at first; the next call finds what this one compiled.
+      folder: holds the cache, which is cold at the first call and warm at the next.
     """
     worker = Worker("search", folder, {}, cache=str(folder / "search"))
     seconds = worker("compile")["seconds"]
@@ -286,10 +294,10 @@ def compile_search(folder: pathlib.Path) -> float:
 
 
 def compile_twice(folder: pathlib.Path) -> tuple[Worker, dict, dict]:
-    """Our programs by a process with an empty cache, and by one after it.
+    """Compiles our programs in a process with a cold cache, then in another one.
 
     Returns:
-      The second process, and what either says of compiling.
+      The second process, and the results of compiling with a cold and a warm cache.
     """
 
     def compiled() -> tuple[Worker, dict]:
@@ -303,6 +311,7 @@ def compile_twice(folder: pathlib.Path) -> tuple[Worker, dict, dict]:
 
 
 def measure(size: Size) -> dict:
+    """Measures all parts; returns the content of the JSON file."""
     individuals = size.individuals
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -326,11 +335,11 @@ def measure(size: Size) -> dict:
         shares = of_limits(limits, summary["ours_s"], images, passes)
         return summary | shares | facts
 
-    images = individuals * given.IMAGES
+    images = individuals * problem.IMAGES
     return {
         "population": row(running, facts, images),
         "population_batch": row(batch, batch_facts, images),
-        "weight_step": row(step, step_facts, given.BATCH, traffic.STEP_PASSES),
+        "weight_step": row(step, step_facts, problem.BATCH, traffic.STEP_PASSES),
         "epoch": epoch_of(step, running, batch, individuals).summary(),
         "memory": {
             "population_gb": max(warm["bytes"][name] for name in STATISTICS) / 1e9,
@@ -343,6 +352,7 @@ def measure(size: Size) -> dict:
 
 
 def machine() -> dict:
+    """Hardware and versions that the results depend on."""
     import jax
     import torch
 
@@ -367,8 +377,9 @@ def _processor() -> str:
 
 
 def report(result: dict) -> str:
+    """Formats the result as a table."""
     rows = [
-        "| what | torch s | ours s | ratio (smallest to largest) | of arithmetic "
+        "| part | torch s | ours s | ratio (smallest to largest) | of arithmetic "
         "| of memory |",
         "|---|---|---|---|---|---|",
     ]
@@ -395,7 +406,7 @@ def report(result: dict) -> str:
         "",
         f"Limits of these cores: {limits['operations_per_s'] / 1e9:.0f} GFLOP/s in "
         f"matrix products, {limits['bytes_per_s'] / 1e9:.0f} GB/s in copies.",
-        f"These programs compile in {compiled['cold_s']:.0f} s, or come from the "
+        f"These programs compile in {compiled['cold_s']:.0f} s, or load from the "
         f"cache in {compiled['warm_s']:.1f} s{searches}. Memory: population "
         f"{memory['population_gb']:.2f} GB, weight step "
         f"{memory['weight_step_gb']:.2f} GB.",

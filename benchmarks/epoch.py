@@ -1,4 +1,4 @@
-"""An epoch of a search as `egnas search` runs it, on images that are given."""
+"""Times an epoch of a search as `egnas search` runs it."""
 
 import dataclasses
 import time
@@ -23,12 +23,12 @@ class Plan:
     """A search whose epochs are timed.
 
     Attributes:
-      supernet, strategy, data: of the search; without warm-up, so that every epoch
-        explores.
-      images: of training, and as many of validation.
-      side: of an image, pixels.
-      batch_size: of a weight step.
-      epochs, warmup: of the whole search that is added up.
+      supernet, strategy, data: configuration of the search; without warm-up, so that
+        every epoch explores.
+      images: number of training images, and of validation images.
+      side: of an image, in pixels.
+      batch_size: images of a weight step.
+      epochs, warmup: of the whole search whose time is extrapolated.
       scale: mean and std of the channels.
     """
 
@@ -57,7 +57,7 @@ TRIAL = Plan(
 
 
 def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
-    """The search; the first half of the images trains, the other validates."""
+    """Sets the search up; the first half of the images trains, the other validates."""
     parts = [
         Pixels(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
         for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
@@ -69,7 +69,15 @@ def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchR
         strategy=strategy,
         schedule=EpochSchedule(),
         augmentation=plan.data,
-        sgd=SGD(plan.batch_size, 0.1, 0.0, 0.9, 3e-4, 5.0, plan.epochs),
+        sgd=SGD(
+            batch_size=plan.batch_size,
+            learning_rate=0.1,
+            learning_rate_min=0.0,
+            momentum=0.9,
+            weight_decay=3e-4,
+            clip_norm=5.0,
+            epochs=plan.epochs,
+        ),
         valid_batch_size=plan.strategy.valid_batch_size,
     )
     hyperparams = SearchHyperparams(
@@ -89,14 +97,14 @@ def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchR
 
 
 def compile_programs(run: loop.SearchRun) -> tuple[loop.SearchRun, float]:
-    """The run with its three programs as a search has them, and the seconds it took."""
+    """Compiles the three programs of a search; returns the run and the seconds."""
     started = time.perf_counter()
     run = loop.compiled(run)
     return run, time.perf_counter() - started
 
 
 class SearchSide:
-    """A search about to begin, in a process of its own, for its compilation alone."""
+    """Compiles the programs of a search in a process of its own."""
 
     def __init__(self, plan: Plan, cache: str):
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -111,12 +119,14 @@ class SearchSide:
 
 
 class Clock:
-    """Adds up the seconds of what it wraps, until the results are there."""
+    """Adds up the seconds of the functions that it wraps, until results are ready."""
 
     def __init__(self):
         self.seconds = {}
 
     def wrap(self, name: str, function):
+        """Returns the function with its seconds added under the name."""
+
         def call(*arguments):
             jax.block_until_ready(arguments)
             started = time.perf_counter()
@@ -129,7 +139,7 @@ class Clock:
 
 
 def measure(run: loop.SearchRun, plan: Plan) -> tuple[dict, loop.SearchState]:
-    """Seconds of the second of two epochs and of its parts, and the state after it."""
+    """Times the second of two epochs and its parts; returns the state after it too."""
     state, _ = loop.run_epoch(run, loop.beginning(run))
     clock = Clock()
     watched = run.programs._replace(

@@ -1,48 +1,50 @@
-"""The findings of `benchmarks.gpu` as text."""
+"""Formats the results of `benchmarks.gpu` as text."""
 
-LIMITS = """Limits, measured here: {memory:.0f} GB/s copied (read and written), \
+LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
 {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
-{bfloat16:.1f} in bfloat16, {kernel:.1f} us a kernel."""
+{bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
 
 
-def report(found: dict) -> str:
-    """All parts that were reached, and what was left out."""
-    parts = [heading(found)]
-    if "limits" in found:
-        parts += [limits(found["limits"]), table(found)]
-    if "epoch" in found:
-        parts.append(epoch(found["epoch"]))
-    for line in found.get("ranks", ()):
+def report(results: dict) -> str:
+    """All parts that were measured, and what was left out."""
+    parts = [heading(results)]
+    if "limits" in results:
+        parts += [limits(results["limits"]), table(results)]
+    if "epoch" in results:
+        parts.append(epoch(results["epoch"]))
+    for line in results.get("ranks", ()):
         short, other = line["bfloat16"], line["other_images"]
         parts.append(
-            f"Orders after that, sigma {line['sigma']}: tau of the fitness between "
+            f"Order of individuals, sigma {line['sigma']}: tau of the fitness between "
             f"float32 and bfloat16 {short['tau_fitness']:.3f} (of the loss "
             f"{short['tau_loss']:.3f}), between two batches of images "
             f"{other['tau_fitness']:.3f} ({other['tau_loss']:.3f})."
         )
-    if "compilation" in found:
-        times = found["compilation"]
+    if "compilation" in results:
+        times = results["compilation"]
         parts.append(
-            f"Compilation of {times['program']}: {times['cold_s']:.0f} s beside "
-            f"others, {times['warm_s']:.0f} s from the cache."
+            f"Compilation of {times['program']}: {times['cold_s']:.0f} s together "
+            f"with others, {times['warm_s']:.0f} s from the cache."
         )
-    parts.append(parity(found["parity"]))
-    if found.get("peak_bytes"):
-        parts.append(f"Largest memory in use: {found['peak_bytes'] / 1e9:.1f} GB.")
-    parts += [f"Left out: {line}" for line in found["left_out"]]
-    parts += [f"FAILED: {line}" for line in found["failed"]]
+    parts.append(parity(results["parity"]))
+    if results.get("peak_bytes"):
+        parts.append(f"Largest memory in use: {results['peak_bytes'] / 1e9:.1f} GB.")
+    parts += [f"Left out: {line}" for line in results["left_out"]]
+    parts += [f"FAILED: {line}" for line in results["failed"]]
     return "\n\n".join(parts)
 
 
-def heading(found: dict) -> str:
-    machine = found["machine"]
+def heading(results: dict) -> str:
+    """Date, device and version."""
+    machine = results["machine"]
     text = f"{machine['date']}, {machine['device']}, jax {machine['jax']}"
-    if found["size"] == "trial":
-        text += ". A trial at small size: no figure below says anything about speed."
+    if results["size"] == "trial":
+        text += ". A trial at small size: the numbers below say nothing about speed."
     return text
 
 
 def limits(limit: dict) -> str:
+    """The limits of the device in one sentence."""
     return LIMITS.format(
         memory=limit["bytes_per_s"] / 1e9,
         kernel=limit["seconds_per_kernel"] * 1e6,
@@ -50,15 +52,15 @@ def limits(limit: dict) -> str:
     )
 
 
-def table(found: dict) -> str:
-    """A line a row; the ratio is torch's seconds over ours."""
-    torch = found["torch"]
+def table(results: dict) -> str:
+    """One line per row; the ratio is torch's seconds over ours."""
+    torch = results["torch"]
     lines = [
-        "| row | precision | seconds a call | images/s | of the memory limit | of the "
-        "arithmetic limit | torch / ours | compiled in s | program GB |",
+        "| row | precision | seconds per call | images/s | of the memory limit | "
+        "of the arithmetic limit | torch / ours | compiled in s | program GB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in results["rows"]:
         lines.append(
             f"| {row['name']} | {row['precision']} | {row['seconds']:.4g} | "
             f"{row['images_per_s']:.0f} | {_percent(row['share_of_memory'])} | "
@@ -80,20 +82,23 @@ def _ratio(torch: dict, row: dict) -> str:
     return f"{row['images_per_s'] / torch[row['name']]['images_per_s']:.1f}"
 
 
-def epoch(found: dict) -> str:
+def epoch(measured: dict) -> str:
+    """The time of an epoch and of a whole search."""
     return (
-        f"An epoch of the default search in {found['precision']} on images "
-        f"({found['images']}): {found['seconds']:.2f} s, of these "
-        f"{found['weights_and_host']:.2f} weight steps and host, {found['evolve']:.2f} "
-        f"exploration, {found['validate']:.2f} validation. A search of "
-        f"{found['whole_search_epochs']} epochs, added up, not run: "
-        f"{found['whole_search']:.0f} s and {found['compile_s']:.0f} s of compilation."
+        f"An epoch of the default search in {measured['precision']} on images "
+        f"({measured['images']}): {measured['seconds']:.2f} s, of which "
+        f"{measured['weights_and_host']:.2f} are weight steps and host, "
+        f"{measured['evolve']:.2f} exploration, {measured['validate']:.2f} validation. "
+        f"Extrapolated to {measured['whole_search_epochs']} epochs: "
+        f"{measured['whole_search']:.0f} s, and {measured['compile_s']:.0f} s of "
+        f"compilation."
     )
 
 
-def parity(found: dict) -> str:
-    lines = ["| beside torch on a CPU | largest relative difference |", "|---|---|"]
-    for what, error in found.items():
+def parity(errors: dict) -> str:
+    """The differences from torch as a table."""
+    lines = ["| compared with torch on a CPU | largest difference |", "|---|---|"]
+    for what, error in errors.items():
         text = ", ".join(f"{name} {value:.2g}" for name, value in error.items())
         lines.append(f"| {what} | {text} |")
     return "\n".join(lines)

@@ -1,9 +1,10 @@
-"""Images for the benchmarks: made up, or a data set in pieces.
+"""Makes images for the benchmarks: synthetic ones, or a data set split into files.
 
 python -m benchmarks.images --preset cifar10 --data-dir DIR --out FOLDER --size 10000
 
-writes the training images of a data set as files of so many each, in a fixed random
-order, so that some of them can be carried to a machine without a network.
+This command writes the training images of a data set as files of --size images each,
+in a fixed random order, so that some of them can be copied to a machine without a
+network.
 """
 
 import argparse
@@ -15,12 +16,12 @@ SEED = 0
 CLASSES = 10
 
 
-def made_up(count: int, side: int, classes: int = CLASSES):
-    """Images u8[N, H, W, 3] of coloured noise about a pattern of their class, labels.
+def synthetic(count: int, side: int, classes: int = CLASSES):
+    """Synthetic images u8[N, H, W, 3], a pattern of their class and noise; labels.
 
-    They can be learnt, but are none that anybody photographed.
+    A network can learn to classify them.
     """
-    rng = np.random.RandomState(SEED)  # whose numbers no version changes
+    rng = np.random.RandomState(SEED)  # draws the same under every version of numpy
     labels = rng.randint(0, classes, count)
     patterns = rng.randint(64, 192, (classes, side, side, 3))
     noise = rng.randint(-64, 64, (count, side, side, 3))
@@ -28,16 +29,16 @@ def made_up(count: int, side: int, classes: int = CLASSES):
 
 
 def from_pieces(paths: list[pathlib.Path], count: int):
-    """Images of several files, in two halves that share none.
+    """Reads images of several files as two halves without a common image.
 
-    Where there are too few, each half begins again at its first.
+    Each half repeats its images where the files hold too few.
 
     Args:
       paths: .npz files with `images` u8[N, H, W, C] and `labels` [N].
-      count: images wanted, even.
+      count: number of images to return, even.
 
     Returns:
-      Images, labels i32, and how many different ones there were.
+      Images, labels i32, and the number of different images among them.
 
     Raises:
       ValueError: fewer than two images.
@@ -49,20 +50,22 @@ def from_pieces(paths: list[pathlib.Path], count: int):
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
     half = min(count, len(labels)) // 2
     if not half:
-        raise ValueError(f"--images holds {len(labels)} images, but must hold two.")
+        raise ValueError(
+            f"--images holds {len(labels)} images, but must hold at least two."
+        )
     first = np.arange(count // 2) % half
     chosen = np.concatenate([first, half + first])
     return images[chosen], labels[chosen].astype(np.int32), 2 * half
 
 
 def write_pieces(images, labels, folder: pathlib.Path, size: int) -> list[pathlib.Path]:
-    """Files of `size` images each, shuffled, so that each is a sample of all."""
+    """Writes files of `size` images each, in a random order."""
     folder.mkdir(parents=True, exist_ok=True)
     order, paths = np.random.RandomState(SEED).permutation(len(labels)), []
     for start in range(0, len(labels), size):
-        own = order[start : start + size]
+        part = order[start : start + size]
         paths.append(folder / f"piece_{start // size:02d}.npz")
-        np.savez_compressed(paths[-1], images=images[own], labels=labels[own])
+        np.savez_compressed(paths[-1], images=images[part], labels=labels[part])
     return paths
 
 
@@ -74,7 +77,7 @@ def main() -> None:
     parser.add_argument("--preset", default="cifar10")
     parser.add_argument("--data-dir")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER")
-    parser.add_argument("--size", type=int, default=10_000, help="images of a piece")
+    parser.add_argument("--size", type=int, default=10_000, help="images per file")
     options = parser.parse_args()
     data = load_dataset(search_config(options.preset).data, options.data_dir, SEED)
     for path in write_pieces(data.images, data.labels, options.out, options.size):

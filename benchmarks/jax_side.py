@@ -1,7 +1,7 @@
-"""Our side: the functions that a search calls, compiled, in a process of their own.
+"""Runs our side of the benchmark: the compiled functions that a search calls.
 
-A call is timed after one like it, as in a search, where call follows call: what another
-process did in between to the memory of the machine is not ours.
+Every timed call follows an untimed one, as in a search, where call follows call. So
+effects of another process on the machine's memory in between are not measured.
 """
 
 import functools
@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import limits, programs
-from benchmarks import problem as given
-from benchmarks.problem import Problem
+from benchmarks.problem import BATCH, IMAGES, LEARNING_RATE, Problem
 from egnas_jax import interop
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
@@ -23,7 +22,7 @@ from egnas_jax.types import Batch
 
 
 class JaxSide:
-    """The supernet, the state of its weights, and the three programs that are timed."""
+    """The supernet, the state of its weights, and the programs that are timed."""
 
     def __init__(self, problem: Problem, cache: str):
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -36,11 +35,10 @@ class JaxSide:
         self.state = programs.first_state(self.variables)  # donated at every step
 
     def compile(self) -> dict:
-        """Compiles the programs, as a search does with its own, or reads what an
-        earlier process compiled.
+        """Compiles the programs as a search does, or reads them from the cache.
 
         Returns:
-          Seconds of all, and the bytes that XLA reserves for a call of each.
+          Seconds for all programs, and the bytes that XLA reserves for a call of each.
         """
         net = make_supernet(self.config)
         steps, arguments = programs.weight_steps(net), self._step_arguments(1)
@@ -61,16 +59,16 @@ class JaxSide:
         }
 
     def _score_arguments(self) -> tuple:
-        few = jax.tree.map(lambda leaf: leaf[: given.IMAGES], self.batch)
-        return self.variables, self.mixings, few.images, few.labels
+        batch = jax.tree.map(lambda leaf: leaf[:IMAGES], self.batch)
+        return self.variables, self.mixings, batch.images, batch.labels
 
     def _step_arguments(self, count: int) -> tuple:
         mixing = jax.tree.map(lambda leaf: leaf[0], self.mixings)
-        rate = jnp.float32(given.LEARNING_RATE)
+        rate = jnp.float32(LEARNING_RATE)
         return self.state, jnp.int32(count), mixing, self.batch, rate
 
     def population(self, *, batch_stats: str) -> dict:
-        """Loss and correct answers of all individuals on the fitness batch."""
+        """Evaluates all individuals on the fitness batch."""
         program, arguments = self.programs[batch_stats], self._score_arguments()
         jax.block_until_ready(program(*arguments))
         started = time.perf_counter()
@@ -82,31 +80,31 @@ class JaxSide:
         }
 
     def limits(self) -> dict:
-        """What these cores do at most: bytes and operations a second."""
+        """Limits of these cores in bytes and operations per second."""
         return {
             "bytes_per_s": limits.copy_bandwidth(2**28),
             "operations_per_s": limits.matmul_rate(2048, "float32", None),
         }
 
     def weight_step(self, *, steps: int) -> dict:
-        """SGD steps on all images, in one call as in a search (`steps_per_call`).
+        """Times SGD steps on all images in one call, as `steps_per_call` in a search.
 
-        Weights move on from call to call, by one step before the clock starts.
+        Weights change from call to call; one untimed step comes first.
 
         Returns:
-          The loss of that step, and the mean of those that are timed.
+          Seconds per step, the loss of the untimed step, and the mean of the others.
         """
         losses = []
         for count in (1, steps):
             arguments = self._step_arguments(count)
             started = time.perf_counter()
             self.state = self.programs["weight_step"](*arguments)
-            losses.append(float(self.state.totals.loss) / given.BATCH / count)
+            losses.append(float(self.state.totals.loss) / BATCH / count)
             seconds = (time.perf_counter() - started) / count
         return {"seconds": seconds, "loss": losses}
 
 
 def _request(function, arguments: tuple, **options) -> program_cache.Request:
-    """A program that `ahead` may compile; options are those of `jax.jit`."""
+    """A request to `program_cache` with options of `jax.jit`."""
     program = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
     return program_cache.Request(functools.partial(program), arguments)

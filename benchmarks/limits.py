@@ -1,4 +1,4 @@
-"""What the device can do at most, measured: copies, matrix products, kernel starts."""
+"""Measures the limits of the device: copies, matrix products, kernel launches."""
 
 import statistics
 
@@ -9,11 +9,11 @@ from jax import lax
 from benchmarks.programs import seconds_of
 
 REPEATS = 5
-STARTS = 500  # kernels of a chain
+LAUNCHES = 500  # kernels of a chain
 
 
 def median_seconds(function, *arguments, repeats: int = REPEATS) -> float:
-    """Of a call after one that is not counted."""
+    """Median seconds of a call, after one call that is not timed."""
     jax.block_until_ready(function(*arguments))
     return statistics.median(
         seconds_of(lambda: function(*arguments)) for _ in range(repeats)
@@ -21,19 +21,19 @@ def median_seconds(function, *arguments, repeats: int = REPEATS) -> float:
 
 
 def copy_bandwidth(size: int) -> float:
-    """Bytes a second, read and written ones added up.
+    """Bytes read and written per second.
 
     Args:
-      size: bytes of the array; more than any cache holds.
+      size: bytes of the array; must exceed every cache.
     """
     x = jax.random.normal(jax.random.key(0), (size // 4,), jnp.float32)
     return 2 * x.nbytes / median_seconds(jax.jit(lambda x: x + 1.0), x)
 
 
 def matmul_rate(side: int, dtype: str, precision: str | None) -> float:
-    """Operations a second of a square matrix product; a multiply-add is two.
+    """Operations per second of a square matrix product; a multiply-add counts as two.
 
-    The numbers are random: zeros draw less power and run faster.
+    The entries are random, since zeros draw less power and run faster.
     """
     keys = jax.random.split(jax.random.key(1))
     a, b = (jax.random.normal(key, (side, side), dtype) for key in keys)
@@ -43,21 +43,21 @@ def matmul_rate(side: int, dtype: str, precision: str | None) -> float:
 
 
 def seconds_per_kernel() -> float:
-    """Of a small kernel in a chain of such, each of which waits for the one before."""
+    """Seconds of a small kernel in a chain where each waits for the previous one."""
 
     def chain(x):
-        for _ in range(STARTS):
+        for _ in range(LAUNCHES):
             x = lax.optimization_barrier(x * 1.0001 + 1e-6)
         return x
 
-    return median_seconds(jax.jit(chain), jnp.ones((1024,))) / STARTS
+    return median_seconds(jax.jit(chain), jnp.ones((1024,))) / LAUNCHES
 
 
 def measure(trial: bool) -> dict[str, float]:
-    """All limits of the default device.
+    """Measures all limits of the default device.
 
     Args:
-      trial: small arrays, to see that the code runs; no figure of it is a limit.
+      trial: uses small arrays, to test the code; the results are no limits.
 
     Returns:
       bytes_per_s; operations per second by precision, as `rows.PRECISIONS` names them;

@@ -1,9 +1,9 @@
-"""Writes the golden files of `benchmarks.parity`, by torch on the CPU.
+"""Writes the golden files of `benchmarks.parity` by torch on the CPU.
 
 python -m benchmarks.make_golden [trial] [full]
 
-The small problem is computed in float64. So would be the full one, but on two cores it
-takes torch an hour; it is computed in float32, and of the population the first few.
+The trial problem is computed in float64. The full one would take an hour in float64 on
+two cores, so it is computed in float32, and only the first individuals are evaluated.
 """
 
 import sys
@@ -13,25 +13,26 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks import parity
-from benchmarks import problem as given
+from benchmarks import parity, problem
 from benchmarks.torch_net import SearchNetwork
 from egnas_jax import interop
 from egnas_jax.types import PyTree
 
 
 def to_torch(variables: PyTree, config, like: dict) -> dict[str, torch.Tensor]:
-    """Inverse of `interop.supernet_from_torch`, which only moves numbers: a network of
-    their own places tells where each one came from.
+    """Inverse of `interop.supernet_from_torch`.
+
+    That function only moves numbers, so applying it to a network whose weights are
+    their own positions shows where each of our numbers belongs.
 
     Args:
-      variables: ours.
-      config: of the supernet.
+      variables: of our supernet.
+      config: configuration of the supernet.
       like: torch name -> tensor of the right shape.
     """
     names = [name for name in like if not name.endswith("num_batches_tracked")]
     bounds = np.cumsum([0] + [like[name].numel() for name in names])
-    assert bounds[-1] < 2**24  # whole numbers in float32
+    assert bounds[-1] < 2**24  # float32 represents these integers exactly
     places = {
         name: np.arange(start, stop, dtype=np.float32).reshape(like[name].shape)
         for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True)
@@ -50,12 +51,12 @@ def to_torch(variables: PyTree, config, like: dict) -> dict[str, torch.Tensor]:
     return dict(like) | pieces
 
 
-def prices(net, drawn, case, batch_stats: str):
-    """Loss and correct answers of every individual."""
+def evaluate(net, drawn, case, batch_stats: str):
+    """Loss and number of correct answers of the first individuals."""
     dtype = net.classifier.weight.dtype
     images = torch.as_tensor(drawn.images[: case.images]).permute(0, 3, 1, 2).to(dtype)
     labels = torch.as_tensor(drawn.labels[: case.images]).long()
-    kept = {name: leaf.clone() for name, leaf in net.state_dict().items()}
+    saved = {name: leaf.clone() for name, leaf in net.state_dict().items()}
     net.train(batch_stats == "batch")
     losses, correct = [], []
     with torch.inference_mode():
@@ -63,7 +64,7 @@ def prices(net, drawn, case, batch_stats: str):
             logits = net(images, _mixing(drawn, index, dtype))
             losses.append(functional.cross_entropy(logits, labels).item())
             correct.append((logits.argmax(1) == labels).sum().item())
-    net.load_state_dict(kept)
+    net.load_state_dict(saved)
     return np.array(losses), np.array(correct)
 
 
@@ -73,29 +74,29 @@ def _mixing(drawn, index, dtype):
 
 
 def step(net, drawn, case):
-    """Loss of a weight step and its velocity, as a tree of ours."""
+    """Loss of a weight step, and its velocity as a tree of our parameters."""
     net.train()
     dtype = net.classifier.weight.dtype
     images = torch.as_tensor(drawn.images).permute(0, 3, 1, 2).to(dtype)
     logits = net(images, _mixing(drawn, 0, dtype))
     loss = functional.cross_entropy(logits, torch.as_tensor(drawn.labels).long())
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(net.parameters(), given.CLIP)
+    torch.nn.utils.clip_grad_norm_(net.parameters(), problem.CLIP)
     named = {n: leaf.numpy() for n, leaf in net.state_dict().items()}
     for name, weight in net.named_parameters():
-        named[name] = (weight.grad + given.WEIGHT_DECAY * weight).detach().numpy()
+        named[name] = (weight.grad + problem.WEIGHT_DECAY * weight).detach().numpy()
     return loss.item(), interop.supernet_from_torch(named, case.config)["params"]
 
 
 def golden_arrays(
     case: parity.Case, drawn: parity.Drawn, dtype=torch.float64
 ) -> dict[str, np.ndarray]:
-    """What a golden file holds."""
+    """Computes the arrays of a golden file."""
     net = SearchNetwork(case.config)
     net.load_state_dict(to_torch(drawn.variables, case.config, net.state_dict()))
     arrays, net = {}, net.to(dtype)
     for batch_stats in ("running", "batch"):
-        loss, correct = prices(net, drawn, case, batch_stats)
+        loss, correct = evaluate(net, drawn, case, batch_stats)
         arrays |= {f"loss_{batch_stats}": loss, f"correct_{batch_stats}": correct}
     arrays["loss_step"], velocity = step(net, drawn, case)
     gradients = parity.signature(velocity)

@@ -1,8 +1,8 @@
-"""The torch loop on the same card: the best of the settings that torch offers.
+"""Times the torch loop on the same GPU under the best of torch's settings.
 
-AMP in bfloat16, channels_last, cudnn.benchmark, inference_mode. Its weights are torch's
-own: speed does not depend on them, and that both sides compute the same is what the
-golden files are for.
+The settings are AMP in bfloat16, channels_last, cudnn.benchmark and inference_mode. The
+weights are torch's own initial ones, since speed does not depend on them; golden files
+check that both sides compute the same.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ import os
 import pathlib
 import tempfile
 
-from benchmarks import problem as given
+from benchmarks import problem
 from benchmarks.parity import Case
 from benchmarks.timing import say
 from benchmarks.worker import Worker
 from egnas_jax.retrain.config import RetrainConfig
 
-# tried in turn; the fastest is the opponent of its row
+# All are tried; each row is compared with the fastest.
 SETTINGS = {
     "gpu": [
         dict(amp=True, channels_last=True),
@@ -30,20 +30,20 @@ STEPS = 4
 
 
 def measure(case: Case, recipe: RetrainConfig, platform: str) -> dict:
-    """Speed of torch on our rows, under the setting that is fastest for each.
+    """Speed of torch on our rows, each under the setting that is fastest for it.
 
     Args:
       case: size of the problem.
-      recipe: of retraining.
+      recipe: configuration of the retraining.
       platform: "gpu" or "cpu".
 
     Returns:
-      Name of a row, as `benchmarks.rows` has it -> {"images_per_s", "setting"}; or
-      {"absent": why}.
+      Name of a row of `benchmarks.rows` -> {"images_per_s", "setting"}; or
+      {"absent": reason} where torch cannot run.
     """
     if importlib.util.find_spec("torch") is None:
         return _absent("torch is not installed: no ratio")
-    drawn = given.draw(case.config, case.individuals)
+    drawn = problem.draw(case.config, case.individuals)
     drawn = drawn._replace(
         images=drawn.images[: case.batch, : case.side, : case.side],
         labels=drawn.labels[: case.batch],
@@ -51,13 +51,13 @@ def measure(case: Case, recipe: RetrainConfig, platform: str) -> dict:
     results = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        given.save(drawn, folder)
+        problem.save(drawn, folder)
         for setting in SETTINGS[platform]:
             try:
-                found = _times(folder, case, recipe, platform, setting)
+                rates = _rates(folder, case, recipe, platform, setting)
             except RuntimeError as error:
                 return _absent(f"torch failed under {setting} ({error}): no ratio")
-            for row, rate in found.items():
+            for row, rate in rates.items():
                 say(f"torch, {row}, {setting}: {rate:.0f} images/s")
                 if row not in results or rate > results[row]["images_per_s"]:
                     results[row] = {"images_per_s": rate, "setting": setting}
@@ -69,27 +69,27 @@ def _absent(why: str) -> dict:
     return {"absent": why}
 
 
-def _times(folder, case, recipe, platform, setting) -> dict[str, float]:
-    """Images a second of every row."""
+def _rates(folder, case, recipe, platform, setting) -> dict[str, float]:
+    """Images per second of every row."""
     device = "cuda" if platform == "gpu" else "cpu"
     worker = Worker(
         "torch", folder, {}, threads=os.cpu_count() or 1, device=device, **setting
     )
-    members, found = list(range(case.individuals)), {}
+    individuals, rates = list(range(case.individuals)), {}
     for batch_stats in ("running", "batch"):
-        asked = dict(
-            individuals=members,
+        arguments = dict(
+            individuals=individuals,
             batch_stats=batch_stats,
             chunk=case.images,
             images=case.images,
         )
-        worker("population", **asked | {"individuals": members[:2]})  # warms up
-        seconds = min(worker("population", **asked)["seconds"] for _ in range(2))
+        worker("population", **arguments | {"individuals": individuals[:2]})  # warm-up
+        seconds = min(worker("population", **arguments)["seconds"] for _ in range(2))
         passes = case.individuals * case.images
-        found[f"population, {batch_stats} statistics"] = passes / seconds
+        rates[f"population, {batch_stats} statistics"] = passes / seconds
     worker("weight_step", steps=1)
     seconds = worker("weight_step", steps=STEPS)["seconds"]
-    found[f"weight step, {case.batch} images"] = case.batch / seconds
+    rates[f"weight step, {case.batch} images"] = case.batch / seconds
     seconds = worker(
         "retrain_step",
         genotype=recipe.genotype,
@@ -97,6 +97,6 @@ def _times(folder, case, recipe, platform, setting) -> dict[str, float]:
         steps=STEPS,
         network=dataclasses.asdict(recipe.network),
     )["seconds"]
-    found[f"retraining step, {recipe.batch_size} images"] = recipe.batch_size / seconds
+    rates[f"retraining step, {recipe.batch_size} images"] = recipe.batch_size / seconds
     worker.close()
-    return found
+    return rates

@@ -1,9 +1,9 @@
-"""Whether this device computes what torch computes on a CPU.
+"""Checks that this device computes what torch computes on a CPU.
 
-Weights, mixings and images are drawn anew on every machine, by names and by a generator
-whose numbers no version changes; a golden file holds what torch made of them, a few
-kilobytes (`python -m benchmarks.make_golden`, needs torch). So the programs that are
-checked are the full-size ones that are timed.
+Every machine draws the same weights, mixings and images: the seed of an array follows
+from its name, and the generator draws the same under every version of numpy. A golden
+file of a few kilobytes holds torch's results (`python -m benchmarks.make_golden`, which
+needs torch). So the full-size programs that are timed are also the ones checked.
 
 Dims: P individuals, N images.
 """
@@ -21,10 +21,11 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import PyTree
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
-# Relative, of float32 products and sums. A ReLU or a maximum whose inputs are equal to
-# rounding sends its gradient elsewhere, so gradients are given more.
+# Relative tolerances for float32. Gradients have a wider one, since a ReLU or a maximum
+# whose inputs are equal to rounding may send its gradient elsewhere.
 LOSS, GRADIENT = 1e-4, 2e-3
-# Of a leaf's gradient, what is compared with its own size, not with this share of all.
+# A leaf's gradient is compared with its own norm, or with this share of the norm of all
+# gradients where its own is smaller.
 SMALL = 1e-3
 
 
@@ -32,12 +33,12 @@ class Case(NamedTuple):
     """A size of the problem.
 
     Attributes:
-      config: of the supernet.
-      side: of an image, pixels.
+      config: configuration of the supernet.
+      side: of an image, in pixels.
       individuals: P.
-      images: N that a population is evaluated on.
+      images: N, the images that a population is evaluated on.
       batch: images of a weight step.
-      checked: individuals, the first ones, that golden files hold.
+      checked: number of individuals, from the first, that golden files hold.
     """
 
     config: SupernetConfig
@@ -49,20 +50,32 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "full": Case(SupernetConfig(), 32, 50, 128, 256, 8),
+    "full": Case(
+        config=SupernetConfig(),
+        side=32,
+        individuals=50,
+        images=128,
+        batch=256,
+        checked=8,
+    ),
     "trial": Case(
-        SupernetConfig(channels=4, layers=3, partial_channels=2), 8, 4, 16, 16, 4
+        config=SupernetConfig(channels=4, layers=3, partial_channels=2),
+        side=8,
+        individuals=4,
+        images=16,
+        batch=16,
+        checked=4,
     ),
 }
 
 
 class Drawn(NamedTuple):
-    """What both sides compute with, on the host.
+    """The inputs of both sides, on the host.
 
     Attributes:
       variables: of the supernet, f32.
       primitives: cell kind -> f32[P, E, K].
-      images: f32[batch, H, W, 3]; a population is evaluated on the first of them.
+      images: f32[batch, H, W, 3]; a population is evaluated on the first N.
       labels: i32[batch].
     """
 
@@ -73,7 +86,7 @@ class Drawn(NamedTuple):
 
 
 def name_of(path) -> str:
-    """Of a leaf: the keys and indices that lead to it."""
+    """Name of a leaf: the keys and indices that lead to it."""
     return "/".join(
         str(getattr(part, "key", getattr(part, "idx", ""))) for part in path
     )
@@ -84,14 +97,14 @@ def _generator(name: str) -> np.random.RandomState:
 
 
 def draw(case: Case) -> Drawn:
-    """The problem of a size: the same numbers everywhere."""
+    """Draws the problem of a size, the same on every machine."""
     net, space = make_supernet(case.config), SPACES[case.config.space]
     shape = case.side, case.side, 3
     described = jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0))
     variables = jax.tree_util.tree_map_with_path(_leaf, described)
     rng, primitives = _generator("individuals"), {}
     for kind in space.kinds:
-        # far apart: exp(N(0, 1)), brought to sum 1
+        # individuals far apart: exp(N(0, 1)), normalised to sum 1
         rows = np.exp(
             rng.normal(size=(case.individuals, space.num_edges, len(space.primitives)))
         )
@@ -103,7 +116,7 @@ def draw(case: Case) -> Drawn:
 
 
 def _leaf(path, leaf) -> np.ndarray:
-    """A weight or a statistic: such that activations keep their size."""
+    """Draws a weight or a statistic at a scale that preserves activations."""
     name = name_of(path)
     kind, uniform = name.rpartition("/")[2], _generator(name).uniform
     fan_in = {"depthwise": leaf.shape[-2:], "conv": leaf.shape[-3:]}
@@ -117,27 +130,27 @@ def _leaf(path, leaf) -> np.ndarray:
 
 
 def signature(tree: PyTree) -> dict[str, np.ndarray]:
-    """Two numbers a leaf: its norm, and its product with a random unit vector.
+    """Two numbers per leaf: its norm, and its product with a random unit vector.
 
     Returns:
       Name of the leaf -> f64[2].
     """
-    found = {}
+    signatures = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name, flat = name_of(path), np.ravel(np.asarray(leaf, np.float64))
         direction = _generator(f"direction {name}").normal(size=flat.size)
         direction /= np.linalg.norm(direction)
-        found[name] = np.array([np.linalg.norm(flat), flat @ direction])
-    return found
+        signatures[name] = np.array([np.linalg.norm(flat), flat @ direction])
+    return signatures
 
 
 def velocity(optimizer: PyTree) -> PyTree:
-    """What the first step of SGD leaves: the clipped gradient, decay added."""
+    """Velocity of SGD; after the first step, the clipped gradient plus weight decay."""
     return optax.tree_utils.tree_get(optimizer, "trace")
 
 
 def load(size: str) -> dict[str, np.ndarray] | None:
-    """The golden file of a size, or None where it was not made."""
+    """Reads the golden file of a size; None where there is none."""
     path = FOLDER / f"supernet_{size}.npz"
     if not path.exists():
         return None
@@ -146,8 +159,11 @@ def load(size: str) -> dict[str, np.ndarray] | None:
 
 
 def population_error(golden, batch_stats: str, loss, correct) -> dict[str, float]:
-    """Largest relative difference of a loss, and of a number of correct answers, of the
-    individuals that the golden file holds."""
+    """Largest differences from torch over the individuals of the golden file.
+
+    Returns:
+      "loss": relative difference; "correct": difference of the correct answers.
+    """
     theirs = golden[f"loss_{batch_stats}"]
     ours = np.asarray(loss)[: len(theirs)]
     hits = np.asarray(correct)[: len(theirs)] - golden[f"correct_{batch_stats}"]
@@ -158,12 +174,12 @@ def population_error(golden, batch_stats: str, loss, correct) -> dict[str, float
 
 
 def step_error(golden, loss: float, optimizer: PyTree) -> dict[str, float]:
-    """Relative differences of the loss and of the worst leaf's gradient."""
+    """Relative differences from torch: the loss, and the worst leaf's gradient."""
     theirs = dict(zip(golden["names"].tolist(), golden["gradients"], strict=True))
     ours = signature(velocity(optimizer))
-    whole = np.linalg.norm([norm for norm, _ in theirs.values()])
+    total = np.linalg.norm([norm for norm, _ in theirs.values()])
     worst = max(
-        np.max(np.abs(ours[name] - theirs[name])) / max(theirs[name][0], SMALL * whole)
+        np.max(np.abs(ours[name] - theirs[name])) / max(theirs[name][0], SMALL * total)
         for name in theirs
     )
     return {
@@ -173,7 +189,9 @@ def step_error(golden, loss: float, optimizer: PyTree) -> dict[str, float]:
 
 
 def passes(error: dict[str, float]) -> bool:
-    """Whether float32 may differ so much. One answer may: two logits can be equal to
-    rounding."""
-    most = {"loss": LOSS, "gradient": GRADIENT, "correct": 1}
-    return all(value <= most[name] for name, value in error.items())
+    """Whether errors are within the tolerances of float32.
+
+    One answer may differ, since two logits can be equal to rounding.
+    """
+    tolerances = {"loss": LOSS, "gradient": GRADIENT, "correct": 1}
+    return all(value <= tolerances[name] for name, value in error.items())

@@ -1,9 +1,9 @@
-"""Every primitive by every implementation: what the table of `nn.lowering` rests on.
+"""Times every implementation of every primitive, for the table of `nn.lowering`.
 
 python -m benchmarks.primitives [--quick] [--json FILE]
 
-Runs on the backend that JAX finds, which should have nothing else to do. What the
-figures mean, and those of one machine, stand in benchmarks/README.md.
+Runs on JAX's default backend, which should be idle. benchmarks/README.md explains the
+numbers and holds those of one machine.
 
 Dims: S edges that leave one state, C channels, H, W sides, N images.
 """
@@ -25,7 +25,7 @@ from egnas_jax.nn.primitives import PRIMITIVES, source_of
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, PyTree
 
-# what is timed: the name, whether batch statistics are used, whether it is a gradient
+# mode -> (whether batch statistics are used, whether the gradient is computed)
 PROGRAMS = {
     "eval": (False, False),
     "train": (True, False),
@@ -34,13 +34,13 @@ PROGRAMS = {
 
 
 class Size(NamedTuple):
-    """What is measured, and how long.
+    """Which primitives are timed, and for how long.
 
     Attributes:
       primitives: their names.
       strides: of the edges.
-      shape: (S, C, H, W, N): the first cell of the default supernet, behind its stem.
-      seconds: for the calls of one program; at least three are made.
+      shape: (S, C, H, W, N), as in the first cell of the default supernet.
+      seconds: for the calls of one program; there are at least three.
     """
 
     primitives: tuple[str, ...]
@@ -75,7 +75,7 @@ class Problem(NamedTuple):
 
 
 def make_problem(name: str, stride: int, shape: tuple[int, ...]) -> Problem:
-    """A primitive with unlike weights, and a normal state."""
+    """Draws a primitive with different weights per edge, and a normal state."""
     edges, channels, *pixels = shape
     rng = np.random.default_rng(0)
 
@@ -91,10 +91,10 @@ def make_problem(name: str, stride: int, shape: tuple[int, ...]) -> Problem:
 
 
 def make_program(problem: Problem, way: str, train: bool, gradient: bool):
-    """The primitive as a function of (params, stats, state), to be compiled.
+    """The primitive as a function of (params, stats, state).
 
-    Returns:
-      The outputs of all edges, or the gradients of their weighted sum.
+    The function returns the outputs of all edges, or the gradients of a weighted sum of
+    them.
     """
     kernels = lowering.LOWERINGS[way]
 
@@ -113,7 +113,7 @@ def make_program(problem: Problem, way: str, train: bool, gradient: bool):
 
 
 def compile_ways(problem: Problem, train: bool, gradient: bool) -> dict:
-    """Implementation -> compiled program, without those that make no difference."""
+    """Implementation -> compiled program; equal programs appear once."""
     programs, seen = {}, set()
     for way in lowering.LOWERINGS:
         run = make_program(problem, way, train, gradient)
@@ -128,11 +128,11 @@ def compile_ways(problem: Problem, train: bool, gradient: bool) -> dict:
 
 
 def check_equal(results: dict[str, PyTree], what: str) -> None:
-    """Refuses implementations that do not compute the same.
+    """Checks that all implementations compute the same.
 
     Raises:
-      SystemExit: one differs from the first by more than 1e-3 of the largest value; a
-        GPU's convolutions may round to ten bits.
+      SystemExit: one differs from the first by more than 1e-3 of the largest value,
+        which allows for GPU convolutions that round to ten bits.
     """
     first, *_ = results.values()
 
@@ -146,7 +146,7 @@ def check_equal(results: dict[str, PyTree], what: str) -> None:
 
 
 def time_calls(run, seconds: float) -> list[float]:
-    """Milliseconds of single calls, for about that long; at least three."""
+    """Milliseconds of single calls, at least three, for about `seconds`."""
     taken = []
     while len(taken) < 3 or (sum(taken) < 1e3 * seconds and len(taken) < 99):
         started = time.perf_counter()
@@ -156,7 +156,7 @@ def time_calls(run, seconds: float) -> list[float]:
 
 
 def measure(size: Size) -> dict:
-    """All figures, as --json writes them."""
+    """Times all primitives; returns the content of the JSON file."""
     rows = []
     for name in size.primitives:
         for stride in size.strides:
@@ -180,7 +180,7 @@ def _measure_program(problem, mode, train, gradient, seconds):
         way: functools.partial(program, *problem[2:])
         for way, program in programs.items()
     }
-    # the first call is not timed
+    # These first calls are not timed.
     check_equal({way: jax.device_get(run()) for way, run in runs.items()}, what)
     rows = []
     for way, run in runs.items():
@@ -210,9 +210,9 @@ def _cell(row: dict | None, name: str = "") -> str:
 
 
 def report(result: dict) -> str:
-    """A table for people: a line a program, a column an implementation.
+    """Formats the result as a table, with a column for each implementation.
 
-    A column is empty where an implementation makes the same program as one before it.
+    A cell is empty where an implementation gives the same program as an earlier one.
     """
     ways = list(lowering.LOWERINGS)
     lines = [

@@ -1,7 +1,7 @@
-"""What both sides of a benchmark are given: weights, mixings, images, labels.
+"""Holds the inputs of a benchmark: weights, mixings, images, labels.
 
-One folder on disk, written by the torch side and read by both, so that the two run the
-same arithmetic in processes of their own.
+The torch side writes them to a folder that both sides read, so that both compute the
+same in separate processes.
 
 Dims: P individuals, N images, E edges, K primitives.
 """
@@ -15,17 +15,17 @@ import numpy as np
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import SPACES
 
-IMAGES = 128  # of a fitness batch
-BATCH = 256  # of a weight step
-SIDE = 32  # of an image, pixels
+IMAGES = 128  # images of a fitness batch
+BATCH = 256  # images of a weight step
+SIDE = 32  # of an image, in pixels
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, CLIP = 0.1, 0.9, 3e-4, 5.0
 
 
 class Problem(NamedTuple):
-    """One benchmark.
+    """The inputs of one benchmark.
 
     Attributes:
-      config: of the supernet.
+      config: configuration of the supernet.
       weights: torch name -> array.
       mixings: cell kind -> f32[P, E, K].
       images: f32[BATCH, H, W, C]; the first `IMAGES` are the fitness batch.
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 def draw(config: SupernetConfig, individuals: int, seed: int = 0) -> Problem:
-    """A problem without weights: normal images and far-apart individuals."""
+    """Draws a problem without weights: normal images, individuals far apart."""
     rng, space = np.random.default_rng(seed), SPACES[config.space]
     mixings = {}
     for kind in space.kinds:
@@ -53,6 +53,7 @@ def draw(config: SupernetConfig, individuals: int, seed: int = 0) -> Problem:
 
 
 def save(problem: Problem, folder: pathlib.Path) -> None:
+    """Writes a problem to a folder."""
     arrays = {f"w/{name}": leaf for name, leaf in problem.weights.items()}
     arrays |= {f"m/{kind}": rows for kind, rows in problem.mixings.items()}
     np.savez(
@@ -65,11 +66,16 @@ def save(problem: Problem, folder: pathlib.Path) -> None:
 
 
 def load(folder: pathlib.Path) -> Problem:
+    """Reads the problem of a folder."""
     with np.load(folder / "problem.npz") as file:
-        z = dict(file)
+        arrays = dict(file)
 
     def part(prefix):
-        return {n.removeprefix(prefix): z[n] for n in z if n.startswith(prefix)}
+        return {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
 
-    config = SupernetConfig(**json.loads(str(z["config"])))
-    return Problem(config, part("w/"), part("m/"), z["images"], z["labels"])
+    config = SupernetConfig(**json.loads(str(arrays["config"])))
+    return Problem(config, part("w/"), part("m/"), arrays["images"], arrays["labels"])

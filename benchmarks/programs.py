@@ -1,4 +1,4 @@
-"""The functions of a search that are timed, and how they are compiled."""
+"""Builds and compiles the functions of a search that are timed."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from benchmarks import problem as given
+from benchmarks import problem
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
@@ -19,23 +19,23 @@ from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
 SETTINGS = SGD(
-    given.BATCH,
-    given.LEARNING_RATE,
-    0.0,
-    given.MOMENTUM,
-    given.WEIGHT_DECAY,
-    given.CLIP,
-    50,
+    batch_size=problem.BATCH,
+    learning_rate=problem.LEARNING_RATE,
+    learning_rate_min=0.0,
+    momentum=problem.MOMENTUM,
+    weight_decay=problem.WEIGHT_DECAY,
+    clip_norm=problem.CLIP,
+    epochs=50,
 )
 
 
 class Compiled(NamedTuple):
-    """A program.
+    """A compiled program.
 
     Attributes:
-      call: with the arguments that it was compiled for.
-      seconds: to trace and compile it.
-      bytes: that XLA reserves for a call, arguments and results included.
+      call: takes the arguments that the program was compiled for.
+      seconds: time to trace and compile.
+      bytes: memory that XLA reserves for a call, with arguments and results.
     """
 
     call: Callable
@@ -44,13 +44,13 @@ class Compiled(NamedTuple):
 
 
 def compile_program(function, *arguments, precision=None, **options) -> Compiled:
-    """Traces and compiles under a `jax.default_matmul_precision`.
+    """Traces and compiles a function under a `jax.default_matmul_precision`.
 
     Args:
-      function: of the arguments.
+      function: the function to compile.
       arguments: arrays, or their shapes.
-      precision: "highest", or None for jax's own choice.
-      options: of `jax.jit`.
+      precision: "highest", or None for jax's default.
+      options: options of `jax.jit`.
     """
     started = time.perf_counter()
     run = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
@@ -61,9 +61,9 @@ def compile_program(function, *arguments, precision=None, **options) -> Compiled
 
 
 def reserved_bytes(program) -> int:
-    """What XLA reserves for a call of a compiled program.
+    """Memory that XLA reserves for a call of a compiled program.
 
-    Arguments and results count; what is donated counts once.
+    Arguments and results count; donated arguments count once.
     """
     memory = program.memory_analysis()
     return (
@@ -75,7 +75,7 @@ def reserved_bytes(program) -> int:
 
 
 def population(net: Supernet, batch_stats: str, population_chunk: int | None = None):
-    """(variables, mixings, images, labels) -> Evaluation [P]."""
+    """Returns (variables, mixings, images, labels) -> Evaluation [P]."""
 
     def score(*arguments):
         return score_population(
@@ -90,21 +90,23 @@ def population(net: Supernet, batch_stats: str, population_chunk: int | None = N
 
 
 def weight_steps(net: Supernet):
-    """(state, count, mixing, batch, rate) -> the state after so many steps, its totals
-    those of this call. Donate the state."""
+    """Returns (state, count, mixing, batch, rate) -> the state after `count` steps.
 
-    problem = SearchProblem(
+    The totals of the new state are those of this call. The state may be donated.
+    """
+
+    search = SearchProblem(
         net=net,
         strategy=None,  # the mixing is given
         schedule=EpochSchedule(),
         augmentation=DataConfig(),
         sgd=SETTINGS,
-        valid_batch_size=given.BATCH,
+        valid_batch_size=problem.BATCH,
     )
 
     def run(state, count, mixing, batch, rate):
         def step(_, state):
-            return sgd_step(problem, rate, state, mixing, batch)
+            return sgd_step(search, rate, state, mixing, batch)
 
         return lax.fori_loop(0, count, step, state.replace(totals=zero_totals()))
 
@@ -112,7 +114,7 @@ def weight_steps(net: Supernet):
 
 
 def first_state(variables: PyTree) -> SearchState:
-    """Before the first weight step; no two leaves share a buffer."""
+    """The state before the first weight step; no two leaves share a buffer."""
     params, zero = variables["params"], jnp.zeros((), jnp.int32)
     state = SearchState(
         params=params,
@@ -128,7 +130,7 @@ def first_state(variables: PyTree) -> SearchState:
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
-    """Of one call, until its results are there."""
+    """Seconds of one call until its results are ready."""
     started = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - started

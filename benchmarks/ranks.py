@@ -1,11 +1,11 @@
-"""How far bfloat16 changes the order of individuals: Kendall's tau.
+"""Measures how far bfloat16 changes the order of individuals, by Kendall's tau.
 
 python -m benchmarks.ranks [--images FILE...] [--steps N] [--json FILE]
 
-Trains a supernet for a while in float32, then prices the same populations in float32
-and in bfloat16, as EG-NAS does, with individuals far from alpha and near to it. Beside
-tau between the two stands tau between two batches of images, both in float32: what the
-choice of the images does to the order anyway.
+Trains a supernet for some steps in float32, then evaluates the same populations in
+float32 and in bfloat16, as EG-NAS does, with individuals far from alpha and near it.
+For comparison it prints tau between two batches of images, both in float32: how much
+the choice of images changes the order anyway.
 
 Dims: P individuals, D = 2 E K.
 """
@@ -31,15 +31,15 @@ from egnas_jax.search.step import zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 
-SIGMAS = (1.0, 0.1, 0.02)  # the first, a middle and the last one of a search
+SIGMAS = (1.0, 0.1, 0.02)  # at the start, in the middle and at the end of a search
 
 
 class Agreement(NamedTuple):
-    """Of two orders of one population.
+    """Agreement of two orders of one population.
 
     Attributes:
-      tau_loss, tau_fitness: Kendall's.
-      winner_rank: where the one puts the other's best individual, from 0.
+      tau_loss, tau_fitness: Kendall's tau of the losses and of the fitnesses.
+      winner_rank: rank, from 0, of the second order's best individual in the first.
     """
 
     tau_loss: float
@@ -47,25 +47,25 @@ class Agreement(NamedTuple):
     winner_rank: int
 
 
-def agreement(one, other) -> Agreement:
-    """Of two `EvaluatedPopulation`, on the host."""
-    rank = int(np.sum(one.fitness < one.fitness[other.winner]))
+def agreement(first, second) -> Agreement:
+    """Compares two `EvaluatedPopulation`s on the host."""
+    rank = int(np.sum(first.fitness < first.fitness[second.winner]))
     return Agreement(
-        kendall(one.cross_entropy, other.cross_entropy),
-        kendall(one.fitness, other.fitness),
+        kendall(first.cross_entropy, second.cross_entropy),
+        kendall(first.fitness, second.fitness),
         rank,
     )
 
 
 def kendall(a, b) -> float:
-    """Tau-b of two lists of numbers: 1 the same order, 0 none of it, -1 the reverse."""
+    """Tau-b of two lists: 1 for the same order, 0 for unrelated ones, -1 reversed."""
     from scipy.stats import kendalltau
 
     return float(kendalltau(np.asarray(a), np.asarray(b)).statistic)
 
 
 def trained(plan: Plan, images, labels, steps: int):
-    """The run's programs and its state after so many weight steps."""
+    """Returns the run and its state after a number of weight steps."""
     run = make_run(plan, images, labels)
     state = loop.beginning(run).state
     for start in range(0, steps, run.num_steps):
@@ -84,13 +84,13 @@ def trained(plan: Plan, images, labels, steps: int):
 
 
 def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
-    """A line of figures for each spread of the population.
+    """Compares the orders of individuals for each spread of the population.
 
     Args:
       plan: of the run; its strategy says how individuals are evaluated.
       state: of the run.
-      images, labels: on the host, at least two fitness batches; not trained on.
-      sigmas: spreads of the individuals about alpha.
+      images, labels: at least two fitness batches on the host, not used in training.
+      sigmas: spreads of the individuals around alpha.
     """
     method, space = plan.strategy, SPACES[plan.supernet.space]
     size = method.valid_batch_size
@@ -102,7 +102,7 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
         for part in (slice(0, size), slice(size, 2 * size))
     ]
 
-    def pricing(dtype):
+    def evaluation(dtype):
         net = make_supernet(dataclasses.replace(plan.supernet, dtype=dtype))
         return jax.jit(
             lambda variables, alpha, z, images, labels: evaluate_fitness(
@@ -111,7 +111,7 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
             compiler_options=lowering.compiler_options(),
         )
 
-    exact, short = pricing("float32"), pricing("bfloat16")
+    exact, short = evaluation("float32"), evaluation("bfloat16")
     alpha, lines = state.strategy.alpha, []
     for index, sigma in enumerate(sigmas):
         noise = jax.random.normal(
@@ -143,6 +143,7 @@ def compare(plan: Plan, state, images, labels, sigmas=SIGMAS) -> list[dict]:
 
 
 def table(lines: list[dict]) -> str:
+    """The lines as a Markdown table."""
     rows = [
         "| sigma | tau of the loss: bfloat16, other images | tau of the fitness: "
         "bfloat16, other images | rank of bfloat16's best | spread of losses, mean "
@@ -173,7 +174,7 @@ def main() -> None:
     if options.images:
         pixels, labels, _ = images.from_pieces(options.images, 2 * plan.images)
     else:
-        pixels, labels = images.made_up(2 * plan.images, plan.side)
+        pixels, labels = images.synthetic(2 * plan.images, plan.side)
     run, state = trained(plan, pixels, labels, options.steps)
     lines = compare(plan, state, pixels[plan.images :], labels[plan.images :])
     print(table(lines))

@@ -1,9 +1,10 @@
-"""The rows of the GPU table: each one compiled program and what a call of it does.
+"""Defines the rows of the GPU table, each a program and the work of one call.
 
 Dims: P individuals, N images, S weight steps of a call.
 """
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks import problem as given
-from benchmarks import programs, traffic
+from benchmarks import problem, programs, traffic
 from benchmarks.parity import Case, Drawn
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn.cost import multiply_adds
@@ -27,30 +27,31 @@ from egnas_jax.search.relax import unweighted
 from egnas_jax.space import zoo
 from egnas_jax.types import Batch
 
-# name -> dtype of activations, and the precision that jax is asked for. A GPU of 2020
-# or later computes "default" products of float32 in TF32.
+# name -> dtype of activations, `jax.default_matmul_precision`. GPUs since 2020 compute
+# "default" products of float32 in TF32.
 PRECISIONS = {
     "float32": ("float32", "highest"),
     "default": ("float32", None),
     "bfloat16": ("bfloat16", None),
 }
-# Every multiply-add of the forward pass has two in the backward pass: one for the
-# gradient of its input, one for that of its weight.
+# The backward pass has two multiply-adds for each of the forward pass: one for the
+# gradient of the input, one for the gradient of the weight.
 STEP_PRODUCTS = 3
 GENOTYPE = "eg_nas_cifar10"
 RETRAIN_STEPS = 4
 
 
 class Row(NamedTuple):
-    """What is timed.
+    """A program that is timed.
 
     Attributes:
-      name, precision: of the row; precision as in `PRECISIONS`.
+      name: of the row.
+      precision: a key of `PRECISIONS`.
       function, arguments, options: for `programs.compile_program`.
       run: (program, arguments) -> results of one call, and the arguments of the next.
-      images: that go through a network in one call, once for every individual.
+      images: forward passes of one image in one call, over all individuals.
       products: multiply-adds of one call.
-      bytes: that one call must move (benchmarks/traffic.py), or None.
+      bytes: memory traffic of one call (benchmarks/traffic.py), or None.
     """
 
     name: str
@@ -64,12 +65,12 @@ class Row(NamedTuple):
     bytes: int | None
 
 
-def _same(program, arguments):
+def _same_arguments(program, arguments):
     return program(*arguments), arguments
 
 
-def _moving_state(program, arguments):
-    """The first argument is donated and comes back."""
+def _next_state(program, arguments):
+    """Calls a program that takes and returns a donated state."""
     state = program(*arguments)
     return state, (state, *arguments[1:])
 
@@ -77,48 +78,52 @@ def _moving_state(program, arguments):
 def population(
     case: Case, drawn: Drawn, precision: str, batch_stats: str, chunk: int | None = None
 ) -> Row:
-    """P individuals on N images, `chunk` of them at a time; None: as in a search."""
+    """Row of P individuals on N images, `chunk` individuals at a time.
+
+    None takes the chunk that a search would choose.
+    """
     config = _config(case, precision)
     mixings = unweighted(jax.tree.map(jnp.asarray, drawn.primitives))
     images, labels = drawn.images[: case.images], drawn.labels[: case.images]
     arguments = drawn.variables, mixings, images, labels
     passes = case.individuals * case.images
+    suffix = "" if chunk is None else f", {chunk} at a time"
     return Row(
-        f"population, {batch_stats} statistics"
-        + ("" if chunk is None else f", {chunk} at a time"),
-        precision,
-        programs.population(make_supernet(config), batch_stats, chunk),
-        jax.tree.map(jnp.asarray, arguments),
-        {},
-        _same,
-        passes,
-        passes * supernet_multiply_adds(config, case.side),
-        passes * traffic.forward_bytes(config, case.side),
+        name=f"population, {batch_stats} statistics{suffix}",
+        precision=precision,
+        function=programs.population(make_supernet(config), batch_stats, chunk),
+        arguments=jax.tree.map(jnp.asarray, arguments),
+        options={},
+        run=_same_arguments,
+        images=passes,
+        products=passes * supernet_multiply_adds(config, case.side),
+        bytes=passes * traffic.forward_bytes(config, case.side),
     )
 
 
 def steps(case: Case, drawn: Drawn, precision: str, count: int) -> Row:
-    """SGD steps of one call, as in a search, but on the same images."""
+    """Row of SGD steps in one call, as in a search, but on the same images."""
     config = _config(case, precision)
     mixing = unweighted({k: jnp.asarray(r[0]) for k, r in drawn.primitives.items()})
     state = programs.first_state(jax.tree.map(jnp.asarray, drawn.variables))
     batch = Batch(jnp.asarray(drawn.images), jnp.asarray(drawn.labels))
-    rate, passes = jnp.float32(given.LEARNING_RATE), count * case.batch
+    rate, passes = jnp.float32(problem.LEARNING_RATE), count * case.batch
+    traffic_of_step = traffic.STEP_PASSES * traffic.forward_bytes(config, case.side)
     return Row(
-        f"weight step, {case.batch} images",
-        precision,
-        programs.weight_steps(make_supernet(config)),
-        (state, jnp.int32(count), mixing, batch, rate),
-        {"donate_argnums": 0},
-        _moving_state,
-        passes,
-        passes * STEP_PRODUCTS * supernet_multiply_adds(config, case.side),
-        passes * traffic.STEP_PASSES * traffic.forward_bytes(config, case.side),
+        name=f"weight step, {case.batch} images",
+        precision=precision,
+        function=programs.weight_steps(make_supernet(config)),
+        arguments=(state, jnp.int32(count), mixing, batch, rate),
+        options={"donate_argnums": 0},
+        run=_next_state,
+        images=passes,
+        products=passes * STEP_PRODUCTS * supernet_multiply_adds(config, case.side),
+        bytes=passes * traffic_of_step,
     )
 
 
 def recipe(case: Case, trial: bool) -> RetrainConfig:
-    """The retraining whose steps are timed."""
+    """Configuration of the retraining whose steps are timed."""
     network = NetworkConfig(4, 3, auxiliary=False) if trial else NetworkConfig()
     return RetrainConfig(
         DataConfig(name="cifar10"),
@@ -129,7 +134,7 @@ def recipe(case: Case, trial: bool) -> RetrainConfig:
 
 
 def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
-    """Steps of the recipe on images of the case's size, without augmentation."""
+    """Row of retraining steps on images of the case's size, without augmentation."""
     config = dataclasses.replace(config, precision=PRECISIONS[precision][0])
     network, side = config.network, case.side
     net = make_network(zoo[GENOTYPE].genotype, network)
@@ -137,7 +142,7 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
     rng = np.random.RandomState(0)
     images = jnp.asarray(rng.normal(size=(config.batch_size, side, side, 3)), "float32")
     labels = jnp.asarray(rng.randint(0, 10, config.batch_size), "int32")
-    # float32 numbers, so that the drop path's draws are in the program
+    # An array keeps the draws of the drop path in the program.
     rate, drop = jnp.float32(config.learning_rate), jnp.float32(network.drop_path)
 
     def run(state, images, labels, rate, drop):
@@ -153,15 +158,15 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
     passes = RETRAIN_STEPS * config.batch_size
     forward = multiply_adds(zoo[GENOTYPE].genotype, network, side)
     return Row(
-        f"retraining step, {config.batch_size} images",
-        precision,
-        run,
-        (state, images, labels, rate, drop),
-        {"donate_argnums": 0},
-        _moving_state,
-        passes,
-        passes * STEP_PRODUCTS * forward,
-        None,
+        name=f"retraining step, {config.batch_size} images",
+        precision=precision,
+        function=run,
+        arguments=(state, images, labels, rate, drop),
+        options={"donate_argnums": 0},
+        run=_next_state,
+        images=passes,
+        products=passes * STEP_PRODUCTS * forward,
+        bytes=None,
     )
 
 
@@ -170,7 +175,7 @@ def _config(case: Case, precision: str):
 
 
 def compiled(row: Row) -> programs.Compiled:
-    """The row's program."""
+    """Compiles the program of a row."""
     _, precision = PRECISIONS[row.precision]
     return programs.compile_program(
         row.function, *row.arguments, precision=precision, **row.options
@@ -178,11 +183,11 @@ def compiled(row: Row) -> programs.Compiled:
 
 
 class Timing(NamedTuple):
-    """Of one row.
+    """Measurement of one row.
 
     Attributes:
-      first: what the first call gave, on the host.
-      seconds: of the calls after it, in order.
+      first: results of the first call, on the host.
+      seconds: of the following calls, in order.
     """
 
     first: Any
@@ -190,18 +195,13 @@ class Timing(NamedTuple):
 
 
 def timed(row: Row, program: programs.Compiled, repeats: int) -> Timing:
-    """Calls a program once for its results and `repeats` times for the clock."""
-    # the state is donated; the row's own is kept for another program
+    """Calls a program once for its results, then times `repeats` calls."""
+    # The state is donated; the row keeps its own for other programs.
     state = jax.tree.map(jnp.copy, row.arguments[0])
     result, arguments = row.run(program.call, (state, *row.arguments[1:]))
     first, seconds = jax.device_get(result), []
     for _ in range(repeats):
-        held = [arguments]
-
-        def call(held=held):
-            result, held[0] = row.run(program.call, held[0])
-            return result
-
-        seconds.append(programs.seconds_of(call))
-        arguments = held[0]
+        started = time.perf_counter()
+        _, arguments = jax.block_until_ready(row.run(program.call, arguments))
+        seconds.append(time.perf_counter() - started)
     return Timing(first, seconds)

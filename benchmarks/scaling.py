@@ -1,8 +1,8 @@
-"""What devices exchange in a search: `python -m benchmarks.scaling`.
+"""Counts the collectives of a search on many devices: `python -m benchmarks.scaling`.
 
-Nothing is run: the program of a weight step is traced for eight devices and its
-exchanges are counted, those in a loop as often as it turns. The table that follows from
-them for more devices is arithmetic.
+Nothing is run. The program of a weight step is traced for eight devices and its
+collectives are counted, those of a loop once per iteration. The table for more devices
+follows by arithmetic.
 
 Dims: N images of a batch, P individuals, S devices.
 """
@@ -21,39 +21,39 @@ from egnas_jax.training.devices import make_mesh
 from egnas_jax.types import Batch
 
 TRACED = 8  # devices
-EXCHANGES = ("psum", "all_gather")
+COLLECTIVES = ("psum", "all_gather")
 
 
-def exchanges(jaxpr, times: int = 1) -> collections.Counter:
-    """(primitive, bytes that a device gives) -> how often, in a jaxpr."""
-    found = collections.Counter()
+def collectives(jaxpr, times: int = 1) -> collections.Counter:
+    """Counts (primitive, bytes that a device contributes) in a jaxpr."""
+    counts = collections.Counter()
     for equation in jaxpr.eqns:
         name = equation.primitive.name
-        if name in EXCHANGES:
-            for given in equation.invars:
-                size = math.prod(given.aval.shape) * given.aval.dtype.itemsize
-                found[name, size] += times
+        if name in COLLECTIVES:
+            for operand in equation.invars:
+                size = math.prod(operand.aval.shape) * operand.aval.dtype.itemsize
+                counts[name, size] += times
             continue
-        turns = times * equation.params.get("length", 1) if name == "scan" else times
-        inner = [exchanges(part, turns) for part in _inside(equation.params)]
+        runs = times * equation.params.get("length", 1) if name == "scan" else times
+        inner = [collectives(part, runs) for part in _inner_jaxprs(equation.params)]
         if name == "cond" and inner:  # every device takes the same branch
             inner = [max(inner, key=lambda part: sum(part.values()))]
         for part in inner:
-            found += part
-    return found
+            counts += part
+    return counts
 
 
-def _inside(params: dict):
-    """Programs that an equation holds."""
+def _inner_jaxprs(params: dict):
+    """Yields the jaxprs among the parameters of an equation."""
     for value in params.values():
         for part in value if isinstance(value, (tuple, list)) else (value,):
-            part = getattr(part, "jaxpr", part)  # of a closed one
+            part = getattr(part, "jaxpr", part)  # a ClosedJaxpr holds one
             if hasattr(part, "eqns"):
                 yield part
 
 
 def weight_step(config: SearchConfig) -> collections.Counter:
-    """Exchanges of one weight step of 32x32 images."""
+    """Collectives of one weight step on 32x32 images."""
     net = make_supernet(config.supernet)._replace(mesh=make_mesh(TRACED))
     size, space = config.batch_size, SPACES[config.supernet.space]
 
@@ -71,27 +71,27 @@ def weight_step(config: SearchConfig) -> collections.Counter:
         jax.ShapeDtypeStruct((size, 32, 32, 3), "float32"),
         jax.ShapeDtypeStruct((size,), "int32"),
     )
-    return exchanges(jax.make_jaxpr(step)(*arguments).jaxpr)
+    return collectives(jax.make_jaxpr(step)(*arguments).jaxpr)
 
 
 def main() -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", TRACED)
     config = search_config("cifar10")
-    found = weight_step(config)
-    norms = sum(n for (name, _), n in found.items() if name == "all_gather")
-    for name in EXCHANGES:
-        number = sum(n for (own, _), n in found.items() if own == name)
-        given = sum(size * n for (own, size), n in found.items() if own == name)
-        print(f"{name}: {number} a weight step, {given:,} bytes given by a device")
+    counts = weight_step(config)
+    norms = sum(n for (name, _), n in counts.items() if name == "all_gather")
+    for name in COLLECTIVES:
+        sizes = {size: n for (other, size), n in counts.items() if other == name}
+        total = sum(size * n for size, n in sizes.items())
+        print(f"{name}: {sum(sizes.values())} per weight step, {total:,} bytes sent")
     print(f"batch norms: {norms}")
     individuals = config.strategy.individuals
-    print("devices | images of one | individuals of one | speed-up of pricing, at most")
+    print("devices | images each | individuals each | speed-up of evaluation, at most")
     for devices in (8, 16, 32, 64, 128, 256):
-        own = -(-individuals // devices)
-        gain = individuals / own
+        share = -(-individuals // devices)
+        gain = individuals / share
         print(
-            f"{devices:>7} | {config.batch_size / devices:>13g} | {own:>18} | "
+            f"{devices:>7} | {config.batch_size / devices:>11g} | {share:>16} | "
             f"{gain:.1f} ({gain / devices:.0%})"
         )
 

@@ -1,8 +1,8 @@
-"""Paired, alternating measurements: what one machine says about two programs.
+"""Compares the speed of two programs by alternating pairs of runs.
 
-Both run in turn, first one and then the other first, so that what else the machine
-does hits both alike; the figure is the ratio of a pair, its median over the pairs, and
-the smallest and largest beside it.
+The program that runs first changes from pair to pair, so that other load of the
+machine affects both alike. The result is the ratio of the seconds of a pair: the median
+over the pairs, with the smallest and the largest.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Comparison(NamedTuple):
-    """Seconds of both sides in every pair."""
+    """Seconds of both programs in every pair."""
 
     theirs: list[float]
     ours: list[float]
@@ -38,11 +38,11 @@ class Comparison(NamedTuple):
 def alternate(
     theirs: Callable[[], dict], ours: Callable[[], dict], pairs: int
 ) -> Comparison:
-    """Seconds of both, in pairs; the one that goes first changes from pair to pair.
+    """Runs both programs in pairs; the one that runs first alternates.
 
     Args:
-      theirs, ours: run once and return their "seconds".
-      pairs: how many.
+      theirs, ours: run once and return a dictionary with "seconds".
+      pairs: number of pairs.
     """
     result = Comparison([], [])
     for pair in range(pairs):
@@ -57,5 +57,5 @@ def alternate(
 
 
 def say(text: str) -> None:
-    """What is under way, to stderr with the time."""
+    """Prints a line of progress with the time to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

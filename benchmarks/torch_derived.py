@@ -1,7 +1,7 @@
-"""The derived network in torch, as plainly as its papers describe it: the opponent.
+"""Implements the derived network in torch, as its papers describe it.
 
-Parameter names are those of the DARTS family, so that `interop.network_to_torch` fills
-it. The CIFAR frame alone.
+Parameter names are those of the DARTS family, so that `interop.network_to_torch` gives
+its weights. Only the frame for CIFAR is implemented.
 
 Dims: N images, C channels.
 """
@@ -15,7 +15,7 @@ from egnas_jax.space import Genotype
 
 
 def drop_paths(x: torch.Tensor, probability: float) -> torch.Tensor:
-    """Zeroes whole images with that probability; the mean stays."""
+    """Zeroes whole images with a probability and scales the rest to keep the mean."""
     keep = 1.0 - probability
     kept = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
     return x / keep * kept.bernoulli_(keep)
@@ -53,7 +53,7 @@ class Cell(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """For states of 8x8 pixels."""
+    """The auxiliary head for states of 8x8 pixels."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
@@ -74,8 +74,11 @@ class AuxiliaryHead(nn.Module):
 
 
 class DerivedNetwork(nn.Module):
-    """forward(images [N, C, H, W], drop_path) -> logits and, in training, those of the
-    auxiliary head; None else."""
+    """The derived network.
+
+    forward(images [N, C, H, W], drop_path) returns the logits and, in training, those
+    of the auxiliary head; otherwise None.
+    """
 
     def __init__(self, genotype: Genotype, config: NetworkConfig):
         super().__init__()
@@ -84,10 +87,10 @@ class DerivedNetwork(nn.Module):
             nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem)
         )
         self.cells = nn.ModuleList(Cell(genotype, plan) for plan in plans)
-        self.read = 2 * config.layers // 3
+        self.head_after = 2 * config.layers // 3
         if config.auxiliary:
             self.auxiliary_head = AuxiliaryHead(
-                output_channels(genotype, plans[self.read]), config.num_classes
+                output_channels(genotype, plans[self.head_after]), config.num_classes
             )
         last = output_channels(genotype, plans[-1])
         self.classifier = nn.Linear(last, config.num_classes)
@@ -97,6 +100,7 @@ class DerivedNetwork(nn.Module):
         auxiliary = None
         for index, cell in enumerate(self.cells):
             older, newer = newer, cell(older, newer, drop_path)
-            if index == self.read and self.training and hasattr(self, "auxiliary_head"):
+            has_head = self.training and hasattr(self, "auxiliary_head")
+            if has_head and index == self.head_after:
                 auxiliary = self.auxiliary_head(newer)
         return self.classifier(newer.mean((2, 3))), auxiliary

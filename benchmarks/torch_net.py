@@ -1,11 +1,11 @@
-"""The search network in torch, as plainly as its papers describe it: the opponent.
+"""Implements the search network in torch, as its papers describe it.
 
-Its operations serve the derived network too (torch_derived.py), whose norms have a
-scale and a shift (`affine`).
+The derived network (torch_derived.py) uses the same operations, with a scale and a
+shift in its norms (`affine`).
 
-One module an operation, one edge after another, NCHW. Parameter names are those of the
-DARTS family, so that `interop.supernet_from_torch` reads them. Nothing of the package
-uses this file.
+There is one module per operation, edges run one after another, and tensors are NCHW.
+Parameter names are those of the DARTS family, so that `interop.supernet_from_torch`
+reads them. The package does not use this file.
 
 Dims: N images, E edges, K primitives.
 """
@@ -43,10 +43,10 @@ class SepConv(nn.Module):
     def __init__(self, channels, side, stride, affine):
         super().__init__()
         parts = []
-        for own in (stride, 1):
+        for step in (stride, 1):
             parts += [
                 nn.ReLU(),
-                depthwise(channels, side, own),
+                depthwise(channels, side, step),
                 pointwise(channels, channels),
                 norm(channels, affine),
             ]
@@ -94,7 +94,7 @@ class ReLUConvBN(nn.Module):
 
 
 def operation(name: str, channels: int, stride: int, affine: bool = False) -> nn.Module:
-    """One candidate of an edge, without a norm after poolings (EG-NAS)."""
+    """One primitive of an edge, without a norm after pooling, as in EG-NAS."""
     if name == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride, 1, count_include_pad=False)
     if name == "max_pool_3x3":
@@ -160,7 +160,7 @@ class Cell(nn.Module):
 
 
 class SearchNetwork(nn.Module):
-    """The supernet of a configuration; forward(images [N, C, H, W], kind -> [E, K])."""
+    """The supernet; forward(images [N, C, H, W], mixing: cell kind -> [E, K])."""
 
     def __init__(self, config: SupernetConfig, image_channels: int = 3):
         super().__init__()

@@ -1,9 +1,8 @@
-"""The torch side: the same tasks as `jax_side`, in a loop over individuals.
+"""Runs the torch side of the benchmark: the tasks of `jax_side` in a loop.
 
-Every function takes the problem's tensors in the memory format that its settings name
-and returns what is compared and the seconds it took. On a GPU cuDNN tries its
-algorithms, float32 products run in TF32, and `amp` computes in bfloat16 where torch's
-autocast does.
+Every task returns the results that are compared and the seconds it took. On a GPU cuDNN
+benchmarks its algorithms, float32 products run in TF32, and `amp` computes in bfloat16
+where torch's autocast does.
 """
 
 import time
@@ -11,8 +10,14 @@ import time
 import torch
 from torch.nn import functional
 
-from benchmarks import problem as given
-from benchmarks.problem import Problem
+from benchmarks.problem import (
+    CLIP,
+    IMAGES,
+    LEARNING_RATE,
+    MOMENTUM,
+    WEIGHT_DECAY,
+    Problem,
+)
 from benchmarks.torch_derived import DerivedNetwork
 from benchmarks.torch_net import SearchNetwork
 from egnas_jax.nn.network_config import NetworkConfig
@@ -20,10 +25,10 @@ from egnas_jax.space import Genotype
 
 
 def set_up(device: str, threads: int) -> None:
-    """Torch's switches for speed.
+    """Sets torch's options for speed.
 
     Raises:
-      RuntimeError: a GPU is asked for and torch sees none.
+      RuntimeError: `device` is "cuda" and torch sees no GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"torch {torch.__version__} sees no GPU")
@@ -34,14 +39,14 @@ def set_up(device: str, threads: int) -> None:
 
 
 def clock(device: str) -> float:
-    """Now, with all that was asked of the device done."""
+    """Time in seconds, after the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 class TorchSide:
-    """A search network, its optimizer and the problem's tensors, in one process."""
+    """A search network, its optimizer and the tensors of the problem."""
 
     def __init__(
         self,
@@ -70,12 +75,13 @@ class TorchSide:
         }
         self.sgd = torch.optim.SGD(
             self.net.parameters(),
-            given.LEARNING_RATE,
-            momentum=given.MOMENTUM,
-            weight_decay=given.WEIGHT_DECAY,
+            LEARNING_RATE,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
         )
 
     def mixing(self, index: int):
+        """Weights of one individual: cell kind -> [E, K]."""
         return {kind: rows[index] for kind, rows in self.mixings.items()}
 
     def _logits(self, images, mixing):
@@ -83,7 +89,7 @@ class TorchSide:
             return self.net(images, mixing)
 
     def weights(self):
-        """After two forwards in training mode, so that statistics are not trivial."""
+        """Weights after two forward passes in training mode, which set statistics."""
         self.net.train()
         with torch.no_grad():
             for index in (0, 1):
@@ -91,14 +97,14 @@ class TorchSide:
         return {n: leaf.cpu().numpy() for n, leaf in self.net.state_dict().items()}
 
     def population(
-        self, *, individuals, batch_stats: str, chunk: int, images: int = given.IMAGES
+        self, *, individuals, batch_stats: str, chunk: int, images: int = IMAGES
     ):
-        """Loss and correct answers of individuals on the fitness batch.
+        """Evaluates individuals on the fitness batch.
 
-        With batch statistics the network is in training mode, as torch takes them only
-        there; its running statistics move and are put back, outside the clock.
+        With batch statistics the network is in training mode, since torch uses them
+        only there. Its running statistics change and are restored, untimed.
         """
-        kept = {n: leaf.clone() for n, leaf in self.net.state_dict().items()}
+        saved = {n: leaf.clone() for n, leaf in self.net.state_dict().items()}
         self.net.train(batch_stats == "batch")
         chunk = images if batch_stats == "batch" else chunk
         count, images, labels = images, self.images[:images], self.labels[:images]
@@ -116,15 +122,15 @@ class TorchSide:
                     hits += (logits.argmax(1) == truth).sum()
                 losses.append(loss / count)
                 correct.append(hits)
-            # read once: a GPU need not wait for the host between two individuals
+            # Read once at the end, so that a GPU does not wait for the host.
             losses = torch.stack(losses).tolist()
             correct = torch.stack(correct).tolist()
         seconds = clock(self.device) - started
-        self.net.load_state_dict(kept)
+        self.net.load_state_dict(saved)
         return {"seconds": seconds, "loss": losses, "correct": correct}
 
     def weight_step(self, *, steps: int):
-        """SGD steps on all images; weights move on from call to call."""
+        """Times SGD steps on all images; weights change from call to call."""
         self.net.train()
         losses, started = [], clock(self.device)
         for _ in range(steps):
@@ -132,7 +138,7 @@ class TorchSide:
             logits = self._logits(self.images, self.mixing(0)).float()
             loss = functional.cross_entropy(logits, self.labels)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), given.CLIP)
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
             self.sgd.step()
             losses.append(loss.detach())
         losses = torch.stack(losses).tolist()
@@ -140,13 +146,13 @@ class TorchSide:
         return {"seconds": seconds, "loss": losses}
 
     def retrain_step(self, *, genotype: str, network: dict, batch: int, steps: int):
-        """Steps of the retraining recipe on as many random images of our size.
+        """Times steps of retraining on random images.
 
         Args:
-          genotype: as text.
+          genotype: text of the genotype.
           network: fields of `NetworkConfig`.
           batch: images of a step.
-          steps: of the clock; two more go before.
+          steps: number of timed steps; two untimed ones come first.
         """
         config = NetworkConfig(**network)
         net = DerivedNetwork(Genotype.parse(genotype), config)
@@ -154,8 +160,8 @@ class TorchSide:
         sgd = torch.optim.SGD(
             net.parameters(),
             0.025,
-            momentum=given.MOMENTUM,
-            weight_decay=given.WEIGHT_DECAY,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
         )
         images = torch.randn(batch, *self.images.shape[1:], device=self.device)
         images = images.contiguous(memory_format=self.format)
@@ -172,7 +178,7 @@ class TorchSide:
                     head = functional.cross_entropy(auxiliary.float(), labels)
                     loss = loss + 0.4 * head
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(net.parameters(), given.CLIP)
+                torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP)
                 sgd.step()
             return (clock(self.device) - started) / count, loss.item()
 

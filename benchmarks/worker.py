@@ -1,9 +1,9 @@
-"""One side of a benchmark as a process that does one task a line.
+"""Runs one side of a benchmark as a process that performs one task per line.
 
-Each side has a process of its own: threads, malloc settings and compilation caches of
-the one cannot disturb the other, and what is timed is timed inside.
+Each side has a process of its own, so that the threads, malloc settings and compilation
+caches of one do not affect the other. The process itself measures the time.
 
-Protocol: a JSON object a line in, {"task", ...arguments}; one a line out.
+Protocol: one JSON object per line, {"task", ...arguments} in and the result out.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ import sys
 
 
 class WorkerError(RuntimeError):
-    """A side's process ended without an answer."""
+    """The process of a side ended without an answer."""
 
 
 class Worker:
-    """A running side; call it with a task and its arguments."""
+    """A running process; call it with a task and its arguments."""
 
     def __init__(self, side: str, folder: pathlib.Path, env: dict, **options):
         command = [
@@ -39,15 +39,20 @@ class Worker:
         )
 
     def start(self, task: str, **arguments) -> None:
-        """Sends a task; `finish` waits for it, and says where nobody took it."""
+        """Sends a task; `finish` waits for its result and notices a dead process."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
             self.process.stdin.flush()
 
     def finish(self) -> dict:
+        """Waits for the result of the task.
+
+        Raises:
+          WorkerError: the process has ended.
+        """
         line = self.process.stdout.readline()
         if not line:
-            raise WorkerError("A benchmark process ended; its error stands above.")
+            raise WorkerError("A benchmark process ended; see its error above.")
         return json.loads(line)
 
     def __call__(self, task: str, **arguments) -> dict:
@@ -55,8 +60,8 @@ class Worker:
         return self.finish()
 
     def close(self) -> None:
-        """Ends the process after its task; one that crashed has ended."""
-        with contextlib.suppress(BrokenPipeError):  # what it did not take any more
+        """Ends the process after its task, or removes a process that has crashed."""
+        with contextlib.suppress(BrokenPipeError):  # a task that it never read
             self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
@@ -80,11 +85,11 @@ def _make(side: str, folder: pathlib.Path, options: dict):
 
 def main() -> None:
     side, folder, options = sys.argv[1:]
-    own = _make(side, pathlib.Path(folder), json.loads(options))
-    answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may print there
+    tasks = _make(side, pathlib.Path(folder), json.loads(options))
+    answers, sys.stdout = sys.stdout, sys.stderr  # stdout is for the answers alone
     for line in sys.stdin:
         arguments = json.loads(line)
-        result = getattr(own, arguments.pop("task"))(**arguments)
+        result = getattr(tasks, arguments.pop("task"))(**arguments)
         print(json.dumps(result), file=answers, flush=True)
 
 

@@ -1,6 +1,7 @@
-"""README's results from the records of experiments: no figure in it is typed by hand.
+"""Writes the document's results from the records of experiments.
 
-    python experiments/results.py                 # writes README's section anew
+    python experiments/results.py                 # writes the section anew
+    python experiments/results.py --check         # fails where it would change
     python experiments/results.py add NAME RUN... --title T --claim C --command "..."
 
 `add` makes results/NAME.json of finished runs, grouped as `egnas report` does. A record
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import sys
 import time
 
 import jax
@@ -27,7 +29,8 @@ from egnas_jax.studies.statistics import summarise
 from egnas_jax.studies.tables import markdown_table
 
 FOLDER = pathlib.Path(__file__).with_name("results")
-README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+# holds the results between the two markers
+DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = (
     "<!-- results: python experiments/results.py -->",
     "<!-- end of results -->",
@@ -77,7 +80,7 @@ def _checked(path: pathlib.Path) -> dict:
 
 
 def section(records: list[dict]) -> str:
-    """README's section, the markers included; records as `read_records` has them."""
+    """The section with its markers; records as `read_records` returns them."""
     parts = [BEGIN, ""]
     for found in records:
         columns = [
@@ -104,7 +107,7 @@ def section(records: list[dict]) -> str:
             "",
         ]
         if found["picture"]:
-            place = f"{FOLDER.parent.name}/{FOLDER.name}/{found['picture']}"
+            place = os.path.relpath(FOLDER / found["picture"], DOCUMENT.parent)
             parts += [f"![{found['title']}]({place})", ""]
             parts += [found["caption"], ""] if found["caption"] else []
     return "\n".join([*parts, END])
@@ -122,13 +125,13 @@ def _cell(value, decimals: int) -> str:
 
 
 def rewritten(text: str, records: list[dict]) -> str:
-    """A README with its section made anew.
+    """The text of the document with its section made anew.
 
     Raises:
       ValueError: it lacks one of the markers, or holds one twice.
     """
     if (text.count(BEGIN), text.count(END)) != (1, 1):
-        raise ValueError(f"README.md must hold {BEGIN!r} and {END!r} once each.")
+        raise ValueError(f"{DOCUMENT.name} must hold {BEGIN!r} and {END!r} once each.")
     before, rest = text.split(BEGIN)
     return before + section(records) + rest.split(END)[1]
 
@@ -239,8 +242,13 @@ def _put(path: pathlib.Path, made: dict, picture: Figure | None) -> None:
             records.write_text(path.with_suffix(suffix), content)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help=f"write nothing, and fail where {DOCUMENT.name} would change",
+    )
     commands = parser.add_subparsers(dest="action")
     add = commands.add_parser("add", help="a record of finished runs")
     add.add_argument("name")
@@ -251,8 +259,19 @@ def main(arguments: list[str] | None = None) -> None:
     if options.action == "add":
         made = of_runs(options.runs, options.title, options.claim, options.command)
         _put(FOLDER / f"{options.name}.json", made, None)
-    records.write_text(README, rewritten(README.read_text(), read_records()))
+    text = DOCUMENT.read_text()
+    new_text = rewritten(text, read_records())
+    if not options.check:
+        records.write_text(DOCUMENT, new_text)
+    elif new_text != text:
+        print(
+            f"The results in {DOCUMENT.name} are not those of {FOLDER.parent.name}/"
+            f"{FOLDER.name}. Run `python experiments/results.py`.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

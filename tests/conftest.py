@@ -1,6 +1,7 @@
-"""Strict settings for every test, made before JAX starts."""
+"""Sets JAX up strictly for all tests, and holds the fixtures that many tests share."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -11,11 +12,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# programs compiled by one test serve the next, and the processes that tests start
+# Programs that one test compiles serve other tests and the processes that they start.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "programs")
 )
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,19 +32,34 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-SHARED = ROOT.parent / "shared"
+GOLDEN = os.environ.get("EGNAS_GOLDEN") or ROOT / "tests" / "golden"
+GOLDEN = pathlib.Path(GOLDEN).absolute()
+# Where a collection keeps these files that does not hold them beside the others.
+ELSEWHERE = {
+    "genotypes.json": GOLDEN.parent / "spec" / "genotypes.json",
+    "nasbench201.npz": GOLDEN.parent / "tables" / "nasbench201.npz",
+}
+# every cell of NAS-Bench-201, u8[15625, 6]
+CELLS = np.asarray(list(itertools.product(range(5), repeat=6)), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def trace_counters():
+    """Starts the counters of `chex.assert_max_traces` anew in every test."""
+    chex.clear_trace_counter()
 
 
 @contextlib.contextmanager
 def _logged_compilations():
     names = []
     handler = logging.Handler()
-    handler.emit = lambda line: names.extend(
-        re.findall(r"^Finished XLA compilation of (\S+)", line.getMessage())
+    handler.emit = lambda record: names.extend(
+        re.findall(r"^Finished XLA compilation of (\S+)", record.getMessage())
     )
     logger = logging.getLogger("jax")
     logger.addHandler(handler)
-    jax.config.update("jax_log_compiles", True)  # in all threads
+    # The context manager of the same name would reach this thread alone.
+    jax.config.update("jax_log_compiles", True)
     try:
         yield names
     finally:
@@ -52,38 +69,45 @@ def _logged_compilations():
 
 @pytest.fixture(scope="session")
 def logged_compilations():
-    """A context whose list grows by the names of programs that are compiled or read
-    from the cache, in order."""
+    """A context manager that lists the programs compiled or read from the cache.
+
+    Its value is a list of their names that grows as they are compiled.
+    """
     return _logged_compilations
 
 
 @pytest.fixture(scope="session")
-def golden():
-    """Folder of the golden numbers; tests skip where a checkout has none."""
-    folder = SHARED / "golden"
-    if not folder.is_dir():
-        pytest.skip(f"no golden numbers at {folder}")
-    return folder
+def golden_file():
+    """Returns the path of a golden file by its name, and fails where there is none."""
+
+    def find(name):
+        for path in (GOLDEN / name, ELSEWHERE.get(name, GOLDEN / name)):
+            if path.is_file():
+                return path
+        pytest.fail(
+            f"The folder of golden numbers, {GOLDEN}, has no {name}. EGNAS_GOLDEN "
+            f"must name a folder that holds every file of tests/golden, or be unset.",
+            pytrace=False,
+        )
+
+    return find
 
 
 @pytest.fixture(scope="session")
-def nasbench201():
-    """Path of the benchmark's table; tests skip where a checkout has none."""
-    path = SHARED / "tables" / "nasbench201.npz"
-    if not path.is_file():
-        pytest.skip(f"no table of NAS-Bench-201 at {path}")
-    return path
-
-
-@pytest.fixture(scope="session")
-def load_golden(golden):
-    """Reads one golden file: its arrays by name, the file closed at once."""
+def load_golden(golden_file):
+    """Reads the arrays of one golden file by their names."""
 
     def load(name):
-        with np.load(golden / f"{name}.npz") as file:
+        with np.load(golden_file(f"{name}.npz")) as file:
             return dict(file)
 
     return load
+
+
+def _read_network_fields(arrays):
+    """Configuration as JSON holds it, and the weights by their torch names."""
+    weights = {n.removeprefix("w/"): arrays[n] for n in arrays if n.startswith("w/")}
+    return json.loads(str(arrays["config"])), weights
 
 
 @pytest.fixture(scope="session")
@@ -95,16 +119,15 @@ def load_golden_supernet(load_golden):
     """
 
     def load(name):
-        z = load_golden(name)
-        given = json.loads(str(z["config"]))
+        arrays = load_golden(name)
+        fields, weights = _read_network_fields(arrays)
         config = SupernetConfig(
-            channels=given["channels"],
-            layers=given["layers"],
-            num_classes=given["classes"],
-            partial_channels=given["partial"],
+            channels=fields["channels"],
+            layers=fields["layers"],
+            num_classes=fields["classes"],
+            partial_channels=fields["partial"],
         )
-        weights = {n.removeprefix("w/"): z[n] for n in z if n.startswith("w/")}
-        return z, config, weights
+        return arrays, config, weights
 
     return load
 
@@ -114,46 +137,76 @@ def load_golden_network(load_golden):
     """Reads one golden file of a derived network.
 
     Returns:
-      Its arrays, genotype, configuration, and the weights by their torch names.
+      Its arrays, genotype, configuration, and the weights by their torch names. The
+      configuration has the auxiliary head where the file has its weights.
     """
 
     def load(name):
-        z = load_golden(name)
-        given = json.loads(str(z["config"]))
-        config = NetworkConfig(given["channels"], given["layers"], given["classes"])
-        weights = {n.removeprefix("w/"): z[n] for n in z if n.startswith("w/")}
-        return z, Genotype(**given["genotype"]), config, weights
+        arrays = load_golden(name)
+        fields, weights = _read_network_fields(arrays)
+        config = NetworkConfig(
+            channels=fields["channels"],
+            layers=fields["layers"],
+            num_classes=fields["classes"],
+            auxiliary="auxiliary_head.classifier.weight" in weights,
+        )
+        return arrays, Genotype(**fields["genotype"]), config, weights
 
     return load
 
 
-def _toy_apply(variables, images, mixing, train=False, many=False):
-    """Logits that are right in the measure in which every edge takes primitive 3.
+@pytest.fixture(scope="session")
+def nasbench201(golden_file, load_golden, tmp_path_factory):
+    """Path of a table of NAS-Bench-201 that holds the benchmark's own values.
 
-    An image shows its class in its channels; the answer is amplified by the mean weight
-    of primitive 3. Batch statistics (`train`) sharpen it, so that they can be told from
-    running ones.
+    Where the golden file holds a part of the cells, the others are put at the indices
+    that are left, in any order, with accuracies below those of every real cell.
     """
-    good = jnp.mean(
+    part = load_golden("nasbench201")
+    rows = part["index"]
+    if len(rows) == len(CELLS):
+        return golden_file("nasbench201.npz")
+    known = {tuple(cell) for cell in part["edge_ops"]}
+    others = [cell for cell in CELLS if tuple(cell) not in known]
+    free = np.setdiff1d(np.arange(len(CELLS)), rows)
+    whole = {"op_names": part["op_names"], "edge_ops": np.empty_like(CELLS)}
+    whole["edge_ops"][free] = others
+    whole["edge_ops"][rows] = part["edge_ops"]
+    for name in part:
+        if name.startswith("ep"):
+            whole[name] = np.full(len(CELLS), 0.5, np.float32)
+            whole[name][rows] = part[name]
+    path = tmp_path_factory.mktemp("nasbench201") / "nasbench201.npz"
+    np.savez(path, **whole)
+    return path
+
+
+def _toy_apply(variables, images, mixing, train=False, many=False):
+    """Logits whose accuracy grows with the mean weight of primitive 3.
+
+    The channels of an image show its class, and the mean weight of primitive 3
+    amplifies them. With `train` the logits are twice as large, so that batch
+    statistics and running ones give different results.
+    """
+    weight = jnp.mean(
         jnp.stack([jnp.mean(rows[:, 3]) for rows in mixing.primitives.values()])
     )
     features = jnp.mean(images, axis=(1, 2)) @ variables["params"]["kernel"]
-    logits = (2.0 if train else 1.0) * 6.0 * good * features
+    logits = (2.0 if train else 1.0) * 6.0 * weight * features
     return logits, variables["batch_stats"]
 
 
 def _toy_init(key, image_shape=(4, 4, 3)):
-    kernel = jnp.eye(image_shape[-1]) + 0.1 * jax.random.normal(
-        key, (image_shape[-1], image_shape[-1])
-    )
+    channels = image_shape[-1]
+    kernel = jnp.eye(channels) + 0.1 * jax.random.normal(key, (channels, channels))
     return {"params": {"kernel": kernel}, "batch_stats": {"seen": jnp.zeros(())}}
 
 
 @pytest.fixture(scope="session")
 def toy_net():
-    """A "supernet" that compiles at once and has a known best cell: primitive 3.
+    """A supernet of one matrix that compiles at once and whose best cell is known.
 
-    Classes are channels, three of them.
+    The best cell takes primitive 3 on every edge. Classes are the three channels.
     """
     config = SupernetConfig(channels=4, layers=2, num_classes=3)
     return Supernet(config, _toy_init, _toy_apply)
@@ -161,34 +214,32 @@ def toy_net():
 
 @pytest.fixture(scope="session")
 def toy_batch():
-    """24 images 4x4x3 that show their class, some of them faintly, in some noise."""
+    """24 noisy images of 4x4x3 whose brightest channel is their class."""
     key_label, key_noise = jax.random.split(jax.random.key(5))
     labels = jax.random.randint(key_label, (24,), 0, 3)
-    shown = jax.nn.one_hot(labels, 3)[:, None, None, :]
+    signal = jax.nn.one_hot(labels, 3)[:, None, None, :]
     noise = jax.random.normal(key_noise, (24, 4, 4, 3))
-    return Batch(shown + 2.0 * noise, labels)
+    return Batch(signal + 2.0 * noise, labels)
 
 
 @pytest.fixture(scope="session")
 def write_table():
-    """Writes a table of NAS-Bench-201 whose accuracies follow from the choices.
+    """Writes a table of NAS-Bench-201 with made-up accuracies.
 
     Returns:
-      (path, accuracies) -> the choices of all cells, u8[15625, 6]; accuracies is
-      choices -> (validation, test), percent.
+      (path, accuracies) -> the choices of all cells, u8[15625, 6]. `accuracies` maps
+      the choices to (validation, test) accuracies in percent.
     """
 
     def write(path, accuracies):
-        cells = np.stack(np.meshgrid(*[np.arange(5)] * 6, indexing="ij"), -1)
-        cells = cells.reshape(-1, 6).astype(np.uint8)
-        valid, test = accuracies(cells)
+        valid, test = accuracies(CELLS)
         np.savez(
             path,
             op_names=list(SPACES["nasbench201"].primitives),
-            edge_ops=cells,
+            edge_ops=CELLS,
             ep12_cifar10_val=valid,
             ep200_cifar10_test=test,
         )
-        return cells
+        return CELLS
 
     return write

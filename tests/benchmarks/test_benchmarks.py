@@ -1,4 +1,4 @@
-"""The benchmark's pairing, and that its opponent computes what we compute."""
+"""The CPU benchmark pairs runs, and its torch loop computes what we compute."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.training import program_cache
 
 
-def test_pairs_alternate_in_who_goes_first():
+def test_the_side_that_runs_first_alternates():
     order = []
 
     def side(name, seconds):
@@ -31,15 +31,15 @@ def test_pairs_alternate_in_who_goes_first():
     assert compared == Comparison([6.0] * 3, [2.0] * 3)
 
 
-def test_a_summary_takes_the_median_of_the_ratios_not_of_the_seconds():
+def test_the_ratio_is_the_median_of_ratios_not_a_ratio_of_medians():
     summary = Comparison([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]).summary()
     assert summary["ratio"] == 3.0  # of 2, 3, 4
     assert (summary["ratio_min"], summary["ratio_max"]) == (2.0, 4.0)
     assert (summary["torch_s"], summary["ours_s"]) == (4.0, 1.0)
 
 
-def test_shares_of_the_limits_are_those_of_the_counted_work():
-    """A prototype's count of the default supernet is 56.6 M multiply-adds an image."""
+def test_shares_of_the_limits_follow_from_the_counted_work():
+    """The default supernet has 56.6 M multiply-adds per image by another count."""
     limits = {"operations_per_s": 1e9, "bytes_per_s": 1e9}
     shares = of_limits(limits, seconds=3.0, images=30, passes=1)
     np.testing.assert_allclose(shares["share_of_arithmetic"], 2 * 0.566, rtol=2e-3)
@@ -48,7 +48,7 @@ def test_shares_of_the_limits_are_those_of_the_counted_work():
         assert step[name] == pytest.approx(3 * share)
 
 
-def test_a_torch_setting_that_crashes_is_left_out():
+def test_a_torch_setting_that_crashes_is_skipped():
     def seconds(setting):
         if setting["crashes"]:
             raise WorkerError
@@ -69,24 +69,24 @@ def test_a_torch_setting_that_crashes_is_left_out():
         {"loss": [2.0, 3.0], "correct": [5, 8]},
     ],
 )
-def test_what_differs_is_not_timed(ours):
+def test_sides_that_differ_are_not_timed(ours):
     theirs = {"loss": [2.0, 3.0], "correct": [5, 6]}
     assert benchmark.check_equal("one", theirs, theirs | {"correct": [5, 7]}) == 0
     with pytest.raises(SystemExit, match="one is not timed"):
         benchmark.check_equal("one", theirs, ours)
 
 
-def test_a_process_that_has_ended_is_reported_as_such(tmp_path):
-    """Also where it ends before it is asked, by a pipe that nobody reads."""
-    worker = Worker("no such side", tmp_path, {})  # no problem to load there
+def test_a_worker_that_has_ended_raises(tmp_path):
+    """A worker may end before its first task, when nothing reads its pipe."""
+    worker = Worker("no such side", tmp_path, {})  # the folder holds no problem
     worker.process.wait()
     with pytest.raises(WorkerError):
         worker("population")
     worker.close()
 
 
-def test_no_process_of_a_crashed_setting_runs_on(tmp_path, monkeypatch):
-    """Of two processes one may crash; the other would disturb what is timed next."""
+def test_all_processes_of_a_crashed_setting_are_closed(tmp_path, monkeypatch):
+    """A process left running would disturb the next measurement."""
     closed = []
 
     class Crashing(TorchPopulation):
@@ -106,38 +106,36 @@ def test_no_process_of_a_crashed_setting_runs_on(tmp_path, monkeypatch):
     assert closed == [True, True]
 
 
-def test_the_process_that_finds_a_full_cache_is_the_one_that_is_timed(
-    tmp_path, monkeypatch
-):
-    made = []
+def test_the_process_with_a_warm_cache_is_the_one_that_is_timed(tmp_path, monkeypatch):
+    workers = []
 
-    class Made:
+    class FakeWorker:
         def __init__(self, side, folder, env, *, cache):
-            made.append(self)
-            self.given, self.closed = (side, cache), False
+            workers.append(self)
+            self.arguments, self.closed = (side, cache), False
 
         def __call__(self, task):
-            return {"seconds": len(made)}
+            return {"seconds": len(workers)}
 
         def close(self):
             self.closed = True
 
-    monkeypatch.setattr(benchmark, "Worker", Made)
+    monkeypatch.setattr(benchmark, "Worker", FakeWorker)
     worker, cold, warm = benchmark.compile_twice(tmp_path)
     assert (cold, warm) == ({"seconds": 1}, {"seconds": 2})
-    assert made[0].given == worker.given and worker is made[1]
-    assert made[0].closed and not worker.closed
+    assert workers[0].arguments == worker.arguments and worker is workers[1]
+    assert workers[0].closed and not worker.closed
 
 
 @pytest.fixture
 def cache(tmp_path):
-    """A folder for compiled programs; the sides set JAX's own to it."""
+    """A folder for JAX's compilation cache, which the sides set."""
     before = jax.config.jax_compilation_cache_dir
     yield str(tmp_path / "cache")
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_a_search_is_compiled_once_and_read_the_next_time(cache, monkeypatch):
+def test_the_programs_of_a_search_are_compiled_once_and_then_read(cache, monkeypatch):
     monkeypatch.setattr(program_cache, "_REMEMBERED", {})
     space = Space("tiny", ("max_pool_3x3", "skip_connect"), num_nodes=2)
     monkeypatch.setitem(SPACES, space.name, space)
@@ -152,7 +150,7 @@ def test_a_search_is_compiled_once_and_read_the_next_time(cache, monkeypatch):
     side.compile()
 
 
-def test_the_torch_loop_computes_the_same(tmp_path, cache):
+def test_the_torch_loop_computes_what_we_compute(tmp_path, cache):
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.jax_side import JaxSide
     from benchmarks.torch_side import TorchSide
@@ -170,18 +168,18 @@ def test_the_torch_loop_computes_the_same(tmp_path, cache):
         theirs = torch(
             "population", individuals=[0, 1, 2], batch_stats=batch_stats, chunk=64
         )
-        own = ours.population(batch_stats=batch_stats)
-        np.testing.assert_allclose(own["loss"], theirs["loss"], rtol=1e-5)
-        assert own["correct"] == theirs["correct"]
+        result = ours.population(batch_stats=batch_stats)
+        np.testing.assert_allclose(result["loss"], theirs["loss"], rtol=1e-5)
+        assert result["correct"] == theirs["correct"]
     theirs = torch("weight_step", steps=3)["loss"]
     torch.close()
-    own = ours.weight_step(steps=2)["loss"]
-    np.testing.assert_allclose(own, [theirs[0], np.mean(theirs[1:])], rtol=1e-4)
+    losses = ours.weight_step(steps=2)["loss"]
+    np.testing.assert_allclose(losses, [theirs[0], np.mean(theirs[1:])], rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """Two primitives on a few pixels."""
+    """Times of three primitives on a few pixels."""
     names = ("max_pool_3x3", "dil_conv_3x3", "skip_connect")
     return primitives.measure(primitives.Size(names, (1,), (2, 2, 4, 4, 2), 0.0))
 
@@ -191,15 +189,15 @@ def test_every_implementation_of_a_primitive_is_timed_in_every_mode(measured):
     ways = {
         "dil_conv_3x3": ["shifted", "grouped", "dense"],
         "max_pool_3x3": ["shifted", "grouped"],
-        # those that make the same program as one before are left out
+        # implementations that give an earlier one's program are left out
         "skip_connect": ["shifted"],
     }
     for name, expected in ways.items():
         for mode in ("eval", "train", "gradient"):
             rows = [
-                r
-                for r in measured["rows"]
-                if (r["primitive"], r["mode"]) == (name, mode)
+                row
+                for row in measured["rows"]
+                if (row["primitive"], row["mode"]) == (name, mode)
             ]
             assert [row["implementation"] for row in rows] == expected
             for row in rows:

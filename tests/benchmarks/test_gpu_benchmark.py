@@ -1,8 +1,9 @@
-"""The GPU benchmark on the CPU: what it counts, checks, leaves out and reports."""
+"""Runs the parts of the GPU benchmark at small size on the CPU."""
 
 import argparse
 import dataclasses
 import json
+import re
 import time
 
 import jax
@@ -12,10 +13,13 @@ import pytest
 
 from benchmarks import epoch, gpu, images, limits, parity, ranks, rows, traffic
 from benchmarks.gpu_report import report
-from benchmarks.session import Session, judge, measure_wave
+from benchmarks.session import Session, measure_wave, record_parity
+from egnas_jax import interop
+from egnas_jax.nn.network import make_network
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES, Space, zoo
 
 SPACE = Space(
     "small", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
@@ -46,21 +50,21 @@ def drawn(case):
 
 @pytest.fixture(scope="module")
 def by_torch(case, drawn):
-    """The small problem by torch in float64."""
+    """Golden arrays of the small problem, computed by torch in float64."""
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.make_golden import golden_arrays
 
     return golden_arrays(case, drawn)
 
 
-def session(seconds=1e6, **options):
-    given = argparse.Namespace(seconds=seconds, json=None, images=None, **options)
-    made = Session(given, time.perf_counter())
-    made.found["limits"] = LIMIT
-    return made
+def make_session(seconds=1e6):
+    options = argparse.Namespace(seconds=seconds, json=None, images=None)
+    session = Session(options, time.perf_counter())
+    session.results["limits"] = LIMIT
+    return session
 
 
-def test_without_a_gpu_it_says_so_and_how_to_try(monkeypatch, capsys):
+def test_without_a_gpu_the_script_explains_how_to_try_it(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu"])
     assert gpu.main() == 2
     said = capsys.readouterr().err
@@ -68,11 +72,11 @@ def test_without_a_gpu_it_says_so_and_how_to_try(monkeypatch, capsys):
     assert "--quick --platform cpu" in said
 
 
-def test_bytes_of_a_small_network_by_hand(case):
+def test_bytes_of_a_small_network_equal_a_count_by_hand(case):
     """One reduction cell of one node: C = 8, k = 2, 8x8 pixels become 4x4."""
     stem = 3 * 64 + 12 * 64
     preprocessing = 2 * 12 * 64 + 2 * 8 * 64
-    edges = 2 * (4 * 64 + 2 * 4 * 16 + 4 * 64)  # read, written and read, bypassed
+    edges = 2 * (4 * 64 + 2 * 4 * 16 + 4 * 64)  # active, written and read, bypassed
     node, head = 8 * 16, 8 * 16
     total = stem + preprocessing + edges + node + head
     assert traffic.forward_bytes(case.config, 8) == 4 * total
@@ -80,7 +84,7 @@ def test_bytes_of_a_small_network_by_hand(case):
     assert traffic.forward_bytes(short, 8) == 2 * total
 
 
-def test_multiply_adds_of_a_supernet_are_those_of_torchs_modules():
+def test_multiply_adds_of_a_supernet_equal_those_of_torch_modules():
     torch = pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.torch_net import SearchNetwork
 
@@ -104,16 +108,16 @@ def test_multiply_adds_of_a_supernet_are_those_of_torchs_modules():
 
 @pytest.fixture(scope="module")
 def measured(case, drawn, by_torch):
-    """All of population and weight step in float32 and bfloat16, checked and timed."""
-    made = session()
+    """A session with population and weight step in float32 and bfloat16."""
+    session = make_session()
     for precision in ("float32", "bfloat16"):
-        made.part(precision, gpu.main_rows, case, drawn, by_torch, precision)
-    return made
+        session.part(precision, gpu.main_rows, case, drawn, by_torch, precision)
+    return session
 
 
-def test_float32_agrees_with_torch_and_bfloat16_nearly(measured):
-    errors = measured.found["parity"]
-    assert len(errors) == 6 and measured.found["failed"] == []
+def test_float32_agrees_with_torch_and_bfloat16_approximately(measured):
+    errors = measured.results["parity"]
+    assert len(errors) == 6 and measured.results["failed"] == []
     for what, error in errors.items():
         most = 1e-5 if "float32" in what else 0.1
         assert error["loss"] < most and error.get("gradient", 0.0) < 3 * most
@@ -121,8 +125,10 @@ def test_float32_agrees_with_torch_and_bfloat16_nearly(measured):
         assert error.get("tau", 1.0) > 0.5
 
 
-def test_rows_count_what_a_call_does(case, measured):
-    lines = {(line["name"], line["precision"]): line for line in measured.found["rows"]}
+def test_rows_count_the_work_of_a_call(case, measured):
+    lines = {
+        (line["name"], line["precision"]): line for line in measured.results["rows"]
+    }
     assert len(lines) == 6
     line = lines["population, running statistics", "bfloat16"]
     short = dataclasses.replace(case.config, dtype="bfloat16")
@@ -134,25 +140,24 @@ def test_rows_count_what_a_call_does(case, measured):
     assert step["multiply_adds"] * 48 == 3 * 64 * line["multiply_adds"]
 
 
-def test_other_weights_are_no_parity(measured, by_torch):
+def test_other_weights_fail_the_parity_check(measured, by_torch):
     row, program = measured.programs["population, batch statistics", "float32"]
     wrong = jax.tree.map(lambda leaf: leaf * 1.01, row.arguments[0]["params"])
     variables = row.arguments[0] | {"params": wrong}
     scores = program.call(variables, *row.arguments[1:])
     error = parity.population_error(by_torch, "batch", scores.loss, scores.correct)
     assert not parity.passes(error)
-    made = session()
-    judge(made, "it", "float32", error)
-    judge(made, "it", "bfloat16", error)
-    assert len(made.found["failed"]) == 1  # bfloat16 is only reported
+    session = make_session()
+    record_parity(session, "a row", "float32", error)
+    record_parity(session, "a row", "bfloat16", error)
+    assert len(session.results["failed"]) == 1  # bfloat16 is only reported
 
 
-def test_a_gradient_that_is_wrong_in_one_leaf_is_seen(by_torch):
+def test_a_wrong_gradient_of_one_leaf_fails_the_parity_check(by_torch):
     names, theirs = by_torch["names"].tolist(), by_torch["gradients"]
     class_bias = names.index("classifier/bias")
     changed = theirs.copy()
     changed[class_bias] *= 1.1
-    trace = parity.signature  # of leaves that have these signatures
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "velocity", lambda optimizer: optimizer)
         patch.setattr(
@@ -163,26 +168,24 @@ def test_a_gradient_that_is_wrong_in_one_leaf_is_seen(by_torch):
         error = parity.step_error(by_torch, loss, changed)
     assert not parity.passes(error)
     np.testing.assert_allclose(error["gradient"], 0.1, rtol=1e-6)
-    assert parity.signature is trace
 
 
-def test_a_signature_tells_direction_and_length():
+def test_a_signature_depends_on_direction_and_length():
     tree = {"a": jnp.arange(6.0).reshape(2, 3), "b": [jnp.ones(4)]}
-    found = parity.signature(tree)
-    assert set(found) == {"a", "b/0"}
-    np.testing.assert_allclose(found["a"][0], np.sqrt(55.0))
-    turned = parity.signature({"a": tree["a"][::-1], "b": tree["b"]})
-    np.testing.assert_allclose(turned["a"][0], found["a"][0])
-    assert abs(turned["a"][1] - found["a"][1]) > 0.1
-    np.testing.assert_allclose(
-        parity.signature({"a": 2 * tree["a"]})["a"], 2 * found["a"]
-    )
+    signature = parity.signature(tree)
+    assert set(signature) == {"a", "b/0"}
+    np.testing.assert_allclose(signature["a"][0], np.sqrt(55.0))
+    reversed_rows = parity.signature({"a": tree["a"][::-1], "b": tree["b"]})
+    np.testing.assert_allclose(reversed_rows["a"][0], signature["a"][0])
+    assert abs(reversed_rows["a"][1] - signature["a"][1]) > 0.1
+    doubled = parity.signature({"a": 2 * tree["a"]})
+    np.testing.assert_allclose(doubled["a"], 2 * signature["a"])
 
 
 @pytest.mark.parametrize(
     "size", [size for size in parity.CASES if parity.load(size) is not None]
 )
-def test_the_golden_files_are_of_this_network(size):
+def test_golden_files_belong_to_the_current_network(size):
     case, golden = parity.CASES[size], parity.load(size)
     shapes = jax.eval_shape(
         lambda key: parity.make_supernet(case.config).init(
@@ -199,59 +202,57 @@ def test_the_golden_files_are_of_this_network(size):
     assert path.stat().st_size < 20_000
 
 
-def test_what_does_not_fit_the_time_is_named(case, drawn):
-    made = session(seconds=0.0)
-    made.longest = 1.0
-    measure_wave(made, [rows.population(case, drawn, "float32", "batch")])
-    gpu.search_epoch(made, epoch.TRIAL, "bfloat16")
-    assert made.found["rows"] == [] and "epoch" not in made.found
-    first, second = made.found["left_out"]
-    assert first.startswith(
-        "population, batch statistics (float32): 0 s were left"
-    ) or (first.startswith("population, batch statistics (float32): -"))
+def test_parts_that_do_not_fit_the_time_are_named(case, drawn):
+    session = make_session(seconds=0.0)
+    session.longest = 1.0
+    measure_wave(session, [rows.population(case, drawn, "float32", "batch")])
+    gpu.search_epoch(session, epoch.TRIAL, "bfloat16")
+    assert session.results["rows"] == [] and "epoch" not in session.results
+    first, second = session.results["left_out"]
+    assert re.match(r"population, batch statistics \(float32\): -?\d+ s were", first)
     assert second.startswith("an epoch of a search")
 
 
-def test_when_the_time_is_up_what_there_is_is_reported(measured, monkeypatch, capsys):
+def test_results_so_far_are_reported_when_the_time_is_up(measured, monkeypatch, capsys):
     codes = []
     monkeypatch.setattr(gpu.os, "_exit", codes.append)
-    made = session()
-    made.found |= measured.found | {
+    session = make_session()
+    session.results |= measured.results | {
         "left_out": [],
         "size": "trial",
         "torch": {},
         "machine": gpu.machine(),
     }
-    gpu.stop(made)
-    said = capsys.readouterr().out
-    assert codes == [1] and "Left out: the rest: the time was up" in said
-    assert "weight step, 8 images | bfloat16" in said
+    gpu.stop(session)
+    output = capsys.readouterr().out
+    assert codes == [1] and "Left out: the rest: the time was up" in output
+    assert "weight step, 8 images | bfloat16" in output
 
 
-def test_a_part_that_fails_is_named_and_the_next_goes_on():
-    made = session()
+def test_a_part_that_fails_is_named_and_the_next_runs():
+    session = make_session()
 
     def broken(session):
         raise RuntimeError("RESOURCE_EXHAUSTED: of memory\nmore lines")
 
-    made.part("an epoch", broken)
-    made.part("the next", lambda session: session.leave_out("it", "seen"))
-    assert made.found["failed"] == [
+    session.part("an epoch", broken)
+    session.part("the next", lambda session: session.leave_out("a part", "a reason"))
+    assert session.results["failed"] == [
         "an epoch: RuntimeError: RESOURCE_EXHAUSTED: of memory"
     ]
-    assert made.found["left_out"] == ["it: seen"]
+    assert session.results["left_out"] == ["a part: a reason"]
 
 
-def test_a_row_that_fails_is_named_and_the_others_go_on(case, drawn):
+def test_a_row_that_fails_is_named_and_the_others_run(case, drawn):
     good = rows.population(case, drawn, "float32", "running")
     bad = good._replace(name="bad", function=lambda *arguments: jnp.zeros(3) + "x")
-    made = session()
-    measure_wave(made, [bad, good])
-    assert [line["name"] for line in made.found["rows"]] == [good.name]
-    assert made.found["failed"][0].startswith("bad (float32): TypeError")
+    session = make_session()
+    measure_wave(session, [bad, good])
+    assert [line["name"] for line in session.results["rows"]] == [good.name]
+    assert session.results["failed"][0].startswith("bad (float32): TypeError")
 
 
-def test_an_epoch_in_bfloat16_is_run_and_the_search_added_up(case):
+def test_an_epoch_in_bfloat16_runs_and_is_extrapolated_to_a_search(case):
     plan = dataclasses.replace(
         epoch.TRIAL,
         supernet=dataclasses.replace(case.config, dtype="bfloat16"),
@@ -259,38 +260,38 @@ def test_an_epoch_in_bfloat16_is_run_and_the_search_added_up(case):
         batch_size=8,
         warmup=15,
     )
-    pixels, labels = images.made_up(64, 8)
+    pixels, labels = images.synthetic(64, 8)
     run = epoch.make_run(plan, pixels, labels)
-    found, state = epoch.measure(run, plan)
+    measured, state = epoch.measure(run, plan)
     assert (int(state.epoch), int(state.strategy.updates)) == (2, 2)
-    parts = found["evolve"] + found["validate"] + found["weights_and_host"]
-    np.testing.assert_allclose(parts, found["seconds"])
-    whole = 50 * found["seconds"] - 15 * found["evolve"]
-    np.testing.assert_allclose(found["whole_search"], whole)
+    parts = measured["evolve"] + measured["validate"] + measured["weights_and_host"]
+    np.testing.assert_allclose(parts, measured["seconds"])
+    search = 50 * measured["seconds"] - 15 * measured["evolve"]
+    np.testing.assert_allclose(measured["whole_search"], search)
     lines = ranks.compare(plan, state, pixels[32:], labels[32:], (1.0,))
     assert lines[0]["bfloat16"]["tau_loss"] > 0.6
     assert 0.0 < lines[0]["loss_difference"] < lines[0]["loss_spread"]
     assert "| 1.0 |" in ranks.table(lines)
 
 
-def test_kendalls_tau_by_hand():
-    """Of six pairs one is the other way round: (5 - 1) / 6."""
+def test_kendalls_tau_equals_a_count_by_hand():
+    """One of six pairs is reversed: (5 - 1) / 6."""
     assert ranks.kendall([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
 
 
-def test_pieces_hold_all_images_once(tmp_path):
-    pixels, labels = images.made_up(10, 4)
+def test_pieces_hold_every_image_once(tmp_path):
+    pixels, labels = images.synthetic(10, 4)
     paths = images.write_pieces(pixels, labels, tmp_path, 4)
     again, classes, different = images.from_pieces(paths, 10)
     assert len(paths) == 3 and different == 10
     order = np.argsort(again.reshape(10, -1).astype(int).dot(np.arange(48)))
-    own = np.argsort(pixels.reshape(10, -1).astype(int).dot(np.arange(48)))
-    np.testing.assert_array_equal(again[order], pixels[own])
-    np.testing.assert_array_equal(classes[order], labels[own])
+    expected = np.argsort(pixels.reshape(10, -1).astype(int).dot(np.arange(48)))
+    np.testing.assert_array_equal(again[order], pixels[expected])
+    np.testing.assert_array_equal(classes[order], labels[expected])
 
 
-def test_too_few_images_are_repeated_in_halves_that_share_none(tmp_path):
-    paths = images.write_pieces(*images.made_up(5, 4), tmp_path, 5)
+def test_too_few_images_are_repeated_within_disjoint_halves(tmp_path):
+    paths = images.write_pieces(*images.synthetic(5, 4), tmp_path, 5)
     repeated, _, different = images.from_pieces(paths, 12)
     assert different == 4
     halves = [
@@ -301,36 +302,36 @@ def test_too_few_images_are_repeated_in_halves_that_share_none(tmp_path):
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    path = images.write_pieces(*images.made_up(4, 4), tmp_path, 4)
+    path = images.write_pieces(*images.synthetic(4, 4), tmp_path, 4)
     with pytest.raises(ValueError, match=r"\(4, 4, 3\).*takes \(8, 8, 3\)"):
         gpu.data(path, epoch.TRIAL)
 
 
-def test_limits_are_measured():
-    found = limits.measure(trial=True)
-    assert set(found) == set(LIMIT)
-    assert all(np.isfinite(value) and value > 0 for value in found.values())
-    # a core of today: between a megabyte and a terabyte, a megaflop and a petaflop
-    assert 1e6 < found["bytes_per_s"] < 1e12 and 1e6 < found["float32"] < 1e15
+def test_limits_are_plausible():
+    measured = limits.measure(trial=True)
+    assert set(measured) == set(LIMIT)
+    assert all(np.isfinite(value) and value > 0 for value in measured.values())
+    assert 1e6 < measured["bytes_per_s"] < 1e12
+    assert 1e6 < measured["float32"] < 1e15
 
 
 def test_the_report_names_device_shares_and_gaps(measured):
-    found = measured.found | {
+    results = measured.results | {
         "machine": {"date": "2030-01-01", "device": "a card", "jax": "0.0"},
         "size": "full",
         "torch": {"population, running statistics": {"images_per_s": 1e-9}},
         "left_out": ["an epoch: 3 s were left"],
     }
-    text = report(json.loads(json.dumps(found)))
+    text = report(json.loads(json.dumps(results)))
     assert "2030-01-01, a card, jax 0.0" in text and "trial" not in text
     assert "Left out: an epoch: 3 s were left" in text
     lines = [line for line in text.splitlines() if line.startswith("| population")]
-    assert len(lines) == 4 + 4  # timed, and beside torch
-    absent = report(found | {"torch": {"absent": "torch is not installed: no ratio"}})
+    assert len(lines) == 4 + 4  # of the times and of the parity
+    absent = report(results | {"torch": {"absent": "torch is not installed: no ratio"}})
     assert "torch is not installed: no ratio" in absent
 
 
-def test_torch_can_be_left_out(case, monkeypatch):
+def test_a_missing_torch_is_reported(case, monkeypatch):
     from benchmarks import opponent
 
     monkeypatch.setattr(opponent.importlib.util, "find_spec", lambda name: None)
@@ -338,7 +339,7 @@ def test_torch_can_be_left_out(case, monkeypatch):
     assert "not installed" in opponent.measure(case, recipe, "gpu")["absent"]
 
 
-def test_the_derived_network_of_torch_is_that_of_the_reference(load_golden_network):
+def test_the_derived_network_of_the_benchmark_equals_the_reference(load_golden_network):
     torch = pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.torch_derived import DerivedNetwork
 
@@ -352,19 +353,37 @@ def test_the_derived_network_of_torch_is_that_of_the_reference(load_golden_netwo
         logits, none = net.eval()(images, 0.5)  # no path is dropped in evaluation
         np.testing.assert_allclose(logits, z["logits_eval"], rtol=1e-4, atol=1e-5)
         assert none is None
-        logits, auxiliary = net.train()(images, 0.0)
+        logits, _ = net.train()(images, 0.0)
     np.testing.assert_allclose(logits, z["logits_train"], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(auxiliary, z["logits_aux_train"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_auxiliary_head_of_the_benchmark_equals_ours():
+    torch = pytest.importorskip("torch", reason="needs the extra bench")
+    from benchmarks.torch_derived import DerivedNetwork
+
+    genotype, config = zoo["DARTS_V2"].genotype, NetworkConfig(channels=4, layers=4)
+    ours = make_network(genotype, config)
+    variables = ours.init(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
+    _, expected, _ = ours.apply(variables, images, train=True)
+    weights = interop.network_to_torch(variables, genotype, config)
+    state = {name: torch.as_tensor(np.array(leaf)) for name, leaf in weights.items()}
+    theirs = DerivedNetwork(genotype, config)
+    theirs.load_state_dict(theirs.state_dict() | state)
+    pixels = torch.as_tensor(np.array(images).transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        _, auxiliary = theirs.train()(pixels, 0.0)
+    np.testing.assert_allclose(auxiliary, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", rows.PRECISIONS)
-def test_every_row_gives_back_what_its_next_call_takes(precision, case, drawn):
-    """Traced alone, which shows whether it still fits the functions it calls."""
-    moving = [
+def test_a_row_returns_a_state_that_its_next_call_takes(precision, case, drawn):
+    """Traced only, which shows whether rows still fit the functions that they call."""
+    with_state = [
         rows.steps(case, drawn, precision, 2),
         rows.retrain(case, rows.recipe(case, trial=True), precision),
     ]
-    for row in moving:
+    for row in with_state:
         state = jax.eval_shape(row.function, *row.arguments)
         shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
         assert shapes == jax.tree.map(
@@ -375,7 +394,7 @@ def test_every_row_gives_back_what_its_next_call_takes(precision, case, drawn):
     assert scores.loss.shape == (case.individuals,)
 
 
-def test_torch_drops_paths_by_image_and_keeps_the_mean():
+def test_drop_path_of_torch_drops_whole_images_and_keeps_the_mean():
     torch = pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.torch_derived import drop_paths
 

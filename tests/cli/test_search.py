@@ -1,6 +1,7 @@
 """The command line: runs, resumes, and refuses, as a person would meet it."""
 
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -9,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 
 import filelock
@@ -27,40 +27,41 @@ from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.settings import assignments
 from egnas_jax.space import SPACES, Space, zoo
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training import interrupt
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
-# two nodes and three primitives: a network that compiles in seconds
+# one node and three primitives: a network that compiles in seconds
 SPACE = Space(
-    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=2
+    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
 )
-IN_ANOTHER_PROCESS = f"""
+# Between the record of epoch 1 and its checkpoint.
+KILLED_IN_EPOCH_1 = f"""
+import os
+import signal
 import sys
+
 from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
+from egnas_jax.storage import records
 
 SPACES["tiny"] = {SPACE!r}
+append = records.append
+
+
+def append_and_end(path, record):
+    append(path, record)
+    if record["epoch"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+records.append = append_and_end
 sys.exit(main())
 """
-TINY = [
-    "--space",
-    "tiny",
-    "--set",
-    "supernet.channels=4",
-    "--set",
-    "supernet.layers=3",
-    "--set",
-    "epochs=3",
-    "--set",
-    "batch_size=128",
-    "--set",
-    "steps_per_call=2",
-]
-SMALL = [
-    "--set",
-    "strategy.population=4",
-    "--set",
-    "strategy.fitness_batch_size=64",
-]
+TINY = """
+    --space tiny --set supernet.channels=4 --set supernet.layers=2
+    --set epochs=3 --set batch_size=128 --set steps_per_call=2
+""".split()
+SMALL = "--set strategy.population=4 --set strategy.fitness_batch_size=64".split()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -421,47 +422,49 @@ def test_a_restored_run_may_have_other_settings_but_no_other_shapes(
     assert len(digests(folder)) == 4
 
 
-def start(folder, *more):
-    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, "search", *TINY, *SMALL]
-    return subprocess.Popen(
-        [*command, "--out", str(folder), *more],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+def test_resume_after_sigkill_gives_the_same_digests(straight, tmp_path):
+    folder = tmp_path / "run"
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_EPOCH_1, *command],
+        capture_output=True,
         text=True,
         cwd=pathlib.Path(__file__).resolve().parents[2],
         env={**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"},
     )
-
-
-def wait_for_epoch(folder, number):
-    deadline = time.monotonic() + 240
-    while len(records.read(folder / "metrics.jsonl")) < number:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_a_run_that_was_killed_ends_the_same(straight, tmp_path):
-    folder = tmp_path / "run"
-    process = start(folder)
-    wait_for_epoch(folder, 1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    assert main(["search", *TINY, *SMALL, "--out", str(folder), "--resume"]) == 0
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert digests(folder) == digests(straight)[:2]
+    assert checkpoint.steps(folder / "checkpoints") == [6]  # epoch 0, five steps
+    assert main([*command, "--resume"]) == 0
     assert digests(folder) == digests(straight)
 
 
-def test_ctrl_c_writes_a_checkpoint_and_leaves_with_130(straight, tmp_path):
-    folder = tmp_path / "run"
-    process = start(folder)
-    wait_for_epoch(folder, 1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=240)
-    # a machine fast enough to have ended the run before the signal is no failure
-    if process.returncode != 0:
-        assert process.returncode == 130, said
-        assert "--resume" in said
-        assert main(["search", *TINY, *SMALL, "--out", str(folder), "--resume"]) == 0
+# An epoch has five weight steps in three calls. The loop looks for a signal after each
+# call and after the epoch, so that it sees one at the look that follows its arrival.
+@pytest.mark.parametrize(
+    "looks_before, newest_checkpoint",
+    [(3, 6), (5, 6 + 4)],
+    ids=["between epochs", "within an epoch"],
+)
+def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(
+    looks_before, newest_checkpoint, straight, tmp_path, capsys, monkeypatch
+):
+    folder, looks = tmp_path / "run", itertools.count(1)
+    command = ["search", *TINY, *SMALL, "--out", str(folder)]
+    any_process = interrupt.any_process
+
+    def look(seen):
+        if next(looks) == looks_before:
+            signal.raise_signal(signal.SIGINT)
+        return any_process(seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupt, "any_process", look)
+        assert main(command) == 130
+    assert "a checkpoint was written" in capsys.readouterr().err
+    assert digests(folder) == digests(straight)[:1]
+    assert checkpoint.steps(folder / "checkpoints")[-1] == newest_checkpoint
+    assert main([*command, "--resume"]) == 0
     assert digests(folder) == digests(straight)
 
 

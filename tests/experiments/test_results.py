@@ -1,4 +1,4 @@
-"""README's results are those of the records."""
+"""Records of experiments become the section of results in the document."""
 
 import importlib
 import json
@@ -18,11 +18,19 @@ def results(monkeypatch):
     return importlib.import_module("results")
 
 
-def test_readme_is_what_the_command_would_write(results):
-    text = (ROOT / "README.md").read_text()
-    records = results.read_records()
-    assert len(records) >= 2
-    assert results.rewritten(text, records) == text
+def test_a_check_fails_on_a_changed_document_and_writes_nothing(
+    results, tmp_path, monkeypatch, capsys
+):
+    document = tmp_path / "docs.md"
+    monkeypatch.setattr(results, "DOCUMENT", document)
+    document.write_text(f"before\n{results.BEGIN}\n{results.END}\nafter\n")
+    assert results.main([]) == 0
+    assert results.main(["--check"]) == 0
+    changed = document.read_text().replace("### ", "### Not ", 1)
+    document.write_text(changed)
+    assert results.main(["--check"]) == 1
+    assert "docs.md are not those of experiments/results" in capsys.readouterr().err
+    assert document.read_text() == changed
 
 
 FOUND = {
@@ -45,11 +53,12 @@ FOUND = {
 SHOWN = FOUND | {"picture": None}  # as it is read
 
 
-def test_a_record_becomes_a_table(results):
+def test_a_record_becomes_a_table(results, monkeypatch):
+    monkeypatch.setattr(results, "DOCUMENT", ROOT / "docs" / "results.md")
     text = results.section([SHOWN])
     assert "![" not in text
     pictured = results.section([FOUND | {"picture": "x.svg", "caption": "Above: x."}])
-    assert "![A title](experiments/results/x.svg)\n\nAbove: x.\n" in pictured
+    assert "![A title](../experiments/results/x.svg)\n\nAbove: x.\n" in pictured
     assert "| a\\|b | 2.3 ± 0.1 (n = 3) |" in text
     assert "| c | 1.2 |" in text and "| d | 4.0 (n = 1) |" in text
     assert "| e | - |" in text

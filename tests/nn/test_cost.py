@@ -57,22 +57,17 @@ def test_multiply_adds_equal_the_known_figures(name, expected):
 
 
 @pytest.mark.parametrize("file", ["amoebanet_c4_l3", "darts_v2_c8_l6"])
-def test_counts_equal_those_of_golden_networks_with_and_without_the_head(golden, file):
-    data = np.load(golden / f"network_{file}.npz")
-    fields = json.loads(str(data["config"]))
-    genotype = Genotype(**fields["genotype"])
-    config = NetworkConfig(fields["channels"], fields["layers"], fields["classes"])
-    assert count_params(genotype, config) == data["params"]
-    assert count_params(genotype, config, auxiliary=True) == data["params_with_aux"]
+def test_counts_of_golden_networks_equal_torch(load_golden_network, file):
+    arrays, genotype, config, _ = load_golden_network(f"network_{file}")
+    assert count_params(genotype, config) == arrays["params"]
+    assert count_params(genotype, config, auxiliary=True) == arrays["params_with_aux"]
 
 
-def test_counts_with_the_head_equal_the_known_ones(golden):
-    file = golden.parent / "spec" / "genotypes.json"
-    if not file.is_file():
-        pytest.skip(f"no list of genotypes at {file}")
-    for name, fields in json.loads(file.read_text()).items():
-        found = count_params(zoo[name].genotype, CIFAR10, auxiliary=True)
-        assert found == fields["params_c10_with_aux"], name
+def test_counts_with_the_head_equal_the_known_ones(golden_file):
+    known = json.loads(golden_file("genotypes.json").read_text())
+    for name, fields in known.items():
+        count = count_params(zoo[name].genotype, CIFAR10, auxiliary=True)
+        assert count == fields["params_c10_with_aux"], name
 
 
 def test_the_head_on_imagenet_lacks_one_batch_norm():

@@ -2,16 +2,11 @@
 
 import json
 
-import pytest
-
 from egnas_jax.space import zoo
 
 
-def test_the_zoo_holds_the_known_genotypes_unchanged(golden):
-    file = golden.parent / "spec" / "genotypes.json"
-    if not file.is_file():
-        pytest.skip(f"no list of genotypes at {file}")
-    known = json.loads(file.read_text())
+def test_the_zoo_holds_the_known_genotypes_unchanged(golden_file):
+    known = json.loads(golden_file("genotypes.json").read_text())
     assert sorted(zoo) == sorted(known)
     for name, fields in known.items():
         entry = zoo[name]
