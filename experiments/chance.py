@@ -1,13 +1,13 @@
-"""Does the search beat chance? EG-NAS and its controls, judged by trained cells.
+"""Does the search beat chance? Compares EG-NAS and its controls by trained cells.
 
-`paper`, `official` and `seed` beside random search, at equal weight steps and equal
-candidate images, and two cells that no search found: one drawn at random and that of an
-alpha that never moved. Each seed's cell is trained from scratch at about equal numbers
-of weights and judged on test images, so that all are measured alike.
+`paper`, `official` and `reproduction` are compared with random search, at equal weight
+steps and equal candidate images, and with two cells that no search found: one drawn at
+random, and that of an alpha that never moved. Each seed's cell is trained from scratch
+at about equal numbers of weights, and all are compared by their test error.
 
 An alpha that never moved is noise, and the argmax of noise draws primitives and edges
-as uniformly as a random cell does: the two are one control under two names, and a
-method is compared with the mean of both of its seed. The claim is worded by the
+as uniformly as a random cell does. So the two are one control under two names, and a
+method is compared with the mean of both of its seed. The verdict follows from the
 interval of that difference, corrected for the number of methods: where it holds zero,
 nothing is claimed.
 
@@ -15,20 +15,22 @@ Command: python experiments/chance.py --size small --out OUT
 """
 
 import argparse
-import pathlib
+import statistics
 from typing import NamedTuple
 
 import forks
-import jax
 import methods
-import numpy as np
+import record_tables
+from methods import Method, Training
+from random_cells import equal_channels, initial_genotype, random_genotype
 
-from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.search.relax import softmax_mixing
-from egnas_jax.space import SPACES, Genotype, derive
-from egnas_jax.strategies.egnas.explore import initial_state
+from egnas_jax import Genotype, NetworkConfig
+from egnas_jax.settings import assignments
 
-DRAWN = ("random cells", "alpha that never moved")
+CONTROLS = {
+    "random cells": random_genotype,
+    "alpha that never moved": initial_genotype,
+}
 VARIANTS = ("paper", "official", "reproduction")
 
 
@@ -36,179 +38,196 @@ class Size(NamedTuple):
     """How large searches and trainings are.
 
     Attributes:
-      search: arguments of `paper`, and but for the population of the other variants.
-      population: of those, which breed one generation: as many candidate images.
-      random_search: arguments of random search: as many candidate images.
-      retrain: arguments of all trainings.
-      layers: of the trained network.
+      egnas: searches of `paper`; the other variants differ in their population.
+      population: of the other variants, which breed one generation, so that they
+        evaluate as many candidate images.
+      random_search: searches with as many candidate images.
+      preset, training: preset and settings of all trainings.
+      layers: cells of the trained network.
       image_channels: of the images.
-      target: its weights, about.
-      seeds: how many by default.
+      target: about so many weights has the trained network.
+      seeds: default number of seeds.
     """
 
-    search: tuple[str, ...]
+    egnas: Method
     population: int
-    random_search: tuple[str, ...]
-    retrain: tuple[str, ...]
+    random_search: Method
+    preset: str
+    training: dict
     layers: int
     image_channels: int
     target: int
     seeds: int
 
 
+RANDOM_SEARCH = Method(strategy="random_search")
 SIZES = {
-    # 3 explorations of 18 forwards, 9 in each of 6 epochs
+    # 3 explorations of 18 forward passes, 9 in each of 6 epochs
     "tiny": Size(
-        (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"),
-        16,
-        (
-            *forks.DIGITS,
-            *forks.settings(
-                **forks.TINY, strategy__candidates=8, strategy__fitness_batch_size=64
-            ),
+        egnas=forks.SIZES["tiny"].method.with_settings({"strategy.warmup": 3}),
+        population=16,
+        random_search=RANDOM_SEARCH.with_settings(
+            {**forks.TINY, "strategy.candidates": 8}
         ),
-        (*forks.DIGITS, *forks.settings(network__layers=2, epochs=8)),
-        2,
-        1,
-        15_000,
-        5,
+        preset="digits",
+        training={"network.layers": 2, "epochs": 8},
+        layers=2,
+        image_channels=1,
+        target=15_000,
+        seeds=5,
     ),
-    # 8 explorations of 68 forwards, 34 in each of 16 epochs
+    # 8 explorations of 68 forward passes, 34 in each of 16 epochs
     "small": Size(
-        (*forks.SIZES["small"].arguments, "--set", "strategy.warmup=8"),
-        32,
-        (*forks.DIGITS, *forks.settings(epochs=16, strategy__candidates=33)),
-        forks.DIGITS,
-        5,
-        1,
-        54_430,
-        3,
+        egnas=forks.SIZES["small"].method.with_settings({"strategy.warmup": 8}),
+        population=32,
+        random_search=RANDOM_SEARCH.with_settings(
+            {"epochs": 16, "strategy.candidates": 33}
+        ),
+        preset="digits",
+        training={},
+        layers=5,
+        image_channels=1,
+        target=54_430,
+        seeds=3,
     ),
-    # 35 explorations of 459 forwards, 321 in each of 50 epochs
+    # 35 explorations of 459 forward passes, 321 in each of 50 epochs
     "full": Size(
-        ("--preset", "cifar10"),
-        151,
-        ("--preset", "cifar10", *forks.settings(strategy__candidates=320)),
-        ("--preset", "cifar10"),
-        20,
-        3,
-        3_349_342,
-        3,
+        egnas=Method("cifar10"),
+        population=151,
+        random_search=Method(
+            "cifar10", "random_search", settings={"strategy.candidates": 320}
+        ),
+        preset="cifar10",
+        training={},
+        layers=20,
+        image_channels=3,
+        target=3_349_342,
+        seeds=3,
     ),
 }
 
 
-def untrained(seed: int) -> Genotype:
-    """What a search would derive before its first update."""
-    space = SPACES["darts7"]
-    mixing = softmax_mixing(initial_state(space, jax.random.key(seed)).alpha)
-    return derive(space, jax.tree.map(np.asarray, mixing))
+class Candidate(NamedTuple):
+    """A cell to train.
+
+    Attributes:
+      genotype: the cell.
+      search_seconds: duration of its search; 0 without one.
+      candidate_images: forward passes of its search; 0 without one.
+    """
+
+    genotype: Genotype
+    search_seconds: float = 0.0
+    candidate_images: float = 0
 
 
-def searches(size: Size) -> dict[str, list[str]]:
-    """Arguments of every method that searches."""
-    alike = forks.settings(strategy__population=size.population)
-    found = {
-        f"EG-NAS {name}": [
-            *size.search,
-            "--variant",
-            name,
-            *(() if name == "paper" else alike),
-        ]
+def searches(size: Size) -> dict[str, Method]:
+    """Every method that searches, by its name."""
+    egnas = {
+        f"EG-NAS {name}": size.egnas._replace(variant=name)
+        if name == "paper"
+        else size.egnas._replace(variant=name).with_settings(
+            {"strategy.population": size.population}
+        )
         for name in VARIANTS
     }
-    return found | {
-        "random search": [*size.random_search, "--strategy", "random_search"]
-    }
+    return {**egnas, "random search": size.random_search}
 
 
-def cells(options: argparse.Namespace, size: Size, seed: int) -> dict[str, tuple]:
-    """Of every method its cell for one seed, and its search's seconds and images.
-
-    Missing searches are run.
-    """
-    data = ["--data-dir", options.data_dir] if options.data_dir else []
-    own = [
-        *data,
-        *(
-            word
-            for one in [*options.settings, f"seed={seed}"]
-            for word in ("--set", one)
-        ),
-    ]
-    found = {}
-    for name, arguments in searches(size).items():
+def candidates(
+    options: argparse.Namespace, size: Size, seed: int
+) -> dict[str, Candidate]:
+    """Name -> its cell for one seed; searches that are missing are run."""
+    cells = {}
+    for name, method in searches(size).items():
         folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
-        summary, lines = methods.run_one([*arguments, *own], folder)
-        images = sum(line.get("candidate_images", 0) for line in lines)
-        found[name] = Genotype.parse(summary["genotype"]), summary["seconds"], images
-    drawn = methods.random_genotype(seed), untrained(seed)
-    return found | {
-        name: (cell, 0.0, 0) for name, cell in zip(DRAWN, drawn, strict=True)
-    }
+        method = method.with_settings(assignments(options.settings))
+        job = method.job(folder, seed, options.data_dir)
+        outcome = methods.finish(name, seed, job)
+        cells[name] = Candidate(
+            Genotype.parse(outcome.summary["genotype"]),
+            outcome.summary["seconds"],
+            record_tables.candidate_images(outcome),
+        )
+    return cells | {name: Candidate(draw(seed)) for name, draw in CONTROLS.items()}
 
 
-def trained(options, size: Size, name: str, cell: Genotype, seed: int) -> dict:
-    """Test error and weights of a cell, trained where it is not yet."""
-    channels = methods.equal_channels(
-        cell, NetworkConfig(layers=size.layers), size.image_channels, size.target
-    )
-    data = ["--data-dir", options.data_dir] if options.data_dir else []
-    arguments = [*size.retrain, *data, "--genotype", cell.format()]
-    for setting in (f"network.channels={channels}", f"seed={seed}"):
-        arguments += ["--set", setting]
-    folder: pathlib.Path = options.out / f"{methods.folder_name(name)}-{seed}"
-    summary, _ = methods.run_one(arguments, folder, "retrain")
+def train(
+    options: argparse.Namespace, size: Size, name: str, seed: int, cell: Candidate
+) -> dict:
+    """Trains a candidate, unless it is trained; returns its metrics."""
+    network = NetworkConfig(layers=size.layers)
+    channels = equal_channels(cell.genotype, network, size.image_channels, size.target)
+    settings = {**size.training, "network.channels": channels}
+    training = Training(cell.genotype, size.preset, settings)
+    folder = options.out / f"{methods.folder_name(name)}-{seed}"
+    job = training.job(folder, seed, options.data_dir)
+    summary = methods.finish(name, seed, job).summary
     return {
         "method": name,
         "seed": seed,
         "test_error": summary["test_error_last"],
         "params": summary["params"],
-        "genotype": cell.format(),
+        "genotype": cell.genotype.format(),
         "seconds": summary["seconds"],
+        "search_seconds": cell.search_seconds,
+        "candidate_images": cell.candidate_images,
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    options = forks.parser(__doc__, None).parse_args(arguments)
-    size = SIZES[options.size]
-    runs = [
-        trained(options, size, name, cell, seed)
-        | {"search_seconds": seconds, "candidate_images": images}
-        for seed in range(options.seeds or size.seeds)
-        for name, (cell, seconds, images) in cells(options, size, seed).items()
-    ]
-    errors = {
-        name: [run["test_error"] for run in runs if run["method"] == name]
-        for name in dict.fromkeys(run["method"] for run in runs)
-    }
-    chance = [sum(pair) / 2 for pair in zip(*map(errors.get, DRAWN), strict=True)]
+def make_rows(runs: list[dict]) -> list[list]:
+    """Rows of the record, one for each method and control.
+
+    Args:
+      runs: results of `train`.
+    """
+    groups: dict[str, list[dict]] = {}
+    for run in runs:
+        groups.setdefault(run["method"], []).append(run)
+    controls = ([run["test_error"] for run in groups[name]] for name in CONTROLS)
+    chance = [statistics.fmean(errors) for errors in zip(*controls, strict=True)]
     # Bonferroni: all intervals of differences hold at once, 95 times of 100
-    rows, together = [], 1 - 0.05 / (len(errors) - len(DRAWN))
-    for name, own in errors.items():
-        apart = [a - b for a, b in zip(own, chance, strict=True)]
-        several = [run for run in runs if run["method"] == name]
-        weights = [run["params"] for run in several]
-        rows.append(
-            [
-                name,
-                methods.cell(own, 100),
-                methods.interval(own, 100),
-                *(
-                    (None, None)
-                    if name in DRAWN
-                    else (
-                        methods.interval(apart, 100, together),
-                        methods.verdict(apart, together),
-                    )
-                ),
-                f"{min(weights):,} to {max(weights):,}",
-                sum(run["candidate_images"] for run in several) / len(several),
-            ]
+    level = 1 - 0.05 / (len(groups) - len(CONTROLS))
+    return [
+        make_row(name, group, None if name in CONTROLS else chance, level)
+        for name, group in groups.items()
+    ]
+
+
+def make_row(
+    name: str, group: list[dict], chance: list[float] | None, level: float
+) -> list:
+    """The row of one method.
+
+    Args:
+      name: of the method.
+      group: its results of `train`, seed by seed.
+      chance: mean error of random cells, seed by seed; None for a control.
+      level: of the interval of the difference from chance.
+    """
+    errors, comparison = [run["test_error"] for run in group], (None, None)
+    if chance is not None:
+        differences = [a - b for a, b in zip(errors, chance, strict=True)]
+        comparison = (
+            record_tables.interval(differences, 100, level),
+            record_tables.verdict(differences, level),
         )
-    table = {
+    weights = [run["params"] for run in group]
+    return [
+        name,
+        record_tables.cell(errors, 100),
+        record_tables.interval(errors, 100),
+        *comparison,
+        f"{min(weights):,} to {max(weights):,}",
+        sum(run["candidate_images"] for run in group) / len(group),
+    ]
+
+
+def make_table(options: argparse.Namespace, runs: list[dict]) -> dict:
+    """The record without its command."""
+    return {
         "title": "Search against chance",
-        "rows": rows,
+        "rows": make_rows(runs),
         "columns": [
             "method",
             "test error (%)",
@@ -216,7 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
             "minus both random cells: interval (points)",
             "verdict",
             "weights",
-            methods.column("candidate images", 0),
+            record_tables.column("candidate images", 0),
         ],
         "claim": "Are the cells that a search finds better than random ones?",
         "seconds": sum(run["seconds"] + run["search_seconds"] for run in runs),
@@ -224,9 +243,20 @@ def main(arguments: list[str] | None = None) -> None:
         "weights, after searches of equal weight steps. An alpha that never moved "
         "draws cells as random ones are drawn, so that each seed has two; intervals of "
         "differences from their mean hold for all methods together, 95 times of 100 "
-        f"(Bonferroni). {forks.images(options)}",
+        f"(Bonferroni). {forks.describe_images(options)}",
     }
-    forks.write(options, "chance", table, runs)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Searches and trains with every seed, and writes the record."""
+    options = forks.make_parser(__doc__, None).parse_args(arguments)
+    size = SIZES[options.size]
+    runs = [
+        train(options, size, name, seed, cell)
+        for seed in range(options.seeds or size.seeds)
+        for name, cell in candidates(options, size, seed).items()
+    ]
+    forks.write(options, "chance", make_table(options, runs), runs)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,23 @@
-"""Settings of EG-NAS that fork from one warm start a seed: what the ablations share.
+"""Runs searches that fork from one warm start per seed: what the ablations share.
 
-The epochs before the first update of alpha do not depend on how alpha is updated, so
-they are run once a seed, and every setting goes on from that state, bit for bit. All
-that differs between two settings is theirs, and settings are compared seed by seed.
-
-Pieces: finished runs are not repeated and interrupted ones go on, so an experiment may
-be carried over any number of calls with the same --out.
+The epochs before the first update of alpha do not depend on how alpha is updated. They
+are run once per seed, and every fork goes on from that state, bit for bit. So forks
+differ in their own settings alone, and are compared seed by seed.
 """
 
 import argparse
 import pathlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import command_line
 import methods
 import numpy as np
 import results
-from methods import Found
+from methods import Job, Method, Outcome, Settings
 
+from egnas_jax.settings import assignments
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import VARIANTS
 from egnas_jax.studies.report.curves import FigureData, Row, bands
@@ -31,214 +30,195 @@ class Size(NamedTuple):
     """How large the searches of an experiment are.
 
     Attributes:
-      arguments: of `egnas search`.
-      warmup: epochs that all settings share.
-      seeds: how many by default.
+      method: preset and settings of all searches.
+      warmup: epochs that all forks of a seed share.
+      seeds: default number of seeds.
     """
 
-    arguments: tuple[str, ...]
+    method: Method
     warmup: int
     seeds: int
 
 
-def settings(**values) -> tuple[str, ...]:
-    """Words of a command line: a__b=c becomes --set a.b=c."""
-    return tuple(
-        word
-        for path, value in values.items()
-        for word in ("--set", f"{path.replace('__', '.')}={value}")
-    )
-
-
-# The smaller sizes leave two properties of the published code out, with which a weight
-# step takes several times as long to compile: alpha's part in the clipped norm, and the
+# The smaller sizes leave out two properties of the published code that make a weight
+# step take several times as long to compile: alpha's part in the clipped norm, and the
 # short last batch of an epoch.
-LIGHT = dict(strategy__alpha_in_clip="false", strategy__last_batch="drop")
-DIGITS = ("--preset", "digits")
-DIGITS_ARE = "scikit-learn's digits (1,438 images of 8 x 8, and 359 to test)"
-TINY = dict(supernet__channels=4, supernet__layers=2, learning_rate=0.05, epochs=6)
-TINY_EGNAS = settings(
-    **TINY,
+LIGHT = {"schedule.alpha_in_clip": False, "schedule.last_batch": "drop"}
+LIGHT_NOTE = " Alpha takes no part in the clipped norm, short last batches are dropped."
+DIGITS = "scikit-learn's digits (1,438 images of 8 x 8, and 359 to test)"
+TINY = {
+    "supernet.channels": 4,
+    "supernet.layers": 2,
+    "learning_rate": 0.05,
+    "epochs": 6,
+    "strategy.fitness_batch_size": 64,
+}
+TINY_EGNAS = {**TINY, **LIGHT, "strategy.population": 8, "strategy.samples": 1}
+# for a subset of CIFAR-10
+CIFAR10_SMALL = {
+    "supernet.channels": 8,
+    "supernet.layers": 5,
+    "batch_size": 50,
+    "learning_rate": 0.05,
+    "strategy.warmup": 6,
+    "strategy.samples": 2,
     **LIGHT,
-    strategy__population=8,
-    strategy__samples=1,
-    strategy__fitness_batch_size=64,
-)
-# on few images of CIFAR-10
-CIFAR10_SMALL = dict(
-    supernet__channels=8,
-    supernet__layers=5,
-    batch_size=50,
-    learning_rate=0.05,
-    strategy__warmup=6,
-    strategy__samples=2,
-    **LIGHT,
-)
+}
 SIZES = {
-    "tiny": Size((*DIGITS, *TINY_EGNAS), 3, 2),
-    "small": Size((*DIGITS, *settings(**LIGHT, epochs=16)), 8, 3),
-    "full": Size(("--preset", "cifar10"), 15, 3),
+    "tiny": Size(Method(settings=TINY_EGNAS), warmup=3, seeds=2),
+    "small": Size(Method(settings={**LIGHT, "epochs": 16}), warmup=8, seeds=3),
+    "full": Size(Method("cifar10"), warmup=15, seeds=3),
 }
 
 
-def parser(text: str, variant: str | None = "reproduction") -> argparse.ArgumentParser:
-    """Of an ablation's command line.
+def make_parser(
+    text: str, variant: str | None = "reproduction"
+) -> argparse.ArgumentParser:
+    """The parser of an ablation.
 
     Args:
       text: docstring of the experiment.
-      variant: of EG-NAS where none is named; None: the experiment says itself which.
+      variant: default variant of EG-NAS; None where the experiment chooses it.
     """
-    made = argparse.ArgumentParser(description=text.splitlines()[0])
-    add = made.add_argument
-    add(
-        "--size",
-        choices=SIZES,
-        default="small",
-        help="tiny: minutes; small: an hour on 2 cores; full: a GPU",
-    )
+    parser = command_line.make_parser(text)
+    add = parser.add_argument
+    sizes = "tiny: minutes; small: an hour on 2 cores; full: a GPU"
+    add("--size", choices=SIZES, default="small", help=sizes)
     if variant is not None:
-        add(
-            "--variant",
-            default=variant,
-            choices=VARIANTS,
-            help="of EG-NAS (%(default)s)",
-        )
-    add("--seeds", type=methods.counted, help="how many (the size's)")
-    add(
-        "--data-dir",
-        type=lambda text: str(methods.absolute(text)),
-        help="the only place to look for the data set",
-    )
-    add(
-        "--set",
+        names = "of EG-NAS (%(default)s)"
+        add("--variant", default=variant, choices=VARIANTS, help=names)
+    add("--seeds", type=command_line.positive, help="how many (the size's)")
+    place = "the only place to look for the data set"
+    add("--data-dir", type=command_line.absolute_text, help=place)
+    add_settings(parser, "--set", "settings", "searches")
+    return parser
+
+
+def add_settings(
+    parser: argparse.ArgumentParser, option: str, name: str, what: str
+) -> None:
+    """Adds a repeatable PATH=VALUE option."""
+    parser.add_argument(
+        option,
         action="append",
         default=[],
-        dest="settings",
+        dest=name,
         metavar="PATH=VALUE",
-        type=methods.unseeded,
-        help="change one setting of all searches",
+        type=command_line.setting,
+        help=f"change one setting of all {what}",
     )
-    methods.add_out(made)
-    return made
 
 
-def images(
-    options: argparse.Namespace,
-    arguments: Sequence[str] | None = None,
-    taken: int = 0,
+def describe_images(
+    options: argparse.Namespace, method: Method | None = None, num_images: int = 0
 ) -> str:
-    """Which images the searches are on, and what they leave out, for a note.
+    """Says in a note on which images searches ran, and what they left out.
 
     Args:
-      options: of `parser`.
-      arguments: of the searches (those of `SIZES`).
-      taken: how many images of the data set; 0: all.
+      options: of `make_parser`.
+      method: of the searches; None for that of the size.
+      num_images: training images of a subset; 0 for the whole data set.
     """
-    size = SIZES[options.size].arguments if arguments is None else arguments
-    own = any(one.startswith(("data.path=", "data.name=")) for one in options.settings)
-    named = DIGITS_ARE if tuple(size[:2]) == DIGITS else "CIFAR-10"
-    named = f"{taken:,} images of {named}" if taken else named
-    where = "Ours on images that are not the size's." if own else f"Ours on {named}."
-    return where + left_out((*size, *options.settings))
+    method = method or SIZES[options.size].method
+    changes = assignments(options.settings)
+    name = DIGITS if method.preset == "digits" else "CIFAR-10"
+    if num_images:
+        name = f"{num_images:,} images of {name}"
+    if changes.keys() & {"data.path", "data.name"}:
+        name = "images that are not the size's"
+    return f"Ours on {name}.{left_out({**method.settings, **changes})}"
 
 
-def left_out(words: Sequence[str]) -> str:
-    """What searches of such a command line leave out, as a sentence of a note."""
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    light = dict(word.split("=", 1) for word in settings(**LIGHT)[1::2])
-    if not light.items() <= given.items():
-        return ""
-    return " Alpha takes no part in the clipped norm, short last batches are dropped."
+def left_out(settings: Settings) -> str:
+    """What searches with these settings leave out, as a sentence of a note."""
+    texts = {path: str(value).lower() for path, value in settings.items()}
+    light = {path: str(value).lower() for path, value in LIGHT.items()}
+    return LIGHT_NOTE if light.items() <= texts.items() else ""
 
 
 def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:
-    """One a seed, in folders warm_start-SEED of `--out`; run where they are missing.
+    """Runs the warm start of every seed; returns the run directories.
 
     Args:
-      options: of `parser`.
-
-    Raises:
-      SystemExit: a search failed, with its code.
+      options: of `make_parser`.
     """
     size, folders = SIZES[options.size], []
     for seed in range(options.seeds or size.seeds):
-        folders.append(options.out / f"warm_start-{seed}")
-        stop = ["--stop-after", str(size.warmup)]
-        methods.run_one([*_base(options, seed), *stop], folders[-1])
+        folder = options.out / f"warm_start-{seed}"
+        job = _job(options, folder, seed)._replace(stop_after=size.warmup)
+        methods.finish("warm start", seed, job)
+        folders.append(folder)
     return folders
 
 
-def run(
-    settings: Mapping[str, Sequence[str]], options: argparse.Namespace
-) -> list[Found]:
-    """Every setting from every seed's warm start, in folders SETTING-SEED of `--out`.
+def run(forks: Mapping[str, Settings], options: argparse.Namespace) -> list[Outcome]:
+    """Runs every fork from every seed's warm start, in folders FORK-SEED of --out.
 
     Args:
-      settings: name -> what it changes, "path=value" each.
-      options: of `parser`.
-
-    Raises:
-      SystemExit: a search failed, with its code.
+      forks: name -> settings that differ from the warm start's.
+      options: of `make_parser`.
     """
-    found = []
+    outcomes = []
     for seed, warm in enumerate(warm_starts(options)):
-        for name, changes in settings.items():
-            words = [word for one in changes for word in ("--set", one)]
-            own = [*_base(options, seed), *words, "--restore", str(warm)]
-            done = methods.run_one(own, options.out / f"{name}-{seed}")
-            found.append(Found(name, seed, *done))
-    return found
+        for name, changes in forks.items():
+            job = _job(options, options.out / f"{name}-{seed}", seed, changes)
+            outcomes.append(methods.finish(name, seed, job._replace(restore=warm)))
+    return outcomes
 
 
-def _base(options, seed: int) -> list[str]:
-    """What all searches of a seed share."""
+def _job(
+    options, folder: pathlib.Path, seed: int, changes: Settings = methods.NOTHING
+) -> Job:
+    """A search with what all forks of a seed share, and some changes."""
     size = SIZES[options.size]
-    words = [*size.arguments, "--variant", options.variant]
-    words += ["--data-dir", options.data_dir] if options.data_dir else []
-    settings = [
-        f"strategy.warmup={size.warmup}",
-        "strategy.weight_grid=true",
-        *options.settings,
-        f"seed={seed}",
-    ]
-    return words + [word for one in settings for word in ("--set", one)]
+    method = size.method._replace(variant=options.variant).with_settings(
+        {
+            "strategy.warmup": size.warmup,
+            "strategy.weight_grid": True,
+            **assignments(options.settings),
+            **changes,
+        }
+    )
+    return method.job(folder, seed, options.data_dir)
 
 
-def of(found: Sequence[Found], name: str, figure: Callable[[Found], float]) -> list:
-    """A figure of one setting, seed by seed."""
-    return [figure(one) for one in found if one.method == name]
+def values_of(
+    outcomes: Sequence[Outcome], name: str, metric: Callable[[Outcome], float]
+) -> list[float]:
+    """A metric of one fork, seed by seed."""
+    return [metric(outcome) for outcome in outcomes if outcome.method == name]
 
 
-def accuracy(one: Found) -> float:
+def accuracy(outcome: Outcome) -> float:
     """Validation accuracy of the supernet after the last epoch, a fraction."""
-    return one.summary["valid_accuracy"]
+    return outcome.summary["valid_accuracy"]
 
 
-def agreement(found: Sequence[Found]) -> np.ndarray | None:
+def agreement(outcomes: Sequence[Outcome]) -> np.ndarray | None:
     """How often every two pairs of the report's weights chose the same individual.
 
     Args:
-      found: runs, all of whose populations count.
+      outcomes: of searches; all their populations count.
 
     Returns:
       Fractions, f64[16, 16], as `weight_grid.PAIRS` orders them; None where no
       population was evaluated.
     """
     chosen = [
-        line["grid_chosen"]
-        for one in found
-        for line in one.lines
-        if line.get("candidate_images")
+        record["grid_chosen"]
+        for outcome in outcomes
+        for record in outcome.epochs
+        if record.get("candidate_images")
     ]
     return weight_grid.agreement(np.concatenate(chosen)) if chosen else None
 
 
-def agreed(agreement: np.ndarray | None) -> str:
-    """The mean of it over pairs that differ in zeta / eta, as a sentence of a note."""
-    if agreement is None:
+def describe_agreement(matrix: np.ndarray | None) -> str:
+    """The mean of `agreement` over pairs that differ in zeta / eta, as a sentence."""
+    if matrix is None:
         return ""
     ratios = np.array([weight_grid.ratio(pair) for pair in weight_grid.PAIRS])
-    apart = agreement[ratios[:, None] != ratios[None]]
+    apart = matrix[ratios[:, None] != ratios[None]]
     return (
         f" In the populations that the runs evaluated, the first of which are alike in "
         f"all runs of a seed, two weightings of the report that differ in zeta / eta "
@@ -247,38 +227,40 @@ def agreed(agreement: np.ndarray | None) -> str:
     )
 
 
-def grid(agreement: np.ndarray | None) -> dict:
-    """The same for an experiment's details."""
+def agreement_details(matrix: np.ndarray | None) -> dict[str, Any]:
+    """The matrix of `agreement` for an experiment's details."""
     pairs = [f"{zeta},{eta}" for zeta, eta in weight_grid.PAIRS]
-    return {"pairs": pairs, "agreement": agreement}
+    return {"pairs": pairs, "agreement": matrix}
 
 
-def seconds(found: Sequence[Found]) -> float:
-    """Of all epochs that were run; a fork's records begin with those of its warm start,
-    to the last digit of their seconds."""
+def total_seconds(outcomes: Sequence[Outcome]) -> float:
+    """Seconds of all epochs that were run.
+
+    The records of a fork begin with those of its warm start, which count once.
+    """
     epochs = {
-        (one.seed, line["epoch"], line["seconds"])
-        for one in found
-        for line in one.lines
+        (outcome.seed, record["epoch"], record["seconds"])
+        for outcome in outcomes
+        for record in outcome.epochs
     }
     return sum(seconds for *_, seconds in epochs)
 
 
-def seconds_an_epoch(one: Found) -> float:
-    """Of the epochs with an exploration, their median; compilation comes before."""
+def seconds_per_epoch(outcome: Outcome) -> float:
+    """Median seconds of the epochs with an exploration, which compile nothing."""
     return statistics.median(
-        line["seconds"] for line in one.lines if line.get("candidate_images")
+        record["seconds"] for record in outcome.epochs if record.get("candidate_images")
     )
 
 
 Series = Mapping[tuple[str, str], Mapping[str, Sequence[tuple[float, float]]]]
 
 
-def draw(title: str, text: str, panels: dict, series: Series) -> Figure:
-    """A picture of lines, seeds thin and their mean thick.
+def plot(title: str, text: str, panels: dict, series: Series) -> Figure:
+    """A figure of lines, thin for seeds and thick for their mean.
 
     Args:
-      title, text: what it shows.
+      title, text: its title and caption.
       panels: panel -> labels of its axes.
       series: (panel, group) -> run -> its (x, y).
     """
@@ -290,8 +272,8 @@ def draw(title: str, text: str, panels: dict, series: Series) -> Figure:
             for point in points
         ]
         rows += bands(panel, group, [list(points) for points in runs.values()])
-    figure = FigureData(title.lower().replace(" ", "_"), title, text, panels, rows)
-    return as_figure(figure, draw_lines(figure))
+    data = FigureData(title.lower().replace(" ", "_"), title, text, panels, rows)
+    return as_figure(data, draw_lines(data))
 
 
 def write(
@@ -299,28 +281,34 @@ def write(
     name: str,
     table: dict,
     details: object,
-    *needed: str,
-    picture: Figure | None = None,
+    *,
+    extra: Sequence[str] = (),
+    figure: Figure | None = None,
 ) -> None:
-    """The record of an experiment and all its figures, as `results.write` has it.
+    """Writes the record of an experiment and its details, see `results.write`.
 
     Args:
-      options: of `parser`.
+      options: of `make_parser`.
       name: of the experiment.
-      table: of the record, without its command.
+      table: the record without its command.
       details: everything else, as JSON.
-      needed: what the command was given besides.
-      picture: of the record.
+      extra: further words of the command.
+      figure: of the record.
     """
-    words = [f"python experiments/{name}.py --size {options.size} --out OUT", *needed]
+    table = {
+        **table,
+        "title": f"{table['title']}, size {options.size}",
+        "command": _command(options, name, extra),
+    }
+    kept = f"{name}_{options.size}" if options.record else None
+    results.write(options.out / f"{name}.json", table, details, kept, figure)
+
+
+def _command(options, name: str, extra: Sequence[str]) -> str:
+    """The command line that makes a record."""
+    words = [f"python experiments/{name}.py --size {options.size} --out OUT", *extra]
     words += [f"--variant {options.variant}"] if "variant" in options else []
     words += ["--data-dir DIR"] if options.data_dir else []
     words += [f"--set {setting}" for setting in options.settings]
     words += [f"--seeds {options.seeds}"] if options.seeds else []
-    table = {
-        **table,
-        "title": f"{table['title']}, size {options.size}",
-        "command": " ".join(words),
-    }
-    kept = f"{name}_{options.size}" if options.record else None
-    results.write(options.out / f"{name}.json", table, details, kept, picture)
+    return " ".join(words)

@@ -1,39 +1,51 @@
-"""How much of a fitness is noise: individuals on many validation batches, some seeds.
+"""Measures how much of a fitness is noise, on many validation batches.
 
-EG-NAS chooses by one fitness batch an exploration. After a search of each seed the
-individuals that its next exploration would begin with are evaluated on many disjoint
-batches, under running and under batch statistics: how well does one batch repeat the
-ranks of another, and how many must be judged together until ranks repeat?
+EG-NAS chooses by one fitness batch per exploration. After a search of each seed, the
+individuals with which its next exploration would begin are evaluated on many disjoint
+batches, under running and under batch statistics. How well does one batch repeat the
+ranks of another, and how many batches does it take until ranks repeat?
 
 Command: python experiments/noise.py --size small --data-dir DIR --out OUT
 """
 
 import argparse
-import json
+import functools
+import pathlib
 from typing import NamedTuple
 
 import forks
 import methods
+import record_tables
 import subset
+from methods import Method, Outcome
 
+from egnas_jax.cli.console import say
 from egnas_jax.search.evaluate import STATISTICS
+from egnas_jax.settings import assignments
+from egnas_jax.studies.noise.study import Request, run_study
 from egnas_jax.studies.report.page import Figure
 
 METHOD = "search"
-PARTS = {"fitness": "fitness", "cross_entropy": "cross entropy"}
+TITLE = "How much of the fitness is noise?"
+METRICS = {"fitness": "fitness", "cross_entropy": "cross entropy"}
+TEXT = (
+    "Kendall's tau of the ranks that two disjoint sets of validation batches give "
+    "the same individuals; 1: the same, 0: as chance has it. Thin: seeds; thick: "
+    "their mean."
+)
 
 
 class Size(NamedTuple):
     """How large searches are, and what is evaluated.
 
     Attributes:
-      search: arguments of all searches.
-      images: of CIFAR-10 that are taken; 0: the preset's data as they are.
-      individuals: that are evaluated.
-      seeds: how many by default.
+      method: of all searches.
+      images: training images of a subset; 0 for the whole data set.
+      individuals: number of individuals that are evaluated.
+      seeds: default number of seeds.
     """
 
-    search: tuple[str, ...]
+    method: Method
     images: int
     individuals: int
     seeds: int
@@ -41,133 +53,163 @@ class Size(NamedTuple):
 
 SIZES = {
     "tiny": Size(
-        (*forks.SIZES["tiny"].arguments, "--set", "strategy.warmup=3"), 0, 20, 3
+        forks.SIZES["tiny"].method.with_settings({"strategy.warmup": 3}),
+        images=0,
+        individuals=20,
+        seeds=3,
     ),
     "small": Size(
-        ("--preset", "cifar10", *forks.settings(**forks.CIFAR10_SMALL, epochs=12)),
-        5_000,
-        50,
-        3,
+        Method("cifar10", settings={**forks.CIFAR10_SMALL, "epochs": 12}),
+        images=5_000,
+        individuals=50,
+        seeds=3,
     ),
-    "full": Size(("--preset", "cifar10"), 0, 50, 3),
+    "full": Size(Method("cifar10"), images=0, individuals=50, seeds=3),
 }
 
 
-def studies(options: argparse.Namespace) -> tuple[list[methods.Found], list[dict]]:
-    """A search a seed, and what `egnas noise` wrote of it; run where they are missing.
+def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]:
+    """Searches with every seed and runs a noise study of each, where they are missing.
+
+    Returns:
+      Outcomes of the searches, and the studies' results.
 
     Raises:
       ValueError: the images are not there.
     """
     size = SIZES[options.size]
-    data = subset.words(options.data_dir, options.out, size.images)
-    settings = [word for one in options.settings for word in ("--set", one)]
-    search = [*size.search, "--variant", options.variant, *data, *settings]
+    source = subset.locate(options.data_dir, options.out, size.images)
+    method = size.method._replace(variant=options.variant).with_settings(
+        {**source.settings, **assignments(options.settings)}
+    )
     seeds = options.seeds or size.seeds
-    found = list(methods.run_all({METHOD: search}, seeds, options.out))
-    made = []
+    outcomes = list(
+        methods.run_all({METHOD: method}, seeds, options.out, source.data_dir)
+    )
+    request = Request(size=size.individuals)
+    key = {"request": request._asdict(), "data_dir": source.data_dir}
+    studies = []
     for seed in range(seeds):
         folder = options.out / f"{METHOD}-{seed}"
-        command = ["noise", str(folder), "--individuals", str(size.individuals)]
-        command += [] if size.images else data
-        methods.once(command, folder, "noise.json", resume=False)
-        made.append(json.loads((folder / "noise.json").read_text()))
-    return found, made
+        make = functools.partial(study, folder, source.data_dir, request)
+        studies.append(methods.make_json(folder / "noise.json", key, make))
+    return outcomes, studies
 
 
-def row(made: list[dict], kind: str, part: str) -> list:
-    """Of one kind of statistics and one figure, over the seeds."""
-    own = [one["statistics"][kind][part] for one in made]
-    needed = [one["batches_for"] for one in own]
+def study(folder: pathlib.Path, data_dir: str | None, request: Request) -> dict:
+    """Results of a noise study of one search."""
+    return run_study(folder, data_dir, request, say).result
+
+
+def make_row(studies: list[dict], kind: str, metric: str) -> list:
+    """The row of one kind of statistics and one metric."""
+    results = [study["statistics"][kind][metric] for study in studies]
+    shares = [result["variance_share"] for result in results]
+    known_cell = record_tables.known_cell
     return [
-        f"{PARTS[part]}, {kind} statistics",
-        _cell([one["kendall"]["mean"] for one in own]),
-        _cell([one["by_batches"][-1]["mean"] for one in own]),
-        *(
-            _cell([one["variance_share"][name] for one in own], 100)
-            for name in ("candidate", "batch")
-        ),
-        _cell([one["same_winner"] for one in own], 100),
-        ", ".join(
-            f"> {one['measured_up_to']}"
-            if one["batches"] is None
-            else f"{one['batches']:,}"
-            for one in needed
-        ),
+        f"{METRICS[metric]}, {kind} statistics",
+        known_cell([result["kendall"]["mean"] for result in results]),
+        known_cell([result["by_batches"][-1]["mean"] for result in results]),
+        known_cell([share["candidate"] for share in shares], 100),
+        known_cell([share["batch"] for share in shares], 100),
+        known_cell([result["same_winner"] for result in results], 100),
+        ", ".join(batches_needed(result["batches_for"]) for result in results),
     ]
 
 
-def _cell(values: list[float | None], scale: float = 1.0) -> dict | None:
-    """Over the seeds that have the figure."""
-    known = [value for value in values if value is not None]
-    return methods.cell(known, scale) if known else None
+def batches_needed(goal: dict) -> str:
+    """How many batches a study found necessary, in words."""
+    if goal["batches"] is None:
+        return f"> {goal['measured_up_to']}"
+    return f"{goal['batches']:,}"
 
 
-def drawn(title: str, made: list[dict]) -> Figure:
+def plot(studies: list[dict]) -> Figure:
     """Kendall's tau of two sets by the number of batches in each."""
-    size = made[0]["batch_size"]
-    label = f"batches of {size} images in a set"
-    panels = {part: (label, f"tau by {name}") for part, name in PARTS.items()}
+    label = f"batches of {studies[0]['batch_size']} images in a set"
+    panels = {metric: (label, f"tau by {name}") for metric, name in METRICS.items()}
     series = {
-        (part, f"{kind} statistics"): {
+        (metric, f"{kind} statistics"): {
             f"seed {seed}": [
                 (entry["batches"], entry["mean"])
-                for entry in one["statistics"][kind][part]["by_batches"]
+                for entry in study["statistics"][kind][metric]["by_batches"]
                 if entry["mean"] is not None
             ]
-            for seed, one in enumerate(made)
+            for seed, study in enumerate(studies)
         }
-        for part in PARTS
+        for metric in METRICS
         for kind in STATISTICS
     }
-    text = (
-        "Kendall's tau of the ranks that two disjoint sets of validation batches give "
-        "the same individuals; 1: the same, 0: as chance has it. Thin: seeds; thick: "
-        "their mean."
-    )
-    return forks.draw(title, text, panels, series)
+    return forks.plot(TITLE, TEXT, panels, series)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = forks.parser(__doc__)
-    options = parser.parse_args(arguments)
-    try:
-        found, made = studies(options)
-    except ValueError as error:
-        parser.error(str(error))
-    first = made[0]
-    most = first["statistics"]["running"]["fitness"]["by_batches"][-1]["batches"]
-    against = _cell(
-        [one["running_against_batch"]["fitness"]["kendall_on_all"] for one in made]
+def make_note(options: argparse.Namespace, studies: list[dict], most: int) -> str:
+    """The note of the record.
+
+    Args:
+      options: of the command line.
+      studies: results of all seeds.
+      most: number of batches in the largest sets.
+    """
+    first, size = studies[0], SIZES[options.size]
+    tau = record_tables.known_cell(
+        [
+            study["running_against_batch"]["fitness"]["kendall_on_all"]
+            for study in studies
+        ]
     )
-    alike = f"with a tau of {against['mean']:.2f}" if against else "not at all"
-    size = SIZES[options.size]
-    title = "How much of the fitness is noise?"
-    table = {
-        "title": title,
+    alike = f"with a tau of {tau['mean']:.2f}" if tau else "not at all"
+    return (
+        f"{first['size']} individuals on {first['batches']} batches of "
+        f"{first['batch_size']} validation images, after {first['epochs']} epochs. "
+        f"{forks.describe_images(options, size.method, size.images)} Variant "
+        f"{options.variant}. Mean and standard deviation over seeds. Fitness of "
+        f"several batches: one, over all their images. Rank correlation: Spearman's, "
+        f"of two such sets; above {most} the batches that the cross entropy needs are "
+        f"extrapolated, those that the fitness needs, which is no mean, not known. "
+        f"Running and batch statistics rank alike by all batches {alike}."
+    )
+
+
+def make_table(
+    options: argparse.Namespace, outcomes: list[Outcome], studies: list[dict]
+) -> dict:
+    """The record without its command."""
+    first = studies[0]
+    sets = first["statistics"]["running"]["fitness"]["by_batches"]
+    most = sets[-1]["batches"]
+    seconds = sum(study["seconds"] for study in studies)
+    return {
+        "title": TITLE,
         "claim": "Does one fitness batch rank individuals as another one does, and how "
         "many batches does it take?",
         "columns": [
             "ranked by",
             "tau of two batches",
             f"tau of two sets of {most}",
-            methods.column("variance from the individual (%)", 1),
-            methods.column("from the batch (%)", 1),
-            methods.column("same winner on two batches (%)", 0),
+            record_tables.column("variance from the individual (%)", 1),
+            record_tables.column("from the batch (%)", 1),
+            record_tables.column("same winner on two batches (%)", 0),
             f"batches for a rank correlation of {first['reliability']}, of each seed",
         ],
-        "rows": [row(made, kind, part) for part in PARTS for kind in STATISTICS],
-        "seconds": forks.seconds(found) + sum(one["seconds"] for one in made),
-        "note": f"{first['size']} individuals on {first['batches']} batches of "
-        f"{first['batch_size']} validation images, after {first['epochs']} epochs. "
-        f"{forks.images(options, size.search, size.images)} Variant "
-        f"{options.variant}. Mean and standard deviation over seeds. Fitness of "
-        f"several batches: one, over all their images. Rank correlation: Spearman's, "
-        f"of two such sets; above {most} the batches that the cross entropy needs are "
-        f"extrapolated, those that the fitness needs, which is no mean, not known. "
-        f"Running and batch statistics rank alike by all batches {alike}.",
+        "rows": [
+            make_row(studies, kind, metric) for metric in METRICS for kind in STATISTICS
+        ],
+        "seconds": forks.total_seconds(outcomes) + seconds,
+        "note": make_note(options, studies, most),
     }
-    forks.write(options, "noise", table, made, picture=drawn(title, made))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Searches, studies every search and writes the record."""
+    parser = forks.make_parser(__doc__)
+    options = parser.parse_args(arguments)
+    try:
+        outcomes, studies = run_studies(options)
+    except ValueError as error:
+        parser.error(str(error))
+    table = make_table(options, outcomes, studies)
+    forks.write(options, "noise", table, studies, figure=plot(studies))
 
 
 if __name__ == "__main__":

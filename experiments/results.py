@@ -1,22 +1,21 @@
-"""Writes the document's results from the records of experiments.
+"""Writes docs/results.md from the records of experiments.
 
-    python experiments/results.py                 # writes the section anew
-    python experiments/results.py --check         # fails where it would change
+    python experiments/results.py            # writes the generated section anew
+    python experiments/results.py --check    # exits with 1 where it is out of date
     python experiments/results.py add NAME RUN... --title T --claim C --command "..."
 
-`add` makes results/NAME.json of finished runs, grouped as `egnas report` does. A record
-is one JSON object: title, claim, command, machine, date, seconds (of all runs, or
-null), columns, rows, note, caption (of its picture, or null). A column is a name, or
+`add` makes results/NAME.json of finished runs, grouped as `egnas report` groups them. A
+record is one JSON object: title, claim, command, machine, date, seconds (of all runs,
+or null), columns, rows, note, caption (of its figure, or null). A column is a name, or
 {"name": ..., "decimals": ...}; a cell is a text, a number, null, or {"mean": ...,
-"spread": ..., "n": ...} (spread null for n = 1). Its picture, where it has one, stands
-beside it as results/NAME.svg, with its data as NAME.csv.
+"spread": ..., "n": ...} (spread null for n = 1). The figure of a record is beside it as
+results/NAME.svg, with its data as NAME.csv.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import sys
 import time
 
 import jax
@@ -28,92 +27,90 @@ from egnas_jax.studies.report.runs import Group, grouped, read_runs
 from egnas_jax.studies.statistics import summarise
 from egnas_jax.studies.tables import markdown_table
 
-FOLDER = pathlib.Path(__file__).with_name("results")
-# holds the results between the two markers
-DOCUMENT = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "experiments" / "results"
+PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = (
     "<!-- results: python experiments/results.py -->",
     "<!-- end of results -->",
 )
-FIELDS = {
-    "title",
-    "claim",
-    "command",
-    "machine",
-    "date",
-    "seconds",
-    "columns",
-    "rows",
-    "note",
-    "caption",
-}
+FIELDS = set(
+    "title claim command machine date seconds columns rows note caption".split()
+)
 
 
 def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
-    """Records of a folder by name of file.
+    """Reads the records of a folder, each with the name of its "figure" or None.
 
     Raises:
       ValueError: a file is no record; with its name and what is wrong.
     """
-    return [
-        _checked(path) | {"picture": picture if (folder / picture).exists() else None}
-        for path in sorted(folder.glob("*.json"))
-        for picture in (f"{path.stem}.svg",)
-    ]
-
-
-def _checked(path: pathlib.Path) -> dict:
-    try:
-        found = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        raise ValueError(f"{path} holds no JSON object.") from None
-    if set(found) != FIELDS:
-        wrong = ", ".join(sorted(set(found) ^ FIELDS))
-        raise ValueError(f"{path} lacks or adds: {wrong}. See experiments/results.py.")
-    widths = {len(row) for row in found["rows"]}
-    if widths != {len(found["columns"])}:
-        raise ValueError(
-            f"{path} has {len(found['columns'])} columns, but rows of {sorted(widths)} "
-            f"cells."
-        )
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        figure = path.with_suffix(".svg")
+        name = figure.name if figure.exists() else None
+        found.append(_checked(path) | {"figure": name})
     return found
 
 
-def section(records: list[dict]) -> str:
-    """The section with its markers; records as `read_records` returns them."""
-    parts = [BEGIN, ""]
-    for found in records:
-        columns = [
-            column if isinstance(column, dict) else {"name": column, "decimals": 2}
-            for column in found["columns"]
-        ]
-        rows = [
-            tuple(
-                _cell(cell, column["decimals"])
-                for cell, column in zip(row, columns, strict=True)
-            )
-            for row in found["rows"]
-        ]
-        names = tuple(column["name"] for column in columns)
-        seconds = found["seconds"]
-        took = "" if seconds is None else f", {seconds:,.0f} s"
-        parts += [
-            f"### {found['title']}",
-            "",
-            found["claim"],
-            "",
-            markdown_table(names, rows, found["note"]),
-            f"`{found['command']}`; {found['machine']}, {found['date']}{took}.",
-            "",
-        ]
-        if found["picture"]:
-            place = os.path.relpath(FOLDER / found["picture"], DOCUMENT.parent)
-            parts += [f"![{found['title']}]({place})", ""]
-            parts += [found["caption"], ""] if found["caption"] else []
-    return "\n".join([*parts, END])
+def _checked(path: pathlib.Path) -> dict:
+    """A record, if it is one."""
+    record = records.read_object(path, "See experiments/results.py.")
+    if set(record) != FIELDS:
+        wrong = ", ".join(sorted(set(record) ^ FIELDS))
+        raise ValueError(f"{path} lacks or adds: {wrong}. See experiments/results.py.")
+    widths = {len(row) for row in record["rows"]}
+    if widths != {len(record["columns"])}:
+        raise ValueError(
+            f"{path} has {len(record['columns'])} columns, but rows of "
+            f"{sorted(widths)} cells."
+        )
+    return record
 
 
-def _cell(value, decimals: int) -> str:
+def section(found: list[dict]) -> str:
+    """The generated section of the page, its markers included.
+
+    Args:
+      found: records, as `read_records` returns them.
+    """
+    return "\n".join([BEGIN, "", *map(_part, found), END])
+
+
+def _part(record: dict) -> str:
+    """Title, claim, table, command and figure of one record."""
+    seconds = record["seconds"]
+    took = "" if seconds is None else f", {seconds:,.0f} s"
+    parts = [
+        f"## {record['title']}",
+        record["claim"],
+        _table(record).rstrip("\n"),
+        f"`{record['command']}`; {record['machine']}, {record['date']}{took}.",
+    ]
+    if record["figure"]:
+        place = os.path.relpath(FOLDER / record["figure"], PAGE.parent)
+        parts.append(f"![{record['title']}]({place})")
+        parts += [record["caption"]] if record["caption"] else []
+    return "\n\n".join([*parts, ""])
+
+
+def _table(record: dict) -> str:
+    columns = [
+        column if isinstance(column, dict) else {"name": column, "decimals": 2}
+        for column in record["columns"]
+    ]
+    rows = [
+        tuple(
+            _cell_text(cell, column["decimals"])
+            for cell, column in zip(row, columns, strict=True)
+        )
+        for row in record["rows"]
+    ]
+    names = tuple(column["name"] for column in columns)
+    return markdown_table(names, rows, record["note"])
+
+
+def _cell_text(value: object, decimals: int) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
@@ -124,23 +121,25 @@ def _cell(value, decimals: int) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def rewritten(text: str, records: list[dict]) -> str:
-    """The text of the document with its section made anew.
+def rewritten(text: str, found: list[dict]) -> str:
+    """The page with its generated section made anew.
 
     Raises:
       ValueError: it lacks one of the markers, or holds one twice.
     """
     if (text.count(BEGIN), text.count(END)) != (1, 1):
-        raise ValueError(f"{DOCUMENT.name} must hold {BEGIN!r} and {END!r} once each.")
+        raise ValueError(f"{PAGE} must hold {BEGIN!r} and {END!r} once each.")
     before, rest = text.split(BEGIN)
-    return before + section(records) + rest.split(END)[1]
+    return before + section(found) + rest.split(END)[1]
 
 
 def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
-    """The record of finished runs, a row a group; machine and date as they wrote them.
+    """The record of finished runs, with a row for each group.
+
+    Machine and date are those that the runs wrote.
 
     Raises:
-      ValueError: no runs, or searches among retrainings.
+      ValueError: there are no runs, or searches among retrainings.
     """
     runs = read_runs(paths)
     kinds = {run.kind for run in runs}
@@ -148,13 +147,11 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
         raise ValueError(
             "The runs are searches and retrainings; make a record of each."
         )
-    what = {"search": "validation accuracy (%)", "retrain": "test error (%)"}[
-        kinds.pop()
-    ]
+    metrics = {"search": "validation accuracy (%)", "retrain": "test error (%)"}
     groups = grouped(runs)
-    written = [run.environment for run in runs if run.environment]
-    machines = sorted({_machine(own) for own in written})
-    dates = sorted({own["time"][:10] for own in written})
+    environments = [run.environment for run in runs if run.environment]
+    machines = sorted(set(map(_machine, environments)))
+    dates = sorted({environment["time"][:10] for environment in environments})
     return {
         "title": title,
         "claim": claim,
@@ -164,7 +161,7 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
         "seconds": sum(map(_seconds, groups)),
         "columns": [
             "group",
-            {"name": what, "decimals": 2},
+            {"name": metrics[kinds.pop()], "decimals": 2},
             {"name": "seconds of all its runs", "decimals": 0},
         ],
         "rows": [[group.label, _outcome(group), _seconds(group)] for group in groups],
@@ -174,8 +171,8 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
 
 
 def _outcome(group: Group) -> dict:
-    of = summarise([100 * value for value in finals(group)])
-    return {"mean": of.mean, "spread": of.spread, "n": of.n}
+    summary = summarise([100 * value for value in finals(group)])
+    return {"mean": summary.mean, "spread": summary.spread, "n": summary.n}
 
 
 def _seconds(group: Group) -> float:
@@ -191,32 +188,32 @@ def write(
     table: dict,
     details: object,
     kept: str | None = None,
-    picture: Figure | None = None,
+    figure: Figure | None = None,
 ) -> None:
-    """The record of an experiment that has just run here; printed, too.
+    """Writes and prints the record of an experiment that has just run here.
 
     Args:
-      path: FILE.json of the record; FILE-details.json gets everything.
+      path: FILE.json of the record; everything goes to FILE-details.json.
       table: the record without machine, date and caption.
-      details: other figures, as JSON.
-      kept: name in results/, or None to keep it out of there.
-      picture: of the record, for FILE.svg and FILE.csv.
+      details: other results, as JSON.
+      kept: name in results/, or None to keep the record out of there.
+      figure: of the record, for FILE.svg and FILE.csv.
     """
     device = jax.devices()[0].device_kind
-    made = records.plain(
+    record = records.plain(
         {
             **table,
-            "caption": picture and picture.text,
+            "caption": figure and figure.text,
             "machine": f"{os.cpu_count()} cores, {device}, jax {jax.__version__}",
             "date": time.strftime("%Y-%m-%d"),
         }
     )
-    _put(path, made, picture)
-    whole = {"record": made, "details": records.plain(details)}
+    _put(path, record, figure)
+    whole = {"record": record, "details": records.plain(details)}
     records.write_json(path.with_name(f"{path.stem}-details.json"), whole)
     if kept is not None:
-        _put(FOLDER / f"{kept}.json", made, picture)
-    print(section([made | {"picture": None}]))
+        _put(FOLDER / f"{kept}.json", record, figure)
+    print(section([record | {"figure": None}]))
 
 
 def keep(
@@ -224,17 +221,23 @@ def keep(
     name: str,
     table: dict,
     details: object,
-    picture: Figure | None = None,
+    figure: Figure | None = None,
 ) -> None:
-    """`write` for an experiment that has no sizes; options of `methods.add_out`."""
+    """Calls `write` for an experiment without sizes.
+
+    Args:
+      options: of `command_line.make_parser`.
+      name: of the experiment.
+      table, details, figure: see `write`.
+    """
     kept = name if options.record else None
-    write(options.out / f"{name}.json", table, details, kept, picture)
+    write(options.out / f"{name}.json", table, details, kept, figure)
 
 
-def _put(path: pathlib.Path, made: dict, picture: Figure | None) -> None:
-    """A record with its picture, in the place of another one with its own."""
-    records.write_json(path, made)
-    contents = (picture.svg, picture.csv) if picture else (None, None)
+def _put(path: pathlib.Path, record: dict, figure: Figure | None) -> None:
+    """Writes a record and its figure, in the place of another record and its own."""
+    records.write_json(path, record)
+    contents = (figure.svg, figure.csv) if figure else (None, None)
     for suffix, content in zip((".svg", ".csv"), contents, strict=True):
         if content is None:
             path.with_suffix(suffix).unlink(missing_ok=True)
@@ -242,15 +245,13 @@ def _put(path: pathlib.Path, made: dict, picture: Figure | None) -> None:
             records.write_text(path.with_suffix(suffix), content)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
+    """Writes or checks the page; adds a record first where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help=f"write nothing, and fail where {DOCUMENT.name} would change",
-    )
+    text = "write nothing; exit with 1 where the page is out of date"
+    parser.add_argument("--check", action="store_true", help=text)
     commands = parser.add_subparsers(dest="action")
-    add = commands.add_parser("add", help="a record of finished runs")
+    add = commands.add_parser("add", help="make a record of finished runs")
     add.add_argument("name")
     add.add_argument("runs", nargs="+", metavar="RUN")
     for option in ("title", "claim", "command"):
@@ -259,19 +260,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.action == "add":
         made = of_runs(options.runs, options.title, options.claim, options.command)
         _put(FOLDER / f"{options.name}.json", made, None)
-    text = DOCUMENT.read_text()
-    new_text = rewritten(text, read_records())
+    text = PAGE.read_text()
+    page = rewritten(text, read_records())
     if not options.check:
-        records.write_text(DOCUMENT, new_text)
-    elif new_text != text:
-        print(
-            f"The results in {DOCUMENT.name} are not those of {FOLDER.parent.name}/"
-            f"{FOLDER.name}. Run `python experiments/results.py`.",
-            file=sys.stderr,
+        records.write_text(PAGE, page)
+    elif page != text:
+        raise SystemExit(
+            f"{PAGE} is not what the records give. Run: python experiments/results.py"
         )
-        return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,35 +1,36 @@
-"""EG-NAS `paper` and `official`, random search and DARTS on scikit-learn's digits.
+"""Searches scikit-learn's digits by EG-NAS, random search and DARTS.
 
 Claim: the whole path from images to a genotype works for black-box and for gradient
 methods under one protocol. The accuracies are of the supernet under its own mixing, on
-validation images, and digits are easy: they do not rank the methods. A child that
-random search keeps is judged under weights that were trained for all children alike;
-that, not the children's worth, is what its accuracy shows.
+validation images, and digits are easy: they do not rank the methods. The accuracy of
+random search is that of a single child under weights that were trained for all
+children alike, so it says little about the child.
 
 Command: python experiments/search_digits.py --seeds 3 --out OUT
-Figures: results/search_digits.json, in README.
+Results: docs/results.md, from results/search_digits.json.
 """
 
-import argparse
-
+import command_line
 import methods
+import record_tables
 import results
+from methods import Method
 
 METHODS = {
-    "EG-NAS paper": ["--variant", "paper"],
-    "EG-NAS official": ["--variant", "official"],
-    "random search": ["--strategy", "random_search"],
-    "DARTS, first order": ["--strategy", "darts"],
+    "EG-NAS paper": Method(variant="paper"),
+    "EG-NAS official": Method(variant="official"),
+    "random search": Method(strategy="random_search"),
+    "DARTS, first order": Method(strategy="darts"),
 }
-SHOWN = (1, 3, 6, 12)
+EPOCHS = (1, 3, 6, 12)  # after which accuracies are shown
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=methods.counted, default=3)
-    methods.add_out(parser)
+    """Runs all searches and writes their record."""
+    parser = command_line.make_parser(__doc__)
+    parser.add_argument("--seeds", type=command_line.positive, default=3)
     options = parser.parse_args(arguments)
-    found = list(methods.run_all(METHODS, options.seeds, options.out))
+    outcomes = list(methods.run_all(METHODS, options.seeds, options.out))
     table = {
         "title": "Searches on digits",
         "claim": "From images to a genotype by black-box and gradient methods; the "
@@ -37,11 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
         "command": f"python experiments/search_digits.py --seeds {options.seeds} "
         f"--out OUT",
         "note": "Accuracy on validation images after the last epoch; mean and standard "
-        "deviation over seeds. Random search is judged by a single child, under "
+        "deviation over seeds. Random search is evaluated by a single child, under "
         "weights that all children share.",
-        **methods.searches(found, SHOWN),
+        **record_tables.search_table(outcomes, EPOCHS),
     }
-    results.keep(options, "search_digits", table, methods.genotypes(found))
+    genotypes = record_tables.genotypes(outcomes)
+    results.keep(options, "search_digits", table, genotypes)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Table 1 of the report: validation accuracy by the weights zeta and eta.
+"""Repeats Table 1 of the report: validation accuracy by the weights zeta and eta.
 
 Claim of the report: zeta = 1, eta = 0.4 is best (84.088 %), of 16 single runs between
 83.1 and 84.1 %. Here every setting has the same seeds and the same warm start, so that
-what remains is the setting or chance, and a paired test says which can be told. Who
-wins depends on zeta / eta alone, so that the 16 settings are 11 searches: each is run
-once, and the report's own settings of equal zeta / eta tell its noise. Each exploration
-also tells which individual every pair of weights would have chosen from the same
-population: how often two pairs choose the same one is drawn for all of them.
+settings differ by their weights or by chance, and a paired test tells the two apart.
+
+The winner of a population depends on zeta / eta alone, so the 16 settings are 11
+searches: each is run once, and the report's own settings of equal zeta / eta show its
+noise. Each exploration also records which individual every pair of weights would have
+chosen from the same population; a figure shows how often two pairs choose the same.
 
 Command: python experiments/table1.py --size small --out OUT
 """
@@ -15,11 +16,12 @@ import argparse
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import forks
-import methods
 import numpy as np
+import record_tables
+from methods import Outcome
 
 from egnas_jax.plotting import as_svg
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
@@ -27,8 +29,14 @@ from egnas_jax.studies.report.curves import FigureData, Row
 from egnas_jax.studies.report.page import Figure
 from egnas_jax.studies.report.write import as_figure
 
-DEFAULT = (1.0, 0.4)
+Pair = tuple[float, float]  # zeta, eta
+
+DEFAULT: Pair = (1.0, 0.4)
 TITLE = "Table 1 of the report"
+TEXT = (
+    "How often two pairs of weights choose the same individual of a population, in "
+    "percent of all populations that all runs evaluated."
+)
 # validation accuracy (%) and parameters (M) that the report prints: zeta, eta
 REPORTED = {
     (1.0, 1.0): (84.036, 3.00),
@@ -50,22 +58,36 @@ REPORTED = {
 }
 
 
-def as_default(found: Sequence[methods.Found], pair: tuple[float, float]) -> list:
+def pairs_to_run(weights: Sequence[float]) -> dict[float, Pair]:
+    """zeta / eta -> the first pair of weights that has it; each is one search."""
+    pairs: dict[float, Pair] = {}
+    for zeta in weights:
+        for eta in weights:
+            pairs.setdefault(ratio((zeta, eta)), (zeta, eta))
+    return pairs
+
+
+def name_of(pair: Pair) -> str:
+    """The name of a search."""
+    return f"{pair[0]},{pair[1]}"
+
+
+def agreement_with_default(outcomes: Sequence[Outcome], pair: Pair) -> list[float]:
     """How often a pair chose as `DEFAULT` did, seed by seed; [] if it is unknown."""
     ratios = list(map(ratio, PAIRS))
     if ratio(pair) not in ratios:
         return []
-    places = ratios.index(ratio(pair)), PAIRS.index(DEFAULT)
-    of_seeds = [
-        forks.agreement([one for one in found if one.seed == seed])
-        for seed in sorted({one.seed for one in found})
+    index = ratios.index(ratio(pair)), PAIRS.index(DEFAULT)
+    matrices = [
+        forks.agreement([outcome for outcome in outcomes if outcome.seed == seed])
+        for seed in sorted({outcome.seed for outcome in outcomes})
     ]
-    return [agreement[places] for agreement in of_seeds if agreement is not None]
+    return [matrix[index] for matrix in matrices if matrix is not None]
 
 
-def drawn(agreement: np.ndarray) -> Figure:
-    """A picture of how often every two pairs choose the same individual."""
-    from matplotlib.figure import Figure as Canvas  # no window system
+def plot_agreement(agreement: np.ndarray) -> Figure:
+    """A figure of how often every two pairs choose the same individual."""
+    from matplotlib.figure import Figure as Canvas  # needs no window system
 
     canvas = Canvas((7.4, 6.4), layout="constrained")
     axis = canvas.subplots()
@@ -73,14 +95,8 @@ def drawn(agreement: np.ndarray) -> Figure:
     image = axis.imshow(percent, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for i, j in np.ndindex(percent.shape):
         colour = "white" if percent[i, j] < 60 else "black"
-        axis.annotate(
-            f"{percent[i, j]:.0f}",
-            (j, i),
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=colour,
-        )
+        style = dict(ha="center", va="center", fontsize=7, color=colour)
+        axis.annotate(f"{percent[i, j]:.0f}", (j, i), **style)
     labels = [f"{zeta}, {eta}" for zeta, eta in PAIRS]
     axis.set_xticks(places, labels, rotation=90, fontsize=8)
     axis.set_yticks(places, labels, fontsize=8)
@@ -90,22 +106,18 @@ def drawn(agreement: np.ndarray) -> Figure:
         Row(labels[i], labels[j], "", j, percent[i, j])
         for i, j in np.ndindex(percent.shape)
     ]
-    text = (
-        "How often two pairs of weights choose the same individual of a population, in "
-        "percent of all populations that all runs evaluated."
-    )
-    return as_figure(FigureData("table1", TITLE, text, {}, rows), as_svg(canvas))
+    return as_figure(FigureData("table1", TITLE, TEXT, {}, rows), as_svg(canvas))
 
 
 def reported_noise() -> str:
-    """How far the report's settings lie apart that are one search, as a sentence."""
-    alike = defaultdict(list)
+    """How far apart the report's settings are that are one search, as a sentence."""
+    accuracies = defaultdict(list)
     for pair, (accuracy, _) in REPORTED.items():
-        alike[ratio(pair)].append(accuracy)
-    several = [values for values in alike.values() if len(values) > 1]
-    squares = sum(statistics.variance(values) * (len(values) - 1) for values in several)
-    within = math.sqrt(squares / sum(len(values) - 1 for values in several))
-    widest = max(max(values) - min(values) for values in several)
+        accuracies[ratio(pair)].append(accuracy)
+    groups = [group for group in accuracies.values() if len(group) > 1]
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in groups)
+    within = math.sqrt(squares / sum(len(group) - 1 for group in groups))
+    widest = max(max(group) - min(group) for group in groups)
     overall = statistics.stdev(accuracy for accuracy, _ in REPORTED.values())
     return (
         f"The report's own settings of equal zeta / eta lie up to {widest:.2f} points "
@@ -113,8 +125,66 @@ def reported_noise() -> str:
     )
 
 
+def make_rows(outcomes: list[Outcome], weights: Sequence[float]) -> list[list]:
+    """Rows of the record, one for each pair of weights."""
+    names = {key: name_of(pair) for key, pair in pairs_to_run(weights).items()}
+
+    def values_of(pair: Pair, metric: Callable[[Outcome], float]) -> list[float]:
+        return forks.values_of(outcomes, names.get(ratio(pair)), metric)
+
+    default = values_of(DEFAULT, forks.accuracy)
+    rows = []
+    for pair in ((zeta, eta) for zeta in weights for eta in weights):
+        accuracies = values_of(pair, forks.accuracy)
+        is_tested = default and ratio(pair) != ratio(DEFAULT)
+        agreement = agreement_with_default(outcomes, pair)
+        rows.append(
+            [
+                *pair,
+                ratio(pair),
+                record_tables.cell(accuracies, 100),
+                record_tables.p_value(accuracies, default) if is_tested else None,
+                record_tables.known_cell(agreement, 100),
+                record_tables.cell(values_of(pair, millions_of_params)),
+                *REPORTED.get(pair, (None, None)),
+            ]
+        )
+    return rows
+
+
+def millions_of_params(outcome: Outcome) -> float:
+    """Weights of the network of the published tables."""
+    return outcome.summary["params"] / 1e6
+
+
+def make_table(options: argparse.Namespace, outcomes: list[Outcome]) -> dict:
+    """The record without its command."""
+    agreement = forks.describe_agreement(forks.agreement(outcomes))
+    return {
+        "title": TITLE,
+        "columns": [
+            record_tables.column("zeta", 1),
+            record_tables.column("eta", 1),
+            "zeta / eta",
+            "valid. accuracy (%)",
+            "p against 1.0, 0.4",
+            record_tables.column("chooses as 1.0, 0.4 (%)", 0),
+            "params (M)",
+            "report: accuracy (%)",
+            "report: params (M)",
+        ],
+        "rows": make_rows(outcomes, options.weights),
+        "claim": "Can the weights zeta and eta of the fitness be told apart?",
+        "seconds": forks.total_seconds(outcomes),
+        "note": f"{forks.describe_images(options)} Variant {options.variant}; all "
+        f"settings of a seed fork from one warm start. Settings of equal zeta / eta "
+        f"are one search. p of a paired t test over seeds, not corrected for their "
+        f"number; none where all end alike.{agreement} {reported_noise()}",
+    }
+
+
 def weight(text: str) -> float:
-    """A weight of the command line."""
+    """Type of a weight of the command line."""
     if not float(text) > 0:
         raise argparse.ArgumentTypeError(
             f"{text} is not above 0; figure2.py leaves terms out"
@@ -122,15 +192,11 @@ def weight(text: str) -> float:
     return float(text)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = forks.parser(__doc__)
-    parser.add_argument(
-        "--weights",
-        type=weight,
-        nargs="+",
-        default=WEIGHTS,
-        help="of zeta and of eta (the report's)",
-    )
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = forks.make_parser(__doc__)
+    text = "of zeta and of eta (the report's)"
+    parser.add_argument("--weights", type=weight, nargs="+", default=WEIGHTS, help=text)
     options = parser.parse_args(arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
@@ -138,72 +204,26 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = _options(arguments)
-    grid = [(zeta, eta) for zeta in options.weights for eta in options.weights]
-    runs = {}  # zeta / eta -> the first pair that has it
-    for pair in grid:
-        runs.setdefault(ratio(pair), pair)
+    """Runs all pairs of weights and writes their record."""
+    options = parse(arguments)
     settings = {
-        f"{zeta},{eta}": [f"strategy.zeta={zeta}", f"strategy.eta={eta}"]
-        for zeta, eta in runs.values()
+        name_of((zeta, eta)): {"strategy.zeta": zeta, "strategy.eta": eta}
+        for zeta, eta in pairs_to_run(options.weights).values()
     }
-    found = forks.run(settings, options)
-    names = dict(zip(runs, settings, strict=True))
-
-    def values(pair, figure):
-        return forks.of(found, names.get(ratio(pair)), figure)
-
-    default = values(DEFAULT, forks.accuracy)
-    rows = []
-    for pair in grid:
-        own = values(pair, forks.accuracy)
-        tested = default and ratio(pair) != ratio(DEFAULT)
-        same = as_default(found, pair)
-        rows.append(
-            [
-                *pair,
-                ratio(pair),
-                methods.cell(own, 100),
-                methods.p_value(own, default) if tested else None,
-                methods.cell(same, 100) if same else None,
-                methods.cell(values(pair, lambda one: one.summary["params"] / 1e6)),
-                *REPORTED.get(pair, (None, None)),
-            ]
-        )
-    agreement = forks.agreement(found)
-    columns = [
-        methods.column("zeta", 1),
-        methods.column("eta", 1),
-        "zeta / eta",
-        "valid. accuracy (%)",
-        "p against 1.0, 0.4",
-        methods.column("chooses as 1.0, 0.4 (%)", 0),
-        "params (M)",
-        "report: accuracy (%)",
-        "report: params (M)",
-    ]
-    table = {
-        "title": TITLE,
-        "columns": columns,
-        "rows": rows,
-        "claim": "Can the weights zeta and eta of the fitness be told apart?",
-        "seconds": forks.seconds(found),
-        "note": f"{forks.images(options)} Variant {options.variant}; "
-        f"all settings of a seed fork from one warm "
-        f"start. Settings of equal zeta / eta are one search. p of a paired t test "
-        f"over seeds, not corrected for their number; none where all end alike."
-        f"{forks.agreed(agreement)} {reported_noise()}",
-    }
-    words = (
-        [] if options.weights == WEIGHTS else ["--weights", *map(str, options.weights)]
-    )
+    outcomes = forks.run(settings, options)
+    agreement = forks.agreement(outcomes)
+    is_default = options.weights == WEIGHTS
+    extra = [] if is_default else ["--weights", *map(str, options.weights)]
     forks.write(
         options,
         "table1",
-        table,
-        {"genotypes": methods.genotypes(found), **forks.grid(agreement)},
-        *words,
-        picture=None if agreement is None else drawn(agreement),
+        make_table(options, outcomes),
+        {
+            "genotypes": record_tables.genotypes(outcomes),
+            **forks.agreement_details(agreement),
+        },
+        extra=extra,
+        figure=None if agreement is None else plot_agreement(agreement),
     )
 
 

@@ -1,40 +1,42 @@
-"""Table 2 of the report: a found cell trained with several seeds, beside random cells.
+"""Repeats Table 2 of the report: a found cell trained with several seeds.
 
-Searches with EG-NAS, of which validation accuracy chooses one; the cell of that one is
-trained from scratch with every seed. As a baseline each seed trains a random cell of
-about as many weights. What is left between the two is said of this one cell: how much
-searches differ, chance.py asks.
+EG-NAS searches several times, and validation accuracy chooses one search; its cell is
+trained from scratch with every seed. As a baseline, each seed trains a random cell of
+about as many weights. The difference between the two is a statement about this one
+cell; chance.py measures how much searches differ.
 
-In pieces of any length, searches and trainings alike: each call goes on where the last
-one ended, also where that was killed with its run, and says how far it came. The last
-one writes the table and ends with exit code 0, those before it with 130.
+Searches and trainings are carried out in pieces of any length: each call goes on where
+the last one ended, even where that was killed, and says how far it came. The last one
+writes the table and ends with exit code 0, those before it with 130.
 
 Claim of the report: 2.73 % test error on CIFAR-10 (4 seeds) and 17.91 % on CIFAR-100,
 by the best of more than 20 searches of 0.08 GPU-days each.
 
 Command: python experiments/table2.py --size small --data-dir DIR --out OUT
-  --preset cifar100 for the other column; --genotype GENOTYPE for a cell that is there
-  already; --minutes M or --epochs-now N ends this piece; --set PATH=VALUE as `egnas
-  search` takes it, --train PATH=VALUE as `egnas retrain` does.
+  --preset cifar100 for the other column; --genotype GENOTYPE for a cell that exists;
+  --minutes M or --epochs-now N ends this piece; --set PATH=VALUE changes the searches,
+  --train PATH=VALUE the trainings.
 """
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+import pathlib
+import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import command_line
 import forks
-import methods
 import pieces
+import random_cells
+import record_tables
 import subset
-from pieces import Job
+from methods import Job, Method, Training
 
+import egnas_jax as eg
 from egnas_jax.cli.console import read_genotype
-from egnas_jax.nn.cost import count_params
-from egnas_jax.runs import search_config
-from egnas_jax.runs.retrain_config import retrain_config, with_genotype
 from egnas_jax.settings import assignments
-from egnas_jax.space import Genotype
+from egnas_jax.storage import records
 from egnas_jax.studies import retrain_seeds
 
 # test errors (%) of four seeds, weights (M), search cost (GPU-days)
@@ -42,10 +44,9 @@ REPORTED = {
     "report, CIFAR-10": ((2.77, 2.68, 2.84, 2.65), 2.58, 0.08),
     "report, CIFAR-100": ((18.05, 17.79, 17.96, 17.84), 2.39, 0.08),
 }
-DAY = 86_400
-# name, classes, channels of an image
+# name, number of classes, channels of an image
 IMAGES = {
-    "digits": (forks.DIGITS_ARE, 10, 1),
+    "digits": (forks.DIGITS, 10, 1),
     "cifar10": ("CIFAR-10", 10, 3),
     "cifar100": ("CIFAR-100", 100, 3),
 }
@@ -56,14 +57,14 @@ class Size(NamedTuple):
 
     Attributes:
       preset: of both.
-      search, train: settings of every search and training, words of a command line.
-      images: of the data set that are taken; 0: all.
-      searches, seeds: how many by default.
+      search, train: settings of every search and of every training.
+      images: training images of a subset; 0 for the whole data set.
+      searches, seeds: default numbers of searches and of trainings of each cell.
     """
 
     preset: str
-    search: tuple[str, ...]
-    train: tuple[str, ...]
+    search: dict
+    train: dict
     images: int
     searches: int
     seeds: int
@@ -71,156 +72,163 @@ class Size(NamedTuple):
 
 SIZES = {
     "tiny": Size(
-        "digits",
-        (*forks.TINY_EGNAS, *forks.settings(strategy__warmup=3)),
-        forks.settings(network__layers=2, epochs=8),
-        0,
-        2,
-        2,
+        preset="digits",
+        search={**forks.TINY_EGNAS, "strategy.warmup": 3},
+        train={"network.layers": 2, "epochs": 8},
+        images=0,
+        searches=2,
+        seeds=2,
     ),
     "small": Size(
-        "cifar10",
-        forks.settings(**forks.CIFAR10_SMALL, epochs=24),
-        forks.settings(
-            network__channels=8,
-            network__layers=5,
-            network__auxiliary="false",
-            network__drop_path=0.1,
-            epochs=12,
-            evaluate_every=4,
-            batch_size=50,
-            learning_rate=0.05,
-        ),
-        5_000,
-        2,
-        3,
+        preset="cifar10",
+        search={**forks.CIFAR10_SMALL, "epochs": 24},
+        train={
+            "network.channels": 8,
+            "network.layers": 5,
+            "network.auxiliary": False,
+            "network.drop_path": 0.1,
+            "epochs": 12,
+            "evaluate_every": 4,
+            "batch_size": 50,
+            "learning_rate": 0.05,
+        },
+        images=5_000,
+        searches=2,
+        seeds=3,
     ),
-    "full": Size("cifar10", (), (), 0, 4, 4),
+    "full": Size("cifar10", search={}, train={}, images=0, searches=4, seeds=4),
 }
 
 
-def best(searches: list[Job]) -> Job:
-    """The finished search whose supernet has the highest validation accuracy."""
-    return max(searches, key=lambda job: pieces.summary_of(job)["valid_accuracy"])
+class Cell(NamedTuple):
+    """The cell of the table, and what is known of its search.
+
+    Attributes:
+      genotype: the cell.
+      settings: those of its training that keep the search's images out of the test.
+      search_seconds: duration of the search, if known.
+    """
+
+    genotype: eg.Genotype
+    settings: dict
+    search_seconds: float | None = None
+
+
+class Jobs(NamedTuple):
+    """The runs behind the table.
+
+    Attributes:
+      searches: that a cell is chosen from; none where it is given.
+      found: trainings of the cell, seed by seed.
+      random: trainings of random cells, seed by seed.
+    """
+
+    searches: list[Job]
+    found: list[Job]
+    random: list[Job]
 
 
 def search_jobs(
-    options: argparse.Namespace, size: Size, data: Sequence[str]
+    options: argparse.Namespace, size: Size, source: subset.Source
 ) -> list[Job]:
     """The searches that a cell is chosen from; none where it is given.
 
-    Args:
-      options: of the command line.
-      size: what they come to.
-      data: where the images are, words of a command line.
-
     Raises:
-      ValueError: a setting that `egnas search` does not take.
+      ValueError: a setting that a search does not have.
     """
     if options.genotype is not None:
         return []
-    words = [*size.search, *_words(options.settings)]
-    built = search_config.build(
-        size.preset, variant=options.variant, overrides=words[1::2]
-    )
-    command = (
-        "search",
-        "--preset",
-        size.preset,
-        "--variant",
-        options.variant,
-        *words,
-        *data,
-    )
+    changes = assignments(options.settings)
+    settings = {**size.search, **changes, **source.settings}
+    method = Method(size.preset, variant=options.variant, settings=settings)
     return [
-        Job(
-            (*command, "--set", f"seed={seed}"),
-            options.out / f"search{seed}",
-            built.epochs,
-        )
+        method.job(options.out / f"search{seed}", seed, source.data_dir)
         for seed in range(size.searches)
     ]
 
 
+def best_of(searches: Sequence[Job]) -> Job:
+    """The finished search whose supernet has the highest validation accuracy."""
+    return max(searches, key=lambda job: pieces.summary_of(job)["valid_accuracy"])
+
+
+def read_cell(source: str | pathlib.Path) -> Cell:
+    """A cell by any of its names; of a run directory, with what is known of the run.
+
+    Raises:
+      ValueError: there is no such cell.
+    """
+    genotype = read_genotype(str(source))
+    if len(str(source)) >= 256 or not pathlib.Path(source).is_dir():
+        return Cell(genotype, {})
+    config, summary = (
+        records.read_object(path) if path.exists() else {}
+        for path in (
+            pathlib.Path(source) / "config.json",
+            pathlib.Path(source) / "summary.json",
+        )
+    )
+    seed = config.get("split_seed", config.get("seed"))
+    return Cell(
+        genotype,
+        {} if seed is None else {"split_seed": seed},
+        summary.get("search_seconds", summary.get("seconds")),
+    )
+
+
 def train_jobs(
-    options: argparse.Namespace,
-    size: Size,
-    data: Sequence[str],
-    source: str,
-    cell: Genotype,
+    options: argparse.Namespace, size: Size, source: subset.Source, cell: Cell
 ) -> tuple[list[Job], list[Job]]:
     """A training of the cell and one of a random cell for every seed.
 
-    Args:
-      options, size, data: as of `search_jobs`.
-      source: what `egnas retrain --genotype` is to read the cell from.
-      cell: the same.
-
     Raises:
-      ValueError: a setting that `egnas retrain` does not take.
+      ValueError: a setting that a training does not have.
     """
-    words = [*size.train, *_words(options.train)]
-    built = retrain_config(size.preset, settings=assignments(words[1::2]))
-    built = with_genotype(built, cell)
-    _, classes, image_channels = IMAGES[size.preset]
-    network = dataclasses.replace(built.network, num_classes=classes)
-    weights = count_params(cell, network, image_channels=image_channels)
-    found, drawn = [], []
+    changes = assignments(options.train)
+    settings = {**size.train, **changes, **source.settings}
+    training = Training(
+        cell.genotype,
+        size.preset,
+        {**cell.settings, **settings},
+        cell.search_seconds,
+    )
+    _, num_classes, image_channels = IMAGES[size.preset]
+    network = training.config().network
+    network = dataclasses.replace(network, num_classes=num_classes)
+    weights = eg.count_params(cell.genotype, network, image_channels=image_channels)
+    found, random = [], []
     for seed in range(size.seeds):
-        own = (
-            "retrain",
-            "--preset",
-            size.preset,
-            *words,
-            *data,
-            "--set",
-            f"seed={seed}",
-        )
         folder = options.out / f"seed{seed}"
-        found.append(Job((*own, "--genotype", source), folder, built.epochs))
-        other = methods.random_genotype(seed)
-        channels = methods.equal_channels(other, network, image_channels, weights)
-        own += ("--set", f"network.channels={channels}", "--genotype", other.format())
-        drawn.append(Job(own, options.out / f"random{seed}", built.epochs))
-    return found, drawn
+        found.append(training.job(folder, seed, source.data_dir))
+        other = random_cells.random_genotype(seed)
+        channels = random_cells.equal_channels(other, network, image_channels, weights)
+        baseline = Training(
+            other, size.preset, {**settings, "network.channels": channels}
+        )
+        folder = options.out / f"random{seed}"
+        random.append(baseline.job(folder, seed, source.data_dir))
+    return found, random
 
 
-def _words(settings: Sequence[str]) -> list[str]:
-    return [word for one in settings for word in ("--set", one)]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = forks.parser(__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = forks.make_parser(__doc__)
     add = parser.add_argument
-    add(
-        "--preset",
-        choices=("cifar10", "cifar100"),
-        help="data set and recipe of the sizes small and full (cifar10)",
-    )
+    text = "data set and recipe of the sizes small and full (cifar10)"
+    add("--preset", choices=("cifar10", "cifar100"), help=text)
     add("--genotype", help="the cell, instead of searches")
-    add(
-        "--searches",
-        type=methods.counted,
-        metavar="N",
-        help="how many a cell is chosen from (the size's)",
-    )
-    add(
-        "--train",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        type=methods.unseeded,
-        help="change one setting of all trainings",
-    )
+    text = "how many a cell is chosen from (the size's)"
+    add("--searches", type=command_line.positive, metavar="N", help=text)
+    forks.add_settings(parser, "--train", "train", "trainings")
     pieces.add_limits(parser)
     return parser
 
 
-def _size(options: argparse.Namespace) -> Size:
-    """What the command line comes to; refuses what would be run in vain.
+def size_of(options: argparse.Namespace) -> Size:
+    """The size that the command line describes.
 
     Raises:
-      ValueError: as said.
+      ValueError: options contradict each other, or name an unknown setting or cell.
     """
     size = SIZES[options.size]
     if options.preset and size.preset == "digits":
@@ -240,112 +248,161 @@ def _size(options: argparse.Namespace) -> Size:
         searches=options.searches or size.searches,
         seeds=options.seeds or size.seeds,
     )
-    cell = methods.random_genotype(0)
+    # Wrong settings are found before anything runs.
+    cell = Cell(random_cells.random_genotype(0), {})
     if options.genotype is not None:
-        cell = read_genotype(options.genotype)
-    search_jobs(options, size, ())
-    train_jobs(options, size, (), "", cell)
+        cell = read_cell(options.genotype)
+    anywhere = subset.Source(None, {})
+    search_jobs(options, size, anywhere)
+    train_jobs(options, size, anywhere, cell)
     return size
 
 
-def main(arguments: list[str] | None = None, run: Callable = pieces.run_until) -> None:
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        size = _size(options)
-        data = subset.words(options.data_dir, options.out, size.images, size.preset)
-    except ValueError as error:
-        parser.error(str(error))
-    pieces.listen()
-    searches = search_jobs(options, size, data)
-    left = pieces.carry(searches, pieces.limits(options), run)
+def carry_out(options: argparse.Namespace, size: Size, source: subset.Source) -> Jobs:
+    """Carries all runs forward, as far as this piece may.
+
+    Raises:
+      SystemExit: the piece ended before all runs did.
+    """
+    searches = search_jobs(options, size, source)
+    left = pieces.carry(searches, pieces.limits(options))
     print(pieces.progress(searches), end="")
-    if not all(map(pieces.summary_of, searches)):
+    if not pieces.all_ended(searches):
         raise SystemExit(pieces.INTERRUPTED)
-    source = options.genotype or str(best(searches).folder)
-    found, drawn = train_jobs(options, size, data, source, read_genotype(source))
-    pieces.carry([*found, *drawn], left, run)
-    print(pieces.progress([*found, *drawn]), end="")
-    if not all(map(pieces.summary_of, [*found, *drawn])):
+    cell = read_cell(options.genotype or best_of(searches).folder)
+    found, random = train_jobs(options, size, source, cell)
+    pieces.carry([*found, *random], left)
+    print(pieces.progress([*found, *random]), end="")
+    if not pieces.all_ended([*found, *random]):
         raise SystemExit(pieces.INTERRUPTED)
-    _write(options, size, searches, found, drawn)
+    return Jobs(searches, found, random)
 
 
-def _write(options, size, searches, found, drawn) -> None:
-    """The tables, when all have ended."""
-    own = [
-        pieces.summary_of(job) | {"seed": seed, "run": str(job.folder)}
-        for seed, job in enumerate(found)
-    ]
-    others = [pieces.summary_of(job) for job in drawn]
-    whole = retrain_seeds.aggregate(own)
-    retrain_seeds.write(options.out, whole)
-    errors, chance = (
-        [one["test_error_last"] for one in several] for several in (own, others)
+def summarise_seeds(jobs: Sequence[Job]) -> dict:
+    """The summary of several seeds, as `egnas retrain --seeds N` has it."""
+    return retrain_seeds.aggregate(
+        [
+            pieces.summary_of(job) | {"seed": seed, "run": str(job.folder)}
+            for seed, job in enumerate(jobs)
+        ]
     )
-    days = whole["search_seconds"] and whole["search_seconds"] / DAY
-    first = "found by EG-NAS" if searches else "the given cell"
+
+
+def make_rows(jobs: Jobs, total: dict) -> list[list]:
+    """Rows of the record: ours, and those of the report.
+
+    Args:
+      jobs: all runs, which have ended.
+      total: summary of the seeds of the found cell.
+    """
+    seconds = total["search_seconds"]
+    days = seconds and seconds / retrain_seeds.DAY
+    first = "found by EG-NAS" if jobs.searches else "the given cell"
     rows = [
-        _row(first, errors, [one["params"] for one in own], days),
-        _row("random cells, one a seed", chance, [one["params"] for one in others]),
+        make_row(first, errors_of(jobs.found), params_of(jobs.found), days),
+        make_row(
+            "random cells, one a seed", errors_of(jobs.random), params_of(jobs.random)
+        ),
     ]
-    rows += [
-        _row(name, [value / 100 for value in values], [1e6 * weights], days)
-        for name, (values, weights, days) in REPORTED.items()
-    ]
-    several = len(searches) > 1
-    chosen = (
-        f"{f'The best of {len(searches)} searches' if several else 'One search'} "
-        f"(variant {options.variant}){' by validation accuracy' if several else ''}; "
-        f"the report's cells are the best of more than 20. "
-        if searches
-        else ""
+    for name, (errors, weights, days) in REPORTED.items():
+        fractions = [error / 100 for error in errors]
+        rows.append(make_row(name, fractions, [1e6 * weights], days))
+    return rows
+
+
+def make_row(
+    name: str, errors: list[float], weights: list[float], days: float | None = None
+) -> list:
+    """One row; errors are fractions."""
+    texts = ", ".join(f"{100 * error:.2f}" for error in errors)
+    millions = statistics.fmean(weights) / 1e6
+    return [name, texts, record_tables.cell(errors, 100), millions, days]
+
+
+def errors_of(jobs: Sequence[Job]) -> list[float]:
+    """Test error after the last epoch, a fraction, seed by seed."""
+    return [pieces.summary_of(job)["test_error_last"] for job in jobs]
+
+
+def params_of(jobs: Sequence[Job]) -> list[float]:
+    """Number of weights, seed by seed."""
+    return [pieces.summary_of(job)["params"] for job in jobs]
+
+
+def make_note(options: argparse.Namespace, size: Size, jobs: Jobs, epochs: int) -> str:
+    """The note of the record."""
+    number, images = len(jobs.searches), IMAGES[size.preset][0]
+    if size.images:
+        images = f"{size.images:,} images of {images}"
+    choice = light = ""
+    if number:
+        which = f"The best of {number} searches" if number > 1 else "One search"
+        by = " by validation accuracy" if number > 1 else ""
+        choice = (
+            f"{which} (variant {options.variant}){by}; the report's cells are the best "
+            f"of more than 20. "
+        )
+        light = forks.left_out({**size.search, **assignments(options.settings)})
+    return (
+        f"{choice}Ours on {images}; {epochs} epochs, test error of the last.{light} "
+        f"{compare(errors_of(jobs.found), errors_of(jobs.random))}"
     )
-    apart = [a - b for a, b in zip(errors, chance, strict=True)]
-    told = (
-        f"The first row minus the second: {methods.interval(apart, 100)} points "
-        f"(95 %), "
-        f"{methods.verdict(apart)}; that is said of this cell, not of searches."
-        if len(apart) > 1
-        else "One seed: of the difference nothing can be said."
+
+
+def compare(errors: list[float], others: list[float]) -> str:
+    """What the difference from random cells shows, as a sentence."""
+    differences = [a - b for a, b in zip(errors, others, strict=True)]
+    if len(differences) < 2:
+        return "One seed: of the difference nothing can be said."
+    return (
+        f"The first row minus the second: "
+        f"{record_tables.interval(differences, 100)} points (95 %), "
+        f"{record_tables.verdict(differences)}; that is said of this cell, not of "
+        f"searches."
     )
-    light = forks.left_out([*size.search, *options.settings]) if searches else ""
-    images = IMAGES[size.preset][0]
-    images = f"{size.images:,} images of {images}" if size.images else images
-    runs = {
-        job.folder.name: pieces.summary_of(job) for job in (*searches, *found, *drawn)
+
+
+def write(options: argparse.Namespace, size: Size, jobs: Jobs) -> None:
+    """Writes the tables of runs that have all ended."""
+    total = summarise_seeds(jobs.found)
+    retrain_seeds.write(options.out, total)
+    summaries = {
+        job.folder.name: pieces.summary_of(job) for group in jobs for job in group
     }
-    made = {
+    table = {
         "title": "Table 2 of the report",
-        "rows": rows,
+        "rows": make_rows(jobs, total),
         "claim": "How good is a found cell, beside the report's and beside cells drawn "
         "at random?",
         "columns": [
             "cell",
             "of each seed (%)",
             "test error (%)",
-            methods.column("weights (M)", 3),
-            methods.column("a search (device days)", 4),
+            record_tables.column("weights (M)", 3),
+            record_tables.column("a search (device days)", 4),
         ],
-        "seconds": sum(summary["seconds"] for summary in runs.values()),
-        "note": f"{chosen}Ours on {images}; {whole['epochs']} epochs, test error of "
-        f"the last.{light} {told}",
+        "seconds": sum(summary["seconds"] for summary in summaries.values()),
+        "note": make_note(options, size, jobs, total["epochs"]),
     }
-    given = {
-        "preset": options.preset,
-        "genotype": options.genotype,
-        "searches": options.searches,
+    named = {
+        name: getattr(options, name) for name in ("preset", "genotype", "searches")
     }
-    words = [f"--{name} {value}" for name, value in given.items() if value]
-    words += [f"--train {setting}" for setting in options.train]
+    extra = [f"--{name} {value}" for name, value in named.items() if value]
+    extra += [f"--train {setting}" for setting in options.train]
     name = "table2_cifar100" if size.preset == "cifar100" else "table2"
-    forks.write(options, name, made, runs, *words)
+    forks.write(options, name, table, summaries, extra=extra)
 
 
-def _row(name, errors, weights, days=None) -> list:
-    values = ", ".join(f"{100 * error:.2f}" for error in errors)
-    mean = sum(weights) / len(weights) / 1e6
-    return [name, values, methods.cell(errors, 100), mean, days]
+def main(arguments: list[str] | None = None) -> None:
+    """Carries all runs forward; writes the record when they have ended."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        size = size_of(options)
+        source = subset.locate(options.data_dir, options.out, size.images, size.preset)
+    except ValueError as error:
+        parser.error(str(error))
+    write(options, size, carry_out(options, size, source))
 
 
 if __name__ == "__main__":

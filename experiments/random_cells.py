@@ -1,0 +1,49 @@
+"""Draws cells without a search, and widths at which cells have as many weights."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from egnas_jax import Genotype, Mixing, NetworkConfig, count_params, derive
+from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.egnas.explore import initial_state
+from egnas_jax.strategies.random_search import random_child
+
+CHANNELS = range(2, 257)  # widths that are tried
+
+
+def random_genotype(seed: int) -> Genotype:
+    """A cell drawn as random search draws its children."""
+    return _derived(random_child(jax.random.key(seed), SPACES["darts7"]))
+
+
+def initial_genotype(seed: int) -> Genotype:
+    """The cell that EG-NAS would derive before its first update of alpha."""
+    state = initial_state(SPACES["darts7"], jax.random.key(seed))
+    return _derived(softmax_mixing(state.alpha))
+
+
+def _derived(mixing: Mixing) -> Genotype:
+    return derive(SPACES["darts7"], jax.tree.map(np.asarray, mixing))
+
+
+def equal_channels(
+    genotype: Genotype, network: NetworkConfig, image_channels: int, target: int
+) -> int:
+    """Channels of the first cell that bring a network nearest to `target` weights.
+
+    Args:
+      genotype: the cells.
+      network: the network; its channels are ignored.
+      image_channels: of the images.
+      target: number of weights.
+    """
+
+    def distance(channels: int) -> int:
+        config = dataclasses.replace(network, channels=channels)
+        weights = count_params(genotype, config, image_channels=image_channels)
+        return abs(weights - target)
+
+    return min(CHANNELS, key=distance)
