@@ -13,7 +13,6 @@ results/NAME.svg, with its data as NAME.csv.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import time

@@ -77,9 +77,7 @@ def run_retraining(
             on_epoch(record)
 
     source, config = load_data(with_genotype(config, genotype), data, data_dir)
-    run, metadata = prepare(
-        source, config, folder, on_epoch=keep_record, log=log
-    )
+    run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
     metadata = _with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)

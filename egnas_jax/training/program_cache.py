@@ -251,8 +251,7 @@ def _read(key: str) -> Lowered | None:
 
 @functools.cache
 def _find_lapack() -> None:
-    """Makes JAX load LAPACK, which it does when it lowers a call, not when it reads one.
-    """
+    """Makes JAX load LAPACK, which it does when it lowers a call, not when it reads one."""
     jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 
