@@ -164,15 +164,15 @@ def _check_shapes(mixings, images, labels):
 
 
 def score_population(
-    net,
-    variables,
-    mixings,
-    images,
-    labels,
+    net: Supernet,
+    variables: PyTree,
+    mixings: Mixing,
+    images: Array,
+    labels: Array,
     *,
-    population_chunk,
-    image_chunk,
-    batch_stats,
+    population_chunk: int | None,
+    image_chunk: int | None,
+    batch_stats: str,
 ) -> Evaluation:
     """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`."""
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)

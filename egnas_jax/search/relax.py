@@ -37,7 +37,7 @@ def unweighted(primitives: dict[str, Array]) -> Mixing:
 
 
 def flatten(space: Space, alpha: dict[str, Array]) -> Array:
-    """Joins kinds [..., E, K] into one vector [..., D], in the space's order of kinds."""
+    """Joins kinds [..., E, K] into a vector [..., D], in the space's order of kinds."""
     rows = [alpha[kind] for kind in space.kinds]
     return jnp.concatenate(
         [part.reshape(*part.shape[:-2], -1) for part in rows], axis=-1

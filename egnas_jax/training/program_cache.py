@@ -85,7 +85,7 @@ class Flat(NamedTuple):
         leaves = self.compiled(*jax.tree.leaves(arguments))
         return jax.tree.unflatten(self.result, leaves)
 
-    def memory_analysis(self):
+    def memory_analysis(self) -> Any:
         """Returns the memory that XLA reserves for a call."""
         return self.compiled.memory_analysis()
 
@@ -251,7 +251,7 @@ def _read(key: str) -> Lowered | None:
 
 @functools.cache
 def _find_lapack() -> None:
-    """Makes JAX load LAPACK, which it does when it lowers a call, not when it reads one."""
+    """Makes JAX load LAPACK: it does so to lower a call, but not to read a program."""
     jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
 
 

@@ -16,6 +16,7 @@ from jax import lax
 from egnas_jax.evolution import EVOLUTIONS, Evolution
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import Space
+from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import (
     EGNAS,
     Evaluate,
@@ -184,7 +185,7 @@ def _centres(method: EGNAS, key: Key, alpha: dict[str, Array]) -> Array:
     )
 
 
-def candidate_keys(config, key: Key, state: EGNASState) -> Array:
+def candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
     """Returns the keys [N, T] of the generations.
 
     One more sample or generation changes none of the other keys.
