@@ -93,7 +93,7 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
         drop_path: Array | float = 0.0,
     ) -> tuple[Array, Array | None, PyTree]:
         check_image_shape(config, images.shape[1:])
-        drops = train and not (isinstance(drop_path, float | int) and drop_path == 0)
+        drops = drops_paths(train, drop_path)
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
         return _forward(
@@ -107,6 +107,11 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
         )
 
     return Network(genotype, config, init, apply)
+
+
+def drops_paths(train: bool, drop_path: Array | float) -> bool:
+    """Whether a call drops paths: in training, unless the probability is a plain 0."""
+    return train and not (isinstance(drop_path, float | int) and drop_path == 0)
 
 
 def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:

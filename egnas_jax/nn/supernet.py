@@ -146,15 +146,13 @@ def make_supernet(config: SupernetConfig) -> Supernet:
     """The supernet of a configuration; equal configurations give the same functions,
     so that what was compiled for one serves the other."""
 
-    if SPACES[config.space].family == "topology":
-        describe, forward = topology_supernet.describe, topology_supernet.forward
-    else:
-        describe, forward = _describe, _forward
+    topology = SPACES[config.space].family == "topology"
+    forward = topology_supernet.forward if topology else _forward
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(image_shape)
-        params, stats = describe(config, image_shape[-1])
-        return {"params": draw(key, params), "batch_stats": draw(key, stats)}
+        description = describe(config, image_shape[-1])
+        return {name: draw(key, leaves) for name, leaves in description.items()}
 
     def apply(
         variables: PyTree,
@@ -209,8 +207,10 @@ def groups_of(config: SupernetConfig) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(run) for _, run in runs)
 
 
-def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTree]:
-    """Leaves of the whole network: parameters and statistics."""
+def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+    """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
+    if SPACES[config.space].family == "topology":
+        return topology_supernet.describe(config, image_channels)
     space, cells = SPACES[config.space], cells_of(config)
     width = config.stem_multiplier * config.channels
     stem_params, stem_stats = init_stem(image_channels, width)
@@ -239,7 +239,7 @@ def _describe(config: SupernetConfig, image_channels: int) -> tuple[PyTree, PyTr
         "preprocess": [{k: s for k, (_, s) in pair.items()} for pair in preprocess],
         "groups": [stats for _, stats in groups],
     }
-    return params, stats
+    return {"params": params, "batch_stats": stats}
 
 
 def _forward(config, variables, images, mixing, train, many):

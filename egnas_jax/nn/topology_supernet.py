@@ -25,8 +25,8 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Mixing, PyTree
 
 
-def describe(config, image_channels: int) -> tuple[PyTree, PyTree]:
-    """Leaves of the whole network: parameters and statistics.
+def describe(config, image_channels: int) -> PyTree:
+    """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`.
 
     Args:
       config: a `SupernetConfig`.
@@ -56,7 +56,7 @@ def describe(config, image_channels: int) -> tuple[PyTree, PyTree]:
         "blocks": [stats for _, stats in blocks],
         "norm": norm_stats,
     }
-    return params, stats
+    return {"params": params, "batch_stats": stats}
 
 
 def forward(
