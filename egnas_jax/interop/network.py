@@ -14,8 +14,7 @@ from egnas_jax.interop.supernet import NORM_PARAMS, NORM_STATS, names_of_primiti
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.network import describe, runs_of
 from egnas_jax.nn.network_cell import stacks_of
-from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.nn.stem_and_head import FRAMES
+from egnas_jax.nn.network_config import FRAMES, NetworkConfig
 from egnas_jax.space import Genotype
 from egnas_jax.types import PyTree
 
