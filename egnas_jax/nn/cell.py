@@ -131,8 +131,7 @@ def mixed_cell(
     primitives, edge_weights = spec.primitives, mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
-    mixed_sums = [0.0] * space.num_nodes
-    bypass_sums = [0.0] * space.num_nodes
+    mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
     states, new_stats = list(inputs), []
 
     def node(index: int) -> Array:
@@ -156,9 +155,8 @@ def mixed_cell(
         bypass = state[active:]
         if outgoing.stride == 2:
             bypass = lowering.halve(bypass, kernels.pooling)
-        for position, (edge, target) in enumerate(
-            zip(outgoing.edges, outgoing.targets, strict=True)
-        ):
+        pairs = zip(outgoing.edges, outgoing.targets, strict=True)
+        for position, (edge, target) in enumerate(pairs):
             mixed_sums[target] += wide(mixed[position])
             bypass_sums[target] += edge_weights[edge] * wide(bypass)
         new_stats.append(source_stats)

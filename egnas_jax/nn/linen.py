@@ -33,13 +33,11 @@ from jaxtyping import Float
 
 from egnas_jax.nn import supernet
 from egnas_jax.nn.init import draw, is_leaf
-from egnas_jax.nn.network import describe, drops_paths, make_network
+from egnas_jax.nn.network import Logits, describe, drops_paths, make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.space import Genotype
 from egnas_jax.types import Array, Key, Mixing, PyTree
-
-Logits = Float[Array, "N classes"]
 
 
 class Network(nn.Module):
@@ -50,7 +48,8 @@ class Network(nn.Module):
       config: the network around the cells.
       lists_as_dicts: store every list of the variables as a dictionary with the keys
         "0", "1", .... `nnx.bridge.ToNNX` and `flax.traverse_util.flatten_dict` need
-        nested dictionaries. The variables of a run do not fit then.
+        nested dictionaries. `flax.serialization.to_state_dict` converts the variables
+        of a run to this layout.
     """
 
     genotype: Genotype

@@ -45,12 +45,10 @@ Logits = Float[Array, "N classes"]
 
 
 class NetworkInit(Protocol):
-    """Draws the initial variables of a derived network."""
-
     def __call__(
         self, key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)
     ) -> PyTree:
-        """Draws the initial variables.
+        """Draws the initial variables of a derived network.
 
         Args:
           key: random key.
@@ -65,8 +63,6 @@ class NetworkInit(Protocol):
 
 
 class NetworkApply(Protocol):
-    """Runs a derived network on a batch of images."""
-
     def __call__(
         self,
         variables: PyTree,
@@ -76,7 +72,7 @@ class NetworkApply(Protocol):
         key: Key | None = None,
         drop_path: Float[Array, ""] | float = 0.0,
     ) -> tuple[Logits, Logits | None, PyTree]:
-        """Runs the network.
+        """Runs the network on a batch of images.
 
         Args:
           variables: {"params", "batch_stats"} of `NetworkInit`.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.primitives import PRIMITIVES, source_of
@@ -95,7 +96,7 @@ def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyT
 
 
 def keep_factors(
-    key: Key, edges: int, images: int, drop_path: Array | float, dtype: jnp.dtype
+    key: Key, edges: int, images: int, drop_path: Array | float, dtype: DTypeLike
 ) -> Array:
     """Draws the factor of each edge's output for each image: [E, N].
 

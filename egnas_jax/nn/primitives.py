@@ -50,27 +50,20 @@ class Source(NamedTuple):
 
 
 class PrimitiveInit(Protocol):
-    """Describes the leaves of a primitive."""
-
     def __call__(
         self, edges: int, channels: int, stride: int, affine: bool
     ) -> tuple[PyTree, PyTree]:
-        """Describes the leaves.
+        """Describes parameters and batch_stats, as trees of `nn.init.Leaf`.
 
         Args:
-          edges: E, edges that are stacked.
-          channels: C before and after the primitive.
+          edges: E.
+          channels: C, before and after the primitive.
           stride: 1, or 2 where a reduction cell reads its inputs.
           affine: whether norms have a scale and a shift.
-
-        Returns:
-          Parameters and batch_stats, trees of `nn.init.Leaf`.
         """
 
 
 class PrimitiveApply(Protocol):
-    """Applies a primitive."""
-
     def __call__(
         self,
         params: PyTree,
@@ -81,7 +74,7 @@ class PrimitiveApply(Protocol):
         train: bool,
         kernels: lowering.Kernels,
     ) -> tuple[Affine, PyTree]:
-        """Applies the primitive on all edges that leave a state.
+        """Applies the primitive to a state, for all edges that leave it.
 
         Args:
           params, stats: arrays that `PrimitiveInit` describes.
@@ -99,7 +92,7 @@ class Primitive(NamedTuple):
     """One candidate operation.
 
     Attributes:
-      init: describes its leaves.
+      init: describes its arrays.
       apply: computes its output.
     """
 
@@ -131,27 +124,24 @@ def _init_block(edges, channels, side, affine):
 
 def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernels):
     """Depthwise convolution, pointwise convolution, norm; the caller rectifies."""
-    way = kernels.convolution(dilation)
+    way, window = (
+        kernels.convolution(dilation),
+        {"stride": stride, "dilation": dilation},
+    )
     if way == "dense":
-        return _dense_block(params, stats, x, stride, dilation, train=train)
+        return _dense_block(params, stats, x, train, **window)
     y = lowering.depthwise(
-        x,
-        params["depthwise"],
-        stride=stride,
-        dilation=dilation,
-        padded=padded,
-        implementation=way,
+        x, params["depthwise"], padded=padded, implementation=way, **window
     )
     return conv_norm(params, stats, y, train)
 
 
-def _dense_block(params, stats, x, stride, dilation, *, train):
+def _dense_block(params, stats, x, train, **window):
     """The block as one convolution; in evaluation its kernel contains the norm too."""
 
     def convolve(pointwise):
-        return lowering.folded_convolution(
-            x, params["depthwise"], pointwise, stride, dilation
-        )
+        depthwise = params["depthwise"]
+        return lowering.folded_convolution(x, depthwise, pointwise, **window)
 
     if train:
         y = convolve(params["pointwise"])
@@ -172,16 +162,9 @@ def _dil_conv(side: int) -> Primitive:
         return _init_block(edges, channels, side, affine)
 
     def apply(params, stats, source, *, stride, train, kernels):
-        return _block(
-            params,
-            stats,
-            source.rectified,
-            source.padded,
-            stride=stride,
-            dilation=2,
-            train=train,
-            kernels=kernels,
-        )
+        options = {"stride": stride, "train": train, "kernels": kernels}
+        _, x, padded = source
+        return _block(params, stats, x, padded, dilation=2, **options)
 
     return Primitive(init, apply)
 

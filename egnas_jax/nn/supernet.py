@@ -35,12 +35,10 @@ __all__ = [
 
 
 class SupernetInit(Protocol):
-    """Draws the initial variables of a supernet."""
-
     def __call__(
         self, key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)
     ) -> PyTree:
-        """Draws the initial variables.
+        """Draws the initial variables of a supernet.
 
         Args:
           key: random key.
@@ -55,8 +53,6 @@ class SupernetInit(Protocol):
 
 
 class SupernetApply(Protocol):
-    """Runs a supernet on a batch of images under one mixing."""
-
     def __call__(
         self,
         variables: PyTree,
@@ -65,7 +61,7 @@ class SupernetApply(Protocol):
         train: bool = False,
         many: bool = False,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
-        """Runs the supernet.
+        """Runs the supernet on a batch of images under one mixing.
 
         Args:
           variables: {"params", "batch_stats"} of `SupernetInit`.
