@@ -100,7 +100,12 @@ def make_program(problem: Problem, way: str, train: bool, gradient: bool):
 
     def outputs(params, stats, state):
         out, _ = PRIMITIVES[problem.name].apply(
-            params, stats, source_of(state[None]), problem.stride, train, kernels
+            params,
+            stats,
+            source_of(state[None]),
+            stride=problem.stride,
+            train=train,
+            kernels=kernels,
         )
         return lowering.materialise(out.value())
 

@@ -1,6 +1,7 @@
 """EG-NAS in JAX: neural architecture search on the DARTS cell space."""
 
 from egnas_jax import evolution, interop
+from egnas_jax.nn import linen
 from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.network import Network, make_network
 from egnas_jax.nn.network_config import NetworkConfig
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "linen",
     "load_network",
     "load_search",
     "make_network",

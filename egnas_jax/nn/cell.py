@@ -1,16 +1,17 @@
-"""One mixed cell: every edge computes all primitives and adds them up, weighted.
+"""Computes one mixed cell: every edge is the weighted sum of all its primitives.
 
 The cell is organised by source state, not by edge. All edges that leave a state read
 the same rectified and padded array, share the primitives without weights, and run
-stacked on one axis; as soon as a node has received its last edge it is the next
-source. Partial channels (PC-DARTS) send C/k channels through the primitives and pass
-the rest by; since the shuffle of an edge's output is a fixed permutation, it is
-applied once to the sum of a node instead of once an edge.
+stacked on one axis. As soon as a node has received its last edge, it is the next source
+state. Partial channels (PC-DARTS) send C / k channels through the primitives and pass
+the others by. The shuffle of an edge's output is a fixed permutation, so it is applied
+once to the sum of a node instead of once per edge.
 
 Source: EG-NAS formula (1) of the mixed operation; PC-DARTS (Xu et al., ICLR 2020) for
 partial channels and edge weights.
 
-Dims: E edges of the cell, S edges that leave one state, K primitives, C channels.
+Dims: E edges of the cell, S edges that leave one state, K primitives, C channels,
+k of partial channels, H, W sides, N images.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,34 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
 from egnas_jax.space import Space
-from egnas_jax.types import Array, PyTree
+from egnas_jax.types import Array, Mixing, PyTree
+
+
+class CellSpec(NamedTuple):
+    """What a mixed cell is, apart from its channels and its arrays.
+
+    Attributes:
+      space: the space, which has the nodes, edges and primitives.
+      kind: the key into a mixing, such as "normal".
+      partial_channels: k; C / k channels go through the primitives.
+      pool_bn: whether poolings are followed by a norm.
+    """
+
+    space: Space
+    kind: str
+    partial_channels: int
+    pool_bn: bool
+
+    @property
+    def reduction(self) -> bool:
+        """Whether the cell halves the image."""
+        return self.kind == "reduce"
+
+    @property
+    def primitives(self) -> dict[str, Primitive]:
+        """The primitives of an edge, by name and in the order of the space."""
+        make = with_pool_norm if self.pool_bn else PRIMITIVES.__getitem__
+        return {name: make(name) for name in self.space.primitives}
 
 
 class OutEdges(NamedTuple):
@@ -29,8 +57,8 @@ class OutEdges(NamedTuple):
 
     Attributes:
       edges: their positions on the E axis of a mixing.
-      targets: the node each adds to, counted from the first intermediate node.
-      stride: 2 where a reduction cell reads its inputs.
+      targets: the node that each edge adds to, counted from the first intermediate one.
+      stride: 2 where a reduction cell reads its inputs, else 1.
     """
 
     edges: tuple[int, ...]
@@ -39,7 +67,7 @@ class OutEdges(NamedTuple):
 
 
 def out_edges(space: Space, reduction: bool) -> tuple[OutEdges, ...]:
-    """For every state that has out-edges, in the order in which states complete."""
+    """The out-edges of every state but the last, in the order of the states."""
     by_source = [[] for _ in range(space.num_inputs + space.num_nodes - 1)]
     for edge, (source, target) in enumerate(space.edges):
         by_source[source].append((edge, target - space.num_inputs))
@@ -53,23 +81,23 @@ def _stride(space: Space, source: int, reduction: bool) -> int:
     return 2 if reduction and source < space.num_inputs else 1
 
 
-def _primitives(space: Space, pool_bn: bool) -> dict[str, Primitive]:
-    make = with_pool_norm if pool_bn else PRIMITIVES.__getitem__
-    return {name: make(name) for name in space.primitives}
+def init_cell(spec: CellSpec, channels: int) -> tuple[PyTree, PyTree]:
+    """Leaves of a cell.
 
-
-def init_cell(space: Space, channels: int, reduction: bool, pool_bn: bool):
-    """Leaves of a cell whose primitives work on `channels` channels.
+    Args:
+      spec: the cell.
+      channels: C of its nodes.
 
     Returns:
-      Parameters and statistics: a list over source states of {primitive: leaves},
-      without the primitives that have none.
+      Parameters and batch_stats: each a list over source states of {primitive:
+      leaves}, without the primitives that have none.
     """
+    active = channels // spec.partial_channels
     params, stats = [], []
-    for outgoing in out_edges(space, reduction):
+    for outgoing in out_edges(spec.space, spec.reduction):
         leaves = {
-            name: primitive.init(len(outgoing.edges), channels, outgoing.stride, False)
-            for name, primitive in _primitives(space, pool_bn).items()
+            name: primitive.init(len(outgoing.edges), active, outgoing.stride, False)
+            for name, primitive in spec.primitives.items()
         }
         params.append({name: p for name, (p, _) in leaves.items() if p})
         stats.append({name: s for name, (_, s) in leaves.items() if s})
@@ -77,104 +105,106 @@ def init_cell(space: Space, channels: int, reduction: bool, pool_bn: bool):
 
 
 def mixed_cell(
-    space: Space,
-    reduction: bool,
-    pool_bn: bool,
-    partial_channels: int,
-    params: PyTree,
-    stats: PyTree,
+    spec: CellSpec,
+    variables: tuple[PyTree, PyTree],
     inputs: tuple[Array, ...],
-    primitives: Array,
-    edges: Array,
+    mixing: Mixing,
+    *,
     train: bool,
     implementation: str = "auto",
 ) -> tuple[Array, PyTree]:
-    """The output of a cell: its intermediate nodes, concatenated, or the last alone.
+    """Computes the output of a cell.
 
     Args:
-      space, reduction, pool_bn, partial_channels: what is built (static).
-      params, stats: of `init_cell`.
-      inputs: the preprocessed inputs (one in a topology space), [C, H, W, N].
-      primitives: [E, K], the mixing's weights for this kind of cell.
-      edges: [E], its edge weights.
-      train: batch statistics and moved running ones, or running statistics.
-      implementation: of its kernels, a name of `lowering.CHOICES`.
+      spec: the cell.
+      variables: parameters and batch_stats, arrays that `init_cell` describes.
+      inputs: the preprocessed inputs, [C, H, W, N]; one in a topology space, else two.
+      mixing: weights of the primitives [E, K] and of the edges [E] by kind of cell.
+      train: whether norms use the batch's statistics and update the running ones.
+      implementation: a key of `lowering.CHOICES`.
 
     Returns:
-      [nodes * C, H', W', N], [C, H, W, N] in a topology space, and the new statistics.
+      The output and the new batch_stats. The output is the last node [C, H, W, N] in a
+      topology space, else all intermediate nodes concatenated, [nodes * C, H', W', N].
     """
-    table = _primitives(space, pool_bn)
-    active = inputs[0].shape[0] // partial_channels
+    (params, stats), space = variables, spec.space
+    primitives, edge_weights = spec.primitives, mixing.edges[spec.kind]
+    active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
-    mixed_sums = [0.0] * space.num_nodes
-    bypass_sums = [0.0] * space.num_nodes
-    new_stats, states = [], list(inputs)
-    for source, outgoing in enumerate(out_edges(space, reduction)):
+    mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
+    states, new_stats = list(inputs), []
+
+    def node(index: int) -> Array:
+        sums = mixed_sums[index], bypass_sums[index]
+        return _shuffled_node(*sums, spec.partial_channels, inputs[0].dtype)
+
+    for source, outgoing in enumerate(out_edges(space, spec.reduction)):
         if source >= space.num_inputs:
-            node = source - space.num_inputs
-            sums = mixed_sums[node], bypass_sums[node]
-            states.append(_node(*sums, partial_channels, inputs[0].dtype))
-        state, here = states[source], jnp.asarray(outgoing.edges)
-        weights = primitives[here] * edges[here][:, None]
-        mixed, moved = _mixed_edges(
-            table,
-            params[source],
-            stats[source],
+            states.append(node(source - space.num_inputs))
+        state, edges = states[source], jnp.asarray(outgoing.edges)
+        weights = mixing.primitives[spec.kind][edges] * edge_weights[edges][:, None]
+        mixed, source_stats = _mixed_edges(
+            primitives,
+            (params[source], stats[source]),
             state[:active],
             weights,
-            outgoing.stride,
-            train,
-            kernels,
+            stride=outgoing.stride,
+            train=train,
+            kernels=kernels,
         )
         bypass = state[active:]
         if outgoing.stride == 2:
             bypass = lowering.halve(bypass, kernels.pooling)
-        for position, target in enumerate(outgoing.targets):
+        pairs = zip(outgoing.edges, outgoing.targets, strict=True)
+        for position, (edge, target) in enumerate(pairs):
             mixed_sums[target] += wide(mixed[position])
-            bypass_sums[target] += edges[outgoing.edges[position]] * wide(bypass)
-        new_stats.append(moved)
-    sums = mixed_sums[-1], bypass_sums[-1]
-    last = _node(*sums, partial_channels, inputs[0].dtype)
+            bypass_sums[target] += edge_weights[edge] * wide(bypass)
+        new_stats.append(source_stats)
+    last = node(-1)
     if space.family == "topology":
         return last, new_stats
-    nodes = [*states[space.num_inputs :], last]
-    return jnp.concatenate(nodes), new_stats
+    return jnp.concatenate([*states[space.num_inputs :], last]), new_stats
 
 
-def _mixed_edges(table, params, stats, state, weights, stride, train, kernels):
-    """Weighted sums of all primitives for the S edges that leave one state.
+def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernels):
+    """Weighted sums of all primitives on the S edges that leave one state.
 
     Args:
-      table: the space's primitives.
-      params, stats: of this source.
+      primitives: the primitives by name.
+      variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      stride, train: as for the cell.
-      kernels: `lowering.Kernels`.
+      stride, train, kernels: as of `PrimitiveApply`.
 
     Returns:
-      [S, C, H', W', N] and the new statistics.
+      [S, C, H', W', N] and the new batch_stats.
     """
+    params, stats = variables
     source, outputs, new_stats = source_of(state[None]), [], {}
-    for position, (name, primitive) in enumerate(table.items()):
+    for position, (name, primitive) in enumerate(primitives.items()):
         if name == "none":
             continue  # adds zeros
-        out, moved = primitive.apply(
-            params.get(name, {}), stats.get(name, {}), source, stride, train, kernels
+        output, primitive_stats = primitive.apply(
+            params.get(name, {}),
+            stats.get(name, {}),
+            source,
+            stride=stride,
+            train=train,
+            kernels=kernels,
         )
-        outputs.append(out.times(weights[:, position, None]))
-        if moved:
-            new_stats[name] = moved
+        outputs.append(output.times(weights[:, position, None]))
+        if primitive_stats:
+            new_stats[name] = primitive_stats
     total = sum(output.wide() for output in outputs)
     return lowering.materialise(total.astype(state.dtype)), new_stats
 
 
-def _node(mixed, bypass, partial_channels: int, dtype) -> Array:
+def _shuffled_node(mixed, bypass, partial_channels: int, dtype) -> Array:
     """Joins the two sums of a node and shuffles its channels across k groups."""
     mixed, bypass = mixed.astype(dtype), bypass.astype(dtype)
     if partial_channels == 1:
         return lowering.materialise(mixed)
     active, *pixels = mixed.shape
-    passed = bypass.reshape(partial_channels - 1, active, *pixels)
-    shuffled = jnp.stack([mixed, *passed], axis=1)  # [C / k, k, H, W, N]
+    groups = bypass.reshape(partial_channels - 1, active, *pixels)
+    shuffled = jnp.stack([mixed, *groups], axis=1)  # [C / k, k, H, W, N]
     return lowering.materialise(shuffled.reshape(-1, *pixels))

@@ -1,4 +1,4 @@
-"""The frame that cells are put into: which kind, how many channels, from where."""
+"""Plans the cells of a network: the kind, channels and inputs of each."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ class CellPlan(NamedTuple):
     Attributes:
       kind: the key into a mixing or a genotype, such as "normal".
       channels: C of its nodes.
-      inputs: channels of the outputs of the two cells before it, older first (of one
-        in NAS-Bench-201).
+      inputs: channels of the states it reads: of the outputs of the two cells before
+        it, older first; in NAS-Bench-201 of the one cell before it.
       reduced_before: whether the cell before it halved the image, so that the older
         input is still twice as large.
     """
@@ -35,13 +35,13 @@ def plan_cells(
     outputs: tuple[int, int],
     reduced_before: bool = False,
 ) -> tuple[CellPlan, ...]:
-    """The cells of a network of the DARTS family.
+    """Plans a network of the DARTS family.
 
     Args:
       channels: C of the first cell; doubled by each reduction.
-      layers: cells; those at layers // 3 and 2 * layers // 3 are reductions.
+      layers: number of cells; those at layers // 3 and 2 * layers // 3 are reductions.
       stem: channels of the two states before the first cell, older first.
-      outputs: nodes that a normal and a reduction cell concatenate.
+      outputs: how many nodes a normal and a reduction cell concatenate.
       reduced_before: whether the stem's newer state is half as large as the older.
     """
     plans, (older, newer) = [], stem
@@ -56,25 +56,25 @@ def plan_cells(
 
 
 def plan_stages(kind: str, channels: int, layers: int) -> tuple[CellPlan, ...]:
-    """The cells of a network of NAS-Bench-201, its residual blocks left out.
+    """Plans the cells of a network of NAS-Bench-201, without its residual blocks.
 
     Args:
-      kind: of the cells.
+      kind: kind of all cells.
       channels: C of the first stage; doubled by each residual block.
-      layers: cells and residual blocks.
+      layers: number of cells and residual blocks.
     """
-    return tuple(
-        CellPlan(kind, own, (own,), False)
-        for own in (stage_channels(channels, stage) for stage in range(NUM_STAGES))
-        for _ in range(stage_cells(layers))
-    )
+    plans = []
+    for stage in range(NUM_STAGES):
+        width = stage_channels(channels, stage)
+        plans += stage_cells(layers) * [CellPlan(kind, width, (width,), False)]
+    return tuple(plans)
 
 
 def stage_cells(layers: int) -> int:
-    """Cells of one stage, of a network of so many cells and residual blocks."""
+    """Number of cells of one stage in a network of `layers` cells and blocks."""
     return (layers - (NUM_STAGES - 1)) // NUM_STAGES
 
 
 def stage_channels(channels: int, stage: int) -> int:
-    """C of a stage."""
+    """C of a stage, where the first has `channels`."""
     return channels * 2**stage

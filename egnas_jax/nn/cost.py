@@ -1,6 +1,6 @@
-"""Weights and multiply-adds of a derived network, by arithmetic.
+"""Counts weights and multiply-adds of a derived network, by arithmetic.
 
-Every part of the network is described once, as a list of convolutions; both figures
+Every part of the network is described once, as a list of convolutions. Both counts
 follow from that list.
 
 Dims: C channels.
@@ -10,10 +10,17 @@ import functools
 from typing import NamedTuple
 
 from egnas_jax.nn.cell_plan import CellPlan
-from egnas_jax.nn.network_config import NetworkConfig, cell_plan, output_channels
+from egnas_jax.nn.network_config import (
+    FRAMES,
+    HEAD_FEATURES,
+    HEAD_HIDDEN,
+    NetworkConfig,
+    cell_plan,
+    output_channels,
+)
 from egnas_jax.space import Genotype
 
-# To be printed beside the number: several conventions circulate for the same nets.
+# Printed beside the number, because published numbers follow several conventions.
 MULTIPLY_ADDS_CONVENTION = (
     "multiply-adds of the convolutions and the classifier for one image; batch norm, "
     "pooling, additions and the auxiliary head are not counted"
@@ -25,9 +32,11 @@ class Convolution(NamedTuple):
 
     Attributes:
       kernel: height and width, pixels.
-      fan_in, fan_out: channels before and after it.
-      halvings: how often its output's height and width were halved since the image.
-      groups: groups of channels that do not see each other.
+      fan_in: input channels.
+      fan_out: output channels.
+      halvings: how often the height and the width of its output have been halved since
+        the image.
+      groups: number of groups of channels.
       norm: whether a batch norm with scale and shift follows.
     """
 
@@ -40,20 +49,20 @@ class Convolution(NamedTuple):
 
     @property
     def kernel_size(self) -> int:
-        """Weights of the kernel."""
+        """Number of weights of the kernel."""
         height, width = self.kernel
         return height * width * self.fan_in // self.groups * self.fan_out
 
     @property
     def params(self) -> int:
-        """Trained weights, batch norm included."""
+        """Number of weights, including those of the batch norm."""
         return self.kernel_size + 2 * self.fan_out * self.norm
 
     def multiply_adds(self, image_size: int) -> int:
-        """Each weight of the kernel counts once per pixel of the output.
+        """Multiply-adds for an image: each weight counts once per output pixel.
 
         All strided operations of these networks pad such that a side is halved and
-        rounded up, so the number of halvings tells the side.
+        rounded up, so the number of halvings determines the side.
         """
         height, width = (-(-image_size // 2**count) for count in self.halvings)
         return self.kernel_size * height * width
@@ -66,24 +75,24 @@ def count_params(
     auxiliary: bool = False,
     image_channels: int = 3,
 ) -> int:
-    """Trained weights of the network that a genotype and a configuration make.
+    """Number of weights of the network of a genotype.
 
     Args:
-      genotype: its cells.
-      config: its frame.
-      auxiliary: whether to count the auxiliary head; published sizes do not.
+      genotype: the cells.
+      config: the network around the cells.
+      auxiliary: whether to count the auxiliary head, which published sizes leave out.
       image_channels: channels of the images.
 
     Returns:
-      Number of weights (not millions), batch norm's scales and shifts included.
+      Number of weights (not millions), including batch norm's scales and shifts.
 
     Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
     """
     convolutions = _convolutions(genotype, config, image_channels)
     total = sum(conv.params for conv in convolutions)
-    total += _classifier(genotype, config) + config.num_classes  # its bias
+    total += _classifier(genotype, config) + config.num_classes  # the bias
     if auxiliary:
-        # The head reads the second reduction.
+        # The head reads the output of the second reduction.
         cell = cell_plan(genotype, config)[2 * config.layers // 3]
         total += _auxiliary_params(config, output_channels(genotype, cell))
     return total
@@ -102,17 +111,17 @@ def multiply_adds(
     auxiliary head do not (`MULTIPLY_ADDS_CONVENTION`).
 
     Args:
-      genotype: its cells.
-      config: its frame.
-      image_size: side of the image, pixels. A side that is odd where it is halved
-        counts as rounded up, in factorised reductions too.
+      genotype: the cells.
+      config: the network around the cells.
+      image_size: side of the image, pixels. Where an odd side is halved, it is rounded
+        up, in factorised reductions too.
       image_channels: channels of the images.
 
     Returns:
       Multiply-adds (not millions). FLOPs are about twice that.
 
     Raises:
-      ValueError: the image has no whole, positive side.
+      ValueError: the side of the image is not a positive whole number.
 
     Source: the "+x" column of the ImageNet tables since DARTS (Liu et al., 2019).
     """
@@ -124,33 +133,28 @@ def multiply_adds(
 
 
 def _convolutions(genotype, config, image_channels) -> list[Convolution]:
-    """All convolutions of the network but those of the auxiliary head."""
-    convolutions, halvings = STEMS[config.frame](config.channels, image_channels)
+    """All convolutions of the network except those of the auxiliary head."""
+    convolutions, halvings = _stem(config, image_channels)
     for cell in cell_plan(genotype, config):
         halvings += cell.reduction
         convolutions += _cell(genotype, cell, halvings)
     return convolutions
 
 
-def _cifar_stem(channels, image_channels):
-    """Convolutions before the cells, and the halvings of what they hand over."""
-    return [Convolution((3, 3), image_channels, 3 * channels, (0, 0))], 0
-
-
-def _imagenet_stem(channels, image_channels):
-    widths = (image_channels, channels // 2, channels, channels)
-    convolutions = [
-        Convolution((3, 3), fan_in, fan_out, (index + 1, index + 1))
-        for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False))
-    ]
-    return convolutions, len(convolutions)
-
-
-STEMS = {"cifar": _cifar_stem, "imagenet": _imagenet_stem}
+def _stem(config, image_channels) -> tuple[list[Convolution], int]:
+    """Convolutions of the stem, and how often it halves the image."""
+    frame = FRAMES[config.frame]
+    convolutions, fan_in, halvings = [], image_channels, 0
+    widths = frame.stem_channels(config.channels)
+    for fan_out, (_, stride) in zip(widths, frame.stem, strict=True):
+        halvings += stride == 2
+        convolutions.append(Convolution((3, 3), fan_in, fan_out, (halvings, halvings)))
+        fan_in = fan_out
+    return convolutions, halvings
 
 
 def _cell(genotype: Genotype, cell: CellPlan, after: int) -> list[Convolution]:
-    """Convolutions of one cell whose output was halved `after` times."""
+    """Convolutions of one cell; its output has been halved `after` times."""
     channels = cell.channels
     convolutions = preprocessing(cell, after - cell.reduction)
     for pairs in genotype.blocks(cell.kind):
@@ -161,7 +165,12 @@ def _cell(genotype: Genotype, cell: CellPlan, after: int) -> list[Convolution]:
 
 
 def preprocessing(cell: CellPlan, before: int) -> list[Convolution]:
-    """What brings a cell's inputs, halved `before` times, to its channels."""
+    """Convolutions that bring a cell's inputs to its channels.
+
+    Args:
+      cell: the cell.
+      before: how often the newer input has been halved since the image.
+    """
     older = _factorized_reduce if cell.reduced_before else _pointwise
     return [
         *older(cell.inputs[0], cell.channels, before),
@@ -174,16 +183,16 @@ def _pointwise(fan_in, fan_out, after):
 
 
 def _factorized_reduce(fan_in, fan_out, after):
-    """Two pointwise convolutions of every second pixel, half of the channels each."""
+    """Two pointwise convolutions, each with half of the channels and stride 2."""
     return 2 * _pointwise(fan_in, fan_out // 2, after)
 
 
-# Below, one function per primitive: (C, halvings of its output, whether it has
-# stride 2) -> its convolutions.
+# One function per primitive: (C, how often its output has been halved, whether its
+# stride is 2) -> its convolutions.
 
 
 def _nothing(channels, after, strided):
-    del channels, after, strided  # neither weights nor convolutions
+    del channels, after, strided
     return []
 
 
@@ -192,7 +201,7 @@ def _skip_connect(channels, after, strided):
 
 
 def _dil_conv(side, channels, after, strided):
-    """Depthwise, then pointwise; dilation and stride change no count."""
+    """Depthwise and pointwise; dilation and stride change neither count."""
     del strided
     depthwise = Convolution(
         (side, side), channels, channels, (after, after), groups=channels, norm=False
@@ -201,12 +210,12 @@ def _dil_conv(side, channels, after, strided):
 
 
 def _sep_conv(side, channels, after, strided):
-    """Twice the depthwise and the pointwise; the first pair is the strided one."""
+    """Twice the convolutions of `_dil_conv`; the first pair has the stride."""
     return 2 * _dil_conv(side, channels, after, strided)
 
 
 def _conv_7x1_1x7(channels, after, strided):
-    """1x7, which strides along the width alone, then 7x1 along the height."""
+    """1x7, which strides along the width, then 7x1, which strides along the height."""
     between = (after - strided, after)
     return [
         Convolution((1, 7), channels, channels, between, norm=False),
@@ -236,19 +245,17 @@ PRIMITIVE_CONVOLUTIONS = {
 
 
 def _classifier(genotype, config):
-    """Weights of the classifier without its bias: one multiply-add each."""
+    """Number of weights of the classifier without its bias; also its multiply-adds."""
     last = cell_plan(genotype, config)[-1]
     return output_channels(genotype, last) * config.num_classes
 
 
 def _auxiliary_params(config, channels):
-    """Weights of the auxiliary head: two convolutions and a classifier."""
-    hidden, features = 128, 768
-    # Batch norm of the second convolution is left out on ImageNet, as in DARTS.
-    second_norm = config.frame == "cifar"
+    """Number of weights of the auxiliary head: two convolutions and a classifier."""
+    norm = FRAMES[config.frame].second_norm
     convolutions = [
-        *_pointwise(channels, hidden, 0),
-        Convolution((2, 2), hidden, features, (0, 0), norm=second_norm),
+        *_pointwise(channels, HEAD_HIDDEN, 0),
+        Convolution((2, 2), HEAD_HIDDEN, HEAD_FEATURES, (0, 0), norm=norm),
     ]
-    classifier = (features + 1) * config.num_classes
+    classifier = (HEAD_FEATURES + 1) * config.num_classes
     return sum(conv.params for conv in convolutions) + classifier

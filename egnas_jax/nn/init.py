@@ -1,8 +1,8 @@
-"""Initial values of a tree of leaves, drawn at once.
+"""Draws the initial values of a tree of arrays in one call.
 
-A network is described first, as a tree of `Leaf`; then one vector of uniform numbers
-is drawn and cut up. One draw for all leaves traces and compiles in a fraction of the
-time of a draw per leaf, which takes minutes for a supernet.
+A network is first described as a tree of `Leaf`. Then one vector of uniform numbers is
+drawn and cut into the arrays. Tracing and compiling one draw takes a fraction of the
+time of a draw per array, which takes minutes for a supernet.
 
 Source: torch's default for convolutions and linear layers, U(-b, b) with
 b = 1 / sqrt(fan_in).
@@ -20,12 +20,12 @@ from egnas_jax.types import Key, PyTree
 
 
 class Leaf(NamedTuple):
-    """How one array starts: uniform in [value - bound, value + bound].
+    """The distribution of one array: uniform in [value - bound, value + bound].
 
     Attributes:
-      shape: of the array.
-      value: its centre.
-      bound: half the width; 0 for a constant.
+      shape: shape of the array.
+      value: centre of the interval.
+      bound: half the width of the interval; 0 for a constant.
     """
 
     shape: tuple[int, ...]
@@ -34,51 +34,52 @@ class Leaf(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 def kernel(shape: tuple[int, ...], fan_in: int) -> Leaf:
-    """Weights (or the bias) of a layer whose outputs read `fan_in` numbers each."""
+    """The kernel or the bias of a layer, each of whose outputs has `fan_in` inputs."""
     return Leaf(shape, 0.0, 1.0 / math.sqrt(fan_in))
 
 
 def constant(shape: tuple[int, ...], value: float) -> Leaf:
+    """An array whose elements all start at `value`."""
     return Leaf(shape, value, 0.0)
 
 
 def is_leaf(node: PyTree) -> bool:
+    """Whether a node of a tree is a `Leaf`, as `jax.tree.map` asks."""
     return isinstance(node, Leaf)
 
 
-def stack_leaves(leaves: list[PyTree]) -> PyTree:
-    """Equal trees of leaves as one tree whose leaves have a first axis for them."""
+def stack_leaves(tree: PyTree, count: int) -> PyTree:
+    """Adds a first axis of `count` equally described copies to every leaf of a tree."""
 
-    def stacked(leaf: Leaf) -> Leaf:
-        return leaf._replace(shape=(len(leaves), *leaf.shape))
+    def stack(leaf: Leaf) -> Leaf:
+        return leaf._replace(shape=(count, *leaf.shape))
 
-    if any(other != leaves[0] for other in leaves):
-        raise AssertionError("only equal trees can be stacked")
-    return jax.tree.map(stacked, leaves[0], is_leaf=is_leaf)
+    return jax.tree.map(stack, tree, is_leaf=is_leaf)
 
 
 def draw(key: Key, tree: PyTree) -> PyTree:
-    """Arrays f32 for a tree of leaves."""
+    """Draws the f32 arrays that a tree of leaves describes."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_leaf)
     return jax.tree.unflatten(structure, _draw_leaves(key, tuple(leaves)))
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _draw_leaves(key, leaves):
-    drawn = [leaf for leaf in leaves if leaf.bound]
+    random_leaves = [leaf for leaf in leaves if leaf.bound]
     numbers = jax.random.uniform(
-        key, (sum(leaf.size for leaf in drawn),), minval=-1.0, maxval=1.0
+        key, (sum(leaf.size for leaf in random_leaves),), minval=-1.0, maxval=1.0
     )
-    pieces = iter(np.cumsum([0] + [leaf.size for leaf in drawn]).tolist())
+    starts = iter(np.cumsum([0] + [leaf.size for leaf in random_leaves]).tolist())
 
     def values(leaf):
         if not leaf.bound:
             return jnp.full(leaf.shape, leaf.value, jnp.float32)
-        start = next(pieces)
+        start = next(starts)
         piece = numbers[start : start + leaf.size].reshape(leaf.shape)
         return leaf.value + leaf.bound * piece
 

@@ -1,11 +1,13 @@
-"""Batch norm and the two preprocessing layers, over arrays [E, C, H, W, N].
+"""Defines batch norm, ReLU and the two preprocessing layers on arrays [E, C, H, W, N].
 
-A layer is a pair of functions: `init_x` describes its leaves (drawn all at once by
-`nn.init`), `x` applies it. Parameters and statistics are dictionaries with the same
-names; E stacks the edges that leave one state (1 for a layer that stands alone).
+A layer is a pair of functions: `init_x` describes its leaves (`nn.init` draws them all
+at once), and `x` applies it. The trees of parameters and of batch_stats have the same
+names. E stacks the edges that leave one state; it is 1 for a layer that serves no edge.
 
-Source: operations.py of the DARTS family; batch norm as torch's (eps 1e-5, momentum
-0.1, running variance unbiased).
+Source: operations.py of the DARTS family; batch norm as in torch (eps 1e-5, momentum
+0.1, unbiased running variance).
+
+Dims: E edges, C input channels, O output channels, H, W sides, N images.
 """
 
 from typing import NamedTuple
@@ -17,15 +19,15 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import constant, kernel
 from egnas_jax.nn.precision import wide
-from egnas_jax.nn.sync_batch_norm import joint_moments, joint_sums, num_shares
+from egnas_jax.nn.sync_batch_norm import all_reduce_moments, all_reduce_sums, num_shares
 from egnas_jax.types import Array, PyTree
 
 EPSILON = 1e-5
-MOMENTUM = 0.9  # of the old running value; torch counts the new one: 0.1
+MOMENTUM = 0.9  # weight of the old running value; torch's 0.1 weighs the new value
 
 
 def init_batch_norm(edges: int, channels: int, affine: bool) -> tuple[PyTree, PyTree]:
-    """Leaves of a batch norm: parameters (none unless affine) and statistics."""
+    """Leaves of a batch norm: parameters (empty unless `affine`) and batch_stats."""
     shape = (edges, channels)
     params = {"scale": constant(shape, 1.0), "bias": constant(shape, 0.0)}
     stats = {"mean": constant(shape, 0.0), "var": constant(shape, 1.0)}
@@ -33,13 +35,13 @@ def init_batch_norm(edges: int, channels: int, affine: bool) -> tuple[PyTree, Py
 
 
 class Affine(NamedTuple):
-    """weight x + shift, not computed yet: what reads it does so while it adds it up.
+    """weight x + shift, computed only where it is consumed.
 
     Attributes:
       x: [E or 1, C, H, W, N].
-      weight: [E or 1, O] for every channel its own factor (then O = C), [E, O, C] for a
-        1x1 convolution, or None for 1.
-      shift: [E or 1, O], or None for 0.
+      weight: [E or 1, C], a factor per channel; or [E, O, C], a 1x1 convolution; or
+        None for 1.
+      shift: [E or 1, C or O], or None for 0.
     """
 
     x: Array
@@ -47,7 +49,7 @@ class Affine(NamedTuple):
     shift: Array | None = None
 
     def times(self, factor: Array) -> "Affine":
-        """Every output times a factor [E, 1] of its edge; no array is touched."""
+        """The output of each edge times its factor, [E, 1]; no pixels are touched."""
         if self.weight is None:
             weight = jnp.broadcast_to(factor, (len(factor), self.x.shape[1]))
         else:
@@ -59,18 +61,18 @@ class Affine(NamedTuple):
         )
 
     def value(self) -> Array:
-        """[E or 1, O, H, W, N], of the dtype of `x`."""
+        """[E or 1, C or O, H, W, N] in the dtype of `x`."""
         return self.wide().astype(self.x.dtype)
 
     def wide(self) -> Array:
-        """The same in the dtype of sums, for what adds it up: not rounded yet."""
+        """The value in the dtype of sums, not rounded yet."""
         y = self.x
         if self.weight is None:
             y = wide(y)
         elif self.weight.ndim == 3:
             y = wide(lowering.pointwise(y, self.weight))
         else:
-            y = wide(lowering.for_edges(y, len(self.weight)))
+            y = wide(lowering.broadcast_edges(y, len(self.weight)))
             y = lowering.pixelwise(self.weight) * y
         return y if self.shift is None else y + lowering.pixelwise(self.shift)
 
@@ -78,35 +80,19 @@ class Affine(NamedTuple):
 def batch_norm(
     params: PyTree, stats: PyTree, x: Array, train: bool
 ) -> tuple[Array, PyTree]:
-    """Normalises each channel of each edge over pixels and images.
+    """Batch norm as a stored array.
 
-    Args, returns: as `norm_of`, but the normalised array, a buffer of its own.
+    Args:
+      params, stats, x, train: as of `lazy_batch_norm`.
+
+    Returns:
+      [E, C, H, W, N] and the new running batch_stats.
     """
-    normed, stats = norm_of(params, stats, x, train)
-    return lowering.materialise(normed.value()), stats
+    normed, new_stats = lazy_batch_norm(params, stats, x, train)
+    return lowering.materialise(normed.value()), new_stats
 
 
-def conv_norm(params, stats, x: Array, train: bool) -> tuple[Affine, PyTree]:
-    """1x1 convolution and batch norm, {"pointwise", "norm"}.
-
-    Running statistics do not depend on the convolution's output, so that the two are
-    one convolution with other weights.
-    """
-    if train:
-        y = lowering.pointwise(x, params["pointwise"])
-        normed, norm = norm_of(params["norm"], stats["norm"], y, train)
-        return normed, {"norm": norm}
-    return Affine(x, *folded_norm(params, stats)), stats
-
-
-def folded_norm(params, stats) -> tuple[Array, Array]:
-    """Weight [E, O, C] and shift [E, O] of a 1x1 convolution and the norm behind it,
-    {"pointwise", "norm"}, under running statistics."""
-    scale, shift = _scale_and_shift(params["norm"], stats["norm"])
-    return scale[..., None] * params["pointwise"], shift
-
-
-def norm_of(
+def lazy_batch_norm(
     params: PyTree, stats: PyTree, x: Array, train: bool
 ) -> tuple[Affine, PyTree]:
     """Batch norm of each channel of each edge, over pixels and images.
@@ -115,37 +101,66 @@ def norm_of(
       params: {"scale", "bias"}, each [E, C], or {} for a norm without them.
       stats: running {"mean", "var"}, each [E, C].
       x: [E, C, H, W, N].
-      train: whether the batch's own statistics are used and the running ones moved.
+      train: whether to normalise by the batch's own statistics and to update the
+        running ones.
 
     Returns:
-      `x` with its factor and shift, and the running statistics after this batch.
+      `x` with its factor and shift, and the new running batch_stats.
     """
-    used = stats
+    used, new_stats = stats, stats
     if train:
         mean, var = moments(x)
         count = _count(x)
         unbiased = var * (count / max(count - 1, 1))
         used = {"mean": mean, "var": var}
-        stats = jax.tree.map(_moved, stats, {"mean": mean, "var": unbiased})
+        new_stats = jax.tree.map(_update, stats, {"mean": mean, "var": unbiased})
     scale, shift = _scale_and_shift(params, used)
-    return Affine(x, scale, shift), stats
+    return Affine(x, scale, shift), new_stats
+
+
+def conv_norm(
+    params: PyTree, stats: PyTree, x: Array, train: bool
+) -> tuple[Affine, PyTree]:
+    """1x1 convolution and batch norm, {"pointwise", "norm"}.
+
+    Running statistics do not depend on the output of the convolution. In evaluation
+    both are therefore one convolution with other weights.
+    """
+    if train:
+        y = lowering.pointwise(x, params["pointwise"])
+        normed, norm = lazy_batch_norm(params["norm"], stats["norm"], y, train)
+        return normed, {"norm": norm}
+    return Affine(x, *fold_norm(params, stats)), stats
+
+
+def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
+    """Folds a norm with running statistics into the 1x1 convolution before it.
+
+    Args:
+      params, stats: of `conv_norm`.
+
+    Returns:
+      The weight [E, O, C] and the shift [E, O] of the folded convolution.
+    """
+    scale, shift = _scale_and_shift(params["norm"], stats["norm"])
+    return scale[..., None] * params["pointwise"], shift
 
 
 @jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and (biased) variance of [..., H, W, N] over its last three axes, and over
-    the devices that share the batch.
+    """Mean and biased variance of [..., H, W, N] over its last three axes.
 
-    Its gradient keeps `x` alone; autodiff would keep the centred array as well.
+    They are the moments of the whole batch where devices share it. The gradient keeps
+    `x` alone; autodiff would keep the centred array as well.
     """
     x = wide(x)
     mean = jnp.mean(x, axis=(-3, -2, -1))
     var = jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
-    return joint_moments(mean, var)
+    return all_reduce_moments(mean, var)
 
 
 def _count(x: Array) -> int:
-    """Values of a channel, on all devices that share the batch."""
+    """Number of values of one channel, on all devices that share the batch."""
     return x.shape[-3] * x.shape[-2] * x.shape[-1] * num_shares()
 
 
@@ -155,12 +170,12 @@ def _moments_forward(x):
 
 
 def _moments_backward(residuals, cotangents):
-    (x, mean), (of_mean, of_var) = residuals, joint_sums(*cotangents)
+    (x, mean), (mean_cotangent, var_cotangent) = residuals, all_reduce_sums(*cotangents)
     count = _count(x)
-    # the mean's own part in the variance vanishes
-    slope = lowering.pixelwise(2.0 * of_var / count)
+    # The variance's derivative with respect to the mean vanishes.
+    slope = lowering.pixelwise(2.0 * var_cotangent / count)
     centred = wide(x) - lowering.pixelwise(mean)
-    gradient = slope * centred + lowering.pixelwise(of_mean / count)
+    gradient = slope * centred + lowering.pixelwise(mean_cotangent / count)
     return (gradient.astype(x.dtype),)
 
 
@@ -172,7 +187,7 @@ def _scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     return scale, params.get("bias", 0.0) - stats["mean"] * scale
 
 
-def _moved(running: Array, new: Array) -> Array:
+def _update(running: Array, new: Array) -> Array:
     return MOMENTUM * running + (1.0 - MOMENTUM) * lax.stop_gradient(new)
 
 
@@ -180,8 +195,8 @@ def _moved(running: Array, new: Array) -> Array:
 def rectify(x: Array) -> Array:
     """max(x, 0), whose gradient at 0 is 0.
 
-    The gradient keeps the result alone, which the next kernel keeps anyway; that of
-    `jax.nn.relu` keeps a mask and an array of zeros too.
+    The gradient keeps the result alone, which the next kernel keeps anyway. The
+    gradient of `jax.nn.relu` also keeps a mask and an array of zeros.
     """
     return jnp.maximum(x, 0.0)
 
@@ -199,39 +214,55 @@ rectify.defvjp(_rectify_forward, _rectify_backward)
 
 
 def relu(x: Array) -> Array:
-    """Rectified x, as a buffer of its own: several kernels read it."""
+    """ReLU as a stored array, for states that several kernels read."""
     return lowering.materialise(rectify(x))
 
 
-def init_conv_norm(edges: int, fan_in: int, fan_out: int, affine: bool):
+def init_conv_norm(
+    edges: int, fan_in: int, fan_out: int, affine: bool
+) -> tuple[PyTree, PyTree]:
     """Leaves of `relu_conv_norm` and of `factorized_reduce`."""
     norm, stats = init_batch_norm(edges, fan_out, affine)
     weight = kernel((edges, fan_out, fan_in), fan_in)
     return {"pointwise": weight, "norm": norm}, {"norm": stats}
 
 
-def relu_conv_norm(params, stats, x, train):
+def relu_conv_norm(
+    params: PyTree, stats: PyTree, x: Array, train: bool
+) -> tuple[Array, PyTree]:
     """ReLU, 1x1 convolution, batch norm: [1, C, H, W, N] -> [1, O, H, W, N]."""
     y = lowering.pointwise(relu(x), params["pointwise"])
     y, norm = batch_norm(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}
 
 
-def factorized_reduce(params, stats, rectified, train):
-    """Halves H and W: two 1x1 convolutions of stride 2, one a pixel further on.
+def relu_factorized_reduce(
+    params: PyTree, stats: PyTree, x: Array, train: bool
+) -> tuple[Array, PyTree]:
+    """ReLU and `factorized_reduce`: [1, C, H, W, N] -> [1, O, H / 2, W / 2, N]."""
+    return factorized_reduce(params, stats, relu(x), train)
+
+
+def factorized_reduce(
+    params: PyTree, stats: PyTree, rectified: Array, train: bool
+) -> tuple[Array, PyTree]:
+    """Halves H and W by two 1x1 convolutions of stride 2, one pixel apart.
 
     Args:
       params, stats: of `init_conv_norm`; the first half of the output channels reads
         the even pixels, the second half the odd ones.
       rectified: the state after its ReLU, [E or 1, C, H, W, N], H and W even.
-      train: as in `batch_norm`.
+      train: as of `batch_norm`.
+
+    Returns:
+      [E, O, H / 2, W / 2, N] and the new running batch_stats.
     """
     weight = params["pointwise"]
     half = weight.shape[1] // 2
     parts = []
     for offset, rows in ((0, weight[:, :half]), (1, weight[:, half:])):
         pixels = rectified[..., offset::2, offset::2, :]
-        pixels = lowering.for_edges(lowering.materialise(pixels), weight.shape[0])
+        pixels = lowering.broadcast_edges(lowering.materialise(pixels), weight.shape[0])
         parts.append(lowering.pointwise(pixels, rows))
     y, norm = batch_norm(
         params["norm"], stats["norm"], jnp.concatenate(parts, axis=1), train

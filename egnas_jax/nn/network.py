@@ -1,8 +1,8 @@
-"""The network that a genotype stands for, as two pure functions.
+"""Builds the network that a genotype describes, as two pure functions.
 
-Neighbouring cells of equal shape run as one `lax.scan`, so that twenty cells compile
-nine. The primitives are those of the supernet, with norms that have a scale and a
-shift.
+Neighbouring cells of equal shape run as one `lax.scan`, so a network of twenty cells
+compiles nine. The primitives are those of the supernet, with norms that have a scale
+and a shift.
 
 Source: model.py of the DARTS family.
 
@@ -11,67 +11,108 @@ Dims: N images, H, W sides, C channels, G equal cells in a run.
 
 import functools
 import itertools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Float
 
+from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
 from egnas_jax.nn.init import draw, stack_leaves
-from egnas_jax.nn.layers import (
-    factorized_reduce,
-    init_conv_norm,
-    rectify,
-    relu,
-    relu_conv_norm,
-)
-from egnas_jax.nn.network_cell import (
-    check_path,
-    derived_cell,
-    init_cell,
-    keep_factors,
-)
-from egnas_jax.nn.network_config import NetworkConfig, cell_plan, output_channels
-from egnas_jax.nn.precision import wide
-from egnas_jax.nn.stem_and_head import (
+from egnas_jax.nn.layers import rectify
+from egnas_jax.nn.network_cell import check_path, derived_cell, init_cell, keep_factors
+from egnas_jax.nn.network_config import (
     FRAMES,
+    NetworkConfig,
+    cell_plan,
+    output_channels,
+)
+from egnas_jax.nn.stem_and_head import (
     auxiliary,
-    classifier,
+    classify,
+    images_innermost,
     init_auxiliary,
-    init_classifier,
+    init_linear,
     init_stem,
     stem,
 )
 from egnas_jax.space import Genotype
 from egnas_jax.types import Array, Key, PyTree
 
+Logits = Float[Array, "N classes"]
+
+
+class NetworkInit(Protocol):
+    def __call__(
+        self, key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)
+    ) -> PyTree:
+        """Draws the initial variables of a derived network.
+
+        Args:
+          key: random key.
+          image_shape: (H, W, C) of the images.
+
+        Returns:
+          {"params", "batch_stats"}, all leaves f32.
+
+        Raises:
+          ValueError: the network or its auxiliary head cannot read such images.
+        """
+
+
+class NetworkApply(Protocol):
+    def __call__(
+        self,
+        variables: PyTree,
+        images: Float[Array, "N H W C"],
+        *,
+        train: bool = False,
+        key: Key | None = None,
+        drop_path: Float[Array, ""] | float = 0.0,
+    ) -> tuple[Logits, Logits | None, PyTree]:
+        """Runs the network on a batch of images.
+
+        Args:
+          variables: {"params", "batch_stats"} of `NetworkInit`.
+          images: the batch. The activations have its dtype; parameters, batch_stats and
+            logits are f32 in any case (nn/precision.py).
+          train: whether norms use the batch's statistics and update the running ones.
+          key: random key of drop path; may be None where nothing is dropped.
+          drop_path: probability with which, in training, each path of each image is
+            dropped now; the one in the configuration belongs to the last epoch.
+
+        Returns:
+          Logits f32[N, classes]; the logits of the auxiliary head, or None in
+          evaluation and without a head; the new batch_stats.
+
+        Raises:
+          ValueError: images that do not fit, or no key to drop paths by.
+        """
+
 
 class Network(NamedTuple):
-    """A derived network as functions.
+    """A derived network as pure functions.
 
     Attributes:
-      genotype, config: what was built.
-      init: (key, image_shape=(H, W, C)) -> {"params", "batch_stats"}, all f32.
-      apply: (variables, images [N, H, W, C], *, train=False, key=None, drop_path=0.0)
-        -> logits [N, classes], those of the auxiliary head (None unless in training
-        and where there is one), batch statistics. `train` uses the batch's statistics,
-        moves the running ones and drops each path of each image with the probability
-        `drop_path`, at random by `key`. Activations have the dtype of the images;
-        all else stays f32 (nn/precision.py).
+      genotype: the cells.
+      config: the network around the cells.
+      init: draws the initial variables.
+      apply: runs the network.
     """
 
     genotype: Genotype
     config: NetworkConfig
-    init: Callable
-    apply: Callable
+    init: NetworkInit
+    apply: NetworkApply
 
 
 @functools.cache
 def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
-    """The network of a genotype; equal arguments give the same functions, so that what
-    was compiled for one serves the other.
+    """Makes the network of a genotype.
+
+    Equal arguments give the same functions, so that JAX reuses compiled programs.
 
     Raises:
       ValueError: a cell that is used has no path from its inputs to its output.
@@ -81,43 +122,47 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)
-        leaves = describe(genotype, config, image_shape[-1])
-        return {name: draw(key, tree) for name, tree in leaves.items()}
+        description = describe(genotype, config, image_shape[-1])
+        return {name: draw(key, leaves) for name, leaves in description.items()}
 
     def apply(
         variables: PyTree,
-        images: Array,
+        images: Float[Array, "N H W C"],
         *,
         train: bool = False,
         key: Key | None = None,
-        drop_path: Array | float = 0.0,
-    ) -> tuple[Array, Array | None, PyTree]:
+        drop_path: Float[Array, ""] | float = 0.0,
+    ) -> tuple[Logits, Logits | None, PyTree]:
         check_image_shape(config, images.shape[1:])
-        drops = train and not (isinstance(drop_path, float | int) and drop_path == 0)
+        drops = drops_paths(train, drop_path)
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
-        return _forward(
+        run_cell = functools.partial(
+            _run_cell,
             genotype,
-            config,
-            variables,
-            images,
-            train,
-            key if drops else None,
-            drop_path,
+            train=train,
+            key=key if drops else None,
+            drop_path=drop_path,
         )
+        return _forward(genotype, config, variables, images, run_cell, train=train)
 
     return Network(genotype, config, init, apply)
 
 
+def drops_paths(train: bool, drop_path: Array | float) -> bool:
+    """Whether a call drops paths: in training, unless the probability is a plain 0."""
+    return train and not (isinstance(drop_path, float | int) and drop_path == 0)
+
+
 def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:
-    """Refuses images that the network cannot halve, or its head cannot read.
+    """Refuses images that the network cannot halve, or that its head cannot read.
 
     Args:
-      config: of the network.
-      shape: [H, W, C].
+      config: configuration of the network.
+      shape: (H, W, C) of the images.
 
     Raises:
-      ValueError: not three numbers, or a side that does not fit.
+      ValueError: the shape is not three numbers, or a side does not fit.
     """
     frame, layers = FRAMES[config.frame], config.layers
     reductions = len({layers // 3, 2 * layers // 3})
@@ -143,9 +188,9 @@ def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:
 def runs_of(
     genotype: Genotype, config: NetworkConfig
 ) -> tuple[tuple[CellPlan, tuple[int, ...]], ...]:
-    """Runs of neighbouring equal cells: what they are, and their indices.
+    """The runs of neighbouring equal cells: their plan and their indices.
 
-    A reduction doubles the channels and so is a run of its own.
+    A reduction doubles the channels, so it is a run of its own.
     """
     cells = cell_plan(genotype, config)
     runs = itertools.groupby(range(len(cells)), key=cells.__getitem__)
@@ -153,99 +198,96 @@ def runs_of(
 
 
 def describe(genotype: Genotype, config: NetworkConfig, image_channels: int) -> PyTree:
-    """Leaves of the whole network: {"params", "batch_stats"}."""
+    """The leaves of a network: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     frame = FRAMES[config.frame]
     stem_params, stem_stats = init_stem(frame, config.channels, image_channels)
     runs = []
     for plan, indices in runs_of(genotype, config):
-        parts = _describe_cell(genotype, plan)
-        runs.append([stack_leaves([part] * len(indices)) for part in parts])
+        trees = _describe_cell(genotype, plan)
+        runs.append([stack_leaves(tree, len(indices)) for tree in trees])
     cells = cell_plan(genotype, config)
     last = output_channels(genotype, cells[-1])
     params = {
         "stem": stem_params,
         "runs": [run for run, _ in runs],
-        "classifier": init_classifier(last, config.num_classes),
+        "classifier": init_linear(last, config.num_classes),
     }
     stats = {"stem": stem_stats, "runs": [run for _, run in runs]}
     if config.auxiliary:
-        read = output_channels(genotype, cells[2 * config.layers // 3])
-        head = init_auxiliary(frame, read, config.num_classes)
+        channels = output_channels(genotype, cells[2 * config.layers // 3])
+        head = init_auxiliary(frame, channels, config.num_classes)
         params["auxiliary"], stats["auxiliary"] = head
     return {"params": params, "batch_stats": stats}
 
 
 def _describe_cell(genotype, plan):
-    preprocess = {
-        name: init_conv_norm(1, fan_in, plan.channels, True)
-        for name, fan_in in zip(("s0", "s1"), plan.inputs, strict=True)
-    }
+    input_params, input_stats = init_cell_inputs(plan, affine=True)
     params, stats = init_cell(genotype, plan.kind, plan.channels)
-    return (
-        {name: p for name, (p, _) in preprocess.items()} | {"edges": params},
-        {name: s for name, (_, s) in preprocess.items()} | {"edges": stats},
-    )
+    return input_params | {"edges": params}, input_stats | {"edges": stats}
 
 
-def _forward(genotype, config, variables, images, train, key, drop_path):
-    """Stem, runs of cells, global average, classifiers."""
+def _forward(genotype, config, variables, images, run_cell, *, train):
+    """Stem, runs of cells, global average, classifiers; `run_cell` is `_run_cell`."""
     params, stats = variables["params"], variables["batch_stats"]
-    frame = FRAMES[config.frame]
-    x = jnp.transpose(images, (3, 1, 2, 0))  # images innermost: see nn.lowering
+    frame, x = FRAMES[config.frame], images_innermost(images)
     states, stem_stats = stem(frame, params["stem"], stats["stem"], x, train)
-    new = {"stem": stem_stats, "runs": []}
+    new_stats = {"stem": stem_stats, "runs": []}
     if config.auxiliary:
-        new["auxiliary"] = stats["auxiliary"]
+        new_stats["auxiliary"] = stats["auxiliary"]
     auxiliary_logits = None
     for position, (plan, indices) in enumerate(runs_of(genotype, config)):
-        cell = functools.partial(_cell, genotype, plan, train, key, drop_path)
+        cell = functools.partial(run_cell, plan)
         cell = jax.checkpoint(cell) if config.remat else cell
         scanned = params["runs"][position], stats["runs"][position], jnp.array(indices)
-        states, moved = _run(cell, tuple(states), scanned)
-        new["runs"].append(moved)
+        states, run_stats = _run(cell, tuple(states), scanned)
+        new_stats["runs"].append(run_stats)
         if config.auxiliary and train and indices[-1] == 2 * config.layers // 3:
-            auxiliary_logits, new["auxiliary"] = auxiliary(
+            auxiliary_logits, new_stats["auxiliary"] = auxiliary(
                 frame, params["auxiliary"], stats["auxiliary"], states[1], train
             )
-            # torch's head rectifies in place. All cells rectify what they read, so
-            # that is seen only where the head reads the last cell (3 layers or less).
+            # torch's head rectifies its input in place. Every cell rectifies its inputs
+            # anyway, so this matters only where the head reads the last cell, in
+            # networks of at most three layers.
             states = states[0], rectify(states[1])
-    features = jnp.mean(wide(states[1]), axis=(1, 2))  # [C, N]
-    return classifier(params["classifier"], features), auxiliary_logits, new
+    return classify(params["classifier"], states[1]), auxiliary_logits, new_stats
 
 
 def _run(cell, states, scanned):
-    """Equal cells one after another: the last two states, statistics [G, ...]."""
+    """Runs equal cells one after another.
+
+    Args:
+      cell: (states, arrays of a cell) -> new states, new batch_stats.
+      states: outputs of the two cells before, older first.
+      scanned: parameters, batch_stats and indices of the cells, each leaf [G, ...].
+
+    Returns:
+      The last two outputs and the new batch_stats, each leaf [G, ...].
+    """
     if len(scanned[-1]) > 1:
         return lax.scan(cell, states, scanned)
-    states, moved = cell(states, jax.tree.map(lambda leaf: leaf[0], scanned))
-    return states, jax.tree.map(lambda leaf: leaf[None], moved)
+    states, new_stats = cell(states, jax.tree.map(lambda leaf: leaf[0], scanned))
+    return states, jax.tree.map(lambda leaf: leaf[None], new_stats)
 
 
-def _cell(genotype, plan, train, key, drop_path, states, own):
-    """One cell with its preprocessings, as a step of a scan over states."""
-    params, stats, index = own
+def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
+    """Runs one cell with its preprocessing, as a step of a scan over states."""
+    params, stats, index = scanned
     older, newer = states
-    first = _reduced if plan.reduced_before else relu_conv_norm
-    s0, stats0 = first(params["s0"], stats["s0"], older[None], train)
-    s1, stats1 = relu_conv_norm(params["s1"], stats["s1"], newer[None], train)
+    inputs, input_stats = preprocess_inputs(
+        plan, (params, stats), older, newer, train=train
+    )
     factors = None
     if key is not None:
         pairs, images = len(getattr(genotype, plan.kind)), newer.shape[-1]
         factors = keep_factors(
             jax.random.fold_in(key, index), pairs, images, drop_path, newer.dtype
         )
-    out, moved = derived_cell(
+    out, edge_stats = derived_cell(
         genotype,
         plan.kind,
-        params["edges"],
-        stats["edges"],
-        (s0[0], s1[0]),
-        train,
-        factors,
+        (params["edges"], stats["edges"]),
+        inputs,
+        train=train,
+        factors=factors,
     )
-    return (newer, out), {"s0": stats0, "s1": stats1, "edges": moved}
-
-
-def _reduced(params, stats, state, train):
-    return factorized_reduce(params, stats, relu(state), train)
+    return (newer, out), input_stats | {"edges": edge_stats}

@@ -1,12 +1,13 @@
-"""One cell of a derived network: two chosen primitives a node, added up.
+"""Computes one cell of a derived network: two chosen primitives per node, added up.
 
 Edges that read the same state by the same primitive run stacked on one axis, as in the
-mixed cell, so that both share the primitives and their kernels.
+mixed cell. Both kinds of cell therefore share the primitives and their kernels.
 
 Source: `Cell` of model.py of the DARTS family; drop path (Larsson et al., ICLR 2017) as
 its `drop_path`.
 
-Dims: E edges of the cell (two a node), S edges stacked, C channels, N images.
+Dims: E edges of the cell (two per node), S stacked edges, C channels, H, W sides,
+N images.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.primitives import PRIMITIVES, source_of
@@ -27,10 +29,11 @@ class Stack(NamedTuple):
     """The edges of a cell that read one state by one primitive.
 
     Attributes:
-      name: of the weights, "SOURCE PRIMITIVE".
-      primitive, source: what they have in common.
+      name: key of their arrays, "SOURCE PRIMITIVE".
+      primitive: their primitive.
+      source: the state that they read.
       edges: their positions among the genotype's pairs; edge e ends in node e // 2.
-      stride: 2 where a reduction cell reads its inputs.
+      stride: 2 where a reduction cell reads its inputs, else 1.
     """
 
     name: str
@@ -41,33 +44,32 @@ class Stack(NamedTuple):
 
     @property
     def identity(self) -> bool:
-        """Whether they hand the state on as it is; such edges are never dropped."""
+        """Whether they pass the state on unchanged; such edges are never dropped."""
         return self.primitive == "skip_connect" and self.stride == 1
 
 
 def stacks_of(genotype: Genotype, kind: str) -> tuple[Stack, ...]:
-    """The edges of the cell of that kind, sources in ascending order."""
-    pairs = getattr(genotype, kind)
+    """The stacks of a kind of cell, by ascending source state."""
     edges = {}
-    for edge, (primitive, source) in enumerate(pairs):
+    for edge, (primitive, source) in enumerate(getattr(genotype, kind)):
         edges.setdefault((source, primitive), []).append(edge)
     return tuple(
         Stack(
-            f"{source} {primitive}",
-            primitive,
-            source,
-            tuple(edges[source, primitive]),
-            2 if kind == "reduce" and source < NUM_INPUTS else 1,
+            name=f"{source} {primitive}",
+            primitive=primitive,
+            source=source,
+            edges=tuple(edges[source, primitive]),
+            stride=2 if kind == "reduce" and source < NUM_INPUTS else 1,
         )
         for source, primitive in sorted(edges)
     )
 
 
 def check_path(genotype: Genotype, kind: str) -> None:
-    """Refuses a cell whose output no input reaches.
+    """Refuses a cell whose output does not depend on its inputs.
 
     Raises:
-      ValueError: every way to the output nodes leads through `none`.
+      ValueError: every path to the output nodes contains `none`.
     """
     reached = set(range(NUM_INPUTS))
     for node, pairs in enumerate(genotype.blocks(kind), start=NUM_INPUTS):
@@ -82,7 +84,7 @@ def check_path(genotype: Genotype, kind: str) -> None:
 
 
 def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyTree]:
-    """Leaves of a cell: parameters and statistics by the names of its stacks."""
+    """Leaves of a cell: parameters and batch_stats, by the names of its stacks."""
     leaves = {
         stack.name: PRIMITIVES[stack.primitive].init(
             len(stack.edges), channels, stack.stride, True
@@ -94,39 +96,39 @@ def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyT
 
 
 def keep_factors(
-    key: Key, edges: int, images: int, drop_path: Array | float, dtype
+    key: Key, edges: int, images: int, drop_path: Array | float, dtype: DTypeLike
 ) -> Array:
-    """What each edge's output is multiplied by, image by image: [E, N].
+    """Draws the factor of each edge's output for each image: [E, N].
 
-    0 where it is dropped, which happens with probability `drop_path`; else the inverse
-    of the probability of being kept, so that the mean is 1.
+    A factor is 0 where the path is dropped, with probability `drop_path`. Otherwise it
+    is the inverse of the probability of keeping a path, so that the mean is 1.
     """
     keep = 1.0 - jnp.asarray(drop_path, jnp.float32)
-    kept = jax.random.bernoulli(key, keep, (edges, images))
-    return jnp.where(kept, 1.0 / keep, 0.0).astype(dtype)
+    is_kept = jax.random.bernoulli(key, keep, (edges, images))
+    return jnp.where(is_kept, 1.0 / keep, 0.0).astype(dtype)
 
 
 def derived_cell(
     genotype: Genotype,
     kind: str,
-    params: PyTree,
-    stats: PyTree,
+    variables: tuple[PyTree, PyTree],
     inputs: tuple[Array, Array],
+    *,
     train: bool,
     factors: Array | None = None,
 ) -> tuple[Array, PyTree]:
-    """The output of a cell: its output nodes, concatenated.
+    """Computes the output of a cell: its output nodes, concatenated.
 
     Args:
-      genotype, kind: which cell (static).
-      params, stats: of `init_cell`.
+      genotype: the cells.
+      kind: "normal" or "reduce".
+      variables: parameters and batch_stats, arrays that `init_cell` describes.
       inputs: both preprocessed inputs, [C, H, W, N].
-      train: batch statistics and moved running ones, or running statistics. Kernels
-        are those that the table of `nn.lowering` names for it.
-      factors: of `keep_factors`, or None to drop nothing.
+      train: whether norms use the batch's statistics and update the running ones.
+      factors: factors of `keep_factors`, or None to drop nothing.
 
     Returns:
-      [nodes * C, H', W', N] and the new statistics.
+      [nodes * C, H', W', N] and the new batch_stats.
     """
     num_nodes = len(genotype.blocks(kind))
     sums = [None] * num_nodes
@@ -138,29 +140,29 @@ def derived_cell(
             states.append(lowering.materialise(sums[state - NUM_INPUTS]))
         source = source_of(states[state][None])
         for stack in by_source.get(state, ()):
-            outputs, moved = _outputs(stack, params, stats, source, train, factors)
-            if moved:
-                new_stats[stack.name] = moved
+            outputs, stack_stats = _outputs(stack, variables, source, train, factors)
+            if stack_stats:
+                new_stats[stack.name] = stack_stats
             for edge, output in zip(stack.edges, outputs, strict=True):
                 node = edge // 2
                 sums[node] = output if sums[node] is None else sums[node] + output
     return jnp.concatenate([states[node] for node in genotype.concat(kind)]), new_stats
 
 
-def _outputs(stack, params, stats, source, train, factors):
-    """What the S edges of a stack hand on, [C, H', W', N] each; new statistics."""
-    kernels = lowering.kernels_for("auto", train, source.raw.shape[1])
-    output, moved = PRIMITIVES[stack.primitive].apply(
+def _outputs(stack, variables, source, train, factors):
+    """The output of each of the S edges of a stack, [C, H', W', N]; new batch_stats."""
+    params, stats = variables
+    output, new_stats = PRIMITIVES[stack.primitive].apply(
         params.get(stack.name, {}),
         stats.get(stack.name, {}),
         source,
-        stack.stride,
-        train,
-        kernels,
+        stride=stack.stride,
+        train=train,
+        kernels=lowering.kernels_for("auto", train, source.raw.shape[1]),
     )
     value = output.value()
     if factors is not None and not stack.identity:
         value = value * factors[jnp.asarray(stack.edges)][:, None, None, None, :]
-    # one output where it does not depend on the edge
+    # The value has one entry for all edges where it does not depend on the edge.
     shared = len(value) == 1
-    return [value[0 if shared else i] for i in range(len(stack.edges))], moved
+    return [value[0 if shared else i] for i in range(len(stack.edges))], new_stats

@@ -1,33 +1,72 @@
-"""The network that a genotype is trained in: its configuration and its cells.
+"""Configures the network that a genotype is trained in, and plans its cells.
 
 Source: model.py of the DARTS family (`NetworkCIFAR`, `NetworkImageNet`).
 """
 
 import dataclasses
+import math
+from typing import NamedTuple
 
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.cell_plan import CellPlan, plan_cells
+from egnas_jax.settings import check_ranges
 from egnas_jax.space import Genotype
+
+# Channels of the auxiliary head: after its 1x1 convolution and after its 2x2 one.
+HEAD_HIDDEN, HEAD_FEATURES = 128, 768
+
+
+class Frame(NamedTuple):
+    """How the stem and the auxiliary head of a network are built.
+
+    Attributes:
+      stem: for each convolution of the stem, its channels as a multiple of the first
+        cell's C, and its stride. A ReLU separates two convolutions.
+      pool_stride: stride of the head's 5x5 pooling.
+      second_norm: whether a norm follows the head's second convolution.
+    """
+
+    stem: tuple[tuple[float, int], ...]
+    pool_stride: int
+    second_norm: bool
+
+    def stem_channels(self, channels: int) -> tuple[int, ...]:
+        """Output channels of the stem's convolutions, where C is `channels`."""
+        return tuple(round(multiple * channels) for multiple, _ in self.stem)
+
+    @property
+    def head_sides(self) -> tuple[int, ...]:
+        """Sides of a state that the head can read: its pooling must leave 2x2."""
+        return tuple(5 + self.pool_stride + i for i in range(self.pool_stride))
+
+
+# The ImageNet head of DARTS lacks its second norm because of a typo. Its authors kept
+# it so, for consistency with the experiments of their paper.
+FRAMES = {
+    "cifar": Frame(stem=((3, 1),), pool_stride=3, second_norm=True),
+    "imagenet": Frame(
+        stem=((0.5, 2), (1, 2), (1, 2)), pool_stride=2, second_norm=False
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
-    """What a derived network is besides its genotype.
+    """The network around the cells of a genotype.
 
     Attributes:
       channels: C of the first cell; doubled by each of the two reductions.
-      layers: cells; those at layers // 3 and 2 * layers // 3 are reductions.
+      layers: number of cells; those at layers // 3 and 2 * layers // 3 are reductions.
       num_classes: width of the classifier.
-      auxiliary: whether a second classifier helps in training.
-      drop_path: probability at the last epoch with which a path is dropped; it grows
-        from 0.
+      auxiliary: whether training uses a second classifier, the auxiliary head.
+      drop_path: probability of dropping a path at the last epoch; it grows from 0.
       frame: "cifar" (one convolution before the cells) or "imagenet" (three, which
         divide the image's side by eight).
-      remat: compute a cell's insides again for its gradient instead of keeping them:
-        less memory, more time, the same numbers to rounding.
+      remat: whether to rematerialise the activations inside a cell for its gradient.
+        This takes less memory and more time; the results are equal up to rounding.
 
     Raises:
-      ValueError: a value of the wrong type or out of range.
+      ValueError: a value has the wrong type or is out of range.
     """
 
     channels: int = 36
@@ -39,46 +78,46 @@ class NetworkConfig:
     remat: bool = False
 
     def __post_init__(self):
-        for name in ("channels", "layers", "num_classes"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number > 0, got {value!r}.")
-        for name in ("auxiliary", "remat"):
-            value = getattr(self, name)
-            if type(value) is not bool:
-                raise ValueError(f"{name} must be True or False, got {value!r}.")
-        if type(self.drop_path) not in (int, float) or not 0 <= self.drop_path < 1:
+        self._check_types()
+        sizes = ("channels", "layers", "num_classes")
+        check_ranges(self, dict.fromkeys(sizes, (1, math.inf)))
+        if not 0 <= self.drop_path < 1:
             raise ValueError(
-                f"drop_path must be a probability below 1, got {self.drop_path!r}."
+                f"drop_path is {self.drop_path}, but must be a probability below 1."
             )
-        lookup(PLANS, self.frame, "frame")
+        lookup(FRAMES, self.frame, "frame")
         if self.frame == "imagenet" and self.channels % 2:
             raise ValueError(
-                f"channels must be even in the imagenet frame, whose stem halves "
-                f"them; got {self.channels}."
+                f"channels is {self.channels}, but must be even in the imagenet frame, "
+                f"whose stem halves them."
             )
 
-
-def _cifar_cells(channels, layers, outputs):
-    # The stem has three times as many channels as the first cell.
-    return plan_cells(channels, layers, (3 * channels, 3 * channels), outputs)
-
-
-def _imagenet_cells(channels, layers, outputs):
-    # The stem hands over two states, the newer one of half the side.
-    stem = (channels, channels)
-    return plan_cells(channels, layers, stem, outputs, reduced_before=True)
-
-
-PLANS = {"cifar": _cifar_cells, "imagenet": _imagenet_cells}
+    def _check_types(self):
+        nouns = {int: "a whole number", float: "a number", bool: "True or False"}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            fits = type(value) is field.type or (type(value), field.type) == (
+                int,
+                float,
+            )
+            if field.type in nouns and not fits:
+                raise ValueError(
+                    f"{field.name} is {value!r}, but must be {nouns[field.type]}."
+                )
 
 
 def cell_plan(genotype: Genotype, config: NetworkConfig) -> tuple[CellPlan, ...]:
-    """The cells of a derived network, first to last."""
-    outputs = (len(genotype.normal_concat), len(genotype.reduce_concat))
-    return PLANS[config.frame](config.channels, config.layers, outputs)
+    """Plans the cells of a derived network, first to last."""
+    frame = FRAMES[config.frame]
+    states = frame.stem_channels(config.channels)
+    older, newer = (states if len(states) > 1 else 2 * states)[-2:]
+    outputs = len(genotype.normal_concat), len(genotype.reduce_concat)
+    reduced_before = len(states) > 1 and frame.stem[-1][1] == 2
+    return plan_cells(
+        config.channels, config.layers, (older, newer), outputs, reduced_before
+    )
 
 
 def output_channels(genotype: Genotype, cell: CellPlan) -> int:
-    """Channels that a cell hands to the next ones."""
+    """Channels of the output of a cell."""
     return len(genotype.concat(cell.kind)) * cell.channels

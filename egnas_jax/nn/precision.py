@@ -1,12 +1,12 @@
-"""In which precision a network computes.
+"""Decides which arrays of a network are bfloat16 and which stay float32.
 
-The activations have the dtype of the images that go in. In bfloat16 they take half the
-memory and half the time to read and write, which bounds these networks on a GPU; but
-eight bits are too few to add up in. So whatever the activations are, parameters,
-statistics, sums over taps, channels, pixels, primitives and edges, the classifier and
-the loss are float32, and only what is stored as an array of pixels is rounded. The
-casts stand where sums are: in `nn.lowering`, in `nn.layers` (`Affine`, `moments`) and
-where a cell adds up its edges.
+The activations have the dtype of the images that enter the network. In bfloat16 they
+take half the memory and half the memory traffic, which is what bounds these networks on
+a GPU. Eight bits are too few to accumulate sums. Parameters, batch_stats, the
+classifier, the loss and all sums (over taps, channels, pixels, primitives and edges)
+therefore stay float32, and only arrays of pixels that are stored are rounded. The casts
+are where the sums are: in `nn.lowering`, in `nn.layers` (`Affine`, `moments`) and where
+a cell adds up its edges.
 """
 
 import jax.numpy as jnp
@@ -17,14 +17,14 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def check_precision(what: str, value: str) -> None:
-    """Refuses a precision that is not one of `PRECISIONS`.
+    """Refuses a value that is not one of `PRECISIONS`.
 
     Args:
-      what: path of the setting.
+      what: path of the setting, for the message.
       value: its value.
 
     Raises:
-      ValueError: as said.
+      ValueError: the value is not one of `PRECISIONS`.
     """
     if value not in PRECISIONS:
         raise ValueError(
@@ -33,7 +33,7 @@ def check_precision(what: str, value: str) -> None:
 
 
 def sum_dtype(x: Array) -> jnp.dtype:
-    """What numbers like those of `x` are added up in: float32 at least."""
+    """The dtype in which values of `x` are summed: float32 at least."""
     return jnp.dtype(jnp.float32) if x.dtype == jnp.bfloat16 else x.dtype
 
 
@@ -43,5 +43,5 @@ def wide(x: Array) -> Array:
 
 
 def wide_einsum(subscripts: str, a: Array, b: Array) -> Array:
-    """Products as they are, summed and returned in the dtype of sums."""
+    """An einsum that accumulates and returns its sums in the dtype of sums."""
     return jnp.einsum(subscripts, a, b, preferred_element_type=sum_dtype(a))

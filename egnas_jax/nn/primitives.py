@@ -1,17 +1,19 @@
-"""The candidate operations of an edge, for all edges that leave one state at once.
+"""Defines the candidate operations, each for all edges that leave one state.
 
-Every primitive is `Primitive(init, apply)`; `apply` takes a `Source` (a state once
-raw and once after the ReLU that most primitives start with) and gives [E, C, H', W',
-N], or [1, C, H', W', N] where the result does not depend on the edge, as an `Affine`.
+Every primitive is a record `Primitive(init, apply)`. `apply` takes a `Source`, which
+holds a state before and after the ReLU that most primitives start with. It returns an
+`Affine` of shape [E, C, H', W', N], or [1, C, H', W', N] where the result does not
+depend on the edge.
 
 Source: operations.py of the DARTS family (convolutions without bias); `nor_conv` of
 NAS-Bench-201.
+
+Dims: E edges, C channels, H, W sides, N images.
 """
 
-from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
@@ -21,25 +23,25 @@ from egnas_jax.nn.layers import (
     Affine,
     conv_norm,
     factorized_reduce,
-    folded_norm,
+    fold_norm,
     init_batch_norm,
     init_conv_norm,
-    norm_of,
+    lazy_batch_norm,
     rectify,
     relu,
 )
-from egnas_jax.types import Array
+from egnas_jax.types import Array, PyTree
 
-WIDEST = 4  # pixels that a window reaches beyond its centre: dil_conv_5x5
+WIDEST = 4  # pixels from the centre of the widest window, dil_conv_5x5, to its edge
 
 
 class Source(NamedTuple):
-    """A state as the edges that leave it read it, each [1, C, H, W, N].
+    """A state as its out-edges read it, each array [1, C, H, W, N].
 
     Attributes:
       raw: the state.
-      rectified: after the ReLU.
-      padded: rectified, with zeros around it for the widest kernel.
+      rectified: the state after the ReLU.
+      padded: the rectified state with zeros around it, enough for the widest kernel.
     """
 
     raw: Array
@@ -47,21 +49,59 @@ class Source(NamedTuple):
     padded: Array
 
 
+class PrimitiveInit(Protocol):
+    def __call__(
+        self, edges: int, channels: int, stride: int, affine: bool
+    ) -> tuple[PyTree, PyTree]:
+        """Describes parameters and batch_stats, as trees of `nn.init.Leaf`.
+
+        Args:
+          edges: E.
+          channels: C, before and after the primitive.
+          stride: 1, or 2 where a reduction cell reads its inputs.
+          affine: whether norms have a scale and a shift.
+        """
+
+
+class PrimitiveApply(Protocol):
+    def __call__(
+        self,
+        params: PyTree,
+        stats: PyTree,
+        source: Source,
+        *,
+        stride: int,
+        train: bool,
+        kernels: lowering.Kernels,
+    ) -> tuple[Affine, PyTree]:
+        """Applies the primitive to a state, for all edges that leave it.
+
+        Args:
+          params, stats: arrays that `PrimitiveInit` describes.
+          source: the state.
+          stride: as of `PrimitiveInit`.
+          train: whether norms use the batch's statistics and update the running ones.
+          kernels: implementations; they change the speed, not the result.
+
+        Returns:
+          The output, [E or 1, C, H', W', N], and the new batch_stats.
+        """
+
+
 class Primitive(NamedTuple):
     """One candidate operation.
 
     Attributes:
-      init: (edges, channels, stride, affine) -> trees of `nn.init.Leaf`: parameters
-        and batch norm statistics.
-      apply: (params, stats, source, stride, train, kernels) -> output as an `Affine`,
-        new statistics; the `lowering.Kernels` decide how, not what is computed.
+      init: describes its arrays.
+      apply: computes its output.
     """
 
-    init: Callable
-    apply: Callable
+    init: PrimitiveInit
+    apply: PrimitiveApply
 
 
 def source_of(state: Array) -> Source:
+    """Prepares a state [1, C, H, W, N] for its out-edges."""
     rectified = relu(state)
     return Source(state, rectified, lowering.pad_sides(rectified, WIDEST))
 
@@ -72,7 +112,7 @@ def _init_nothing(edges, channels, stride, affine):
 
 
 def _init_block(edges, channels, side, affine):
-    """Leaves of depthwise, pointwise, norm."""
+    """Leaves of a depthwise convolution, a pointwise one and a norm."""
     norm, stats = init_batch_norm(edges, channels, affine)
     params = {
         "depthwise": kernel((edges, channels, side, side), side * side),
@@ -82,27 +122,38 @@ def _init_block(edges, channels, side, affine):
     return params, {"norm": stats}
 
 
-def _block(params, stats, x, padded, stride, dilation, train, kernels):
-    """Depthwise, pointwise, norm; the ReLU before them is the caller's."""
-    way = kernels.convolution(dilation)
+def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernels):
+    """Depthwise convolution, pointwise convolution, norm; the caller rectifies."""
+    way, window = (
+        kernels.convolution(dilation),
+        {"stride": stride, "dilation": dilation},
+    )
     if way == "dense":
-        return _dense_block(params, stats, x, stride, dilation, train)
-    y = lowering.depthwise(x, params["depthwise"], stride, dilation, padded, way)
+        return _dense_block(params, stats, x, train, **window)
+    y = lowering.depthwise(
+        x, params["depthwise"], padded=padded, implementation=way, **window
+    )
     return conv_norm(params, stats, y, train)
 
 
-def _dense_block(params, stats, x, stride, dilation, train):
-    """The same by one convolution, whose kernel running statistics fold into."""
+def _dense_block(params, stats, x, train, **window):
+    """The block as one convolution; in evaluation its kernel contains the norm too."""
 
     def convolve(pointwise):
-        return lowering.folded(x, params["depthwise"], pointwise, stride, dilation)
+        depthwise = params["depthwise"]
+        return lowering.folded_convolution(x, depthwise, pointwise, **window)
 
     if train:
         y = convolve(params["pointwise"])
-        y, norm = norm_of(params["norm"], stats["norm"], y, train)
-        return y, {"norm": norm}
-    weight, shift = folded_norm(params, stats)
+        return _normalise(params, stats, y, train)
+    weight, shift = fold_norm(params, stats)
     return Affine(convolve(weight), None, shift), stats
+
+
+def _normalise(params, stats, y, train):
+    """The norm at the end of a primitive, {"norm": ...} of both trees."""
+    y, norm = lazy_batch_norm(params["norm"], stats["norm"], y, train)
+    return y, {"norm": norm}
 
 
 def _dil_conv(side: int) -> Primitive:
@@ -110,9 +161,10 @@ def _dil_conv(side: int) -> Primitive:
         del stride
         return _init_block(edges, channels, side, affine)
 
-    def apply(params, stats, source, stride, train, kernels):
+    def apply(params, stats, source, *, stride, train, kernels):
+        options = {"stride": stride, "train": train, "kernels": kernels}
         _, x, padded = source
-        return _block(params, stats, x, padded, stride, 2, train, kernels)
+        return _block(params, stats, x, padded, dilation=2, **options)
 
     return Primitive(init, apply)
 
@@ -120,23 +172,19 @@ def _dil_conv(side: int) -> Primitive:
 def _sep_conv(side: int) -> Primitive:
     def init(edges, channels, stride, affine):
         del stride
-        blocks = [_init_block(edges, channels, side, affine) for _ in range(2)]
-        params, stats = zip(*blocks, strict=True)
-        names = ("first", "second")
-        return dict(zip(names, params, strict=True)), dict(
-            zip(names, stats, strict=True)
-        )
+        params, stats = _init_block(edges, channels, side, affine)
+        return {"first": params, "second": params}, {"first": stats, "second": stats}
 
-    def apply(params, stats, source, stride, train, kernels):
-        _, x, padded = source
+    def apply(params, stats, source, *, stride, train, kernels):
         first, second = (
             partial(_block, params[name], stats[name], train=train, kernels=kernels)
             for name in ("first", "second")
         )
-        y, first = first(x, padded, stride, 1)
-        y = rectify(y.value())  # one kernel with the padding that follows
-        y, second = second(y, None, 1, 1)
-        return y, {"first": first, "second": second}
+        y, first_stats = first(source.rectified, source.padded, stride=stride)
+        # Padding follows; both become one kernel if the ReLU is not stored.
+        y = rectify(y.value())
+        y, second_stats = second(y)
+        return y, {"first": first_stats, "second": second_stats}
 
     return Primitive(init, apply)
 
@@ -153,22 +201,21 @@ def _init_conv_7x1_1x7(edges, channels, stride, affine):
     return params, {"norm": stats}
 
 
-def _conv_7x1_1x7(params, stats, source, stride, train, kernels):
-    """A 1x7 and a 7x1 convolution; full ones, so edge by edge."""
+def _conv_7x1_1x7(params, stats, source, *, stride, train, kernels):
+    """A full 1x7 and a full 7x1 convolution, edge by edge."""
     del kernels
 
-    def one(row, column):
+    def convolve_edge(row, column):
         y = lowering.convolve(source.rectified[0], row, (1, stride), (0, 3))
         return lowering.convolve(y, column, (stride, 1), (3, 0))
 
     pairs = zip(params["row"], params["column"], strict=True)
-    y = jnp.stack([one(row, column) for row, column in pairs])
-    y, norm = norm_of(params["norm"], stats["norm"], y, train)
-    return y, {"norm": norm}
+    y = jnp.stack([convolve_edge(row, column) for row, column in pairs])
+    return _normalise(params, stats, y, train)
 
 
 def _nor_conv(side: int) -> Primitive:
-    """ReLU, a whole convolution, norm, as NAS-Bench-201 has it."""
+    """ReLU, full convolution and norm, as in NAS-Bench-201."""
 
     def init(edges, channels, stride, affine):
         del stride
@@ -177,27 +224,25 @@ def _nor_conv(side: int) -> Primitive:
         params = {"conv": kernel(shape, side * side * channels), "norm": norm}
         return params, {"norm": stats}
 
-    def apply(params, stats, source, stride, train, kernels):
+    def apply(params, stats, source, *, stride, train, kernels):
         del kernels
         edges, fan_out, fan_in, *window = params["conv"].shape
-        # all edges read one state: one convolution has the outputs of all
+        # All edges read one state, so one convolution computes all their outputs.
         weight = params["conv"].reshape(edges * fan_out, fan_in, *window)
         padding = (side // 2, side // 2)
         y = lowering.convolve(source.rectified[0], weight, (stride, stride), padding)
         y = y.reshape(edges, fan_out, *y.shape[1:])
-        y, norm = norm_of(params["norm"], stats["norm"], y, train)
-        return y, {"norm": norm}
+        return _normalise(params, stats, y, train)
 
     return Primitive(init, apply)
 
 
-def _pool(params, stats, source, stride, train, kernels, *, window):
-    """Pooling; with a norm after it where its statistics are kept (`pool_bn`)."""
+def _pool(params, stats, source, *, stride, train, kernels, window):
+    """Pooling, followed by a norm where there are batch_stats for it (`pool_bn`)."""
     y = window(source.raw, stride, kernels.pooling)
     if not stats:
         return Affine(y), stats
-    y, norm = norm_of(params["norm"], stats["norm"], y, train)
-    return y, {"norm": norm}
+    return _normalise(params, stats, y, train)
 
 
 def _init_skip(edges, channels, stride, affine):
@@ -206,15 +251,15 @@ def _init_skip(edges, channels, stride, affine):
     return init_conv_norm(edges, channels, channels, affine)
 
 
-def _skip(params, stats, source, stride, train, kernels):
+def _skip(params, stats, source, *, stride, train, kernels):
     del kernels
     if stride == 1:
         return Affine(source.raw), stats
-    y, stats = factorized_reduce(params, stats, source.rectified, train)
-    return Affine(y), stats
+    y, new_stats = factorized_reduce(params, stats, source.rectified, train)
+    return Affine(y), new_stats
 
 
-def _none(params, stats, source, stride, train, kernels):
+def _none(params, stats, source, *, stride, train, kernels):
     del params, train, kernels
     return Affine(jnp.zeros_like(source.raw[..., ::stride, ::stride, :])), stats
 
@@ -233,13 +278,14 @@ PRIMITIVES: dict[str, Primitive] = {
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
-OWN = MappingProxyType(dict(PRIMITIVES))  # before any script adds or replaces one
+# The table as the package ships it: scripts may add to PRIMITIVES or replace entries.
+OWN = MappingProxyType(dict(PRIMITIVES))
 
 
 def with_pool_norm(name: str) -> Primitive:
-    """A primitive of a supernet whose poolings are followed by a norm.
+    """The primitive of a supernet whose poolings are followed by a norm (`pool_bn`).
 
-    All edges of a state pool the same numbers, so one norm serves them all.
+    All edges that leave a state pool the same pixels, so they share one norm.
     """
     primitive = PRIMITIVES[name]
     if "pool" not in name:

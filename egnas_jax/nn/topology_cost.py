@@ -1,10 +1,12 @@
-"""Weights and multiply-adds of the networks of NAS-Bench-201, by arithmetic.
+"""Counts weights and multiply-adds of the networks of NAS-Bench-201, by arithmetic.
 
-The published figures of the benchmark follow: weights exactly, multiply-adds less one
-for each class, since the classifier's bias is none here (`MULTIPLY_ADDS_CONVENTION`).
+The counts equal the published numbers of the benchmark, except that the benchmark adds
+one multiply-add per class for the classifier's bias (`MULTIPLY_ADDS_CONVENTION`).
 
-Dims: C channels.
+Dims: C channels, N cells of a stage.
 """
+
+from collections.abc import Iterable
 
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution
@@ -21,16 +23,21 @@ def topology_params(
     layers: int = LAYERS,
     image_channels: int = 3,
 ) -> int:
-    """Trained weights of the network of one cell, scales and shifts of norms included.
+    """Number of weights of the network of one cell.
 
     Args:
       topology: the cell.
-      num_classes: classes.
+      num_classes: width of the classifier.
       channels: C of the first stage.
-      layers: cells and residual blocks, 3 N + 2.
+      layers: number of cells and residual blocks, 3 N + 2.
       image_channels: channels of the images.
+
+    Returns:
+      Number of weights (not millions), including scales and shifts of norms.
     """
-    convolutions = network(topology.primitives, channels, layers, image_channels)
+    convolutions = topology_convolutions(
+        topology.primitives, channels, layers, image_channels
+    )
     last = stage_channels(channels, NUM_STAGES - 1)
     norm, classifier = 2 * last, (last + 1) * num_classes
     return sum(conv.params for conv in convolutions) + norm + classifier
@@ -45,43 +52,54 @@ def topology_multiply_adds(
     layers: int = LAYERS,
     image_channels: int = 3,
 ) -> int:
-    """Multiply-adds of one forward pass of one image; arguments as above, and its side
-    in pixels."""
-    convolutions = network(topology.primitives, channels, layers, image_channels)
+    """Multiply-adds of one forward pass of one image.
+
+    Args:
+      topology, num_classes, channels, layers, image_channels: as of `topology_params`.
+      image_size: side of the image, pixels.
+
+    Returns:
+      Multiply-adds (not millions).
+    """
+    convolutions = topology_convolutions(
+        topology.primitives, channels, layers, image_channels
+    )
     total = sum(conv.multiply_adds(image_size) for conv in convolutions)
     return total + stage_channels(channels, NUM_STAGES - 1) * num_classes
 
 
-def network(
-    primitives: tuple[str, ...],
+def topology_convolutions(
+    primitives: Iterable[str],
     channels: int,
     layers: int,
     image_channels: int,
+    *,
     partial_channels: int = 1,
 ) -> list[Convolution]:
-    """All convolutions of a network whose cells compute these primitives.
+    """All convolutions of a network of NAS-Bench-201.
 
     Args:
-      primitives: of all edges of a cell, in any number.
-      channels, layers, image_channels: as above.
-      partial_channels: only C / k channels go through the primitives.
+      primitives: everything that the edges of one cell compute, with repetitions.
+      channels, layers, image_channels: as of `topology_params`.
+      partial_channels: k; only C / k channels go through the primitives.
     """
     convolutions = [Convolution((3, 3), image_channels, channels, (0, 0))]
+    primitives = tuple(primitives)
     for stage in range(NUM_STAGES):
-        own = stage_channels(channels, stage)
+        width = stage_channels(channels, stage)
         if stage:
-            convolutions += _block(own // 2, own, stage)
+            convolutions += _block(width // 2, width, stage)
         for name in primitives:
-            edge = PRIMITIVE_CONVOLUTIONS[name](own // partial_channels, stage, False)
+            edge = PRIMITIVE_CONVOLUTIONS[name](width // partial_channels, stage, False)
             convolutions += stage_cells(layers) * edge
     return convolutions
 
 
-def _block(fan_in, fan_out, after):
-    """The residual block whose output was halved `after` times."""
-    halved = (after, after)
+def _block(fan_in, fan_out, halvings):
+    """The convolutions of a residual block; `halvings` is as of `Convolution`."""
+    halvings = (halvings, halvings)
     return [
-        Convolution((3, 3), fan_in, fan_out, halved),
-        Convolution((3, 3), fan_out, fan_out, halved),
-        Convolution((1, 1), fan_in, fan_out, halved, norm=False),
+        Convolution((3, 3), fan_in, fan_out, halvings),
+        Convolution((3, 3), fan_out, fan_out, halvings),
+        Convolution((1, 1), fan_in, fan_out, halvings, norm=False),
     ]

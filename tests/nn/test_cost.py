@@ -1,4 +1,4 @@
-"""Weights and multiply-adds of derived networks."""
+"""Counts of weights and multiply-adds equal published and hand-made ones."""
 
 import json
 import math
@@ -14,7 +14,7 @@ CIFAR10 = NetworkConfig()
 CIFAR100 = NetworkConfig(num_classes=100)
 IMAGENET = NetworkConfig(channels=48, layers=14, num_classes=1000, frame="imagenet")
 
-# One reduction cell of 4 channels behind a stem of 6: every shape by hand below.
+# One reduction cell of 4 channels behind a stem of 6; TINY_SHAPES lists its weights.
 TINY = Genotype(
     normal=[("none", 0), ("none", 1)],
     normal_concat=[2],
@@ -52,7 +52,7 @@ def test_counts_equal_the_published_sizes(name):
         ("eg_nas_cifar10", 579_894_912),
     ],
 )
-def test_multiply_adds_equal_the_known_figures(name, expected):
+def test_multiply_adds_equal_the_known_counts(name, expected):
     assert multiply_adds(zoo[name].genotype, CIFAR10) == expected
 
 
@@ -70,7 +70,7 @@ def test_counts_with_the_head_equal_the_known_ones(golden_file):
         assert count == fields["params_c10_with_aux"], name
 
 
-def test_the_head_on_imagenet_lacks_one_batch_norm():
+def test_the_auxiliary_head_on_imagenet_lacks_one_batch_norm():
     genotype, channels = zoo["DARTS_V2"].genotype, 4 * 4 * 48
     head = 128 * channels + 2 * 128 + 768 * 128 * 4 + 769 * 1000
     without = count_params(genotype, IMAGENET)
@@ -84,9 +84,9 @@ def test_a_tiny_network_counted_by_hand():
     assert grey == 984 - 2 * 6 * 9
 
 
-def test_multiply_adds_of_a_tiny_network_by_hand_on_an_odd_side():
+def test_multiply_adds_of_a_tiny_network_counted_by_hand_on_an_odd_side():
     stem, preprocess = 162 * 25, 2 * 24 * 25  # 5 x 5 pixels
-    asymmetric = 112 * 5 * 3 + 112 * 3 * 3  # first the width is halved, to 3
+    asymmetric = 112 * 5 * 3 + 112 * 3 * 3  # the 1x7 convolution halves the width only
     rest = (16 + 2 * (196 + 16)) * 3 * 3
     total = stem + preprocess + asymmetric + rest + 40
     assert multiply_adds(TINY, TINY_CONFIG, image_size=5) == total == 11_938
@@ -103,7 +103,7 @@ def random_cell(rng, num_blocks):
 
 
 class TorchLikeCount:
-    """Weights and multiply-adds by running sizes through the layers, one by one."""
+    """Counts weights and multiply-adds layer by layer, from the shapes of states."""
 
     def __init__(self):
         self.params = self.multiply_adds = 0
@@ -188,7 +188,7 @@ class TorchLikeCount:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_genotypes_cost_what_running_their_layers_costs(seed):
+def test_counts_of_random_genotypes_equal_those_made_layer_by_layer(seed):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 7, size=2)
     genotype = Genotype(*random_cell(rng, sizes[0]), *random_cell(rng, sizes[1]))
@@ -200,11 +200,11 @@ def test_random_genotypes_cost_what_running_their_layers_costs(seed):
 
 
 @pytest.mark.parametrize("side", [0, -32, 32.0, True, None])
-def test_an_image_without_a_whole_positive_side_is_refused(side):
+def test_an_image_side_that_is_not_a_positive_whole_number_is_refused(side):
     with pytest.raises(ValueError, match="image_size must be a whole number > 0"):
         multiply_adds(TINY, TINY_CONFIG, side)
 
 
-def test_the_convention_says_what_counts():
+def test_the_convention_says_what_is_counted():
     assert "classifier" in MULTIPLY_ADDS_CONVENTION
     assert "not counted" in MULTIPLY_ADDS_CONVENTION

@@ -1,12 +1,10 @@
-"""Every implementation of a kernel computes the same, values and gradients.
+"""All implementations of a kernel have equal values and gradients.
 
-The oracle is XLA's own operation under autodiff (`nn.lowering.reference`), and the
-oracle of that a sum written out in numpy.
+The oracle is XLA's own operation under autodiff (`nn.lowering.reference`), whose oracle
+is a sum written out in numpy.
 
-Dims: E edges, C, O channels read and made, H, W sides, N images, T kernel side.
+Dims: E edges, C input channels, O output channels, H, W sides, N images, T kernel side.
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,38 +12,23 @@ import numpy as np
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.lowering import dense, reference
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import Space
+from egnas_jax.types import Mixing
 
 RNG = np.random.default_rng(0)
 EDGES, CHANNELS, OUTPUTS = 3, 2, 4
-
-# Programs that run once had better compile fast.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 def normal(*shape):
     return jnp.asarray(RNG.normal(size=shape), jnp.float32)
 
 
-def close(ours, theirs, tolerance=1e-5):
-    """Leaf by leaf, relative to the largest value of the leaf."""
-
-    def compare(a, b):
-        assert a.shape == b.shape
-        scale = max(np.abs(b).max(), 1e-6)
-        np.testing.assert_allclose(a / scale, b / scale, atol=tolerance)
-
-    jax.tree.map(compare, jax.device_get(ours), jax.device_get(theirs))
-
-
-def by_definition(x, kernel, stride, dilation):
-    """Depthwise convolution in float64: of each output pixel the sum over its taps."""
+def depthwise_by_definition(x, kernel, stride, dilation):
+    """Depthwise convolution in float64, the sum over the taps of each output pixel."""
     side = kernel.shape[-1]
     pad = dilation * (side - 1) // 2
     x = np.pad(np.float64(x), [(0, 0)] * 2 + [(pad, pad)] * 2 + [(0, 0)])
@@ -69,42 +52,46 @@ WINDOWS = [  # states, side, stride, dilation, (H, W)
 
 
 @pytest.mark.parametrize("states, side, stride, dilation, pixels", WINDOWS)
-def test_the_reference_is_the_sum_over_taps(states, side, stride, dilation, pixels):
-    x, kernel = (
-        normal(states, CHANNELS, *pixels, 3),
-        normal(EDGES, CHANNELS, side, side),
-    )
-    ours = reference.depthwise(x, kernel, stride, dilation)
-    close(ours, by_definition(x, kernel, stride, dilation))
+def test_the_reference_is_the_sum_over_taps(
+    states, side, stride, dilation, pixels, assert_close
+):
+    x = normal(states, CHANNELS, *pixels, 3)
+    kernel = normal(EDGES, CHANNELS, side, side)
+    actual = reference.depthwise(x, kernel, stride, dilation)
+    assert_close(actual, depthwise_by_definition(x, kernel, stride, dilation))
 
 
-def convolved(way, x, depthwise, pointwise, stride, dilation):
+def separable_convolution(way, x, depthwise, pointwise, stride, dilation):
     """Depthwise and pointwise convolution of every edge."""
     if way == "dense":
-        return lowering.folded(x, depthwise, pointwise, stride, dilation)
-    y = lowering.depthwise(x, depthwise, stride, dilation, implementation=way)
+        return lowering.folded_convolution(x, depthwise, pointwise, stride, dilation)
+    y = lowering.depthwise(
+        x, depthwise, stride=stride, dilation=dilation, implementation=way
+    )
     return jnp.einsum("eoc,echwn->eohwn", pointwise, y)
 
 
 @pytest.mark.parametrize("states, side, stride, dilation, pixels", WINDOWS)
-def test_convolutions_are_equal(states, side, stride, dilation, pixels):
+def test_convolutions_are_equal(
+    states, side, stride, dilation, pixels, assert_close, quick_jit
+):
     arguments = (
         normal(states, CHANNELS, *pixels, 3),
         normal(EDGES, CHANNELS, side, side),
         normal(EDGES, OUTPUTS, CHANNELS),
     )
 
-    def everything(way):
+    def output_and_gradients(way):
         def total(*arguments):
-            out = convolved(way, *arguments, stride, dilation)
-            return jnp.sum(jnp.sin(out)), out  # no cotangent like another
+            out = separable_convolution(way, *arguments, stride, dilation)
+            return jnp.sum(jnp.sin(out)), out  # all cotangents differ
 
         run = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)
         return quick_jit(run)(*arguments)
 
-    expected = everything("grouped")
+    expected = output_and_gradients("grouped")
     for way in ("shifted", "dense"):
-        close(everything(way), expected)
+        assert_close(output_and_gradients(way), expected)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +105,12 @@ def test_convolutions_are_equal(states, side, stride, dilation, pixels):
         ((2, 2), (1, 1), (0, 0), (3, 3)),
     ],
 )
-def test_a_convolution_by_a_product_equals_xlas(window, strides, padding, pixels):
+def test_convolution_by_matrix_product_equals_that_of_xla(
+    window, strides, padding, pixels, assert_close, quick_jit
+):
     arguments = normal(CHANNELS, *pixels, 3), normal(OUTPUTS, CHANNELS, *window)
 
-    def everything(convolve):
+    def output_and_gradients(convolve):
         def total(*arguments):
             out = convolve(*arguments, strides, padding)
             return jnp.sum(jnp.sin(out)), out
@@ -129,19 +118,20 @@ def test_a_convolution_by_a_product_equals_xlas(window, strides, padding, pixels
         run = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
         return quick_jit(run)(*arguments)
 
-    close(everything(dense._product), everything(dense.convolution))
+    actual = output_and_gradients(dense._convolve_by_product)
+    assert_close(actual, output_and_gradients(dense.convolution))
 
 
-def test_a_cpu_runs_no_convolution_of_xla_and_other_backends_do(monkeypatch):
+def test_only_backends_other_than_the_cpu_run_convolutions_of_xla(monkeypatch):
     arguments = normal(CHANNELS, 6, 6, 3), normal(OUTPUTS, CHANNELS, 3, 3)
 
-    def lowered():
-        run = jax.jit(lambda *given: lowering.convolve(*given, (1, 1), (1, 1)))
+    def count_convolutions():
+        run = jax.jit(lambda x, kernel: lowering.convolve(x, kernel, (1, 1), (1, 1)))
         return run.lower(*arguments).as_text().count("stablehlo.convolution")
 
-    assert lowered() == 0
+    assert count_convolutions() == 0
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert lowered() == 1
+    assert count_convolutions() == 1
 
 
 POOLINGS = [  # name, arguments, (H, W)
@@ -156,77 +146,77 @@ POOLINGS = [  # name, arguments, (H, W)
 
 
 @pytest.mark.parametrize("pool, arguments, pixels", POOLINGS)
-def test_poolings_are_equal(pool, arguments, pixels):
-    # no two equal, so that every maximum is one pixel's
+def test_poolings_are_equal(pool, arguments, pixels, assert_close, quick_jit):
+    # All values differ, so that every maximum is that of one pixel.
     x = jnp.asarray(RNG.permutation(2 * 3 * np.prod(pixels)), jnp.float32)
     x = x.reshape(1, 2, *pixels, 3)
 
-    def everything(way):
+    def output_and_gradient(way):
         def total(x):
             out = getattr(lowering, pool)(x, *arguments, implementation=way)
             return jnp.sum(jnp.sin(out)), out
 
         return quick_jit(jax.value_and_grad(total, has_aux=True))(x)
 
-    close(everything("shifted"), everything("grouped"))
+    assert_close(output_and_gradient("shifted"), output_and_gradient("grouped"))
 
 
-# a pooling, and both blocks of a convolution
+# A pooling and a primitive of two blocks.
 SPACE = Space("small", ("max_pool_3x3", "sep_conv_3x3"), num_nodes=1)
+SPEC = CellSpec(SPACE, "reduce", partial_channels=2, pool_bn=True)
 
 
 @pytest.fixture(scope="module")
 def cell_arguments():
-    params, stats = init_cell(SPACE, CHANNELS, True, True)
+    """Parameters, batch_stats, inputs and mixing of a reduction cell."""
 
-    def drawn(described, low):
+    def random_arrays(description, low):
         def draw(leaf):
             return RNG.uniform(low, 1.5, leaf.shape).astype(np.float32)
 
-        return jax.tree.map(draw, described, is_leaf=is_leaf)
+        return jax.tree.map(draw, description, is_leaf=is_leaf)
 
+    params, stats = init_cell(SPEC, 2 * CHANNELS)
+    params, stats = random_arrays(params, -1.5), random_arrays(stats, 0.5)
     inputs = normal(4, 8, 8, 4), normal(4, 8, 8, 4)
-    mixing = normal(SPACE.num_edges, 2), normal(SPACE.num_edges)
-    return drawn(params, -1.5), drawn(stats, 0.5), inputs, *mixing
+    primitives, edges = normal(SPACE.num_edges, 2), normal(SPACE.num_edges)
+    return params, stats, inputs, Mixing({"reduce": primitives}, {"reduce": edges})
 
 
 def cell_program(way, train):
-    """Output and statistics of a reduction cell; in training, gradients too."""
+    """Computes output and new batch_stats of the cell; in training gradients too."""
 
-    def run(params, stats, inputs, primitives, edges):
+    def run(params, stats, inputs, mixing):
         def total(params, inputs, primitives):
-            out, moved = mixed_cell(
-                SPACE,
-                True,
-                True,
-                2,
-                params,
-                stats,
+            out, new_stats = mixed_cell(
+                SPEC,
+                (params, stats),
                 inputs,
-                primitives,
-                edges,
-                train,
-                way,
+                Mixing(primitives, mixing.edges),
+                train=train,
+                implementation=way,
             )
-            return jnp.sum(jnp.sin(out)), (out, moved)
+            return jnp.sum(jnp.sin(out)), (out, new_stats)
 
         if train:
             total = jax.grad(total, argnums=(0, 1, 2), has_aux=True)
-        return total(params, inputs, primitives)
+        return total(params, inputs, mixing.primitives)
 
     return run
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_cells_are_equal_and_their_programs_are_not(cell_arguments, train):
+def test_cells_are_equal_but_their_programs_differ(
+    cell_arguments, train, assert_close, quick_jit
+):
     results, convolutions = {}, {}
     for way in lowering.LOWERINGS:
         lowered = quick_jit(cell_program(way, train)).lower(*cell_arguments)
         convolutions[way] = lowered.as_text().count("stablehlo.convolution")
         results[way] = lowered.compile()(*cell_arguments)
     for way in ("shifted", "dense"):
-        close(results[way], results["grouped"], 1e-4)
-    # two blocks at each of two sources
+        assert_close(results[way], results["grouped"], 1e-4)
+    # Two blocks at each of two source states.
     assert train or convolutions == {"shifted": 0, "grouped": 4, "dense": 4}
     assert not train or (convolutions["shifted"], convolutions["dense"]) == (0, 12)
 
@@ -239,13 +229,13 @@ def test_auto_reads_the_table():
             assert lowering.kernels_for("auto", train, 4, backend) == kernels
             assert {kernels.depthwise, kernels.dilated} <= set(lowering.LOWERINGS)
             assert kernels.pooling in ("grouped", "shifted")
-    # the tests run on a CPU
+    # The tests run on a CPU.
     shifted = lowering.LOWERINGS["shifted"]
     assert lowering.kernels_for("auto", True, 4) == shifted
     assert lowering.kernels_for("auto", False, 4) == shifted
 
 
-def test_auto_folds_no_wide_kernels_but_who_asks_gets_them():
+def test_only_auto_declines_to_fold_wide_kernels():
     folded = lowering.Kernels("dense", "dense", "shifted")
     assert lowering.kernels_for("auto", True, 16, "gpu") == folded
     shifted = lowering.LOWERINGS["shifted"]
@@ -254,12 +244,12 @@ def test_auto_folds_no_wide_kernels_but_who_asks_gets_them():
     assert lowering.kernels_for("dense", False, 17, "cpu") == folded
 
 
-def test_a_backend_without_a_row_is_taken_for_a_gpu():
+def test_an_unknown_backend_gets_the_row_of_the_gpu():
     for train in (False, True):
         other = lowering.kernels_for("auto", train, 4, "another")
         assert other == lowering.kernels_for("auto", train, 4, "gpu")
 
 
-def test_an_unknown_lowering_is_refused_with_what_is_close():
+def test_an_unknown_lowering_is_refused_with_close_matches():
     with pytest.raises(ValueError, match="'shiftd'. Did you mean shifted.*auto, dense"):
         SupernetConfig(lowering="shiftd")

@@ -1,8 +1,9 @@
-"""The derived network equals the torch network, and takes every genotype."""
+"""The derived network equals the torch network, and accepts every genotype."""
 
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,13 +24,8 @@ FILES = [WITH_HEAD, "network_darts_v2_c8_l6"]
 IMAGENET = NetworkConfig(channels=48, layers=14, num_classes=1000, frame="imagenet")
 
 
-def close(ours, theirs, tolerance):
-    scale = np.abs(theirs).max()
-    np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance)
-
-
-def loss_of(net, variables, images, labels, **options):
-    """The loss of the recipe, and what the network gave."""
+def make_loss(net, variables, images, labels, **options):
+    """The loss of a retraining: params -> loss, (both logits, new batch_stats)."""
 
     def loss(params):
         logits, auxiliary, stats = net.apply(
@@ -53,7 +49,7 @@ def golden_case(name, load_golden_network):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_forward_passes_equal_torch(load_golden_network, name):
+def test_forward_passes_equal_torch(load_golden_network, name, assert_close):
     z, net, variables, images = golden_case(name, load_golden_network)
 
     @functools.partial(jax.jit, compiler_options=lowering.compiler_options())
@@ -61,8 +57,8 @@ def test_forward_passes_equal_torch(load_golden_network, name):
         return net.apply(variables, images), net.apply(variables, images, train=True)
 
     (logits, auxiliary, _), (train_logits, _, stats) = both(variables)
-    close(logits, z["logits_eval"], 1e-5)
-    close(train_logits, z["logits_train"], 1e-5)
+    assert_close(logits, z["logits_eval"], 1e-5)
+    assert_close(train_logits, z["logits_train"], 1e-5)
     assert auxiliary is None
     changed = jax.tree.map(
         lambda a, b: bool(jnp.any(a != b)), stats, variables["batch_stats"]
@@ -70,28 +66,28 @@ def test_forward_passes_equal_torch(load_golden_network, name):
     assert all(jax.tree.leaves(changed))
 
 
-def test_loss_and_gradients_equal_torch(load_golden_network):
+def test_loss_and_gradients_equal_torch(load_golden_network, assert_close):
     z, net, variables, images = golden_case(WITH_HEAD, load_golden_network)
-    loss = loss_of(net, variables, images, jnp.asarray(z["y"], jnp.int32))
+    loss = make_loss(net, variables, images, jnp.asarray(z["y"], jnp.int32))
     options = lowering.compiler_options()
     step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=options)
     (value, (_, auxiliary, _)), gradient = step(variables["params"])
-    close(auxiliary, z["logits_aux_train"], 1e-5)
+    assert_close(auxiliary, z["logits_aux_train"], 1e-5)
     np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
     np.testing.assert_allclose(optax.global_norm(gradient), z["grad_norm"], rtol=1e-4)
-    close(gradient["stem"][0]["conv"], z["g/stem.0.weight"], 1e-4)
+    assert_close(gradient["stem"][0]["conv"], z["g/stem.0.weight"], 1e-4)
     leaves = jax.tree.leaves(variables["params"])
     assert sum(leaf.size for leaf in leaves) == z["params_with_aux"]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_weights_go_to_torch_and_back_unchanged(load_golden_network, name):
+def test_weights_survive_the_conversion_to_torch_and_back(load_golden_network, name):
     _, genotype, config, weights = load_golden_network(name)
     variables = interop.network_from_torch(weights, genotype, config)
-    back = interop.network_to_torch(variables, genotype, config)
-    assert set(back) == set(weights)
+    restored = interop.network_to_torch(variables, genotype, config)
+    assert set(restored) == set(weights)
     for name, weight in weights.items():
-        np.testing.assert_array_equal(back[name], weight.astype(np.float32), name)
+        np.testing.assert_array_equal(restored[name], weight.astype(np.float32), name)
 
 
 def test_weights_that_do_not_fit_are_named(load_golden_network):
@@ -99,17 +95,17 @@ def test_weights_that_do_not_fit_are_named(load_golden_network):
     missing = {n: w for n, w in weights.items() if n != "classifier.bias"}
     with pytest.raises(ValueError, match="missing: classifier.bias"):
         interop.network_from_torch(missing, genotype, config)
-    bare = dataclasses.replace(config, auxiliary=False)
+    headless = dataclasses.replace(config, auxiliary=False)
     with pytest.raises(ValueError, match="unexpected: auxiliary_head.classifier.bias"):
-        interop.network_from_torch(weights, genotype, bare)
-    other = dataclasses.replace(config, num_classes=12)
+        interop.network_from_torch(weights, genotype, headless)
+    wider = dataclasses.replace(config, num_classes=12)
     with pytest.raises(
         ValueError, match=r"classifier.weight has shape \(10, 768\).*12"
     ):
-        interop.network_from_torch(weights, genotype, other)
+        interop.network_from_torch(weights, genotype, wider)
 
 
-def count(genotype, config, shape):
+def count_initial_weights(genotype, config, shape):
     init = make_network(genotype, config).init
     shapes = jax.eval_shape(lambda key: init(key, shape), jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
@@ -118,16 +114,18 @@ def count(genotype, config, shape):
 @pytest.mark.parametrize("name", sorted(zoo))
 def test_every_published_cell_has_its_published_size(name):
     entry = zoo[name]
-    bare = NetworkConfig(auxiliary=False)
-    assert count(entry.genotype, bare, (32, 32, 3)) == entry.params_cifar10
-    bare = dataclasses.replace(IMAGENET, auxiliary=False)
-    assert count(entry.genotype, bare, (224, 224, 3)) == entry.params_imagenet
+    for config, side, expected in (
+        (NetworkConfig(auxiliary=False), 32, entry.params_cifar10),
+        (dataclasses.replace(IMAGENET, auxiliary=False), 224, entry.params_imagenet),
+    ):
+        shape = side, side, 3
+        assert count_initial_weights(entry.genotype, config, shape) == expected
 
 
-def test_the_imagenet_frame_counts_its_head_and_gives_both_logits():
+def test_the_imagenet_network_has_a_head_and_gives_both_logits():
     genotype = zoo["DARTS_V2"].genotype
     expected = count_params(genotype, IMAGENET, auxiliary=True)
-    assert count(genotype, IMAGENET, (224, 224, 3)) == expected
+    assert count_initial_weights(genotype, IMAGENET, (224, 224, 3)) == expected
     net = make_network(genotype, IMAGENET)
     images = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(
@@ -140,16 +138,16 @@ def test_the_imagenet_frame_counts_its_head_and_gives_both_logits():
     assert jax.tree.structure(stats) == jax.tree.structure(variables["batch_stats"])
 
 
-def one_of_each():
-    """A genotype of five blocks whose normal cell holds every primitive."""
+def genotype_with_every_primitive():
+    """A genotype of five blocks whose normal cell has every primitive."""
     names = [*PRIMITIVES, *PRIMITIVES][:10]
     sources = [0, 1, 2, 0, 3, 1, 4, 2, 5, 0]
     reduce = [(name, i % 2) for i, name in enumerate(reversed(names))]
     return Genotype(list(zip(names, sources, strict=True)), [1, 3, 6], reduce, [2, 6])
 
 
-def test_every_primitive_and_any_output_nodes_in_cells_of_five_blocks():
-    genotype = one_of_each()
+def test_cells_of_five_blocks_may_have_every_primitive_and_any_output_nodes():
+    genotype = genotype_with_every_primitive()
     assert {name for name, _ in genotype.normal} == set(PRIMITIVES)
     config = NetworkConfig(channels=4, layers=3, num_classes=3, auxiliary=False)
     net = make_network(genotype, config)
@@ -161,7 +159,8 @@ def test_every_primitive_and_any_output_nodes_in_cells_of_five_blocks():
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == expected
 
 
-# normal cells: a pooling, an identity and a convolution; the reductions have weights
+# The normal cell has a pooling, an identity and a convolution. The skip of the
+# reduction cell has a stride, so it has weights.
 CELLS = Genotype(
     [("max_pool_3x3", 0), ("skip_connect", 1), ("dil_conv_3x3", 0), ("none", 2)],
     [2, 3],
@@ -179,12 +178,12 @@ def small():
     return net, variables, jax.random.normal(jax.random.key(1), (6, 8, 8, 1))
 
 
-def test_equal_cells_share_one_body():
+def test_equal_cells_share_one_compiled_body():
     twenty = NetworkConfig(auxiliary=False)
     sizes = [len(indices) for _, indices in runs_of(zoo["DARTS_V2"].genotype, twenty)]
     assert sizes == [1, 1, 4, 1, 1, 5, 1, 1, 5]
 
-    def lines(layers):
+    def count_lines(layers):
         config = dataclasses.replace(SMALL, layers=layers)
         net = make_network(CELLS, config)
         variables = jax.eval_shape(
@@ -194,39 +193,41 @@ def test_equal_cells_share_one_body():
         forward = jax.jit(lambda v, x: net.apply(v, x, train=True))
         return forward.lower(variables, images).as_text().count("\n")
 
-    assert lines(20) == lines(40) < 1.5 * lines(6)
+    assert count_lines(20) == count_lines(40) < 1.5 * count_lines(6)
 
 
-def test_a_path_is_dropped_image_by_image_and_rescaled():
+def test_paths_are_dropped_per_image_and_rescaled():
     factors = keep_factors(jax.random.key(0), 20, 500, 0.3, jnp.float32)
     values, counts = np.unique(np.asarray(factors), return_counts=True)
     np.testing.assert_allclose(values, [0, 1 / 0.7], rtol=1e-6)
-    # 10,000 draws: a standard deviation is 0.0046
+    # The standard deviation over 10,000 draws is 0.0046.
     np.testing.assert_allclose(counts[0] / counts.sum(), 0.3, atol=0.02)
-    assert len(np.unique(np.asarray(factors), axis=0)) == 20  # no two edges alike
+    assert len(np.unique(np.asarray(factors), axis=0)) == 20  # all edges differ
     assert len(np.unique(np.asarray(factors), axis=1).T) > 450
 
 
-def test_identities_are_never_dropped_and_all_else_is():
+def test_all_edges_but_identities_can_be_dropped():
     stacks = {stack.name: stack for stack in stacks_of(CELLS, "normal")}
     inputs = jax.random.normal(jax.random.key(0), (2, 4, 6, 6, 5))
-    params, stats = (
+    variables = tuple(
         draw(jax.random.key(1), tree) for tree in init_cell(CELLS, "normal", 4)
     )
 
     def cell(factors):
-        return derived_cell(
-            CELLS, "normal", params, stats, tuple(inputs), False, factors
-        )[0]
+        out, _ = derived_cell(
+            CELLS, "normal", variables, tuple(inputs), train=False, factors=factors
+        )
+        return out
 
-    full, nothing = cell(None), cell(jnp.zeros((4, 5)))
+    full, without_paths = cell(None), cell(jnp.zeros((4, 5)))
     assert stacks["1 skip_connect"].identity
-    np.testing.assert_array_equal(nothing[:4], inputs[1])  # node 2 is pooling + skip
-    np.testing.assert_array_equal(nothing[4:], 0.0)
-    # of image 3 alone, edge 0 (the pooling) is dropped
-    one = jnp.ones((4, 5)).at[0, 3].set(0.0)
-    changed = np.asarray(jnp.any(cell(one) != full, axis=(0, 1, 2)))
-    assert changed.tolist() == [False, False, False, True, False]
+    # Node 2 is pooling + skip, so the skip remains of it.
+    np.testing.assert_array_equal(without_paths[:4], inputs[1])
+    np.testing.assert_array_equal(without_paths[4:], 0.0)
+    # Edge 0, the pooling, is dropped for image 3 only.
+    factors = jnp.ones((4, 5)).at[0, 3].set(0.0)
+    is_changed = np.asarray(jnp.any(cell(factors) != full, axis=(0, 1, 2)))
+    assert is_changed.tolist() == [False, False, False, True, False]
 
 
 def test_a_strided_skip_has_weights_and_can_be_dropped():
@@ -235,7 +236,7 @@ def test_a_strided_skip_has_weights_and_can_be_dropped():
     assert "0 skip_connect" in init_cell(CELLS, "reduce", 4)[0]
 
 
-def test_dropping_needs_a_key_and_depends_on_it(small):
+def test_drop_path_needs_a_key_and_depends_on_it(small, assert_close):
     net, variables, images = small
     with pytest.raises(ValueError, match="drop_path is 0.5, so a key is needed"):
         net.apply(variables, images, train=True, drop_path=0.5)
@@ -246,46 +247,43 @@ def test_dropping_needs_a_key_and_depends_on_it(small):
     np.testing.assert_array_equal(first, apply(jax.random.key(0), 0.5))
     assert np.any(first != apply(jax.random.key(1), 0.5))
     without = jax.jit(lambda: net.apply(variables, images, train=True)[0])()
-    close(apply(jax.random.key(0), 0.0), without, 1e-5)
+    assert_close(apply(jax.random.key(0), 0.0), without)
 
 
 def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     net, variables, images = small
-    scanned, _, stats = net.apply(variables, images, train=True)
+    scanned = net.apply(variables, images, train=True)
 
-    def unrolled(cell, states, own):
-        moved = []
-        for index in range(len(own[-1])):
-            part = jax.tree.map(lambda leaf, i=index: leaf[i], own)
-            states, new = cell(states, part)
-            moved.append(new)
-        return states, jax.tree.map(lambda *leaves: jnp.stack(leaves), *moved)
+    def run_unrolled(cell, states, scanned):
+        new_stats = []
+        for index in range(len(scanned[-1])):
+            part = jax.tree.map(lambda leaf, i=index: leaf[i], scanned)
+            states, cell_stats = cell(states, part)
+            new_stats.append(cell_stats)
+        return states, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new_stats)
 
-    monkeypatch.setattr(network, "_run", unrolled)
-    plain, _, plain_stats = net.apply(variables, images, train=True)
-    close(scanned, plain, 1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), stats, plain_stats
-    )
+    monkeypatch.setattr(network, "_run", run_unrolled)
+    unrolled = net.apply(variables, images, train=True)
+    chex.assert_trees_all_close(scanned, unrolled, atol=1e-5)
 
 
-def test_insides_computed_again_give_the_same_gradient():
+def test_rematerialisation_keeps_the_gradient():
     images = jax.random.normal(jax.random.key(1), (6, 4, 4, 1))
     labels = jnp.array([0, 1, 2, 0, 1, 2])
     gradients, products = [], []
     for remat in (False, True):
-        own = make_network(CELLS, dataclasses.replace(SMALL, layers=2, remat=remat))
-        variables = own.init(jax.random.key(0), (4, 4, 1))
-        loss = loss_of(
-            own, variables, images, labels, key=jax.random.key(3), drop_path=0.3
+        net = make_network(CELLS, dataclasses.replace(SMALL, layers=2, remat=remat))
+        variables = net.init(jax.random.key(0), (4, 4, 1))
+        loss = make_loss(
+            net, variables, images, labels, key=jax.random.key(3), drop_path=0.3
         )
         step = jax.jit(jax.value_and_grad(loss, has_aux=True))
         text = step.lower(variables["params"]).as_text()
         gradients.append(step(variables["params"])[1])
-        # a convolution of 1x1 is a product of matrices; those of the cells come twice
+        # A 1x1 convolution is a matrix product; those of the cells appear twice.
         products.append(text.count("dot_general"))
     assert products[1] > products[0]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), *gradients)
+    chex.assert_trees_all_close(*gradients, atol=2e-5)
 
 
 def test_cells_without_a_path_are_refused_where_they_are_used():
@@ -293,7 +291,8 @@ def test_cells_without_a_path_are_refused_where_they_are_used():
     genotype = Genotype(dead, [2, 3], CELLS.reduce, [2, 3])
     with pytest.raises(ValueError, match="normal cell has no path .* nodes .2, 3."):
         make_network(genotype, SMALL)
-    make_network(genotype, dataclasses.replace(SMALL, layers=1))  # a reduction alone
+    # A network of one layer has a reduction cell only.
+    make_network(genotype, dataclasses.replace(SMALL, layers=1))
 
 
 @pytest.mark.parametrize(

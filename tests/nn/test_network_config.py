@@ -1,11 +1,11 @@
-"""The frame of derived networks."""
+"""The plan of the cells of derived networks, and checks of their configuration."""
 
 import pytest
 
 from egnas_jax.nn.network_config import NetworkConfig, cell_plan
 from egnas_jax.space import zoo
 
-AMOEBANET = zoo["AmoebaNet"].genotype  # both cells hand on three nodes
+AMOEBANET = zoo["AmoebaNet"].genotype  # both cells output three nodes
 NASNET = zoo["NASNet"].genotype  # five nodes, and three in the reduction
 
 
@@ -17,7 +17,7 @@ def test_reductions_lie_at_one_and_two_thirds_and_double_the_channels():
     ]
 
 
-def test_inputs_carry_the_concatenated_channels_of_the_cells_before():
+def test_inputs_have_the_concatenated_channels_of_the_cells_before():
     plan = cell_plan(NASNET, NetworkConfig(channels=8, layers=6))
     assert [cell.inputs for cell in plan] == [
         (24, 24),  # the stem has three times C
@@ -31,7 +31,7 @@ def test_inputs_carry_the_concatenated_channels_of_the_cells_before():
     assert after == [False, False, False, True, False, True]
 
 
-def test_the_imagenet_stem_hands_over_two_sizes():
+def test_the_imagenet_stem_outputs_states_of_two_sizes():
     config = NetworkConfig(channels=48, layers=14, num_classes=1000, frame="imagenet")
     plan = cell_plan(AMOEBANET, config)
     assert plan[0].inputs == (48, 48) and plan[0].reduced_before
@@ -41,14 +41,14 @@ def test_the_imagenet_stem_hands_over_two_sizes():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("channels", 0, "whole number > 0, got 0"),
-        ("channels", 36.0, "whole number > 0, got 36.0"),
-        ("layers", True, "whole number > 0, got True"),
-        ("num_classes", -1, "whole number > 0, got -1"),
-        ("auxiliary", 1, "True or False, got 1"),
-        ("drop_path", 1.0, "probability below 1, got 1.0"),
-        ("drop_path", float("nan"), "probability below 1, got nan"),
-        ("drop_path", "0.3", "probability below 1, got '0.3'"),
+        ("channels", 0, "channels is 0, but must be from 1"),
+        ("channels", 36.0, "channels is 36.0, but must be a whole number"),
+        ("layers", True, "layers is True, but must be a whole number"),
+        ("num_classes", -1, "num_classes is -1, but must be from 1"),
+        ("auxiliary", 1, "auxiliary is 1, but must be True or False"),
+        ("drop_path", 1.0, "drop_path is 1.0, but must be a probability below 1"),
+        ("drop_path", float("nan"), "drop_path is nan, but must be a probability"),
+        ("drop_path", "0.3", "drop_path is '0.3', but must be a number"),
         ("frame", "cifar10", "Did you mean cifar"),
     ],
 )
@@ -58,5 +58,5 @@ def test_bad_values_are_refused_with_what_is_allowed(field, value, message):
 
 
 def test_an_odd_width_does_not_fit_the_imagenet_stem():
-    with pytest.raises(ValueError, match="even in the imagenet frame.*got 7"):
+    with pytest.raises(ValueError, match="is 7, .* even in the imagenet frame"):
         NetworkConfig(channels=7, frame="imagenet")

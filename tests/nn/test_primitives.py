@@ -1,8 +1,7 @@
-"""Every candidate operation equals its torch counterpart, gradients included."""
+"""Every candidate operation and its gradients equal those of torch."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from egnas_jax.interop import primitive_from_torch
@@ -11,30 +10,31 @@ from egnas_jax.nn.primitives import PRIMITIVES, source_of
 from egnas_jax.space import PRIMITIVES as NAMES
 
 
-def close(ours, theirs, tolerance):
-    """Relative to the largest value, as the golden numbers state it."""
-    scale = max(np.abs(theirs).max(), 1e-12)
-    np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance)
+def with_prefix(arrays, prefix):
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
-def part(z, kind):
-    return {n.removeprefix(kind): z[n] for n in z if n.startswith(kind)}
-
-
-def one_edge(tree):
+def add_edge_axis(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree)
 
 
-def run(name, kernels, stride, params, stats, x, train):
-    """An operation on torch's layout [N, C, H, W]."""
-    state = jnp.transpose(x, (1, 2, 3, 0))[None]
-    out, moved = PRIMITIVES[name].apply(
-        params, stats, source_of(state), stride, train, kernels
-    )
-    return jnp.transpose(out.value()[0], (3, 0, 1, 2)), moved
+def drop_edge_axis(tree):
+    return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
-# every implementation where there are several; in the others only the norms' are tried
+def apply_to_images(name, params, stats, x, **options):
+    """Applies an operation to images in the layout of torch, [N, C, H, W]."""
+    source = source_of(jnp.transpose(x, (1, 2, 3, 0))[None])
+    out, new_stats = PRIMITIVES[name].apply(params, stats, source, **options)
+    return jnp.transpose(out.value()[0], (3, 0, 1, 2)), new_stats
+
+
+# All implementations of an operation that has several, and norms with and without
+# scale and shift in one implementation.
 CASES = [
     (name, way, affine)
     for name in NAMES
@@ -48,30 +48,36 @@ CASES = [
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name, way, affine", CASES)
-def test_primitive_equals_torch(load_golden, name, way, affine, stride):
-    z = load_golden(f"op_{name}_s{stride}_{affine}")
-    params, stats = map(one_edge, primitive_from_torch(part(z, "w/"), name))
-    x, kernels = jnp.asarray(z["x"]), lowering.LOWERINGS[way]
+def test_primitive_equals_torch(load_golden, name, way, affine, stride, assert_close):
+    golden = load_golden(f"op_{name}_s{stride}_{affine}")
+    weights = with_prefix(golden, "w/")
+    params, stats = map(add_edge_axis, primitive_from_torch(weights, name))
+    options = {"stride": stride, "kernels": lowering.LOWERINGS[way]}
 
     @jax.jit
-    def everything(params, x, cotangent):
-        evaluated, _ = run(name, kernels, stride, params, stats, x, False)
+    def run(params, x, cotangent):
+        evaluated, _ = apply_to_images(name, params, stats, x, train=False, **options)
 
-        def trained(params, x):
-            out, moved = run(name, kernels, stride, params, stats, x, True)
-            return jnp.sum(out * cotangent), (out, moved)
+        def loss(params, x):
+            out, new_stats = apply_to_images(
+                name, params, stats, x, train=True, **options
+            )
+            return jnp.sum(out * cotangent), (out, new_stats)
 
-        gradient = jax.grad(trained, argnums=(0, 1), has_aux=True)
+        gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
         return evaluated, *gradient(params, x)
 
-    evaluated, (g_params, g_x), (out, moved) = everything(params, x, z["cotangent"])
-    close(evaluated, z["y_eval"], 1e-5)
-    close(out, z["y_train"], 1e-5)
-    close(g_x, z["g_x"], 1e-4)
-    # gradients have no running statistics of their own: borrow the weights' buffers
-    buffers = {n: v for n, v in part(z, "w/").items() if "running" in n}
-    expected, _ = primitive_from_torch({**part(z, "g/"), **buffers}, name)
-    jax.tree.map(lambda a, b: close(a[0], b, 1e-4), g_params, expected)
-    weights = {n: v for n, v in part(z, "w/").items() if "running" not in n}
-    _, after = primitive_from_torch({**weights, **part(z, "after/")}, name)
-    jax.tree.map(lambda a, b: close(a[0], b, 1e-5), moved, after)
+    evaluated, (of_params, of_x), (out, new_stats) = run(
+        params, jnp.asarray(golden["x"]), golden["cotangent"]
+    )
+    assert_close(evaluated, golden["y_eval"])
+    assert_close(out, golden["y_train"])
+    assert_close(of_x, golden["g_x"], 1e-4)
+    # The conversion asks for running statistics, which gradients do not have.
+    running = {n: value for n, value in weights.items() if "running" in n}
+    expected, _ = primitive_from_torch(with_prefix(golden, "g/") | running, name)
+    assert_close(drop_edge_axis(of_params), expected, 1e-4)
+    trained = {n: value for n, value in weights.items() if "running" not in n}
+    after = trained | with_prefix(golden, "after/")
+    _, expected_stats = primitive_from_torch(after, name)
+    assert_close(drop_edge_axis(new_stats), expected_stats)

@@ -1,8 +1,9 @@
-"""The size of the full-size programs, where a clock cannot be trusted.
+"""Bounds the size of the full-size programs, because timings are too noisy to test.
 
-Compile time follows it: about 0.5 s per 1,000 lines on two cores. Nothing is compiled
-here. A bound is a tenth above what was counted; raise it only for a reason (the last
-one: the first pair of cells is no loop in training, +5 % for steps a fifth faster).
+Compile time grows with it: about 0.5 s per 1,000 lines on two cores. Nothing is
+compiled here. A bound is a tenth above the counted size. Raise it only for a reason;
+the last one was that the first pair of cells is no loop in training, which takes 5 %
+more lines and makes steps a fifth faster.
 """
 
 import jax
@@ -37,5 +38,6 @@ def test_the_program_does_not_grow(program, most):
     )
     text = lowered.as_text()
     assert text.count("\n") < most
-    # in a loop XLA's would be 10 to 80 times too slow on a CPU, grouped ones more so
+    # In a loop XLA's convolutions are 10 to 80 times too slow on a CPU, and grouped
+    # ones are slower still.
     assert "stablehlo.convolution" not in text

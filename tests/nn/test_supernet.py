@@ -17,26 +17,20 @@ from egnas_jax.search.relax import softmax_mixing, unweighted
 FILES = ["supernet_k1_c4_l5", "supernet_k2_c8_l3"]
 
 
-def close(ours, theirs, tolerance, what=""):
-    scale = np.abs(theirs).max()
-    np.testing.assert_allclose(
-        ours / scale, theirs / scale, atol=tolerance, err_msg=what
-    )
-
-
 @pytest.fixture(scope="module", params=FILES)
-def taken_over(request, load_golden_supernet):
-    """A torch search network: its golden arrays, ours with its weights, images."""
-    z, config, weights = load_golden_supernet(request.param)
+def golden_supernet(request, load_golden_supernet):
+    """Golden arrays of a torch network; our network, its variables, alpha, images."""
+    golden, config, weights = load_golden_supernet(request.param)
     variables = interop.supernet_from_torch(weights, config)
-    alpha = {kind: jnp.asarray(z[f"alpha_{kind}"]) for kind in ("normal", "reduce")}
-    images = jnp.transpose(jnp.asarray(z["x"]), (0, 2, 3, 1))
-    return z, make_supernet(config), variables, alpha, images
+    kinds = "normal", "reduce"
+    alpha = {kind: jnp.asarray(golden[f"alpha_{kind}"]) for kind in kinds}
+    images = jnp.transpose(jnp.asarray(golden["x"]), (0, 2, 3, 1))
+    return golden, make_supernet(config), variables, alpha, images
 
 
-def test_training_equals_torch(taken_over):
-    z, net, variables, alpha, images = taken_over
-    labels = jnp.asarray(z["y"], jnp.int32)
+def test_training_equals_torch(golden_supernet, assert_close):
+    golden, net, variables, alpha, images = golden_supernet
+    labels = jnp.asarray(golden["y"], jnp.int32)
 
     def loss(params, alpha):
         logits, stats = net.apply(
@@ -48,29 +42,40 @@ def test_training_equals_torch(taken_over):
     step = jax.value_and_grad(loss, (0, 1), has_aux=True)
     step = jax.jit(step, compiler_options=lowering.compiler_options())
     (value, (logits, stats)), gradients = step(variables["params"], alpha)
-    close(logits, z["logits_train"], 1e-5)
-    np.testing.assert_allclose(value, z["loss_train"], rtol=1e-5)
-    close(stats["stem"]["mean"][0], z["after/stem.1.running_mean"], 1e-5)
-    g_params, g_alpha = gradients
-    norm = optax.global_norm(g_params)
-    np.testing.assert_allclose(norm, z["grad_norm"], rtol=1e-4)
-    for kind in alpha:
-        close(g_alpha[kind], z[f"g_alpha_{kind}"], 1e-4)
-    close(g_params["stem"]["conv"], z["g/stem.0.weight"], 1e-4)
-    close(g_params["classifier"]["kernel"], z["g/classifier.weight"], 1e-4)
-    first = jax.tree.map(lambda leaf: leaf[0], g_params["groups"][0][0])
-    ops = "g/cells.0._ops.0._ops.3.op"  # edge 0 leaves state 0
-    sep = first["sep_conv_3x3"]
-    close(sep["first"]["depthwise"][0], z[f"{ops}.1.weight"][:, 0], 1e-4)
-    close(sep["second"]["pointwise"][0], z[f"{ops}.6.weight"][..., 0, 0], 1e-4)
+    assert_close(logits, golden["logits_train"])
+    np.testing.assert_allclose(value, golden["loss_train"], rtol=1e-5)
+    assert_close(stats["stem"]["mean"][0], golden["after/stem.1.running_mean"])
+    check_gradients(*gradients, golden, assert_close)
 
 
-def test_a_population_equals_torch(taken_over):
-    z, net, variables, alpha, images = taken_over
-    members = jnp.asarray(z["population"])
+def check_gradients(of_params, of_alpha, golden, assert_close):
+    norm = optax.global_norm(of_params)
+    np.testing.assert_allclose(norm, golden["grad_norm"], rtol=1e-4)
+    first_cell = jax.tree.map(lambda leaf: leaf[0], of_params["groups"][0][0])
+    sep_conv = first_cell["sep_conv_3x3"]
+    torch_sep_conv = "g/cells.0._ops.0._ops.3.op"  # edge 0 leaves state 0
+    for actual, expected in (
+        *((of_alpha[kind], golden[f"g_alpha_{kind}"]) for kind in of_alpha),
+        (of_params["stem"]["conv"], golden["g/stem.0.weight"]),
+        (of_params["classifier"]["kernel"], golden["g/classifier.weight"]),
+        (
+            sep_conv["first"]["depthwise"][0],
+            golden[f"{torch_sep_conv}.1.weight"][:, 0],
+        ),
+        (
+            sep_conv["second"]["pointwise"][0],
+            golden[f"{torch_sep_conv}.6.weight"][..., 0, 0],
+        ),
+    ):
+        assert_close(actual, expected, 1e-4)
+
+
+def test_a_population_equals_torch(golden_supernet, assert_close):
+    golden, net, variables, alpha, images = golden_supernet
+    members = jnp.asarray(golden["population"])
     population = unweighted({"normal": members[:, 0], "reduce": members[:, 1]})
     population = jax.tree.map(
-        lambda own, others: jnp.concatenate([own[None], others]),
+        lambda first, others: jnp.concatenate([first[None], others]),
         softmax_mixing(alpha),
         population,
     )
@@ -79,8 +84,8 @@ def test_a_population_equals_torch(taken_over):
         compiler_options=lowering.compiler_options(),
     )
     logits = evaluate(population)
-    close(logits[0], z["logits_eval"], 1e-5)
-    close(logits[1:], z["logits_population_eval"], 1e-5)
+    assert_close(logits[0], golden["logits_eval"])
+    assert_close(logits[1:], golden["logits_population_eval"])
 
 
 @pytest.mark.parametrize(
@@ -104,9 +109,9 @@ def test_weights_that_do_not_fit_are_named(load_golden_supernet):
         interop.supernet_from_torch(missing, config)
     with pytest.raises(ValueError, match="unexpected: alien"):
         interop.supernet_from_torch({**weights, "alien": np.zeros(3)}, config)
-    other = dataclasses.replace(config, num_classes=config.num_classes + 2)
+    wider = dataclasses.replace(config, num_classes=config.num_classes + 2)
     with pytest.raises(ValueError, match="classifier"):
-        interop.supernet_from_torch(weights, other)
+        interop.supernet_from_torch(weights, wider)
 
 
 def test_channels_that_k_does_not_divide_are_refused():

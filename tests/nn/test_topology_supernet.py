@@ -1,4 +1,4 @@
-"""The search network of NAS-Bench-201 beside a numpy network, and its sizes."""
+"""The search network of NAS-Bench-201 equals a numpy network; published sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES, Topology
 
-# two cells a stage, so that the loop over equal cells runs
+# Two cells per stage, so that the loop over equal cells runs.
 CONFIG = SupernetConfig(
     channels=4, layers=8, num_classes=3, partial_channels=1, space="nasbench201"
 )
@@ -22,10 +22,11 @@ EDGES = SPACES["nasbench201"].edges
 
 @pytest.fixture(scope="module")
 def problem():
-    """Variables whose norms are none of them trivial, images, labels and alpha."""
+    """Variables without a trivial norm, images, labels and alpha."""
     rng = np.random.default_rng(0)
     variables = make_supernet(CONFIG).init(jax.random.key(0), (8, 8, 2))
-    variables = jax.tree.map(  # in numpy: hundreds of small programs take a minute
+    # In numpy, because compiling hundreds of small programs takes a minute.
+    variables = jax.tree.map(
         lambda leaf: jnp.asarray(leaf + 0.1 * rng.random(leaf.shape, np.float32)),
         jax.device_get(variables),
     )
@@ -36,7 +37,7 @@ def problem():
 
 
 class Reference:
-    """The network edge by edge in numpy and float64, [N, C, H, W]."""
+    """The network edge by edge, in numpy and float64, on arrays [N, C, H, W]."""
 
     def __init__(self, variables, train):
         as_double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
@@ -57,7 +58,7 @@ class Reference:
         return out
 
     def norm(self, x, params, stats):
-        """Of one edge."""
+        """Batch norm of one edge."""
         mean, var = stats["mean"], stats["var"]
         if self.train:
             mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
@@ -86,29 +87,29 @@ class Reference:
             for edge, (source, end) in enumerate(EDGES):
                 if end != target:
                     continue
-                # edges that leave one state are stacked by ascending target
+                # The edges that leave one state are stacked by ascending target.
                 place = [e for e, (s, _) in enumerate(EDGES) if s == source].index(edge)
                 state, weights = nodes[source], mixing[edge]
                 total = total + weights[1] * state + weights[4] * self.pool(state)
                 for position, name in ((2, "nor_conv_1x1"), (3, "nor_conv_3x3")):
                     kernel = params[source][name]["conv"][place]
                     y = self.conv(np.maximum(state, 0), kernel)
-                    own = stats[source][name]["norm"]
-                    y = self.norm(y, {}, {k: v[place] for k, v in own.items()})
+                    norm = stats[source][name]["norm"]
+                    y = self.norm(y, {}, {k: v[place] for k, v in norm.items()})
                     total = total + weights[position] * y
             nodes.append(total)
         return nodes[-1]
 
-    def framed(self, x, params, stats):
-        return self.norm(
-            x, *({k: v[0] for k, v in part.items()} for part in (params, stats))
-        )
+    def single_norm(self, x, params, stats):
+        """Batch norm outside the cells, whose arrays have one edge."""
+        params, stats = ({k: v[0] for k, v in t.items()} for t in (params, stats))
+        return self.norm(x, params, stats)
 
     def block(self, x, params, stats):
         y = x
         for name, stride in (("first", 2), ("second", 1)):
             y = self.conv(np.maximum(y, 0), params[name], stride)
-            y = self.framed(y, params[f"{name}_norm"], stats[f"{name}_norm"])
+            y = self.single_norm(y, params[f"{name}_norm"], stats[f"{name}_norm"])
         mean = (
             x[:, :, ::2, ::2]
             + x[:, :, 1::2, ::2]
@@ -121,23 +122,24 @@ class Reference:
         params, stats = self.params, self.stats
         x = np.transpose(np.asarray(images, np.float64), (0, 3, 1, 2))
         x = self.conv(x, params["stem"]["conv"])
-        x = self.framed(x, params["stem"]["norm"], stats["stem"])
+        x = self.single_norm(x, params["stem"]["norm"], stats["stem"])
         for stage in range(3):
             if stage:
-                own = params["blocks"][stage - 1], stats["blocks"][stage - 1]
-                x = self.block(x, *own)
+                x = self.block(
+                    x, params["blocks"][stage - 1], stats["blocks"][stage - 1]
+                )
             for index in range(2):
-                own = jax.tree.map(
+                cell = jax.tree.map(
                     lambda leaf, i=index: leaf[i],
                     (params["stages"][stage], stats["stages"][stage]),
                 )
-                x = self.cell(x, mixing, *own)
-        x = np.maximum(self.framed(x, params["norm"], stats["norm"]), 0)
+                x = self.cell(x, mixing, *cell)
+        x = np.maximum(self.single_norm(x, params["norm"], stats["norm"]), 0)
         head = params["classifier"]
         return x.mean((2, 3)) @ head["kernel"].T + head["bias"]
 
 
-def loss_of(logits, labels):
+def cross_entropy(logits, labels):
     logits = logits - logits.max(axis=1, keepdims=True)
     rows = np.arange(len(labels))
     return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[rows, labels])
@@ -148,7 +150,7 @@ def softmax(alpha):
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
-def test_the_training_step_equals_the_numpy_network_and_its_slopes(problem):
+def test_a_training_step_equals_the_numpy_network_and_finite_differences(problem):
     variables, images, labels, alpha = problem
 
     @jax.jit
@@ -178,20 +180,22 @@ def test_the_training_step_equals_the_numpy_network_and_its_slopes(problem):
         for g, d in zip(*map(jax.tree.leaves, (gradients, direction)), strict=True)
     )
 
-    def at(t):
-        params, moved = jax.tree.map(
+    def loss_at(t):
+        params, shifted_alpha = jax.tree.map(
             lambda leaf, d: np.asarray(leaf, np.float64) + t * d,
             (variables["params"], alpha),
             direction,
         )
         net = Reference({**variables, "params": params}, train=True)
-        return loss_of(net.logits(images, softmax(moved["cell"])), np.asarray(labels))
+        logits = net.logits(images, softmax(shifted_alpha["cell"]))
+        return cross_entropy(logits, np.asarray(labels))
 
-    # a central difference; ReLUs make it no better than 1e-3
-    np.testing.assert_allclose(slope, (at(1e-6) - at(-1e-6)) / 2e-6, rtol=1e-3)
+    # Because of the kinks of ReLUs the central difference is accurate to 1e-3 only.
+    difference = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6
+    np.testing.assert_allclose(slope, difference, rtol=1e-3)
 
 
-def test_a_population_is_evaluated_as_by_the_numpy_network(problem):
+def test_evaluation_of_a_population_equals_the_numpy_network(problem):
     variables, images, labels, alpha = problem
     one_hot = jax.nn.one_hot(jnp.asarray([3, 0, 2, 1, 4, 3]), 5)
     cells = jnp.stack([jax.nn.softmax(alpha["cell"]), one_hot])
@@ -203,31 +207,29 @@ def test_a_population_is_evaluated_as_by_the_numpy_network(problem):
     for index, cell in enumerate(np.asarray(cells, np.float64)):
         logits = net.logits(images, cell)
         np.testing.assert_allclose(
-            scores.loss[index], loss_of(logits, np.asarray(labels)), rtol=1e-5
+            scores.loss[index], cross_entropy(logits, np.asarray(labels)), rtol=1e-5
         )
         assert scores.correct[index] == np.sum(logits.argmax(axis=1) == labels)
 
 
-# published of the benchmark on CIFAR-10 and CIFAR-100: least and largest network
+# Published sizes of the smallest and the largest network on CIFAR-10 and CIFAR-100.
 @pytest.mark.parametrize(
-    "name, params, millions, params100, millions100",
+    "name, classes, params, millions",
     [
-        ("none", 73306, 7.78305, 79156, 7.7889),
-        ("nor_conv_3x3", 1531546, 220.11969, 1537396, 220.12554),
+        ("none", 10, 73306, 7.78305),
+        ("none", 100, 79156, 7.7889),
+        ("nor_conv_3x3", 10, 1531546, 220.11969),
+        ("nor_conv_3x3", 100, 1537396, 220.12554),
     ],
 )
-def test_sizes_are_the_published_ones(name, params, millions, params100, millions100):
+def test_sizes_are_the_published_ones(name, classes, params, millions):
     cell = Topology((name,) * 6)
-    for classes, weights, adds in (
-        (10, params, millions),
-        (100, params100, millions100),
-    ):
-        assert topology_params(cell, classes) == weights
-        # the benchmark counts the classifier's bias
-        assert topology_multiply_adds(cell, classes) + classes == round(adds * 1e6)
+    assert topology_params(cell, classes) == params
+    # The benchmark counts the classifier's bias.
+    assert topology_multiply_adds(cell, classes) + classes == round(millions * 1e6)
 
 
-def test_sizes_of_mixed_cells_are_the_published_ones():
+def test_sizes_of_cells_with_several_primitives_are_the_published_ones():
     cell = Topology.parse(
         "|skip_connect~0|+|none~0|nor_conv_3x3~1|+"
         "|avg_pool_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -239,26 +241,32 @@ def test_sizes_of_mixed_cells_are_the_published_ones():
     )
     assert round(topology_params(cell) / 1e6, 3) == 1.289
     assert round(topology_multiply_adds(cell) / 1e6, 2) == 184.73
-    one = Topology(("nor_conv_1x1",) * 6)
-    # by hand: 15 cells, 6 edges, C^2 weights and a norm
-    each = sum(c * c + 2 * c for c in (16, 32, 64))
-    assert topology_params(one) == 73306 + 5 * 6 * each
 
 
-def test_the_leaves_are_as_many_as_the_arithmetic_counts():
+def test_the_size_of_a_cell_of_1x1_convolutions_counted_by_hand():
+    # 15 cells with 6 edges each; an edge has C^2 weights and a norm.
+    edges = 5 * 6 * sum(c * c + 2 * c for c in (16, 32, 64))
+    assert topology_params(Topology(("nor_conv_1x1",) * 6)) == 73306 + edges
+
+
+def test_the_arithmetic_counts_the_weights_of_the_supernet():
     shapes = jax.eval_shape(
         lambda: make_supernet(CONFIG).init(jax.random.key(0), (8, 8, 3))
     )
     leaves = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
-    # every edge has both convolutions, whose norms have no weights while searching
-    frame = topology_params(Topology(("none",) * 6), 3, channels=4, layers=8)
-    assert leaves == frame + 2 * 6 * sum(10 * c * c for c in (4, 8, 16))
-    adds = supernet_multiply_adds(CONFIG, 8)
-    each = topology_multiply_adds
-    bare = each(Topology(("none",) * 6), 3, 8, channels=4, layers=8)
-    small = each(Topology(("nor_conv_1x1",) * 6), 3, 8, channels=4, layers=8) - bare
-    large = each(Topology(("nor_conv_3x3",) * 6), 3, 8, channels=4, layers=8) - bare
-    assert adds == bare + small + large
+    # Every edge has both convolutions, whose norms have no weights during a search.
+    without_cells = topology_params(Topology(("none",) * 6), 3, channels=4, layers=8)
+    assert leaves == without_cells + 2 * 6 * sum(10 * c * c for c in (4, 8, 16))
+
+
+def test_the_arithmetic_adds_up_the_multiply_adds_of_all_primitives():
+    def count(name):
+        cell = Topology((name,) * 6)
+        return topology_multiply_adds(cell, 3, 8, channels=4, layers=8)
+
+    without_cells = count("none")
+    expected = count("nor_conv_1x1") + count("nor_conv_3x3") - without_cells
+    assert supernet_multiply_adds(CONFIG, 8) == expected
 
 
 def test_three_stages_are_three_groups_of_equal_cells():
@@ -274,7 +282,7 @@ def test_three_stages_are_three_groups_of_equal_cells():
         (dict(stem_multiplier=2), "leave it out"),
     ],
 )
-def test_frames_that_the_benchmark_has_not_are_refused(settings, message):
+def test_settings_that_the_benchmark_does_not_have_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SupernetConfig(**{"layers": 5, **settings}, space="nasbench201")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.cli.main import main
-from egnas_jax.nn.layers import norm_of
+from egnas_jax.nn.layers import lazy_batch_norm
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.gradients import batch_gradients
@@ -154,7 +154,7 @@ def test_a_norm_and_its_gradients_are_those_of_the_whole_batch(mesh):
 
     def summed(batch):
         def loss(x):
-            y, moved = norm_of({}, stats, jnp.moveaxis(x, 0, -1), train=True)
+            y, moved = lazy_batch_norm({}, stats, jnp.moveaxis(x, 0, -1), train=True)
             return jnp.sum(jnp.moveaxis(y.value(), -1, 0) * batch["weight"]), moved
 
         (value, moved), gradient = jax.value_and_grad(loss, has_aux=True)(batch["x"])

@@ -307,8 +307,8 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
     assert found[0] != found[1]
     assert json.loads(json.dumps(found[0]))  # as a key needs it
 
-    def apply(*arguments):
-        return PRIMITIVES["max_pool_3x3"].apply(*arguments)
+    def apply(*arguments, **options):
+        return PRIMITIVES["max_pool_3x3"].apply(*arguments, **options)
 
     with monkeypatch.context() as patch:
         foreign = PRIMITIVES["skip_connect"]._replace(apply=apply)

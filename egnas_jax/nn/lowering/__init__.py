@@ -1,16 +1,18 @@
-"""How convolutions and poolings are computed, in several implementations of one result.
+"""Computes convolutions and poolings in one of several equivalent implementations.
 
-XLA's grouped convolution is two orders too slow on a CPU, and on every backend a
-depthwise or pooling kernel of a supernet is bound by memory, not by arithmetic. A sum
-over taps of shifted slices is one fused elementwise loop that vectorises over the
-images, which therefore lie innermost: every array here is [..., C, H, W, N].
+On a CPU XLA's grouped convolution is two orders of magnitude too slow, and on every
+backend the depthwise and pooling kernels of a supernet are bound by memory traffic, not
+by arithmetic. A sum over taps of shifted slices is one fused elementwise loop that
+vectorises over the images. The images are therefore the innermost axis: every array of
+this package has the layout [..., C, H, W, N].
 
-`choice` says which implementation runs where; `reference` is the simple one, the oracle
-of the others.
+`choice` selects the implementation. `reference` is the simple implementation and the
+oracle that the others are tested against.
 
-Sums are taken in float32 at least, whatever the activations are (nn/precision.py).
+Sums are accumulated in float32 at least, for any dtype of the activations
+(nn/precision.py).
 
-Padding is torch's: symmetric, never XLA's SAME (which pads stride-2 windows unevenly).
+Padding is symmetric, as in torch; XLA's SAME pads stride-2 windows asymmetrically.
 
 Dims: E edges, C channels, H, W height and width, N images, T kernel side.
 """
@@ -27,7 +29,12 @@ from egnas_jax.nn.lowering.choice import (
     kernels_for,
     max_pool,
 )
-from egnas_jax.nn.lowering.dense import convolve, folded, for_edges, pointwise
+from egnas_jax.nn.lowering.dense import (
+    broadcast_edges,
+    convolve,
+    folded_convolution,
+    pointwise,
+)
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
@@ -36,11 +43,11 @@ __all__ = [
     "TABLE",
     "Kernels",
     "avg_pool",
+    "broadcast_edges",
     "compiler_options",
     "convolve",
     "depthwise",
-    "folded",
-    "for_edges",
+    "folded_convolution",
     "halve",
     "kernels_for",
     "materialise",

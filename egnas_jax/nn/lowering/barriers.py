@@ -1,4 +1,4 @@
-"""What XLA may fuse, and what stays a kernel of its own."""
+"""Keeps XLA from fusing across the boundaries of a kernel."""
 
 import jax
 from jax import lax
@@ -6,15 +6,16 @@ from jax import lax
 from egnas_jax.types import Array
 
 # On the CPU XLA drops optimisation barriers before it fuses, and a depthwise kernel
-# that is fused into its neighbours runs three to four times slower. This keeps them.
-_REAL_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# that is fused with its neighbours runs three to four times slower. Without this pass
+# the barriers stay.
+_KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 
 
 def compiler_options() -> dict[str, str]:
-    """Options for the `jax.jit` of a program that holds a supernet."""
-    return _REAL_BARRIERS if jax.default_backend() == "cpu" else {}
+    """Options for the `jax.jit` of a program that contains a network."""
+    return _KEEP_BARRIERS if jax.default_backend() == "cpu" else {}
 
 
 def materialise(x: Array) -> Array:
-    """Keeps `x` a buffer of its own: what reads it is not fused with what makes it."""
+    """Stores `x` in a buffer, so that its consumers are not fused with its producer."""
     return lax.optimization_barrier(x)

@@ -1,11 +1,12 @@
-"""Which implementation computes a kernel, by backend and mode.
+"""Selects the implementation of each kernel by backend and mode.
 
     grouped   XLA's grouped convolution and windowed reduction, gradients by autodiff
     shifted   sums and maxima of shifted slices, gradients written by hand
     dense     depthwise and pointwise folded into one convolution; poolings shifted
 
-All compute the same, values and gradients, up to rounding (tests/nn/test_lowering.py).
-benchmarks/primitives.py measures them; benchmarks/README.md holds what it found.
+All implementations give the same values and gradients up to rounding
+(tests/nn/test_lowering.py). benchmarks/primitives.py measures them, and
+benchmarks/README.md lists the results.
 """
 
 from typing import NamedTuple
@@ -18,12 +19,12 @@ from egnas_jax.types import Array
 
 
 class Kernels(NamedTuple):
-    """The implementation of each kind of kernel, by name.
+    """The names of the implementations that a cell uses.
 
     Attributes:
-      depthwise: of convolutions of dilation 1, with the pointwise one behind them:
+      depthwise: convolutions of dilation 1 and the pointwise convolution behind them:
         "grouped", "shifted" or "dense".
-      dilated: of dilation 2, the same names.
+      dilated: the same for convolutions of dilation 2.
       pooling: "grouped" or "shifted".
     """
 
@@ -32,7 +33,7 @@ class Kernels(NamedTuple):
     pooling: str
 
     def convolution(self, dilation: int) -> str:
-        """The implementation of a depthwise convolution and what follows it."""
+        """The implementation of a depthwise convolution of this dilation."""
         return self.depthwise if dilation == 1 else self.dilated
 
 
@@ -42,70 +43,74 @@ DENSE = Kernels("dense", "dense", "shifted")
 LOWERINGS = {"shifted": SHIFTED, "grouped": GROUPED, "dense": DENSE}
 CHOICES = {"auto": None, **LOWERINGS}
 
-# backend -> what "auto" takes to evaluate and to train.
-#   cpu: measured (benchmarks/README.md): in no program of a primitive is another
-#     faster; grouped convolutions take 7 to 45 times as long, dense ones 1.6 to 20.
-#   gpu: NOT measured; chosen by the worst that is known of each. cuDNN's depthwise
-#     kernels are slow backward (jax#13800) and slower than dense ones where dilated
-#     (jax#26266), and its choice of an algorithm can be 30 times off (xla#34273): never
-#     `grouped`. Forward, shifted slices are one elementwise kernel. Backward, the
-#     gradient of their weights goes through the rows of an image launch after launch:
-#     training folds. Poolings stay shifted, since the gradient of a windowed maximum
-#     may differ from call to call.
-#   tpu: NOT measured; images innermost lie along its vector lanes, its loops need no
-#     launches, and convolutions of a few channels leave its matrix unit empty.
+# What "auto" selects on a backend to evaluate and to train.
+#   cpu: measured (benchmarks/README.md). No other implementation is faster in the
+#     program of any primitive; grouped convolutions take 7 to 45 times as long, dense
+#     ones 1.6 to 20 times.
+#   gpu: NOT measured; chosen to avoid the worst known case of each implementation.
+#     cuDNN's depthwise kernels are slow in the backward pass (jax#13800) and slower
+#     than dense ones where dilated (jax#26266), and its autotuning can choose an
+#     algorithm that is 30 times too slow (xla#34273). So nothing is grouped. In the
+#     forward pass shifted slices are one elementwise kernel. In the backward pass the
+#     gradient of their weights launches one kernel per row of the image. So training
+#     folds. Poolings stay shifted, because the gradient of a windowed maximum may
+#     differ from call to call.
+#   tpu: NOT measured. The images are innermost and fill its vector lanes, its loops
+#     need no kernel launches, and convolutions of a few channels leave its matrix unit
+#     idle.
 TABLE = {
     "cpu": {"eval": SHIFTED, "train": SHIFTED},
     "gpu": {"eval": SHIFTED, "train": DENSE},
     "tpu": {"eval": SHIFTED, "train": SHIFTED},
 }
-# Folding multiplies the arithmetic by the channels: "auto" folds no wider kernels.
+# Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels.
 MOST_FOLDED_CHANNELS = 16
 
 
 def kernels_for(
     name: str, train: bool, channels: int, backend: str | None = None
 ) -> Kernels:
-    """What a setting means for one cell.
+    """The implementations that a setting selects for one cell.
 
     Args:
-      name: of `CHOICES`; "auto" reads the table.
-      train: batch statistics and gradients, or running statistics.
-      channels: that the cell's primitives work on.
-      backend: as JAX names it; None: where programs run by default. One that is not in
-        the table is taken for a GPU.
+      name: a key of `CHOICES`; "auto" reads `TABLE`.
+      train: whether the cell trains (batch statistics and gradients).
+      channels: channels that the cell's primitives work on.
+      backend: JAX's name of the backend, or None for the default backend. A backend
+        that is not in the table gets the row of the GPU.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: the name is unknown.
     """
-    chosen = lookup(CHOICES, name, "lowering")
-    if chosen is not None:
-        return chosen
+    kernels = lookup(CHOICES, name, "lowering")
+    if kernels is not None:
+        return kernels
     rows = TABLE.get(backend or jax.default_backend(), TABLE["gpu"])
-    chosen = rows["train" if train else "eval"]
+    kernels = rows["train" if train else "eval"]
     if channels <= MOST_FOLDED_CHANNELS:
-        return chosen
-    return Kernels(*("shifted" if way == "dense" else way for way in chosen))
+        return kernels
+    return Kernels(*("shifted" if way == "dense" else way for way in kernels))
 
 
 def depthwise(
     x: Array,
     kernel: Array,
+    *,
     stride: int = 1,
     dilation: int = 1,
     padded: Array | None = None,
     implementation: str = "shifted",
 ) -> Array:
-    """Depthwise convolution of every edge, without bias; "dense" has none of its own.
+    """Depthwise convolution of every edge, without bias.
 
     Args:
       x: [E, C, H, W, N], or [1, C, H, W, N] where all edges read the same state.
       kernel: [E, C, T, T], T odd.
-      stride: of H and W.
-      dilation: between the taps.
-      padded: `x` with zeros around it, at least as many as are needed, where several
-        kernels read the same `x`.
-      implementation: "grouped" or "shifted".
+      stride: stride of H and W.
+      dilation: distance between the taps, pixels.
+      padded: `x` with at least the zeros around it that the kernel needs; saves time
+        where several kernels read the same `x`.
+      implementation: "grouped" or "shifted"; "dense" has no depthwise convolution.
 
     Returns:
       [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
@@ -116,7 +121,7 @@ def depthwise(
 
 
 def avg_pool(x: Array, stride: int = 1, implementation: str = "shifted") -> Array:
-    """3x3 average pooling of [..., H, W, N] over the pixels that exist."""
+    """3x3 average pooling of [..., H, W, N]; padding pixels are not counted."""
     return _POOLING[implementation].avg_pool(x, stride)
 
 

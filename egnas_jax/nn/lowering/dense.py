@@ -1,6 +1,6 @@
-"""1x1 and full convolutions, and what all edges of a state read alike.
+"""Computes 1x1 and full convolutions, and broadcasts a state to its edges.
 
-Dims: E edges, C, O channels read and made, H, W height and width, N images.
+Dims: E edges, C input channels, O output channels, H, W height and width, N images.
 """
 
 import functools
@@ -18,9 +18,9 @@ from egnas_jax.types import Array
 def pointwise(x: Array, kernel: Array) -> Array:
     """1x1 convolution of every edge: x [E, C, H, W, N], kernel [E, O, C].
 
-    The products are of the dtype of `x`; XLA adds them up in float32. Its gradients are
-    autodiff's, but that of the kernel is multiplied in the other order, which XLA's CPU
-    kernels do up to six times faster.
+    The products have the dtype of `x`, and XLA accumulates them in float32. The
+    gradients are those of autodiff, except that the kernel's is multiplied in the other
+    order, which XLA's CPU kernels do up to six times faster.
     """
     out = jnp.einsum("eoc,ecm->eom", kernel.astype(x.dtype), _flat(x))
     return materialise(out.reshape(*out.shape[:2], *x.shape[2:]))
@@ -32,68 +32,69 @@ def _pointwise_forward(x, kernel):
 
 def _pointwise_backward(residuals, cotangent):
     x, kernel = residuals
-    of_kernel = wide_einsum("eom,ecm->eco", _flat(cotangent), _flat(x))
-    of_kernel = of_kernel.swapaxes(1, 2).astype(kernel.dtype)
-    return pointwise(cotangent, kernel.swapaxes(1, 2)), of_kernel
+    kernel_gradient = wide_einsum("eom,ecm->eco", _flat(cotangent), _flat(x))
+    kernel_gradient = kernel_gradient.swapaxes(1, 2).astype(kernel.dtype)
+    return pointwise(cotangent, kernel.swapaxes(1, 2)), kernel_gradient
 
 
 pointwise.defvjp(_pointwise_forward, _pointwise_backward)
 
 
 def _flat(x: Array) -> Array:
-    """[E, C, H, W, N] as [E, C, pixels of all images]."""
+    """[E, C, H, W, N] as [E, C, H * W * N]."""
     return x.reshape(*x.shape[:2], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def for_edges(x: Array, edges: int) -> Array:
-    """What all edges read alike, [1, ...], as [E, ...]; others as they are.
+def broadcast_edges(x: Array, edges: int) -> Array:
+    """Broadcasts [1, ...] to [E, ...]; returns [E, ...] unchanged.
 
-    The gradient adds one edge to another: summing a stacked axis of edges takes a CPU
-    up to a hundred times as long.
+    The gradient adds the edges one after another: a sum over a stacked axis of edges
+    takes up to a hundred times as long on a CPU.
     """
     return jnp.broadcast_to(x, (edges, *x.shape[1:]))
 
 
-def _for_edges_forward(x, edges):
-    return for_edges(x, edges), len(x)
+def _broadcast_edges_forward(x, edges):
+    return broadcast_edges(x, edges), len(x)
 
 
-def _for_edges_backward(edges, given, cotangent):
-    if given == edges:
+def _broadcast_edges_backward(edges, edges_before, cotangent):
+    if edges_before == edges:
         return (cotangent,)
     total = functools.reduce(jnp.add, wide(cotangent))
     return (materialise(total.astype(cotangent.dtype))[None],)
 
 
-for_edges.defvjp(_for_edges_forward, _for_edges_backward)
+broadcast_edges.defvjp(_broadcast_edges_forward, _broadcast_edges_backward)
 
 
 def convolve(
     x: Array, kernel: Array, strides: tuple[int, int], padding: tuple[int, int]
 ) -> Array:
-    """Convolution of images, by what the backend does best.
+    """Convolution by the operation that is fast on the default backend.
 
     Args:
       x: [C, H, W, N].
       kernel: [O, C, TH, TW].
-      strides: of H and W.
-      padding: zeros on either side of H and W.
+      strides: strides of H and W.
+      padding: zeros on either side of H and of W.
 
     Returns:
       [O, H', W', N].
     """
     if jax.default_backend() == "cpu":
-        return _product(x, kernel, strides, padding)
+        return _convolve_by_product(x, kernel, strides, padding)
     return convolution(x, kernel, strides, padding)
 
 
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))
-def _product(x, kernel, strides, padding):
-    """One matrix product over what every window sees, laid out again for the gradient.
+def _convolve_by_product(x, kernel, strides, padding):
+    """Convolution as one matrix product over the stacked taps of all windows.
 
-    On a CPU XLA makes plain loops of a convolution that stands in a loop, as those of a
-    search do: 10 to 80 times slower (benchmarks/README.md).
+    XLA's CPU backend compiles a convolution inside a loop to plain loops, and the
+    convolutions of a search stand in one; they would be 10 to 80 times slower
+    (benchmarks/README.md). The stacked taps are rematerialised for the gradient.
     """
     outputs, channels, *window = kernel.shape
     sides = [(0, 0, 0), *((width, width, 0) for width in padding), (0, 0, 0)]
@@ -111,8 +112,8 @@ def _product(x, kernel, strides, padding):
         for i in range(window[0])
         for j in range(window[1])
     ]
-    seen = materialise(jnp.stack(taps, axis=1))  # [C, TH * TW, H', W', N]
-    rows = seen.reshape(1, -1, *seen.shape[2:])
+    stacked = materialise(jnp.stack(taps, axis=1))  # [C, TH * TW, H', W', N]
+    rows = stacked.reshape(1, -1, *stacked.shape[2:])
     return pointwise(rows, kernel.reshape(1, outputs, -1))[0]
 
 
@@ -121,10 +122,11 @@ def convolution(
     kernel: Array,
     strides: tuple[int, int],
     padding: tuple[int, int],
+    *,
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """XLA's own: x [C, H, W, N], kernel [O, C / groups, TH, TW]."""
+    """XLA's convolution: x [C, H, W, N], kernel [O, C / groups, TH, TW]."""
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -136,20 +138,20 @@ def convolution(
     )
 
 
-def folded(
+def folded_convolution(
     x: Array, depthwise: Array, pointwise: Array, stride: int = 1, dilation: int = 1
 ) -> Array:
-    """A depthwise and then a 1x1 convolution as one, whose kernel is their product.
+    """A depthwise and a 1x1 convolution as one, whose kernel is their product.
 
-    C times the multiply-adds of the depthwise convolution, by the operation that every
-    backend does best; what lies between the two is never stored.
+    It costs C times the multiply-adds of the depthwise convolution, but every backend
+    runs it fast, and the result of the depthwise convolution is never stored.
 
     Args:
       x: [E, C, H, W, N], or [1, C, H, W, N] where all edges read the same state.
       depthwise: [E, C, T, T], T odd.
       pointwise: [E, O, C].
-      stride: of H and W.
-      dilation: between the taps.
+      stride: stride of H and W.
+      dilation: distance between the taps, pixels.
 
     Returns:
       [E, O, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
@@ -160,8 +162,8 @@ def folded(
     run = functools.partial(
         convolution, strides=(stride, stride), padding=padding, dilation=dilation
     )
-    if len(x) == 1:  # one convolution makes the outputs of all edges
+    if len(x) == 1:  # one convolution computes the outputs of all edges
         y = run(x[0], kernel.reshape(-1, *kernel.shape[2:]))
         return y.reshape(edges, outputs, *y.shape[1:])
-    # edge by edge: as groups of one convolution they would be slow as such are
+    # One convolution per edge, because one with a group per edge would be slow.
     return jnp.stack([run(*edge) for edge in zip(x, kernel, strict=True)])

@@ -1,6 +1,6 @@
-"""Pooling as a sum or a maximum of shifted slices.
+"""Computes pooling as a sum or a maximum of shifted slices.
 
-Dims: E edges, C channels, H, W height and width, N images.
+Dims: H, W height and width, N images.
 """
 
 import functools
@@ -17,7 +17,7 @@ from egnas_jax.types import Array
 
 @functools.partial(jax.jit, static_argnums=1)
 def avg_pool(x: Array, stride: int = 1) -> Array:
-    """3x3 average pooling over the pixels that exist (padding is not counted)."""
+    """3x3 average pooling of [..., H, W, N]; padding pixels are not counted."""
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
     padded = pad_sides(x, 1)
     total = functools.reduce(jnp.add, map(wide, windows(padded, 3, stride, shape)))
@@ -28,10 +28,11 @@ def avg_pool(x: Array, stride: int = 1) -> Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def max_pool(x: Array, stride: int = 1) -> Array:
-    """3x3 maximum pooling; of equal values the first, in reading order, is taken.
+    """3x3 maximum pooling of [..., H, W, N].
 
-    The gradient goes to that one pixel, as in torch: a tie has one winner on every
-    backend, which select-and-scatter does not promise.
+    The gradient of a window goes to its first maximum in reading order, as in torch, so
+    a tie has the same winner on every backend. XLA's select-and-scatter does not
+    guarantee that.
     """
     return _max_pool(x, stride)
 
@@ -51,18 +52,19 @@ def _max_pool_forward(x, stride):
 
 
 def _max_pool_backward(stride, x, cotangent):
-    """Every pixel collects from the (up to nine) windows whose winner it is."""
+    """Sums for each pixel the cotangents of the windows, up to nine, that it won."""
     best, winner = -jnp.inf, -1.0
     for position, value in enumerate(_max_windows(x, stride)):
-        wins = value > best
-        here = jnp.asarray(position, x.dtype)
-        best, winner = jnp.where(wins, value, best), jnp.where(wins, here, winner)
+        is_better = value > best
+        position = jnp.asarray(position, x.dtype)
+        best = jnp.where(is_better, value, best)
+        winner = jnp.where(is_better, position, winner)
     spread = functools.partial(spread_out, shape=x.shape[-3:-1], reach=2, stride=stride)
-    won = windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
-    given = windows(spread(cotangent), 3, 1, x.shape[-3:-1])
-    # a pixel is the first of the window that it is the last to see, and so on
-    pairs = enumerate(zip(reversed(won), reversed(given), strict=True))
-    parts = (wide(jnp.where(w == position, g, 0.0)) for position, (w, g) in pairs)
+    winners = windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
+    cotangents = windows(spread(cotangent), 3, 1, x.shape[-3:-1])
+    # A pixel is tap 0 of the last window that covers it, tap 1 of the one before, ...
+    pairs = enumerate(zip(reversed(winners), reversed(cotangents), strict=True))
+    parts = (wide(jnp.where(w == position, c, 0.0)) for position, (w, c) in pairs)
     return (materialise(functools.reduce(jnp.add, parts).astype(x.dtype)),)
 
 
@@ -71,13 +73,13 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 @jax.jit
 def halve(x: Array) -> Array:
-    """2x2 maximum pooling with stride 2, of the channels that bypass a strided edge."""
+    """2x2 maximum pooling of [..., H, W, N] with stride 2."""
     shape = tuple(side // 2 for side in x.shape[-3:-1])
     taps = windows(x, 2, 2, shape)
     return functools.reduce(lambda best, new: jnp.where(new > best, new, best), taps)
 
 
 def _pixels_in_window(side: int, stride: int) -> np.ndarray:
-    """Along one axis, how many pixels of the image each window of 3 covers."""
+    """For each window of 3 along one axis, how many of its pixels are no padding."""
     starts = np.arange(output_side(side, 3, stride)) * stride - 1
     return np.minimum(starts + 3, side) - np.maximum(starts, 0)

@@ -1,6 +1,6 @@
-"""Windows over padded images: their sides, their taps, their outputs spread out.
+"""Slices padded images into the taps of a window, and spreads outputs out again.
 
-Padding is torch's: symmetric, never XLA's SAME (which pads stride-2 windows unevenly).
+Padding is symmetric, as in torch; XLA's SAME pads stride-2 windows asymmetrically.
 
 Dims: C channels, H, W height and width, N images.
 """
@@ -13,13 +13,13 @@ from egnas_jax.types import Array
 
 
 def output_side(side: int, kernel: int, stride: int, dilation: int = 1) -> int:
-    """Pixels per side after a window with the symmetric padding used here."""
+    """Pixels per side of the output of a symmetrically padded window."""
     reach = dilation * (kernel - 1)
     return (side + 2 * (reach // 2) - reach - 1) // stride + 1
 
 
 def pad_sides(x: Array, width: int, value: float = 0.0) -> Array:
-    """Pads H and W of [..., H, W, N] by `width` on either side."""
+    """Pads H and W of [..., H, W, N] by `width` pixels on either side."""
     sides = [(0, 0, 0)] * (x.ndim - 3) + [(width, width, 0)] * 2 + [(0, 0, 0)]
     return materialise(lax.pad(x, jnp.asarray(value, x.dtype), sides))
 
@@ -27,11 +27,21 @@ def pad_sides(x: Array, width: int, value: float = 0.0) -> Array:
 def tap(
     padded: Array, row: int, column: int, stride: int, shape: tuple[int, int]
 ) -> Array:
-    """What every output pixel sees at one offset of the window: [..., H', W', N]."""
+    """The pixels that all outputs read at one position of the window.
+
+    Args:
+      padded: [..., H, W, N].
+      row, column: position within the window.
+      stride: stride of the window.
+      shape: H', W' of the outputs.
+
+    Returns:
+      [..., H', W', N].
+    """
     height, width = shape
     *outer, _, _, images = padded.shape
     below, right = row + (height - 1) * stride + 1, column + (width - 1) * stride + 1
-    # indexing would trace twice as long, and a depthwise kernel has up to 49 taps
+    # Indexing takes twice as long to trace, and a depthwise kernel has up to 49 taps.
     return lax.slice(
         padded,
         (*[0] * len(outer), row, column, 0),
@@ -41,35 +51,35 @@ def tap(
 
 
 def pixelwise(weight: Array) -> Array:
-    """[..., C] as [..., C, 1, 1, 1], to meet [..., C, H, W, N]."""
+    """[..., C] as [..., C, 1, 1, 1], which broadcasts to [..., C, H, W, N]."""
     return weight[..., None, None, None]
 
 
 def windows(
     padded: Array, side: int, stride: int, shape: tuple[int, int]
 ) -> list[Array]:
-    """The taps of a window of side x side, in reading order."""
+    """The taps of a window of side x side pixels, in reading order."""
     return [tap(padded, i, j, stride, shape) for i in range(side) for j in range(side)]
 
 
 def spread_out(
     x: Array, shape: tuple[int, int], reach: int, stride: int, fill: float = 0.0
 ) -> Array:
-    """Outputs of a window, laid out over its inputs' pixels and padded.
+    """Places the outputs of a window at the pixels of its inputs, and pads them.
 
-    What an input pixel sees of it through a flipped window of stride 1 are the outputs
-    that it took part in.
+    A flipped window of stride 1 over the result reads, for each input pixel, the
+    outputs that the pixel contributed to.
 
     Args:
-      x: [..., H', W', N], one value an output pixel.
+      x: [..., H', W', N], one value per output pixel.
       shape: H, W of the inputs.
-      reach: pixels between the first and the last tap.
-      stride: of the window.
-      fill: value where there is no output.
+      reach: pixels from the first to the last tap.
+      stride: stride of the window.
+      fill: value of pixels that belong to no output.
     """
     low = reach - reach // 2
     sides = [(0, 0, 0)] * (x.ndim - 3)
-    for size, out in zip(shape, x.shape[-3:-1], strict=True):
-        used = (out - 1) * stride + 1
+    for size, outputs in zip(shape, x.shape[-3:-1], strict=True):
+        used = (outputs - 1) * stride + 1
         sides.append((low, size + reach - low - used, stride - 1))
     return materialise(lax.pad(x, jnp.asarray(fill, x.dtype), [*sides, (0, 0, 0)]))

@@ -1,0 +1,110 @@
+"""Configures a supernet, and plans its cells.
+
+Dims: C channels, L cells, k of partial channels.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+from egnas_jax.lookup import lookup
+from egnas_jax.nn import lowering
+from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
+from egnas_jax.nn.precision import PRECISIONS
+from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.space import SPACES
+
+# The upper bounds are far beyond any useful size: they catch typing errors, which would
+# otherwise end in an unclear crash.
+RANGES = {
+    "channels": (2, 4096),
+    "layers": (1, 200),
+    "num_classes": (2, 2**20),
+    "partial_channels": (1, 4096),
+    "stem_multiplier": (1, 64),
+}
+
+
+@dataclass(frozen=True)
+class SupernetConfig:
+    """The size and the space of a supernet.
+
+    Attributes:
+      channels: C of the first cell; doubled by each reduction.
+      layers: number of cells L; those at L // 3 and 2 L // 3 halve the image. In
+        NAS-Bench-201 L = 3 N + 2: three stages of N cells, and two residual blocks,
+        which halve the image.
+      num_classes: width of the classifier.
+      partial_channels: k; C / k channels go through the primitives (1: all).
+      space: a key of `SPACES`.
+      pool_bn: whether a batch norm follows the poolings (in DARTS, but not in EG-NAS).
+      stem_multiplier: the stem has this times C channels (not in NAS-Bench-201).
+      lowering: implementation of the kernels: "grouped", "shifted", "dense", or "auto"
+        for what the table of `nn.lowering` selects on the backend. The results are
+        equal up to rounding.
+      dtype: dtype of the activations, "float32" or "bfloat16". Parameters, batch_stats,
+        sums and logits are float32 in either case (nn/precision.py).
+
+    Raises:
+      ValueError: a number is out of its range, k does not divide the channels, or the
+        space, lowering or dtype is unknown.
+    """
+
+    channels: int = 16
+    layers: int = 8
+    num_classes: int = 10
+    partial_channels: int = 4
+    space: str = "darts7"
+    pool_bn: bool = False
+    stem_multiplier: int = 3
+    lowering: str = "auto"
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        space = lookup(SPACES, self.space, "space")
+        lookup(lowering.CHOICES, self.lowering, "lowering")
+        check_choices(self, {"dtype": PRECISIONS}, "supernet.")
+        check_ranges(self, RANGES, "supernet.")
+        if self.channels % self.partial_channels or self.channels % 2:
+            raise ValueError(
+                f"supernet.channels is {self.channels}, but must be even and divisible "
+                f"by supernet.partial_channels, {self.partial_channels}: "
+                f"change one of the two."
+            )
+        if space.family == "topology":
+            self._check_stages()
+
+    def _check_stages(self):
+        """Refuses settings that a network of NAS-Bench-201 cannot have."""
+        if self.layers < 5 or (self.layers - 2) % 3:
+            near = 3 * max(1, round((self.layers - 2) / 3)) + 2
+            raise ValueError(
+                f"supernet.layers is {self.layers}, but in the space {self.space} must "
+                f"be 3 N + 2: three stages of N cells and two residual blocks. "
+                f"Nearest: {near}; the benchmark has 17."
+            )
+        if self.stem_multiplier != 3:
+            raise ValueError(
+                f"supernet.stem_multiplier is {self.stem_multiplier}, but in the space "
+                f"{self.space} the stem has the channels of the cells: leave it out."
+            )
+
+
+def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:
+    """Plans the cells of a supernet, first to last."""
+    space = SPACES[config.space]
+    if space.family == "topology":
+        return plan_stages(space.kinds[0], config.channels, config.layers)
+    width, nodes = config.stem_multiplier * config.channels, space.num_nodes
+    return plan_cells(config.channels, config.layers, (width, width), (nodes, nodes))
+
+
+def groups_of(config: SupernetConfig) -> tuple[tuple[int, ...], ...]:
+    """Groups neighbouring cells that are equal apart from their preprocessing."""
+
+    def shape(index: int) -> tuple[bool, int]:
+        plan = cells[index]
+        return plan.reduction, plan.channels
+
+    cells = cells_of(config)
+    groups = itertools.groupby(range(len(cells)), key=shape)
+    return tuple(tuple(group) for _, group in groups)
