@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.data.config import DataConfig
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
@@ -15,7 +16,7 @@ from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.strategy import egnas
-from egnas_jax.training.sgd import SGD, Pixels
+from egnas_jax.training.sgd import SGD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ TRIAL = Plan(
 def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
     """Sets the search up; the first half of the images trains, the other validates."""
     parts = [
-        Pixels(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
+        LabelledImages(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
         for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
     ]
     net = make_supernet(plan.supernet)

@@ -1,7 +1,5 @@
 """Implements evolution strategies with ask and tell, over vectors or choices."""
 
-from types import MappingProxyType
-
 from egnas_jax.evolution.ageing import Ageing, AgeingState, ageing_evolution
 from egnas_jax.evolution.base import Evolution
 from egnas_jax.evolution.cma import CMAState, cma_constants, cma_es
@@ -9,7 +7,6 @@ from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
 EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
-OWN = MappingProxyType(dict(EVOLUTIONS))  # without what a script adds
 
 __all__ = [
     "EVOLUTIONS",

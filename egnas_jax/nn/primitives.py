@@ -12,7 +12,6 @@ Dims: E edges, C channels, H, W sides, N images.
 """
 
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -278,8 +277,6 @@ PRIMITIVES: dict[str, Primitive] = {
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
-# The table as the package ships it: scripts may add to PRIMITIVES or replace entries.
-OWN = MappingProxyType(dict(PRIMITIVES))
 
 
 def with_pool_norm(name: str) -> Primitive:

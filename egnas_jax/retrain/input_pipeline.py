@@ -13,7 +13,7 @@ import numpy as np
 from egnas_jax.data.batches import epoch_permutation, num_steps
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.retrain.prefetch import Prefetch
-from egnas_jax.training.sgd import Pixels, stream
+from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array, PyTree
 
 
@@ -30,7 +30,7 @@ class InputPipeline(NamedTuple):
 
     num_steps: int
     load: Callable[[int, int, int], PyTree]
-    batch: Callable[[PyTree, Array], Pixels]
+    batch: Callable[[PyTree, Array], LabelledImages]
     close: Callable[[], None]
 
 
@@ -77,7 +77,7 @@ def resident_pipeline(
       batch_size: B.
       seed: of the run; it determines the order.
     """
-    pixels = Pixels(jax.device_put(train.images), jax.device_put(train.labels))
+    pixels = LabelledImages(jax.device_put(train.images), jax.device_put(train.labels))
     order = make_order(len(train.labels), batch_size, seed)
 
     def load(first, count, size):
@@ -87,7 +87,7 @@ def resident_pipeline(
 
     def batch(loaded, place):
         pixels, rows = loaded
-        return Pixels(pixels.images[rows[place]], pixels.labels[rows[place]])
+        return LabelledImages(pixels.images[rows[place]], pixels.labels[rows[place]])
 
     return InputPipeline(order.num_steps, load, batch, close=lambda: None)
 
@@ -109,7 +109,7 @@ def streamed_pipeline(
         for step in range(first + count, min(first + count + size, last_step)):
             prefetch.start(step)
         padding = [batches[-1]] * (size - count)
-        return Pixels(*map(np.stack, zip(*batches, *padding, strict=True)))
+        return LabelledImages(*map(np.stack, zip(*batches, *padding, strict=True)))
 
     def batch(loaded, place):
         return jax.tree.map(lambda leaf: leaf[place], loaded)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from egnas_jax.data.batches import check_batch_size
-from egnas_jax.data.dataset import Dataset
+from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
@@ -28,7 +28,6 @@ from egnas_jax.space import SPACES
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
-from egnas_jax.training.sgd import Pixels
 
 # The tables as this package fills them, before a script adds or replaces an entry.
 _BUILT_IN = {
@@ -93,7 +92,7 @@ def set_up_search(
     problem = search_problem(config, make_supernet(config.supernet)._replace(mesh=mesh))
     parts = _split(config, problem, dataset, log)
     search_data = SearchData(
-        *(Pixels(*replicate(mesh, part)) for part in parts),
+        *(LabelledImages(*replicate(mesh, part)) for part in parts),
         scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
     )
     hyperparams = search_hyperparams(config, problem.strategy)
@@ -173,11 +172,10 @@ def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
     source is not part of the cache's key.
     """
     space = SPACES[config.supernet.space]
-    evolution = getattr(config.strategy, "evolution", None)
     used = (
         ("strategy", STRATEGIES, [config.strategy_name]),
         ("primitive", PRIMITIVES, space.primitives),
-        ("evolution", EVOLUTIONS, filter(None, [evolution])),
+        ("evolution", EVOLUTIONS, EVOLUTIONS),
     )
     for kind, table, names in used:
         if any(table[name] is not _BUILT_IN[kind].get(name) for name in names):

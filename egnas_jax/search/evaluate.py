@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jaxtyping import Float, Int
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
@@ -70,8 +71,8 @@ def evaluate_population(
     net: Supernet,
     variables: PyTree,
     mixings: Mixing,
-    images: Array,
-    labels: Array,
+    images: Float[Array, "N H W C"],
+    labels: Int[Array, " N"],
     *,
     population_chunk: int | None = None,
     image_chunk: int | None = None,

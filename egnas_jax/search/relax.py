@@ -6,12 +6,13 @@ Dims: E edges, K primitives, D = kinds * E * K.
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float
 
 from egnas_jax.space import Space
 from egnas_jax.types import Array, Mixing
 
 
-def softmax_mixing(alpha: dict[str, Array]) -> Mixing:
+def softmax_mixing(alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
     """Applies the relaxation of DARTS: each edge mixes its primitives by a softmax.
 
     Args:

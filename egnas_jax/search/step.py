@@ -20,6 +20,7 @@ from jax import lax
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.curvature import (
     alpha_loss,
@@ -34,7 +35,6 @@ from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES
 from egnas_jax.training.sgd import (
     SGD,
-    Pixels,
     make_optimizer,
     momentum_of,
     stream,
@@ -75,8 +75,8 @@ class SearchData:
       scale: mean and standard deviation of the channels, f32[2, C].
     """
 
-    train: Pixels
-    valid: Pixels
+    train: LabelledImages
+    valid: LabelledImages
     scale: Array
 
 

@@ -35,13 +35,6 @@ class SGD(NamedTuple):
     epochs: int
 
 
-class Pixels(NamedTuple):
-    """A part of the data on the device: images u8 [N, H, W, C], labels i32 [N]."""
-
-    images: Array
-    labels: Array
-
-
 def stream(seed: int | Array, name: str) -> Key:
     """Returns the key of one named purpose: adding a purpose shifts no other."""
     key = jax.random.key(seed, impl=IMPL)

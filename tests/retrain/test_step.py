@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
 from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.step import (
@@ -17,7 +18,7 @@ from egnas_jax.retrain.step import (
     training_loss,
     weight_step,
 )
-from egnas_jax.training.sgd import Pixels, make_optimizer
+from egnas_jax.training.sgd import make_optimizer
 from egnas_jax.types import Batch
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
@@ -129,7 +130,7 @@ def losses(tiny):
     probability; batches, weights and learning rate are always the same.
     """
     images = jnp.arange(4 * 64, dtype=jnp.uint32).reshape(4, 8, 8, 1) * 37 % 251
-    half = Pixels(images.astype(jnp.uint8), LABELS[:4] % 2)
+    half = LabelledImages(images.astype(jnp.uint8), LABELS[:4] % 2)
 
     def apply(variables, images, *, train, key, drop_path):
         noise = jax.random.normal(key, (len(images),))

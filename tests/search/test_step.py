@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from egnas_jax.data.config import DataConfig
+from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.runs.search import search_result
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.search import loop, step
@@ -34,7 +35,6 @@ from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training import interrupt
 from egnas_jax.training.sgd import (
     SGD,
-    Pixels,
     learning_rate,
     make_optimizer,
 )
@@ -105,7 +105,7 @@ def data():
     key_images, key_labels = jax.random.split(KEY)
     images = jax.random.randint(key_images, (2, 25, *SHAPE), 0, 255).astype(jnp.uint8)
     labels = jax.random.randint(key_labels, (2, 25), 0, 3)
-    train, valid = map(Pixels, images, labels)
+    train, valid = map(LabelledImages, images, labels)
     scale = jnp.asarray(((0.5,) * 3, (0.25,) * 3), jnp.float32)
     return SearchData(train, valid, scale)
 
