@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from egnas_jax.data.batches import check_batch_size
-from egnas_jax.data.dataset import Dataset, LabelledImages
+from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
@@ -92,7 +92,7 @@ def set_up_search(
     problem = search_problem(config, make_supernet(config.supernet)._replace(mesh=mesh))
     parts = _split(config, problem, dataset, log)
     search_data = SearchData(
-        *(LabelledImages(*replicate(mesh, part)) for part in parts),
+        *(replicate(mesh, part) for part in parts),
         scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
     )
     hyperparams = search_hyperparams(config, problem.strategy)
