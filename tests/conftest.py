@@ -7,7 +7,11 @@ import logging
 import os
 import pathlib
 import re
+import signal
 
+# A shell that starts the tests in the background ignores SIGINT, which the tests and
+# the processes that they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
