@@ -91,7 +91,7 @@ def _part(record: dict) -> str:
         place = os.path.relpath(FOLDER / record["figure"], PAGE.parent)
         parts.append(f"![{record['title']}]({place})")
         parts += [record["caption"]] if record["caption"] else []
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(record: dict) -> str:
