@@ -28,14 +28,12 @@ from egnas_jax.studies.tables import markdown_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "experiments" / "results"
-PAGE = ROOT / "docs" / "results.md"
+DOCUMENT = ROOT / "docs" / "results.md"
 BEGIN, END = (
     "<!-- results: python experiments/results.py -->",
     "<!-- end of results -->",
 )
-FIELDS = set(
-    "title claim command machine date seconds columns rows note caption".split()
-)
+FIELDS = "title claim command machine date seconds columns rows note caption"
 
 
 def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
@@ -55,8 +53,7 @@ def read_records(folder: pathlib.Path = FOLDER) -> list[dict]:
 def _checked(path: pathlib.Path) -> dict:
     """A record, if it is one."""
     record = records.read_object(path, "See experiments/results.py.")
-    if set(record) != FIELDS:
-        wrong = ", ".join(sorted(set(record) ^ FIELDS))
+    if wrong := ", ".join(sorted(set(record) ^ set(FIELDS.split()))):
         raise ValueError(f"{path} lacks or adds: {wrong}. See experiments/results.py.")
     widths = {len(row) for row in record["rows"]}
     if widths != {len(record["columns"])}:
@@ -87,10 +84,10 @@ def _part(record: dict) -> str:
         f"`{record['command']}`; {record['machine']}, {record['date']}{took}.",
     ]
     if record["figure"]:
-        place = os.path.relpath(FOLDER / record["figure"], PAGE.parent)
+        place = os.path.relpath(FOLDER / record["figure"], DOCUMENT.parent)
         parts.append(f"![{record['title']}]({place})")
         parts += [record["caption"]] if record["caption"] else []
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(record: dict) -> str:
@@ -127,7 +124,7 @@ def rewritten(text: str, found: list[dict]) -> str:
       ValueError: it lacks one of the markers, or holds one twice.
     """
     if (text.count(BEGIN), text.count(END)) != (1, 1):
-        raise ValueError(f"{PAGE} must hold {BEGIN!r} and {END!r} once each.")
+        raise ValueError(f"{DOCUMENT} must hold {BEGIN!r} and {END!r} once each.")
     before, rest = text.split(BEGIN)
     return before + section(found) + rest.split(END)[1]
 
@@ -259,13 +256,14 @@ def main(arguments: list[str] | None = None) -> None:
     if options.action == "add":
         made = of_runs(options.runs, options.title, options.claim, options.command)
         _put(FOLDER / f"{options.name}.json", made, None)
-    text = PAGE.read_text()
+    text = DOCUMENT.read_text()
     page = rewritten(text, read_records())
     if not options.check:
-        records.write_text(PAGE, page)
+        records.write_text(DOCUMENT, page)
     elif page != text:
         raise SystemExit(
-            f"{PAGE} is not what the records give. Run: python experiments/results.py"
+            f"{DOCUMENT} is not what the records give. Run: python "
+            f"experiments/results.py"
         )
 
 
