@@ -25,6 +25,28 @@ from egnas_jax.settings import as_dict, differences
 from egnas_jax.storage import records
 
 
+def check_arguments(
+    folder: pathlib.Path | None, *, resume: bool, stop_after: int | None
+) -> None:
+    """Refuses arguments of a run that do not fit together, before anything is loaded.
+
+    Args:
+      folder: run directory; None writes nothing.
+      resume: whether the run may exist already.
+      stop_after: epochs after which the run ends early, or None.
+
+    Raises:
+      ValueError: `stop_after` is below 1, there is no directory to resume, or the
+        directory cannot hold the run (see `check_free`).
+    """
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"stop_after is {stop_after}, but must be at least 1 epoch.")
+    if folder is not None:
+        check_free(folder, resume=resume)
+    elif resume:
+        raise ValueError("resume needs a run directory. Name it by out.")
+
+
 def check_free(folder: pathlib.Path, *, resume: bool) -> None:
     """Refuses a directory that holds a run which is not resumed, or other files.
 

@@ -68,7 +68,7 @@ def run_retraining(
       FloatingPointError: a loss is not finite.
     """
     folder = None if out is None else pathlib.Path(out)
-    _check_arguments(folder, resume=resume, stop_after=stop_after)
+    directory.check_arguments(folder, resume=resume, stop_after=stop_after)
     history: list[dict] = []
 
     def keep_record(record: dict) -> None:
@@ -88,17 +88,6 @@ def run_retraining(
             _write_network_files(run, metadata)
         state = _train(run, state, stop_after)
         return _result(run, metadata, state, history)
-
-
-def _check_arguments(
-    folder: pathlib.Path | None, *, resume: bool, stop_after: int | None
-) -> None:
-    if stop_after is not None and stop_after < 1:
-        raise ValueError(f"stop_after is {stop_after}, but must be at least 1 epoch.")
-    if folder is not None:
-        directory.check_free(folder, resume=resume)
-    elif resume:
-        raise ValueError("resume needs a run directory. Name it by out.")
 
 
 def prepare(

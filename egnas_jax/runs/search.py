@@ -22,6 +22,7 @@ from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
+from egnas_jax.search.programs import Programs
 from egnas_jax.search.step import SearchState
 from egnas_jax.settings import as_dict, differences
 from egnas_jax.space import (
@@ -142,8 +143,8 @@ def run_search(
     on_epoch = on_epoch or (lambda record: None)
 
     def open_run() -> tuple[SearchSetup, StartPoint]:
-        if folder:
-            directory.check_free(folder, resume=resume)
+        if is_first():
+            directory.check_arguments(folder, resume=resume, stop_after=stop_after)
         setup = set_up_search(
             config,
             data=data,
@@ -160,7 +161,9 @@ def run_search(
     check_same_configuration(setup.config)
     stop_after = allgather_json(stop_after)[0]
     trains = start.epochs < loop.last_epoch(setup.run, stop_after)
-    wrap = functools.partial(_profiled, setup.config, profile, start.epochs, stop_after)
+    wrap = (
+        _profiler(setup.config, profile, start.epochs, stop_after) if trains else None
+    )
     advise = functools.partial(
         out_of_memory.search_advice, config=setup.config, run=setup.run
     )
@@ -168,7 +171,7 @@ def run_search(
         claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(advise))
-        end = _run_epochs(setup, start, stop_after, wrap if trains else None)
+        end = _run_epochs(setup, start, stop_after, wrap)
         return _finish(setup, end, data_dir)
 
 
@@ -195,13 +198,22 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
     return directory.claim(config, run.folder, start.origin, mesh, trains=trains)
 
 
-def _profiled(config, profile, done, stop_after, programs):
-    """The programs, traced where a profile is asked for."""
+def _profiler(
+    config: SearchConfig,
+    profile: str | pathlib.Path | None,
+    done: int,
+    stop_after: int | None,
+) -> Callable[[Programs], Programs]:
+    """A function that makes programs trace their calls, where a profile is asked for.
+
+    Raises:
+      ValueError: the run is too short for a profile.
+    """
     if profile is None:
-        return programs
+        return lambda programs: programs
     last = min(stop_after or config.epochs, config.epochs)
     epoch = first_steady_epoch(done, config.strategy.warmup, last)
-    return profiled(programs, pathlib.Path(profile), epoch)
+    return functools.partial(profiled, folder=pathlib.Path(profile), epoch=epoch)
 
 
 def _run_epochs(

@@ -77,12 +77,12 @@ def _recorded_origin(folder: pathlib.Path) -> dict | None:
     path = folder / "restored.json"
     if not path.exists():
         return None
-    hint = "The file was altered; start anew under another --out."
+    hint = "Start anew under another --out."
     origin = records.read_object(path, hint)
     try:
         return {name: origin[name] for name in ("run", "epoch", "digest")}
     except KeyError as missing:
-        raise ValueError(f"{path} holds no {missing}. {hint}") from None
+        raise ValueError(f"{path} was altered: it holds no {missing}. {hint}") from None
 
 
 def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:

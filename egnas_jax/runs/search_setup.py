@@ -81,6 +81,8 @@ def set_up_search(
     """
     if config.tensorboard:
         tensorboard.check_installed()
+    if data is not None and data_dir is not None:
+        raise ValueError("data and data_dir were given. Leave one of the two out.")
     if data is None:
         dataset = load_dataset(config.data, data_dir, config.seed)
     else:

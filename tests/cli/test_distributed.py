@@ -253,7 +253,7 @@ def test_one_process_finds_the_same_genotype(story, tmp_path):
     assert genotypes[0] == genotypes[1]
     for a, b in zip(lines_of(tmp_path / "r"), lines_of(folder), strict=True):
         assert b["genotype"] == a["genotype"]
-        assert b["valid_loss"] == pytest.approx(a["valid_loss"], rel=1e-4)
+        assert b["valid_loss"] == pytest.approx(a["valid_loss"], rel=1e-3)
 
 
 def test_the_environment_lists_the_devices_of_both_processes(story):

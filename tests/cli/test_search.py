@@ -628,7 +628,7 @@ def image_file(folder, **changes):
 
 
 IMAGES = {
-    "no array": (None, "no array"),
+    "no array": (None, "is not an array"),
     "side": (dict(images=np.zeros((20, 9, 8, 1), np.uint8)), "divisible by 4"),
     "type": (dict(images=np.zeros((20, 8, 8, 1))), "float64"),
     "negative": (dict(labels=np.arange(20) - 3), "-3"),

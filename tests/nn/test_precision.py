@@ -11,7 +11,7 @@ import pytest
 from egnas_jax.nn import layers, lowering
 from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
-from egnas_jax.runs.search_config import build
+from egnas_jax.runs.search_config import search_config
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space
 
@@ -188,8 +188,9 @@ def test_every_stored_array_of_pixels_is_bfloat16(config):
 
 
 def test_a_search_sets_the_dtype_by_its_path():
-    config = build(overrides=["supernet.dtype=bfloat16"])
-    assert config.supernet.dtype == "bfloat16" and build().supernet.dtype == "float32"
+    config = search_config(settings={"supernet.dtype": "bfloat16"})
+    assert config.supernet.dtype == "bfloat16"
+    assert search_config().supernet.dtype == "float32"
 
 
 def test_an_unknown_dtype_is_refused():

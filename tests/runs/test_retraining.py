@@ -181,7 +181,7 @@ IMAGES, LABELS = np.zeros((50, 8, 8, 1), np.uint8), np.arange(50) % 10
     [
         ({"data": (IMAGES, LABELS, IMAGES)}, "data holds 3 entries"),
         ({"data": (IMAGES / 255, LABELS)}, "data: `images` is of type float64"),
-        ({"data": (IMAGES[..., 0], LABELS)}, "allowed is .N, H, W, C."),
+        ({"data": (IMAGES[..., 0], LABELS)}, "must be .N, H, W, C."),
         ({"data": (IMAGES, LABELS[:9])}, "data: 9 labels for 50 images"),
         ({"data": (IMAGES, LABELS), "data_dir": "."}, "data and data_dir were given"),
         ({"data": (IMAGES, LABELS)}, "batch_size is 64; allowed is 1 to 40"),

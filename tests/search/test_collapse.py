@@ -6,7 +6,7 @@ import pytest
 
 from egnas_jax.search.collapse import architecture_metrics, entropy
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.population_statistics import spread
+from egnas_jax.strategies.population_statistics import quantiles
 from egnas_jax.types import Mixing
 
 SPACE = Space("tiny", ("max_pool_3x3", "skip_connect", "sep_conv_3x3"), num_nodes=2)
@@ -38,14 +38,14 @@ def test_skips_and_poolings_are_counted_in_the_cell_that_would_be_derived():
     )
 
 
-def test_a_spread_is_numpys_quantiles_of_what_is_a_number():
+def test_quantiles_are_numpys_without_nan():
     values = np.array([[3.0, np.nan, 1.0], [2.0, 7.0, 4.0]], np.float32)
-    found = spread(loss=jnp.asarray(values))
+    found = quantiles(loss=jnp.asarray(values))
     expected = np.nanquantile(values, [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose([float(v) for v in found.values()], expected, rtol=1e-6)
     places = ("min", "q1", "median", "q3", "max")
     assert list(found) == [f"population_loss_{place}" for place in places]
-    assert np.isnan(float(spread(loss=jnp.full(3, jnp.nan))["population_loss_max"]))
+    assert np.isnan(float(quantiles(loss=jnp.full(3, jnp.nan))["population_loss_max"]))
 
 
 def test_skips_and_poolings_of_the_only_cell_are_counted_too():

@@ -96,7 +96,7 @@ def test_the_model_is_near_what_xla_reserved_at_full_size():
 
 def test_fifty_individuals_on_128_images_fit_8_gb_in_chunks():
     members, images = memory_model.fitting_chunks(
-        FULL, 32, 51, 128, 8 * 10**9, split_images=False
+        FULL, 32, 51, 128, free=8 * 10**9, split_images=False
     )
     assert (members, images) == (13, 128)
     assert need(FULL, 32, 128, members) < 4 * 10**9
@@ -106,7 +106,7 @@ def test_fifty_individuals_on_128_images_fit_8_gb_in_chunks():
 def test_images_are_split_only_where_one_individual_does_not_fit():
     def chunks(free, split_images=True):
         return memory_model.fitting_chunks(
-            FULL, 32, 50, 128, free, split_images=split_images
+            FULL, 32, 50, 128, free=free, split_images=split_images
         )
 
     assert chunks(10**12) == (50, 128)
@@ -120,7 +120,7 @@ def test_images_are_split_only_where_one_individual_does_not_fit():
 def test_a_little_less_free_memory_gives_the_same_chunks():
     """As after a resume, when other things lie in memory."""
     chosen = {
-        memory_model.fitting_chunks(FULL, 32, 51, 128, free, split_images=True)
+        memory_model.fitting_chunks(FULL, 32, 51, 128, free=free, split_images=True)
         for free in range(70 * 10**9, 79 * 10**9, 10**9)
     }
     assert chosen == {(51, 128)}

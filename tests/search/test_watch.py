@@ -104,7 +104,7 @@ def test_the_rule_compares_centred_means_delta_apart():
 def test_settings_that_make_no_rule_are_refused(toy_net):
     for wrong, told in (
         ({"eigenvalue": "all"}, "must be one of"),
-        ({"stop": True}, "watch.eigenvalue off"),
+        ({"stop": True}, "watch.eigenvalue is off"),
         ({"window": 4}, "must be odd"),
         ({"delta": 0}, "watch.delta is 0"),
     ):

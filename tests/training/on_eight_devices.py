@@ -297,7 +297,7 @@ def test_a_restored_state_goes_on_to_the_same_digest(searches, capsys):
     [
         ("devices=9", "JAX_NUM_CPU_DEVICES=9"),
         ("batch_size=100", "Set batch_size to 104"),
-        ("devices=0", "at least 1"),
+        ("devices=0", "devices is 0, but must be from 1"),
     ],
 )
 def test_devices_that_do_not_fit_are_refused(setting, hint, tmp_path, capsys):

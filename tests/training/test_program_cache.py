@@ -114,7 +114,7 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
 
 
 def test_the_digest_of_the_source_is_that_of_every_module(tmp_path, monkeypatch):
-    (tmp_path / "training").mkdir()
+    (tmp_path / "search").mkdir()
     monkeypatch.setattr(
         program_cache, "__file__", str(tmp_path / "training" / "program_cache.py")
     )

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.config import SWEPT, EGNASConfig
-from egnas_jax.strategies.egnas.strategy import mixings_evaluated
+from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201 import table_search_config
 from egnas_jax.studies.nasbench201.methods import egnas_run, incumbents
@@ -42,7 +41,7 @@ def test_the_incumbent_is_the_first_of_the_best_so_far(table):
 
 def test_egnas_evaluates_alpha_before_every_population(table):
     config = EGNASConfig(**SMALL, generations=2, step=0.0)
-    queries = mixings_evaluated(config)
+    queries = config.mixings_evaluated
     assert queries == 2 * 2 * (6 + 1)
     run = jax.jit(lambda key: egnas_run(table, config, 2 * queries, {}, key))
     result = run(jax.random.key(1))
@@ -54,7 +53,7 @@ def test_egnas_evaluates_alpha_before_every_population(table):
 
 def test_egnas_evaluates_the_leaders_again_to_choose_by_accuracy(table):
     config = EGNASConfig(**SMALL, generations=1, best_sample="accuracy", eta=0.0)
-    queries = mixings_evaluated(config)
+    queries = config.mixings_evaluated
     assert queries == 2 * 7 + 2
     run = jax.jit(lambda key: egnas_run(table, config, queries, {}, key))
     rows = np.asarray(run(jax.random.key(1)).rows)
@@ -85,7 +84,7 @@ def test_a_run_does_not_depend_on_the_number_of_runs(table, tiny, swept):
 def rows_with(table):
     """Rows of a run of EG-NAS with these hyperparameters; one program for all tests."""
     config = EGNASConfig(**SMALL, generations=2, momentum=0.1)
-    defaults = {name: jnp.float32(getattr(config, name)) for name in SWEPT}
+    defaults = {name: jnp.float32(getattr(config, name)) for name in HYPERPARAMS}
     run = jax.jit(lambda key, numbers: egnas_run(table, config, 84, numbers, key))
 
     def rows(**changes):
@@ -95,7 +94,7 @@ def rows_with(table):
     return rows
 
 
-@pytest.mark.parametrize("name", SWEPT)
+@pytest.mark.parametrize("name", HYPERPARAMS)
 def test_every_hyperparameter_that_can_be_swept_has_an_effect(name, rows_with):
     values = {"sigma_start": 0.3, "sigma_floor": 2.0, "noise": 0.5}
     assert (rows_with() != rows_with(**{name: values.get(name, 5.0)})).any()
@@ -165,7 +164,10 @@ def test_bad_settings_are_refused(override, message):
         (["egnas.eta=1", "egnas.eta=2"], "twice"),
         (["egnas.eta=0,-1"], "eta is -1"),
         (["egnas.eta=0,x"], "takes a number"),
-        ([f"egnas.{n}={','.join('123456789')}1" for n in SWEPT[2:6]], "combinations"),
+        (
+            [f"egnas.{n}={','.join('123456789')}1" for n in HYPERPARAMS[2:6]],
+            "combinations",
+        ),
     ],
 )
 def test_bad_sweeps_are_refused(sweeps, message):

@@ -12,10 +12,11 @@ import pytest
 
 from egnas_jax.cli.main import main
 from egnas_jax.cli.noise import sentence
+from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
-from egnas_jax.strategies.egnas.explore import first_generation
+from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
+from egnas_jax.strategies.egnas.explore import first_generation, initial_state
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.studies.noise.matrix import (
     Matrix,
@@ -114,7 +115,7 @@ def problem(toy_net):
 
     def make(**options):
         config = EGNASConfig(**options)
-        state = egnas(toy_net, config).init(jax.random.key(1))
+        state = initial_state(SPACES["darts7"], jax.random.key(1))
         return config, toy_net.init(jax.random.key(0)), state
 
     return make
@@ -122,11 +123,12 @@ def problem(toy_net):
 
 def _split(batch, number):
     size = len(batch.labels) // number
-    return tuple(leaf.reshape(number, size, *leaf.shape[1:]) for leaf in batch)
+    parts = batch.images, batch.labels
+    return tuple(leaf.reshape(number, size, *leaf.shape[1:]) for leaf in parts)
 
 
 def _first(batch, images):
-    return Batch(*(leaf[:images] for leaf in batch))
+    return jax.tree.map(lambda leaf: leaf[:images], batch)
 
 
 def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
@@ -143,8 +145,15 @@ def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
     )
     candidates = draw_individuals(toy_net, config, state, KEY, 6)
     matrices = evaluate_matrices(candidates, variables, *_split(toy_batch, 1))
-    update = egnas(toy_net, config).update
-    _, info = update(KEY, state, variables, toy_batch, toy_batch)
+    zeros = jax.tree.map(jnp.zeros_like, variables["params"])
+    _, info = egnas(toy_net, config).update(
+        KEY,
+        state,
+        config.hyperparams,
+        Trainee(variables, zeros, jnp.float32(0.1)),
+        train_batch=toy_batch,
+        valid_batch=toy_batch,
+    )
     running, batch = matrices["running"].fitness, matrices["batch"].fitness
     assert running.min() == pytest.approx(float(info["fitness"]))
     assert not np.array_equal(running, batch)
@@ -178,12 +187,13 @@ def test_pooled_fitness_equals_that_of_several_fitness_batches(
     candidates = draw_individuals(toy_net, config, state, KEY, 5)
     matrices = evaluate_matrices(candidates, variables, *_split(toy_batch, 3))
     one_sample = dataclasses.replace(config, samples=1)
-    z = first_generation(SPACES["darts7"], one_sample, KEY, state)[0]
+    method = EGNAS(SPACES["darts7"], one_sample, one_sample.hyperparams)
+    z = first_generation(method, KEY, state)[0]
     for batches in (2, 3):
         images = _first(toy_batch, 8 * batches)
         options = dataclasses.replace(config, fitness_batches=batches)
         expected = evaluate_fitness(
-            toy_net, variables, state.alpha, z, *images, options
+            toy_net, variables, state.alpha, z, images.images, images.labels, options
         ).fitness
         pooled = matrices["batch"].pooled(np.arange(batches)[None])[0]
         np.testing.assert_allclose(pooled, expected, rtol=1e-5)
