@@ -67,7 +67,9 @@ def _check_path(path: str, known: Mapping[str, Any]) -> None:
             f"out."
         )
     if path not in known:
-        close = difflib.get_close_matches(path, known, n=3)
+        name = path.rpartition(".")[2]
+        same_name = [other for other in known if other.rpartition(".")[2] == name]
+        close = same_name or difflib.get_close_matches(path, known, n=3)
         hint = f" Did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"Unknown path {path!r}.{hint} See all by --print-config.")
 

@@ -297,7 +297,7 @@ def run_epoch(
     state = _next_epoch(run, state)
     record["digest"] = state_digest(state)
     record["seconds"] = time.perf_counter() - started
-    return state, record
+    return state, records.plain(record)  # as metrics.jsonl holds it
 
 
 def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:

@@ -3,14 +3,12 @@
 import dataclasses
 
 import chex
-import jax
 import numpy as np
 import pytest
 
 import egnas_jax as eg
 from egnas_jax.runs.finished_search import valid_batches
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.training.interrupt import Interrupted
 
 # two nodes and three primitives: a network that compiles in seconds
@@ -156,14 +154,3 @@ def test_settings_have_the_checks_of_the_command_line():
             eg.search_config("digits", settings=settings)
     by_text = eg.search_config(settings={"epochs": "3", "supernet.pool_bn": "true"})
     assert by_text == eg.search_config(settings={"epochs": 3, "supernet.pool_bn": True})
-
-
-def test_a_method_of_the_users_own_runs_by_its_name(config, searched):
-    """An entry that a script adds to the table is a method like any other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(eg.STRATEGIES, "mine", eg.STRATEGIES["egnas"])
-        mine = dataclasses.replace(config, strategy_name="mine")
-        assert isinstance(mine.strategy, EGNASConfig)
-        result = eg.run_search(mine, stop_after=1)
-    assert digests(result) == digests(searched[0])[:1]
-    assert jax.tree.leaves(result.variables)
