@@ -126,9 +126,9 @@ def recipe(case: Case, trial: bool) -> RetrainConfig:
     """Configuration of the retraining whose steps are timed."""
     network = NetworkConfig(4, 3, auxiliary=False) if trial else NetworkConfig()
     return RetrainConfig(
-        DataConfig(name="cifar10"),
-        network,
-        zoo[GENOTYPE].genotype.format(),
+        data=DataConfig(name="cifar10"),
+        network=network,
+        genotype=zoo[GENOTYPE].genotype.format(),
         batch_size=case.batch if trial else RetrainConfig.batch_size,
     )
 

@@ -1,1 +1,1 @@
-"""The commands of `egnas`, a file for each subject; cli.py puts them together."""
+"""Implements the commands of `egnas`; main.py parses the command line."""

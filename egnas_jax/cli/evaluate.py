@@ -57,7 +57,7 @@ def _load(options, run: pathlib.Path):
     from egnas_jax.runs.finished_network import load_network
     from egnas_jax.studies import test_error
 
-    trained = load_network(run)
+    trained = load_network(run, log=say)
     config = test_error.evaluation_config(trained.config, options.overrides)
     return trained, test_error.load_data(trained, config, options.data_dir)
 
@@ -69,8 +69,6 @@ def _evaluate(options, trained, data, out: pathlib.Path) -> dict:
     from egnas_jax.storage import records
     from egnas_jax.studies import test_error
 
-    for note in trained.notes:
-        say(f"{note} The one before is evaluated.")
     with running():
         result = records.plain(test_error.evaluate_network(trained, data))
     _warn_of_difference(result, trained)
@@ -143,10 +141,8 @@ def export(options: argparse.Namespace) -> None:
     out = pathlib.Path(options.out or f"{options.run}/network.{options.format}")
     if out.is_dir() or options.out == "":
         raise ValueError(f"--out is {options.out!r}, but must name a file.")
-    trained = load_network(options.run)
+    trained = load_network(options.run, log=say)
     check_writable(out.parent)
-    for note in trained.notes:
-        say(f"{note} The one before is exported.")
     with running():
         content = form.write(trained.finished)
     out.parent.mkdir(parents=True, exist_ok=True)

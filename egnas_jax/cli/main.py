@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "evaluate",
         evaluate.evaluate,
-        "judge a trained network",
+        "evaluate a trained network",
         evaluate.evaluate_arguments,
     )
     add(

@@ -37,7 +37,7 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     sweep = "hyperparameters of EG-NAS, every combination in one program"
     add("--sweep", **REPEATED, metavar="egnas.NAME=V1,V2,...", help=sweep)
     add("--out", metavar="DIR", help="(default: runs/table-DATASET)")
-    add("--print-config", action="store_true", help="print the configuration and leave")
+    add("--print-config", action="store_true", help="print the configuration and exit")
     add("--json", action="store_true", help=JSON_HELP)
 
 

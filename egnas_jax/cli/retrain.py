@@ -59,7 +59,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="end when N epochs are done, to be resumed",
     )
-    add("--print-config", action="store_true", help="print the configuration and leave")
+    add("--print-config", action="store_true", help="print the configuration and exit")
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 

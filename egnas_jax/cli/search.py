@@ -41,7 +41,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     text = "one of several processes of one search"
     add("--distributed", action="store_true", help=text)
     add("--profile", metavar="DIR", help="write traces of a few steady calls")
-    add("--print-config", action="store_true", help="print the configuration and leave")
+    add("--print-config", action="store_true", help="print the configuration and exit")
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 

@@ -7,7 +7,11 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.precision import check_precision
-from egnas_jax.settings import check_ranges
+from egnas_jax.settings import (
+    LARGEST_FLOAT,
+    LARGEST_INT,
+    check_ranges,
+)
 from egnas_jax.training.sgd import SGD
 
 SCHEDULES = {
@@ -16,26 +20,25 @@ SCHEDULES = {
 }
 TAIL = 5  # epochs of the flatter end of a linear schedule
 
-_LARGE = 2**31 - 1
 _RANGES = {
-    "seed": (0, _LARGE),
-    "split_seed": (0, _LARGE),
+    "seed": (0, LARGEST_INT),
+    "split_seed": (0, LARGEST_INT),
     "valid_share": (0.0, 0.9),
     "epochs": (1, 100_000),
-    "batch_size": (2, _LARGE),
+    "batch_size": (2, LARGEST_INT),
     "learning_rate": (1e-12, 1e9),
     "learning_rate_min": (0.0, 1e9),
-    "warmup": (0, _LARGE),
+    "warmup": (0, LARGEST_INT),
     "momentum": (0.0, 0.9999),
     "weight_decay": (0.0, 1e9),
-    "clip_norm": (1e-12, 3e38),
+    "clip_norm": (1e-12, LARGEST_FLOAT),
     "auxiliary_weight": (0.0, 1e9),
     "label_smoothing": (0.0, 0.999),
-    "image_size": (1, _LARGE),
-    "accumulate": (1, _LARGE),
-    "evaluate_every": (1, _LARGE),
+    "image_size": (1, LARGEST_INT),
+    "accumulate": (1, LARGEST_INT),
+    "evaluate_every": (1, LARGEST_INT),
     "steps_per_call": (1, 100_000),
-    "keep_checkpoints": (1, _LARGE),
+    "keep_checkpoints": (1, LARGEST_INT),
 }
 
 

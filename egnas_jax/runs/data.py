@@ -10,6 +10,7 @@ import numpy as np
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.files.arrays import from_arrays
+from egnas_jax.data.source import load_dataset
 from egnas_jax.storage import checkpoint
 
 KEYS = ("images", "labels", "test_images", "test_labels")
@@ -28,7 +29,7 @@ def dataset_from_arrays(
 
     Raises:
       ValueError: another number of arrays; an array of another type, shape or length;
-        images that `config` cannot vary as it says; `config.path` names other data.
+        images too small for the augmentation of `config`; `config.path` is set as well.
     """
     if config.path is not None:
         raise ValueError(
@@ -44,6 +45,36 @@ def dataset_from_arrays(
     dataset = from_arrays(arrays, seed, name="arrays", source="data")
     check_augmentation(config, *dataset.images.shape[1:])
     return dataset
+
+
+def load_run_data(
+    config: DataConfig, data_dir: str | pathlib.Path | None, seed: int
+) -> Dataset:
+    """Loads the data of a run again, and checks that they are the same.
+
+    Args:
+      config: with the digest that the run recorded.
+      data_dir: the only place to look for the data; None: the usual places.
+      seed: that the run split its data by.
+
+    Raises:
+      ValueError: the data are not found, or they are others.
+    """
+    dataset = load_dataset(config, data_dir, seed)
+    data_as_loaded(config, dataset.name, digest_of(dataset))
+    return dataset
+
+
+def check_one_source(
+    data: Sequence[Any] | None, data_dir: str | pathlib.Path | None
+) -> None:
+    """Refuses arrays together with a place to look for files.
+
+    Raises:
+      ValueError: both are given.
+    """
+    if data is not None and data_dir is not None:
+        raise ValueError("data and data_dir were given. Leave one of the two out.")
 
 
 def digest_of(dataset: Dataset) -> str:
@@ -65,7 +96,8 @@ def data_as_loaded(data: DataConfig, name: str, digest: str) -> DataConfig:
         raise ValueError(
             f"The data {name} are not those that data.digest names: "
             f"{digest} was found, {data.digest} is wanted. Give the right data "
-            f"by --data-dir, or leave data.digest unset in a new run."
+            f"by --data-dir, pass the arrays by data=, or leave data.digest unset in a "
+            f"new run."
         )
     data = dataclasses.replace(data, digest=digest)
     if data.path is not None:

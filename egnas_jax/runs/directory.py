@@ -117,7 +117,7 @@ def claim(
     lock = filelock.FileLock(folder / ".lock", blocking=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()  # falls with its process, however that ends
+        lock.acquire()  # the OS releases it when the process ends, even by kill -9
     except filelock.Timeout:
         raise ValueError(
             f"Another process is writing to {folder}. Wait for its end, or name "

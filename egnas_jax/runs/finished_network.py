@@ -1,9 +1,11 @@
 """Loads the trained network of a retraining's run directory."""
 
 import dataclasses
+import logging
 import os
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 
@@ -114,11 +116,15 @@ class RetrainResult:
         )
 
 
-def load_network(folder: str | os.PathLike) -> RetrainResult:
-    """The network of the newest valid checkpoint of a run directory.
+def load_network(
+    folder: str | os.PathLike, *, log: Callable[[str], Any] | None = None
+) -> RetrainResult:
+    """Reads the network of the newest valid checkpoint of a run directory.
 
     Args:
       folder: of a retraining with one seed.
+      log: called with notes, such as a damaged checkpoint; None: the logger "egnas_jax"
+        gets them as warnings.
 
     Raises:
       ValueError: the directory holds no retraining, no genotype or no valid checkpoint,
@@ -130,6 +136,10 @@ def load_network(folder: str | os.PathLike) -> RetrainResult:
     genotype = Genotype.parse(config.genotype)
     _check_genotype(folder, genotype)
     restored = restore(folder)
+    for note in restored.notes:
+        (log or logging.getLogger("egnas_jax").warning)(
+            f"{note} The one before is used."
+        )
     variables = restored.tree.variables
     summary = folder / "summary.json"
     return RetrainResult(

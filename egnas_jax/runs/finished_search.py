@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.data.augment import augment, normalise
-from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.runs.data import load_run_data
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
@@ -65,7 +65,7 @@ def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
     path = folder / "model.json"
     if path.exists():
         return records.read_object(path, "Name a directory that a search wrote.")
-    dataset = load_dataset(config.data, data_dir, config.seed)
+    dataset = load_run_data(config.data, data_dir, config.seed)
     splits = make_splits(dataset, config.schedule.split, config.seed)
     return {
         "image_shape": dataset.images.shape[1:],
@@ -87,7 +87,7 @@ def valid_batches(
       images f32[M, N, H, W, C] and labels i32[M, N].
     """
     config, schedule = search.config, search.config.schedule
-    dataset = load_dataset(config.data, search.data_dir, config.seed)
+    dataset = load_run_data(config.data, search.data_dir, config.seed)
     valid = make_splits(dataset, schedule.split, config.seed).valid
     order = seeded_order(len(valid.labels), seed, "noise")
     chosen = order[: batches * batch_size]

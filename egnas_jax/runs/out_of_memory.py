@@ -1,5 +1,6 @@
 """Advises which setting to change where a run was out of memory, and to what."""
 
+import dataclasses
 from typing import NamedTuple
 
 from egnas_jax.runs.search_config import SearchConfig
@@ -23,6 +24,8 @@ class Setting(NamedTuple):
     remark: str
 
 
+# settings of a method that evaluates a population in chunks
+_POPULATION = {"fitness_batch_size", "batch_stats", "population_chunk", "image_chunk"}
 HARMLESS = "results change by rounding alone"
 OTHER_SEARCH = "the search becomes another one"
 
@@ -37,6 +40,8 @@ def search_advice(
       config, run: the search.
     """
     lower = _setting_to_lower(error.program, config, run)
+    if lower is None:
+        return f"{error}\nLower what the strategy evaluates at a time."
     change = f"--set {lower.path}={lower.value}"
     if not run.folder:
         then = "Start anew with that setting; no checkpoint was written here."
@@ -52,8 +57,11 @@ def search_advice(
 
 def _setting_to_lower(
     program: str, config: SearchConfig, run: loop.SearchRun
-) -> Setting:
-    """The first setting that can be halved of those that the memory depends on."""
+) -> Setting | None:
+    """The first setting that can be halved of those that the memory depends on.
+
+    None for the update of a method without the settings of `_POPULATION`.
+    """
     side = max(run.image_shape[:2])
     if program == "train":
         return Setting("batch_size", _half(config.batch_size), OTHER_SEARCH)
@@ -66,6 +74,9 @@ def _setting_to_lower(
     if program == "watch":
         images = _half(config.watch.images)
         return Setting("watch.images", images, "the eigenvalue of fewer images")
+    settings = {field.name for field in dataclasses.fields(config.strategy)}
+    if config.strategy.individuals is None or not settings >= _POPULATION:
+        return None
     return _population_setting(config, side)
 
 

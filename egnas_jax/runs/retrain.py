@@ -26,8 +26,6 @@ from egnas_jax.runs.transfer import with_weights_of
 from egnas_jax.space import Genotype, draw_svg
 from egnas_jax.storage import records
 
-log_note = logging.getLogger("egnas_jax").warning
-
 
 def run_retraining(
     genotype: Genotype | str,
@@ -39,7 +37,7 @@ def run_retraining(
     resume: bool = False,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
-    log: Callable[[str], Any] = log_note,
+    log: Callable[[str], Any] | None = None,
     search_seconds: float | None = None,
 ) -> RetrainResult:
     """Trains the network of a genotype from scratch and evaluates it on the test set.
@@ -57,7 +55,8 @@ def run_retraining(
       resume: go on from the newest checkpoint in `out`.
       stop_after: end early when so many epochs are done, to be resumed later.
       on_epoch: called with the record of each epoch, as metrics.jsonl holds it.
-      log: called with messages for the user, such as a damaged checkpoint.
+      log: called with notes, such as a damaged checkpoint; None: the logger
+        "egnas_jax" gets them as warnings.
       search_seconds: duration of the search for the genotype, if known.
 
     Raises:
@@ -69,6 +68,7 @@ def run_retraining(
     """
     folder = None if out is None else pathlib.Path(out)
     directory.check_arguments(folder, resume=resume, stop_after=stop_after)
+    log = log or logging.getLogger("egnas_jax").warning
     history: list[dict] = []
 
     def keep_record(record: dict) -> None:

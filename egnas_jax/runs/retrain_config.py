@@ -44,7 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 # fields of earlier versions that no result depended on
-_REMOVED = ("eval_batch_size",)
+REMOVED = ("eval_batch_size",)
 
 
 def retrain_config(
@@ -112,7 +112,7 @@ def from_dict(stored: dict[str, Any]) -> RetrainConfig:
       ValueError, KeyError, TypeError: it is no configuration of a retraining, or a
         value has another type.
     """
-    stored = {name: value for name, value in stored.items() if name not in _REMOVED}
+    stored = {name: value for name, value in stored.items() if name not in REMOVED}
     config = RetrainConfig(
         **{
             **stored,

@@ -9,7 +9,12 @@ from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import StreamedDataset, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.runs.data import data_as_loaded, dataset_from_arrays, digest_of
+from egnas_jax.runs.data import (
+    check_one_source,
+    data_as_loaded,
+    dataset_from_arrays,
+    digest_of,
+)
 
 
 def load_data(
@@ -46,8 +51,7 @@ def open_data(
     Raises:
       ValueError: the data are not found or damaged.
     """
-    if data is not None and data_dir is not None:
-        raise ValueError("data and data_dir were given. Leave one of the two out.")
+    check_one_source(data, data_dir)
     if data is not None:
         dataset = dataset_from_arrays(data, config.data, config.split_seed)
     elif config.data.name == "imagenet" and config.data.path is None:

@@ -82,8 +82,10 @@ class SearchResult(NamedTuple):
         return getattr(self.state.strategy, "alpha", None)
 
     @property
-    def summary(self) -> dict:
-        """The figures of summary.json."""
+    def summary(self) -> dict | None:
+        """The contents of summary.json; None before the first epoch ended."""
+        if not self.records:
+            return None
         last, num_classes = self.records[-1], self.config.supernet.num_classes
         return {
             "genotype": self.genotype.format(),

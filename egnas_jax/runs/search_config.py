@@ -196,7 +196,7 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
       ValueError, KeyError, TypeError: it is no configuration, or a value has another
         type.
     """
-    stored = _with_current_names(stored)
+    stored = with_current_names(stored)
     method, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
     config = SearchConfig(
         **{
@@ -216,12 +216,16 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
 _RENAMED = {"priced": "individual_mixing", "price_grid": "weight_grid"}
 
 
-def _with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration, in which version 0.1 kept the schedule in `strategy`."""
+def with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
+    """Renames what version 0.1 stored, which kept the schedule in `strategy`.
+
+    Args:
+      stored: the contents of a search's config.json.
+    """
     strategy = {_RENAMED.get(k, k): v for k, v in stored["strategy"].items()}
-    names = {field.name for field in dataclasses.fields(EpochSchedule)}
-    schedule = {name: strategy.pop(name) for name in names & set(strategy)}
-    schedule = {**schedule, **stored.get("schedule", {})}
+    schedule = dataclasses.asdict(EpochSchedule())
+    moved = {name: strategy.pop(name) for name in schedule if name in strategy}
+    schedule |= {**moved, **stored.get("schedule", {})}
     return {**stored, "strategy": strategy, "schedule": schedule}
 
 

@@ -17,7 +17,12 @@ from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
-from egnas_jax.runs.data import data_as_loaded, dataset_from_arrays, digest_of
+from egnas_jax.runs.data import (
+    check_one_source,
+    data_as_loaded,
+    dataset_from_arrays,
+    digest_of,
+)
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.loop import SearchRun
@@ -41,7 +46,7 @@ _BUILT_IN = {
 
 
 class SearchSetup(NamedTuple):
-    """A search that could begin: nothing is compiled, and nothing written.
+    """A search that is ready to run; nothing has been compiled or written yet.
 
     Attributes:
       config: with the data's number of classes and digest, an absolute path, and the
@@ -81,8 +86,7 @@ def set_up_search(
     """
     if config.tensorboard:
         tensorboard.check_installed()
-    if data is not None and data_dir is not None:
-        raise ValueError("data and data_dir were given. Leave one of the two out.")
+    check_one_source(data, data_dir)
     if data is None:
         dataset = load_dataset(config.data, data_dir, config.seed)
     else:

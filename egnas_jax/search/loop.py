@@ -216,9 +216,10 @@ def last_epoch(run: SearchRun, stop_after: int | None) -> int:
 
 
 def _stop_early(run: SearchRun, lines: list[dict]) -> bool:
-    """Whether the rule ends the search now; then its last record says so.
+    """Decides whether the stop rule ends the search after this epoch.
 
-    Not after the last epoch, which ends it anyway.
+    If so, `early_stop` is set in the last record. The rule never ends a search whose
+    last epoch is done.
     """
     if not run.problem.watch.stop or len(lines) >= run.epochs:
         return False
@@ -259,10 +260,10 @@ def run_epoch(
 
     Args:
       run, start: the search, and how far it has come.
-      interrupted: asked after each call of the device.
+      interrupted: called after each call of the device; True ends the run.
 
     Raises:
-      Interrupted: as it was asked; a checkpoint has been written.
+      Interrupted: `interrupted()` returned True; a checkpoint was written first.
       FloatingPointError: the loss is NaN or infinite.
     """
     started = time.perf_counter()

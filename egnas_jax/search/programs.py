@@ -76,8 +76,9 @@ def compile_programs(
     Without it each is compiled by its first call, one after another.
 
     Args:
-      problem, programs: what `make_programs` took and gave.
-      hyperparams: of the search; their values do not matter.
+      problem: as passed to `make_programs`.
+      programs: its result.
+      hyperparams: for their dtypes; the values do not matter.
       state: shapes and dtypes of the state.
       identity: what the programs are made of, see `program_cache.compile_all`.
     """

@@ -153,7 +153,7 @@ def init_state(
     Args:
       problem: what is searched.
       image_shape: (H, W, C).
-      hyperparams: of the search.
+      hyperparams: seed, learning rate and the strategy's scalars.
     """
     seed, strategy = hyperparams.seed, problem.strategy
     variables = problem.net.init(stream(seed, "weights"), image_shape)
@@ -191,7 +191,8 @@ def train_steps(
     The range is an argument, so one program serves every range.
 
     Returns:
-      The new state, and its running sums once more, which outlive a donated state.
+      The new state, and a copy of its totals, which stays valid after the state is
+      donated to the next call.
     """
     start, stop = span
     num_images, size = len(data.train.labels), problem.sgd.batch_size
@@ -227,7 +228,9 @@ def weight_step(
     A method that updates every step is updated before.
 
     Args:
-      problem, data, hyperparams: of the search.
+      problem: what is searched.
+      data: its images.
+      hyperparams: seed, learning rate and the strategy's scalars.
       state: before the step.
       chosen: indices of the training images, i32[B].
     """

@@ -15,7 +15,7 @@ from egnas_jax.types import IMPL, Array, Key, PyTree
 
 
 class SGD(NamedTuple):
-    """The settings of a training of weights.
+    """Hyperparameters of SGD on the weights.
 
     Attributes:
       batch_size: images B of a step.

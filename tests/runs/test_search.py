@@ -107,6 +107,8 @@ def test_arrays_are_searched_and_their_run_is_loaded_without_them(config, tmp_pa
     assert result.config.supernet.num_classes == 3
     loaded = eg.load_search(tmp_path / "run")
     chex.assert_trees_all_equal(loaded.variables, result.variables)
+    with pytest.raises(ValueError, match="not those that data.digest names"):
+        valid_batches(loaded, 1, 10, seed=0)  # they would be the preset's digits
     other = eg.run_search(short, data=(images[::-1], labels), stop_after=1)
     assert digests(other) != digests(result)
     with pytest.raises(ValueError, match="not those that data.digest names"):

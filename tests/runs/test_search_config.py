@@ -22,6 +22,16 @@ def test_a_setting_that_an_earlier_version_did_not_know_takes_its_default():
     assert as_dict(from_dict(before)) == stored()
 
 
+@pytest.mark.parametrize("variant", ["paper", "official", "reproduction"])
+def test_names_of_version_0_1_are_understood(variant):
+    config = search_config("digits", variant=variant)
+    before = as_dict(config)
+    before["strategy"] |= before.pop("schedule")
+    for old, new in (("priced", "individual_mixing"), ("price_grid", "weight_grid")):
+        before["strategy"][old] = before["strategy"].pop(new)
+    assert from_dict(before) == config
+
+
 @pytest.mark.parametrize(
     "altered",
     [

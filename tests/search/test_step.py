@@ -81,7 +81,14 @@ def noting_strategy(update_every="epoch"):
     def incumbent(state):
         return softmax_mixing(state["alpha"])
 
-    return Strategy(update_every, init, mixing, update, incumbent, np.float32(1))
+    return Strategy(
+        update_every=update_every,
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=incumbent,
+        hyperparams=np.float32(1),
+    )
 
 
 def hyperparams_of(seed=3, rate=0.1, count=1.0):

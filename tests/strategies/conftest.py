@@ -1,5 +1,6 @@
 """Calls a strategy as the loop does, on the toy supernet."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ def update_of():
 
     def make(strategy):
         @jax.jit
+        @chex.assert_max_traces(n=1)
         def run(hyperparams, key, state, variables, batch):
             momentum = jax.tree.map(jnp.zeros_like, variables["params"])
             trainee = Trainee(variables, momentum, jnp.float32(0.1))
@@ -40,7 +42,6 @@ def update_of():
             hyperparams = jax.tree.map(np.float32, hyperparams)
             return run(hyperparams, key, state, variables, batch)
 
-        update.compiled = run
         return update
 
     return make

@@ -129,7 +129,7 @@ def make_evaluate(
 def evaluate_individuals(
     method: EGNAS, evaluate: Evaluate, alpha: dict[str, Array], z: Array
 ) -> EvaluatedPopulation:
-    """Computes the fitness of a population by any function that evaluates mixings.
+    """Computes the fitness of a population, given a function that evaluates mixings.
 
     Args:
       method: space, options and numbers.
@@ -141,7 +141,7 @@ def evaluate_individuals(
     rows = unflatten(method.space, z)
     mixings = jax.tree.map(
         lambda current, others: jnp.concatenate([current[None], others]),
-        softmax_mixing(alpha),  # evaluated along, so the network is compiled once
+        softmax_mixing(alpha),  # in the same batch, so only one program is compiled
         unweighted(individual_rows(rows, config)),
     )
     scores = evaluate(mixings)

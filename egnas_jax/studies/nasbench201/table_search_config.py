@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 from egnas_jax.lookup import lookup
-from egnas_jax.settings import apply_overrides, check_ranges
+from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
 from egnas_jax.studies.nasbench201.methods import METHODS, AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import DATASETS
@@ -13,7 +13,7 @@ from egnas_jax.studies.nasbench201.table import DATASETS
 IMAGE_OPTIONS = (
     "warmup fitness_batch_size fitness_batches batch_stats population_chunk image_chunk"
 )
-RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, 2**31 - 1)}
+RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, LARGEST_INT)}
 MAX_SETTINGS = 1000
 # Small populations over few generations: explorations of the paper's size would leave
 # two steps of alpha to a thousand queries.

@@ -141,7 +141,7 @@ def complete(request: Request, config: SearchConfig, num_valid: int) -> Request:
             f"Use --candidates cells."
         )
     strategy = config.strategy
-    size = request.size or getattr(strategy, "population", 50)
+    size = request.size or (strategy.population if has_individuals else 50)
     fitness_batch = getattr(strategy, "fitness_batch_size", config.batch_size)
     batch_size = request.batch_size or fitness_batch
     batches = request.batches or min(num_valid // batch_size, MOST_BATCHES)

@@ -10,6 +10,8 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from egnas_jax.runs.retrain_config import REMOVED
+from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.settings import flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records
@@ -137,7 +139,7 @@ def _unique_names(folders: list[pathlib.Path]) -> list[str]:
 
 def _read(path: pathlib.Path, name: str) -> RunRecord:
     lines = _read_lines(path)
-    config = _read_object(path.parent / "config.json")
+    config = _current(_read_object(path.parent / "config.json"))
     settings = None if config is None else dict(flat(config))
     seed, group = _seed_and_group(path.parent)
     if settings is not None:
@@ -203,6 +205,15 @@ def _checked(line: dict) -> dict:
             raise ValueError(f"genotype is {line['genotype']!r}, but must be a text.")
         parse_genotype(line["genotype"])
     return line
+
+
+def _current(config: dict | None) -> dict | None:
+    """A stored configuration with the names of today, so that runs can be compared."""
+    if config is None:
+        return None
+    if isinstance(config.get("strategy"), dict):
+        return with_current_names(config)
+    return {name: value for name, value in config.items() if name not in REMOVED}
 
 
 def _read_object(path: pathlib.Path) -> dict | None:
