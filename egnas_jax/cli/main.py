@@ -3,6 +3,7 @@
 import argparse
 import functools
 import pathlib
+from collections.abc import Callable
 
 from egnas_jax.cli import evaluate, nasbench201, noise, report, retrain, search
 from egnas_jax.cli.console import (
@@ -53,94 +54,82 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name, function, text, arguments=None):
-        sub = subparsers.add_parser(name, help=text, description=text)
-        sub.set_defaults(command=function)
-        sub.add_argument("--debug", action="store_true", help="show tracebacks")
-        if arguments is not None:
-            arguments(sub)
-        return sub
+    def add(name: str, function: Callable, add_arguments: Callable) -> None:
+        command = subparsers.add_parser(name, help=HELP[name], description=HELP[name])
+        command.set_defaults(command=function)
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+        add_arguments(command)
 
+    add("search", search.search, search.search_arguments)
+    add("retrain", retrain.retrain, retrain.retrain_arguments)
+    add("evaluate", evaluate.evaluate, evaluate.evaluate_arguments)
+    add("export", evaluate.export, evaluate.export_arguments)
+    add("report", report.report, report.report_arguments)
+    add("noise", noise.noise, noise.noise_arguments)
+    table = nasbench201
+    add("table-search", table.table_search, table.table_search_arguments)
+    add("rank-correlation", table.rank_correlation, table.rank_arguments)
+    add("derive", _derive, _derive_arguments)
+    add("draw", _draw, _draw_arguments)
+    add("verify", _verify, _verify_arguments)
+    add("data", _data, _data_arguments)
+    add("list", _list, _list_arguments)
+    return parser
+
+
+HELP = {
+    "search": "search a genotype; `egnas list` shows all names",
+    "retrain": "train a genotype from scratch",
+    "evaluate": "evaluate a trained network",
+    "export": "write a trained network for others",
+    "report": "tables and figures of runs",
+    "noise": "measure what one fitness batch is worth",
+    "table-search": "many searches at once in the table of NAS-Bench-201",
+    "rank-correlation": "how well a supernet ranks cells, by the table",
+    "derive": "print the genotype of a run",
+    "draw": "draw a genotype as SVG",
+    "verify": "replay a run and compare its digests",
+    "data": "convert official files, or draw sample images",
+    "list": "list presets, strategies, variants, spaces, the zoo",
+}
+
+
+def _derive_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("genotype", metavar="GENOTYPE", help="zoo name, text, file, run")
+    add("--out", required=True, metavar="FILE.svg")
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="RUN")
+    add("--data-dir", help="where the run's data are")
+    text = "replay every epoch, not only those since the oldest checkpoint"
+    add("--from-start", action="store_true", help=text)
+
+
+def _data_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
-        "search",
-        search.search,
-        "search a genotype; `egnas list` shows all names",
-        search.search_arguments,
-    )
-    add(
-        "retrain",
-        retrain.retrain,
-        "train a genotype from scratch",
-        retrain.retrain_arguments,
-    )
-    add(
-        "evaluate",
-        evaluate.evaluate,
-        "evaluate a trained network",
-        evaluate.evaluate_arguments,
-    )
-    add(
-        "export",
-        evaluate.export,
-        "write a trained network for others",
-        evaluate.export_arguments,
-    )
-    add("report", report.report, "tables and figures of runs", report.report_arguments)
-    add(
-        "noise",
-        noise.noise,
-        "measure what one fitness batch is worth",
-        noise.noise_arguments,
-    )
-    add(
-        "table-search",
-        nasbench201.table_search,
-        "many searches at once in the table of NAS-Bench-201",
-        nasbench201.table_search_arguments,
-    )
-    add(
-        "rank-correlation",
-        nasbench201.rank_correlation,
-        "how well a supernet ranks cells, by the table",
-        nasbench201.rank_arguments,
-    )
-    derived = add("derive", _derive, "print the genotype of a run")
-    derived.add_argument("run", metavar="RUN")
-    draw = add("draw", _draw, "draw a genotype as SVG")
-    draw.add_argument("genotype", metavar="GENOTYPE", help="zoo name, text, file, run")
-    draw.add_argument("--out", required=True, metavar="FILE.svg")
-    verify = add("verify", _verify, "replay a run and compare its digests")
-    verify.add_argument("run", metavar="RUN")
-    verify.add_argument("--data-dir", help="where the run's data are")
-    verify.add_argument(
-        "--from-start",
-        action="store_true",
-        help="replay every epoch, not only those since the oldest checkpoint",
-    )
-    data = add("data", _data, "convert official files, or draw sample images")
-    data.add_argument(
         "action",
         choices=("prepare", "show"),
         help="prepare: convert official files to a tensorflow-datasets directory, or "
         "the archive of NAS-Bench-201 to an .npz; show: draw images of each class",
     )
-    data.add_argument(
-        "--name",
-        default="cifar10",
-        help="data set (default: cifar10); prepare also takes imagenet and nasbench201",
-    )
-    data.add_argument("--path", help="show: your own .npz file, instead of --name")
-    data.add_argument(
-        "--data-dir", help="folder with the official files; prepare requires it"
-    )
-    data.add_argument(
-        "--out",
-        required=True,
-        help="prepare: folder to write (nasbench201: .npz file); show: .png file",
-    )
-    listed = add("list", _list, "list presets, strategies, variants, spaces, the zoo")
-    listed.add_argument("kind", nargs="?", metavar="KIND")
-    return parser
+    text = "data set (default: cifar10); prepare also takes imagenet and nasbench201"
+    add("--name", default="cifar10", help=text)
+    add("--path", help="show: your own .npz file, instead of --name")
+    add("--data-dir", help="folder with the official files; prepare requires it")
+    text = "prepare: folder to write (nasbench201: .npz file); show: .png file"
+    add("--out", required=True, help=text)
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", metavar="KIND")
 
 
 def _derive(options) -> None:
