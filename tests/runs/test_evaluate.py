@@ -82,7 +82,7 @@ def test_after_a_damaged_checkpoint_the_one_before_is_evaluated(run, capsys):
     largest.write_bytes(content)
     assert main(["evaluate", str(run), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "is damaged" in err and "The one before is evaluated" in err
+    assert "is damaged" in err and "The one before is used" in err
     result, lines = json.loads(out), records.read(run / "metrics.jsonl")
     assert result["epoch"] == 0 and result["test_error"] == lines[0]["test_error"]
 
