@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egnas_jax.types import Array
-
 # Of CIFAR-10's training images. The DARTS family uses them for CIFAR-100 too.
 CIFAR_MEAN = (0.49139968, 0.48215827, 0.44653124)
 CIFAR_STD = (0.24703233, 0.24348505, 0.26158768)
@@ -20,15 +18,15 @@ STD_FLOOR = 1e-3
 
 
 class LabelledImages(NamedTuple):
-    """Images and their labels, on the host or on the device.
+    """Images and labels: numpy arrays on the host, or JAX arrays on the device.
 
     Attributes:
       images: u8[N, H, W, C].
       labels: whole numbers from 0, [N].
     """
 
-    images: np.ndarray | Array
-    labels: np.ndarray | Array
+    images: np.ndarray
+    labels: np.ndarray
 
     def select(self, rows: np.ndarray) -> "LabelledImages":
         """The images and labels at the indices `rows`, in that order."""

@@ -15,6 +15,8 @@ from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import SPACES, Space
 from egnas_jax.training import program_cache
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_side_that_runs_first_alternates():
     order = []

@@ -21,6 +21,8 @@ from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.space import SPACES, Space, zoo
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(
     "small", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
 )

@@ -35,6 +35,8 @@ import numpy as np
 from egnas_jax.cli.distributed import joined
 from egnas_jax.training import processes
 
+pytestmark = pytest.mark.slow
+
 
 def fail_in_the_second():
     if jax.process_index():

@@ -11,6 +11,8 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.settings import as_dict
 from egnas_jax.space import Topology
 
+pytestmark = pytest.mark.slow
+
 SEARCH = (
     "search --space nasbench201 --set supernet.channels=4 --set epochs=2 "
     "--set batch_size=256 --set strategy.population=4 "

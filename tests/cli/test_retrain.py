@@ -30,6 +30,7 @@ TINY = set_options(
 DEAD = CELLS.replace("max_pool_3x3", "none").replace("'skip_connect', 1", "'none', 1")
 
 
+@pytest.mark.slow
 def test_seeds_make_a_table_and_a_stopped_run_resumes(tmp_path, capsys):
     out, other = tmp_path / "two", tmp_path / "one"
     command = ["retrain", "--genotype", CELLS, *TINY]

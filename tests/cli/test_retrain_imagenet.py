@@ -13,6 +13,8 @@ from egnas_jax.data.files.prepare_folders import prepare_folders
 from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.storage import records
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("tensorflow_datasets")
 
 CELLS = (

@@ -217,6 +217,7 @@ def test_a_run_too_short_for_traces_is_refused(tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
     stopped, tmp_path, capsys
 ):
@@ -422,6 +423,7 @@ def test_a_restored_run_may_have_other_settings_but_no_other_shapes(
     assert len(digests(folder)) == 4
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill_gives_the_same_digests(straight, tmp_path):
     folder = tmp_path / "run"
     command = ["search", *TINY, *SMALL, "--out", str(folder)]
@@ -540,6 +542,7 @@ def test_a_taken_directory_and_another_configuration_are_refused(straight, capsy
     assert "epochs: 3 -> 4" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy",
     [

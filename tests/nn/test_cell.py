@@ -331,6 +331,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers, many", [(9, False), (9, True), (8, False)])
 def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(
     monkeypatch, layers, many, assert_close, quick_jit

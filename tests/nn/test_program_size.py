@@ -14,6 +14,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import softmax_mixing
 
+pytestmark = pytest.mark.slow
+
 NET = make_supernet(SupernetConfig())
 VARIABLES = jax.eval_shape(lambda: NET.init(jax.random.key(0)))
 IMAGES = jax.ShapeDtypeStruct((16, 32, 32, 3), jnp.float32)

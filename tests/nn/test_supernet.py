@@ -14,7 +14,11 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import softmax_mixing, unweighted
 
-FILES = ["supernet_k1_c4_l5", "supernet_k2_c8_l3"]
+# the first one compiles for more than a minute
+FILES = [
+    pytest.param("supernet_k1_c4_l5", marks=pytest.mark.slow),
+    "supernet_k2_c8_l3",
+]
 
 
 @pytest.fixture(scope="module", params=FILES)

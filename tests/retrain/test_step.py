@@ -70,6 +70,7 @@ def test_a_step_is_clipped_sgd_with_decay(step):
     assert after.step == 1 and after.correct.shape == (run.config.epochs,)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_averages_the_gradients_of_its_parts(step):
     plain = *PLAIN, "clip_norm=1e9"
     in_parts = changes(*step(*plain, "accumulate=2")[1:])
@@ -101,6 +102,7 @@ def test_the_auxiliary_loss_is_weighted_and_not_recorded(tiny):
     assert correct == 1
 
 
+@pytest.mark.slow
 def test_bfloat16_takes_nearly_the_same_step_and_keeps_f32(step):
     _, before, exact = step(*PLAIN)
     _, _, short = step(*PLAIN, "precision=bfloat16")

@@ -98,6 +98,7 @@ def test_a_callback_that_interrupts_leaves_a_checkpoint(config, searched, tmp_pa
     assert digests(resumed) == digests(searched[0])
 
 
+@pytest.mark.slow
 def test_arrays_are_searched_and_their_run_is_loaded_without_them(config, tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)

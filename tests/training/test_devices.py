@@ -12,6 +12,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FILE = pathlib.Path(__file__).with_name("on_eight_devices.py")
 NAMES = [
     node.name
