@@ -17,6 +17,8 @@ from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space("pair", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
 PROGRAM = f"""
 import sys
@@ -35,7 +37,6 @@ import numpy as np
 from egnas_jax.cli.distributed import joined
 from egnas_jax.training import processes
 
-pytestmark = pytest.mark.slow
 
 
 def fail_in_the_second():

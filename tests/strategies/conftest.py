@@ -20,12 +20,11 @@ def update_of():
     """strategy -> a compiled (key, state, variables, batch) -> state, info.
 
     The batch is that of training and of validation. Hyperparameters are arguments of
-    the program, as in a search; others than the strategy's own can be given.
+    the program, as in a search; others than the strategy's own can be given. With
+    `traced_once` a second trace is an error.
     """
 
-    def make(strategy):
-        @jax.jit
-        @chex.assert_max_traces(n=1)
+    def make(strategy, traced_once=False):
         def run(hyperparams, key, state, variables, batch):
             momentum = jax.tree.map(jnp.zeros_like, variables["params"])
             trainee = Trainee(variables, momentum, jnp.float32(0.1))
@@ -37,6 +36,8 @@ def update_of():
                 train_batch=batch,
                 valid_batch=batch,
             )
+
+        run = jax.jit(chex.assert_max_traces(run, n=1) if traced_once else run)
 
         def update(key, state, variables, batch, hyperparams=strategy.hyperparams):
             hyperparams = jax.tree.map(np.float32, hyperparams)

@@ -27,7 +27,7 @@ def methods(toy_net, update_of):
     strategies = {}
     for name, (config, make) in STRATEGIES.items():
         strategy = make(toy_net, config(**SMALL[name]))
-        strategies[name] = strategy, update_of(strategy)
+        strategies[name] = strategy, update_of(strategy, traced_once=True)
     return strategies
 
 
@@ -127,7 +127,7 @@ def test_hyperparameters_are_scalars_that_share_one_program(
     strategy, update = methods[name]
     halved = jax.tree.map(lambda leaf: 0.5 * leaf, strategy.hyperparams)
     assert {np.shape(leaf) for leaf in jax.tree.leaves(halved)} <= {()}
-    # `update_of` allows one trace
+    # a second trace would be an error
     update(KEY, init_of(strategy, KEY), variables, toy_batch)
     update(KEY, init_of(strategy, KEY), variables, toy_batch, halved)
 
