@@ -104,7 +104,7 @@ class JaxSide:
         return {"seconds": seconds, "loss": losses}
 
 
-def _request(function, arguments: tuple, **options) -> program_cache.Request:
+def _request(function, arguments: tuple, **options) -> program_cache.ProgramRequest:
     """A request to `program_cache` with options of `jax.jit`."""
     program = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
-    return program_cache.Request(functools.partial(program), arguments)
+    return program_cache.ProgramRequest(functools.partial(program), arguments)

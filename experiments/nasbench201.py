@@ -29,7 +29,7 @@ from egnas_jax.studies.nasbench201.summary import (
     label,
     summarise_method,
 )
-from egnas_jax.studies.nasbench201.table import DATASETS, Table
+from egnas_jax.studies.nasbench201.table import DATASETS, BenchmarkTable
 from egnas_jax.studies.nasbench201.table_plots import plot_curves
 from egnas_jax.studies.nasbench201.table_search_config import TableSearchConfig
 from egnas_jax.studies.report.curves import FigureData, Row
@@ -118,7 +118,10 @@ def search(path: str, config: TableSearchConfig, plan: Plan) -> dict:
 
 
 def search_by(
-    name: str, table: Table, config: TableSearchConfig, grid: list[dict[str, float]]
+    name: str,
+    table: BenchmarkTable,
+    config: TableSearchConfig,
+    grid: list[dict[str, float]],
 ) -> list[dict]:
     """Entries of one method, one for each setting of a grid."""
     at_queries = table_search.log_spaced_queries(config.queries)

@@ -22,7 +22,7 @@ from methods import Method, Outcome
 from egnas_jax.cli.console import say
 from egnas_jax.search.evaluate import STATISTICS
 from egnas_jax.settings import assignments
-from egnas_jax.studies.noise.study import Request, run_study
+from egnas_jax.studies.noise.study import NoiseRequest, run_study
 from egnas_jax.studies.report.page import Figure
 
 METHOD = "search"
@@ -86,7 +86,7 @@ def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]
     outcomes = list(
         methods.run_all({METHOD: method}, seeds, options.out, source.data_dir)
     )
-    request = Request(size=size.individuals)
+    request = NoiseRequest(size=size.individuals)
     key = {"request": request._asdict(), "data_dir": source.data_dir}
     studies = []
     for seed in range(seeds):
@@ -96,7 +96,7 @@ def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]
     return outcomes, studies
 
 
-def study(folder: pathlib.Path, data_dir: str | None, request: Request) -> dict:
+def study(folder: pathlib.Path, data_dir: str | None, request: NoiseRequest) -> dict:
     """Results of a noise study of one search."""
     return run_study(folder, data_dir, request, say).result
 

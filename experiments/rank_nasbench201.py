@@ -26,7 +26,7 @@ from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.settings import assignments
 from egnas_jax.studies import rank_correlation
 from egnas_jax.studies.nasbench201.read import read_table
-from egnas_jax.studies.nasbench201.table import Table
+from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.statistics import rank_correlations
 
 WEIGHTS = "number of weights"
@@ -99,7 +99,9 @@ CONTROLS = {
 EGNAS = {"strategy.warmup": 0, "strategy.population": 10, "strategy.samples": 1}
 
 
-def rank(folder: pathlib.Path, table: Table, size: Size, data_dir: str | None) -> dict:
+def rank(
+    folder: pathlib.Path, table: BenchmarkTable, size: Size, data_dir: str | None
+) -> dict:
     """Ranks cells by the supernet of a run, see `studies.rank_correlation.rank`."""
     search = eg.load_search(folder, data_dir=data_dir)
     supernet = rank_correlation.from_run(search, size.images, seed=0)
@@ -150,7 +152,7 @@ def searches(
 
 
 def rank_all(
-    options: argparse.Namespace, table: Table, outcomes: list[Outcome]
+    options: argparse.Namespace, table: BenchmarkTable, outcomes: list[Outcome]
 ) -> dict[tuple[str, int], dict]:
     """(method, seed) -> its result of `rank`, which is made where it is missing."""
     size, rankings = SIZES[options.size], {}

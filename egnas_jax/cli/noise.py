@@ -38,11 +38,11 @@ def noise(options: argparse.Namespace) -> None:
     from egnas_jax.runs.failures import running
     from egnas_jax.storage import records
     from egnas_jax.studies.noise.noise_plot import draw_noise
-    from egnas_jax.studies.noise.study import Request, run_study, write
+    from egnas_jax.studies.noise.study import NoiseRequest, run_study, write
 
     check_folders(options, ("out", "data_dir"))
     _check_numbers(options)
-    request = Request(
+    request = NoiseRequest(
         candidates=options.candidates,
         size=options.individuals,
         batches=options.batches,

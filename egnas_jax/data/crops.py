@@ -25,7 +25,7 @@ TRIES = 10
 RESIZE = 256 / 224  # shorter side before the centre crop, in units of S
 
 
-class Box(NamedTuple):
+class CropBox(NamedTuple):
     """A rectangle in an image, in whole pixels."""
 
     top: int
@@ -93,7 +93,7 @@ def uniform_draws(seed: int, epoch: int, index: int) -> np.ndarray:
     return (stream.random_raw(4 * TRIES) >> np.uint64(11)) * 2.0**-53
 
 
-def random_box(height: int, width: int, draws: np.ndarray) -> Box:
+def random_box(height: int, width: int, draws: np.ndarray) -> CropBox:
     """A box of random area and aspect ratio, or a centred one if all tries fail.
 
     Args:
@@ -106,10 +106,12 @@ def random_box(height: int, width: int, draws: np.ndarray) -> Box:
         aspect = math.exp(low + aspect * (high - low))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            return Box(int(down * (height - h + 1)), int(right * (width - w + 1)), h, w)
+            return CropBox(
+                int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
+            )
     h = min(height, round(width / ASPECT[0]))
     w = min(width, round(height * ASPECT[1]))
-    return Box((height - h) // 2, (width - w) // 2, h, w)
+    return CropBox((height - h) // 2, (width - w) // 2, h, w)
 
 
 def _bilinear():

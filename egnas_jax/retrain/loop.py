@@ -19,7 +19,7 @@ from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
 from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import Scores, score
-from egnas_jax.retrain.step import Programs, RetrainState
+from egnas_jax.retrain.step import RetrainPrograms, RetrainState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
@@ -52,7 +52,7 @@ class RetrainRun(NamedTuple):
     folder: pathlib.Path | None
     config: RetrainConfig
     net: Network
-    programs: Programs
+    programs: RetrainPrograms
     pipeline: InputPipeline
     valid: LabelledImages | None
     test: LabelledImages

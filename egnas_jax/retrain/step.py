@@ -88,7 +88,7 @@ class StepInputs:
     seed: Array | int
 
 
-class Programs(NamedTuple):
+class RetrainPrograms(NamedTuple):
     """The compiled functions of one retraining.
 
     Attributes:
@@ -103,7 +103,7 @@ class Programs(NamedTuple):
     logits: Callable[[PyTree, Array], Array]
 
 
-def make_programs(problem: RetrainProblem) -> Programs:
+def make_programs(problem: RetrainProblem) -> RetrainPrograms:
     """The functions of a retraining; each is compiled at its first call."""
     net, config = problem.net, problem.config
     train = jax.jit(
@@ -111,7 +111,7 @@ def make_programs(problem: RetrainProblem) -> Programs:
         donate_argnums=0,
         compiler_options=lowering.compiler_options(),
     )
-    return Programs(
+    return RetrainPrograms(
         init=functools.partial(initial_state, net, config, problem.image_shape),
         train=functools.partial(train, seed=jnp.int32(config.seed)),
         logits=make_logits(net, problem.scale),

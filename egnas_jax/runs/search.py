@@ -22,7 +22,7 @@ from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
-from egnas_jax.search.programs import Programs
+from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchState
 from egnas_jax.settings import as_dict, differences
 from egnas_jax.space import (
@@ -205,7 +205,7 @@ def _profiler(
     profile: str | pathlib.Path | None,
     done: int,
     stop_after: int | None,
-) -> Callable[[Programs], Programs]:
+) -> Callable[[SearchPrograms], SearchPrograms]:
     """A function that makes programs trace their calls, where a profile is asked for.
 
     Raises:

@@ -14,6 +14,7 @@ Dims: P population, N images.
 import functools
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -176,6 +177,9 @@ def score_population(
     batch_stats: str,
 ) -> Evaluation:
     """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`."""
+    chex.assert_rank([images, labels], [4, 1])
+    chex.assert_equal_shape_prefix([images, labels], 1)
+    chex.assert_equal_shape_prefix(jax.tree.leaves(mixings), 1)
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     members, pixels = _chunks(
         net,

@@ -18,7 +18,7 @@ import numpy as np
 
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.programs import Programs, compile_programs
+from egnas_jax.search.programs import SearchPrograms, compile_programs
 from egnas_jax.search.step import (
     SearchHyperparams,
     SearchProblem,
@@ -56,7 +56,7 @@ class SearchRun(NamedTuple):
     """
 
     problem: SearchProblem
-    programs: Programs
+    programs: SearchPrograms
     hyperparams: SearchHyperparams
     image_shape: tuple[int, int, int]
     num_train: int

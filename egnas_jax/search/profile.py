@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax
 
-from egnas_jax.search.programs import Programs
+from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchHyperparams, SearchState
 
 CALLS = 2  # of each program
@@ -33,7 +33,9 @@ def first_steady_epoch(done: int, warmup: int, last: int) -> int:
     return epoch
 
 
-def profiled(programs: Programs, folder: pathlib.Path, epoch: int) -> Programs:
+def profiled(
+    programs: SearchPrograms, folder: pathlib.Path, epoch: int
+) -> SearchPrograms:
     """Wraps the programs, so that each traces its first calls from an epoch on.
 
     Args:

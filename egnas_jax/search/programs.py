@@ -16,7 +16,7 @@ from egnas_jax.training.devices import everywhere
 from egnas_jax.types import PyTree
 
 
-class Programs(NamedTuple):
+class SearchPrograms(NamedTuple):
     """The compiled functions of a search, with the data bound to them.
 
     Attributes:
@@ -36,7 +36,7 @@ class Programs(NamedTuple):
     incumbent: Callable
 
 
-def make_programs(problem: SearchProblem, data: SearchData) -> Programs:
+def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
     """Wraps the steps of a search in `jax.jit`; each compiles at its first call.
 
     The data are arguments of the compiled functions, since arrays that several
@@ -55,7 +55,7 @@ def make_programs(problem: SearchProblem, data: SearchData) -> Programs:
         return functools.partial(program, data)
 
     strategy = problem.strategy
-    return Programs(
+    return SearchPrograms(
         train=compiled(step.train_steps, donate_argnums=2),
         validate=compiled(step.validate),
         evolve=compiled(step.evolve),
@@ -66,11 +66,11 @@ def make_programs(problem: SearchProblem, data: SearchData) -> Programs:
 
 def compile_programs(
     problem: SearchProblem,
-    programs: Programs,
+    programs: SearchPrograms,
     hyperparams: SearchHyperparams,
     state: PyTree,
     identity: dict | None,
-) -> Programs:
+) -> SearchPrograms:
     """Compiles the functions side by side, or reads them from the user's cache.
 
     Without it each is compiled by its first call, one after another.
@@ -95,7 +95,7 @@ def compile_programs(
         rows = dim if watch.eigenvalue == "exact" else 1
         calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
     requests = {
-        name: program_cache.Request(getattr(programs, name), arguments)
+        name: program_cache.ProgramRequest(getattr(programs, name), arguments)
         for name, arguments in calls.items()
     }
     return programs._replace(**program_cache.compile_all(requests, identity))

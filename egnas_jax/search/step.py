@@ -11,6 +11,7 @@ of alpha.
 
 from typing import NamedTuple
 
+import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -234,6 +235,7 @@ def weight_step(
       state: before the step.
       chosen: indices of the training images, i32[B].
     """
+    chex.assert_rank([chosen, hyperparams.learning_rate, hyperparams.seed], [1, 0, 0])
 
     def key(name: str) -> Key:
         epoch_key = jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
@@ -266,6 +268,8 @@ def sgd_step(
     batch: Batch,
 ) -> SearchState:
     """Updates the weights, and the running sums of the epoch, on one batch."""
+    chex.assert_rank([batch.images, batch.labels, learning_rate], [4, 1, 0])
+    chex.assert_equal_shape_prefix([batch.images, batch.labels], 1)
     alpha_in_clip = problem.schedule.alpha_in_clip
     sources = {"params": state.params}
     if alpha_in_clip:
@@ -365,6 +369,7 @@ def curvature(
     The images are the same in every epoch, so that the epochs differ by alpha and the
     weights alone.
     """
+    chex.assert_rank(directions, 2)
     key = stream(hyperparams.seed, "watch")
     chosen = draw_batch(key, len(data.valid.labels), problem.watch.images)
     images = normalise(data.valid.images[chosen], *data.scale)

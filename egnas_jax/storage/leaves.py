@@ -17,7 +17,7 @@ import numpy as np
 from egnas_jax.types import PyTree
 
 
-class Layout(NamedTuple):
+class LeafLayout(NamedTuple):
     """What an array is, apart from its numbers.
 
     Attributes:
@@ -58,9 +58,9 @@ def host_arrays(tree: PyTree) -> dict[str, np.ndarray]:
     return {path: np.asarray(leaf) for path, leaf in _leaves(tree).items()}
 
 
-def layout_of(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> Layout:
+def layout_of(leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> LeafLayout:
     """Dtype and shape of one leaf."""
-    return Layout(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
+    return LeafLayout(jnp.dtype(leaf.dtype).name, tuple(leaf.shape))
 
 
 def _leaves(tree):

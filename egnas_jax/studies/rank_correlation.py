@@ -22,7 +22,7 @@ from egnas_jax.studies.nasbench201.table import (
     KIND,
     NUM_CELLS,
     SPACE,
-    Table,
+    BenchmarkTable,
     topology,
 )
 from egnas_jax.studies.statistics import rank_correlations
@@ -81,7 +81,7 @@ def from_run(search: SearchResult, num_images: int, seed: int) -> RankingSuperne
 
 def rank(
     supernet: RankingSupernet,
-    table: Table,
+    table: BenchmarkTable,
     *,
     sample: int,
     seed: int,
@@ -136,7 +136,7 @@ def rank(
 
 
 def _evaluate(
-    supernet: RankingSupernet, table: Table, rows: np.ndarray, batch_stats: str
+    supernet: RankingSupernet, table: BenchmarkTable, rows: np.ndarray, batch_stats: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Loss and accuracy of cells under the supernet's weights, f64[n] each."""
     one_hot = jax.nn.one_hot(table.choices[rows], len(SPACE.primitives))

@@ -39,7 +39,7 @@ FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables of the compil
 _REMEMBERED: dict[str, Callable] = {}
 
 
-class Request(NamedTuple):
+class ProgramRequest(NamedTuple):
     """A program to compile.
 
     Attributes:
@@ -91,7 +91,7 @@ class Flat(NamedTuple):
 
 
 def compile_all(
-    requests: Mapping[str, Request], identity: Mapping[str, Any] | None
+    requests: Mapping[str, ProgramRequest], identity: Mapping[str, Any] | None
 ) -> dict[str, functools.partial]:
     """Compiles every program for arguments of the requested shapes.
 
@@ -127,12 +127,12 @@ def compile_all(
     }
 
 
-def _plain(request: Request) -> Callable[[], Callable]:
+def _plain(request: ProgramRequest) -> Callable[[], Callable]:
     """Returns a function that traces; its result compiles, in another thread."""
     return lambda: request.program.func.lower(*request.all_arguments).compile
 
 
-def _kept(request: Request, key: str) -> Callable[[], Callable]:
+def _kept(request: ProgramRequest, key: str) -> Callable[[], Callable]:
     """The same for a program that this process or the disk may hold under a key."""
 
     def make():
@@ -152,7 +152,7 @@ def _kept(request: Request, key: str) -> Callable[[], Callable]:
     return make
 
 
-def _lower(request: Request) -> Lowered:
+def _lower(request: ProgramRequest) -> Lowered:
     program, arguments = request.program.func, request.all_arguments
     traced = program.trace(*arguments)  # the next line finds it in JAX's cache
     exported = export.export(program)(*arguments)
@@ -182,7 +182,7 @@ def _compile(lowered: Lowered, leaves: list) -> Flat:
     return Flat(program.lower(*leaves).compile(), lowered.result)
 
 
-def _key(name: str, request: Request, surroundings: dict) -> str:
+def _key(name: str, request: ProgramRequest, surroundings: dict) -> str:
     leaves, structure = jax.tree.flatten(request.all_arguments)
     shapes = [(str(leaf.dtype), leaf.shape) for leaf in leaves]
     parts = surroundings | {"name": name, "arguments": [str(structure), shapes]}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from egnas_jax.data.crops import (
     TRIES,
-    Box,
+    CropBox,
     centre_crop,
     decode,
     random_box,
@@ -29,17 +29,17 @@ def test_random_boxes_by_hand():
     # A quarter of the area, as 0.08 + 0.92 * draw = 0.25; a square; in two corners.
     quarter, square = 0.17 / 0.92, 0.5
     box = random_box(100, 100, draws(quarter, square, 0, 0))
-    assert box == Box(0, 0, 50, 50)
+    assert box == CropBox(0, 0, 50, 50)
     box = random_box(100, 100, draws(quarter, square, NEARLY_1, NEARLY_1))
-    assert box == Box(50, 50, 50, 50)
+    assert box == CropBox(50, 50, 50, 50)
     # The smallest area at the widest aspect: sqrt(800 * 4 / 3) by sqrt(800 * 3 / 4).
     box = random_box(100, 100, draws(0, NEARLY_1, 0, NEARLY_1))
-    assert box == Box(0, 67, 24, 33)
+    assert box == CropBox(0, 67, 24, 33)
 
 
 def test_an_image_too_narrow_for_every_try_gets_a_centred_box():
-    assert random_box(30, 900, draws(1, 0.5, 0, 0)) == Box(0, 430, 30, 40)
-    assert random_box(900, 30, draws(1, 0.5, 0, 0)) == Box(430, 0, 40, 30)
+    assert random_box(30, 900, draws(1, 0.5, 0, 0)) == CropBox(0, 430, 30, 40)
+    assert random_box(900, 30, draws(1, 0.5, 0, 0)) == CropBox(430, 0, 40, 30)
 
 
 def test_random_boxes_lie_in_the_image_and_cover_the_allowed_range():

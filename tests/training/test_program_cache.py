@@ -56,7 +56,7 @@ def traced():
 
         def request(function):
             bound = functools.partial(jax.jit(function), np.float32(2))
-            return program_cache.Request(bound, (SHAPE,))
+            return program_cache.ProgramRequest(bound, (SHAPE,))
 
         return {"double": request(double), "total": request(total)}
 

@@ -5,6 +5,7 @@ Source: EG-NAS formula (3); `CFF` in the official code.
 Dims: P population, E edges, K primitives.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -79,6 +80,8 @@ def compound_fitness(
     Returns:
       f32[P]; NaN where the loss is.
     """
+    chex.assert_equal_shape([loss, correct, closeness])
+    chex.assert_rank(correct_current, 0)
     if sign == "off":
         return zeta * loss
     if sign == "centred":

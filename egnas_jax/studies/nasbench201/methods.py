@@ -32,7 +32,7 @@ from egnas_jax.strategies.egnas.explore import (
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.table import (
     SPACE,
-    Table,
+    BenchmarkTable,
     code_of,
     look_up,
     rows_of,
@@ -79,7 +79,11 @@ class TableRun:
 
 
 def egnas_run(
-    table: Table, config: EGNASConfig, queries: int, hyperparams: dict, key: Key
+    table: BenchmarkTable,
+    config: EGNASConfig,
+    queries: int,
+    hyperparams: dict,
+    key: Key,
 ) -> TableRun:
     """EG-NAS: a sequence of explorations; the answer is derived from alpha.
 
@@ -109,7 +113,10 @@ def egnas_run(
 
 
 def _rows_evaluated(
-    table: Table, config: EGNASConfig, alpha: dict[str, Array], exploration: Exploration
+    table: BenchmarkTable,
+    config: EGNASConfig,
+    alpha: dict[str, Array],
+    exploration: Exploration,
 ) -> Array:
     """Rows of one exploration in the order of their evaluation, alpha's among them."""
 
@@ -126,7 +133,11 @@ def _rows_evaluated(
 
 
 def random_run(
-    table: Table, config: RandomConfig, queries: int, hyperparams: dict, key: Key
+    table: BenchmarkTable,
+    config: RandomConfig,
+    queries: int,
+    hyperparams: dict,
+    key: Key,
 ) -> TableRun:
     """Random search: every query draws a cell uniformly."""
     del config, hyperparams
@@ -137,7 +148,11 @@ def random_run(
 
 
 def ageing_run(
-    table: Table, config: AgeingConfig, queries: int, hyperparams: dict, key: Key
+    table: BenchmarkTable,
+    config: AgeingConfig,
+    queries: int,
+    hyperparams: dict,
+    key: Key,
 ) -> TableRun:
     """Ageing evolution: the answer is the best of all evaluated cells."""
     del hyperparams
@@ -154,7 +169,7 @@ def ageing_run(
     return TableRun(rows=rows, answer=incumbents(table, rows)[-1])
 
 
-def incumbents(table: Table, rows: Array) -> Array:
+def incumbents(table: BenchmarkTable, rows: Array) -> Array:
     """Row of the best validation accuracy among the first q rows, q = 1 ... Q; [Q]."""
     valid = table.valid[rows]
     best = lax.cummax(valid)

@@ -17,7 +17,7 @@ from egnas_jax.studies.nasbench201.table import (
     DATASETS,
     NUM_CELLS,
     SPACE,
-    Table,
+    BenchmarkTable,
     code_of,
     make_table,
 )
@@ -31,7 +31,7 @@ NPZ_FORMAT = (
 )
 
 
-def read_table(path: str | pathlib.Path, dataset: str) -> Table:
+def read_table(path: str | pathlib.Path, dataset: str) -> BenchmarkTable:
     """Reads the table of one data set.
 
     Raises:

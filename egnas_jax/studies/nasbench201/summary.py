@@ -6,7 +6,7 @@ best validation accuracy so far, or the one that the method returns.
 
 import numpy as np
 
-from egnas_jax.studies.nasbench201.table import Table
+from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.nasbench201.table_search import Curves
 from egnas_jax.studies.statistics import LEVEL, Interval, mean_interval
 from egnas_jax.studies.tables import csv_text, interval_text, markdown_table
@@ -83,7 +83,7 @@ def label(entry: dict) -> str:
     return f"{entry['method']} ({setting})" if setting else entry["method"]
 
 
-def best_by_validation_regret(table: Table) -> float:
+def best_by_validation_regret(table: BenchmarkTable) -> float:
     """Test regret of the table's best cell by validation accuracy; the mean over ties.
 
     This is the regret of a search that knows every validation accuracy.

@@ -29,7 +29,7 @@ NUM_IMAGES = 100_000
 
 
 @flax.struct.dataclass
-class Table:
+class BenchmarkTable:
     """Results on one data set.
 
     Attributes:
@@ -45,7 +45,9 @@ class Table:
     test: Array
 
 
-def make_table(choices: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Table:
+def make_table(
+    choices: np.ndarray, valid: np.ndarray, test: np.ndarray
+) -> BenchmarkTable:
     """A table on the device.
 
     Args:
@@ -54,7 +56,7 @@ def make_table(choices: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Tabl
     """
     row_of = np.zeros(NUM_CELLS, np.int32)
     row_of[code_of(choices)] = np.arange(NUM_CELLS)
-    return Table(
+    return BenchmarkTable(
         row_of=jnp.asarray(row_of),
         choices=jnp.asarray(choices, jnp.int32),
         valid=jnp.asarray(valid, jnp.float32),
@@ -70,7 +72,7 @@ def code_of(choices: Array | np.ndarray) -> Array | np.ndarray:
     return code
 
 
-def rows_of(table: Table, mixings: Mixing) -> Array:
+def rows_of(table: BenchmarkTable, mixings: Mixing) -> Array:
     """Rows [...] of the cells with the strongest primitive of each edge.
 
     Args:
@@ -81,7 +83,7 @@ def rows_of(table: Table, mixings: Mixing) -> Array:
     return table.row_of[code_of(choices)]
 
 
-def look_up(table: Table, mixings: Mixing) -> Evaluation:
+def look_up(table: BenchmarkTable, mixings: Mixing) -> Evaluation:
     """Evaluates mixings by the table instead of a supernet.
 
     Returns:
@@ -94,6 +96,6 @@ def look_up(table: Table, mixings: Mixing) -> Evaluation:
     return Evaluation(1.0 - accuracy, correct, accuracy)
 
 
-def topology(table: Table, row: int) -> Topology:
+def topology(table: BenchmarkTable, row: int) -> Topology:
     """The cell of one row."""
     return Topology.of_choices(np.asarray(table.choices[row]).tolist())

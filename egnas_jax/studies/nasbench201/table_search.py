@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.studies.nasbench201.methods import METHODS, incumbents
-from egnas_jax.studies.nasbench201.table import Table
+from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.nasbench201.table_search_config import TableSearchConfig
 from egnas_jax.types import IMPL, Array
 
@@ -40,7 +40,7 @@ def log_spaced_queries(queries: int, per_decade: int = 40) -> np.ndarray:
 
 
 def run_method(
-    table: Table,
+    table: BenchmarkTable,
     config: TableSearchConfig,
     name: str,
     settings: list[dict[str, float]],
@@ -85,7 +85,12 @@ def _program(name: str, config, queries: int):
     """Compiles (table, positions, keys [chunks, chunk], hyperparams) -> the curves."""
     method = METHODS[name]
 
-    def run(table: Table, positions: Array, key: Array, hyperparams: dict[str, Array]):
+    def run(
+        table: BenchmarkTable,
+        positions: Array,
+        key: Array,
+        hyperparams: dict[str, Array],
+    ):
         searched = method(table, config, queries, hyperparams, key)
         best = incumbents(table, searched.rows)[positions]
         return table.valid[best], table.test[best], table.test[searched.answer]

@@ -35,7 +35,7 @@ CSV_COLUMNS = (
 )
 
 
-class Request(NamedTuple):
+class NoiseRequest(NamedTuple):
     """What to evaluate; None stands for what the run itself uses.
 
     Attributes:
@@ -81,7 +81,7 @@ class Metric(NamedTuple):
 
 
 def run_study(
-    folder: pathlib.Path, data_dir: str | None, request: Request, log: Callable
+    folder: pathlib.Path, data_dir: str | None, request: NoiseRequest, log: Callable
 ) -> NoiseStudy:
     """Evaluates candidates on many batches under a run's newest weights.
 
@@ -121,7 +121,9 @@ def run_study(
     return NoiseStudy(result, matrices)
 
 
-def complete(request: Request, config: SearchConfig, num_valid: int) -> Request:
+def complete(
+    request: NoiseRequest, config: SearchConfig, num_valid: int
+) -> NoiseRequest:
     """The request with the run's own values for None.
 
     Args:
@@ -161,7 +163,7 @@ def complete(request: Request, config: SearchConfig, num_valid: int) -> Request:
     )
 
 
-def describe_matrices(matrices: dict[str, Matrix], request: Request) -> dict:
+def describe_matrices(matrices: dict[str, Matrix], request: NoiseRequest) -> dict:
     """Measures of each kind of statistics, and of one kind against the other.
 
     Candidates whose fitness is not finite on some batch are left out and counted.
@@ -197,7 +199,7 @@ def describe_matrices(matrices: dict[str, Matrix], request: Request) -> dict:
     }
 
 
-def _metrics(matrix: Matrix, request: Request) -> dict[str, Metric]:
+def _metrics(matrix: Matrix, request: NoiseRequest) -> dict[str, Metric]:
     """The metrics by which candidates are ranked."""
     metrics = {"cross_entropy": Metric(matrix.cross_entropy)}
     if request.candidates == "cells":  # their fitness is the cross entropy

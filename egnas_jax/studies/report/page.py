@@ -31,7 +31,7 @@ code {{ font-size: 0.85rem; overflow-wrap: anywhere; }}
 """
 
 
-class Table(NamedTuple):
+class ReportTable(NamedTuple):
     """A table of texts.
 
     Attributes:
@@ -74,7 +74,7 @@ class Section(NamedTuple):
 
     title: str
     text: str
-    tables: list[Table]
+    tables: list[ReportTable]
     figures: list[Figure]
 
 
@@ -108,7 +108,7 @@ def _element(tag: str, text: str, attributes: str = "", end: str = "\n") -> str:
     return f"<{tag}{attributes}>{html.escape(text)}</{tag}>{end}"
 
 
-def _html_table(table: Table) -> str:
+def _html_table(table: ReportTable) -> str:
     rows = "".join(
         f"<tr>{''.join(_element(tag, cell, end='') for cell in cells)}</tr>\n"
         for tag, cells in [("th", table.header), *(("td", row) for row in table.rows)]

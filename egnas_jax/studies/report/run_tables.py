@@ -1,6 +1,6 @@
 """Builds the tables of a report: outcomes, paired tests, runs and settings."""
 
-from egnas_jax.studies.report.page import Table
+from egnas_jax.studies.report.page import ReportTable
 from egnas_jax.studies.report.runs import Group, RunRecord, differing
 from egnas_jax.studies.statistics import Comparison, compare, summarise
 
@@ -30,13 +30,13 @@ def finals(group: Group) -> list[float]:
     return [value for run in group.runs if (value := final(run)) is not None]
 
 
-def outcome_table(groups: list[Group], what: str) -> Table:
+def outcome_table(groups: list[Group], what: str) -> ReportTable:
     """Mean, spread, n and interval of each group."""
     note = "Percent. Spread: standard deviation of a sample. Interval: Student's t."
     header = ("group", "mean", "spread", "n", "95 % interval", "range", "seconds")
     rows = [_outcome(group) for group in groups if finals(group)]
     note = " ".join([note, *_warnings(groups)])
-    return Table(f"{what} after the last epoch", header, rows, note)
+    return ReportTable(f"{what} after the last epoch", header, rows, note)
 
 
 def _outcome(group: Group) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def _warnings(groups: list[Group]) -> list[str]:
     return sentences
 
 
-def comparison_table(groups: list[Group]) -> Table | None:
+def comparison_table(groups: list[Group]) -> ReportTable | None:
     """Paired tests between groups; None where no two groups share a seed.
 
     Unfinished runs are left out.
@@ -101,7 +101,9 @@ def comparison_table(groups: list[Group]) -> Table | None:
     rows = [_comparison(comparison) for comparison in comparisons]
     if not rows:
         return None
-    return Table("Paired tests", COMPARISON_COLUMNS.split("|"), rows, COMPARISON_NOTE)
+    return ReportTable(
+        "Paired tests", COMPARISON_COLUMNS.split("|"), rows, COMPARISON_NOTE
+    )
 
 
 def _by_seed(group: Group) -> dict[int, float]:
@@ -126,7 +128,7 @@ def _p_value(p: float | None) -> str:
     return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def run_table(groups: list[Group]) -> Table:
+def run_table(groups: list[Group]) -> ReportTable:
     """Seed, length and result of every run, and the cell of every search."""
     header = ["group", "seed", "run", "epochs", "result (%)"]
     is_search = groups[0].runs[0].kind == "search"
@@ -145,7 +147,7 @@ def run_table(groups: list[Group]) -> Table:
         for group in groups
         for run in group.runs
     ]
-    return Table("Runs", header, rows)
+    return ReportTable("Runs", header, rows)
 
 
 def _cell(run: RunRecord) -> tuple[str, str, str]:
@@ -159,7 +161,7 @@ def _cell(run: RunRecord) -> tuple[str, str, str]:
     return skips, pools, "-" if stop is None else f"epoch {stop + 1}"
 
 
-def settings_table(groups: list[Group]) -> Table | None:
+def settings_table(groups: list[Group]) -> ReportTable | None:
     """Settings in which the groups differ; None where there are none."""
     runs = [group.runs[0] for group in groups]
     rows = [
@@ -167,4 +169,4 @@ def settings_table(groups: list[Group]) -> Table | None:
         for path in differing(runs)
     ]
     header = ("setting", *(group.label for group in groups))
-    return Table("Settings that differ", header, rows) if rows else None
+    return ReportTable("Settings that differ", header, rows) if rows else None

@@ -25,7 +25,7 @@ from egnas_jax.studies.noise.matrix import (
     evaluate_matrices,
 )
 from egnas_jax.studies.noise.repeatability import describe
-from egnas_jax.studies.noise.study import Request, describe_matrices
+from egnas_jax.studies.noise.study import NoiseRequest, describe_matrices
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.types import Batch
 
@@ -266,8 +266,8 @@ def matrices():
     return {kind: make(rng) for kind in ("running", "batch")}
 
 
-INDIVIDUALS = Request(candidates="individuals", size=12, batches=8, batch_size=64)
-CELLS = Request(candidates="cells", size=4, batches=6, batch_size=8)
+INDIVIDUALS = NoiseRequest(candidates="individuals", size=12, batches=8, batch_size=64)
+CELLS = NoiseRequest(candidates="cells", size=4, batches=6, batch_size=8)
 
 
 def test_individuals_are_ranked_by_one_fitness_of_several_batches(matrices):
