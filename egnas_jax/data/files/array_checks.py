@@ -162,9 +162,13 @@ def _check_images(source, key, images, num_labels):
             f"{hint}"
         )
     if images.dtype != np.uint8:
+        is_whole = np.issubdtype(images.dtype, np.integer)
+        hint = (
+            "from 0 to 255: images" if is_whole else "in [0, 1]: (images * 255).round()"
+        )
         raise ValueError(
             f"{source}: `{key}` is of type {images.dtype}, but must be uint8 with "
-            "values 0 to 255. Pixels in [0, 1]: (images * 255).round().astype('uint8')."
+            f"values 0 to 255. Pixels {hint}.astype('uint8')."
         )
     if images.size == 0:
         raise ValueError(
