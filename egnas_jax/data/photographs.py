@@ -5,6 +5,7 @@ read. The rules that are not Pillow's own:
 
 - 16-bit greys are divided by 257, so that 65535 becomes 255. Floats must lie in [0, 1]
   and are multiplied by 255. Other numbers have no known full scale and are refused.
+  (Of 16-bit colours Pillow itself reads the upper 8 bits.)
 - Transparent pixels are shown on white.
 - The EXIF orientation is ignored, as torchvision and tensorflow-datasets do.
 - Of an animation or of several pages, the first is read.
