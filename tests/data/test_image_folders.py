@@ -75,6 +75,7 @@ def test_other_files_are_counted_by_suffix(folders):
     for name in ("a.txt", "b.TXT", "c.heic", "noname"):
         (cat / name).write_text("x")
     write(cat / "more" / "0.png")
+    (cat / "folder.png").mkdir()
     (folders / "val" / "list.csv").write_text("x")
     write(folders / "val" / "stray.png")
     assert names(folders) == PLAIN
@@ -82,7 +83,7 @@ def test_other_files_are_counted_by_suffix(folders):
         ".txt": 2,
         ".heic": 1,
         "without a suffix": 1,
-        "inner folder": 1,
+        "inner folder": 2,
         ".csv": 1,
         ".png outside a class": 1,
     }
