@@ -126,6 +126,8 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data-dir", help="folder with the official files; prepare requires it")
     text = "prepare: folder to write (nasbench201: .npz file); show: .png file"
     add("--out", required=True, help=text)
+    text = "prepare imagenet: leave out and list images that cannot be read"
+    add("--skip-broken", action="store_true", help=text)
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +195,9 @@ def _data(options) -> None:
     elif options.name == "nasbench201":
         prepare_table(options.data_dir, options.out, say)
     elif options.name == "imagenet":
-        prepare_folders(options.data_dir, options.out)
+        prepare_folders(
+            options.data_dir, options.out, skip_broken=options.skip_broken, log=say
+        )
     else:
         prepare(options.name, options.data_dir, options.out)
     print(options.out)

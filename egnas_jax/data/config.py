@@ -30,6 +30,8 @@ class DataConfig:
         the hue changes by up to half of it, in turns (ImageNet: 0.4). 0 for none.
       digest: expected sha256 of the images and labels; None accepts any. A run
         directory records it, so that a run cannot resume with other data.
+      classes: number of classes of the user's own images, where the largest label does
+        not tell: a class may have no image. None: the largest label + 1.
 
     Raises:
       ValueError: a value has the wrong type or is out of its range.
@@ -42,6 +44,7 @@ class DataConfig:
     cutout: int = 0
     colour_jitter: float = 0.0
     digest: str | None = None
+    classes: int | None = None
 
     def __post_init__(self):
         lookup(DATA_SETS, self.name, "data set")
@@ -57,6 +60,8 @@ class DataConfig:
                 "another run's config.json names, or leave it unset."
             )
         types = {"pad": int, "cutout": int, "flip": bool}
+        if self.classes is not None:
+            types["classes"] = int
         for field, expected in types.items():
             value = getattr(self, field)
             if type(value) is not expected:
@@ -64,7 +69,24 @@ class DataConfig:
                 raise ValueError(f"data.{field} is {value!r}, but must be {rule}.")
         sides = (0, LARGEST_INT)
         ranges = {"pad": sides, "cutout": sides, "colour_jitter": (0, 1)}
-        check_ranges(self, ranges, "data.")
+        check_ranges(self, ranges | {"classes": (2, LARGEST_INT)}, "data.")
+
+
+def check_stated_classes(config: DataConfig, num_classes: int) -> None:
+    """Refuses a number of classes that the data set is known not to have.
+
+    Args:
+      config: whose `classes` are checked.
+      num_classes: of the data set.
+
+    Raises:
+      ValueError: `classes` is another number.
+    """
+    if config.classes not in (None, num_classes):
+        raise ValueError(
+            f"data.classes is {config.classes}, but {config.name} has {num_classes} "
+            f"classes. Leave data.classes out; it is for images of your own."
+        )
 
 
 def check_augmentation(

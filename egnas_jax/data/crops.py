@@ -9,7 +9,6 @@ Source: `RandomResizedCrop`, `Resize` and `CenterCrop` of torchvision.
 Dims: H, W height and width, S side of the square, all in pixels; C channels.
 """
 
-import io
 import math
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,18 +31,6 @@ class CropBox(NamedTuple):
     left: int
     height: int
     width: int
-
-
-def decode(data: bytes) -> "Image":
-    """Decodes an image file to a Pillow image in RGB.
-
-    Raises:
-      OSError: the data are damaged, or not an image.
-    """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")  # some of ImageNet's files are grey or CMYK
 
 
 def random_resized_crop(

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from egnas_jax.data.crops import decode
 from egnas_jax.data.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset
 from egnas_jax.data.files import prepared
+from egnas_jax.data.photographs import decode
 
 
 class Examples(NamedTuple):
@@ -119,10 +119,10 @@ def _encoded(source, description) -> Examples:
         example = source[int(index)]
         try:
             return decode(example["image"]), int(example["label"])
-        except OSError as error:
+        except ValueError as error:
             raise ValueError(
                 f"{description}: image {index} cannot be decoded: {error}. Prepare the "
-                f"data set again."
+                f"data set again; that names each file which cannot be read."
             ) from error
 
     def labels(indices):

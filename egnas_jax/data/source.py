@@ -6,7 +6,11 @@ Commands read image files through this module and `prepare` alone. It does not n
 import pathlib
 from collections.abc import Mapping
 
-from egnas_jax.data.config import DataConfig, check_augmentation
+from egnas_jax.data.config import (
+    DataConfig,
+    check_augmentation,
+    check_stated_classes,
+)
 from egnas_jax.data.dataset import CIFAR_MEAN, CIFAR_STD, Dataset, LabelledImages
 from egnas_jax.data.files import download, prepared
 from egnas_jax.data.files.arrays import load_digits, load_npz
@@ -35,7 +39,7 @@ def load_dataset(
     """
     directory = None if data_dir is None else prepared.existing_directory(data_dir)
     if config.path is not None:
-        dataset = load_npz(config.path, seed)
+        dataset = load_npz(config.path, seed, config.classes)
     elif config.name == "imagenet":
         raise ValueError(
             "imagenet does not fit in memory: it is read while it trains, which only "
@@ -45,6 +49,8 @@ def load_dataset(
         dataset = load_digits(seed)
     else:
         dataset = load_cifar(config.name, directory)
+    if config.path is None:
+        check_stated_classes(config, dataset.num_classes)
     check_augmentation(config, *dataset.images.shape[1:])
     return dataset
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from egnas_jax.data.config import DataConfig, check_augmentation
-from egnas_jax.data.dataset import Dataset
-from egnas_jax.data.files.arrays import from_arrays
+from egnas_jax.data.dataset import Dataset, LabelledImages
+from egnas_jax.data.files.arrays import from_arrays, load_for_evaluation
 from egnas_jax.data.source import load_dataset
 from egnas_jax.storage import checkpoint
 
@@ -42,7 +42,9 @@ def dataset_from_arrays(
             f"labels, test_images, test_labels)."
         )
     arrays = {key: np.asarray(array) for key, array in zip(KEYS, data, strict=False)}
-    dataset = from_arrays(arrays, seed, name="arrays", source="data")
+    dataset = from_arrays(
+        arrays, seed, name="arrays", source="data", classes=config.classes
+    )
     check_augmentation(config, *dataset.images.shape[1:])
     return dataset
 
@@ -80,6 +82,27 @@ def check_one_source(
 def digest_of(dataset: Dataset) -> str:
     """Sha256 over the images and labels of a data set, without those of the test."""
     return checkpoint.digest({"images": dataset.images, "labels": dataset.labels})
+
+
+def load_evaluation_data(
+    config: DataConfig, num_classes: int, seed: int, trained_digest: str | None
+) -> Dataset:
+    """The .npz of a configuration with its images as the test set.
+
+    Args:
+      config: its `path` is the .npz.
+      num_classes: of the network.
+      seed: by which the training of the network split its data.
+      trained_digest: of the data that the network was trained on.
+
+    Raises:
+      ValueError: see `load_for_evaluation`.
+    """
+
+    def is_trained_pool(pool: LabelledImages) -> bool:
+        return checkpoint.digest(pool._asdict()) == trained_digest
+
+    return load_for_evaluation(config.path, num_classes, seed, is_trained_pool)
 
 
 def data_as_loaded(data: DataConfig, name: str, digest: str) -> DataConfig:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from egnas_jax.data.config import check_stated_classes
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.examples import StreamedDataset, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
@@ -56,6 +57,7 @@ def open_data(
         dataset = dataset_from_arrays(data, config.data, config.split_seed)
     elif config.data.name == "imagenet" and config.data.path is None:
         opened = open_imagenet(data_dir)
+        check_stated_classes(config.data, opened.num_classes)
         return opened, opened.digest
     else:
         dataset = load_dataset(config.data, data_dir, config.split_seed)

@@ -8,12 +8,16 @@ import numpy as np
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset, LabelledImages
-from egnas_jax.data.examples import StreamedDataset
+from egnas_jax.data.examples import StreamedDataset, open_arrays
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.datasets import make_test_split
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.retrain.scores import BINS, calibration, confusion, score
-from egnas_jax.runs.data import data_as_loaded
+from egnas_jax.runs.data import (
+    data_as_loaded,
+    digest_of,
+    load_evaluation_data,
+)
 from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
 from egnas_jax.settings import apply_overrides, paths
@@ -81,7 +85,7 @@ def load_data(
       ValueError: the data are not those of the digest, or their image shape or classes
         are not those of the network.
     """
-    source, digest = open_data(config, data_dir=data_dir)
+    source, digest = _open(trained, config, data_dir)
     _check_classes(trained, source)
     test = make_test_split(source, config)
     shape, trained_shape = tuple(test.images.shape[1:]), trained.metadata.image_shape
@@ -93,6 +97,22 @@ def load_data(
         )
     data_as_loaded(config.data, source.name, digest)  # checks the digest
     return EvaluationData(source.name, digest, source.class_names, test)
+
+
+def _open(
+    trained: RetrainResult, config: RetrainConfig, data_dir: str | None
+) -> tuple[Dataset | StreamedDataset, str]:
+    """The data set and its digest; of an .npz, all images are the test set."""
+    if config.data.path is None:
+        return open_data(config, data_dir=data_dir)
+    dataset = load_evaluation_data(
+        config.data,
+        trained.config.network.num_classes,
+        config.split_seed,
+        trained.config.data.digest,
+    )
+    source = open_arrays(dataset) if config.stream else dataset
+    return source, digest_of(dataset)
 
 
 def _check_classes(trained: RetrainResult, source: Dataset | StreamedDataset) -> None:

@@ -1,7 +1,5 @@
 """Crops of photographs agree with numbers by hand and with Pillow."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +8,6 @@ from egnas_jax.data.crops import (
     TRIES,
     CropBox,
     centre_crop,
-    decode,
     random_box,
     random_resized_crop,
     uniform_draws,
@@ -89,20 +86,3 @@ def test_centre_crop_of_an_image_that_is_shrunk():
     assert crop.shape == (224, 224, 1)
     expected = [255 * 144.5 / 512, 255 * 367.5 / 512]
     np.testing.assert_allclose(crop[0, [0, -1], 0], expected, atol=1)
-
-
-def encoded(mode):
-    file = io.BytesIO()
-    Image.new(mode, (9, 8)).save(file, "JPEG")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
-def test_images_of_every_mode_are_decoded_to_rgb(mode):
-    image = decode(encoded(mode))
-    assert (image.mode, image.size) == ("RGB", (9, 8))
-
-
-def test_a_truncated_image_file_is_an_os_error():
-    with pytest.raises(OSError):
-        decode(encoded("RGB")[:60])

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from egnas_jax.cli.main import main
 from egnas_jax.retrain.figure import draw_evaluation
@@ -121,6 +122,36 @@ def test_other_data_of_the_same_classes_have_no_recorded_error(run, tmp_path, ca
     assert result["errors"] == (logits.argmax(axis=1) != labels[:30]).sum()
 
 
+def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
+    run, tmp_path, capsys
+):
+    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    few = labels < 8
+    path, only_test = tmp_path / "few.npz", tmp_path / "test.npz"
+    np.savez(path, images=images[few], labels=labels[few])
+    np.savez(only_test, test_images=images[few], test_labels=labels[few])
+    result = evaluated(capsys, run, "--set", f"data.path={path}")
+    assert result["n"] == few.sum() and not result["data"]["own"]
+    assert np.sum(result["confusion"], axis=1).tolist() == [
+        *np.bincount(labels[few]),
+        *(0, 0),
+    ]
+    other = evaluated(capsys, run, "--set", f"data.path={only_test}")
+    assert other["confusion"] == result["confusion"]
+
+
+def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys):
+    expected = evaluated(capsys, run)
+    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+    np.savez(tmp_path / "all.npz", images=images, labels=labels)
+    result = evaluated(capsys, run, "--set", f"data.path={tmp_path / 'all.npz'}")
+    assert result["data"]["own"] and result["n"] == 359
+    assert result["confusion"] == expected["confusion"]
+    assert result["recorded_test_error"] == expected["test_error"]
+
+
 def _npz(path, classes, side):
     rng = np.random.default_rng(0)
     np.savez(
@@ -140,14 +171,15 @@ def _npz(path, classes, side):
         ("altered", [], "is not the genotype that"),
         ("renamed", [], "Class 3 of digits is '3', and in"),
         ("stateless", [], "holds no whole checkpoint"),
-        ("run", ["--set", "data.path=three.npz"], "three has 3 classes, and"),
+        ("run", ["--set", "data.path=many.npz"], "has the label 10, but the network"),
+        ("run", ["--set", "data.classes=10"], "data.classes belongs to the training"),
         ("run", ["--set", "data.path=large.npz"], "are 12x12x1, and"),
         ("run", ["--set", "data.digest=" + 64 * "0"], "are not those that data.digest"),
         ("run", ["--set", "epochs=3"], "epochs belongs to the training"),
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
         ("run", ["--out", ""], "--out is empty"),
-        ("run", ["--out", "three.npz"], "three.npz cannot be written: "),
+        ("run", ["--out", "many.npz"], "many.npz cannot be written: "),
         ("run", ["--set", "data.name=cifar10", "--data-dir", "."], "holds no cifar10"),
     ],
 )
@@ -155,7 +187,7 @@ def test_bad_input_is_refused_and_nothing_written(
     run, name, arguments, message, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    _npz("three.npz", classes=3, side=8)
+    _npz("many.npz", classes=11, side=8)
     _npz("large.npz", classes=10, side=12)
     pathlib.Path("empty").mkdir()
     for copy in ("search", "bare", "altered", "renamed", "stateless"):

@@ -3,21 +3,26 @@
 Dims: N images, H, W height and width in pixels, C channels.
 """
 
+import contextlib
+import logging
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from egnas_jax.data.dataset import Dataset, LabelledImages, channel_statistics
-from egnas_jax.data.split import hold_out
-
-NPZ_FORM = (
-    "An .npz holds `images` (uint8 [N, H, W, C]) and `labels` (whole numbers [N], from "
-    "0), and may hold `test_images` and `test_labels`: "
-    "numpy.savez(path, images=..., labels=...)."
+from egnas_jax.data.files.array_checks import (
+    absent_classes,
+    check_below,
+    checked,
+    count_classes,
+    join,
+    size,
 )
+from egnas_jax.data.files.array_keys import NPZ_FORM, Pairs, find_pairs, known_keys
+from egnas_jax.data.split import HOLD_OUT_PATTERN, hold_out
 
 # What numpy.load raises on files that are damaged or encrypted, that use an unknown
 # compression, or whose header states a shape larger than memory.
@@ -51,61 +56,106 @@ def load_digits(seed: int) -> Dataset:
     return _dataset("digits", pool, test, num_classes=10, class_names=names)
 
 
-def load_npz(path: str | pathlib.Path, seed: int) -> Dataset:
+def load_npz(
+    path: str | pathlib.Path, seed: int, classes: int | None = None
+) -> Dataset:
     """The user's own images.
 
     Args:
       path: of an .npz as `NPZ_FORM` describes it. Pickled contents are refused.
       seed: chooses the test images if the file has none.
+      classes: `data.classes`, or None.
 
     Raises:
       ValueError: the file is missing, empty, damaged or not an .npz, or `from_arrays`
         refuses its arrays.
     """
     path = pathlib.Path(path).expanduser()
-    keys = ("images", "labels", "test_images", "test_labels")
-    arrays = read_arrays(path, keys, "data.path", NPZ_FORM)
-    return from_arrays(arrays, seed, name=path.stem, source=path)
+    arrays = _read_known(path)
+    return from_arrays(arrays, seed, name=path.stem, source=path, classes=classes)
 
 
 def from_arrays(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | None],
     seed: int,
     *,
     name: str,
     source: str | pathlib.Path,
+    classes: int | None = None,
 ) -> Dataset:
-    """Makes a data set of checked arrays under the keys of `NPZ_FORM`.
+    """Makes a data set of checked arrays.
 
     Args:
-      arrays: key -> array.
+      arrays: key -> array; the keys are those of `array_keys.FORMS`.
       seed: chooses the test images if there are none.
       name: of the data set.
       source: where the arrays come from, for messages.
+      classes: `data.classes`, or None.
 
     Raises:
       ValueError: a key is missing; an array has another type, shape or length than
         `NPZ_FORM` says; a label is negative, fractional or too large; there are fewer
         than 2 classes.
     """
-    train = _checked_pair(source, arrays, "images", "labels")
-    num_classes = _count_classes(source, train.labels)
-    if not {"test_images", "test_labels"} & set(arrays):
+    train, test = _checked_splits(source, find_pairs(source, arrays))
+    if train is None:
+        found = ", ".join(sorted(arrays))
+        raise ValueError(
+            f"{source} has no training images (found: {found}). {NPZ_FORM}"
+        )
+    num_classes = count_classes(source, train.labels, classes)
+    if test is None:
         pool, test = hold_out(train, seed)
         return _dataset(name, pool, test, num_classes=num_classes)
-    test = _checked_pair(source, arrays, "test_images", "test_labels")
-    if test.images.shape[1:] != train.images.shape[1:]:
-        raise ValueError(
-            f"{source}: test_images are {_size(test.images)}, but images are "
-            f"{_size(train.images)}; both must have the same size [H, W, C]."
-        )
     if test.labels.max() >= num_classes:
         raise ValueError(
             f"{source}: test_labels hold class {test.labels.max()}, but the classes of "
-            f"labels end at {num_classes - 1}. Remove these test images, or add "
-            "training images of that class."
+            f"labels end at {num_classes - 1}. Remove these test images, add training "
+            "images of that class, or state the number of classes by data.classes=N."
         )
     return _dataset(name, train, test, num_classes=num_classes)
+
+
+def load_for_evaluation(
+    path: str | pathlib.Path,
+    num_classes: int,
+    seed: int,
+    is_trained_pool: Callable[[LabelledImages], bool],
+) -> Dataset:
+    """The user's own images, of which as many as possible are the test set.
+
+    That is the test images of the file, or else all of its images. The exception is the
+    file that the network was trained on: its test set is the fifth that the training
+    held out. Classes may have no image.
+
+    Args:
+      path: of an .npz as `NPZ_FORM` describes it; test images suffice.
+      num_classes: of the network.
+      seed: by which the training held out its test images.
+      is_trained_pool: whether a network was trained on these images.
+
+    Returns:
+      A data set. Its pool is what a training with that seed would have used.
+
+    Raises:
+      ValueError: the file is missing or damaged, an array is of another form, or a
+        label is not less than `num_classes`.
+    """
+    path = pathlib.Path(path).expanduser()
+    train, test = _checked_splits(path, find_pairs(path, _read_known(path)))
+    pool = test if train is None else train
+    if test is None:
+        test = train
+        if len(train.labels) >= len(HOLD_OUT_PATTERN):
+            pool, held_out = hold_out(train, seed)
+            test = held_out if is_trained_pool(pool) else train
+    check_below(path, test.labels, num_classes, "the network")
+    if absent := absent_classes(test.labels, num_classes):
+        logging.getLogger("egnas_jax").warning(
+            f"{path}: {absent} no image among the {len(test.labels)} that are "
+            f"evaluated."
+        )
+    return _dataset(path.stem, pool, test, num_classes=num_classes)
 
 
 def read_arrays(
@@ -122,6 +172,17 @@ def read_arrays(
     Raises:
       ValueError: the file is missing, empty, damaged or not an .npz.
     """
+    with _opened(path, setting, form) as file:
+        arrays = {key: file[key] for key in keys if key in file.files}
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # members that are not .npy come as bytes
+            raise ValueError(f"{path}: `{key}` is not an array. {form}")
+    return arrays
+
+
+@contextlib.contextmanager
+def _opened(path, setting, form) -> Iterator[np.lib.npyio.NpzFile]:
+    """An .npz for a `with` block, in which every error counts as one of the file."""
     if not path.is_file():
         problem = "is not a file" if path.exists() else "does not exist"
         raise ValueError(f"{setting}={path} {problem}; it must name an .npz file.")
@@ -131,13 +192,31 @@ def read_arrays(
         raise ValueError(f"{path} is not an .npz file, or is truncated. {form}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in keys if key in file.files}
+            yield file
     except _LOAD_ERRORS as error:
         raise ValueError(f"{path} cannot be read: {error}. {form}") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # members that are not .npy come as bytes
-            raise ValueError(f"{path}: `{key}` is not an array. {form}")
-    return arrays
+
+
+def _read_known(path: pathlib.Path) -> dict[str, np.ndarray | None]:
+    """The arrays of an .npz under keys that are known; None under the other keys."""
+    with _opened(path, "data.path", NPZ_FORM) as file:
+        names = tuple(file.files)
+    arrays = read_arrays(path, known_keys(names), "data.path", NPZ_FORM)
+    return dict.fromkeys(names) | arrays
+
+
+def _checked_splits(source, pairs: Pairs) -> list[LabelledImages | None]:
+    """Checked training images, those of validation included, and test images."""
+    train, test = (
+        join([checked(source, pair) for pair in part], source) if part else None
+        for part in (pairs.train, pairs.test and (pairs.test,))
+    )
+    if train and test and size(test.images) != size(train.images):
+        raise ValueError(
+            f"{source}: test_images are {size(test.images)}, but images are "
+            f"{size(train.images)}; both must have the same size [H, W, C]."
+        )
+    return [train, test]
 
 
 def _dataset(name, pool, test, *, num_classes, class_names=None):
@@ -155,81 +234,3 @@ def _dataset(name, pool, test, *, num_classes, class_names=None):
         std=std,
         stratified=True,
     )
-
-
-def _checked_pair(path, arrays, images_key, labels_key):
-    for key in (images_key, labels_key):
-        if key not in arrays:
-            present = ", ".join(sorted(arrays)) or "none of its keys"
-            raise ValueError(f"{path} has no `{key}` (found: {present}). {NPZ_FORM}")
-    images, labels = arrays[images_key], arrays[labels_key]
-    _check_images(path, images_key, images)
-    _check_labels(path, labels_key, labels)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{path}: {len(labels)} {labels_key} for {len(images)} {images_key}; there "
-            "must be one label per image."
-        )
-    return LabelledImages(np.ascontiguousarray(images), labels.astype(np.int32))
-
-
-def _check_images(path, key, images):
-    if images.ndim != 4:
-        hint = " Add a channel: images[..., None]." if images.ndim == 3 else ""
-        raise ValueError(
-            f"{path}: `{key}` has shape {images.shape}, but must be [N, H, W, C].{hint}"
-        )
-    if images.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: `{key}` is of type {images.dtype}, but must be uint8 with values "
-            "0 to 255. Pixels in [0, 1]: (images * 255).round().astype('uint8')."
-        )
-    if images.size == 0:
-        raise ValueError(
-            f"{path}: `{key}` has shape {images.shape}, but must hold at least one "
-            "image, and no side may be 0."
-        )
-
-
-def _check_labels(path, key, labels):
-    rule = "labels must be whole numbers from 0, one per image"
-    if labels.ndim != 1:
-        raise ValueError(
-            f"{path}: `{key}` has shape {labels.shape}, but must be [N]: class "
-            "numbers, not one-hot rows."
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        example = ""
-        if np.issubdtype(labels.dtype, np.floating):
-            bad = np.flatnonzero(labels != np.floor(labels))
-            if len(bad):
-                example = f", e.g. {labels[bad[0]]} for image {bad[0]}"
-        raise ValueError(
-            f"{path}: `{key}` is of type {labels.dtype}{example}; {rule}. If they are "
-            f"whole, save them as {key}.astype('int32')."
-        )
-    bad = np.flatnonzero((labels < 0) | (labels > np.iinfo(np.int32).max))
-    if len(bad):
-        raise ValueError(
-            f"{path}: `{key}` holds {labels[bad[0]]} for image {bad[0]}; {rule}."
-        )
-
-
-def _count_classes(path, labels):
-    """The largest label + 1; a class in between may have no image."""
-    distinct = np.unique(labels)
-    if len(distinct) < 2:
-        raise ValueError(
-            f"{path}: all labels are {distinct[0]}; at least 2 classes are needed."
-        )
-    if distinct[-1] >= len(labels):
-        raise ValueError(
-            f"{path}: label {distinct[-1]} would mean {int(distinct[-1]) + 1} classes "
-            f"for {len(labels)} images; number the classes from 0 without gaps, e.g. "
-            "numpy.unique(labels, return_inverse=True)[1]."
-        )
-    return int(distinct[-1]) + 1
-
-
-def _size(images):
-    return "x".join(str(side) for side in images.shape[1:])

@@ -1,15 +1,25 @@
-"""Converts ImageNet's folders of JPEG files into a tensorflow-datasets directory.
+"""Converts folders of image files into a tensorflow-datasets directory.
 
 ImageNet is usually unpacked as train/CLASS/*.JPEG and val/CLASS/*.JPEG. The files are
-stored unchanged in array_record, from which single images can be read. Name, version
-and features are those of the stock builder `imagenet2012`, which itself needs
-tensorflow to prepare the data.
+stored unchanged in array_record, from which single images can be read; `photographs`
+converts them to RGB whenever they are read. Name, version and features are those of the
+stock builder `imagenet2012`, which itself needs tensorflow to prepare the data.
 """
 
 import io
+import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from egnas_jax.data.files.image_checks import readable
+from egnas_jax.data.files.image_folders import (
+    SUFFIXES,
+    FilesByClass,
+    ImageFiles,
+    count_kinds,
+    list_images,
+)
 from egnas_jax.data.files.prepared import IMAGENET
 from egnas_jax.data.files.tfds_folder import (
     Description,
@@ -22,77 +32,69 @@ from egnas_jax.data.files.tfds_folder import (
 VERSION = "5.1.0"  # of the stock builder, which `tfds.builder("imagenet2012")` asks for
 HOMEPAGE = "https://www.image-net.org/"
 SHARD = 5_000  # images; about 600 MB of ImageNet
-SUFFIXES = (".jpeg", ".jpg", ".png")
-FOLDER_FORM = (
-    "It must hold train/CLASS/*.JPEG and val/CLASS/*.JPEG (or validation/), with the "
-    "same classes in both"
-)
 
 
 def prepare_folders(
-    data_dir: str | pathlib.Path, out_dir: str | pathlib.Path, shard: int = SHARD
+    data_dir: str | pathlib.Path,
+    out_dir: str | pathlib.Path,
+    shard: int = SHARD,
+    *,
+    skip_broken: bool = False,
+    log: Callable[[str], Any] | None = None,
 ) -> pathlib.Path:
     """Writes `OUT_DIR/imagenet2012/5.1.0`; a failure leaves nothing behind.
 
     Labels number the classes in alphabetical order, which is ImageNet's own order.
+    Every image is decoded before anything is written.
 
     Args:
       data_dir: holds train/ and val/.
       out_dir: the tfds data directory to write to; created if it does not exist.
       shard: largest number of images per file.
+      skip_broken: whether to leave out images that cannot be read, and list them.
+      log: called with notes on the images and with their counts per class; None: the
+        logger "egnas_jax" gets them as warnings.
 
     Returns:
       The folder that was written.
 
     Raises:
       ValueError: a folder or its images are missing, the classes of the two splits
-        differ, the target exists or cannot be written, or tfds is not installed.
+        differ, an image cannot be read, the target exists or cannot be written, or tfds
+        is not installed.
     """
+    log = log or logging.getLogger("egnas_jax").warning
+    tfds = import_tfds()
     target = new_version_folder(out_dir, IMAGENET, VERSION)
-    files = _files_by_split(pathlib.Path(data_dir).expanduser())
+    listed = list_images(pathlib.Path(data_dir).expanduser())
+    _note_left_out(listed, log)
+    files = readable(listed.by_split, skip_broken=skip_broken, log=log)
     classes = sorted(files["train"])
     splits = {}
     for split, by_class in files.items():
         lengths = _shard_lengths(sum(map(len, by_class.values())), shard)
         splits[split] = SplitExamples(lengths, _examples(classes, by_class))
-    features = _features(import_tfds(), classes)
     text = f"Images of {len(classes)} classes, as their files were."
     description = Description(IMAGENET, VERSION, text, HOMEPAGE)
+    features = _features(tfds, classes)
     write_version_folder(target, description, features, splits, "array_record")
+    _note_counts(files, log)
     return target
 
 
-def _files_by_split(data_dir: pathlib.Path) -> dict[str, dict]:
-    """Image files by split and class."""
-    folders = {"train": data_dir / "train", "validation": data_dir / "val"}
-    if not folders["validation"].is_dir():
-        folders["validation"] = data_dir / "validation"
-    files = {split: _files_by_class(folder) for split, folder in folders.items()}
-    unmatched = sorted(set(files["train"]) ^ set(files["validation"]))
-    if unmatched:
-        raise ValueError(
-            f"{data_dir}: the class {unmatched[0]} has images in one of train and val "
-            f"alone. {FOLDER_FORM}."
+def _note_left_out(listed: ImageFiles, log: Callable[[str], Any]) -> None:
+    if listed.left_out:
+        log(
+            f"Left out: {count_kinds(listed.left_out)}. Images are the files of a "
+            f"class folder that end in {', '.join(SUFFIXES)}."
         )
-    return files
 
 
-def _files_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder. {FOLDER_FORM}.")
-    files = {
-        child.name: sorted(
-            path for path in child.iterdir() if path.suffix.lower() in SUFFIXES
-        )
-        for child in sorted(folder.iterdir())
-        if child.is_dir()
-    }
-    for name, paths in files.items():
-        if not paths:
-            raise ValueError(f"{folder / name} holds no image. {FOLDER_FORM}.")
-    if len(files) < 2:
-        raise ValueError(f"{folder} holds fewer than 2 class folders. {FOLDER_FORM}.")
-    return files
+def _note_counts(files: dict[str, FilesByClass], log: Callable[[str], Any]) -> None:
+    """Lists the number of images per class and split."""
+    log("Images per class (train, validation):")
+    for name in sorted(files["train"]):
+        log(f"  {name}: {len(files['train'][name])}, {len(files['validation'][name])}")
 
 
 def _shard_lengths(num_images: int, shard: int) -> list[int]:

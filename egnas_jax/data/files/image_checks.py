@@ -1,0 +1,174 @@
+"""Opens every image of a data set before it is prepared, and says what was found."""
+
+import concurrent.futures
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from egnas_jax.data.files.image_folders import FilesByClass
+from egnas_jax.data.photographs import SIXTEEN_BITS, is_wide, open_image, to_rgb
+
+ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value without a turn
+# 16-bit images that stay below this keep fewer than 64 of 256 greys: their numbers have
+# 12 or 14 bits, and full scale is not what they mean by white.
+DARK = SIXTEEN_BITS // 4
+LISTED = 20  # broken files that an error names
+
+
+class ImageCheck(NamedTuple):
+    """What is known of one image file after it was decoded.
+
+    Attributes:
+      path: of the file.
+      problem: why it cannot be read, or None.
+      is_transparent: whether a pixel is not opaque.
+      is_turned: whether its EXIF orientation asks for a turn.
+      has_frames: whether it holds further frames or pages.
+      brightest: its largest value where it has 16 bits, else None.
+    """
+
+    path: pathlib.Path
+    problem: str | None = None
+    is_transparent: bool = False
+    is_turned: bool = False
+    has_frames: bool = False
+    brightest: int | None = None
+
+
+def readable(
+    by_split: dict[str, FilesByClass],
+    *,
+    skip_broken: bool,
+    log: Callable[[str], Any],
+) -> dict[str, FilesByClass]:
+    """The image files that can be decoded, after all of them were tried.
+
+    Args:
+      by_split: split -> class -> paths.
+      skip_broken: whether to leave out and list the others.
+      log: called with notes.
+
+    Raises:
+      ValueError: an image cannot be read, and `skip_broken` is not set; or no image of
+        a class can be read.
+    """
+    checks = [
+        check
+        for by_class in by_split.values()
+        for paths in by_class.values()  # a class at a time bounds the memory in use
+        for check in check_images(paths)
+    ]
+    broken = {check.path: check.problem for check in checks if check.problem}
+    if broken:
+        _report_broken(broken, len(checks), skip_broken, log)
+    for note in findings(checks):
+        log(note)
+    return {
+        split: {name: _kept(name, split, paths, broken) for name, paths in each.items()}
+        for split, each in by_split.items()
+    }
+
+
+def _kept(name, split, paths, broken) -> list[pathlib.Path]:
+    """The files of a class that are not broken."""
+    kept = [path for path in paths if path not in broken]
+    if not kept:
+        raise ValueError(
+            f"No image of the class {name} in {split} can be read. Repair one, or "
+            f"remove the folders of this class."
+        )
+    return kept
+
+
+def _report_broken(broken, num_images, skip_broken, log) -> None:
+    lines = [f"  {path}: {problem}" for path, problem in broken.items()]
+    if skip_broken:
+        log("\n".join([f"{len(lines)} broken image(s) are left out:", *lines]))
+        return
+    more = len(lines) - LISTED
+    if more > 0:
+        lines[LISTED:] = [f"  and {more} more"]
+    raise ValueError(
+        "\n".join([f"{len(broken)} of {num_images} images cannot be read:", *lines])
+        + "\nNothing was written. Replace or delete these files, or leave them out by "
+        "--skip-broken."
+    )
+
+
+def check_images(paths: Iterable[pathlib.Path]) -> list[ImageCheck]:
+    """Decodes image files, on all cores, as training decodes them.
+
+    Args:
+      paths: of the files.
+
+    Returns:
+      One check per file, in the same order.
+    """
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(check_image, paths))
+
+
+def check_image(path: pathlib.Path) -> ImageCheck:
+    """Decodes one image file as training decodes it."""
+    try:
+        with open_image(path.read_bytes()) as image:
+            to_rgb(image)
+            has_16_bits = is_wide(image) and image.mode != "F"
+            return ImageCheck(
+                path=path,
+                is_transparent=_is_transparent(image),
+                is_turned=_is_turned(image),
+                brightest=int(np.asarray(image).max()) if has_16_bits else None,
+                # the second frame of a camera's MPO file is a preview or another view
+                has_frames=image.format != "MPO" and getattr(image, "n_frames", 1) > 1,
+            )
+    except OSError as error:
+        return ImageCheck(path, f"it cannot be opened: {error.strerror or error}")
+    except ValueError as error:
+        return ImageCheck(path, str(error))
+
+
+def _is_transparent(image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    if is_wide(image):
+        return True
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+
+
+def _is_turned(image) -> bool:
+    try:
+        return image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
+    except Exception:  # damaged metadata raise many types, and no pixel depends on them
+        return False
+
+
+def findings(checks: list[ImageCheck]) -> list[str]:
+    """One sentence for each way in which images are not shown as their files say.
+
+    Args:
+      checks: of all images that are prepared.
+    """
+    notes = []
+    if transparent := sum(check.is_transparent for check in checks):
+        notes.append(f"{transparent} image(s) have transparent pixels: shown on white.")
+    deep = [check.brightest for check in checks if check.brightest is not None]
+    if deep:
+        notes.append(f"{len(deep)} image(s) have 16 bits: scaled to 8.")
+    if deep and max(deep) < DARK:
+        notes.append(
+            f"Their largest value is {max(deep)} of {SIXTEEN_BITS}, so at most "
+            f"{max(deep) // 257 + 1} of 256 greys remain. Scale them to the whole "
+            f"range first."
+        )
+    if turned := sum(check.is_turned for check in checks):
+        notes.append(
+            f"{turned} image(s) have an EXIF orientation, which is ignored: pixels "
+            f"are read as stored. PIL.ImageOps.exif_transpose turns them."
+        )
+    if frames := sum(check.has_frames for check in checks):
+        notes.append(f"{frames} image(s) have several frames: the first is read.")
+    return notes
