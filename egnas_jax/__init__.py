@@ -1,29 +1,33 @@
 """EG-NAS in JAX: neural architecture search on the DARTS cell space."""
 
-from egnas_jax import evolution, interop
-from egnas_jax.nn import linen
-from egnas_jax.nn.cost import count_params, multiply_adds
-from egnas_jax.nn.network import Network, make_network
-from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
-from egnas_jax.runs.finished_network import load_network
-from egnas_jax.runs.finished_search import load_search
-from egnas_jax.runs.retrain import RetrainResult, run_retraining
-from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
-from egnas_jax.runs.search import SearchResult, run_search
-from egnas_jax.runs.search_config import SearchConfig, search_config
-from egnas_jax.search.evaluate import evaluate_population
-from egnas_jax.search.relax import softmax_mixing
-from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
-from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
-from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import (
-    EvaluatedPopulation,
-    egnas_step_direction,
-    evaluate_fitness,
-)
-from egnas_jax.types import Batch, Evaluation, Mixing
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first used
+    from egnas_jax import evolution, interop
+    from egnas_jax.nn import linen
+    from egnas_jax.nn.cost import count_params, multiply_adds
+    from egnas_jax.nn.network import Network, make_network
+    from egnas_jax.nn.network_config import NetworkConfig
+    from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
+    from egnas_jax.runs.finished_network import load_network
+    from egnas_jax.runs.finished_search import load_search
+    from egnas_jax.runs.retrain import RetrainResult, run_retraining
+    from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
+    from egnas_jax.runs.search import SearchResult, run_search
+    from egnas_jax.runs.search_config import SearchConfig, search_config
+    from egnas_jax.search.evaluate import evaluate_population
+    from egnas_jax.search.relax import softmax_mixing
+    from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
+    from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
+    from egnas_jax.strategies import STRATEGIES
+    from egnas_jax.strategies.egnas.config import EGNASConfig
+    from egnas_jax.strategies.egnas.evaluation import (
+        EvaluatedPopulation,
+        egnas_step_direction,
+        evaluate_fitness,
+    )
+    from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"
 
@@ -69,3 +73,47 @@ __all__ = [
     "softmax_mixing",
     "zoo",
 ]
+
+# module -> the public names that it defines
+_NAMES = {
+    "egnas_jax": "evolution interop",
+    "egnas_jax.nn": "linen",
+    "egnas_jax.nn.cost": "count_params multiply_adds",
+    "egnas_jax.nn.network": "Network make_network",
+    "egnas_jax.nn.network_config": "NetworkConfig",
+    "egnas_jax.nn.supernet": "Supernet SupernetConfig make_supernet",
+    "egnas_jax.runs.finished_network": "load_network",
+    "egnas_jax.runs.finished_search": "load_search",
+    "egnas_jax.runs.retrain": "RetrainResult run_retraining",
+    "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
+    "egnas_jax.runs.search": "SearchResult run_search",
+    "egnas_jax.runs.search_config": "SearchConfig search_config",
+    "egnas_jax.search.evaluate": "evaluate_population",
+    "egnas_jax.search.relax": "softmax_mixing",
+    "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
+    "egnas_jax.space": "SPACES Genotype Topology derive draw_svg zoo",
+    "egnas_jax.strategies": "STRATEGIES",
+    "egnas_jax.strategies.egnas.config": "EGNASConfig",
+    "egnas_jax.strategies.egnas.evaluation": (
+        "EvaluatedPopulation egnas_step_direction evaluate_fitness"
+    ),
+    "egnas_jax.types": "Batch Evaluation Mixing",
+}
+_MODULE_OF = {name: module for module, text in _NAMES.items() for name in text.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name; `egnas --help` would wait for JAX otherwise."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _MODULE_OF[name]
+    if module in (__name__, f"{__name__}.nn"):  # these names are modules
+        value = importlib.import_module(f"{module}.{name}")
+    else:
+        value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,7 +19,7 @@ from methods import Job, Method, Outcome, Settings
 
 from egnas_jax.settings import assignments
 from egnas_jax.strategies.egnas import weight_grid
-from egnas_jax.strategies.egnas.config import VARIANTS
+from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.studies.report.curves import FigureData, Row, bands
 from egnas_jax.studies.report.draw import draw_lines
 from egnas_jax.studies.report.page import Figure

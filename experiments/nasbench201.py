@@ -22,7 +22,7 @@ import results
 from egnas_jax.plotting import as_svg
 from egnas_jax.settings import apply_settings, as_dict
 from egnas_jax.studies.nasbench201 import table_search, table_search_config
-from egnas_jax.studies.nasbench201.methods import METHODS
+from egnas_jax.studies.nasbench201.method_table import METHODS
 from egnas_jax.studies.nasbench201.read import read_table
 from egnas_jax.studies.nasbench201.summary import (
     best_by_validation_regret,

@@ -204,14 +204,14 @@ def _data(options) -> None:
 
 
 def _list(options) -> None:
+    # none of these modules imports JAX, so the command answers at once
     from egnas_jax.lookup import lookup
-    from egnas_jax.nn import lowering
-    from egnas_jax.runs.retrain_config import RECIPES
-    from egnas_jax.runs.search_config import PRESETS
+    from egnas_jax.nn.kernels import CHOICES
+    from egnas_jax.runs.presets import PRESETS, RECIPES
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.strategies import STRATEGIES
-    from egnas_jax.strategies.egnas.config import VARIANTS
-    from egnas_jax.studies.nasbench201.methods import METHODS
+    from egnas_jax.strategies.egnas.variants import VARIANTS
+    from egnas_jax.studies.nasbench201.method_table import METHODS
 
     tables = {
         "presets": PRESETS,
@@ -219,7 +219,7 @@ def _list(options) -> None:
         "strategies": STRATEGIES,
         "variants": VARIANTS,
         "spaces": SPACES,
-        "lowerings": lowering.CHOICES,
+        "lowerings": CHOICES,
         "zoo": zoo,
         "methods": METHODS,
     }

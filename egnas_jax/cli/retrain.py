@@ -16,6 +16,8 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.lookup import check_known
+from egnas_jax.runs.presets import RECIPES
 
 
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +67,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, with one seed or several."""
+    check_known(RECIPES, options.preset, "preset")  # before JAX is imported
     from egnas_jax import settings
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds

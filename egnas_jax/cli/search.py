@@ -13,6 +13,11 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.lookup import check_known
+from egnas_jax.runs.presets import PRESETS
+from egnas_jax.space import SPACES
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.egnas.variants import VARIANTS
 
 
 def search_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +52,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
+    _check_names(options)
     from egnas_jax.cli import distributed
     from egnas_jax.runs.search_config import search_config
     from egnas_jax.settings import apply_settings, as_dict, assignments
@@ -71,6 +77,18 @@ def search(options: argparse.Namespace) -> None:
         summaries = _search_all(options, configs)
         if is_first():
             _show_all(summaries, as_json=options.json)
+
+
+def _check_names(options) -> None:
+    """Refuses unknown names before anything that imports JAX is imported."""
+    check_known(PRESETS, options.preset, "preset")
+    check_known(STRATEGIES, options.strategy, "strategy")
+    for table, name, what in (
+        (VARIANTS, options.variant, "variant"),
+        (SPACES, options.space, "space"),
+    ):
+        if name is not None:
+            check_known(table, name, what)
 
 
 def _search_all(options, configs) -> list[dict]:

@@ -9,39 +9,9 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.runs.presets import RECIPES
 from egnas_jax.settings import apply_settings, check_types
 from egnas_jax.space import Genotype, Topology, parse_genotype, zoo
-
-# Source: the DARTS family's train.py as EG-NAS uses it (cutout 16, drop path 0.3, 600
-# epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards, each with its
-# own batch statistics, which `accumulate` reproduces on one card.
-_CIFAR = dict(pad=4, flip=True, cutout=16)
-RECIPES: dict[str, dict[str, Any]] = {
-    "digits": dict(
-        data=dict(name="digits", pad=1, flip=False),
-        network=dict(channels=8, layers=5, auxiliary=False, drop_path=0.1),
-        run=dict(epochs=30, batch_size=64, learning_rate=0.05),
-    ),
-    "cifar10": dict(data=dict(name="cifar10", **_CIFAR), network={}, run={}),
-    "cifar100": dict(data=dict(name="cifar100", **_CIFAR), network={}, run={}),
-    "imagenet": dict(
-        data=dict(name="imagenet", pad=0, flip=True, colour_jitter=0.4),
-        network=dict(channels=48, layers=14, drop_path=0.0, frame="imagenet"),
-        run=dict(
-            epochs=250,
-            batch_size=1024,
-            accumulate=8,
-            learning_rate=0.5,
-            schedule="linear",
-            warmup=5,
-            weight_decay=3e-5,
-            label_smoothing=0.1,
-            stream=True,
-            image_size=224,
-            steps_per_call=1,
-        ),
-    ),
-}
 
 # fields of earlier versions that no result depended on
 REMOVED = ("eval_batch_size",)
@@ -57,7 +27,7 @@ def retrain_config(
     """The configuration of a retraining; the genotype is given when it is run.
 
     Args:
-      preset: a name of `RECIPES`.
+      preset: a name of `presets.RECIPES`.
       settings: dotted path -> value, as of `--set`; text is parsed as there.
       auxiliary: False leaves the auxiliary head out, whatever the preset says.
       init_from: run directory to take the first weights from, or None.

@@ -7,6 +7,7 @@ from typing import Any
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.runs.presets import PRESETS
 from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import (
@@ -21,11 +22,11 @@ from egnas_jax.settings import (
 )
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.egnas.config import (
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.variants import (
     DEFAULT_SEEDS,
     VARIANT_SCHEDULES,
     VARIANTS,
-    EGNASConfig,
 )
 from egnas_jax.training.sgd import SGD
 
@@ -102,20 +103,6 @@ _RANGES = {
     "clip_norm": (1e-12, LARGEST_FLOAT),
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "digits": dict(
-        data=dict(name="digits", pad=1, flip=False),
-        supernet=dict(channels=8, layers=5, partial_channels=2),
-        egnas=dict(warmup=1, population=16, samples=2, generations=2),
-        random_search=dict(candidates=64),
-        darts=dict(learning_rate=3e-3),
-        run=dict(epochs=12, batch_size=64),
-    ),
-    "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True)),
-    "cifar100": dict(
-        data=dict(name="cifar100", pad=4, flip=True), supernet=dict(num_classes=100)
-    ),
-}
 # options of a preset that a variant decides instead: `official` has one generation
 _VARIANT_DECIDES = {("official", "generations"), ("reproduction", "generations")}
 
@@ -131,7 +118,7 @@ def search_config(
     """Builds the configuration of a search.
 
     Args:
-      preset: a whole run's settings, a name of `PRESETS`.
+      preset: a whole run's settings, a name of `presets.PRESETS`.
       strategy: the search method, a name of `STRATEGIES`.
       variant: which reading of EG-NAS: "paper" (the default), "official" or
         "reproduction".

@@ -3,15 +3,19 @@
 Dims: E edges of a cell, K primitives of an edge.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from egnas_jax.space.base import Space
 from egnas_jax.space.genotype import PAIRS_PER_NODE, Genotype
 from egnas_jax.space.topology import Topology
-from egnas_jax.types import Mixing
+
+if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
+    from egnas_jax.types import Mixing
 
 
-def derive(space: Space, mixing: Mixing) -> Genotype | Topology:
+def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     """The genotype of the strongest edges and primitives of a mixing.
 
     In a space of the DARTS family, each node keeps its two strongest edges, in

@@ -1,13 +1,36 @@
 """Lists the search methods, a file or a folder each."""
 
-from egnas_jax.strategies.darts import DARTSConfig, darts
-from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.strategy import egnas
-from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from egnas_jax.lookup import LazyTable
+
+if TYPE_CHECKING:
+    from egnas_jax.search.strategy import Strategy, StrategyConfig
+
+    Method = tuple[type[StrategyConfig], Callable[..., Strategy]]
+
+
+def _egnas() -> "Method":
+    from egnas_jax.strategies.egnas.config import EGNASConfig
+    from egnas_jax.strategies.egnas.strategy import egnas
+
+    return EGNASConfig, egnas
+
+
+def _random_search() -> "Method":
+    from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
+
+    return RandomSearchConfig, random_search
+
+
+def _darts() -> "Method":
+    from egnas_jax.strategies.darts import DARTSConfig, darts
+
+    return DARTSConfig, darts
+
 
 # name -> its configuration, and a function (supernet, configuration) -> Strategy
-STRATEGIES = {
-    "egnas": (EGNASConfig, egnas),
-    "random_search": (RandomSearchConfig, random_search),
-    "darts": (DARTSConfig, darts),
-}
+STRATEGIES: "LazyTable[Method]" = LazyTable(
+    {"egnas": _egnas, "random_search": _random_search, "darts": _darts}
+)

@@ -17,12 +17,10 @@ Padding is symmetric, as in torch; XLA's SAME pads stride-2 windows asymmetrical
 Dims: E edges, C channels, H, W height and width, N images, T kernel side.
 """
 
+from egnas_jax.nn.kernels import CHOICES, LOWERINGS, Kernels
 from egnas_jax.nn.lowering.barriers import compiler_options, materialise
 from egnas_jax.nn.lowering.choice import (
-    CHOICES,
-    LOWERINGS,
     TABLE,
-    Kernels,
     avg_pool,
     depthwise,
     halve,

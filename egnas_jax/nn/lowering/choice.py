@@ -9,39 +9,12 @@ All implementations give the same values and gradients up to rounding
 benchmarks/README.md lists the results.
 """
 
-from typing import NamedTuple
-
 import jax
 
 from egnas_jax.lookup import lookup
+from egnas_jax.nn.kernels import CHOICES, DENSE, SHIFTED, Kernels
 from egnas_jax.nn.lowering import reference, shifted_depthwise, shifted_pooling
 from egnas_jax.types import Array
-
-
-class Kernels(NamedTuple):
-    """The names of the implementations that a cell uses.
-
-    Attributes:
-      depthwise: convolutions of dilation 1 and the pointwise convolution behind them:
-        "grouped", "shifted" or "dense".
-      dilated: the same for convolutions of dilation 2.
-      pooling: "grouped" or "shifted".
-    """
-
-    depthwise: str
-    dilated: str
-    pooling: str
-
-    def convolution(self, dilation: int) -> str:
-        """The implementation of a depthwise convolution of this dilation."""
-        return self.depthwise if dilation == 1 else self.dilated
-
-
-GROUPED = Kernels("grouped", "grouped", "grouped")
-SHIFTED = Kernels("shifted", "shifted", "shifted")
-DENSE = Kernels("dense", "dense", "shifted")
-LOWERINGS = {"shifted": SHIFTED, "grouped": GROUPED, "dense": DENSE}
-CHOICES = {"auto": None, **LOWERINGS}
 
 # What "auto" selects on a backend to evaluate and to train.
 #   cpu: measured (benchmarks/README.md). No other implementation is faster in the

@@ -18,6 +18,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
+from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.types import Array
 
 CHOICES = {
@@ -147,7 +148,7 @@ class EGNASConfig:
     def variant(cls, name: str) -> "EGNASConfig":
         """Returns the options of "paper", "official" or "reproduction".
 
-        What a variant asks of the loop is in `VARIANT_SCHEDULES`.
+        What a variant asks of the loop is in `variants.VARIANT_SCHEDULES`.
 
         Raises:
           ValueError: another name.
@@ -183,38 +184,3 @@ class EGNASConfig:
     def images_evaluated(self) -> int:
         """Forward passes of one image that one exploration takes."""
         return self.mixings_evaluated * self.valid_batch_size
-
-
-_OFFICIAL = dict(
-    batch_stats="running",
-    centre="softmax",
-    centre_noise="shared",
-    candidates="constant",
-    sigma="constant",
-    generations=1,
-    individual_mixing="normalised_softmax",
-    similarity="normalised",
-    tie="last",
-    best_sample="accuracy",
-    direction="double_softmax",
-)
-_OFFICIAL_SCHEDULE = dict(
-    order="strategy_first",
-    learning_rate_epoch="next",
-    last_batch="keep",
-    split="file_order",
-    augment_valid=True,
-    alpha_in_clip=True,
-)
-VARIANTS = {
-    "paper": {},
-    "official": _OFFICIAL,
-    "reproduction": {**_OFFICIAL, "candidates": "run", "step": 0.6},
-}
-# name -> options of `search.strategy.EpochSchedule`
-VARIANT_SCHEDULES = {
-    "paper": {},
-    "official": _OFFICIAL_SCHEDULE,
-    "reproduction": _OFFICIAL_SCHEDULE,
-}
-DEFAULT_SEEDS = {"paper": 0, "official": 2, "reproduction": 2}

@@ -12,7 +12,6 @@ Dims: Q queries.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import flax.struct
 import jax
@@ -176,11 +175,3 @@ def incumbents(table: BenchmarkTable, rows: Array) -> Array:
     before = jnp.concatenate([jnp.full((1,), -jnp.inf), best[:-1]])
     position = jnp.where(valid > before, jnp.arange(len(rows)), 0)
     return rows[lax.cummax(position)]
-
-
-# name -> (table, options of the method, queries, hyperparameters, key) -> TableRun
-METHODS: dict[str, Callable] = {
-    "egnas": egnas_run,
-    "random_search": random_run,
-    "ageing_evolution": ageing_run,
-}

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from egnas_jax.studies.nasbench201.methods import METHODS, incumbents
+from egnas_jax.studies.nasbench201.method_table import METHODS
+from egnas_jax.studies.nasbench201.methods import incumbents
 from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.nasbench201.table_search_config import TableSearchConfig
 from egnas_jax.types import IMPL, Array

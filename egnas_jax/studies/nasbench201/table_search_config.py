@@ -6,7 +6,8 @@ import itertools
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
-from egnas_jax.studies.nasbench201.methods import METHODS, AgeingConfig, RandomConfig
+from egnas_jax.studies.nasbench201.method_table import METHODS
+from egnas_jax.studies.nasbench201.methods import AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import DATASETS
 
 # options of EG-NAS that concern images or training, which a table lacks

@@ -1,0 +1,49 @@
+"""Lists the presets of searches and of retrainings."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": dict(
+        data=dict(name="digits", pad=1, flip=False),
+        supernet=dict(channels=8, layers=5, partial_channels=2),
+        egnas=dict(warmup=1, population=16, samples=2, generations=2),
+        random_search=dict(candidates=64),
+        darts=dict(learning_rate=3e-3),
+        run=dict(epochs=12, batch_size=64),
+    ),
+    "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True)),
+    "cifar100": dict(
+        data=dict(name="cifar100", pad=4, flip=True), supernet=dict(num_classes=100)
+    ),
+}
+
+# Source: the DARTS family's train.py as EG-NAS uses it (cutout 16, drop path 0.3, 600
+# epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards, each with its
+# own batch statistics, which `accumulate` reproduces on one card.
+_CIFAR = dict(pad=4, flip=True, cutout=16)
+RECIPES: dict[str, dict[str, Any]] = {
+    "digits": dict(
+        data=dict(name="digits", pad=1, flip=False),
+        network=dict(channels=8, layers=5, auxiliary=False, drop_path=0.1),
+        run=dict(epochs=30, batch_size=64, learning_rate=0.05),
+    ),
+    "cifar10": dict(data=dict(name="cifar10", **_CIFAR), network={}, run={}),
+    "cifar100": dict(data=dict(name="cifar100", **_CIFAR), network={}, run={}),
+    "imagenet": dict(
+        data=dict(name="imagenet", pad=0, flip=True, colour_jitter=0.4),
+        network=dict(channels=48, layers=14, drop_path=0.0, frame="imagenet"),
+        run=dict(
+            epochs=250,
+            batch_size=1024,
+            accumulate=8,
+            learning_rate=0.5,
+            schedule="linear",
+            warmup=5,
+            weight_decay=3e-5,
+            label_smoothing=0.1,
+            stream=True,
+            image_size=224,
+            steps_per_call=1,
+        ),
+    ),
+}

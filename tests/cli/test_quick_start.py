@@ -1,0 +1,68 @@
+"""Commands that compute nothing answer without importing JAX."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Any import of JAX or of Flax, which imports JAX, ends the process.
+WITHOUT_JAX = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("jax", "jaxlib", "flax", "optax", "orbax"):
+            raise AssertionError(f"{name} was imported")
+
+sys.meta_path.insert(0, Refuse())
+from egnas_jax.cli.main import main
+sys.exit(main())
+"""
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAX, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, output",
+    [
+        (["--help"], "table-search"),
+        (["search", "--help"], "--stop-after"),
+        (["retrain", "--help"], "--genotype"),
+        (["list"], "presets: digits, cifar10, cifar100\n"),
+        (["list", "strategies"], "strategies: egnas, random_search, darts\n"),
+        (["list", "methods"], "methods: egnas, random_search, ageing_evolution\n"),
+        (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense\n"),
+        (["list", "variants"], "variants: paper, official, reproduction\n"),
+    ],
+)
+def test_help_and_lists_do_not_import_jax(arguments, output):
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert output in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "COMMAND"),
+        (["serach"], "serach"),
+        (["search", "--sed", "1"], "--sed"),
+        (["list", "zo"], "Did you mean zoo?"),
+        (["search", "--preset", "digit"], "Did you mean digits?"),
+        (["search", "--strategy", "dart"], "Unknown strategy 'dart'"),
+        (["search", "--variant", "papr"], "Unknown variant 'papr'"),
+        (["search", "--space", "darts"], "Unknown space 'darts'"),
+        (["retrain", "--preset", "cifar", "--genotype", "EGNAS"], "Unknown preset"),
+    ],
+)
+def test_wrong_arguments_are_refused_without_importing_jax(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
