@@ -8,6 +8,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
 from egnas_jax.runs.finished_network import load_network
 from egnas_jax.runs.finished_search import load_search
+from egnas_jax.runs.genotype_source import read_genotype
 from egnas_jax.runs.retrain import RetrainResult, run_retraining
 from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
 from egnas_jax.runs.search import SearchResult, run_search
@@ -62,6 +63,7 @@ __all__ = [
     "make_network",
     "make_supernet",
     "multiply_adds",
+    "read_genotype",
     "retrain_config",
     "run_retraining",
     "run_search",
