@@ -120,7 +120,7 @@ def _in_text(text: str, name: str, log: Callable[[str], Any]) -> Genotype | Topo
 
 
 def _what_is_missing(text: str) -> str:
-    """Says what a source is not: a path that does not exist, or an unknown name."""
+    """What a source is not: a path that exists, or the name of a genotype."""
     if not text.strip():
         return f"The genotype is empty. Give a name, a file or a run directory. {FORMS}"
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
@@ -143,7 +143,8 @@ def _what_is_missing(text: str) -> str:
     hint = [*_close(text, zoo), *_close(text, beside)]
     return (
         f"{shown} is no file or directory here, and no published genotype."
-        f"{_did_you_mean(hint)} `egnas list zoo` prints the names. {FORMS}"
+        f"{_did_you_mean(hint)} Give a file that holds a genotype, a run directory, "
+        f"the text of a genotype, or a name that `egnas list zoo` prints."
     )
 
 
