@@ -144,7 +144,7 @@ def test_cells_of_nasbench201_are_read_in_every_form(text):
         "epoch 3, accuracy (best) 3.2 | 4.1 |",
         "class Genotype(NamedTuple):\n    normal: list",
         'Genotype = namedtuple("Genotype", "normal reduce")',
-        '{"normal": 1}',
+        '{"normalise": 1}',
         "[" * 100_000,
         "\0",
     ],
