@@ -90,14 +90,20 @@ def _in_json(text: str) -> list[str | dict]:
 
 
 def _in_json_lines(text: str) -> list[str | dict]:
-    """Pieces of a text whose every line is a JSON object, such as metrics.jsonl."""
+    """Pieces of a text whose every line is a JSON object, such as metrics.jsonl.
+
+    Where the last record names the epoch that an early stop returns, no later one
+    counts.
+    """
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
         return []
     try:
-        return _in_value([json.loads(line) for line in lines])
+        records = [json.loads(line) for line in lines]
     except (ValueError, RecursionError):
         return []
+    stop = records[-1].get("early_stop")
+    return _in_value(records[: stop + 1] if isinstance(stop, int) else records)
 
 
 def _in_value(value: Any) -> list[str | dict]:

@@ -1,4 +1,4 @@
-"""Labels beside images: what is a class, what is flattened, and what jit leaves alone."""
+"""Labels beside images: what is a class, what is flattened, what jit leaves alone."""
 
 import jax
 import jax.numpy as jnp

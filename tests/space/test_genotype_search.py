@@ -101,6 +101,18 @@ SEVERAL = {
         ),
         4,
     ),
+    "records of an early stop": (
+        "".join(
+            json.dumps({"genotype": genotype.format()} | more) + "\n"
+            for genotype, more in [
+                (FIRST, {}),
+                (LAST, {}),
+                (FIRST, {}),
+                (FIRST, {"early_stop": 1}),
+            ]
+        ),
+        2,
+    ),
     "a module": (
         MODULE.format(
             first=FIRST.format(), normal=list(LAST.normal), reduce=list(LAST.reduce)
