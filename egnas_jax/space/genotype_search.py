@@ -15,16 +15,17 @@ import warnings
 from typing import Any, NamedTuple
 
 from egnas_jax.space.genotype import Genotype
-from egnas_jax.space.genotype_text import FIELDS, MAX_CHARACTERS, read_nodes
+from egnas_jax.space.genotype_text import FIELDS, MAX_CHARACTERS, read_argument
 from egnas_jax.space.topology import FIELD, Topology
 
 # An assignment, a class or a function of this name is no genotype; a call is.
 CALL = r"(?<!class )(?<!def )\bGenotype\s*\("
 NODES = r"\b(?:Cell)?Structure\s*\(\s*[\[(]"
+PRIMITIVES = r"\bTopology\s*\(\s*(?:primitives\s*=\s*)?[\[(]"  # as Python prints it
 FIELDS_OBJECT = r"""\{\s*["'](?:normal|reduce)(?:_concat)?["']\s*:"""
 BARS = r"\|[^\s|+'\"]*~[^\s+'\"]*\|(?:\s*\+\s*\|[^\s+'\"]+\|)*"
-WRITTEN = re.compile("|".join((CALL, NODES, FIELDS_OBJECT, BARS)))
-CALLS = ("Genotype", "Structure", "CellStructure")
+WRITTEN = re.compile("|".join((CALL, NODES, PRIMITIVES, FIELDS_OBJECT, BARS)))
+CALLS = ("Genotype", "Structure", "CellStructure", "Topology")
 MAX_MODULE = 1_000_000  # characters that are parsed as Python; longer texts are logs
 
 
@@ -68,9 +69,15 @@ def _read(piece: str | dict) -> Genotype | Topology:
         return Genotype(**{name: piece[name] for name in FIELDS})
     if piece.startswith("|"):
         return Topology.parse(piece)
-    if not re.match(NODES, piece):
-        return Genotype.parse(piece)
-    nodes = read_nodes(piece)
+    if re.match(PRIMITIVES, piece):
+        return Topology(read_argument(piece))
+    if re.match(NODES, piece):
+        return _of_nodes(read_argument(piece))
+    return Genotype.parse(piece)
+
+
+def _of_nodes(nodes: Any) -> Topology:
+    """The cell of NAS-Bench-201 whose nodes are lists of pairs (primitive, source)."""
     try:
         groups = ["".join(f"{name}~{node}|" for name, node in pairs) for pairs in nodes]
     except (TypeError, ValueError):

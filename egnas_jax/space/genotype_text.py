@@ -74,16 +74,22 @@ def read_json_fields(text: str, fields: Sequence[str], what: str) -> dict[str, A
     return value
 
 
-def read_nodes(text: str) -> Any:
-    """Reads the one argument of `Structure([...])`: nested tuples, not checked.
+def read_argument(text: str) -> Any:
+    """Reads the one argument of a call such as `Structure([...])`, by name or position.
+
+    Returns:
+      Nested tuples of strings and numbers. Their meaning is not checked.
 
     Raises:
-      ValueError: the text is another one, or holds anything but literals.
+      ValueError: the call has another number of arguments, or holds anything but
+        literals.
     """
     match _expression(text):
-        case ast.Call(func=ast.Name(), args=[nodes], keywords=[]):
-            return _value(nodes)
-    raise ValueError(f"Not a cell of nodes: {_shorten(text)}.")
+        case ast.Call(func=ast.Name(), args=[value], keywords=[]):
+            return _value(value)
+        case ast.Call(func=ast.Name(), args=[], keywords=[ast.keyword(value=value)]):
+            return _value(value)
+    raise ValueError(f"One argument was expected, a list: {_shorten(text)}.")
 
 
 def _expression(text):
