@@ -7,6 +7,7 @@ import difflib
 import logging
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -124,15 +125,16 @@ def _what_is_missing(text: str) -> str:
     if not text.strip():
         return f"The genotype is empty. Give a name, a file or a run directory. {FORMS}"
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
-    if any(character in text for character in "()[]{}|\n"):
+    is_path = _looks_like_a_path(text)
+    if not is_path and any(character in text for character in "()[]{}|\n"):
         return f"Not a genotype: {shown}. {FORMS}"
     path = pathlib.Path(os.path.expanduser(text))
-    parent = next(each for each in path.absolute().parents if each.exists())
+    parent = next(each for each in path.absolute().parents if os.path.exists(each))
     try:
         beside = [each.name for each in parent.iterdir()]
     except OSError:
         beside = []
-    if _looks_like_a_path(text):
+    if is_path:
         inside = [] if parent != path.absolute().parent else _close(path.name, beside)
         hint = [str(path.parent / name) for name in inside]
         return (
@@ -149,12 +151,11 @@ def _what_is_missing(text: str) -> str:
 
 
 def _looks_like_a_path(text: str) -> bool:
-    separators = ("/", "\\", os.sep)
-    return (
-        any(separator in text for separator in separators)
-        or text.startswith(("~", "."))
-        or pathlib.PurePath(text).suffix != ""
-    )
+    if "\n" in text:
+        return False
+    if "/" in text or "\\" in text or text.startswith(("~", ".")):
+        return True
+    return re.search(r"\.\w+$", text) is not None
 
 
 def _close(name: str, names: Iterable[str]) -> list[str]:
