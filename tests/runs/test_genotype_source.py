@@ -52,7 +52,8 @@ def test_every_name_of_a_genotype_is_read(source):
         LAST.format().encode(),
         ("\ufeff" + LAST.format() + "\r\n").encode("utf-16-le"),
         ("\ufeff" + LAST.format() + "\r\n").encode("utf-16-be"),
-        ("\ufeff" + LAST.format()).encode("utf-8"),
+        # were the mark left in, this would be no module, and the comment would count
+        f"\ufeffA = {LAST.format()}\n# B = {FIRST.format()}\n".encode(),
         ("Temps 3 µs é\n" + LAST.format()).encode("latin-1"),
         json.dumps({"genotype": LAST.format(), "seconds": 3}).encode(),
         f"Genotype = namedtuple('Genotype', 'normal')\nA = {LAST.format()}\n".encode(),
