@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
     from egnas_jax.runs.finished_network import load_network
     from egnas_jax.runs.finished_search import load_search
+    from egnas_jax.runs.genotype_source import read_genotype
     from egnas_jax.runs.retrain import RetrainResult, run_retraining
     from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
     from egnas_jax.runs.search import SearchResult, run_search
@@ -66,6 +67,7 @@ __all__ = [
     "make_network",
     "make_supernet",
     "multiply_adds",
+    "read_genotype",
     "retrain_config",
     "run_retraining",
     "run_search",
@@ -84,6 +86,7 @@ _NAMES = {
     "egnas_jax.nn.supernet": "Supernet SupernetConfig make_supernet",
     "egnas_jax.runs.finished_network": "load_network",
     "egnas_jax.runs.finished_search": "load_search",
+    "egnas_jax.runs.genotype_source": "read_genotype",
     "egnas_jax.runs.retrain": "RetrainResult run_retraining",
     "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
     "egnas_jax.runs.search": "SearchResult run_search",

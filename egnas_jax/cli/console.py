@@ -90,30 +90,14 @@ def use_compilation_cache() -> None:
 
 
 def read_genotype(text: str) -> "Genotype | Topology":
-    """Reads a genotype by any of its names.
+    """Reads a genotype by any of its names, and says which of several counts.
 
     Args:
-      text: a zoo name, a `Genotype(...)` or `|op~0|+...` text, a genotype.json, or a
-        run directory.
+      text: a zoo name, a text, a file that holds a genotype, or a run directory.
 
     Raises:
-      ValueError: there is no such genotype, or its file cannot be read.
+      ValueError: there is no such genotype, or it cannot be read.
     """
-    from egnas_jax.lookup import lookup
-    from egnas_jax.space import genotype_from_json, parse_genotype, zoo
+    from egnas_jax.runs import genotype_source
 
-    path = pathlib.Path(text)
-    if len(text) < 256 and path.exists():
-        path = path / "genotype.json" if path.is_dir() else path
-        if not path.is_file():
-            raise ValueError(
-                f"{text!r} holds no genotype.json. Name a run directory "
-                f"whose search has ended."
-            )
-        try:
-            return genotype_from_json(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-    if "(" in text or "|" in text:
-        return parse_genotype(text)
-    return lookup(zoo, text, "genotype").genotype
+    return genotype_source.read_genotype(text, log=say)

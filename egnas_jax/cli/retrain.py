@@ -69,12 +69,13 @@ def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, with one seed or several."""
     check_known(RECIPES, options.preset, "preset")  # before JAX is imported
     from egnas_jax import settings
+    from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds
 
     check_run_options(options, ("out", "data_dir", "init_from"))
-    path = pathlib.Path(options.genotype)
-    origin = path if len(options.genotype) < 256 and path.is_dir() else None
+    path = existing_path(options.genotype)
+    origin = path if path is not None and path.is_dir() else None
     base = retrain_config(
         options.preset,
         settings=_split_seed(origin) | settings.assignments(options.overrides),

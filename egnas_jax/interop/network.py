@@ -1,10 +1,13 @@
 """Reads and writes derived networks of the DARTS family (model.py in torch)."""
 
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from egnas_jax.interop import places
+from egnas_jax.interop.checkpoints import Note, network_weights
 from egnas_jax.interop.places import Place
 from egnas_jax.nn.network import describe, runs_of
 from egnas_jax.nn.network_cell import stacks_of
@@ -19,25 +22,44 @@ STEMS = {
 }
 
 
+# The first kernel of each frame, by which a network is recognised.
+FIRST_KERNELS = {frame: f"{next(iter(stem))}.weight" for frame, stem in STEMS.items()}
+OF_SEARCH = re.compile(r"cells\.\d+\._ops\.\d+\._ops\.")
+
+
 def network_from_torch(
-    weights: Mapping[str, np.ndarray], genotype: Genotype, config: NetworkConfig
+    weights: Mapping[str, Any],
+    genotype: Genotype,
+    config: NetworkConfig,
+    *,
+    log: Note | None = None,
 ) -> PyTree:
     """Variables of a derived network from the weights of a torch network.
 
     Args:
       weights: torch parameter and buffer names ("cells.0._ops.0.op.1.weight") ->
-        arrays. They include the auxiliary head's if the configuration has one.
+        arrays. They include the auxiliary head's if the configuration has one. A
+        checkpoint with an entry that holds them is read too, and a prefix that all
+        names share, such as `module.`, is left out.
       genotype, config: of the network that the weights belong to.
+      log: called with a note on what was left out; None: the logger "egnas_jax" gets
+        it as a warning.
 
     Returns:
       {"params", "batch_stats"} for `make_network(genotype, config).apply`.
 
     Raises:
-      ValueError: a name is missing, unexpected or has another shape than the
-        configuration asks for.
+      ValueError: the weights are not found in a checkpoint; or a name is missing,
+        unexpected or has another shape than the configuration asks for.
     """
-    first_kernel = f"{next(iter(STEMS[config.frame]))}.weight"
-    image_channels = places.image_channels(weights, first_kernel)
+    weights = network_weights(weights, FIRST_KERNELS.values(), log)
+    if any(map(OF_SEARCH.match, weights)):
+        raise ValueError(
+            "These are the weights of a search network, which holds every primitive of "
+            "every edge. Read them by supernet_from_torch, or give those of the "
+            "network that was trained from the genotype."
+        )
+    image_channels = places.image_channels(weights, FIRST_KERNELS[config.frame])
     leaves = describe(genotype, config, image_channels)
     settings = "the genotype, channels, layers, num_classes, auxiliary and frame"
     return places.read(_places(genotype, config), weights, leaves, settings)

@@ -36,6 +36,9 @@ PRIMITIVE_NAMES = {
     "conv_7x1": {"1.weight": ("row",), "2.weight": ("column",), "3": ("norm",)},
     "pool": {"1": ("norm",)},
 }
+# Buffers that no forward pass reads: counters of torch's batch norm, of thop's count of
+# operations, and of torch's averaged models.
+COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
 
 
 class Place(NamedTuple):
@@ -64,29 +67,35 @@ def read(
     Args:
       places: of all weights. A place whose leaf the tree lacks is not read: a network
         without scale and shift has no leaves for them.
-      weights: torch name -> array. Counters of batches are ignored.
+      weights: torch name -> array. Counters are ignored.
       leaves: tree of anything with a shape.
       settings: what a user should check if the weights do not fit.
 
     Raises:
       ValueError: a name is missing, unexpected or has another shape than its leaf.
     """
+    weights = {
+        name: weight
+        for name, weight in weights.items()
+        if name.rpartition(".")[2] not in COUNTERS
+    }
     places = [place for place in places if _leaf(leaves, place.path) is not None]
-    _check_names(places, weights, settings)
+    _check_names({place.name for place in places}, weights, settings)
     tree = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, np.float32), leaves, is_leaf=is_leaf
     )
+    arrays = {place.name: _array(place.name, weights[place.name]) for place in places}
     for place in places:
         shape = _torch_shape(place, _leaf(tree, place.path)[place.index])
-        if np.shape(weights[place.name]) != shape:
+        if arrays[place.name].shape != shape:
             raise ValueError(
-                f"Weight {place.name} has shape {np.shape(weights[place.name])}, but "
+                f"Weight {place.name} has shape {arrays[place.name].shape}, but "
                 f"the configuration asks for {shape}. Check {settings}."
             )
     # Edges may share a pooling norm: the weights of the first edge count.
     for place in reversed(places):
         part = _leaf(tree, place.path)[place.index]
-        part[...] = np.asarray(weights[place.name]).reshape(part.shape)
+        part[...] = arrays[place.name].reshape(part.shape)
     return jax.tree.map(jnp.asarray, tree)
 
 
@@ -117,19 +126,51 @@ def _leaf(tree, path):
     return tree
 
 
-def _check_names(places, weights, settings):
-    expected = {place.name for place in places}
-    names = {name for name in weights if not name.endswith("num_batches_tracked")}
+def _check_names(expected: set[str], weights: Mapping, settings: str) -> None:
+    """Refuses other names, and blames the configuration where most names fit it."""
+    names = set(weights)
     for problem, wrong in (
         ("missing", expected - names),
         ("unexpected", names - expected),
     ):
         if wrong:
-            listed = ", ".join(sorted(wrong)[:5]) + (" …" if len(wrong) > 5 else "")
             raise ValueError(
-                f"{len(wrong)} weights are {problem}: {listed}. Check that {settings} "
-                f"are those of the checkpoint."
+                f"{len(wrong)} weights are {problem}: {_listed(wrong)}. "
+                f"{_advice(expected, names, settings)}"
             )
+
+
+def _advice(expected: set[str], names: set[str], settings: str) -> str:
+    """What to check where names differ."""
+    if names & expected:
+        return f"Check that {settings} are those of the checkpoint."
+    if not names:
+        return "No weights were given. Pass the mapping from names to arrays."
+    return (
+        f"None of the {len(names)} names given ({_listed(names)}) is one of this "
+        f"network's, so these are the weights of another kind of network, or under "
+        f"other names; the configuration is not at fault. Rename the weights."
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(map(str, names))
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+
+
+def _array(name: str, weight) -> np.ndarray:
+    """A weight as a numpy array.
+
+    Raises:
+      ValueError: it is none, for example a tensor on a GPU or one with a gradient.
+    """
+    try:
+        return np.asarray(weight, np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"Weight {name} is no array of numbers: {error}. Convert tensors by "
+            f"weight.detach().float().cpu().numpy()."
+        ) from None
 
 
 def _torch_shape(place, part):

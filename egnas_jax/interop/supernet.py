@@ -1,11 +1,15 @@
 """Reads search networks of the DARTS family (model_search.py in torch)."""
 
+import logging
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from egnas_jax.interop import places
+from egnas_jax.interop.checkpoints import Note, network_weights
 from egnas_jax.interop.places import Place
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.primitives import PRIMITIVES, with_pool_norm
@@ -13,30 +17,45 @@ from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supe
 from egnas_jax.space import SPACES
 from egnas_jax.types import PyTree
 
+FIRST_KERNEL = "stem.0.weight"  # by which a network is recognised
+ALPHAS = re.compile(r"_?(alphas?|betas?)(_|$)")  # alphas_normal, betas_reduce
+OF_DERIVED = re.compile(r"cells\.\d+\._ops\.\d+\.(op|\d+|conv_\d|bn)\.")
+
 
 def supernet_from_torch(
-    weights: Mapping[str, np.ndarray], config: SupernetConfig
+    weights: Mapping[str, Any], config: SupernetConfig, *, log: Note | None = None
 ) -> PyTree:
     """Variables of a supernet from the weights of a torch search network.
 
     Args:
       weights: torch parameter and buffer names ("cells.0._ops.0._ops.3.op.1.weight")
-        -> arrays, without the alphas.
+        -> arrays. A checkpoint with an entry that holds them is read too; a prefix that
+        all names share, such as `module.`, and the alphas are left out.
       config: of the network that the weights belong to.
+      log: called with a note on what was left out; None: the logger "egnas_jax" gets
+        it as a warning.
 
     Returns:
       {"params", "batch_stats"} for `make_supernet(config).apply`.
 
     Raises:
-      ValueError: a name is missing, unexpected or has another shape than the
-        configuration asks for; the space is not of the DARTS family.
+      ValueError: the weights are not found in a checkpoint; a name is missing,
+        unexpected or has another shape than the configuration asks for; the space is
+        not of the DARTS family.
     """
     if SPACES[config.space].family != "darts":
         raise ValueError(
             f"The space is {config.space}, but torch weights can only be read for "
             f"spaces of the DARTS family."
         )
-    image_shape = (32, 32, places.image_channels(weights, "stem.0.weight"))
+    log = log or logging.getLogger("egnas_jax").warning
+    weights = _without_alphas(network_weights(weights, [FIRST_KERNEL], log), log)
+    if any(map(OF_DERIVED.match, weights)):
+        raise ValueError(
+            "These are the weights of a network that was trained from a genotype, not "
+            "of a search network. Read them by network_from_torch."
+        )
+    image_shape = (32, 32, places.image_channels(weights, FIRST_KERNEL))
     leaves = jax.eval_shape(
         lambda key: make_supernet(config).init(key, image_shape), jax.random.key(0)
     )
@@ -44,23 +63,36 @@ def supernet_from_torch(
     return places.read(_places(config), weights, leaves, settings)
 
 
+def _without_alphas(weights: Mapping[str, Any], log: Note) -> dict[str, Any]:
+    """The weights without the architecture's parameters, which some networks hold."""
+    alphas = [name for name in weights if ALPHAS.match(name)]
+    if alphas:
+        log(f"{', '.join(alphas)} are no weights of the network and are left out.")
+    return {name: weight for name, weight in weights.items() if name not in alphas}
+
+
 def primitive_from_torch(
-    weights: Mapping[str, np.ndarray], primitive: str
+    weights: Mapping[str, Any], primitive: str, *, log: Note | None = None
 ) -> tuple[PyTree, PyTree]:
     """Parameters and statistics of one candidate operation, without an edge axis.
 
     Args:
       weights: torch names inside the operation ("op.1.weight") -> arrays. They decide
-        on the number of channels, and on whether norms have scale and shift.
+        on the number of channels, and on whether norms have scale and shift. A prefix
+        that all names share is left out.
       primitive: name of the operation.
+      log: as of `supernet_from_torch`.
 
     Raises:
       ValueError: a name is missing or unexpected, or a weight has another shape than
         the channels of the others ask for.
     """
+    anchors = [place.name for place in places.primitive(primitive, "", (), (0,), 1)]
+    weights = network_weights(weights, anchors, log)
     pool_bn = bool(weights) and "pool" in primitive
     make = with_pool_norm if pool_bn else PRIMITIVES.__getitem__
-    channels = max((np.shape(weight)[0] for weight in weights.values()), default=1)
+    shapes = filter(None, map(np.shape, weights.values()))  # counters have none
+    channels = max((shape[0] for shape in shapes), default=1)
     stride = 2 if weights else 1  # a skip connection has weights only with stride 2
     affine = any(name.endswith(".bias") for name in weights)
     trees = make(primitive).init(1, channels, stride, affine)

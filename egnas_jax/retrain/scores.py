@@ -10,6 +10,8 @@ from typing import NamedTuple
 import chex
 import numpy as np
 
+from egnas_jax.data.labels import checked_labels
+
 BINS = 15
 
 
@@ -44,8 +46,14 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
-    """Scores of logits [N, K] against labels [N]."""
-    chex.assert_rank([logits, labels], [2, 1])
+    """Scores of logits [N, K] against labels [N].
+
+    Raises:
+      ValueError: there are no images, another number of labels, or labels that are no
+        classes.
+    """
+    chex.assert_rank(logits, 2)
+    labels = checked_labels(labels, *logits.shape)
     correct = np.take_along_axis(logits, labels[:, None], axis=1)
     classes = np.arange(logits.shape[1])
     ahead = (logits > correct) | ((logits == correct) & (classes < labels[:, None]))
@@ -62,8 +70,12 @@ def score(logits: np.ndarray, labels: np.ndarray) -> Scores:
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts i64[K, K] of images by their class (rows) and the predicted class."""
-    num_classes = logits.shape[1]
+    """Counts i64[K, K] of images by their class (rows) and the predicted class.
+
+    Raises:
+      ValueError: as `score`.
+    """
+    labels, num_classes = checked_labels(labels, *logits.shape), logits.shape[1]
     pairs = labels * num_classes + logits.argmax(axis=1)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
 
@@ -84,7 +96,12 @@ class Calibration(NamedTuple):
 
 
 def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """How well the probability of an answer predicts how often it is right."""
+    """How well the probability of an answer predicts how often it is right.
+
+    Raises:
+      ValueError: as `score`.
+    """
+    labels = checked_labels(labels, *logits.shape)
     probabilities = np.exp(log_probabilities(logits))
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels

@@ -19,6 +19,7 @@ from egnas_jax.retrain.step import RetrainProblem, RetrainState, make_programs
 from egnas_jax.runs import directory
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
+from egnas_jax.runs.genotype_source import Source
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.retrain_summary import summarise
@@ -28,7 +29,7 @@ from egnas_jax.storage import records
 
 
 def run_retraining(
-    genotype: Genotype | str,
+    genotype: Source,
     config: RetrainConfig,
     *,
     out: str | os.PathLike | None = None,
@@ -45,7 +46,8 @@ def run_retraining(
     SIGINT (Ctrl-C) ends a run with a directory after a checkpoint, by `Interrupted`.
 
     Args:
-      genotype: a genotype, its text, or a name of the zoo.
+      genotype: a genotype, a name of the zoo, a text or a file that holds one, or the
+        run directory of its search: anything that `read_genotype` takes.
       config: from `retrain_config`.
       out: run directory for configuration, records, checkpoints and results; None
         writes nothing.
@@ -76,7 +78,8 @@ def run_retraining(
         if on_epoch is not None:
             on_epoch(record)
 
-    source, config = load_data(with_genotype(config, genotype), data, data_dir)
+    config = with_genotype(config, genotype, log=log)
+    source, config = load_data(config, data, data_dir)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
     metadata = _with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:

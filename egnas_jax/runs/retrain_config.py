@@ -2,16 +2,17 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.runs.genotype_source import Source, read_genotype
 from egnas_jax.runs.presets import RECIPES
 from egnas_jax.settings import apply_settings, check_types
-from egnas_jax.space import Genotype, Topology, parse_genotype, zoo
+from egnas_jax.space import Genotype, Topology
 
 # fields of earlier versions that no result depended on
 REMOVED = ("eval_batch_size",)
@@ -48,24 +49,25 @@ def retrain_config(
     return apply_settings(config, settings)
 
 
-def with_genotype(config: RetrainConfig, genotype: Genotype | str) -> RetrainConfig:
+def with_genotype(
+    config: RetrainConfig,
+    genotype: Source,
+    *,
+    log: Callable[[str], Any] | None = None,
+) -> RetrainConfig:
     """The configuration with a genotype in it.
 
     Args:
       config: of a retraining.
-      genotype: a genotype, its text, or a name of the zoo.
+      genotype: anything that `read_genotype` takes.
+      log: called with a note where several genotypes were found; None: the logger
+        "egnas_jax" gets it as a warning.
 
     Raises:
-      ValueError: neither a name nor the text of a genotype; or a cell of NAS-Bench-201,
-        whose networks the benchmark has trained already.
+      ValueError: there is no such genotype; or it is a cell of NAS-Bench-201, whose
+        networks the benchmark has trained already.
     """
-    if isinstance(genotype, str):
-        is_text = "(" in genotype or "|" in genotype
-        genotype = (
-            parse_genotype(genotype)
-            if is_text
-            else lookup(zoo, genotype, "genotype").genotype
-        )
+    genotype = read_genotype(genotype, log=log)
     if isinstance(genotype, Topology):
         raise ValueError(
             f"{genotype.format()} is a cell of NAS-Bench-201. The benchmark's table "

@@ -19,6 +19,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import Strategy
@@ -66,7 +67,11 @@ def alpha_loss(
       variables: weights and running statistics.
       batch: validation images.
       state: the method's state; it has an `alpha`.
+
+    Raises:
+      ValueError: labels that are not traced are no classes of the network.
     """
+    batch = checked_batch(batch, net.config.num_classes)
     space = SPACES[net.config.space]
 
     def loss(z: Array) -> Array:

@@ -21,6 +21,7 @@ import optax
 from jax import lax
 from jaxtyping import Float, Int
 
+from egnas_jax.data.labels import checked_labels
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
@@ -86,7 +87,7 @@ def evaluate_population(
       variables: {"params", "batch_stats"}; nothing in them changes.
       mixings: leaves [P, E, K] and [P, E].
       images: f32[N, H, W, C], normalised.
-      labels: i32[N].
+      labels: i32[N], from 0; a column [N, 1] is flattened.
       population_chunk, image_chunk: how many at a time; None chooses by backend.
       batch_stats: "running" statistics, or those of the "batch" of all N images, each
         individual's own; then the images cannot be split.
@@ -96,11 +97,13 @@ def evaluate_population(
 
     Raises:
       ValueError: unknown `batch_stats`; a chunk below 1; `image_chunk` together with
-        batch statistics; no images, or another number of labels; leaves of `mixings`
-        that do not share an axis P.
+        batch statistics; no images, or another number of labels; labels that are no
+        classes of the network, unless they are traced; leaves of `mixings` that do not
+        share an axis P.
     """
     check_options(batch_stats, population_chunk, image_chunk)
-    _check_shapes(mixings, images, labels)
+    _check_mixings(mixings)
+    labels = checked_labels(labels, len(images), net.config.num_classes)
     options = dict(
         population_chunk=population_chunk,
         image_chunk=image_chunk,
@@ -148,7 +151,7 @@ def check_options(
         )
 
 
-def _check_shapes(mixings, images, labels):
+def _check_mixings(mixings):
     shapes = [leaf.shape for leaf in jax.tree.leaves(mixings)]
     # [P, E, K] of primitives, [P, E] of edges
     ranks = [len(leaf.shape) for leaf in jax.tree.leaves(mixings.edges)]
@@ -157,11 +160,6 @@ def _check_shapes(mixings, images, labels):
         raise ValueError(
             f"mixings has leaves of shapes {shapes}, but each must have a leading axis "
             f"P >= 1, the same in all; add one by leaf[None]."
-        )
-    if len(images) != len(labels) or not len(images):
-        raise ValueError(
-            f"{len(images)} images were given and {len(labels)} labels; there must be "
-            f"as many labels as images, and at least one."
         )
 
 
@@ -176,9 +174,13 @@ def score_population(
     image_chunk: int | None,
     batch_stats: str,
 ) -> Evaluation:
-    """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`."""
+    """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`.
+
+    Raises:
+      ValueError: labels that are not traced are no classes of the network.
+    """
+    labels = checked_labels(labels, len(images), net.config.num_classes)
     chex.assert_rank([images, labels], [4, 1])
-    chex.assert_equal_shape_prefix([images, labels], 1)
     chex.assert_equal_shape_prefix(jax.tree.leaves(mixings), 1)
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
     members, pixels = _chunks(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.training.devices import over_images
 from egnas_jax.types import Array, Batch, PyTree
@@ -44,7 +45,11 @@ def batch_gradients(
 
     Returns:
       Gradients and the new running statistics.
+
+    Raises:
+      ValueError: labels that are not traced are no classes of the network.
     """
+    batch = checked_batch(batch, net.config.num_classes)
     size = len(batch.labels)
 
     def summed(batch, sources, *shared):

@@ -9,18 +9,16 @@ Source: DARTS (Liu et al., ICLR 2019), `Genotype` and `genotype()` of its refere
 
 import dataclasses
 import json
-import operator
-from collections.abc import Iterable
 
-from egnas_jax.lookup import lookup
-from egnas_jax.space.base import PRIMITIVES
-from egnas_jax.space.genotype_text import FIELDS, read_genotype, read_json_fields
-
-Pair = tuple[str, int]
-
-NUM_INPUTS = 2
-PAIRS_PER_NODE = 2
-KNOWN_PRIMITIVES = {name: name for name in PRIMITIVES}
+from egnas_jax.space.genotype_text import FIELDS, read_fields, read_json_fields
+from egnas_jax.space.pairs import (
+    NUM_INPUTS,
+    PAIRS_PER_NODE,
+    Pair,
+    integer,
+    read_pairs,
+    sequence,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Genotype:
 
     Attributes:
       normal, reduce: pairs (primitive, source node), two per block, in the order in
-        which the derivation emitted them.
+        which the derivation emitted them. The constructor also takes pairs that are
+        nested by node or have a weight as a third entry (see `read_pairs`).
       normal_concat, reduce_concat: nodes whose channels make up the output.
 
     Raises:
@@ -44,7 +43,7 @@ class Genotype:
 
     def __post_init__(self):
         for kind in ("normal", "reduce"):
-            pairs = _checked_pairs(kind, getattr(self, kind))
+            pairs = read_pairs(kind, getattr(self, kind))
             num_nodes = NUM_INPUTS + len(pairs) // PAIRS_PER_NODE
             field = f"{kind}_concat"
             concat = _checked_concat(field, getattr(self, field), num_nodes)
@@ -55,10 +54,12 @@ class Genotype:
     def parse(cls, text: str) -> "Genotype":
         """Reads `Genotype(normal=[...], ...)` without evaluating the text.
 
+        A dictionary of the four fields is read too.
+
         Raises:
           ValueError: the text is not a genotype; the message names the wrong part.
         """
-        return cls(**read_genotype(text))
+        return cls(**read_fields(text))
 
     @classmethod
     def from_json(cls, text: str) -> "Genotype":
@@ -94,40 +95,10 @@ class Genotype:
         return getattr(self, f"{kind}_concat")
 
 
-def _checked_pairs(kind, pairs):
-    """Pairs as tuples; raises ValueError that names the first wrong one."""
-    pairs = _sequence(kind, pairs)
-    if not pairs or len(pairs) % PAIRS_PER_NODE:
-        raise ValueError(
-            f"{kind} holds {len(pairs)} (primitive, source) pairs. Every block takes "
-            f"{PAIRS_PER_NODE}: give a positive even number."
-        )
-    return tuple(_checked_pair(kind, index, pair) for index, pair in enumerate(pairs))
-
-
-def _checked_pair(kind, index, pair):
-    where = f"{kind}[{index}] = {str(pair)[:80]}"
-    target = NUM_INPUTS + index // PAIRS_PER_NODE
-    pair = _sequence(where, pair)
-    if len(pair) != 2:
-        raise ValueError(f"{where}: give a pair (primitive, source node).")
-    try:
-        primitive = lookup(KNOWN_PRIMITIVES, pair[0], "primitive")
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    source = _integer(f"{where}: the source node", pair[1])
-    if not 0 <= source < target:
-        raise ValueError(
-            f"{where}: node {target} cannot take node {source}, which does not come "
-            f"before it. Allowed sources: 0 to {target - 1}."
-        )
-    return primitive, source
-
-
 def _checked_concat(field, concat, num_nodes):
     """Output nodes as a tuple; raises ValueError that names the first wrong one."""
-    nodes = _sequence(field, concat)
-    nodes = tuple(_integer(f"{field}: an output node", node) for node in nodes)
+    nodes = sequence(field, concat)
+    nodes = tuple(integer(f"{field}: an output node", node) for node in nodes)
     # The output of a reduction cell cannot hold its inputs, which are twice as large.
     first = 0 if field == "normal_concat" else NUM_INPUTS
     unknown = [node for node in nodes if node not in range(first, num_nodes)]
@@ -140,20 +111,6 @@ def _checked_concat(field, concat, num_nodes):
             f"Give at least one of the nodes {first} to {num_nodes - 1}."
         )
     return nodes
-
-
-def _sequence(where, value):
-    """A list-like value as a tuple; `where` names it in the error."""
-    if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
-        raise ValueError(f"{where}: give a list, got {str(value)[:80]!r}.")
-    return tuple(value)
-
-
-def _integer(where, value):
-    """A whole number as int; True and 1.0 are refused."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ValueError(f"{where} must be a whole number, got {value!r}.")
-    return operator.index(value)
 
 
 def _format_concat(nodes):

@@ -1,13 +1,15 @@
 """Reads the written forms of genotypes without evaluating anything.
 
-Torch repositories print a genotype as Python: `Genotype(normal=[...], ...)`. The text
-is parsed into a syntax tree, which may hold strings, whole numbers, lists, tuples and
-`range(a, b)`. `ast.literal_eval` is no substitute: it has no `range`, and it accepts
-floats, booleans and dictionaries, which a genotype must not hold.
+Torch repositories print a genotype as Python: `Genotype(normal=[...], ...)`, or as a
+dictionary of the same fields. The text is parsed into a syntax tree, which may hold
+strings, numbers, lists, tuples and `range(a, b)`, and numbers as numpy and torch print
+them: `np.float32(0.5)`, `tensor(0.5)`. `ast.literal_eval` is no substitute: it has no
+calls, and it accepts booleans, which a genotype must not hold.
 """
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 # from overflowing the parser's stack or filling the memory.
 MAX_CHARACTERS = 20_000
 MAX_RANGE = 100
+PRINTED_NUMBERS = re.compile(r"(np\.|numpy\.|torch\.)?(u?int\d*|float\d*|array|tensor)")
 
 HOWTO = (
     "Allowed: Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), "
@@ -24,22 +27,22 @@ HOWTO = (
 )
 
 
-def read_genotype(text: str) -> dict[str, Any]:
+def read_fields(text: str) -> dict[str, Any]:
     """Reads the arguments of a `Genotype(...)` text.
 
     Args:
-      text: the call, with arguments by keyword or by position, which may be assigned to
-        a name.
+      text: the call, with arguments by keyword or by position, or a dictionary of the
+        fields. It may be assigned to a name.
 
     Returns:
-      Field name -> nested tuples of strings and ints. Their meaning is not checked.
+      Field name -> nested tuples of strings and numbers. Their meaning is not checked.
 
     Raises:
       ValueError: the text holds anything but literals and `range(a, b)`, or its
-        arguments are not the four fields, once each.
+        arguments are not the four fields, once each. Other fields may be None.
     """
     try:
-        nodes = _arguments(_call(text))
+        nodes = _arguments(_named(_expression(text)))
         return {name: _value(node) for name, node in nodes.items()}
     except RecursionError:
         raise ValueError(
@@ -71,8 +74,26 @@ def read_json_fields(text: str, fields: Sequence[str], what: str) -> dict[str, A
     return value
 
 
-def _call(text):
-    """The syntax tree of the one call that the text must be."""
+def read_argument(text: str) -> Any:
+    """Reads the one argument of a call such as `Structure([...])`, by name or position.
+
+    Returns:
+      Nested tuples of strings and numbers. Their meaning is not checked.
+
+    Raises:
+      ValueError: the call has another number of arguments, or holds anything but
+        literals.
+    """
+    match _expression(text):
+        case ast.Call(func=ast.Name(), args=[value], keywords=[]):
+            return _value(value)
+        case ast.Call(func=ast.Name(), args=[], keywords=[ast.keyword(value=value)]):
+            return _value(value)
+    raise ValueError(f"One argument was expected, a list: {_shorten(text)}.")
+
+
+def _expression(text):
+    """The syntax tree of the one expression that the text must be."""
     if not isinstance(text, str):
         raise ValueError(f"A genotype's text must be a str, got {text!r}. {HOWTO}")
     if len(text) > MAX_CHARACTERS:
@@ -95,22 +116,35 @@ def _call(text):
         ):
             pass
         case _:
-            call = None
-    match call:
-        case ast.Call(func=ast.Name(id="Genotype")):
-            return call
-    raise ValueError(f"Not a genotype: {_shorten(text)}. {HOWTO}")
+            raise ValueError(f"Not a genotype: {_shorten(text)}. {HOWTO}")
+    return call
 
 
-def _arguments(call):
-    """The call's arguments by field, as syntax trees."""
-    if len(call.args) > len(FIELDS):
-        raise ValueError(f"Genotype takes 4 arguments, got {len(call.args)}. {HOWTO}")
-    named = list(zip(FIELDS, call.args, strict=False))
-    named += [(keyword.arg, keyword.value) for keyword in call.keywords]
+def _named(expression):
+    """Names and syntax trees of the arguments of a call or a dictionary."""
+    match expression:
+        case ast.Call(func=ast.Name(id="Genotype"), args=args, keywords=keywords):
+            if len(args) > len(FIELDS):
+                raise ValueError(
+                    f"Genotype takes 4 arguments, got {len(args)}. {HOWTO}"
+                )
+            named = list(zip(FIELDS, args, strict=False))
+            return named + [(keyword.arg, keyword.value) for keyword in keywords]
+        case ast.Dict(keys=keys, values=values) if all(
+            isinstance(key, ast.Constant) and isinstance(key.value, str) for key in keys
+        ):
+            names = [key.value for key in keys]
+            return list(zip(names, values, strict=True))
+    raise ValueError(f"Not a genotype: {_shorten(ast.unparse(expression))}. {HOWTO}")
+
+
+def _arguments(named):
+    """The four fields, as syntax trees."""
     nodes = {}
     for name, node in named:
         if name not in FIELDS:
+            if name and isinstance(node, ast.Constant) and node.value is None:
+                continue  # AutoDL-Projects adds connectN=None, connects=None
             raise ValueError(f"Genotype has no field {name or '**'!r}. {HOWTO}")
         if name in nodes:
             raise ValueError(f"Genotype got the field {name!r} twice. {HOWTO}")
@@ -122,13 +156,13 @@ def _arguments(call):
 
 
 def _value(node):
-    """The value of a literal or of a range of whole numbers."""
+    """The value of a literal, a printed number, or a range of whole numbers."""
     match node:
-        case ast.Constant(value=value) if type(value) in (int, str):
+        case ast.Constant(value=value) if type(value) in (int, float, str):
             return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if (
-            type(value) is int
-        ):
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if type(
+            value
+        ) in (int, float):
             return -value
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(map(_value, items))
@@ -136,10 +170,22 @@ def _value(node):
             return _value(items)
         case ast.Call(func=ast.Name(id="range"), args=[first, stop], keywords=[]):
             return _range(node, _value(first), _value(stop))
+        case ast.Call(func=function, args=[number]) if PRINTED_NUMBERS.fullmatch(
+            ast.unparse(function)
+        ):
+            return _number(node, _value(number))
     raise ValueError(
-        f"A genotype holds strings, whole numbers, lists, tuples and range(a, b); "
+        f"A genotype holds strings, numbers, lists, tuples and range(a, b); "
         f"found {_shorten(ast.unparse(node))}. Nothing was run. {HOWTO}"
     )
+
+
+def _number(node, value):
+    if isinstance(value, str | tuple):
+        raise ValueError(
+            f"One number was expected; found {_shorten(ast.unparse(node))}. {HOWTO}"
+        )
+    return value
 
 
 def _range(node, first, stop):

@@ -77,6 +77,12 @@ def test_equal_genotypes_have_equal_hashes():
         f"\n  A = B = Genotype(\n normal={PAIRS},\n\n normal_concat=tuple([2]),\n"
         f" reduce={PAIRS},\n reduce_concat=range(2, 3),  # a comment\n)\n",
         TEXT.replace("[(", "((").replace(")]", "))"),
+        TEXT.replace(PAIRS, f"[{PAIRS}]"),
+        TEXT.replace("1)", "1, 0.5)").replace("0)", "0, 2)"),
+        TEXT.replace("1)", "np.int64(1), np.float32(-0.5))"),
+        TEXT.replace("[2])", "[2], connects=None)"),
+        f"{{'normal': [{PAIRS}], 'normal_concat': [2], 'reduce': {PAIRS}, "
+        "'reduce_concat': [2]}",
     ],
 )
 def test_parse_accepts_the_variants_that_repositories_and_people_write(text):
@@ -132,10 +138,18 @@ def test_code_around_a_text_is_refused_and_never_run(tmp_path, frame):
         ("'sep_conv_3x3'", "3", r"normal\[0\].*Unknown primitive 3"),
         ("1)", "2)", r"normal\[0\].*node 2 cannot take node 2.*0 to 1"),
         ("1)", "-1)", r"node 2 cannot take node -1"),
-        ("1)", "1.0)", r"found '1.0'"),
+        ("1)", "1.0)", r"whole number, got 1.0"),
         ("1)", "True)", r"found 'True'"),
         ("1)", "'1')", r"whole number, got '1'"),
-        ("1)", "1, 2)", r"normal\[0\].*give a pair"),
+        ("1)", "1, 2, 0.5)", r"normal\[0\].*give a pair"),
+        ("1)", "1, 3)", r"normal\[0\].*third entry is 3.*or 2, the node"),
+        ("1)", "1, '2')", r"normal\[0\].*third entry is '2'"),
+        ("1)", "1, [0.5])", r"every node takes 2 \(primitive, source\) pairs"),
+        (PAIRS, f"[{PAIRS}, ('skip_connect', 0)]", r"normal\[1\].*nested by node"),
+        (PAIRS, "[[('skip_connect', 0)]]", r"normal\[0\].*every node takes 2"),
+        ("[2], reduce=", "[2.0], reduce=", r"whole number, got 2.0"),
+        ("1)", "np.float32('1'))", r"One number was expected"),
+        ("[2])", "[2], more=3)", r"no field 'more'"),
         ("('sep_conv_3x3', 1), ", "", r"normal holds 1 .*even number"),
         (PAIRS, "[]", r"normal holds 0 .*even number"),
         (PAIRS, "'none'", r"normal: give a list"),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float, Int
 
+from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.relax import softmax_mixing, unflatten, unflatten_like, unweighted
@@ -82,8 +83,12 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       alpha: cell kind -> [E, K].
       z: individuals, f32[P, D].
       images: f32[N, H, W, C], one fitness batch (or `fitness_batches` of them).
-      labels: i32[N].
+      labels: i32[N], from 0; a column [N, 1] is flattened.
       options: how mixing, similarity, fitness and ties are computed.
+
+    Raises:
+      ValueError: another number of labels than images; labels that are no classes of
+        the network, unless they are traced.
     """
     method = EGNAS(SPACES[net.config.space], options, options.hyperparams)
     evaluate = make_evaluate(net, variables, Batch(images, labels), options)
@@ -97,7 +102,11 @@ def make_evaluate(
 
     Of several fitness batches each has batch statistics of its own; losses are
     averaged and counts added.
+
+    Raises:
+      ValueError: labels that are not traced are no classes of the network.
     """
+    batch = checked_batch(batch, net.config.num_classes)
     split = jax.tree.map(
         lambda leaf: leaf.reshape(options.fitness_batches, -1, *leaf.shape[1:]), batch
     )

@@ -1,0 +1,152 @@
+"""A genotype by any name: files, run directories, names; what is missing is said so."""
+
+import json
+import logging
+import os
+import pathlib
+import threading
+
+import pytest
+
+import egnas_jax as eg
+from egnas_jax.cli.main import main
+from egnas_jax.runs.genotype_source import read_genotype
+from egnas_jax.runs.retrain_config import with_genotype
+
+FIRST, LAST = eg.zoo["PDARTS"].genotype, eg.zoo["DARTS_V2"].genotype
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current directory, with a finished run, an unfinished one and a table."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/a", "unfinished", "table/seed0", "table/seed1"):
+        pathlib.Path(name).mkdir(parents=True)
+    for name in ("runs/a", "table/seed0", "table/seed1"):
+        pathlib.Path(name, "genotype.json").write_text(LAST.to_json())
+    pathlib.Path("unfinished/metrics.jsonl").write_text("{}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        LAST,
+        "DARTS_V2",
+        LAST.format(),
+        LAST.to_json(),
+        "runs/a",
+        "runs/a/genotype.json",
+        pathlib.Path("runs/a"),
+        pathlib.Path("runs/a/genotype.json"),
+    ],
+)
+def test_every_name_of_a_genotype_is_read(source):
+    assert read_genotype(source) == LAST
+    assert with_genotype(eg.retrain_config(), source).genotype == LAST.format()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LAST.format().encode(),
+        ("\ufeff" + LAST.format() + "\r\n").encode("utf-16-le"),
+        ("\ufeff" + LAST.format() + "\r\n").encode("utf-16-be"),
+        # were the mark left in, this would be no module, and the comment would count
+        f"\ufeffA = {LAST.format()}\n# B = {FIRST.format()}\n".encode(),
+        ("Temps 3 µs é\n" + LAST.format()).encode("latin-1"),
+        json.dumps({"genotype": LAST.format(), "seconds": 3}).encode(),
+        f"Genotype = namedtuple('Genotype', 'normal')\nA = {LAST.format()}\n".encode(),
+    ],
+)
+def test_files_of_any_kind_and_encoding_are_read(content):
+    pathlib.Path("best.txt").write_bytes(content)
+    assert read_genotype("best.txt") == LAST
+
+
+def test_a_home_directory_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert read_genotype("~/runs/a") == LAST
+
+
+def test_a_pipe_is_read(folder):
+    os.mkfifo("pipe")
+    writer = threading.Thread(
+        target=pathlib.Path("pipe").write_text, args=[LAST.format()]
+    )
+    writer.start()
+    assert read_genotype("pipe") == LAST
+    writer.join()
+
+
+def test_of_several_genotypes_the_last_counts_and_a_note_says_so(caplog):
+    pathlib.Path("log.txt").write_text(f"{FIRST.format()}\n{LAST.format()}\n")
+    notes = []
+    assert read_genotype("log.txt", log=notes.append) == LAST
+    assert notes == [f"log.txt holds 2 genotypes. The last one counts: {LAST.format()}"]
+    with caplog.at_level(logging.WARNING, "egnas_jax"):
+        eg.read_genotype(f"{FIRST.format()} {LAST.format()}")
+    assert "The text holds 2 genotypes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("runs/b", r"'runs/b' does not exist: .*runs is there, but holds no 'b'"),
+        ("runs/a/genotype.jsn", r"does not exist.*Did you mean runs/a/genotype.json\?"),
+        ("rums/a", r"'rums/a' does not exist: .* holds no 'rums'"),
+        ("best.txt", r"'best.txt' does not exist"),
+        ("~nobody-here/a", r"does not exist"),
+        (pathlib.Path("runs/a/x.json"), r"does not exist"),
+        ("runs/a/genotype.json/x", r"does not exist"),
+        ("unfinshed", r"no file or directory here.*Did you mean unfinished\?"),
+        ("darts_v2", r"no published genotype.*Did you mean DARTS_V2"),
+        ("runs/run (1)/genotype.json", r"does not exist: .*holds no 'run \(1\)'"),
+        ("best (1).txt", r"does not exist"),
+        ("a/" * 5000, r"does not exist"),
+        ("normal=[('skip_connect', 0)]", r"Not a genotype"),
+        ("x" * 5000, r"no file or directory here"),
+        ("", r"The genotype is empty"),
+        ("Genotyp(normal=[])", r"Not a genotype"),
+        ("unfinished", r"holds no genotype.json.*last epoch.*unfinished/metrics.jsonl"),
+        ("table", r"2 runs that do.*table/seed0, table/seed1"),
+        ("empty", r"empty holds no genotype\. A genotype is written as"),
+        ("binary", r"binary is no text file"),
+        ("broken", r"^broken: .*Unknown primitive 'skip'"),
+        (3, r"'3' is no genotype"),
+        (None, r"'None' is no genotype"),
+    ],
+)
+def test_what_cannot_be_read_is_named(source, message):
+    pathlib.Path("empty").write_text("\n")
+    pathlib.Path("binary").write_bytes(b"\x93NUMPY\0\0" + LAST.format().encode())
+    pathlib.Path("broken").write_text(LAST.format().replace("skip_connect", "skip"))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_genotype(source)
+    assert "AmoebaNet" not in str(caught.value)  # not all 48 names
+
+
+def test_what_derive_prints_is_read_by_every_command(folder, capsys):
+    assert main(["derive", "runs/a"]) == 0
+    pathlib.Path("best.txt").write_text(capsys.readouterr().out)
+    assert main(["derive", "best.txt"]) == 0
+    assert capsys.readouterr().out.strip() == LAST.format()
+    assert main(["draw", "best.txt", "--out", "best.svg"]) == 0
+    assert read_genotype("best.svg") == LAST
+    assert main(["retrain", "--genotype", "best.txt", "--print-config"]) == 0
+    assert json.loads(capsys.readouterr().out)["genotype"] == LAST.format()
+
+
+def test_notes_of_a_command_stand_on_stderr_alone(capsys):
+    pathlib.Path("log.txt").write_text(f"{FIRST.format()}\n{LAST.format()}\n")
+    assert main(["derive", "log.txt"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{LAST.format()}\n"
+    assert "2 genotypes. The last one counts" in captured.err
+
+
+def test_a_missing_file_is_no_unknown_name(capsys):
+    assert main(["retrain", "--genotype", "runs/b/genotype.json"]) == 2
+    error = capsys.readouterr().err
+    assert "'runs/b/genotype.json' does not exist" in error
+    assert "DARTS_V2" not in error

@@ -1,0 +1,225 @@
+"""Genotypes in logs, modules, JSON and printed lines: which one counts, and what."""
+
+import json
+
+import pytest
+
+from egnas_jax.space import Genotype, Topology, draw_svg, zoo
+from egnas_jax.space.genotype_search import holds_genotype, last_genotype
+
+FIRST, LAST = zoo["PDARTS"].genotype, zoo["DARTS_V2"].genotype
+BARS = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
+CELL = Topology.parse(BARS)
+NODES = (
+    "[(('nor_conv_3x3', 0),), (('nor_conv_3x3', 0), ('none', 1)), "
+    "(('skip_connect', 0), ('none', 1), ('avg_pool_3x3', 2))]"
+)
+LOG = """2019-12-31 02:51:20,247 epoch 12 lr 4.32e-01 (it's the "last" but one)
+2019-12-31 02:51:20,249 genotype = {}
+2019-12-31 02:52:04,109 train 000 6.916040e+00 0.585938
+"""
+MODULE = """from collections import namedtuple
+Genotype = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
+A = {first}
+B = genotypes.Genotype(  # its author's (
+    normal={normal},  # a comment with a bracket )
+    normal_concat=range(2, 6),
+    reduce={reduce}, reduce_concat=[2, 3, 4, 5]
+)
+# C = {first}
+'''
+D = {first}
+'''
+DARTS = B
+"""
+
+
+def nested(pairs):
+    return [[a, b] for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+
+
+def with_weights(pairs, weight=0.25):
+    return [(*pair, weight) for pair in pairs]
+
+
+def fields(form=list):
+    return {
+        "normal": form(LAST.normal),
+        "normal_concat": [2, 3, 4, 5],
+        "reduce": form(LAST.reduce),
+        "reduce_concat": [2, 3, 4, 5],
+    }
+
+
+def call(form=list, more=""):
+    arguments = ", ".join(f"{name}={value}" for name, value in fields(form).items())
+    return f"Genotype({arguments}{more})"
+
+
+def nested_with_weights(pairs):
+    return nested(with_weights(pairs))
+
+
+ONE = {
+    "a printed line": LAST.format() + "\n",
+    "a line after a name": f"best: {LAST.format()}.",
+    "a search's output": f"{LAST.format()}\nValidation accuracy 9.0 %\nRun: runs/a\n",
+    "what Python prints": repr(LAST),
+    "a quoted text": json.dumps(LAST.format()),
+    "our JSON": LAST.to_json(),
+    "JSON in a log": f"12:00 best {LAST.to_json()} (epoch 3)",
+    "JSON with other fields": json.dumps(fields() | {"source": "a paper"}),
+    "JSON inside JSON": json.dumps({"runs": [{"genotype": fields()}]}),
+    "a summary": json.dumps(
+        {"genotype": LAST.format(), "runs": [{"genotype": FIRST.format()}]}, indent=2
+    ),
+    "a drawing": draw_svg(LAST),
+    "nested by node": call(nested),
+    "weights": call(with_weights),
+    "nested with weights": call(nested_with_weights),
+    "numbers of numpy": call(nested_with_weights).replace("0.25", "np.float32(0.25)"),
+    "numbers of torch": call(with_weights).replace("0.25", "tensor(0.25, device='x')"),
+    "fields that are None": call(nested, ", connectN=None, connects=None"),
+    "a dictionary": str(fields(nested_with_weights)),
+    "a dictionary in a log": f"[GDAS] genotype : {fields(nested)}, time 3.2",
+    "JSON nested by node": json.dumps(fields(nested_with_weights)),
+    "Windows lines": call().replace("], ", "],\r\n  "),
+}
+
+
+@pytest.mark.parametrize("text", ONE.values(), ids=ONE)
+def test_a_text_with_one_genotype_is_read(text):
+    assert holds_genotype(text)
+    assert last_genotype(text) == (LAST, 1)
+
+
+SEVERAL = {
+    "a log": (LOG.format(FIRST.format()) + LOG.format(LAST.format()), 2),
+    "records": (
+        "".join(
+            json.dumps({"epoch": epoch, "genotype": genotype.format()}) + "\n"
+            for epoch, genotype in enumerate([FIRST, LAST, FIRST, LAST])
+        ),
+        4,
+    ),
+    "records of an early stop": (
+        "".join(
+            json.dumps({"genotype": genotype.format()} | more) + "\n"
+            for genotype, more in [
+                (FIRST, {}),
+                (LAST, {}),
+                (FIRST, {}),
+                (FIRST, {"early_stop": 1}),
+            ]
+        ),
+        2,
+    ),
+    "a module": (
+        MODULE.format(
+            first=FIRST.format(), normal=list(LAST.normal), reduce=list(LAST.reduce)
+        ),
+        2,
+    ),
+    "both families": (f"{BARS}\n{FIRST.format()}\n{LAST.format()}", 3),
+}
+
+
+@pytest.mark.parametrize("text, count", SEVERAL.values(), ids=SEVERAL)
+def test_the_last_genotype_of_a_text_counts(text, count):
+    assert last_genotype(text) == (LAST, count)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BARS,
+        BARS.replace("+", " + "),
+        f"arch = '{BARS}', accuracy 93.2",
+        f"| 1 | {BARS} | 93.2 |",
+        f"Structure(4 nodes with {BARS})",
+        f"[017-050] genotype : CellStructure(4 nodes with {BARS})\nvalid 3.2",
+        f"best_CODE = Structure({NODES})",
+        f"12:00 Structure({NODES}) (best)",
+        repr(CELL),
+        f"SearchResult(genotype={CELL!r}, valid_accuracy=0.5, records=[<a>])",
+        CELL.to_json(),
+        json.dumps({"arch_str": BARS}),
+        draw_svg(CELL),
+    ],
+)
+def test_cells_of_nasbench201_are_read_in_every_form(text):
+    assert holds_genotype(text)
+    assert last_genotype(text) == (CELL, 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "epoch 3, accuracy (best) 3.2 | 4.1 |",
+        "class Genotype(NamedTuple):\n    normal: list",
+        'Genotype = namedtuple("Genotype", "normal reduce")',
+        '{"normalise": 1}',
+        "[" * 100_000,
+        "\0",
+    ],
+)
+def test_a_text_without_a_genotype_has_none(text):
+    assert last_genotype(text) is None
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (LOG.format(FIRST.format()) + LAST.format()[:-20], "cut off.*not closed"),
+        (LAST.format().replace("skip_connect", "skip"), "Unknown primitive 'skip'"),
+        (BARS.replace("none", "nothing"), "Unknown primitive 'nothing'"),
+        (BARS[:-1], "Node 3 takes 3"),
+        ("Structure([(1, 2)])", "for each node a list of pairs"),
+        (json.dumps({"normal": [], "reduce": []}), "lacks normal_concat"),
+        (call(nested).replace("[[", "[", 1).replace("]]", "]", 1), "Not a|give|nested"),
+        ("Genotype(...)", "lacks normal_concat"),
+        (repr(CELL).replace("none", "no"), "Unknown primitive 'no'"),
+        ("Structure([1], 3)", "One argument was expected"),
+        (
+            "return Genotype(normal=gene, normal_concat=c, reduce=r, reduce_concat=c)",
+            "found 'gene'. Nothing was run",
+        ),
+    ],
+)
+def test_a_last_genotype_that_cannot_be_read_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        last_genotype(text)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{text}\nopen('{path}', 'w')",
+        "open('{path}', 'w') or {text}",
+        "x = [open('{path}', 'w'), {text}]",
+        "{text}",
+    ],
+)
+def test_code_beside_a_genotype_is_never_run(tmp_path, frame):
+    path = tmp_path / "ran"
+    assert last_genotype(frame.format(path=path, text=LAST.format())) == (LAST, 1)
+    trap = LAST.format().replace("range(2, 6)", f"open('{path}', 'w')", 1)
+    with pytest.raises(ValueError, match="Nothing was run"):
+        last_genotype(frame.format(path=path, text=trap))
+    assert not path.exists()
+
+
+def test_a_long_log_is_read_without_parsing_all_of_it():
+    text = LOG.format(FIRST.format()) * 5_000 + LOG.format(LAST.format())
+    assert len(text) > 1_000_000
+    assert last_genotype(text) == (LAST, 5_001)
+
+
+def test_python_code_with_escapes_raises_no_warning(recwarn):
+    assert last_genotype(f'x = "\\d"\ny = {LAST.format()}') == (LAST, 1)
+    assert not recwarn.list
+
+
+def test_a_genotype_takes_nested_pairs_and_weights():
+    assert Genotype(**fields(nested_with_weights)) == LAST
