@@ -147,7 +147,11 @@ def _check_table_folder(folder: pathlib.Path) -> None:
 
 def _split_seed(origin: pathlib.Path | None) -> dict[str, int]:
     """The setting that keeps the test images of a search out of the training."""
+    from egnas_jax.runs.later_versions import check_known
+
     stored = _read_object(origin, "config.json")
+    if origin is not None:
+        check_known(stored, origin / "config.json")
     seed = stored.get("split_seed", stored.get("seed"))
     return {} if seed is None else {"split_seed": seed}
 

@@ -5,6 +5,7 @@ environment.json what its metrics may depend on.
 """
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -19,7 +20,9 @@ from typing import Any
 import filelock
 import jax
 
+from egnas_jax.data.location import same_data
 from egnas_jax.nn import lowering
+from egnas_jax.runs.later_versions import check_known
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.settings import as_dict, differences
 from egnas_jax.storage import records
@@ -84,12 +87,39 @@ def check_configuration(
     """
     if not (folder / "config.json").exists():
         return
-    changed = differences(stored_config(folder, read), config)
-    if changed:
+    stored = stored_config(folder, read)
+    if changed := changes(stored, config):
         raise ValueError(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
-            f"its settings or another --out."
+            f"its settings or another --out.{_epochs_advice(stored, config, folder)}"
         )
+
+
+def changes(stored: Any, config: Any) -> list[str]:
+    """The differences of two configurations, one line each.
+
+    Equal digests make data equal, so that their place and name do not count then.
+
+    Args:
+      stored, config: of searches or of retrainings.
+    """
+    if same_data(stored.data, config.data):
+        place = {"name": stored.data.name, "path": stored.data.path}
+        data = dataclasses.replace(config.data, **place)
+        config = dataclasses.replace(config, data=data)
+    return differences(stored, config)
+
+
+def _epochs_advice(stored: Any, config: Any, folder: pathlib.Path) -> str:
+    """What leads to another number of epochs; "" where it is the same."""
+    if config.epochs == stored.epochs:
+        return ""
+    if config.epochs < stored.epochs:
+        return f" To end after epoch {config.epochs}: --stop-after {config.epochs}."
+    return (
+        f" For more epochs, start a new run from the state of this one: --restore "
+        f"{folder} --set epochs={config.epochs} --out NEW."
+    )
 
 
 @contextlib.contextmanager
@@ -157,16 +187,31 @@ def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict)
       read: makes a configuration of what config.json holds; by default of a search.
 
     Raises:
-      ValueError: it holds no such run.
+      ValueError: it holds no such run, or one of a later version.
     """
+    path = folder / "config.json"
     try:
-        return read(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{str(folder)!r} holds no run ({type(error).__name__}: no readable "
-            f"config.json of that kind). Name a directory that `egnas search` or "
-            f"`egnas retrain` wrote, as the command asks."
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_run(folder, f"{path.name} cannot be read, {_named(error)}") from None
+    check_known(stored, path)
+    try:
+        return read(stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_run(
+            folder, f"{path.name} is not of that kind, {_named(error)}"
         ) from None
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _no_run(folder: pathlib.Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{str(folder)!r} holds no run ({reason}). Name a directory that `egnas "
+        f"search` or `egnas retrain` wrote, as the command asks."
+    )
 
 
 def environment(mesh: dict | None) -> dict:

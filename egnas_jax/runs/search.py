@@ -24,7 +24,7 @@ from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import Programs
 from egnas_jax.search.step import SearchState
-from egnas_jax.settings import as_dict, differences
+from egnas_jax.settings import as_dict
 from egnas_jax.space import (
     SPACES,
     Genotype,
@@ -185,7 +185,7 @@ def check_same_configuration(config: SearchConfig) -> None:
     """
     first, *others = allgather_json(as_dict(config))
     for number, other in enumerate(others, start=1):
-        if changed := differences(from_dict(first), from_dict(other)):
+        if changed := directory.changes(from_dict(first), from_dict(other)):
             raise SharedError(
                 f"Process {number} was started with other settings than process 0: "
                 f"{'; '.join(changed)}. Start all by the same command."

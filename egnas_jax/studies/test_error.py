@@ -91,7 +91,8 @@ def load_data(
             f"The images of {source.name} are {sizes[0]}, and {trained.folder} was "
             f"trained on {sizes[1]}. Resize them, or retrain on them (--init-from)."
         )
-    data_as_loaded(config.data, source.name, digest)  # checks the digest
+    # checks the digest
+    data_as_loaded(config.data, source.name, digest, data_dir)
     return EvaluationData(source.name, digest, source.class_names, test)
 
 
