@@ -5,7 +5,6 @@ environment.json what its metrics may depend on.
 """
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -20,11 +19,11 @@ from typing import Any
 import filelock
 import jax
 
-from egnas_jax.data.location import same_data
 from egnas_jax.nn import lowering
 from egnas_jax.runs.later_versions import check_known
+from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import from_dict
-from egnas_jax.settings import as_dict, differences
+from egnas_jax.settings import as_dict
 from egnas_jax.storage import records
 
 
@@ -93,21 +92,6 @@ def check_configuration(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
             f"its settings or another --out.{_epochs_advice(stored, config, folder)}"
         )
-
-
-def changes(stored: Any, config: Any) -> list[str]:
-    """The differences of two configurations, one line each.
-
-    Equal digests make data equal, so that their place and name do not count then.
-
-    Args:
-      stored, config: of searches or of retrainings.
-    """
-    if same_data(stored.data, config.data):
-        place = {"name": stored.data.name, "path": stored.data.path}
-        data = dataclasses.replace(config.data, **place)
-        config = dataclasses.replace(config, data=data)
-    return differences(stored, config)
 
 
 def _epochs_advice(stored: Any, config: Any, folder: pathlib.Path) -> str:

@@ -17,6 +17,7 @@ from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.failures import running
+from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
@@ -185,7 +186,7 @@ def check_same_configuration(config: SearchConfig) -> None:
     """
     first, *others = allgather_json(as_dict(config))
     for number, other in enumerate(others, start=1):
-        if changed := directory.changes(from_dict(first), from_dict(other)):
+        if changed := changes(from_dict(first), from_dict(other)):
             raise SharedError(
                 f"Process {number} was started with other settings than process 0: "
                 f"{'; '.join(changed)}. Start all by the same command."
