@@ -5,21 +5,14 @@ environment.json what its metrics may depend on.
 """
 
 import contextlib
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import filelock
-import jax
 
-from egnas_jax.nn import lowering
+from egnas_jax.runs.environment import environment
 from egnas_jax.runs.later_versions import check_known
 from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import from_dict
@@ -196,47 +189,3 @@ def _no_run(folder: pathlib.Path, reason: str) -> ValueError:
         f"{str(folder)!r} holds no run ({reason}). Name a directory that `egnas "
         f"search` or `egnas retrain` wrote, as the command asks."
     )
-
-
-def environment(mesh: dict | None) -> dict:
-    """Returns what a metric may depend on: versions, device, flags."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    device = jax.devices()[0]
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "backend": jax.default_backend(),
-        "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
-        "mesh": mesh,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
-        "flags": {
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-            # chooses the BLAS kernels that compute CMA-ES's eigenvectors on a CPU
-            "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
-            "compiler_options": lowering.compiler_options(),
-        },
-        "git": _git(),
-    }
-
-
-def _git() -> str | None:
-    """Commit of this source, with "+" where files differ from it; None without git."""
-    source = pathlib.Path(__file__).parent
-    command = (
-        "git",
-        "-C",
-        str(source),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty=+",
-        "--exclude=*",
-    )
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

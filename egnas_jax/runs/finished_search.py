@@ -19,10 +19,12 @@ from egnas_jax.runs.search_setup import search_hyperparams, search_problem
 from egnas_jax.search.loop import SearchEnd
 from egnas_jax.search.step import init_state
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array
 
 
+@pinned()
 def load_search(
     folder: str | pathlib.Path,
     *,
@@ -76,6 +78,7 @@ def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
     }
 
 
+@pinned()
 def valid_batches(
     search: SearchResult, batches: int, batch_size: int, seed: int
 ) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from egnas_jax.retrain.datasets import make_data
 from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem, RetrainState, make_programs
 from egnas_jax.runs import directory
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
@@ -26,8 +27,10 @@ from egnas_jax.runs.retrain_summary import summarise
 from egnas_jax.runs.transfer import with_initial_digest
 from egnas_jax.space import Genotype, draw_svg
 from egnas_jax.storage import records
+from egnas_jax.training.jax_settings import pinned
 
 
+@pinned()
 def run_retraining(
     genotype: Genotype | str,
     config: RetrainConfig,
@@ -87,6 +90,7 @@ def run_retraining(
     metadata = _with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)
+        warn_of_changes(folder, log)
     start = find_start(run, restore, resume=resume)
     history.extend(start.records)
     advise = functools.partial(memory_advice, config=config, folder=folder)

@@ -16,6 +16,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import SearchConfig, from_dict
@@ -37,6 +38,7 @@ from egnas_jax.space import (
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import describe
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.processes import (
     SharedError,
     allgather_json,
@@ -101,6 +103,7 @@ class SearchResult(NamedTuple):
         }
 
 
+@pinned()
 def run_search(
     config: SearchConfig,
     *,
@@ -158,6 +161,7 @@ def run_search(
         )
         if folder:
             directory.check_configuration(setup.config, folder)
+            warn_of_changes(folder, log)
         return setup, find_start(setup.run, restore, resume=resume)
 
     setup, start = run_on_all(open_run)

@@ -8,10 +8,12 @@ import jax
 
 from egnas_jax.runs import origin
 from egnas_jax.runs.directory import stored_config
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.search import loop
 from egnas_jax.storage import records
 from egnas_jax.training import processes
 from egnas_jax.training.devices import replicate
+from egnas_jax.training.jax_settings import pinned
 
 
 class StartPoint(NamedTuple):
@@ -72,6 +74,7 @@ def find_start(
 def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
+    warn_of_changes(folder, run.log)
     (progress, notes), epochs = _newest_of(run, folder), run.epochs
     for note in notes:
         run.log(f"{note} Starting from the one before.")
@@ -103,6 +106,7 @@ def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
     return progress, notes
 
 
+@pinned()
 def begin(run: loop.SearchRun, start: StartPoint) -> loop.Progress:
     """Brings records and checkpoints of a run to where it starts.
 

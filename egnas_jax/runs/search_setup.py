@@ -34,6 +34,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
+from egnas_jax.training.jax_settings import pinned
 
 # The tables as this package fills them, before a script adds or replaces an entry.
 _BUILT_IN = {
@@ -61,6 +62,7 @@ class SearchSetup(NamedTuple):
     dataset: Dataset
 
 
+@pinned()
 def set_up_search(
     config: SearchConfig,
     *,

@@ -17,6 +17,7 @@ from egnas_jax.runs.data import data_as_loaded
 from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
 from egnas_jax.settings import apply_overrides, paths
+from egnas_jax.training.jax_settings import pinned
 
 SETTABLE = ("data.name", "data.path", "data.digest", "split_seed")
 
@@ -114,6 +115,7 @@ def _check_classes(trained: RetrainResult, source: Dataset | StreamedDataset) ->
         )
 
 
+@pinned()
 def evaluate_network(trained: RetrainResult, data: EvaluationData) -> dict[str, Any]:
     """The content of evaluation.json.
 

@@ -22,6 +22,7 @@ from egnas_jax.studies.noise.matrix import (
 from egnas_jax.studies.noise.repeatability import Pool, describe, mean_pool
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.studies.tables import csv_text
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
 
 CANDIDATES = {
@@ -80,6 +81,7 @@ class Metric(NamedTuple):
     pool: Pool | None = None
 
 
+@pinned()
 def run_study(
     folder: pathlib.Path,
     data_dir: str | None,
