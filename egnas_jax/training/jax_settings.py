@@ -18,7 +18,6 @@ RECORDED = (
     "jax_random_seed_offset",
     "jax_high_dynamic_range_gumbel",
     "jax_default_matmul_precision",
-    "jax_numpy_dtype_promotion",
     "jax_softmax_custom_jvp",
     "jax_allow_f16_reductions",
     "jax_debug_nans",
