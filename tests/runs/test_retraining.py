@@ -134,6 +134,18 @@ def test_a_retraining_restored_from_another_goes_on_bit_for_bit(
         retrain(cells, data=arrays, out=out, resume=True, restore=command_run)
 
 
+def test_losses_between_two_evaluations_are_taken_over(cells, arrays, tmp_path):
+    settings = SETTINGS | {"evaluate_every": 2, "epochs": 3}
+    first = retrain(cells, data=arrays, settings=settings, out=tmp_path / "first")
+    longer = settings | {"epochs": 4}
+    options = dict(data=arrays, restore=tmp_path / "first")
+    records_of_longer = retrain(cells, settings=longer, **options).records
+    assert [record["epoch"] for record in records_of_longer] == [0, 1, 2, 3]
+    losses = [record["train_loss"] for record in records_of_longer]
+    assert losses[:3] == [record["train_loss"] for record in first.records]
+    assert all(losses)
+
+
 @pytest.mark.parametrize("way", ["--data-dir", "data.path"])
 def test_a_moved_retraining_is_evaluated_and_resumed(
     way, cells, command_run, tmp_path, capsys
