@@ -47,6 +47,20 @@ def check_folders(options: argparse.Namespace, folders: tuple[str, ...]) -> None
             raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
 
 
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say where the data of a stored run lie now."""
+    text = "folder of the run's data, if they were moved"
+    parser.add_argument("--data-dir", help=text)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="overrides",
+        help="data.path=FILE.npz: where the run's own file lies now",
+    )
+
+
 def check_writable(folder: pathlib.Path) -> None:
     """Refuses a place for results before they are computed; makes nothing.
 

@@ -11,6 +11,8 @@ from egnas_jax.cli.console import (
     FAILED,
     INTERRUPTED,
     UNUSABLE,
+    add_data_arguments,
+    check_folders,
     read_genotype,
     say,
     use_compilation_cache,
@@ -107,7 +109,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN")
-    add("--data-dir", help="where the run's data are")
+    add_data_arguments(parser)
     text = "replay every epoch, not only those since the oldest checkpoint"
     add("--from-start", action="store_true", help=text)
 
@@ -151,12 +153,15 @@ def _draw(options) -> None:
 
 
 def _verify(options) -> int:
+    from egnas_jax.runs.data import with_moved_data
     from egnas_jax.runs.directory import stored_config
     from egnas_jax.runs.search_setup import set_up_search
     from egnas_jax.runs.verify import verify
+    from egnas_jax.settings import assignments
 
+    check_folders(options, ("data_dir",))
     folder = pathlib.Path(options.run)
-    config = stored_config(folder)
+    config = with_moved_data(stored_config(folder), assignments(options.overrides))
     use_compilation_cache()
     setup = set_up_search(
         config,

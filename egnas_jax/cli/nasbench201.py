@@ -9,6 +9,7 @@ import pathlib
 import time
 
 from egnas_jax.cli.console import (
+    add_data_arguments,
     check_folders,
     check_writable,
     say,
@@ -138,7 +139,7 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
     stats = "statistics of batch norm: batch or running (%(default)s)"
     add("--batch-stats", default="batch", metavar="NAME", help=stats)
     add("--seed", type=int, default=0, help="of cells and images (%(default)s)")
-    add("--data-dir", help="folder of the run's data")
+    add_data_arguments(parser)
     add("--out", metavar="DIR", help="(default: into RUN)")
     add("--json", action="store_true", help=JSON_HELP)
 
@@ -149,6 +150,7 @@ def rank_correlation(options: argparse.Namespace) -> None:
     from egnas_jax.runs.failures import running
     from egnas_jax.runs.finished_search import load_search
     from egnas_jax.search.evaluate import check_options
+    from egnas_jax.settings import assignments
     from egnas_jax.studies import rank_correlation
     from egnas_jax.studies.nasbench201.read import read_table
 
@@ -167,7 +169,8 @@ def rank_correlation(options: argparse.Namespace) -> None:
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)
     use_compilation_cache()
-    search = load_search(folder, data_dir=options.data_dir, log=say)
+    moved = assignments(options.overrides)
+    search = load_search(folder, data_dir=options.data_dir, settings=moved, log=say)
     supernet = rank_correlation.from_run(search, options.images, options.seed)
     with running():
         ranks = rank_correlation.rank(

@@ -6,6 +6,7 @@ import json
 import pathlib
 
 from egnas_jax.cli.console import (
+    add_data_arguments,
     check_folders,
     check_writable,
     say,
@@ -18,7 +19,7 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     number = functools.partial(add, type=int)
     add("run", metavar="RUN", help="run directory of `egnas search`")
-    add("--data-dir", help="folder of the run's data")
+    add_data_arguments(parser)
     kinds = "individuals (of EG-NAS, its default) or cells"
     add("--candidates", metavar="KIND", help=kinds)
     number("--individuals", metavar="P", help="how many (the run's population)")
@@ -36,6 +37,7 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
 def noise(options: argparse.Namespace) -> None:
     """Runs a noise study on a run's newest weights and prints what it found."""
     from egnas_jax.runs.failures import running
+    from egnas_jax.settings import assignments
     from egnas_jax.storage import records
     from egnas_jax.studies.noise.noise_plot import draw_noise
     from egnas_jax.studies.noise.study import NoiseRequest, run_study, write
@@ -54,7 +56,8 @@ def noise(options: argparse.Namespace) -> None:
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)
     use_compilation_cache()
-    study = run_study(folder, options.data_dir, request, say)
+    moved = assignments(options.overrides)
+    study = run_study(folder, options.data_dir, request, say, settings=moved)
     with running():
         write(out, study, draw_noise(study.result, study.matrices))
     if options.json:

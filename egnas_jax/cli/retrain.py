@@ -46,6 +46,8 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-auxiliary", action="store_true", help="leave the auxiliary head out")
     add("--init-from", metavar="RUN", help="start with the weights of another network")
+    text = "start from the state of another retraining, to train longer"
+    add("--restore", metavar="RUN", help=text)
     add(
         "--seeds",
         type=int,
@@ -73,7 +75,7 @@ def retrain(options: argparse.Namespace) -> None:
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds
 
-    check_run_options(options, ("out", "data_dir", "init_from"))
+    check_run_options(options, ("out", "data_dir", "init_from", "restore"))
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
     base = retrain_config(
@@ -119,6 +121,7 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
             out=folder,
             data_dir=options.data_dir,
             resume=options.resume,
+            restore=_restored_seed(options.restore, config.seed),
             stop_after=options.stop_after,
             on_epoch=_progress_printer(config.epochs, quiet=options.json),
             log=say,
@@ -128,15 +131,27 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
     return summaries
 
 
+def _restored_seed(restore: str | None, seed: int) -> pathlib.Path | None:
+    """The run to start from; of a directory of several seeds, that of the same seed."""
+    from egnas_jax.runs.finished_network import seed_folders
+
+    if restore is None:
+        return None
+    folder = pathlib.Path(restore)
+    return folder / f"seed{seed}" if seed_folders(folder) else folder
+
+
 def _check_same_configurations(configs, folders, data_dir: str | None) -> None:
     """Refuses runs of other configurations, before the first seed is trained."""
     from egnas_jax.runs import directory
     from egnas_jax.runs.retrain_config import from_dict
     from egnas_jax.runs.retrain_data import load_data
+    from egnas_jax.runs.transfer import with_initial_digest
 
     _, loaded = load_data(configs[0], data_dir=data_dir)
     for config, folder in zip(configs, folders, strict=True):
         config = dataclasses.replace(loaded, seed=config.seed)
+        config = with_initial_digest(config, folder)
         directory.check_configuration(config, folder, from_dict)
 
 
@@ -151,7 +166,11 @@ def _check_table_folder(folder: pathlib.Path) -> None:
 
 def _split_seed(origin: pathlib.Path | None) -> dict[str, int]:
     """The setting that keeps the test images of a search out of the training."""
+    from egnas_jax.runs.later_versions import check_known
+
     stored = _read_object(origin, "config.json")
+    if origin is not None:
+        check_known(stored, origin / "config.json")
     seed = stored.get("split_seed", stored.get("seed"))
     return {} if seed is None else {"split_seed": seed}
 

@@ -16,6 +16,7 @@ from egnas_jax.data.files import download, prepared
 from egnas_jax.data.files.arrays import load_digits, load_npz
 from egnas_jax.data.files.layouts import CLASS_NAMES, LAYOUTS, Layout, find_official
 from egnas_jax.data.files.official import read_official
+from egnas_jax.data.location import located
 
 
 def load_dataset(
@@ -23,14 +24,15 @@ def load_dataset(
 ) -> Dataset:
     """Loads the data set that the configuration names.
 
-    `config.path` has priority over `config.name`. CIFAR is read from `data_dir` if that
+    `config.path` has priority over `config.name`; with `data_dir`, the file of that
+    name in this folder is read. CIFAR is read from `data_dir` if that
     is given, and from nowhere else. Otherwise the tensorflow-datasets directory is
     tried first, then the download cache, and then the archive is downloaded.
 
     Args:
       config: names the data set; its crop and cutout must fit the images.
       data_dir: a directory with official CIFAR files (unpacked or tar.gz) or with a
-        data set prepared by tfds, or the folder of either itself.
+        data set prepared by tfds, or the folder of either itself, or that of an .npz.
       seed: chooses the test images of `digits`, and of an .npz that has none.
 
     Raises:
@@ -39,7 +41,7 @@ def load_dataset(
     """
     directory = None if data_dir is None else prepared.existing_directory(data_dir)
     if config.path is not None:
-        dataset = load_npz(config.path, seed, config.classes)
+        dataset = load_npz(located(config, data_dir).path, seed, config.classes)
     elif config.name == "imagenet":
         raise ValueError(
             "imagenet does not fit in memory: it is read while it trains, which only "

@@ -10,10 +10,12 @@ from jax import export
 from egnas_jax.data.augment import normalise
 from egnas_jax.export.description import Finished
 from egnas_jax.nn.network import make_network
+from egnas_jax.training.jax_settings import pinned
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
+@pinned()
 def as_stablehlo(finished: Finished) -> bytes:
     """A program of pixels u8[batch, H, W, C] -> logits f32[batch, K], with its weights.
 

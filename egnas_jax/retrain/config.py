@@ -51,6 +51,8 @@ class RetrainConfig:
       network: the network that the genotype's cells are stacked into.
       genotype: text of the genotype; None until a retraining is given one.
       init_from: run directory whose weights the network starts with, or None.
+      init_digest: sha256 of those weights, by which they are recognised where
+        `init_from` was moved; a run records it.
       seed: of every random stream except the split.
       split_seed: chooses the validation images, and the test images of a data set
         without a test set; all seeds of a table share it. It corresponds to the `seed`
@@ -84,6 +86,7 @@ class RetrainConfig:
     network: NetworkConfig
     genotype: str | None = None
     init_from: str | None = None
+    init_digest: str | None = None
     seed: int = 0
     split_seed: int = 0
     valid_share: float = 0.0

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.data.files.arrays import from_arrays, load_for_evaluation
+from egnas_jax.data.location import located
 from egnas_jax.data.source import load_dataset
+from egnas_jax.settings import apply_settings, paths
 from egnas_jax.storage import checkpoint
 
 KEYS = ("images", "labels", "test_images", "test_labels")
@@ -63,8 +65,30 @@ def load_run_data(
       ValueError: the data are not found, or they are others.
     """
     dataset = load_dataset(config, data_dir, seed)
-    data_as_loaded(config, dataset.name, digest_of(dataset))
+    data_as_loaded(config, dataset.name, digest_of(dataset), data_dir)
     return dataset
+
+
+def with_moved_data(config: Any, settings: Mapping[str, Any]) -> Any:
+    """The configuration of a stored run whose data lie elsewhere now.
+
+    The digest remains, so that no other data are accepted.
+
+    Args:
+      config: of a search or a retraining.
+      settings: {"data.path": FILE} or {}.
+
+    Raises:
+      ValueError: another setting, which a finished run cannot change.
+    """
+    known = paths(config)
+    for path in settings:
+        if path in known and path != "data.path":
+            raise ValueError(
+                f"{path} belongs to the run and cannot be changed. --set takes "
+                f"data.path=FILE.npz here: where its data lie now."
+            )
+    return apply_settings(config, settings)
 
 
 def check_one_source(
@@ -105,12 +129,18 @@ def load_evaluation_data(
     return load_for_evaluation(config.path, num_classes, seed, is_trained_pool)
 
 
-def data_as_loaded(data: DataConfig, name: str, digest: str) -> DataConfig:
+def data_as_loaded(
+    data: DataConfig,
+    name: str,
+    digest: str,
+    data_dir: str | pathlib.Path | None = None,
+) -> DataConfig:
     """A data configuration with the digest of the loaded data and an absolute path.
 
     Args:
       data: the configuration that the data were loaded by.
       name, digest: of the loaded data.
+      data_dir: where they were looked for; None: the usual places.
 
     Raises:
       ValueError: the configuration names another digest.
@@ -118,12 +148,8 @@ def data_as_loaded(data: DataConfig, name: str, digest: str) -> DataConfig:
     if data.digest not in (None, digest):
         raise ValueError(
             f"The data {name} are not those that data.digest names: "
-            f"{digest} was found, {data.digest} is wanted. Give the right data "
-            f"by --data-dir, pass the arrays by data=, or leave data.digest unset in a "
-            f"new run."
+            f"{digest} was found, {data.digest} is wanted. Give the right data by "
+            f"--data-dir or --set data.path=FILE.npz, pass the arrays by data=, or "
+            f"leave data.digest unset in a new run."
         )
-    data = dataclasses.replace(data, digest=digest)
-    if data.path is not None:
-        path = pathlib.Path(data.path).expanduser().resolve()
-        data = dataclasses.replace(data, path=str(path))
-    return data
+    return dataclasses.replace(located(data, data_dir), digest=digest)

@@ -5,23 +5,18 @@ environment.json what its metrics may depend on.
 """
 
 import contextlib
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import filelock
-import jax
 
-from egnas_jax.nn import lowering
+from egnas_jax.runs.environment import environment
+from egnas_jax.runs.later_versions import check_known
+from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import from_dict
-from egnas_jax.settings import as_dict, differences
+from egnas_jax.settings import as_dict
 from egnas_jax.storage import records
 
 
@@ -84,12 +79,24 @@ def check_configuration(
     """
     if not (folder / "config.json").exists():
         return
-    changed = differences(stored_config(folder, read), config)
-    if changed:
+    stored = stored_config(folder, read)
+    if changed := changes(stored, config):
         raise ValueError(
             f"{folder} holds a run of another configuration: {'; '.join(changed)}. Use "
-            f"its settings or another --out."
+            f"its settings or another --out.{_epochs_advice(stored, config, folder)}"
         )
+
+
+def _epochs_advice(stored: Any, config: Any, folder: pathlib.Path) -> str:
+    """What leads to another number of epochs; "" where it is the same."""
+    if config.epochs == stored.epochs:
+        return ""
+    if config.epochs < stored.epochs:
+        return f" To end after epoch {config.epochs}: --stop-after {config.epochs}."
+    return (
+        f" For more epochs, start a new run from the state of this one: --restore "
+        f"{folder} --set epochs={config.epochs} --out NEW."
+    )
 
 
 @contextlib.contextmanager
@@ -157,57 +164,28 @@ def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict)
       read: makes a configuration of what config.json holds; by default of a search.
 
     Raises:
-      ValueError: it holds no such run.
+      ValueError: it holds no such run, or one of a later version.
     """
+    path = folder / "config.json"
     try:
-        return read(json.loads((folder / "config.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"{str(folder)!r} holds no run ({type(error).__name__}: no readable "
-            f"config.json of that kind). Name a directory that `egnas search` or "
-            f"`egnas retrain` wrote, as the command asks."
+        stored = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_run(folder, f"{path.name} cannot be read, {_named(error)}") from None
+    check_known(stored, path)
+    try:
+        return read(stored)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_run(
+            folder, f"{path.name} is not of that kind, {_named(error)}"
         ) from None
 
 
-def environment(mesh: dict | None) -> dict:
-    """Returns what a metric may depend on: versions, device, flags."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    device = jax.devices()[0]
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-        "backend": jax.default_backend(),
-        "device_kind": device.device_kind,
-        "device_count": jax.device_count(),
-        "mesh": mesh,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
-        "flags": {
-            "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-            # chooses the BLAS kernels that compute CMA-ES's eigenvectors on a CPU
-            "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
-            "compiler_options": lowering.compiler_options(),
-        },
-        "git": _git(),
-    }
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
-def _git() -> str | None:
-    """Commit of this source, with "+" where files differ from it; None without git."""
-    source = pathlib.Path(__file__).parent
-    command = (
-        "git",
-        "-C",
-        str(source),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty=+",
-        "--exclude=*",
+def _no_run(folder: pathlib.Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{str(folder)!r} holds no run ({reason}). Name a directory that `egnas "
+        f"search` or `egnas retrain` wrote, as the command asks."
     )
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -17,6 +17,7 @@ from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.retrain_config import from_dict
 from egnas_jax.space import Genotype
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.types import PyTree
 
 HINT = "Name a directory that `egnas retrain` wrote."
@@ -116,6 +117,7 @@ class RetrainResult:
         )
 
 
+@pinned()
 def load_network(
     folder: str | os.PathLike, *, log: Callable[[str], Any] | None = None
 ) -> RetrainResult:
@@ -164,6 +166,7 @@ def load_config(folder: pathlib.Path) -> RetrainConfig:
     return stored_config(folder, from_dict)
 
 
+@pinned()
 def restore(folder: pathlib.Path) -> checkpoint.Restored:
     """The newest valid checkpoint of a retraining; its tree is a `RetrainState`.
 

@@ -2,7 +2,8 @@
 
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.runs.data import load_run_data
+from egnas_jax.runs.data import load_run_data, with_moved_data
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
@@ -18,14 +19,17 @@ from egnas_jax.runs.search_setup import search_hyperparams, search_problem
 from egnas_jax.search.loop import SearchEnd
 from egnas_jax.search.step import init_state
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array
 
 
+@pinned()
 def load_search(
     folder: str | pathlib.Path,
     *,
     data_dir: str | pathlib.Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> SearchResult:
     """Reads the newest whole checkpoint of a search; nothing is changed.
@@ -34,6 +38,7 @@ def load_search(
       folder: run directory of a search, finished or not.
       data_dir: where its data are; None: the usual places. Data are read by
         `valid_batches` alone, and here for a run of version 0.1.
+      settings: {"data.path": FILE} where the run's own .npz was moved.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
 
     Raises:
@@ -41,7 +46,7 @@ def load_search(
     """
     folder = pathlib.Path(folder)
     log = log or logging.getLogger("egnas_jax").warning
-    config = stored_config(folder)
+    config = with_moved_data(stored_config(folder), settings or {})
     model = _stored_model(config, folder, data_dir)
     net = make_supernet(config.supernet)
     problem = search_problem(config, net)
@@ -73,6 +78,7 @@ def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
     }
 
 
+@pinned()
 def valid_batches(
     search: SearchResult, batches: int, batch_size: int, seed: int
 ) -> tuple[Array, Array]:

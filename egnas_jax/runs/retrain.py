@@ -17,17 +17,21 @@ from egnas_jax.retrain.datasets import make_data
 from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem, RetrainState, make_programs
 from egnas_jax.runs import directory
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
 from egnas_jax.runs.genotype_source import Source
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
+from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
-from egnas_jax.runs.transfer import with_weights_of
+from egnas_jax.runs.transfer import with_initial_digest
 from egnas_jax.space import Genotype, draw_svg
 from egnas_jax.storage import records
+from egnas_jax.training.jax_settings import pinned
 
 
+@pinned()
 def run_retraining(
     genotype: Source,
     config: RetrainConfig,
@@ -36,6 +40,7 @@ def run_retraining(
     data: Sequence[Any] | None = None,
     data_dir: str | os.PathLike | None = None,
     resume: bool = False,
+    restore: str | os.PathLike | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
     log: Callable[[str], Any] | None = None,
@@ -55,6 +60,8 @@ def run_retraining(
         or (images, labels, test images, test labels); None loads `config.data`.
       data_dir: the only place to look for `config.data`; None looks in the usual ones.
       resume: go on from the newest checkpoint in `out`.
+      restore: directory of a run whose newest state this one starts from, to train
+        longer for example.
       stop_after: end early when so many epochs are done, to be resumed later.
       on_epoch: called with the record of each epoch, as metrics.jsonl holds it.
       log: called with notes, such as a damaged checkpoint; None: the logger
@@ -70,6 +77,7 @@ def run_retraining(
     """
     folder = None if out is None else pathlib.Path(out)
     directory.check_arguments(folder, resume=resume, stop_after=stop_after)
+    _check_one_origin(config, restore)
     log = log or logging.getLogger("egnas_jax").warning
     history: list[dict] = []
 
@@ -80,17 +88,31 @@ def run_retraining(
 
     config = with_genotype(config, genotype, log=log)
     source, config = load_data(config, data, data_dir)
+    config = with_initial_digest(config, folder)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
     metadata = _with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)
-    state = starting_state(run, resume=resume)
+        warn_of_changes(folder, log)
+    start = find_start(run, restore, resume=resume)
+    history.extend(start.records)
     advise = functools.partial(memory_advice, config=config, folder=folder)
-    with _claimed(run, state, stop_after), running(advise):
+    with _claimed(run, start, stop_after), running(advise):
         if folder is not None:
             _write_network_files(run, metadata)
-        state = _train(run, state, stop_after)
+        write_beginning(run, start)
+        state = _train(run, start.state, stop_after)
         return _result(run, metadata, state, history)
+
+
+def _check_one_origin(config: RetrainConfig, restore) -> None:
+    """Refuses two runs to start from."""
+    if restore is not None and config.init_from is not None:
+        raise ValueError(
+            f"restore is {str(restore)!r} and init_from is {config.init_from!r}. Leave "
+            f"one of the two out: --restore goes on with the training of a run, and "
+            f"--init-from starts anew with its weights."
+        )
 
 
 def prepare(
@@ -157,34 +179,12 @@ def _with_search_seconds(
     return metadata._replace(search_seconds=seconds)
 
 
-def starting_state(run: loop.RetrainRun, *, resume: bool) -> RetrainState:
-    """The newest checkpoint of a resumed run, or else the state before the first step.
-
-    Raises:
-      ValueError: the records do not match the checkpoint, or the weights of
-        `config.init_from` do not fit.
-    """
-    state, notes = loop.restore_newest(run) if resume else (None, ())
-    next_step = "Starting over." if state is None else "Going on from the one before."
-    for note in notes:
-        run.log(f"{note} {next_step}")
-    if state is not None:
-        records.read_epochs(run.folder, loop.num_recorded(run, int(state.step)))
-        return state
-    if resume:
-        run.log(f"{run.folder}: no whole checkpoint, so from the beginning.")
-    state = run.programs.init()
-    if run.config.init_from is None:
-        return state
-    return with_weights_of(state, pathlib.Path(run.config.init_from))
-
-
-def _claimed(run: loop.RetrainRun, state: RetrainState, stop_after: int | None):
+def _claimed(run: loop.RetrainRun, start: RetrainStart, stop_after: int | None):
     """A context that holds the lock of the run directory, if there is one."""
     if run.folder is None:
         return contextlib.nullcontext()
-    trains = int(state.step) < loop.last_step(run, stop_after)
-    return directory.claim(run.config, run.folder, trains=trains)
+    trains = int(start.state.step) < loop.last_step(run, stop_after)
+    return directory.claim(run.config, run.folder, start.origin, trains=trains)
 
 
 def _write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:

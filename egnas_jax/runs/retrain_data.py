@@ -37,7 +37,7 @@ def load_data(
     source, digest = open_data(config, data, data_dir)
     return source, dataclasses.replace(
         config,
-        data=data_as_loaded(config.data, source.name, digest),
+        data=data_as_loaded(config.data, source.name, digest, data_dir),
         network=dataclasses.replace(config.network, num_classes=source.num_classes),
     )
 

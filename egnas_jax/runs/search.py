@@ -16,7 +16,9 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
+from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
@@ -24,7 +26,7 @@ from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchState
-from egnas_jax.settings import as_dict, differences
+from egnas_jax.settings import as_dict
 from egnas_jax.space import (
     SPACES,
     Genotype,
@@ -36,6 +38,7 @@ from egnas_jax.space import (
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import describe
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.processes import (
     SharedError,
     allgather_json,
@@ -100,6 +103,7 @@ class SearchResult(NamedTuple):
         }
 
 
+@pinned()
 def run_search(
     config: SearchConfig,
     *,
@@ -157,6 +161,7 @@ def run_search(
         )
         if folder:
             directory.check_configuration(setup.config, folder)
+            warn_of_changes(folder, log)
         return setup, find_start(setup.run, restore, resume=resume)
 
     setup, start = run_on_all(open_run)
@@ -185,7 +190,7 @@ def check_same_configuration(config: SearchConfig) -> None:
     """
     first, *others = allgather_json(as_dict(config))
     for number, other in enumerate(others, start=1):
-        if changed := differences(from_dict(first), from_dict(other)):
+        if changed := changes(from_dict(first), from_dict(other)):
             raise SharedError(
                 f"Process {number} was started with other settings than process 0: "
                 f"{'; '.join(changed)}. Start all by the same command."

@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import jax
 
+from egnas_jax.runs import origin
 from egnas_jax.runs.directory import stored_config
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.search import loop
 from egnas_jax.storage import records
 from egnas_jax.training import processes
 from egnas_jax.training.devices import replicate
+from egnas_jax.training.jax_settings import pinned
 
 
 class StartPoint(NamedTuple):
@@ -51,43 +54,27 @@ def find_start(
         run's records do not go with its checkpoint.
     """
     resume = resume and run.folder is not None
-    recorded = _recorded_origin(run.folder) if resume else None
+    recorded = origin.recorded_origin(run.folder) if resume else None
     newest, notes = loop.newest(run) if resume else (None, ())
-    began_at = recorded and recorded["run"]
-    source = restore and str(pathlib.Path(restore).resolve())
-    if source and source != began_at and (began_at or newest):
-        raise ValueError(
-            f"{run.folder} started from {began_at or 'nothing'}, not from {restore}. "
-            f"Leave --restore out, or name another --out."
-        )
+    has_state = newest is not None
+    source = origin.find_source(run.folder, restore, recorded, has_state=has_state)
     for note in notes:
         after = "Going on from the one before." if newest else "Starting over."
         run.log(f"{note} {after}")
     if newest:
         records.read_epochs(run.folder, int(newest.state.epoch))  # none is missing
         return StartPoint(newest, recorded)
-    if source or began_at:
-        return _start_from(run, pathlib.Path(source or began_at))
+    if source is not None:
+        return _start_from(run, source)
     if resume:
         run.log(f"{run.folder}: no whole checkpoint, so from the beginning.")
     return StartPoint(None)
 
 
-def _recorded_origin(folder: pathlib.Path) -> dict | None:
-    path = folder / "restored.json"
-    if not path.exists():
-        return None
-    hint = "Start anew under another --out."
-    origin = records.read_object(path, hint)
-    try:
-        return {name: origin[name] for name in ("run", "epoch", "digest")}
-    except KeyError as missing:
-        raise ValueError(f"{path} was altered: it holds no {missing}. {hint}") from None
-
-
 def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
+    warn_of_changes(folder, run.log)
     (progress, notes), epochs = _newest_of(run, folder), run.epochs
     for note in notes:
         run.log(f"{note} Starting from the one before.")
@@ -103,8 +90,8 @@ def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
             f"left to run. Set epochs to more."
         )
     earlier = tuple(records.read_epochs(folder, done))
-    origin = {"run": str(folder), "epoch": done, "digest": loop.state_digest(state)}
-    return StartPoint(progress, origin, earlier)
+    began_at = origin.describe(folder, done, loop.state_digest(state))
+    return StartPoint(progress, began_at, earlier)
 
 
 def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
@@ -119,6 +106,7 @@ def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
     return progress, notes
 
 
+@pinned()
 def begin(run: loop.SearchRun, start: StartPoint) -> loop.Progress:
     """Brings records and checkpoints of a run to where it starts.
 

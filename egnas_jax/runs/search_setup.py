@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from egnas_jax.data.batches import check_batch_size
+from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
@@ -34,6 +35,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
+from egnas_jax.training.jax_settings import pinned
 
 # The tables as this package fills them, before a script adds or replaces an entry.
 _BUILT_IN = {
@@ -61,6 +63,7 @@ class SearchSetup(NamedTuple):
     dataset: Dataset
 
 
+@pinned()
 def set_up_search(
     config: SearchConfig,
     *,
@@ -95,7 +98,8 @@ def set_up_search(
     check_image_shape(dataset.images.shape[1:])
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
-    config = _as_loaded(config, dataset, mesh.size if mesh else 1)
+    loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
+    config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
     problem = search_problem(config, make_supernet(config.supernet)._replace(mesh=mesh))
     parts = _split(config, problem, dataset, log)
     search_data = SearchData(
@@ -165,10 +169,11 @@ def _split(
     return splits.train, splits.valid
 
 
-def _as_loaded(config: SearchConfig, dataset: Dataset, devices: int) -> SearchConfig:
+def _as_loaded(
+    config: SearchConfig, data: DataConfig, dataset: Dataset, devices: int
+) -> SearchConfig:
     """The configuration with what is known once data and devices are."""
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    data = data_as_loaded(config.data, dataset.name, digest_of(dataset))
     return dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
 
 

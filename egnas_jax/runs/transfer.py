@@ -1,12 +1,36 @@
 """Starts a retraining with the weights of another one."""
 
+import dataclasses
 import pathlib
 
 import jax
 
+from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.step import RetrainState
-from egnas_jax.runs.finished_network import restore
+from egnas_jax.runs.finished_network import load_config, restore
+from egnas_jax.storage import checkpoint
 from egnas_jax.types import Array, PyTree
+
+
+def with_initial_digest(
+    config: RetrainConfig, folder: pathlib.Path | None
+) -> RetrainConfig:
+    """The configuration with the digest of the weights of `config.init_from`.
+
+    Args:
+      config: of the retraining.
+      folder: run directory, whose own record counts where that run is gone; or None.
+    """
+    if config.init_from is None:
+        return config
+    try:
+        variables = restore(pathlib.Path(config.init_from)).tree.variables
+        digest = checkpoint.digest(variables)
+    except ValueError:  # a resumed run may need it no more; else its reader says so
+        if folder is None or not (folder / "config.json").exists():
+            return config
+        digest = load_config(folder).init_digest
+    return dataclasses.replace(config, init_digest=digest)
 
 
 def with_weights_of(state: RetrainState, folder: pathlib.Path) -> RetrainState:

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.search import loop
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.devices import replicate
+from egnas_jax.training.jax_settings import pinned
 
 
 class Verdict(NamedTuple):
@@ -20,6 +22,7 @@ class Verdict(NamedTuple):
     wrong: tuple[str, ...]
 
 
+@pinned()
 def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
     """Replays epochs of a run from its oldest checkpoint, or from the first epoch.
 
@@ -37,6 +40,7 @@ def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
     records.read_epochs(run.folder, _known_epochs(run))  # none is missing
+    warn_of_changes(run.folder, run.log)
     start = None if from_start else _oldest(run, len(lines))
     if start is None:
         if (run.folder / "restored.json").exists():

@@ -26,6 +26,7 @@ from egnas_jax.studies.nasbench201.table import (
     topology,
 )
 from egnas_jax.studies.statistics import rank_correlations
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.types import Array, PyTree
 
 RESAMPLES = 1000
@@ -60,6 +61,7 @@ def check_space(folder: pathlib.Path, config: SearchConfig) -> None:
         )
 
 
+@pinned()
 def from_run(search: SearchResult, num_images: int, seed: int) -> RankingSupernet:
     """The supernet of a run, with some of its validation images.
 
@@ -79,6 +81,7 @@ def from_run(search: SearchResult, num_images: int, seed: int) -> RankingSuperne
     )
 
 
+@pinned()
 def rank(
     supernet: RankingSupernet,
     table: BenchmarkTable,

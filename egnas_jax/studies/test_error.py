@@ -9,6 +9,7 @@ import numpy as np
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset, LabelledImages
 from egnas_jax.data.examples import StreamedDataset, open_arrays
+from egnas_jax.data.location import located
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.datasets import make_test_split
 from egnas_jax.retrain.predict import make_logits, predict
@@ -21,6 +22,7 @@ from egnas_jax.runs.data import (
 from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
 from egnas_jax.settings import apply_overrides, paths
+from egnas_jax.training.jax_settings import pinned
 
 SETTABLE = ("data.name", "data.path", "data.digest", "split_seed")
 
@@ -95,7 +97,8 @@ def load_data(
             f"The images of {source.name} are {sizes[0]}, and {trained.folder} was "
             f"trained on {sizes[1]}. Resize them, or retrain on them (--init-from)."
         )
-    data_as_loaded(config.data, source.name, digest)  # checks the digest
+    # checks the digest
+    data_as_loaded(config.data, source.name, digest, data_dir)
     return EvaluationData(source.name, digest, source.class_names, test)
 
 
@@ -106,7 +109,7 @@ def _open(
     if config.data.path is None:
         return open_data(config, data_dir=data_dir)
     dataset = load_evaluation_data(
-        config.data,
+        located(config.data, data_dir),
         trained.config.network.num_classes,
         config.split_seed,
         trained.config.data.digest,
@@ -133,6 +136,7 @@ def _check_classes(trained: RetrainResult, source: Dataset | StreamedDataset) ->
         )
 
 
+@pinned()
 def evaluate_network(trained: RetrainResult, data: EvaluationData) -> dict[str, Any]:
     """The content of evaluation.json.
 

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from jax import export
 
 from egnas_jax.nn import lowering
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
 from egnas_jax.types import PyTree
 
@@ -167,6 +168,7 @@ def _lower(request: ProgramRequest) -> Lowered:
     return Lowered(flat, positions, jax.tree.structure(traced.out_info))
 
 
+@pinned()
 def _compile(lowered: Lowered, leaves: list) -> Flat:
     """Compiles the program, or reads the executable from JAX's cache."""
 

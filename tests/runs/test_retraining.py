@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import tempfile
 
@@ -113,6 +114,62 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_ends_the_same(
     assert load_network(out).digest == result.digest
 
 
+def test_a_retraining_restored_from_another_goes_on_bit_for_bit(
+    cells, arrays, command_run, tmp_path
+):
+    origin, out = tmp_path / "origin", tmp_path / "fork"
+    stopped = retrain(cells, data=arrays, out=origin, stop_after=1)
+    fork = retrain(cells, data=arrays, out=out, restore=origin)
+    expected = records.read(command_run / "metrics.jsonl")
+    assert without_time(fork.records) == without_time(expected)
+    stored = json.loads((out / "restored.json").read_text())
+    assert stored == {"run": str(origin), "epoch": 1, "digest": stopped.digest}
+    nowhere = retrain(cells, data=arrays, restore=origin)
+    assert without_time(nowhere.records) == without_time(expected)
+    moved = origin.rename(tmp_path / "moved")
+    for restore in (None, moved):  # it is known by its digest
+        again = retrain(cells, data=arrays, out=out, resume=True, restore=restore)
+        assert again.digest == fork.digest
+    with pytest.raises(ValueError, match="started from .*, not from"):
+        retrain(cells, data=arrays, out=out, resume=True, restore=command_run)
+
+
+def test_losses_between_two_evaluations_are_taken_over(cells, arrays, tmp_path):
+    settings = SETTINGS | {"evaluate_every": 2, "epochs": 3}
+    first = retrain(cells, data=arrays, settings=settings, out=tmp_path / "first")
+    longer = settings | {"epochs": 4}
+    options = dict(data=arrays, restore=tmp_path / "first")
+    records_of_longer = retrain(cells, settings=longer, **options).records
+    assert [record["epoch"] for record in records_of_longer] == [0, 1, 2, 3]
+    losses = [record["train_loss"] for record in records_of_longer]
+    assert losses[:3] == [record["train_loss"] for record in first.records]
+    assert all(losses)
+
+
+@pytest.mark.parametrize("way", ["--data-dir", "data.path"])
+def test_a_moved_retraining_is_evaluated_and_resumed(
+    way, cells, command_run, tmp_path, capsys
+):
+    run = shutil.copytree(command_run, tmp_path / "run")
+    stored = json.loads((run / "config.json").read_text())
+    stored["data"]["path"] = "/gone/mine.npz"
+    records.write_json(run / "config.json", stored)
+    data = shutil.copytree(command_run.parent, tmp_path / "data") / "mine.npz"
+    by_folder = way == "--data-dir"
+    path = "/gone/mine.npz" if by_folder else data
+    where = [way, str(data.parent)] if by_folder else ["--set", f"data.path={data}"]
+    assert main(["evaluate", str(run), *where, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["data"]["own"] and result["test_error"] is not None
+    assert result["recorded_test_error"] == result["test_error"]
+    settings = SETTINGS | {"data.path": str(path)}
+    data_dir = data.parent if by_folder else None
+    options = dict(settings=settings, out=run, resume=True, data_dir=data_dir)
+    again = retrain(cells, **options)
+    assert again.config.data.path == str(data)
+    assert again.digest == load_network(command_run).digest
+
+
 @pytest.fixture
 def instant(monkeypatch):
     """Training steps and evaluations that take no time and teach nothing."""
@@ -152,6 +209,73 @@ def test_an_error_during_training_is_a_runtime_error(
         retrain(cells, data=arrays, out=tmp_path / "run", on_epoch=fail)
     # the lock is free again
     retrain(cells, data=arrays, out=tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_is_trained_longer_by_restore(instant, cells, arrays, tmp_path):
+    first, out = tmp_path / "first", tmp_path / "longer"
+    retrain(cells, data=arrays, out=first)
+    longer = SETTINGS | {"epochs": 5}
+    with pytest.raises(ValueError, match=f"--restore {first} --set epochs=5"):
+        retrain(cells, data=arrays, out=first, settings=longer, resume=True)
+    options = dict(data=arrays, settings=longer, out=out)
+    stopped = retrain(cells, **options, restore=first, stop_after=3)
+    assert [record["epoch"] for record in stopped.records] == [0, 1, 2]
+    shutil.rmtree(first)  # it is needed no more
+    assert len(retrain(cells, **options, resume=True).records) == 5
+    shutil.rmtree(out / "checkpoints")
+    with pytest.raises(ValueError, match="name it by --restore"):
+        retrain(cells, **options, resume=True)
+
+
+@pytest.mark.parametrize(
+    "settings, stop_after, message",
+    [
+        ({"epochs": 4, "network.channels": 8}, None, "holds another network"),
+        ({"epochs": 4, "batch_size": 16}, None, "no whole epochs of 15 steps"),
+        ({"epochs": 4, "batch_size": 30}, None, "no whole epochs of 8 steps"),
+        ({}, None, "has 2 epochs and this run will have 2"),
+        ({"epochs": 1}, 1, "has 1 epochs and this run will have 1"),
+    ],
+)
+def test_a_run_that_cannot_be_gone_on_with_is_refused(
+    settings, stop_after, message, instant, cells, arrays, tmp_path
+):
+    retrain(cells, data=arrays, out=tmp_path / "first", stop_after=stop_after)
+    options = dict(data=arrays, out=tmp_path / "out", restore=tmp_path / "first")
+    with pytest.raises(ValueError, match=message):
+        retrain(cells, settings=SETTINGS | settings, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_cells_and_two_origins_are_refused(instant, cells, arrays, tmp_path):
+    retrain(cells, data=arrays, out=tmp_path / "first")
+    longer = SETTINGS | {"epochs": 4}
+    other = cells.replace("max_pool_3x3", "avg_pool_3x3")
+    with pytest.raises(ValueError, match="holds another network"):
+        retrain(other, data=arrays, settings=longer, restore=tmp_path / "first")
+    both = retrain_config(settings=longer, init_from=tmp_path / "first")
+    with pytest.raises(ValueError, match="Leave one of the two out"):
+        run_retraining(cells, both, data=arrays, restore=tmp_path / "first")
+
+
+def test_initial_weights_that_were_moved_are_recognised(
+    instant, cells, arrays, tmp_path
+):
+    first, out = tmp_path / "first", tmp_path / "out"
+    retrain(cells, data=arrays, out=first)
+
+    def start_from(folder, **options):
+        config = retrain_config(settings=SETTINGS, init_from=folder)
+        return run_retraining(cells, config, data=arrays, out=out, **options)
+
+    start_from(first, stop_after=1)
+    moved = first.rename(tmp_path / "moved")
+    start_from(first, resume=True)  # gone, and not needed
+    assert start_from(moved, resume=True).config.init_from == str(moved)
+    other = tmp_path / "other"
+    retrain(cells, data=arrays, out=other, settings=SETTINGS | {"seed": 1})
+    with pytest.raises(ValueError, match="another configuration: init_from"):
+        start_from(other, resume=True)
 
 
 def test_a_resumed_run_keeps_the_duration_of_its_search(

@@ -21,6 +21,7 @@ from egnas_jax.studies.nasbench201.table import (
     code_of,
     make_table,
 )
+from egnas_jax.training.jax_settings import pinned
 
 NPZ_FORMAT = (
     "A table is an .npz with `op_names` [5], `edge_ops` (whole numbers [15625, 6] into "
@@ -31,6 +32,7 @@ NPZ_FORMAT = (
 )
 
 
+@pinned()
 def read_table(path: str | pathlib.Path, dataset: str) -> BenchmarkTable:
     """Reads the table of one data set.
 

@@ -15,6 +15,7 @@ from egnas_jax.studies.nasbench201.method_table import METHODS
 from egnas_jax.studies.nasbench201.methods import incumbents
 from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.nasbench201.table_search_config import TableSearchConfig
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.types import IMPL, Array
 
 CHUNK = 128  # runs at a time: bounds the memory and fills the vector units
@@ -40,6 +41,7 @@ def log_spaced_queries(queries: int, per_decade: int = 40) -> np.ndarray:
     return np.unique(np.append(np.round(points).astype(int), [1, queries]))
 
 
+@pinned()
 def run_method(
     table: BenchmarkTable,
     config: TableSearchConfig,

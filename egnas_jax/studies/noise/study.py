@@ -2,8 +2,8 @@
 
 import pathlib
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from egnas_jax.studies.noise.matrix import (
 from egnas_jax.studies.noise.repeatability import Pool, describe, mean_pool
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.studies.tables import csv_text
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
 
 CANDIDATES = {
@@ -80,8 +81,14 @@ class Metric(NamedTuple):
     pool: Pool | None = None
 
 
+@pinned()
 def run_study(
-    folder: pathlib.Path, data_dir: str | None, request: NoiseRequest, log: Callable
+    folder: pathlib.Path,
+    data_dir: str | None,
+    request: NoiseRequest,
+    log: Callable,
+    *,
+    settings: Mapping[str, Any] | None = None,
 ) -> NoiseStudy:
     """Evaluates candidates on many batches under a run's newest weights.
 
@@ -90,12 +97,13 @@ def run_study(
       data_dir: folder of the run's data, or None for the usual places.
       request: what to evaluate.
       log: called with messages (`str`).
+      settings: {"data.path": FILE} where the run's .npz was moved.
 
     Raises:
       ValueError: the folder holds no such run or no complete checkpoint, or the run
         cannot serve the request.
     """
-    search = load_search(folder, data_dir=data_dir, log=log)
+    search = load_search(folder, data_dir=data_dir, settings=settings, log=log)
     net, config, state = search.net, search.config, search.state
     request = complete(request, config, search.num_valid)
     started = time.perf_counter()

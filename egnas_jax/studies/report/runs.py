@@ -10,6 +10,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from egnas_jax.runs.later_versions import check_known
 from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.settings import flat
@@ -139,7 +140,9 @@ def _unique_names(folders: list[pathlib.Path]) -> list[str]:
 
 def _read(path: pathlib.Path, name: str) -> RunRecord:
     lines = _read_lines(path)
-    config = _current(_read_object(path.parent / "config.json"))
+    stored = _read_object(path.parent / "config.json")
+    check_known(stored, path.parent / "config.json")
+    config = _current(stored)
     settings = None if config is None else dict(flat(config))
     seed, group = _seed_and_group(path.parent)
     if settings is not None:

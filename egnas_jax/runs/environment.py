@@ -1,0 +1,116 @@
+"""Describes what the metrics of a run may depend on, for environment.json."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from egnas_jax.nn import lowering
+from egnas_jax.settings import flat
+from egnas_jax.storage import records
+from egnas_jax.training.jax_settings import current_settings
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# OPENBLAS_CORETYPE chooses the BLAS kernels of CMA-ES's eigenvectors on a CPU, and
+# NVIDIA_TF32_OVERRIDE the precision of products on a GPU.
+VARIABLES = (
+    "XLA_FLAGS",
+    "LIBTPU_INIT_ARGS",
+    "OPENBLAS_CORETYPE",
+    "NVIDIA_TF32_OVERRIDE",
+)
+# parts of environment.json under which a digest holds
+_COMPARED = ("versions", "backend", "device_kind", "jax", "flags")
+
+
+def environment(mesh: dict | None) -> dict[str, Any]:
+    """The content of environment.json: versions, device, settings and flags.
+
+    Args:
+      mesh: what is known of the devices in use (`training.devices.describe`).
+    """
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        **_compared(),
+        "device_count": jax.device_count(),
+        "mesh": mesh,
+        "git": _git(),
+    }
+
+
+def _compared() -> dict[str, Any]:
+    variables = {name: os.environ.get(name, "") for name in VARIABLES}
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "backend": jax.default_backend(),
+        "device_kind": jax.devices()[0].device_kind,
+        "jax": current_settings(),
+        "flags": {**variables, "compiler_options": lowering.compiler_options()},
+    }
+
+
+def warn_of_changes(folder: pathlib.Path, log: Callable[[str], Any]) -> None:
+    """Says which settings a run was computed under that this process has otherwise.
+
+    Args:
+      folder: run directory; without a readable environment.json nothing is said.
+      log: called with a sentence, if anything differs.
+    """
+    try:
+        stored = records.read_object(folder / "environment.json")
+    except ValueError:
+        return
+    if changed := changed_settings(stored, records.plain(_compared())):
+        log(
+            f"{folder} was computed under other settings than those of this process: "
+            f"{'; '.join(changed)}. Its digests may not come out again. Set what "
+            f"environment.json says to go on bit for bit."
+        )
+
+
+def changed_settings(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The differences of two environments, one line each; what one lacks is left out.
+
+    Args:
+      stored: content of environment.json, maybe of an earlier version.
+      now: of this process.
+    """
+    before, after = (
+        dict(flat({name: part[name] for name in _COMPARED if name in part}))
+        for part in (stored, now)
+    )
+    return [
+        f"{path.removeprefix('jax.').removeprefix('flags.')}: {before[path]!r} -> "
+        f"{after[path]!r}"
+        for path in sorted(before.keys() & after.keys())
+        if before[path] != after[path]
+    ]
+
+
+def _git() -> str | None:
+    """Commit of this source, with "+" where files differ from it; None without git."""
+    source = pathlib.Path(__file__).parent
+    command = (
+        "git",
+        "-C",
+        str(source),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    )
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
