@@ -106,6 +106,7 @@ def stopped(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_directory_holds_what_is_promised(straight, capsys):
     names = {path.name for path in straight.iterdir()}
     assert names >= {

@@ -58,6 +58,7 @@ def test_an_unwritable_place_is_refused_before_the_search(
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+@pytest.mark.slow
 def test_the_final_regrets_are_printed(search):
     _, output, messages = search
     assert "| egnas (eta 1) | 4 | 30 |" in output

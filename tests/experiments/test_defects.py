@@ -16,6 +16,7 @@ from egnas_jax.strategies.egnas.evaluation import EGNAS
 from egnas_jax.strategies.egnas.explore import first_generation
 
 
+@pytest.mark.slow
 def test_the_constant_key_of_the_published_code_repeats_its_directions(load):
     """49 directions from the first of 50 individuals; 3 samples of 35 updates."""
     distinct_directions = load("defects_simulated").distinct_directions
@@ -23,6 +24,7 @@ def test_the_constant_key_of_the_published_code_repeats_its_directions(load):
     assert distinct_directions("paper") == (49 * 105, 49 * 105)
 
 
+@pytest.mark.slow
 def test_a_step_of_the_published_code_is_nearly_uniform(load):
     """s* of `official` is a softmax of shares: within 1 / (1 + 6 e) and e / (e + 6)."""
     random_walk = load("defects_simulated").random_walk

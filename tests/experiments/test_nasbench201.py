@@ -40,6 +40,7 @@ def run_searches(load, write_table, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_rows_and_figure_are_those_of_the_searches(run_searches, tmp_path):
     record, curves = run_searches()
     rows = {row[1]: row[2:] for row in record["rows"]}

@@ -373,6 +373,7 @@ def swap_axes(tree):
     return jax.tree.map(swap, tree)
 
 
+@pytest.mark.slow
 def test_images_may_be_rectangular_and_have_any_number_of_channels(
     assert_close, quick_jit
 ):

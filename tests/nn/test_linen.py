@@ -58,7 +58,10 @@ def first_key(module, name, key):
     return module.bind({}, rngs={name: key}).make_rng(name)
 
 
-@pytest.mark.parametrize("config, side", [(PLAIN, 8), (WITH_HEAD, 32)])
+@pytest.mark.parametrize(
+    "config, side",
+    [(PLAIN, 8), pytest.param(WITH_HEAD, 32, marks=pytest.mark.slow)],
+)
 def test_network_module_trains_like_the_pure_function(config, side):
     network, module = make_network(GENOTYPE, config), linen.Network(GENOTYPE, config)
     variables = network.init(jax.random.key(0), (side, side, 3))

@@ -146,6 +146,7 @@ def genotype_with_every_primitive():
     return Genotype(list(zip(names, sources, strict=True)), [1, 3, 6], reduce, [2, 6])
 
 
+@pytest.mark.slow
 def test_cells_of_five_blocks_may_have_every_primitive_and_any_output_nodes():
     genotype = genotype_with_every_primitive()
     assert {name for name, _ in genotype.normal} == set(PRIMITIVES)
@@ -267,6 +268,7 @@ def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     chex.assert_trees_all_close(scanned, unrolled, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rematerialisation_keeps_the_gradient():
     images = jax.random.normal(jax.random.key(1), (6, 4, 4, 1))
     labels = jnp.array([0, 1, 2, 0, 1, 2])

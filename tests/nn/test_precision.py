@@ -137,12 +137,14 @@ def both_steps(config):
     ]
 
 
+@pytest.mark.slow
 def test_logits_statistics_and_gradients_are_float32(both_steps):
     leaves = jax.tree.leaves(both_steps[1])
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
     assert all(np.isfinite(leaf).all() for leaf in leaves)
 
 
+@pytest.mark.slow
 def test_results_are_near_those_of_float32_but_not_equal(both_steps):
     def distance(a, b):
         return np.abs(a - b).max() / np.abs(a).max()
@@ -155,6 +157,7 @@ def test_results_are_near_those_of_float32_but_not_equal(both_steps):
         assert distance(a, b) > 1e-4
 
 
+@pytest.mark.slow
 def test_gradients_have_nearly_the_direction_of_float32(both_steps):
     vectors = [
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient)])

@@ -32,6 +32,7 @@ def golden_supernet(request, load_golden_supernet):
     return golden, make_supernet(config), variables, alpha, images
 
 
+@pytest.mark.slow
 def test_training_equals_torch(golden_supernet, assert_close):
     golden, net, variables, alpha, images = golden_supernet
     labels = jnp.asarray(golden["y"], jnp.int32)

@@ -150,6 +150,7 @@ def softmax(alpha):
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_a_training_step_equals_the_numpy_network_and_finite_differences(problem):
     variables, images, labels, alpha = problem
 

@@ -37,6 +37,7 @@ def reference(tiny):
     return run, train_from_start(run)
 
 
+@pytest.mark.slow
 def test_training_reduces_loss_and_error(reference):
     lines = epoch_records(reference[0])
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
@@ -81,6 +82,7 @@ def test_a_run_interrupted_within_an_epoch_ends_the_same(reference, tiny, monkey
     assert without_time(epoch_records(other)) == without_time(epoch_records(run))
 
 
+@pytest.mark.slow
 def test_calls_that_span_epochs_change_no_result(reference, tiny):
     run, state = reference
     other = tiny("evaluate_every=3", "steps_per_call=50")
@@ -95,6 +97,7 @@ def test_calls_that_span_epochs_change_no_result(reference, tiny):
     assert lines[-1]["digest"] == expected[-1]["digest"]
 
 
+@pytest.mark.slow
 def test_streamed_images_give_the_same_run_and_resume_like_it(reference, tiny):
     run, state = reference
     other = tiny("stream=true")

@@ -48,6 +48,7 @@ def changes(before, after):
     return jax.tree.map(jnp.subtract, after.params, before.params)
 
 
+@pytest.mark.slow
 def test_a_step_is_clipped_sgd_with_decay(step):
     """Torch's rule: w - rate (clip(gradient) + decay w), at the first step."""
     run, before, after = step(

@@ -24,6 +24,7 @@ def evaluated(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_an_evaluation_equals_the_record_of_the_run(run, capsys):
     result = evaluated(capsys, run)
     line = records.read(run / "metrics.jsonl")[-1]
@@ -41,6 +42,7 @@ def test_an_evaluation_equals_the_record_of_the_run(run, capsys):
     assert ElementTree.parse(run / "evaluation.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_evaluation(run, capsys):
     expected = evaluated(capsys, run)
     command = [sys.executable, "-m", "egnas_jax", "evaluate", str(run), "--json"]

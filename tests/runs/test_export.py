@@ -140,6 +140,7 @@ def test_torch_loads_the_weights_and_gives_the_same_logits(case):
         assert_close(net.eval()(images).numpy(), case.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(zoo))
 def test_every_published_cell_runs_as_onnx(name):
     finished = random_network(zoo[name].genotype)

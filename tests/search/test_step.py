@@ -257,6 +257,7 @@ def test_several_seeds_share_one_program_and_differ_in_their_numbers(make_run):
     assert (len(texts), len(digests)) == (1, 2)
 
 
+@pytest.mark.slow
 def test_searches_side_by_side_equal_searches_one_by_one(toy_net, data):
     """`jax.vmap` over states and hyperparameters; the data are shared."""
     problem = problem_of(toy_net, noting_strategy(), last_batch="keep")

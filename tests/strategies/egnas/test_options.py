@@ -155,6 +155,7 @@ CIRCUMSTANCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, value", [*sorted(SEARCH), *SEARCH_NUMBERS.items()], ids=str
 )
@@ -263,6 +264,7 @@ def test_the_step_is_momentum_times_velocity_plus_direction(searched):
         assert jnp.min(rows) >= -1 / 7 - 1e-6
 
 
+@pytest.mark.slow
 def test_the_recorded_images_are_those_that_the_supernet_sees(
     toy_net, variables, toy_batch, init_of, update_of
 ):
@@ -281,6 +283,7 @@ def test_the_recorded_images_are_those_that_the_supernet_sees(
         assert sum(seen) == forwards * 24 == info["candidate_images"]
 
 
+@pytest.mark.slow
 def test_the_quantiles_are_those_of_all_individuals_of_all_samples(
     searched, toy_net, variables, toy_batch, init_of, update_of
 ):

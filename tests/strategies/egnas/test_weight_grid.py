@@ -27,6 +27,7 @@ SMALL = EGNASConfig(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign, tie", [("paper", "first"), ("centred", "last")])
 def test_winners_equal_those_of_an_evaluation_with_each_pair(
     toy_net, toy_batch, sign, tie
@@ -59,6 +60,7 @@ def test_agreement_counts_populations_by_hand():
     assert (found[15, 0], found[15, 14]) == (0.5, 0.75)
 
 
+@pytest.mark.slow
 def test_the_grid_holds_the_runs_own_choice_and_changes_nothing_else(
     toy_net, toy_batch, init_of, update_of
 ):

@@ -63,6 +63,7 @@ def test_egnas_evaluates_the_leaders_again_to_choose_by_accuracy(table):
     np.testing.assert_array_equal(rows[14:], leaders)
 
 
+@pytest.mark.slow
 def test_a_swept_value_gives_the_same_runs_as_a_configured_one(table, tiny, swept):
     config = dataclasses.replace(tiny, egnas=dataclasses.replace(tiny.egnas, eta=0.4))
     configured = run_method(table, config, "egnas", [{}], AT_QUERIES)
@@ -71,6 +72,7 @@ def test_a_swept_value_gives_the_same_runs_as_a_configured_one(table, tiny, swep
     assert not np.array_equal(swept.valid[0], swept.valid[1])
 
 
+@pytest.mark.slow
 def test_a_run_does_not_depend_on_the_number_of_runs(table, tiny, swept):
     config = dataclasses.replace(tiny, runs=5)
     settings = table_search_config.grid(config, ["egnas.eta=0,0.4"])
@@ -94,12 +96,14 @@ def rows_with(table):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HYPERPARAMS)
 def test_every_hyperparameter_that_can_be_swept_has_an_effect(name, rows_with):
     values = {"sigma_start": 0.3, "sigma_floor": 2.0, "noise": 0.5}
     assert (rows_with() != rows_with(**{name: values.get(name, 5.0)})).any()
 
 
+@pytest.mark.slow
 def test_random_search_finds_the_expected_maximum_of_its_draws(table):
     config = table_search_config.build(None, ["runs=400", "queries=50"])
     curves = run_method(table, config, "random_search", [{}], np.asarray([50]))
@@ -122,6 +126,7 @@ def test_random_cells_are_uniform_over_all_primitives():
     assert (np.asarray(cells.edges["cell"]) == 1).all()
 
 
+@pytest.mark.slow
 def test_ageing_evolution_finds_the_best_cell_and_random_search_does_not(table):
     config = table_search_config.build(None, ["runs=20", "queries=400"])
     best = float(table.valid.max())

@@ -49,6 +49,7 @@ def run(tmp_path_factory):
         yield folder
 
 
+@pytest.mark.slow
 def test_a_study_writes_and_prints_the_same_measures(run, tmp_path, capsys):
     command = ["noise", str(run), "--batches", "4", "--individuals", "5", "--out"]
     out = tmp_path / "out"
