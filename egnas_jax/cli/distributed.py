@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from egnas_jax.cli.console import FAILED, say
+from egnas_jax.cli.console import FAILED, INTERRUPTED, UNUSABLE, say
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.processes import SharedError
+from egnas_jax.training.signals import FORWARDED, SIGNALS
 
 # A lost process is noticed at once, by its closed connections; a lost machine, which
 # closes none, after this many seconds without a heartbeat.
@@ -33,29 +34,77 @@ VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 def supervised(command: Callable[[], int]) -> int:
     """Runs command() in a process of its own and returns its exit code.
 
-    SIGINT and SIGTERM are handed on to it. This must happen before JAX has a backend,
-    since a process with threads of XLA cannot fork.
+    SIGINT and SIGTERM are handed on to it as one signal that no scheduler sends. This
+    must happen before JAX has a backend, since a process with threads of XLA cannot
+    fork.
     """
+    if FORWARDED is None:
+        say(
+            "egnas: --distributed needs a system that can fork a process, which "
+            "Windows cannot. Leave it out, or use Linux (WSL2 is one)."
+        )
+        return UNUSABLE
     child = multiprocessing.get_context("fork").Process(
         target=_in_child, args=(command,)
     )
-    child.start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's, say
-            signal.signal(number, lambda number, _: os.kill(child.pid, number))
+    with _blocked_signals():  # until both processes have their handlers
+        child.start()
+        asked, previous = _hand_on_signals(child.pid)
     child.join()
-    if child.exitcode >= 0:
-        return child.exitcode
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+    return _exit_code(child.exitcode, was_asked=bool(asked))
+
+
+def _hand_on_signals(pid: int) -> tuple[list[int], dict]:
+    """Hands signals on; returns a list that grows with them, and earlier handlers."""
+    asked = []
+
+    def hand_on(number, frame):
+        asked.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, FORWARDED)
+
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # nohup's, say
+            signal.signal(number, hand_on)
+    return asked, previous
+
+
+def _exit_code(code: int, *, was_asked: bool) -> int:
+    """The exit code of a command whose process ended with a code or by a signal.
+
+    Args:
+      code: of the process; minus the number of the signal that ended it.
+      was_asked: whether an interruption was handed on to it.
+    """
+    if code >= 0:
+        return code
     say(
-        f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
+        f"egnas: this process was ended by signal {-code}, as JAX does where "
         f"another process of the run was lost, ended or never came. "
         f"{GO_ON}"
     )
-    return FAILED
+    return INTERRUPTED if was_asked else FAILED
+
+
+@contextlib.contextmanager
+def _blocked_signals():
+    """Context in which the signals that end a run wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, FORWARDED})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_child(command):
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on
+    for number in SIGNALS:  # schedulers send them to both processes
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(FORWARDED, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, FORWARDED})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     raise SystemExit(command())
 

@@ -15,6 +15,7 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.interruption import interruptible
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options) -> int:
     try:
-        return options.command(options) or DONE
+        with interruptible():
+            return options.command(options) or DONE
     except KeyboardInterrupt as stop:  # that of the loop says what it saved
         say(str(stop) or "Interrupted.")
         return INTERRUPTED

@@ -42,7 +42,8 @@ def run_retraining(
 ) -> RetrainResult:
     """Trains the network of a genotype from scratch and evaluates it on the test set.
 
-    SIGINT (Ctrl-C) ends a run with a directory after a checkpoint, by `Interrupted`.
+    SIGINT (Ctrl-C) and SIGTERM end a run with a directory after a checkpoint, by
+    `Interrupted`.
 
     Args:
       genotype: a genotype, its text, or a name of the zoo.
