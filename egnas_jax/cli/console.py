@@ -17,6 +17,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def replace_unprintable() -> None:
+    """Lets stdout replace what its encoding lacks, so that printing never fails.
+
+    The encoding is that of the environment (PYTHONIOENCODING, LC_ALL).
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has no encoding
+        sys.stdout.reconfigure(errors="replace")
+
+
 def check_run_options(options: argparse.Namespace, folders: tuple[str, ...]) -> None:
     """Refuses numbers below 1 and empty names of directories.
 
@@ -59,21 +68,6 @@ def check_writable(folder: pathlib.Path) -> None:
             f"{folder} cannot be written: {nearest} is no writable directory. Name "
             f"another --out."
         )
-
-
-def run_folder(options: argparse.Namespace, seed: int) -> pathlib.Path:
-    """Returns where a run goes; a default that exists gets a number."""
-    if options.out:
-        out = pathlib.Path(options.out)
-        return out / f"seed{seed}" if options.seeds > 1 else out
-    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
-    if options.resume:
-        return first
-    folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
 
 
 def use_compilation_cache() -> None:

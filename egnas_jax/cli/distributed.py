@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 import jax
 
 from egnas_jax.cli.console import FAILED, INTERRUPTED, UNUSABLE, say
+from egnas_jax.cli.launcher import VARIABLES, process_of_environment
+from egnas_jax.cli.local_devices import devices_of_environment
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.processes import SharedError
 from egnas_jax.training.signals import FORWARDED, SIGNALS
@@ -28,7 +30,6 @@ JOINING = 300  # seconds that processes wait for each other at the start
 LEAVING = 60  # and at the end
 GO_ON = "Every checkpoint is whole: start all processes again, with --resume."
 FAILED_EXCHANGE = re.compile("gloo|nccl|collective|connection|coordination", re.I)
-VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def supervised(command: Callable[[], int]) -> int:
@@ -114,45 +115,6 @@ def _end_with_parent():
     os._exit(FAILED)
 
 
-def process_of_environment() -> dict[str, str | int]:
-    """Reads from the environment which process this is, for `jax.distributed`.
-
-    Returns an empty dict where the variables are not set: JAX then asks SLURM or Open
-    MPI.
-
-    Raises:
-      ValueError: a variable is missing or malformed.
-    """
-    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    if not given:
-        return {}
-    missing = [name for name in VARIABLES if name not in given]
-    if missing:
-        raise ValueError(
-            f"{' and '.join(given)} is set, but not "
-            f"{' and '.join(missing)}. Set all three, or none under SLURM "
-            f"or Open MPI."
-        )
-    address, count, number = given.values()
-    if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
-        raise ValueError(
-            f"JAX_PROCESS_ID is {number!r} and JAX_NUM_PROCESSES "
-            f"{count!r}; they must be whole numbers, the first from 0 on "
-            f"and below the second."
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(
-            f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be "
-            f"HOST:PORT, where process 0 can be reached."
-        )
-    return {
-        "coordinator_address": address,
-        "num_processes": int(count),
-        "process_id": int(number),
-    }
-
-
 @contextlib.contextmanager
 def joined(distributed: bool) -> Iterator[None]:
     """Joins the processes that the environment names, and leaves them at the end.
@@ -164,13 +126,15 @@ def joined(distributed: bool) -> Iterator[None]:
       distributed: False does nothing.
 
     Raises:
-      ValueError: the environment names no processes.
+      ValueError: the environment names no processes, or leaves devices idle.
       RuntimeError: communication failed; the message says how to go on.
     """
     if not distributed:
         yield
         return
-    known = process_of_environment()
+    known = process_of_environment() | devices_of_environment()
+    # it would take SIGTERM, which ends a run here
+    jax.config.update("jax_enable_preemption_service", False)
     # or two programs of a CPU would communicate at once, in either order
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
@@ -184,7 +148,7 @@ def joined(distributed: bool) -> Iterator[None]:
         raise ValueError(
             f"--distributed finds no other processes. Set {', '.join(VARIABLES)} "
             f"(HOST:PORT of process 0, how many there are, and which this is, from 0), "
-            f"or start them by srun or mpirun."
+            f"or start them by srun or mpirun (Open MPI)."
         ) from None
     try:
         yield

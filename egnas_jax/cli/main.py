@@ -12,6 +12,7 @@ from egnas_jax.cli.console import (
     INTERRUPTED,
     UNUSABLE,
     read_genotype,
+    replace_unprintable,
     say,
     use_compilation_cache,
 )
@@ -20,6 +21,7 @@ from egnas_jax.cli.interruption import interruptible
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    replace_unprintable()
     options = _parser().parse_args(arguments)
     if getattr(options, "distributed", False):
         from egnas_jax.cli.distributed import supervised

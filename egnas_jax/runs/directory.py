@@ -7,6 +7,7 @@ environment.json what its metrics may depend on.
 import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -16,13 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import filelock
 import jax
 
 from egnas_jax.nn import lowering
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.settings import as_dict, differences
 from egnas_jax.storage import records
+from egnas_jax.storage.lock import locked
 
 
 def check_arguments(
@@ -100,6 +101,7 @@ def claim(
     mesh: dict | None = None,
     *,
     trains: bool = True,
+    log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Makes the directory of a run, and keeps other processes from writing to it.
 
@@ -110,26 +112,20 @@ def claim(
       mesh: what environment.json says of the devices (`training.devices.describe`).
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
+      log: called with notes about the lock; None: the logger "egnas_jax" gets them.
 
     Raises:
       ValueError: it cannot be written, or another process is writing to it.
     """
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()  # the OS releases it when the process ends, even by kill -9
-    except filelock.Timeout:
-        raise ValueError(
-            f"Another process is writing to {folder}. Wait for its end, or name "
-            f"another --out."
-        ) from None
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    try:
+    log = log or logging.getLogger("egnas_jax").warning
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, log))
+        except OSError as error:
+            raise _unwritable(folder, error) from None
         _write_beginning(config, folder, origin, mesh, trains)
         yield
-    finally:
-        lock.release()
 
 
 def _write_beginning(config, folder, origin, mesh, trains):
@@ -145,7 +141,7 @@ def _write_beginning(config, folder, origin, mesh, trains):
 
 def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
     return ValueError(
-        f"{folder} cannot be written ({error.strerror}). Name another --out."
+        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
     )
 
 

@@ -182,7 +182,7 @@ def _claimed(run: loop.RetrainRun, state: RetrainState, stop_after: int | None):
     if run.folder is None:
         return contextlib.nullcontext()
     trains = int(state.step) < loop.last_step(run, stop_after)
-    return directory.claim(run.config, run.folder, trains=trains)
+    return directory.claim(run.config, run.folder, trains=trains, log=run.log)
 
 
 def _write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:

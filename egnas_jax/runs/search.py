@@ -213,7 +213,9 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
     mesh = describe(
         run.problem.net.mesh, config.strategy.individuals, config.batch_size
     )
-    return directory.claim(config, run.folder, start.origin, mesh, trains=trains)
+    return directory.claim(
+        config, run.folder, start.origin, mesh, trains=trains, log=run.log
+    )
 
 
 def _profiler(
