@@ -444,12 +444,12 @@ def test_resume_after_sigkill_gives_the_same_digests(straight, tmp_path):
 # An epoch has five weight steps in three calls. The loop looks for a signal after each
 # call and after the epoch, so that it sees one at the look that follows its arrival.
 @pytest.mark.parametrize(
-    "looks_before, newest_checkpoint",
-    [(3, 6), (5, 6 + 4)],
+    "number, looks_before, newest_checkpoint",
+    [(signal.SIGINT, 3, 6), (signal.SIGTERM, 5, 6 + 4)],
     ids=["between epochs", "within an epoch"],
 )
-def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(
-    looks_before, newest_checkpoint, straight, tmp_path, capsys, monkeypatch
+def test_a_signal_writes_a_checkpoint_and_exits_with_130(
+    number, looks_before, newest_checkpoint, straight, tmp_path, capsys, monkeypatch
 ):
     folder, looks = tmp_path / "run", itertools.count(1)
     command = ["search", *TINY, *SMALL, "--out", str(folder)]
@@ -457,7 +457,7 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(
 
     def look(seen):
         if next(looks) == looks_before:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return any_process(seen)
 
     with monkeypatch.context() as patch:

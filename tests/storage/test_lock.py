@@ -105,5 +105,6 @@ def test_the_lock_of_a_dead_node_is_taken_over(tmp_path, without_flock):
 
 def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path, without_flock):
     without_flock(errno.ENOLCK)
-    with pytest.raises(OSError), locked(tmp_path / "missing", print):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), locked(tmp_path / "file", print):
         pass
