@@ -71,16 +71,25 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX has another."""
+    """Keeps compiled programs in the user's cache folder, unless JAX has another.
+
+    JAX needs a flock to limit the size of the folder, and waits 10 s for every program
+    where a dead process left its substitute. So where there is no flock, there is no
+    limit.
+    """
     import jax
+
+    from egnas_jax.storage.lock import has_flock
 
     if jax.config.jax_compilation_cache_dir is None:
         try:  # an empty variable counts as unset
             base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         except RuntimeError:  # the user has no home
             return
-        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
-        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        folder = pathlib.Path(base) / "egnas_jax"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        limit = 2**30 if has_flock(folder) else -1
+        jax.config.update("jax_compilation_cache_max_size", limit)
 
 
 def read_genotype(text: str) -> "Genotype | Topology":

@@ -40,7 +40,24 @@ def locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
         records.write_json(folder / OWNER, _this_process())
         yield
     finally:
+        with contextlib.suppress(OSError):
+            (folder / OWNER).unlink()
         lock.release()
+
+
+def has_flock(folder: pathlib.Path) -> bool:
+    """Returns whether processes can lock files of a directory, which is made.
+
+    False also where the directory cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / LOCK, timeout=0, fallback_to_soft=False):
+            return True
+    except filelock.Timeout:  # another process asks
+        return True
+    except OSError:
+        return False
 
 
 def _acquired(folder: pathlib.Path, log: Callable[[str], None]):

@@ -3,9 +3,11 @@
 import io
 import sys
 
+import jax
 import pytest
 
-from egnas_jax.cli import main
+from egnas_jax.cli import console, main
+from egnas_jax.storage import lock
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
@@ -22,3 +24,19 @@ def test_characters_that_stdout_lacks_are_replaced(encoding, monkeypatch):
 def test_a_closed_stdout_ends_no_command(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     assert main.main(["list", "presets"]) == 0
+
+
+@pytest.mark.parametrize("has_flock, limit", [(True, 2**30), (False, -1)])
+def test_jax_limits_its_cache_only_where_it_can_lock(
+    has_flock, limit, tmp_path, monkeypatch
+):
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    monkeypatch.setattr(jax.config, "jax_compilation_cache_dir", None, raising=False)
+    monkeypatch.setattr(lock, "has_flock", lambda folder: has_flock)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    console.use_compilation_cache()
+    assert settings == {
+        "jax_compilation_cache_dir": str(tmp_path / "egnas_jax"),
+        "jax_compilation_cache_max_size": limit,
+    }

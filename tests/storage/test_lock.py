@@ -11,7 +11,7 @@ import filelock
 import pytest
 
 from egnas_jax.storage import lock
-from egnas_jax.storage.lock import locked
+from egnas_jax.storage.lock import has_flock, locked
 
 HOLD = """
 import errno, fcntl, pathlib, sys
@@ -108,3 +108,14 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path, without_flock)
     (tmp_path / "file").touch()
     with pytest.raises(OSError), locked(tmp_path / "file", print):
         pass
+
+
+def test_a_file_system_is_asked_for_its_flock(tmp_path, without_flock):
+    folder = tmp_path / "cache"
+    assert has_flock(folder)
+    with filelock.FileLock(folder / lock.LOCK):
+        assert has_flock(folder)
+    (tmp_path / "file").touch()
+    assert not has_flock(tmp_path / "file")
+    without_flock(errno.ENOSYS)
+    assert not has_flock(folder)
