@@ -30,12 +30,16 @@ def test_a_closed_stdout_ends_no_command(monkeypatch):
 def test_jax_limits_its_cache_only_where_it_can_lock(
     has_flock, limit, tmp_path, monkeypatch
 ):
-    settings = {}
-    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
-    monkeypatch.setattr(jax.config, "jax_compilation_cache_dir", None, raising=False)
     monkeypatch.setattr(lock, "has_flock", lambda folder: has_flock)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    console.use_compilation_cache()
+    before, settings = jax.config.jax_compilation_cache_dir, {}
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(jax.config, "update", settings.__setitem__)
+            console.use_compilation_cache()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
     assert settings == {
         "jax_compilation_cache_dir": str(tmp_path / "egnas_jax"),
         "jax_compilation_cache_max_size": limit,
