@@ -752,15 +752,17 @@ def test_several_seeds_are_listed_and_the_best_is_by_validation(tmp_path, capsys
     assert not (tmp_path / "runs/seed0").exists()
 
 
-@pytest.mark.parametrize("home", [None, "/home/somebody"])
-def test_the_cache_is_in_the_home_folder_and_off_without_one(home, monkeypatch):
+@pytest.mark.parametrize("has_home", [False, True])
+def test_the_cache_is_in_the_home_folder_and_off_without_one(
+    has_home, tmp_path, monkeypatch
+):
     def no_home():
         raise RuntimeError("Could not determine home directory.")
 
     found = {}
     monkeypatch.setenv("XDG_CACHE_HOME", "")  # as good as unset
     monkeypatch.setattr(
-        pathlib.Path, "home", lambda: pathlib.Path(home) if home else no_home()
+        pathlib.Path, "home", lambda: tmp_path if has_home else no_home()
     )
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
@@ -770,5 +772,5 @@ def test_the_cache_is_in_the_home_folder_and_off_without_one(home, monkeypatch):
     finally:
         monkeypatch.undo()
         jax.config.update("jax_compilation_cache_dir", before)
-    expected = home and f"{home}/.cache/egnas_jax"
+    expected = str(tmp_path / ".cache/egnas_jax") if has_home else None
     assert found.get("jax_compilation_cache_dir") == expected
