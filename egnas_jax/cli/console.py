@@ -17,6 +17,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def replace_unprintable() -> None:
+    """Lets stdout replace what its encoding lacks, so that printing never fails.
+
+    The encoding is that of the environment (PYTHONIOENCODING, LC_ALL).
+    """
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has no encoding
+        sys.stdout.reconfigure(errors="replace")
+
+
 def check_run_options(options: argparse.Namespace, folders: tuple[str, ...]) -> None:
     """Refuses numbers below 1 and empty names of directories.
 
@@ -75,32 +84,26 @@ def check_writable(folder: pathlib.Path) -> None:
         )
 
 
-def run_folder(options: argparse.Namespace, seed: int) -> pathlib.Path:
-    """Returns where a run goes; a default that exists gets a number."""
-    if options.out:
-        out = pathlib.Path(options.out)
-        return out / f"seed{seed}" if options.seeds > 1 else out
-    first = pathlib.Path("runs") / f"{options.preset}-seed{seed}"
-    if options.resume:
-        return first
-    folder, number = first, 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
-    return folder
-
-
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX has another."""
+    """Keeps compiled programs in the user's cache folder, unless JAX has another.
+
+    JAX needs a flock to limit the size of the folder, and waits 10 s for every program
+    where a dead process left its substitute. So where there is no flock, there is no
+    limit.
+    """
     import jax
+
+    from egnas_jax.storage.lock import has_flock
 
     if jax.config.jax_compilation_cache_dir is None:
         try:  # an empty variable counts as unset
             base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         except RuntimeError:  # the user has no home
             return
-        jax.config.update("jax_compilation_cache_dir", f"{base}/egnas_jax")
-        jax.config.update("jax_compilation_cache_max_size", 2**30)
+        folder = pathlib.Path(base) / "egnas_jax"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        limit = 2**30 if has_flock(folder) else -1
+        jax.config.update("jax_compilation_cache_max_size", limit)
 
 
 def read_genotype(text: str) -> "Genotype | Topology":

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from egnas_jax.cli.console import FAILED, say
+from egnas_jax.cli.console import FAILED, INTERRUPTED, UNUSABLE, say
+from egnas_jax.cli.launcher import VARIABLES, process_of_environment
+from egnas_jax.cli.local_devices import devices_of_environment
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.processes import SharedError
+from egnas_jax.training.signals import FORWARDED, SIGNALS
 
 # A lost process is noticed at once, by its closed connections; a lost machine, which
 # closes none, after this many seconds without a heartbeat.
@@ -27,35 +30,82 @@ JOINING = 300  # seconds that processes wait for each other at the start
 LEAVING = 60  # and at the end
 GO_ON = "Every checkpoint is whole: start all processes again, with --resume."
 FAILED_EXCHANGE = re.compile("gloo|nccl|collective|connection|coordination", re.I)
-VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def supervised(command: Callable[[], int]) -> int:
     """Runs command() in a process of its own and returns its exit code.
 
-    SIGINT and SIGTERM are handed on to it. This must happen before JAX has a backend,
-    since a process with threads of XLA cannot fork.
+    SIGINT and SIGTERM are handed on to it as one signal that no scheduler sends. This
+    must happen before JAX has a backend, since a process with threads of XLA cannot
+    fork.
     """
+    if FORWARDED is None:
+        say(
+            "egnas: --distributed needs a system that can fork a process, which "
+            "Windows cannot. Leave it out, or use Linux (WSL2 is one)."
+        )
+        return UNUSABLE
     child = multiprocessing.get_context("fork").Process(
         target=_in_child, args=(command,)
     )
-    child.start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's, say
-            signal.signal(number, lambda number, _: os.kill(child.pid, number))
+    with _blocked_signals():  # until both processes have their handlers
+        child.start()
+        asked, previous = _hand_on_signals(child.pid)
     child.join()
-    if child.exitcode >= 0:
-        return child.exitcode
+    for number, handler in previous.items():
+        signal.signal(number, handler)
+    return _exit_code(child.exitcode, was_asked=bool(asked))
+
+
+def _hand_on_signals(pid: int) -> tuple[list[int], dict]:
+    """Hands signals on; returns a list that grows with them, and earlier handlers."""
+    asked = []
+
+    def hand_on(number, frame):
+        asked.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, FORWARDED)
+
+    previous = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # nohup's, say
+            signal.signal(number, hand_on)
+    return asked, previous
+
+
+def _exit_code(code: int, *, was_asked: bool) -> int:
+    """The exit code of a command whose process ended with a code or by a signal.
+
+    Args:
+      code: of the process; minus the number of the signal that ended it.
+      was_asked: whether an interruption was handed on to it.
+    """
+    if code >= 0:
+        return code
     say(
-        f"egnas: this process was ended by signal {-child.exitcode}, as JAX does where "
+        f"egnas: this process was ended by signal {-code}, as JAX does where "
         f"another process of the run was lost, ended or never came. "
         f"{GO_ON}"
     )
-    return FAILED
+    return INTERRUPTED if was_asked else FAILED
+
+
+@contextlib.contextmanager
+def _blocked_signals():
+    """Context in which the signals that end a run wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, FORWARDED})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _in_child(command):
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which hands it on
+    for number in SIGNALS:  # schedulers send them to both processes
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(FORWARDED, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS, FORWARDED})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     raise SystemExit(command())
 
@@ -63,45 +113,6 @@ def _in_child(command):
 def _end_with_parent():
     multiprocessing.parent_process().join()
     os._exit(FAILED)
-
-
-def process_of_environment() -> dict[str, str | int]:
-    """Reads from the environment which process this is, for `jax.distributed`.
-
-    Returns an empty dict where the variables are not set: JAX then asks SLURM or Open
-    MPI.
-
-    Raises:
-      ValueError: a variable is missing or malformed.
-    """
-    given = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
-    if not given:
-        return {}
-    missing = [name for name in VARIABLES if name not in given]
-    if missing:
-        raise ValueError(
-            f"{' and '.join(given)} is set, but not "
-            f"{' and '.join(missing)}. Set all three, or none under SLURM "
-            f"or Open MPI."
-        )
-    address, count, number = given.values()
-    if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
-        raise ValueError(
-            f"JAX_PROCESS_ID is {number!r} and JAX_NUM_PROCESSES "
-            f"{count!r}; they must be whole numbers, the first from 0 on "
-            f"and below the second."
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(
-            f"JAX_COORDINATOR_ADDRESS is {address!r}; it must be "
-            f"HOST:PORT, where process 0 can be reached."
-        )
-    return {
-        "coordinator_address": address,
-        "num_processes": int(count),
-        "process_id": int(number),
-    }
 
 
 @contextlib.contextmanager
@@ -115,13 +126,15 @@ def joined(distributed: bool) -> Iterator[None]:
       distributed: False does nothing.
 
     Raises:
-      ValueError: the environment names no processes.
+      ValueError: the environment names no processes, or leaves devices idle.
       RuntimeError: communication failed; the message says how to go on.
     """
     if not distributed:
         yield
         return
-    known = process_of_environment()
+    known = process_of_environment() | devices_of_environment()
+    # it would take SIGTERM, which ends a run here
+    jax.config.update("jax_enable_preemption_service", False)
     # or two programs of a CPU would communicate at once, in either order
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
@@ -135,7 +148,7 @@ def joined(distributed: bool) -> Iterator[None]:
         raise ValueError(
             f"--distributed finds no other processes. Set {', '.join(VARIABLES)} "
             f"(HOST:PORT of process 0, how many there are, and which this is, from 0), "
-            f"or start them by srun or mpirun."
+            f"or start them by srun or mpirun (Open MPI)."
         ) from None
     try:
         yield

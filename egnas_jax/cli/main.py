@@ -14,13 +14,16 @@ from egnas_jax.cli.console import (
     add_data_arguments,
     check_folders,
     read_genotype,
+    replace_unprintable,
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.interruption import interruptible
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    replace_unprintable()
     options = _parser().parse_args(arguments)
     if getattr(options, "distributed", False):
         from egnas_jax.cli.distributed import supervised
@@ -31,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options) -> int:
     try:
-        return options.command(options) or DONE
+        with interruptible():
+            return options.command(options) or DONE
     except KeyboardInterrupt as stop:  # that of the loop says what it saved
         say(str(stop) or "Interrupted.")
         return INTERRUPTED

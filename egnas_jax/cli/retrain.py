@@ -1,6 +1,7 @@
 """Trains the network of a genotype: the command `egnas retrain`."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -12,10 +13,10 @@ from collections.abc import Callable
 from egnas_jax.cli.console import (
     check_run_options,
     read_genotype,
-    run_folder,
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import RECIPES
 
@@ -88,10 +89,14 @@ def retrain(options: argparse.Namespace) -> None:
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
         return
-    summaries = _retrain_all(options, base, _search_seconds(origin))
-    results = retrain_seeds.aggregate(summaries)
-    if options.seeds > 1:
-        retrain_seeds.write(pathlib.Path(options.out), results)
+    with contextlib.ExitStack() as stack:
+        if options.seeds > 1 and not options.out:
+            table = default_folder(options, f"{options.preset}-retrain")
+            options.out = str(stack.enter_context(table))
+        summaries = _retrain_all(options, base, _search_seconds(origin))
+        results = retrain_seeds.aggregate(summaries)
+        if options.seeds > 1:
+            retrain_seeds.write(pathlib.Path(options.out), results)
     print(
         json.dumps(results) if options.json else retrain_seeds.markdown(results), end=""
     )
@@ -100,35 +105,39 @@ def retrain(options: argparse.Namespace) -> None:
 def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
     """Trains every seed, after all directories were checked; the summaries."""
     from egnas_jax.runs import directory
-    from egnas_jax.runs.retrain import run_retraining
 
     if options.seeds > 1:
-        options.out = options.out or f"runs/{options.preset}-retrain"
         _check_table_folder(pathlib.Path(options.out))
     seeds = range(base.seed, base.seed + options.seeds)
     configs = [dataclasses.replace(base, seed=seed) for seed in seeds]
-    folders = [run_folder(options, seed) for seed in seeds]
-    for folder in folders:
-        directory.check_free(folder, resume=options.resume)
-    if options.seeds > 1 and options.resume:
-        _check_same_configurations(configs, folders, options.data_dir)
-    use_compilation_cache()
-    summaries = []
-    for config, folder in zip(configs, folders, strict=True):
-        result = run_retraining(
-            config.genotype,
-            config,
-            out=folder,
-            data_dir=options.data_dir,
-            resume=options.resume,
-            restore=_restored_seed(options.restore, config.seed),
-            stop_after=options.stop_after,
-            on_epoch=_progress_printer(config.epochs, quiet=options.json),
-            log=say,
-            search_seconds=search_seconds,
-        )
-        summaries.append(result.summary | {"seed": config.seed, "run": str(folder)})
-    return summaries
+    with run_folders(options, seeds) as folders:
+        for folder in folders:
+            directory.check_free(folder, resume=options.resume)
+        if options.seeds > 1 and options.resume:
+            _check_same_configurations(configs, folders, options.data_dir)
+        use_compilation_cache()
+        return [
+            _retrain_one(options, config, folder, search_seconds)
+            for config, folder in zip(configs, folders, strict=True)
+        ]
+
+
+def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
+    from egnas_jax.runs.retrain import run_retraining
+
+    result = run_retraining(
+        config.genotype,
+        config,
+        out=folder,
+        data_dir=options.data_dir,
+        resume=options.resume,
+        restore=_restored_seed(options.restore, config.seed),
+        stop_after=options.stop_after,
+        on_epoch=_progress_printer(config.epochs, quiet=options.json),
+        log=say,
+        search_seconds=search_seconds,
+    )
+    return result.summary | {"seed": config.seed, "run": str(folder)}
 
 
 def _restored_seed(restore: str | None, seed: int) -> pathlib.Path | None:

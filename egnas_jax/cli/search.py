@@ -1,6 +1,7 @@
 """Implements the command that searches: `egnas search`."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 import statistics
@@ -9,10 +10,10 @@ from collections.abc import Callable
 
 from egnas_jax.cli.console import (
     check_run_options,
-    run_folder,
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.run_folders import run_folders
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.space import SPACES
@@ -96,17 +97,21 @@ def _search_all(options, configs) -> list[dict]:
     from egnas_jax.runs.directory import check_free
     from egnas_jax.training.processes import is_first, run_on_all
 
-    folders = [run_folder(options, c.seed) if is_first() else None for c in configs]
-
-    def check():
-        for folder in filter(None, folders):  # before the first search, not after it
+    def choose() -> list[pathlib.Path | None]:
+        if not is_first():
+            return [None] * len(configs)
+        seeds = [config.seed for config in configs]
+        folders = stack.enter_context(run_folders(options, seeds))
+        for folder in folders:  # before the first search, not after it
             check_free(folder, resume=options.resume)
+        return folders
 
-    run_on_all(check)
-    return [
-        _search_one(options, config, folder)
-        for config, folder in zip(configs, folders, strict=True)
-    ]
+    with contextlib.ExitStack() as stack:
+        folders = run_on_all(choose)
+        return [
+            _search_one(options, config, folder)
+            for config, folder in zip(configs, folders, strict=True)
+        ]
 
 
 def _search_one(options, config, folder: pathlib.Path | None) -> dict:

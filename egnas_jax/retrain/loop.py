@@ -95,8 +95,8 @@ def train(
     """Runs epochs until the schedule ends, or until `stop_after` epochs are done.
 
     Raises:
-      Interrupted: SIGINT arrived, and a checkpoint was written. Without a run directory
-        there is nothing to write, and SIGINT raises KeyboardInterrupt at once.
+      Interrupted: SIGINT or SIGTERM arrived, and a checkpoint was written. Without a
+        run directory there is nothing to write, and both act at once.
       FloatingPointError: a loss is NaN or infinite; names epoch and last checkpoint.
       OutOfMemoryError: names the program.
       OSError: a file could not be written; the last checkpoint is whole.
@@ -133,7 +133,7 @@ def train(
 
 
 def _interruption(run: RetrainRun):
-    """A context that delays SIGINT until a checkpoint is written, where one can be."""
+    """A context that delays signals until a checkpoint is written, where one can be."""
     if run.folder is None:
         return contextlib.nullcontext(lambda: False)
     return InterruptFlag(run.log)

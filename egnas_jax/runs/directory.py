@@ -6,11 +6,10 @@ environment.json what its metrics may depend on.
 
 import contextlib
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
-
-import filelock
 
 from egnas_jax.runs.environment import environment
 from egnas_jax.runs.later_versions import check_known
@@ -18,6 +17,7 @@ from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.settings import as_dict
 from egnas_jax.storage import records
+from egnas_jax.storage.lock import locked
 
 
 def check_arguments(
@@ -107,6 +107,7 @@ def claim(
     mesh: dict | None = None,
     *,
     trains: bool = True,
+    log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Makes the directory of a run, and keeps other processes from writing to it.
 
@@ -117,26 +118,20 @@ def claim(
       mesh: what environment.json says of the devices (`training.devices.describe`).
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
+      log: called with notes about the lock; None: the logger "egnas_jax" gets them.
 
     Raises:
       ValueError: it cannot be written, or another process is writing to it.
     """
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()  # the OS releases it when the process ends, even by kill -9
-    except filelock.Timeout:
-        raise ValueError(
-            f"Another process is writing to {folder}. Wait for its end, or name "
-            f"another --out."
-        ) from None
-    except OSError as error:
-        raise _unwritable(folder, error) from None
-    try:
+    log = log or logging.getLogger("egnas_jax").warning
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, log))
+        except OSError as error:
+            raise _unwritable(folder, error) from None
         _write_beginning(config, folder, origin, mesh, trains)
         yield
-    finally:
-        lock.release()
 
 
 def _write_beginning(config, folder, origin, mesh, trains):
@@ -152,7 +147,7 @@ def _write_beginning(config, folder, origin, mesh, trains):
 
 def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
     return ValueError(
-        f"{folder} cannot be written ({error.strerror}). Name another --out."
+        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
     )
 
 

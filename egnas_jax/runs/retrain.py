@@ -48,7 +48,8 @@ def run_retraining(
 ) -> RetrainResult:
     """Trains the network of a genotype from scratch and evaluates it on the test set.
 
-    SIGINT (Ctrl-C) ends a run with a directory after a checkpoint, by `Interrupted`.
+    SIGINT (Ctrl-C) and SIGTERM end a run with a directory after a checkpoint, by
+    `Interrupted`.
 
     Args:
       genotype: a genotype, a name of the zoo, a text or a file that holds one, or the
@@ -184,7 +185,9 @@ def _claimed(run: loop.RetrainRun, start: RetrainStart, stop_after: int | None):
     if run.folder is None:
         return contextlib.nullcontext()
     trains = int(start.state.step) < loop.last_step(run, stop_after)
-    return directory.claim(run.config, run.folder, start.origin, trains=trains)
+    return directory.claim(
+        run.config, run.folder, start.origin, trains=trains, log=run.log
+    )
 
 
 def _write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:

@@ -38,6 +38,7 @@ from egnas_jax.space import (
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import describe
+from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.processes import (
     SharedError,
@@ -141,7 +142,8 @@ def run_search(
         was written.
       RuntimeError: the run failed; the message says how to go on.
       FloatingPointError: the loss is NaN or infinite.
-      Interrupted: SIGINT arrived, and a checkpoint was written (a KeyboardInterrupt).
+      Interrupted: SIGINT or SIGTERM arrived, and a checkpoint was written (a
+        KeyboardInterrupt).
     """
     # of several processes the first one alone reads and writes the directory
     folder = pathlib.Path(out) if out is not None and is_first() else None
@@ -164,22 +166,36 @@ def run_search(
             warn_of_changes(folder, log)
         return setup, find_start(setup.run, restore, resume=resume)
 
-    setup, start = run_on_all(open_run)
-    check_same_configuration(setup.config)
-    stop_after = allgather_json(stop_after)[0]
-    trains = start.epochs < loop.last_epoch(setup.run, stop_after)
-    wrap = (
-        _profiler(setup.config, profile, start.epochs, stop_after) if trains else None
-    )
-    advise = functools.partial(
-        out_of_memory.search_advice, config=setup.config, run=setup.run
-    )
     with contextlib.ExitStack() as stack:
+        interrupted = stack.enter_context(_interruption(log))
+        setup, start = run_on_all(open_run)
+        check_same_configuration(setup.config)
+        stop_after = allgather_json(stop_after)[0]
+        trains = start.epochs < loop.last_epoch(setup.run, stop_after)
+        wrap = (
+            _profiler(setup.config, profile, start.epochs, stop_after)
+            if trains
+            else None
+        )
+        advise = functools.partial(
+            out_of_memory.search_advice, config=setup.config, run=setup.run
+        )
         claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(advise))
-        end = _run_epochs(setup, start, stop_after, wrap)
+        end = _run_epochs(setup, start, stop_after, wrap, interrupted)
         return _finish(setup, end, data_dir)
+
+
+def _interruption(log: Callable[[str], None]):
+    """A context that remembers a signal from here on, where there are processes.
+
+    One process alone may end at any time before the first epoch, when it has nothing to
+    save. One of several must not, because the others would wait for it: they all end
+    after the next call of the device.
+    """
+    several = jax.process_count() > 1
+    return InterruptFlag(log) if several else contextlib.nullcontext()
 
 
 def check_same_configuration(config: SearchConfig) -> None:
@@ -202,7 +218,9 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
     mesh = describe(
         run.problem.net.mesh, config.strategy.individuals, config.batch_size
     )
-    return directory.claim(config, run.folder, start.origin, mesh, trains=trains)
+    return directory.claim(
+        config, run.folder, start.origin, mesh, trains=trains, log=run.log
+    )
 
 
 def _profiler(
@@ -228,6 +246,7 @@ def _run_epochs(
     start: StartPoint,
     stop_after: int | None,
     wrap: Callable | None,
+    interrupted: Callable[[], bool] | None,
 ) -> loop.SearchEnd:
     """Runs the epochs that are left; `wrap` is None where none is."""
     run, config = setup.run, setup.config
@@ -251,7 +270,7 @@ def _run_epochs(
 
         earlier = None if run.folder else list(start.records)
         run = run._replace(on_epoch=on_epoch)
-        return loop.search(run, progress, stop_after, earlier)
+        return loop.search(run, progress, stop_after, earlier, interrupted)
 
 
 def _begin_and_compile(

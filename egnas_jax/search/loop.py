@@ -163,6 +163,7 @@ def search(
     start: Progress,
     stop_after: int | None = None,
     earlier: list[dict] | None = None,
+    interrupted: Callable[[], bool] | None = None,
 ) -> SearchEnd:
     """Runs epochs until the schedule or the stop rule ends them, or `stop_after`.
 
@@ -174,9 +175,11 @@ def search(
       start: where it begins.
       stop_after: epochs after which it ends early; None: never.
       earlier: records of the epochs before `start`; None: those of the run directory.
+      interrupted: of an `InterruptFlag` that the caller has entered; None: the search
+        enters one itself.
 
     Raises:
-      Interrupted: SIGINT arrived; a checkpoint has been written.
+      Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
       FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
       OSError: a file could not be written; the last checkpoint is whole.
     """
@@ -186,7 +189,7 @@ def search(
     # those of the process that has the folder, since all must end after one epoch
     lines = list(allgather_json(earlier)[0])
     stopped = run.problem.watch.stop and lines and "early_stop" in lines[-1]
-    with _interrupt_flag(run) as interrupted:
+    with _interrupt_flag(run, interrupted) as interrupted:
         while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
             state, record = run_epoch(run, Progress(state, info), interrupted)
             info = {}
@@ -203,8 +206,10 @@ def search(
     return SearchEnd(state, lines)
 
 
-def _interrupt_flag(run: SearchRun):
-    """Remembers SIGINT where a checkpoint can be written; else it acts at once."""
+def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
+    """Remembers a signal where a checkpoint can be written; else it acts at once."""
+    if interrupted is not None:
+        return contextlib.nullcontext(interrupted)
     if run.folder or jax.process_count() > 1:  # then process 0 has the folder
         return InterruptFlag(run.log)
     return contextlib.nullcontext(lambda: False)

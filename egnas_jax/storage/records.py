@@ -5,6 +5,7 @@ completely or not at all. All JSON is strict: NaN and infinities, which JSON doe
 have, become null. The module does not import JAX, so that reports start quickly.
 """
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Path = str | pathlib.Path
+# What a system says that cannot open a folder (Windows), or not flush it.
+NO_FOLDER_SYNC = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.EINVAL,
+    errno.EBADF,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+}
 
 
 def plain(value: Any) -> Any:
@@ -112,12 +124,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flushes a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flushes a file, or the names in a folder, to the disk.
+
+    Windows and some network file systems cannot open or flush a folder; there the
+    folder is left out.
+    """
+    is_folder = os.path.isdir(path)
+    # Windows flushes only what was opened for writing
+    mode = os.O_RDWR if os.name == "nt" and not is_folder else os.O_RDONLY
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, mode)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in NO_FOLDER_SYNC:
+            raise
 
 
 def _flush(file):

@@ -1,14 +1,16 @@
-"""Ends a training loop early: on SIGINT, and on a loss that is not finite."""
+"""Ends a training loop early: on a signal, and on a loss that is not finite."""
 
 import pathlib
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 from egnas_jax.storage import checkpoint
 from egnas_jax.training.processes import any_process
+from egnas_jax.training.signals import ECHO, interrupting_handlers
 
 SAVED = "Interrupted; a checkpoint was written. Go on with --resume."
 
@@ -18,7 +20,7 @@ class Interrupted(KeyboardInterrupt):  # noqa: N818
 
 
 class InterruptFlag:
-    """Context in which the first SIGINT is remembered; the second acts at once.
+    """Context in which the first signal is remembered; the second acts at once.
 
     Entering gives a function that says whether any process was interrupted. Python
     lets the main thread alone handle signals; in other threads nothing is remembered.
@@ -31,23 +33,28 @@ class InterruptFlag:
         self.log = log
 
     def __enter__(self) -> Callable[[], bool]:
-        self.seen = False
-        self.before = signal.getsignal(signal.SIGINT)
+        self.seen: float | None = None
         is_main = threading.current_thread() is threading.main_thread()
-        # under nohup the signal is ignored, and stays so
-        self.handles = is_main and self.before is not signal.SIG_IGN
-        if self.handles:
-            signal.signal(signal.SIGINT, self._remember)
-        return lambda: any_process(self.seen)
+        self.before = interrupting_handlers() if is_main else {}
+        for number in self.before:
+            signal.signal(number, self._remember)
+        return lambda: any_process(self.seen is not None)
 
     def _remember(self, number, frame):
-        self.seen = True
-        signal.signal(number, self.before)
-        self.log("Stopping at the next checkpoint; once more stops at once.")
+        now = time.monotonic()
+        if self.seen is None:
+            self.seen = now
+            self.log("Stopping at the next checkpoint; once more stops at once.")
+        elif number != signal.SIGTERM or now - self.seen >= ECHO:
+            self._restore()
+            signal.raise_signal(number)
+
+    def _restore(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def __exit__(self, *error: object) -> None:
-        if self.handles:
-            signal.signal(signal.SIGINT, self.before)
+        self._restore()
 
 
 def check_finite(

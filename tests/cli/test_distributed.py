@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -12,7 +13,6 @@ from typing import NamedTuple
 
 import pytest
 
-from egnas_jax.cli import distributed
 from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
@@ -111,6 +111,25 @@ def by_slurm(port, index):
     }
 
 
+def by_open_mpi(port, index):
+    """The variables that `mpirun` of Open MPI 5 sets on one node."""
+    return {
+        "JAX_COORDINATOR_PORT": str(port),
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+        "PMIX_NAMESPACE": "prterun-localhost-1@1",
+    }
+
+
+def terminate_as_slurm_does(process):
+    """Sends SIGTERM to a process and to those that it started."""
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for pid in [str(process.pid), *children.read_text().split()]:
+        os.kill(int(pid), signal.SIGTERM)
+
+
 def start(folder, *more, place=by_variables, program=PROGRAM):
     """Starts two processes of one search; FOLDER.0 and FOLDER.1 take their output.
 
@@ -171,10 +190,10 @@ def run_until(folder, is_due, act, *more):
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory):
-    """A run that loses its worker, is interrupted, loses its writer, and ends.
+    """A run that loses its worker, is interrupted twice, loses its writer, and ends.
 
     Returns:
-      The run directory, and for each of the four parts how both processes ended;
+      The run directory, and for each of the five parts how both processes ended;
       "before" and "after" are the records around the interruption, "steps" the
       checkpoints before it.
     """
@@ -196,11 +215,19 @@ def story(tmp_path_factory):
         lambda pair: pair[1].send_signal(signal.SIGINT),
         *resume,
     )
+    environment = folder / "environment.json"  # the writer's first act
+    environment.unlink()
+    story["compiling"] = run_until(
+        folder,
+        environment.exists,
+        lambda pair: terminate_as_slurm_does(pair[1]),
+        *resume,
+    )
     story["after"] = lines_of(folder)
-    (folder / "environment.json").unlink()  # the writer's first act, before it computes
+    environment.unlink()
     story["writer"] = run_until(
         folder,
-        (folder / "environment.json").exists,
+        environment.exists,
         lambda pair: pair[0].kill(),
         *resume,
     )
@@ -229,9 +256,10 @@ def test_a_lost_writer_ends_the_worker_too(story):
     assert "with --resume" in worker.text.splitlines()[-1]
 
 
-def test_interrupting_one_process_stops_both_with_a_checkpoint(story):
+@pytest.mark.parametrize("part", ["interrupt", "compiling"])
+def test_interrupting_one_process_stops_both_with_a_checkpoint(part, story):
     _, parts = story
-    for ended in parts["interrupt"]:
+    for ended in parts[part]:
         assert ended.code == 130
         assert "a checkpoint was written" in ended.text.splitlines()[-1]
 
@@ -278,7 +306,8 @@ def test_processes_with_unlike_settings_are_refused_by_all(tmp_path):
 
 
 def test_collectives_give_both_processes_the_same_values(tmp_path):
-    pair = start(tmp_path / "none", program=EXCHANGES)
+    """The processes find each other as under Open MPI 5."""
+    pair = start(tmp_path / "none", place=by_open_mpi, program=EXCHANGES)
     for ended in ends(tmp_path / "none", pair):
         assert ended.code == 0, ended.text
         assert json.loads(ended.text.splitlines()[-1]) == {
@@ -289,31 +318,3 @@ def test_collectives_give_both_processes_the_same_values(tmp_path):
             "min_over_processes": [6, None],
             "run_on_all": "Process 1: no such file",
         }
-
-
-COMPLETE = {
-    "JAX_COORDINATOR_ADDRESS": "a:1",
-    "JAX_NUM_PROCESSES": "2",
-    "JAX_PROCESS_ID": "1",
-}
-
-
-@pytest.mark.parametrize(
-    ("variables", "hint"),
-    [
-        ({"JAX_PROCESS_ID": "0"}, "but not JAX_COORDINATOR_ADDRESS and JAX_NUM_PRO"),
-        (COMPLETE | {"JAX_PROCESS_ID": "2"}, "below the second"),
-        (COMPLETE | {"JAX_NUM_PROCESSES": "two"}, "whole numbers"),
-        (COMPLETE | {"JAX_COORDINATOR_ADDRESS": "somewhere"}, "HOST:PORT"),
-    ],
-    ids=["incomplete", "beyond", "no_number", "no_port"],
-)
-def test_an_environment_that_names_no_processes_is_refused(
-    variables, hint, monkeypatch
-):
-    for name in distributed.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=hint):
-        distributed.process_of_environment()

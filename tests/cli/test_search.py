@@ -445,12 +445,12 @@ def test_resume_after_sigkill_gives_the_same_digests(straight, tmp_path):
 # An epoch has five weight steps in three calls. The loop looks for a signal after each
 # call and after the epoch, so that it sees one at the look that follows its arrival.
 @pytest.mark.parametrize(
-    "looks_before, newest_checkpoint",
-    [(3, 6), (5, 6 + 4)],
+    "number, looks_before, newest_checkpoint",
+    [(signal.SIGINT, 3, 6), (signal.SIGTERM, 5, 6 + 4)],
     ids=["between epochs", "within an epoch"],
 )
-def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(
-    looks_before, newest_checkpoint, straight, tmp_path, capsys, monkeypatch
+def test_a_signal_writes_a_checkpoint_and_exits_with_130(
+    number, looks_before, newest_checkpoint, straight, tmp_path, capsys, monkeypatch
 ):
     folder, looks = tmp_path / "run", itertools.count(1)
     command = ["search", *TINY, *SMALL, "--out", str(folder)]
@@ -458,7 +458,7 @@ def test_ctrl_c_writes_a_checkpoint_and_exits_with_130(
 
     def look(seen):
         if next(looks) == looks_before:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return any_process(seen)
 
     with monkeypatch.context() as patch:
@@ -753,15 +753,17 @@ def test_several_seeds_are_listed_and_the_best_is_by_validation(tmp_path, capsys
     assert not (tmp_path / "runs/seed0").exists()
 
 
-@pytest.mark.parametrize("home", [None, "/home/somebody"])
-def test_the_cache_is_in_the_home_folder_and_off_without_one(home, monkeypatch):
+@pytest.mark.parametrize("has_home", [False, True])
+def test_the_cache_is_in_the_home_folder_and_off_without_one(
+    has_home, tmp_path, monkeypatch
+):
     def no_home():
         raise RuntimeError("Could not determine home directory.")
 
     found = {}
     monkeypatch.setenv("XDG_CACHE_HOME", "")  # as good as unset
     monkeypatch.setattr(
-        pathlib.Path, "home", lambda: pathlib.Path(home) if home else no_home()
+        pathlib.Path, "home", lambda: tmp_path if has_home else no_home()
     )
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
@@ -771,5 +773,5 @@ def test_the_cache_is_in_the_home_folder_and_off_without_one(home, monkeypatch):
     finally:
         monkeypatch.undo()
         jax.config.update("jax_compilation_cache_dir", before)
-    expected = home and f"{home}/.cache/egnas_jax"
+    expected = str(tmp_path / ".cache/egnas_jax") if has_home else None
     assert found.get("jax_compilation_cache_dir") == expected

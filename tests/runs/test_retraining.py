@@ -18,7 +18,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.source import load_dataset
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.predict import make_logits, predict
-from egnas_jax.storage import records
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import Interrupted
 
 SETTINGS = {
@@ -181,6 +181,16 @@ def instant(monkeypatch):
     monkeypatch.setattr(
         loop, "predict", lambda logits, variables, images: np.zeros((len(images), 10))
     )
+
+
+def test_sigterm_writes_a_checkpoint_too(instant, cells, arrays, tmp_path):
+    def terminate(record):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted, match="a checkpoint was written"):
+        retrain(cells, data=arrays, out=out, on_epoch=terminate)
+    assert checkpoint.steps(out / "checkpoints")
 
 
 def test_ctrl_c_without_a_directory_ends_at_once(instant, cells, arrays):

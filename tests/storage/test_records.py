@@ -1,6 +1,8 @@
 """Tests of the plain files of a run: JSONL records and atomic documents."""
 
+import errno
 import json
+import os
 
 import jax.numpy as jnp
 import numpy as np
@@ -133,3 +135,35 @@ def test_read_object_says_that_a_file_holds_no_object(tmp_path, content):
 def test_read_object_returns_what_write_json_wrote(tmp_path):
     records.write_json(tmp_path / "a.json", {"b": [1, None]})
     assert records.read_object(tmp_path / "a.json") == {"b": [1, None]}
+
+
+@pytest.mark.parametrize("call", ["open", "fsync"])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EINVAL, errno.ENOTSUP])
+def test_a_system_that_cannot_sync_folders_writes_files(
+    call, number, tmp_path, monkeypatch
+):
+    """Windows cannot open a folder, some network file systems cannot sync one."""
+    original = getattr(os, call)
+
+    def of_files_alone(target, *arguments):
+        if os.path.isdir(target):  # of a descriptor too
+            raise OSError(number, os.strerror(number))
+        return original(target, *arguments)
+
+    monkeypatch.setattr(records.os, call, of_files_alone)
+    records.append(tmp_path / "metrics.jsonl", {"epoch": 0})
+    records.write_json(tmp_path / "a.json", {"a": 1})
+    assert records.read(tmp_path / "metrics.jsonl") == [{"epoch": 0}]
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("is_folder, number", [(True, 5), (False, errno.EINVAL)])
+def test_other_errors_of_a_sync_are_raised(is_folder, number, tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setattr(records.os, "fsync", fail)
+    with pytest.raises(OSError):
+        records.sync(tmp_path if is_folder else path)

@@ -1,0 +1,50 @@
+"""A signal ends a command with exit code 130, wherever the command is."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from egnas_jax.cli import main
+
+# As the compilation of programs: the pool waits for its thread, also after an error.
+COMPILING = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from egnas_jax.cli import interruption, main
+
+interruption.PATIENCE = 0.5
+
+def command(options):
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(time.sleep, 60)
+        print("compiling", flush=True)
+        future.result()
+
+main._list = command
+sys.exit(main.main(["list"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_ends_with_130(number, monkeypatch, capsys):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(main, "_list", lambda options: signal.raise_signal(number))
+    assert main.main(["list"]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_ends_a_command_that_waits_for_a_compiler():
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPILING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "every checkpoint so far is whole" in error
