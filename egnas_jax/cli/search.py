@@ -14,6 +14,7 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 from egnas_jax.cli.run_folders import run_folders
+from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.space import SPACES
@@ -54,10 +55,13 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
     _check_names(options)
-    from egnas_jax.cli import distributed
-    from egnas_jax.runs.search_config import search_config
-    from egnas_jax.settings import apply_settings, as_dict, assignments
-    from egnas_jax.training.processes import is_first
+    quiet = options.json or options.print_config or options.distributed
+    with waiting_for("Loading JAX", quiet=quiet):
+        from egnas_jax.cli import distributed
+        from egnas_jax.runs.search import run_search  # noqa: F401  loads all of it
+        from egnas_jax.runs.search_config import search_config
+        from egnas_jax.settings import apply_settings, as_dict, assignments
+        from egnas_jax.training.processes import is_first
 
     check_run_options(options, ("out", "data_dir", "restore", "profile"))
     base = search_config(
@@ -119,17 +123,19 @@ def _search_one(options, config, folder: pathlib.Path | None) -> dict:
 
     started = time.perf_counter()
     quiet = options.json or folder is None
-    result = run_search(
-        config,
-        out=folder,
-        data_dir=options.data_dir,
-        resume=options.resume,
-        restore=options.restore,
-        stop_after=options.stop_after,
-        profile=_profile_folder(options, config.seed),
-        on_epoch=progress_printer(config.epochs, quiet=quiet),
-        log=say,
-    )
+    with StartDisplay(quiet=quiet, folder=folder) as display:
+        result = run_search(
+            config,
+            out=folder,
+            data_dir=options.data_dir,
+            resume=options.resume,
+            restore=options.restore,
+            stop_after=options.stop_after,
+            profile=_profile_folder(options, config.seed),
+            on_epoch=progress_printer(config.epochs, quiet=quiet),
+            log=say,
+            monitor=display,
+        )
     if folder is None:
         return {}
     summary = result.summary | {

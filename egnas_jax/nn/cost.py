@@ -148,7 +148,14 @@ def _stem(config, image_channels) -> tuple[list[Convolution], int]:
     widths = frame.stem_channels(config.channels)
     for fan_out, (_, stride) in zip(widths, frame.stem, strict=True):
         halvings += stride == 2
-        convolutions.append(Convolution((3, 3), fan_in, fan_out, (halvings, halvings)))
+        convolutions.append(
+            Convolution(
+                kernel=(3, 3),
+                fan_in=fan_in,
+                fan_out=fan_out,
+                halvings=(halvings, halvings),
+            )
+        )
         fan_in = fan_out
     return convolutions, halvings
 
@@ -179,7 +186,11 @@ def preprocessing(cell: CellPlan, before: int) -> list[Convolution]:
 
 
 def _pointwise(fan_in, fan_out, after):
-    return [Convolution((1, 1), fan_in, fan_out, (after, after))]
+    return [
+        Convolution(
+            kernel=(1, 1), fan_in=fan_in, fan_out=fan_out, halvings=(after, after)
+        )
+    ]
 
 
 def _factorized_reduce(fan_in, fan_out, after):
@@ -204,7 +215,12 @@ def _dil_conv(side, channels, after, strided):
     """Depthwise and pointwise; dilation and stride change neither count."""
     del strided
     depthwise = Convolution(
-        (side, side), channels, channels, (after, after), groups=channels, norm=False
+        kernel=(side, side),
+        fan_in=channels,
+        fan_out=channels,
+        halvings=(after, after),
+        groups=channels,
+        norm=False,
     )
     return [depthwise, *_pointwise(channels, channels, after)]
 
@@ -218,14 +234,29 @@ def _conv_7x1_1x7(channels, after, strided):
     """1x7, which strides along the width, then 7x1, which strides along the height."""
     between = (after - strided, after)
     return [
-        Convolution((1, 7), channels, channels, between, norm=False),
-        Convolution((7, 1), channels, channels, (after, after)),
+        Convolution(
+            kernel=(1, 7),
+            fan_in=channels,
+            fan_out=channels,
+            halvings=between,
+            norm=False,
+        ),
+        Convolution(
+            kernel=(7, 1), fan_in=channels, fan_out=channels, halvings=(after, after)
+        ),
     ]
 
 
 def _nor_conv(side, channels, after, strided):
     del strided
-    return [Convolution((side, side), channels, channels, (after, after))]
+    return [
+        Convolution(
+            kernel=(side, side),
+            fan_in=channels,
+            fan_out=channels,
+            halvings=(after, after),
+        )
+    ]
 
 
 PRIMITIVE_CONVOLUTIONS = {
@@ -255,7 +286,13 @@ def _auxiliary_params(config, channels):
     norm = FRAMES[config.frame].second_norm
     convolutions = [
         *_pointwise(channels, HEAD_HIDDEN, 0),
-        Convolution((2, 2), HEAD_HIDDEN, HEAD_FEATURES, (0, 0), norm=norm),
+        Convolution(
+            kernel=(2, 2),
+            fan_in=HEAD_HIDDEN,
+            fan_out=HEAD_FEATURES,
+            halvings=(0, 0),
+            norm=norm,
+        ),
     ]
     classifier = (HEAD_FEATURES + 1) * config.num_classes
     return sum(conv.params for conv in convolutions) + classifier

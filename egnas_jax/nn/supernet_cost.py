@@ -43,7 +43,14 @@ def supernet_multiply_adds(
 def _darts_convolutions(config, image_channels) -> list[Convolution]:
     """All convolutions of a supernet of the DARTS family."""
     space, width = SPACES[config.space], config.stem_multiplier * config.channels
-    convolutions, halvings = [Convolution((3, 3), image_channels, width, (0, 0))], 0
+    convolutions, halvings = (
+        [
+            Convolution(
+                kernel=(3, 3), fan_in=image_channels, fan_out=width, halvings=(0, 0)
+            )
+        ],
+        0,
+    )
     for cell in cells_of(config):
         convolutions += preprocessing(cell, halvings)
         halvings += cell.reduction

@@ -83,7 +83,11 @@ def topology_convolutions(
       channels, layers, image_channels: as of `topology_params`.
       partial_channels: k; only C / k channels go through the primitives.
     """
-    convolutions = [Convolution((3, 3), image_channels, channels, (0, 0))]
+    convolutions = [
+        Convolution(
+            kernel=(3, 3), fan_in=image_channels, fan_out=channels, halvings=(0, 0)
+        )
+    ]
     primitives = tuple(primitives)
     for stage in range(NUM_STAGES):
         width = stage_channels(channels, stage)
@@ -99,7 +103,9 @@ def _block(fan_in, fan_out, halvings):
     """The convolutions of a residual block; `halvings` is as of `Convolution`."""
     halvings = (halvings, halvings)
     return [
-        Convolution((3, 3), fan_in, fan_out, halvings),
-        Convolution((3, 3), fan_out, fan_out, halvings),
-        Convolution((1, 1), fan_in, fan_out, halvings, norm=False),
+        Convolution(kernel=(3, 3), fan_in=fan_in, fan_out=fan_out, halvings=halvings),
+        Convolution(kernel=(3, 3), fan_in=fan_out, fan_out=fan_out, halvings=halvings),
+        Convolution(
+            kernel=(1, 1), fan_in=fan_in, fan_out=fan_out, halvings=halvings, norm=False
+        ),
     ]

@@ -6,7 +6,8 @@ import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -45,6 +46,12 @@ from egnas_jax.training.processes import (
     allgather_json,
     is_first,
     run_on_all,
+)
+from egnas_jax.training.program_cache import (
+    CompilePlan,
+    CompileWatch,
+    Report,
+    unwatched,
 )
 from egnas_jax.types import Array, PyTree
 
@@ -104,6 +111,27 @@ class SearchResult(NamedTuple):
         }
 
 
+class StartMonitor(Protocol):
+    """Is told what a search does before its first epoch, which can take minutes."""
+
+    def data_loaded(self, setup: SearchSetup) -> None:
+        """Called with the loaded data, before programs compile."""
+
+    def compiling(self, plan: CompilePlan) -> AbstractContextManager[Report]:
+        """Called for a context in which programs compile, see `CompileWatch`."""
+
+
+class _Silent:
+    """A `StartMonitor` that shows nothing."""
+
+    def data_loaded(self, setup: SearchSetup) -> None:
+        """Does nothing."""
+
+    def compiling(self, plan: CompilePlan) -> AbstractContextManager[Report]:
+        """Does nothing."""
+        return unwatched(plan)
+
+
 @pinned()
 def run_search(
     config: SearchConfig,
@@ -117,6 +145,7 @@ def run_search(
     profile: str | pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
     log: Callable[[str], None] | None = None,
+    monitor: StartMonitor | None = None,
 ) -> SearchResult:
     """Searches a cell.
 
@@ -133,6 +162,7 @@ def run_search(
       profile: folder for traces of a few steady calls (`search.profile`).
       on_epoch: called with the record of each epoch, a dict.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
+      monitor: is told what happens before the first epoch.
 
     Returns:
       The result, which `load_search(out)` gives again.
@@ -183,7 +213,16 @@ def run_search(
         claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(advise))
-        end = _run_epochs(setup, start, stop_after, wrap, interrupted)
+        monitor = monitor or _Silent()
+        monitor.data_loaded(setup)
+        end = _run_epochs(
+            setup,
+            start,
+            stop_after,
+            wrap=wrap,
+            interrupted=interrupted,
+            watch=monitor.compiling,
+        )
         return _finish(setup, end, data_dir)
 
 
@@ -245,8 +284,10 @@ def _run_epochs(
     setup: SearchSetup,
     start: StartPoint,
     stop_after: int | None,
+    *,
     wrap: Callable | None,
     interrupted: Callable[[], bool] | None,
+    watch: CompileWatch,
 ) -> loop.SearchEnd:
     """Runs the epochs that are left; `wrap` is None where none is."""
     run, config = setup.run, setup.config
@@ -256,7 +297,7 @@ def _run_epochs(
     if wrap is None:
         progress = begin(run, start)
     else:
-        progress, run = _begin_and_compile(run, start)
+        progress, run = _begin_and_compile(run, start, watch)
         run = run._replace(programs=wrap(run.programs))
     scalars = contextlib.nullcontext(lambda record: None)
     if config.tensorboard and run.folder:
@@ -274,7 +315,7 @@ def _run_epochs(
 
 
 def _begin_and_compile(
-    run: loop.SearchRun, start: StartPoint
+    run: loop.SearchRun, start: StartPoint, watch: CompileWatch
 ) -> tuple[loop.Progress, loop.SearchRun]:
     """Where the run begins, and the run with its programs compiled.
 
@@ -283,10 +324,10 @@ def _begin_and_compile(
     the same order everywhere.
     """
     if jax.process_count() > 1:
-        return begin(run, start), loop.compiled(run)
+        return begin(run, start), loop.compiled(run, watch)
     with ThreadPoolExecutor(1) as pool:
         beginning = pool.submit(begin, run, start)
-        run = loop.compiled(run)
+        run = loop.compiled(run, watch)
     return beginning.result(), run
 
 

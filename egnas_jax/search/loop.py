@@ -35,6 +35,7 @@ from egnas_jax.training.devices import replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
+from egnas_jax.training.program_cache import CompileWatch, unwatched
 from egnas_jax.training.sgd import learning_rate
 
 
@@ -119,10 +120,20 @@ def _init(run: SearchRun) -> SearchState:
     return init_state(run.problem, run.image_shape, run.hyperparams)
 
 
-def compiled(run: SearchRun) -> SearchRun:
-    """Compiles the run's programs side by side, or reads them from the user's cache."""
+def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
+    """Compiles the run's programs side by side, or reads them from the user's cache.
+
+    Args:
+      run: with programs that are not compiled yet.
+      watch: is told how far they are, see `training.program_cache`.
+    """
     programs = compile_programs(
-        run.problem, run.programs, run.hyperparams, layout(run), run.identity
+        run.problem,
+        run.programs,
+        run.hyperparams,
+        layout(run),
+        identity=run.identity,
+        watch=watch,
     )
     return run._replace(programs=programs)
 

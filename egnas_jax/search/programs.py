@@ -1,7 +1,7 @@
 """Compiles the functions of `search.step` for one search problem."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -69,7 +69,9 @@ def compile_programs(
     programs: SearchPrograms,
     hyperparams: SearchHyperparams,
     state: PyTree,
-    identity: dict | None,
+    *,
+    identity: Mapping | None,
+    watch: program_cache.CompileWatch = program_cache.unwatched,
 ) -> SearchPrograms:
     """Compiles the functions side by side, or reads them from the user's cache.
 
@@ -80,9 +82,9 @@ def compile_programs(
       programs: its result.
       hyperparams: for their dtypes; the values do not matter.
       state: shapes and dtypes of the state.
-      identity: what the programs are made of, see `program_cache.compile_all`.
+      identity, watch: see `program_cache.compile_all`.
     """
-    mesh, watch = problem.net.mesh, problem.watch
+    mesh, collapse = problem.net.mesh, problem.watch
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))
     state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), state)
     index = shape((), jnp.int32)
@@ -90,12 +92,12 @@ def compile_programs(
     if problem.strategy.update_every == "epoch":
         calls["evolve"] = (hyperparams, state)
     calls["validate"] = (hyperparams, state)
-    if watch.eigenvalue != "off":
+    if collapse.eigenvalue != "off":
         dim = SPACES[problem.net.config.space].dim
-        rows = dim if watch.eigenvalue == "exact" else 1
+        rows = dim if collapse.eigenvalue == "exact" else 1
         calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
     requests = {
         name: program_cache.ProgramRequest(getattr(programs, name), arguments)
         for name, arguments in calls.items()
     }
-    return programs._replace(**program_cache.compile_all(requests, identity))
+    return programs._replace(**program_cache.compile_all(requests, identity, watch))

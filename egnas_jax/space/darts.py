@@ -8,8 +8,10 @@ from egnas_jax.space.base import Space
 
 CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 DARTS7 = Space(
-    "darts7", ("avg_pool_3x3", "max_pool_3x3", "skip_connect", *CONVOLUTIONS)
+    name="darts7",
+    primitives=("avg_pool_3x3", "max_pool_3x3", "skip_connect", *CONVOLUTIONS),
 )
 DARTS8 = Space(
-    "darts8", ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", *CONVOLUTIONS)
+    name="darts8",
+    primitives=("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", *CONVOLUTIONS),
 )

@@ -21,8 +21,10 @@ import os
 import pathlib
 import pickle
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +32,7 @@ import jax.numpy as jnp
 from jax import export
 
 from egnas_jax.nn import lowering
+from egnas_jax.training import compile_times
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
 from egnas_jax.types import PyTree
@@ -55,6 +58,32 @@ class ProgramRequest(NamedTuple):
     @property
     def all_arguments(self) -> tuple:
         return *self.program.args, *self.arguments
+
+
+class CompilePlan(NamedTuple):
+    """What is about to be compiled, for a display.
+
+    Attributes:
+      names: of the programs, in the order in which they are traced.
+      cached: names of those that the cache holds.
+      seconds: that the same programs took the last time, or None.
+    """
+
+    names: tuple[str, ...]
+    cached: frozenset[str]
+    seconds: float | None
+
+
+# Called with (name, stage): "tracing", "compiling", "ready".
+Report = Callable[[str, str], None]
+# A plan -> a context that gives the function to report to.
+CompileWatch = Callable[[CompilePlan], AbstractContextManager[Report]]
+
+
+def unwatched(plan: CompilePlan) -> AbstractContextManager[Report]:
+    """A `CompileWatch` that shows nothing."""
+    del plan
+    return contextlib.nullcontext(lambda name, stage: None)
 
 
 class Lowered(NamedTuple):
@@ -92,7 +121,9 @@ class Flat(NamedTuple):
 
 
 def compile_all(
-    requests: Mapping[str, ProgramRequest], identity: Mapping[str, Any] | None
+    requests: Mapping[str, ProgramRequest],
+    identity: Mapping[str, Any] | None,
+    watch: CompileWatch = unwatched,
 ) -> dict[str, functools.partial]:
     """Compiles every program for arguments of the requested shapes.
 
@@ -100,32 +131,71 @@ def compile_all(
       requests: name -> program; put the one that compiles longest first.
       identity: what the programs depend on beside their arguments and this package's
         source, as JSON; None neither reads nor writes the cache.
+      watch: is told how far the programs are; its reports come from several threads.
 
     Raises:
       OutOfMemoryError: the compiler ran out of memory; with the program's name.
     """
-    if identity is None:
-        making = {name: _plain(request) for name, request in requests.items()}
-        keys = {}
-    else:
+    keys = {}
+    if identity is not None:
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
-        making = {
-            name: _kept(request, keys[name]) for name, request in requests.items()
-        }
-    found = {}
-    with ThreadPoolExecutor(len(requests)) as pool:
-        # the next program is traced here while the one before compiles there
-        compiling = {name: pool.submit(make()) for name, make in making.items()}
-        for name, future in compiling.items():
-            with out_of_memory_in(name):
-                found[name] = future.result()
+    cached = frozenset(name for name, key in keys.items() if _is_stored(key))
+    task, started = _task(requests, cached), time.monotonic()
+    plan = CompilePlan(tuple(requests), cached, compile_times.recall(_folder(), task))
+    with watch(plan) as report:
+        found = _compile_side_by_side(requests, keys, report)
+    compile_times.remember(_folder(), task, time.monotonic() - started)
     for name, key in keys.items():
         _remember(key, found[name])
     return {
         name: functools.partial(found[name], *one.program.args)
         for name, one in requests.items()
     }
+
+
+def _compile_side_by_side(requests, keys: dict[str, str], report: Report) -> dict:
+    """Compiled programs by name; the next one is traced while one compiles."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        compiling = {}
+        for name, request in requests.items():
+            report(name, "tracing")
+            make = _kept(request, keys[name]) if name in keys else _plain(request)
+            finish = make()
+            report(name, "compiling")
+            compiling[name] = pool.submit(_finished, finish, name, report)
+        found = {}
+        for name, future in compiling.items():
+            with out_of_memory_in(name):
+                found[name] = future.result()
+    return found
+
+
+def _finished(finish: Callable, name: str, report: Report) -> Callable:
+    program = finish()
+    report(name, "ready")
+    return program
+
+
+def _is_stored(key: str) -> bool:
+    """Whether this process or the disk holds a program, as far as one can see."""
+    folder = _folder()
+    return key in _REMEMBERED or (folder is not None and (folder / key).is_file())
+
+
+def _task(requests: Mapping[str, ProgramRequest], cached: frozenset[str]) -> str:
+    """A key of the same programs on the same device, whatever the source is."""
+    parts = [
+        [name, str(jax.tree.structure(one.arguments)), _shapes(one), name in cached]
+        for name, one in requests.items()
+    ]
+    device = jax.devices()[0].device_kind
+    return hashlib.sha256(json.dumps([parts, device]).encode()).hexdigest()
+
+
+def _shapes(request: ProgramRequest) -> list:
+    leaves = jax.tree.leaves(request.all_arguments)
+    return [(str(leaf.dtype), leaf.shape) for leaf in leaves]
 
 
 def _plain(request: ProgramRequest) -> Callable[[], Callable]:
@@ -185,9 +255,8 @@ def _compile(lowered: Lowered, leaves: list) -> Flat:
 
 
 def _key(name: str, request: ProgramRequest, surroundings: dict) -> str:
-    leaves, structure = jax.tree.flatten(request.all_arguments)
-    shapes = [(str(leaf.dtype), leaf.shape) for leaf in leaves]
-    parts = surroundings | {"name": name, "arguments": [str(structure), shapes]}
+    structure = str(jax.tree.structure(request.all_arguments))
+    parts = surroundings | {"name": name, "arguments": [structure, _shapes(request)]}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

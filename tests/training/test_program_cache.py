@@ -1,5 +1,6 @@
 """Programs compiled side by side, and read again without being traced."""
 
+import contextlib
 import errno
 import functools
 import json
@@ -23,7 +24,7 @@ from egnas_jax.search import loop
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
-from egnas_jax.training import program_cache
+from egnas_jax.training import compile_times, program_cache
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
@@ -358,3 +359,59 @@ def test_processes_exchange_in_one_order(processes, monkeypatch):
     monkeypatch.setattr(search.loop, "compiled", noted)
     assert search._begin_and_compile("run", None) == ("run", "run")
     assert len(set(threads)) == 3 - processes
+
+
+def watched(requests):
+    """The plan and the reports of a compilation."""
+    plans, reports = [], []
+
+    @contextlib.contextmanager
+    def watch(plan):
+        plans.append(plan)
+        yield lambda name, stage: reports.append((name, stage))
+        reports.append("end")
+
+    programs = program_cache.compile_all(requests, {"a": 1}, watch)
+    assert results(programs) == EXPECTED
+    return plans[0], reports
+
+
+def test_a_watch_is_told_each_stage_of_each_program(folder, traced, monkeypatch):
+    plan, reports = watched(traced[1]())
+    assert plan == (("double", "total"), frozenset(), None)
+    assert reports.pop() == "end"
+    for name in plan.names:
+        stages = [stage for program, stage in reports if program == name]
+        assert stages == ["tracing", "compiling", "ready"]
+
+
+def test_a_plan_says_what_is_cached_and_what_it_took(folder, traced, monkeypatch):
+    watched(traced[1]())
+    another_process(monkeypatch)
+    plan, _ = watched(traced[1]())
+    assert plan.cached == {"double", "total"}
+    assert plan.seconds is None  # it was never read before
+    another_process(monkeypatch)
+    plan, _ = watched(traced[1]())
+    assert 0 <= plan.seconds < 60
+    for path in folder.iterdir():
+        if path.name != compile_times.FILE:
+            path.unlink()
+    another_process(monkeypatch)
+    plan, _ = watched(traced[1]())
+    assert plan.cached == frozenset()
+    assert 0 <= plan.seconds < 60
+
+
+def test_times_are_kept_for_the_newest_programs_and_lost_in_silence(tmp_path):
+    assert compile_times.recall(None, "a") is None
+    compile_times.remember(None, "a", 1.0)
+    for number in range(compile_times.KEPT + 1):
+        compile_times.remember(tmp_path, str(number), number)
+    assert compile_times.recall(tmp_path, "0") is None
+    assert compile_times.recall(tmp_path, "1") == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == [compile_times.FILE]
+    (tmp_path / compile_times.FILE).write_text("[1, ")
+    assert compile_times.recall(tmp_path, "1") is None
+    compile_times.remember(tmp_path, "1", 2.0)
+    assert compile_times.recall(tmp_path, "1") == 2.0

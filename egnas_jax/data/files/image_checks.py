@@ -126,9 +126,11 @@ def check_image(path: pathlib.Path) -> ImageCheck:
                 has_frames=image.format != "MPO" and getattr(image, "n_frames", 1) > 1,
             )
     except OSError as error:
-        return ImageCheck(path, f"it cannot be opened: {error.strerror or error}")
+        return ImageCheck(
+            path=path, problem=f"it cannot be opened: {error.strerror or error}"
+        )
     except ValueError as error:
-        return ImageCheck(path, str(error))
+        return ImageCheck(path=path, problem=str(error))
 
 
 def _is_transparent(image) -> bool:

@@ -69,7 +69,7 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
             )
     egnas = EGNASConfig.variant(variant or "paper")
     sizes = {k: v for k, v in SIZES.items() if variant is None or k != "generations"}
-    base = TableSearchConfig(dataclasses.replace(egnas, **sizes))
+    base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
     return apply_overrides(base, overrides)
 
 

@@ -1,0 +1,233 @@
+"""Shows what a search does before its first epoch.
+
+Programs compile for a minute or more, and nobody should have to guess whether anything
+happens. One line is rewritten every second, as progress bars do, until the first epoch
+begins. What the libraries print meanwhile (XLA's alarms, say) goes into a file.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:  # importing them imports JAX
+    from egnas_jax.runs.search_setup import SearchSetup
+    from egnas_jax.training.program_cache import CompilePlan, Report
+
+LOG = "startup.log"
+PERIOD = 1.0  # seconds between two states of the line
+
+
+@contextlib.contextmanager
+def waiting_for(what: str, *, quiet: bool) -> Iterator[None]:
+    """Context in which a line says what is waited for, and since when."""
+    if quiet:
+        yield
+        return
+    started = time.monotonic()
+
+    def text() -> str:
+        return f"{what}: {time.monotonic() - started:.0f} s"
+
+    with rewritten_line(text, sys.stderr):
+        yield
+
+
+class StartDisplay:
+    """A `StartMonitor` that writes to stderr, and a context that ends its lines.
+
+    Args:
+      quiet: write nothing.
+      folder: run directory, which gets `LOG`; None: what libraries print stays where
+        it is.
+    """
+
+    def __init__(self, *, quiet: bool, folder: pathlib.Path | None):
+        self.quiet = quiet
+        self.folder = folder
+        self.open_lines = contextlib.ExitStack()
+
+    def __enter__(self) -> "StartDisplay":
+        line = waiting_for("Loading the data", quiet=self.quiet)
+        self.open_lines.enter_context(line)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.open_lines.close()
+
+    def data_loaded(self, setup: "SearchSetup") -> None:
+        """Says what is searched on."""
+        self.open_lines.close()
+        if not self.quiet:
+            print(describe(setup), file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def compiling(self, plan: "CompilePlan") -> Iterator["Report"]:
+        """Shows how far the programs are."""
+        progress = CompileProgress(plan)
+        with contextlib.ExitStack() as stack:
+            if self.folder is not None:
+                stack.enter_context(stderr_in_file(self.folder / LOG))
+            if not self.quiet:
+                stack.enter_context(rewritten_line(progress.text, sys.stderr))
+            yield progress.report
+        if not self.quiet:
+            print(progress.summary(), file=sys.stderr, flush=True)
+
+
+def describe(setup: "SearchSetup") -> str:
+    """What is searched on, as a line."""
+    run, config = setup.run, setup.config
+    size = "x".join(str(side) for side in run.image_shape)
+    return (
+        f"{setup.dataset.name}: {run.num_train} training and {run.num_valid} "
+        f"validation images of {size}, {config.supernet.num_classes} classes; "
+        f"{config.epochs} epochs of {run.num_steps} steps with {config.strategy_name}."
+    )
+
+
+class CompileProgress:
+    """How far programs are, in words."""
+
+    def __init__(self, plan: "CompilePlan"):
+        self.plan = plan
+        self.stages = dict.fromkeys(plan.names, "waiting")
+        self.since = dict.fromkeys(plan.names, time.monotonic())
+        self.started = time.monotonic()
+
+    def report(self, name: str, stage: str) -> None:
+        """Notes that a program has reached a stage."""
+        self.stages[name] = stage
+        self.since[name] = time.monotonic()
+
+    def text(self) -> str:
+        """The state as a line: what each program does, and for how long."""
+        now = time.monotonic()
+        parts = []
+        for name, stage in self.stages.items():
+            spent = (
+                ""
+                if stage in ("waiting", "ready")
+                else f" {now - self.since[name]:.0f} s"
+            )
+            parts.append(f"{name} {stage}{spent}")
+        return f"{self._what()}: {', '.join(parts)}; {self._times(now)}"
+
+    def summary(self) -> str:
+        """What was done, as a line."""
+        seconds = time.monotonic() - self.started
+        return f"{self._what()}: done in {seconds:.0f} s."
+
+    def _state_of(self, name: str, now: float) -> str:
+        stage = self.stages[name]
+        if stage in ("waiting", "ready"):
+            return f"{name} {stage}"
+        return f"{name} {stage} {now - self.since[name]:.0f} s"
+
+    def _what(self) -> str:
+        number, cached = len(self.plan.names), len(self.plan.cached)
+        programs = f"{number} program{'s' if number > 1 else ''}"
+        if cached == number:
+            return f"Reading {programs} from the cache"
+        if cached:
+            return f"Compiling {number - cached} of {programs}, {cached} from the cache"
+        return f"Compiling {programs}"
+
+    def _times(self, now: float) -> str:
+        spent = f"{now - self.started:.0f} s so far"
+        if self.plan.seconds is None:
+            return spent
+        return f"{spent}, {self.plan.seconds:.0f} s the last time"
+
+
+@contextlib.contextmanager
+def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
+    """Context in which one line of a stream is rewritten every second.
+
+    Args:
+      text: gives the line.
+      stream: a terminal or a file; the line is cleared at the end.
+    """
+    ended, longest = threading.Event(), [0]
+
+    def write(line: str) -> None:
+        columns = shutil.get_terminal_size().columns - 1
+        line = line[:columns] if stream.isatty() else line
+        longest[0] = max(longest[0], len(line))
+        with contextlib.suppress(OSError, ValueError):  # the reader may be gone
+            stream.write(f"\r{line:<{longest[0]}}")
+            stream.flush()
+
+    def keep_writing() -> None:
+        while True:
+            write(text())
+            if ended.wait(PERIOD):
+                break
+
+    thread = threading.Thread(target=keep_writing, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        write("")
+        write("")
+        with contextlib.suppress(OSError, ValueError):
+            stream.write("\r")
+            stream.flush()
+
+
+@contextlib.contextmanager
+def stderr_in_file(path: pathlib.Path) -> Iterator[None]:
+    """Context in which what C++ libraries write to stderr goes into a file.
+
+    Python's own `sys.stderr` writes where it wrote before. The file is removed if it
+    stays empty. Nothing changes where the file cannot be written.
+
+    Args:
+      path: of the file, which is appended to.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("ab"))
+            terminal = os.dup(2)
+        except OSError:
+            yield
+            return
+        stack.callback(os.close, terminal)
+        stack.enter_context(_stderr_of_python(terminal))
+        os.dup2(file.fileno(), 2)
+        stack.callback(os.dup2, terminal, 2)
+        try:
+            yield
+        finally:
+            if path.stat().st_size == 0:
+                path.unlink()
+
+
+@contextlib.contextmanager
+def _stderr_of_python(descriptor: int) -> Iterator[None]:
+    """Context in which `sys.stderr` writes to a descriptor, if it wrote to number 2."""
+    try:
+        is_number_2 = sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # a notebook's has none
+        is_number_2 = False
+    if not is_number_2:
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    with open(
+        descriptor, "w", encoding=before.encoding, errors="replace", closefd=False
+    ) as stream:
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = before
