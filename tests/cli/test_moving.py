@@ -5,32 +5,36 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny_search
 
 from egnas_jax.cli.main import main
-from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 
-# one node and three primitives: a network that compiles in seconds
-SPACE = Space(
-    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
-)
-SEARCH = """search --space tiny --set supernet.channels=4 --set supernet.layers=2
-    --set epochs=2 --set batch_size=64 --set strategy.population=4
-    --set strategy.fitness_batch_size=32""".split()
+SEARCH = [
+    *("search", "--space", "tiny", "--set", "epochs=2"),
+    *tiny_search.words(tiny_search.SETTINGS),
+]
+NUM_IMAGES = 1438  # as many as digits has, so that the programs are those of digits
 
 
 @pytest.fixture(scope="module", autouse=True)
 def space():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", SPACE)
+    with tiny_search.registered_space():
         yield
 
 
 def write_npz(path, seed=0):
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = rng.integers(0, 256, (300, 8, 8, 1), np.uint8)
-    np.savez(path, images=images, labels=np.arange(300) % 3)
+    images = rng.integers(0, 256, (NUM_IMAGES, 8, 8, 1), np.uint8)
+    labels = np.arange(NUM_IMAGES) % 10
+    np.savez(
+        path,
+        images=images,
+        labels=labels,
+        test_images=images[:30],
+        test_labels=labels[:30],
+    )
     return path
 
 

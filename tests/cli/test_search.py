@@ -16,6 +16,7 @@ import filelock
 import jax
 import numpy as np
 import pytest
+import tiny_search
 
 from egnas_jax.cli.console import use_compilation_cache
 from egnas_jax.cli.main import main
@@ -25,15 +26,11 @@ from egnas_jax.runs.directory import check_free
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.settings import assignments
-from egnas_jax.space import SPACES, Space, zoo
+from egnas_jax.space import zoo
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training import interrupt
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
-# one node and three primitives: a network that compiles in seconds
-SPACE = Space(
-    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
-)
 # Between the record of epoch 1 and its checkpoint.
 KILLED_IN_EPOCH_1 = f"""
 import os
@@ -44,7 +41,7 @@ from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 
-SPACES["tiny"] = {SPACE!r}
+SPACES["tiny"] = {tiny_search.SPACE!r}
 append = records.append
 
 
@@ -57,17 +54,19 @@ def append_and_end(path, record):
 records.append = append_and_end
 sys.exit(main())
 """
-TINY = """
-    --space tiny --set supernet.channels=4 --set supernet.layers=2
-    --set epochs=3 --set batch_size=128 --set steps_per_call=2
-""".split()
-SMALL = "--set strategy.population=4 --set strategy.fitness_batch_size=64".split()
+OF_EGNAS = ("strategy.population", "strategy.fitness_batch_size")
+TINY = [
+    *("--space", "tiny", "--set", "epochs=3"),
+    *tiny_search.words(
+        {k: v for k, v in tiny_search.SETTINGS.items() if k not in OF_EGNAS}
+    ),
+]
+SMALL = tiny_search.words({name: tiny_search.SETTINGS[name] for name in OF_EGNAS})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def space():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", SPACE)
+    with tiny_search.registered_space():
         yield
 
 

@@ -69,6 +69,7 @@ def test_the_final_regrets_are_printed(search):
     assert "egnas: 8 runs of 30 queries in" in messages
 
 
+@pytest.mark.slow
 def test_curves_of_every_method_and_setting_are_written(results):
     result = json.loads((results / "curves.json").read_text())
     assert [entry["method"] for entry in result["entries"]] == METHODS

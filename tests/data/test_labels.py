@@ -139,6 +139,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluate", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_every_function_of_images_and_labels_refuses_what_is_no_class(
     evaluate, toy_net, toy_batch
@@ -153,6 +154,7 @@ def test_every_function_of_images_and_labels_refuses_what_is_no_class(
         evaluate(toy_net, variables, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluate", [by_population, by_fitness, by_gradients])
 def test_a_column_of_labels_scores_as_a_flat_list(evaluate, toy_net, toy_batch):
     variables = toy_net.init(jax.random.key(0), (4, 4, 3))

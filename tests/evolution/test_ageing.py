@@ -42,6 +42,7 @@ def test_a_child_differs_from_the_best_of_the_tournament_in_one_position(ageing)
     np.testing.assert_allclose(changed.mean(axis=0), 0.25, atol=0.1)
 
 
+@pytest.mark.slow
 def test_solutions_are_uniform_until_the_population_is_complete(ageing):
     solutions = asked(ageing, state_of(ageing, [(0, 0.3), (1, 0.1)]), 2000)
     shares = np.asarray(jax.nn.one_hot(solutions, 5)).mean(axis=0)

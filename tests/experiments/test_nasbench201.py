@@ -75,6 +75,7 @@ def test_rows_and_figure_are_those_of_the_searches(run_searches, tmp_path):
     assert means[-1] == pytest.approx(100 * last)
 
 
+@pytest.mark.slow
 def test_curves_of_another_number_of_runs_are_refused(run_searches):
     run_searches()
     with pytest.raises(SystemExit, match="what another command made"):

@@ -195,6 +195,7 @@ def test_an_ordinary_flax_training_loop_lowers_the_loss():
     assert jnp.any(mean != variables["batch_stats"]["stem"][0]["norm"]["mean"])
 
 
+@pytest.mark.slow
 def test_nnx_bridge_gives_equal_outputs_and_keeps_new_batch_stats():
     module, images = linen.Network(GENOTYPE, PLAIN, lists_as_dicts=True), images_of(8)
     model = nnx.bridge.ToNNX(module, rngs=nnx.Rngs(0)).lazy_init(images)

@@ -237,6 +237,7 @@ def test_a_strided_skip_has_weights_and_can_be_dropped():
     assert "0 skip_connect" in init_cell(CELLS, "reduce", 4)[0]
 
 
+@pytest.mark.slow
 def test_drop_path_needs_a_key_and_depends_on_it(small, assert_close):
     net, variables, images = small
     with pytest.raises(ValueError, match="drop_path is 0.5, so a key is needed"):

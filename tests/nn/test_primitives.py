@@ -34,9 +34,9 @@ def apply_to_images(name, params, stats, x, **options):
 
 
 # All implementations of an operation that has several, and norms with and without
-# scale and shift in one implementation.
+# scale and shift in one implementation. Those that a CPU does not choose are slow.
 CASES = [
-    (name, way, affine)
+    pytest.param(name, way, affine, marks=() if way == "shifted" else pytest.mark.slow)
     for name in NAMES
     for way in ("shifted", "grouped", "dense")
     for affine in ("affine", "plain")

@@ -121,6 +121,7 @@ def test_an_epoch_shows_each_image_at_most_once(reference):
     np.testing.assert_array_equal(pipeline.load(2, 2, 2)[1], [first[2], second[0]])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_reported_with_its_epoch(tiny):
     run = tiny("learning_rate=1e9", "clip_norm=1e30", "epochs=2")
     with pytest.raises(FloatingPointError, match="loss is .* in epoch 0.*none"):

@@ -170,6 +170,7 @@ def losses(tiny):
     return take
 
 
+@pytest.mark.slow
 def test_dropped_paths_change_with_step_seed_part_and_probability(losses):
     still = "data.pad=0"  # the images are the same in all steps
     assert losses(still) == losses(still, step=1) == losses(still, seed=1)

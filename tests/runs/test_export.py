@@ -164,6 +164,7 @@ def exported(seeds, tmp_path_factory):
     return folder, found, pixels, logits
 
 
+@pytest.mark.slow
 def test_a_trained_run_as_onnx_gives_the_same_logits(exported):
     folder, found, pixels, logits = exported
     content = (folder / "new" / "onnx").read_bytes()

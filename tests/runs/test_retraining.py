@@ -134,6 +134,7 @@ def test_a_retraining_restored_from_another_goes_on_bit_for_bit(
         retrain(cells, data=arrays, out=out, resume=True, restore=command_run)
 
 
+@pytest.mark.slow
 def test_losses_between_two_evaluations_are_taken_over(cells, arrays, tmp_path):
     settings = SETTINGS | {"evaluate_every": 2, "epochs": 3}
     first = retrain(cells, data=arrays, settings=settings, out=tmp_path / "first")

@@ -5,38 +5,24 @@ import dataclasses
 import chex
 import numpy as np
 import pytest
+import tiny_search
 
 import egnas_jax as eg
 from egnas_jax.runs.finished_search import valid_batches
-from egnas_jax.space import SPACES, Space
 from egnas_jax.training.interrupt import Interrupted
 
-# two nodes and three primitives: a network that compiles in seconds
-SPACE = Space(
-    "tiny", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=2
-)
-SETTINGS = {
-    "supernet.channels": 4,
-    "supernet.layers": 3,
-    "epochs": 3,
-    "batch_size": 64,
-    "steps_per_call": 2,
-    "strategy.population": 4,
-    "strategy.fitness_batch_size": 32,
-    "strategy.evolution": "open_es",
-}
+SETTINGS = {**tiny_search.SETTINGS, "epochs": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def space():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, SPACE.name, SPACE)
+    with tiny_search.registered_space():
         yield
 
 
 @pytest.fixture(scope="module")
 def config(space):
-    return eg.search_config("digits", space=SPACE.name, settings=SETTINGS)
+    return eg.search_config("digits", space=tiny_search.SPACE.name, settings=SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ def test_the_model_is_near_what_xla_reserves(given):
 
 # Counted with jax 0.10.2. Every fusion is a kernel with a pass over its arrays, every
 # temporary buffer a part of what bounds the chunks; neither shows in a test's time.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given, fusions, temporary",
     [(PROGRAMS[0], 946, 12_926_736), (PROGRAMS[1], 645, 29_563_856)],

@@ -232,6 +232,7 @@ def test_the_state_is_donated_to_the_weight_steps(make_run):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(new))
 
 
+@pytest.mark.slow
 def test_programs_compiled_ahead_give_the_same_bits_and_take_the_state(make_run):
     run = make_run()
     _, line = one_epoch(run)

@@ -21,6 +21,7 @@ def exploration(load_golden_supernet):
     return z, net, variables, alpha, images, labels
 
 
+@pytest.mark.slow
 def test_the_fitness_equals_the_official_codes(exploration):
     z, net, variables, alpha, images, labels = exploration
 

@@ -177,6 +177,7 @@ def still(config, **changes):
     return dataclasses.replace(config, noise=0.0, **changes)
 
 
+@pytest.mark.slow
 def test_official_candidates_are_the_same_in_every_epoch_and_paper_ones_are_not(
     searched,
 ):
@@ -225,6 +226,7 @@ def test_candidates_do_not_depend_on_the_default_kind_of_keys(candidates):
     np.testing.assert_array_equal(*map(jax.random.key_data, (here, there)))
 
 
+@pytest.mark.slow
 def test_sigma_falls_with_the_updates_made_to_its_floor(searched):
     config = dataclasses.replace(SMALL, sigma_floor=0.4, warmup=1)
     expected = [np.inf, 1.0, 0.5, 0.4]  # warming up

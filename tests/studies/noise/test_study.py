@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_search
 
 from egnas_jax.cli.main import main
 from egnas_jax.cli.noise import sentence
 from egnas_jax.search.strategy import Trainee
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
 from egnas_jax.strategies.egnas.explore import first_generation, initial_state
@@ -29,23 +30,19 @@ from egnas_jax.studies.noise.study import NoiseRequest, describe_matrices
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.types import Batch
 
-# one node and two primitives: the network compiles in seconds
-SPACE = Space("tiny", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
 KEY = jax.random.key(3)
-SEARCH = (
-    "search --space tiny --json --set supernet.channels=4 --set supernet.layers=2 "
-    "--set epochs=1 --set batch_size=128 --set strategy.population=4 "
-    "--set strategy.fitness_batch_size=64 --out"
-)
+SEARCH = [
+    *("search", "--space", "tiny", "--json", "--set", "epochs=1"),
+    *tiny_search.words(tiny_search.SETTINGS),
+]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Directory of an EG-NAS run of one epoch on digits."""
     folder = tmp_path_factory.mktemp("search") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, "tiny", SPACE)
-        assert main([*SEARCH.split(), str(folder)]) == 0
+    with tiny_search.registered_space():
+        assert main([*SEARCH, "--out", str(folder)]) == 0
         yield folder
 
 
@@ -132,6 +129,7 @@ def _first(batch, images):
     return jax.tree.map(lambda leaf: leaf[:images], batch)
 
 
+@pytest.mark.slow
 def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
     problem, toy_net, toy_batch
 ):
@@ -227,6 +225,7 @@ def test_selecting_candidates_selects_all_of_their_scores():
     np.testing.assert_array_equal(selected.correct, [[0, 1], [4, 5]])
 
 
+@pytest.mark.slow
 def test_the_fitness_of_cells_is_their_cross_entropy(toy_net, toy_batch):
     variables = toy_net.init(jax.random.key(0))
     cells = draw_cells(toy_net, KEY, 7)
