@@ -21,7 +21,7 @@ from egnas_jax.cli.launcher import VARIABLES, process_of_environment
 from egnas_jax.cli.local_devices import devices_of_environment
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.processes import SharedError
-from egnas_jax.training.signals import FORWARDED, SIGNALS
+from egnas_jax.training.signals import FORWARDED, SIGNALS, Echoes
 
 # A lost process is noticed at once, by its closed connections; a lost machine, which
 # closes none, after this many seconds without a heartbeat.
@@ -59,9 +59,11 @@ def supervised(command: Callable[[], int]) -> int:
 
 def _hand_on_signals(pid: int) -> tuple[list[int], dict]:
     """Hands signals on; returns a list that grows with them, and earlier handlers."""
-    asked = []
+    asked, echoes = [], Echoes()
 
     def hand_on(number, frame):
+        if echoes.is_echo(number):
+            return
         asked.append(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, FORWARDED)

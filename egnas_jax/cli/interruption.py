@@ -1,8 +1,9 @@
 """Lets SIGINT and SIGTERM end a command, wherever it is.
 
-Python runs signal handlers between two steps of its own, so a signal that arrives while
-XLA compiles would wait for minutes, longer than schedulers do before they kill. A
-thread sees each signal at once, and ends the process where the command does not.
+Python runs signal handlers between two of its bytecode instructions, so a signal that
+arrives while XLA compiles would wait for minutes, longer than schedulers do before they
+kill. A thread sees each signal at once, and ends the process where the command does
+not.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Reads from the environment which process of a run this is.
 
-Three sources, in the order in which they count: the variables of JAX, those of Open MPI
+Three sources, in order of precedence: the variables of JAX, those of Open MPI
 and those of SLURM. `mpirun` within a SLURM job inherits SLURM's variables, which then
 describe the daemon of Open MPI and not its processes.
 

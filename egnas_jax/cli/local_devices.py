@@ -1,8 +1,8 @@
 """Divides the GPUs of a node among its processes, so that none is idle.
 
-Under SLURM and Open MPI, JAX gives each process the one GPU whose number is that of the
-process on its node, and says nothing of the others. Here the processes of a node share
-all of its GPUs evenly; one process has all of them.
+Under SLURM and Open MPI, JAX gives each process the one GPU whose index is the local
+rank of the process, and leaves the others idle without a message. Here the processes of
+a node share all of its GPUs evenly; one process has all of them.
 """
 
 import os

@@ -153,9 +153,9 @@ def _restored_seed(restore: str | None, seed: int) -> pathlib.Path | None:
 def _check_same_configurations(configs, folders, data_dir: str | None) -> None:
     """Refuses runs of other configurations, before the first seed is trained."""
     from egnas_jax.runs import directory
+    from egnas_jax.runs.initial_weights import with_initial_digest
     from egnas_jax.runs.retrain_config import from_dict
     from egnas_jax.runs.retrain_data import load_data
-    from egnas_jax.runs.transfer import with_initial_digest
 
     _, loaded = load_data(configs[0], data_dir=data_dir)
     for config, folder in zip(configs, folders, strict=True):
@@ -175,7 +175,7 @@ def _check_table_folder(folder: pathlib.Path) -> None:
 
 def _split_seed(origin: pathlib.Path | None) -> dict[str, int]:
     """The setting that keeps the test images of a search out of the training."""
-    from egnas_jax.runs.later_versions import check_known
+    from egnas_jax.runs.unknown_settings import check_known
 
     stored = _read_object(origin, "config.json")
     if origin is not None:

@@ -156,10 +156,10 @@ def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
     ended, longest = threading.Event(), [0]
 
     def write(line: str) -> None:
-        columns = shutil.get_terminal_size().columns - 1
-        line = line[:columns] if stream.isatty() else line
-        longest[0] = max(longest[0], len(line))
         with contextlib.suppress(OSError, ValueError):  # the reader may be gone
+            if stream.isatty():
+                line = line[: shutil.get_terminal_size().columns - 1]
+            longest[0] = max(longest[0], len(line))
             stream.write(f"\r{line:<{longest[0]}}")
             stream.flush()
 
@@ -176,7 +176,6 @@ def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        write("")
         write("")
         with contextlib.suppress(OSError, ValueError):
             stream.write("\r")

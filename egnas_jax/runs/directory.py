@@ -11,10 +11,10 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.environment import environment
-from egnas_jax.runs.later_versions import check_known
-from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import from_dict
+from egnas_jax.runs.unknown_settings import check_known
 from egnas_jax.settings import as_dict
 from egnas_jax.storage import records
 from egnas_jax.storage.lock import locked

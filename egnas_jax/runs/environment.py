@@ -59,7 +59,7 @@ def _compared() -> dict[str, Any]:
 
 
 def warn_of_changes(folder: pathlib.Path, log: Callable[[str], Any]) -> None:
-    """Says which settings a run was computed under that this process has otherwise.
+    """Says which settings of this process differ from those that computed the run.
 
     Args:
       folder: run directory; without a readable environment.json nothing is said.

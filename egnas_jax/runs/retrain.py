@@ -21,11 +21,11 @@ from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
 from egnas_jax.runs.genotype_source import Source
+from egnas_jax.runs.initial_weights import with_initial_digest
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
-from egnas_jax.runs.transfer import with_initial_digest
 from egnas_jax.space import Genotype, draw_svg
 from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import pinned

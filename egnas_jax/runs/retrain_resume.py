@@ -12,7 +12,7 @@ from egnas_jax.retrain.step import RetrainState
 from egnas_jax.runs import origin
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.finished_network import load_config, restore
-from egnas_jax.runs.transfer import with_weights_of
+from egnas_jax.runs.initial_weights import with_weights_of
 from egnas_jax.storage import records
 from egnas_jax.types import Array
 

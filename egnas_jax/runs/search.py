@@ -17,9 +17,9 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
+from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.places import changes
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search

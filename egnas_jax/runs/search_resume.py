@@ -22,7 +22,8 @@ class StartPoint(NamedTuple):
     Attributes:
       progress: None where the run begins with its first epoch.
       origin: restored.json, what is known of the run that it started from; or None.
-      records: that run's records of the epochs before, where the new run begins now.
+      records: those of the run that is restored, to be copied; empty unless the new
+        run begins now.
     """
 
     progress: loop.Progress | None

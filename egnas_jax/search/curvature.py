@@ -1,8 +1,8 @@
 """Computes the largest eigenvalue of the validation loss's Hessian in alpha.
 
-Where it grows, a small step from alpha to a derived cell costs much: a sign of collapse
-before the cell shows it. The weights are constant, and batch norms use the statistics
-of the batch.
+A large eigenvalue means that the step from alpha to a derived cell costs accuracy, so
+its growth is an early sign of collapse. The weights are constant, and batch norms use
+the statistics of the batch.
 
 Source: RobustDARTS (Zela et al., ICLR 2020), which adds alpha's weight decay to the
 diagonal; here it is the loss alone.
@@ -69,7 +69,7 @@ def alpha_loss(
       state: the method's state; it has an `alpha`.
 
     Raises:
-      ValueError: labels that are not traced are no classes of the network.
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
     batch = checked_batch(batch, net.config.num_classes)
     space = SPACES[net.config.space]

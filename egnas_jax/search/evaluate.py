@@ -44,8 +44,8 @@ def default_chunks(
 ) -> tuple[int, int]:
     """Returns how many individuals and images are evaluated at a time by default.
 
-    On a CPU the cache decides: one individual and 32 images. Elsewhere as many as the
-    free memory of the device holds share a kernel launch.
+    On a CPU that is one individual and 32 images, which fit the cache; on an
+    accelerator as many as its free memory holds.
 
     Args:
       config: of the supernet.
@@ -177,7 +177,7 @@ def score_population(
     """Evaluates a population inside a `jax.jit`; arguments of `evaluate_population`.
 
     Raises:
-      ValueError: labels that are not traced are no classes of the network.
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
     labels = checked_labels(labels, len(images), net.config.num_classes)
     chex.assert_rank([images, labels], [4, 1])

@@ -1,4 +1,4 @@
-"""Computes loss and gradients of one batch, whose images several devices may share.
+"""Computes loss and gradients of one batch, which several devices may share.
 
 Dims: N images of the batch, on all devices.
 """
@@ -47,7 +47,7 @@ def batch_gradients(
       Gradients and the new running statistics.
 
     Raises:
-      ValueError: labels that are not traced are no classes of the network.
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
     batch = checked_batch(batch, net.config.num_classes)
     size = len(batch.labels)

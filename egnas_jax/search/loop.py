@@ -90,7 +90,8 @@ class Progress(NamedTuple):
 
     Attributes:
       state: weights, the method's state and all else that a checkpoint holds.
-      info: metrics of an update that the running epoch began with; {} between epochs.
+      info: metrics of the method's update in the running epoch, if it came before the
+        weight steps; else {}.
     """
 
     state: SearchState
@@ -176,7 +177,7 @@ def search(
     earlier: list[dict] | None = None,
     interrupted: Callable[[], bool] | None = None,
 ) -> SearchEnd:
-    """Runs epochs until the schedule or the stop rule ends them, or `stop_after`.
+    """Runs until all epochs or `stop_after` epochs are done, or the stop rule ends it.
 
     The record of an epoch after which the rule ends the search holds `early_stop`, the
     epoch whose genotype is returned.

@@ -1,10 +1,10 @@
 """Models the memory that a population's evaluation takes, and chooses chunks that fit.
 
 The model counts arrays. A cell keeps states of C channels: inputs, nodes, outputs of
-the cells before it, and all of these twice where equal cells run as one loop. The S
-edges that leave one state keep several arrays of their C / k active channels each,
-padded with zeros. The compiler decides how many are alive at once, so the factors are
-fitted to what XLA reserves (`memory_analysis` of compiled programs);
+the cells before it; it keeps all of these twice where equal cells compile to a loop.
+The S edges that leave one state keep several arrays of their C / k active channels
+each, padded with zeros. The compiler decides how many are alive at once, so the factors
+are fitted to what XLA reserves (`memory_analysis` of compiled programs);
 tests/search/test_memory_model.py compares them with it again.
 
 Dims: P individuals, N images, H image side, C channels, S edges that leave one state.

@@ -18,10 +18,10 @@ def first_steady_epoch(done: int, warmup: int, last: int) -> int:
     Args:
       done: epochs before this process; its first one compiles.
       warmup: epochs in which a strategy's update does nothing.
-      last: epochs when it ends.
+      last: epochs that are done when the run ends.
 
     Raises:
-      ValueError: it ends before.
+      ValueError: the run ends before that epoch.
     """
     epoch = max(done + 1, warmup)
     if epoch >= last:

@@ -75,7 +75,7 @@ def compile_programs(
 ) -> SearchPrograms:
     """Compiles the functions side by side, or reads them from the user's cache.
 
-    Without it each is compiled by its first call, one after another.
+    Programs for which this is not called compile at their first call.
 
     Args:
       problem: as passed to `make_programs`.

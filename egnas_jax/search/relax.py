@@ -55,7 +55,8 @@ def unflatten(space: Space, z: Array) -> dict[str, Array]:
 def unflatten_like(alpha: dict[str, Array], z: Array) -> dict[str, Array]:
     """Splits a flat vector f32[D] into the kinds and shapes of an alpha.
 
-    The kinds of every space are in alphabetical order, as those of a tree of JAX.
+    JAX flattens dictionaries in the order of their sorted keys, and the kinds of every
+    space are sorted too.
     """
     flat, restore = ravel_pytree(alpha)
     if z.shape != flat.shape:

@@ -44,7 +44,7 @@ from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 
 class SearchProblem(NamedTuple):
-    """What a search is made of; nothing of it is traced.
+    """The static parts of a search; JAX traces none of them.
 
     Attributes:
       net: the supernet.
@@ -226,7 +226,7 @@ def weight_step(
 ) -> SearchState:
     """Takes one step of SGD on the weights, under the mixing that the method asks for.
 
-    A method that updates every step is updated before.
+    A method whose `update_every` is "step" is updated first.
 
     Args:
       problem: what is searched.

@@ -19,8 +19,8 @@ class EpochSchedule:
     Attributes:
       order: "weights_first" or "strategy_first": which of the two is updated first, for
         a method that updates once an epoch.
-      learning_rate_epoch: "current", the cosine at epoch t, or "next", at t + 1, as
-        torch has it when the scheduler steps first.
+      learning_rate_epoch: epoch at which the cosine is taken: "current", t, or "next",
+        t + 1, as when torch's scheduler steps before training.
       last_batch: "drop" or "keep" the short last batch of an epoch.
       split: images of training and validation, by a "permutation" of the seed or in
         "file_order".
@@ -134,7 +134,8 @@ class StrategyConfig(Protocol):
 
     Attributes:
       valid_batch_size: images of the validation batch that `update` gets.
-      warmup: epochs before `update` first changes what it returns; 0 for most methods.
+      warmup: first epochs, in which `update` leaves the architecture as it is; 0 for
+        most methods.
       individuals: mixings that one update evaluates together; None for a method that
         evaluates no population.
     """

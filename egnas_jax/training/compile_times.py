@@ -1,14 +1,16 @@
 """Remembers how long programs took to compile, so that the next start can say so.
 
-The times are kept in a file beside the cache of compiled programs. They are estimates:
-no result depends on them, and a file that cannot be read or written is left alone.
+The times are kept in a file in the folder of JAX's compilation cache. They are
+estimates: no result depends on them, and a file that cannot be read or written is left
+alone.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 
-FILE = "seconds.json"
+FILE = "compile_seconds.json"
 KEPT = 200  # entries
 
 
@@ -16,7 +18,7 @@ def recall(folder: pathlib.Path | None, key: str) -> float | None:
     """The seconds that were remembered last under a key, or None.
 
     Args:
-      folder: that holds the file; None: there is no cache.
+      folder: of the cache, which holds the file; None: there is none.
       key: what was compiled.
     """
     seconds = _read(folder).get(key)
@@ -38,11 +40,11 @@ def remember(folder: pathlib.Path | None, key: str, seconds: float) -> None:
     times = dict(list(times.items())[-KEPT:])
     scratch = folder / f"{FILE}.{os.getpid()}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch.write_text(json.dumps(times))
         os.replace(scratch, folder / FILE)
     except OSError:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def _read(folder: pathlib.Path | None) -> dict:

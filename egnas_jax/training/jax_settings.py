@@ -1,7 +1,7 @@
 """Pins the settings of JAX under which runs compute, and lists those that may change.
 
-JAX keeps the settings of a `with` in one thread, so a function that another thread runs
-needs its own.
+JAX's context managers of settings are local to a thread, so a function that another
+thread runs enters `pinned()` itself.
 """
 
 import contextlib

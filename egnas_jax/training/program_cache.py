@@ -141,11 +141,12 @@ def compile_all(
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
     cached = frozenset(name for name, key in keys.items() if _is_stored(key))
+    times = None if identity is None else _cache_folder()
     task, started = _task(requests, cached), time.monotonic()
-    plan = CompilePlan(tuple(requests), cached, compile_times.recall(_folder(), task))
+    plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
     with watch(plan) as report:
         found = _compile_side_by_side(requests, keys, report)
-    compile_times.remember(_folder(), task, time.monotonic() - started)
+    compile_times.remember(times, task, time.monotonic() - started)
     for name, key in keys.items():
         _remember(key, found[name])
     return {
@@ -293,12 +294,18 @@ def _source_digest() -> str:
 _SOURCE = _source_digest()
 
 
-def _folder() -> pathlib.Path | None:
-    """A folder beside JAX's own files; None where JAX has no local cache."""
+def _cache_folder() -> pathlib.Path | None:
+    """JAX's folder of compiled programs; None where it has no local one."""
     base = jax.config.jax_compilation_cache_dir
     if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
         return None
-    return pathlib.Path(base) / "lowered"
+    return pathlib.Path(base)
+
+
+def _folder() -> pathlib.Path | None:
+    """The folder of lowered programs, beside JAX's own files."""
+    base = _cache_folder()
+    return None if base is None else base / "lowered"
 
 
 def _read(key: str) -> Lowered | None:

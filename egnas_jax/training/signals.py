@@ -9,30 +9,37 @@ import time
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Sent to the process that runs a command by the process that waits for it. A third
-# signal, because schedulers send theirs to both, and it must not count twice.
+# With --distributed, a parent process waits for the child that runs the command, and
+# passes signals on to it as this one. Schedulers send theirs to both, and a signal of
+# its own kind keeps the child from counting one request twice.
 FORWARDED = getattr(signal, "SIGUSR2", None)
 # Seconds in which another SIGTERM is the same one: `timeout` sends it to the process
 # and to its group.
 ECHO = 1.0
 
 
-class InterruptAtOnce:
-    """A signal handler that raises KeyboardInterrupt, for SIGTERM as for SIGINT.
-
-    Attributes:
-      last: `time.monotonic` of the last signal.
-    """
+class Echoes:
+    """Tells a SIGTERM that was sent twice from a second request to stop."""
 
     def __init__(self):
-        self.last = -float("inf")
+        self.last = -float("inf")  # `time.monotonic` of the last signal
+
+    def is_echo(self, number: int) -> bool:
+        """Whether a signal that arrives now repeats the one before."""
+        earlier, self.last = self.last, time.monotonic()
+        return number == signal.SIGTERM and self.last - earlier < ECHO
+
+
+class InterruptAtOnce:
+    """A signal handler that raises KeyboardInterrupt, for SIGTERM as for SIGINT."""
+
+    def __init__(self):
+        self.echoes = Echoes()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Raises KeyboardInterrupt, unless the signal is an echo of the last one."""
-        earlier, self.last = self.last, time.monotonic()
-        if number == signal.SIGTERM and self.last - earlier < ECHO:
-            return
-        raise KeyboardInterrupt
+        if not self.echoes.is_echo(number):
+            raise KeyboardInterrupt
 
 
 def interrupting_handlers() -> dict[int, object]:

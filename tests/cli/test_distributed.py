@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
+from egnas_jax.cli import distributed
 from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.training.signals import FORWARDED
 
 pytestmark = pytest.mark.slow
 
@@ -318,3 +320,20 @@ def test_collectives_give_both_processes_the_same_values(tmp_path):
             "min_over_processes": [6, None],
             "run_on_all": "Process 1: no such file",
         }
+
+
+def test_a_repeated_sigterm_is_handed_on_once(monkeypatch):
+    """`timeout` sends SIGTERM to the process and to its group."""
+    sent = []
+    monkeypatch.setattr(distributed.os, "kill", lambda pid, number: sent.append(number))
+    asked, previous = distributed._hand_on_signals(1)
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert asked == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGINT)  # a second request
+        assert asked == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    assert sent == [FORWARDED] * 2

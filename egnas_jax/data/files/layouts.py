@@ -102,7 +102,7 @@ CIFAR100_COARSE_NAMES = tuple(_COARSE.split())
 def find_official(
     directory: pathlib.Path, layouts: tuple[Layout, ...]
 ) -> tuple[pathlib.Path, Layout] | None:
-    """Finds official files in a directory, or the directory being one of the folders.
+    """Finds official files in a directory, which may itself be one of their folders.
 
     An incomplete folder counts, so that reading it reports what is missing.
 

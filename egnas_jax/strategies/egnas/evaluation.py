@@ -37,8 +37,8 @@ class EGNAS(NamedTuple):
 
     Attributes:
       space: of the cells.
-      config: the options that the program depends on.
-      hyperparams: the numbers that it does not; they may be traced.
+      config: the static options; another one is another program.
+      hyperparams: the numbers that may be traced; all values share one program.
     """
 
     space: Space
@@ -76,7 +76,7 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
     labels: Int[Array, " N"],
     options: EGNASConfig,
 ) -> EvaluatedPopulation:
-    """Runs one exploration of EG-NAS without its sampling.
+    """Computes the fitness of given individuals, and which one wins.
 
     Args:
       net, variables: the supernet and its weights.
@@ -87,8 +87,8 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       options: how mixing, similarity, fitness and ties are computed.
 
     Raises:
-      ValueError: another number of labels than images; labels that are no classes of
-        the network, unless they are traced.
+      ValueError: another number of labels than images; a label that is not traced
+        is outside 0 to num_classes - 1.
     """
     method = EGNAS(SPACES[net.config.space], options, options.hyperparams)
     evaluate = make_evaluate(net, variables, Batch(images, labels), options)
@@ -104,7 +104,7 @@ def make_evaluate(
     averaged and counts added.
 
     Raises:
-      ValueError: labels that are not traced are no classes of the network.
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
     batch = checked_batch(batch, net.config.num_classes)
     split = jax.tree.map(

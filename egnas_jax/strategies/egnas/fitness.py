@@ -23,7 +23,9 @@ def cosine(a: Array, b: Array) -> Array:
 
 
 def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
-    """Returns L2 of formula (3): the mean cosine over edges, then kinds, in [0, 1].
+    """Returns the similarity, L2 of formula (3) and no norm.
+
+    It is the mean cosine over edges, then kinds, moved to [0, 1].
 
     Args:
       current, candidate: cell kind -> [E, K]; vectors [D] as [1, D] give one cosine.

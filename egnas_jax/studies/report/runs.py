@@ -10,9 +10,9 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from egnas_jax.runs.later_versions import check_known
 from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
+from egnas_jax.runs.unknown_settings import check_known
 from egnas_jax.settings import flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records

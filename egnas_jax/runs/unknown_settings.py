@@ -17,7 +17,7 @@ from egnas_jax.strategies import STRATEGIES
 def check_known(stored: Any, path: pathlib.Path) -> None:
     """Refuses the content of a config.json that holds unknown settings.
 
-    What is no configuration at all passes: its reader says so.
+    Content that is no configuration at all is left to its reader, which refuses it.
 
     Args:
       stored: the content.

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from egnas_jax.runs.places import changes
+from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.runs.search_config import search_config
 

@@ -30,8 +30,8 @@ def _with_initial_weights_of(
 ) -> RetrainConfig:
     """The configuration with the stored place of equal initial weights.
 
-    A digest that differs alone does not count: the other run may have been trained
-    further, or be gone.
+    A changed digest of an unchanged place is ignored: the other run may have been
+    trained further, or be gone.
     """
     digest = stored.init_digest
     same = digest is not None and digest == config.init_digest

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from egnas_jax.cli.main import main
-from egnas_jax.runs.later_versions import unknown_settings
 from egnas_jax.runs.retrain_config import retrain_config, with_genotype
 from egnas_jax.runs.search_config import search_config
+from egnas_jax.runs.unknown_settings import unknown_settings
 from egnas_jax.settings import as_dict
 from egnas_jax.space import zoo
 from egnas_jax.storage import records
