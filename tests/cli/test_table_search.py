@@ -86,6 +86,7 @@ def test_curves_of_every_method_and_setting_are_written(results):
     assert "random_search" in (results / "curves.svg").read_text()
 
 
+@pytest.mark.slow
 def test_the_csv_file_holds_the_points_of_the_curves(results):
     result = json.loads((results / "curves.json").read_text())
     with open(results / "curves.csv", newline="") as file:

@@ -79,6 +79,7 @@ def test_running_statistics_fold_into_the_convolution_before_them():
     np.testing.assert_allclose(folded.value(), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("stride, dilation", [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_more_padding_than_needed_changes_nothing(shared, stride, dilation):

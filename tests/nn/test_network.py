@@ -252,6 +252,7 @@ def test_drop_path_needs_a_key_and_depends_on_it(small, assert_close):
     assert_close(apply(jax.random.key(0), 0.0), without)
 
 
+@pytest.mark.slow
 def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     net, variables, images = small
     scanned = net.apply(variables, images, train=True)

@@ -158,6 +158,7 @@ def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
     assert not np.array_equal(running, batch)
 
 
+@pytest.mark.slow
 def test_every_batch_is_evaluated_alone(problem, toy_net, toy_batch):
     config, variables, state = problem(
         population=5, batch_stats="batch", fitness_batches=3
