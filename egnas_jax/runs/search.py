@@ -180,40 +180,27 @@ def run_search(
     log = log or logging.getLogger("egnas_jax").warning
     on_epoch = on_epoch or (lambda record: None)
 
-    def open_run() -> tuple[SearchSetup, StartPoint]:
-        if is_first():
-            directory.check_arguments(folder, resume=resume, stop_after=stop_after)
-        setup = set_up_search(
-            config,
-            data=data,
-            data_dir=data_dir,
-            folder=folder,
-            on_epoch=on_epoch,
-            log=log,
-        )
-        if folder:
-            directory.check_configuration(setup.config, folder)
-            warn_of_changes(folder, log)
-        return setup, find_start(setup.run, restore, resume=resume)
-
+    monitor = monitor or _Silent()
+    open_run = functools.partial(
+        _open_run,
+        config,
+        folder,
+        resume=resume,
+        restore=restore,
+        stop_after=stop_after,
+        log=log,
+        sources=dict(data=data, data_dir=data_dir, on_epoch=on_epoch),
+    )
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(_interruption(log))
         setup, start = run_on_all(open_run)
         check_same_configuration(setup.config)
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
-        wrap = (
-            _profiler(setup.config, profile, start.epochs, stop_after)
-            if trains
-            else None
-        )
-        advise = functools.partial(
-            out_of_memory.search_advice, config=setup.config, run=setup.run
-        )
+        wrap = _profiler(setup.config, profile, start, stop_after) if trains else None
         claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
         run_on_all(lambda: stack.enter_context(claim))
-        stack.enter_context(running(advise))
-        monitor = monitor or _Silent()
+        stack.enter_context(running(_advice(setup)))
         monitor.data_loaded(setup)
         end = _run_epochs(
             setup,
@@ -224,6 +211,39 @@ def run_search(
             watch=monitor.compiling,
         )
         return _finish(setup, end, data_dir)
+
+
+def _open_run(
+    config: SearchConfig,
+    folder: pathlib.Path | None,
+    *,
+    resume: bool,
+    restore: str | pathlib.Path | None,
+    stop_after: int | None,
+    log: Callable[[str], None],
+    sources: dict[str, Any],
+) -> tuple[SearchSetup, StartPoint]:
+    """The data and programs of a search, and where it begins; writes nothing.
+
+    Args:
+      config, resume, restore, stop_after, log: as of `run_search`.
+      folder: run directory, or None.
+      sources: further arguments of `set_up_search`.
+    """
+    if is_first():
+        directory.check_arguments(folder, resume=resume, stop_after=stop_after)
+    setup = set_up_search(config, folder=folder, log=log, **sources)
+    if folder:
+        directory.check_configuration(setup.config, folder)
+        warn_of_changes(folder, log)
+    return setup, find_start(setup.run, restore, resume=resume)
+
+
+def _advice(setup: SearchSetup) -> Callable:
+    """What to say where the memory of the device does not suffice."""
+    return functools.partial(
+        out_of_memory.search_advice, config=setup.config, run=setup.run
+    )
 
 
 def _interruption(log: Callable[[str], None]):
@@ -265,7 +285,7 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
 def _profiler(
     config: SearchConfig,
     profile: str | pathlib.Path | None,
-    done: int,
+    start: StartPoint,
     stop_after: int | None,
 ) -> Callable[[SearchPrograms], SearchPrograms]:
     """A function that makes programs trace their calls, where a profile is asked for.
@@ -276,7 +296,7 @@ def _profiler(
     if profile is None:
         return lambda programs: programs
     last = min(stop_after or config.epochs, config.epochs)
-    epoch = first_steady_epoch(done, config.strategy.warmup, last)
+    epoch = first_steady_epoch(start.epochs, config.strategy.warmup, last)
     return functools.partial(profiled, folder=pathlib.Path(profile), epoch=epoch)
 
 
