@@ -87,8 +87,8 @@ def test_a_callback_that_interrupts_leaves_a_checkpoint(config, searched, tmp_pa
 @pytest.mark.slow
 def test_arrays_are_searched_and_their_run_is_loaded_without_them(config, tmp_path):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
-    labels = np.arange(300) % 3
+    images = rng.integers(0, 256, (600, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(600) % 3
     short = dataclasses.replace(config, epochs=1)
     result = eg.run_search(short, data=(images, labels), out=tmp_path / "run")
     assert result.config.supernet.num_classes == 3
