@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from deep_png import png_of_16_bits
 from PIL import Image
 
 from egnas_jax.data.files.image_checks import readable
@@ -166,13 +167,14 @@ def test_what_is_converted_is_said_once(folders):
         write(cat / f"clear{i}.png", clear)
         write(cat / f"deep{i}.png", np.full((20, 24), 40000, np.uint16))
     write(cat / "turned.jpg", exif=exif)
+    write(cat / "turned.tif", exif=exif)
     frames = [Image.fromarray(photograph(1)) for _ in range(2)]
     frames[0].save(cat / "moving.gif", save_all=True, append_images=frames[1:])
     _, notes = checked(folders)
     assert notes.splitlines() == [
         "2 image(s) have transparent pixels: shown on white.",
         "2 image(s) have 16 bits: scaled to 8.",
-        "1 image(s) have an EXIF orientation, which is ignored: pixels are read as "
+        "2 image(s) have an EXIF orientation, which is ignored: pixels are read as "
         "stored. PIL.ImageOps.exif_transpose turns them.",
         "1 image(s) have several frames: the first is read.",
     ]
@@ -189,8 +191,31 @@ def test_images_of_12_bits_are_noted(folders):
     deep = RNG.integers(0, 4096, (20, 24), np.uint16)
     deep[0, 0] = 4095
     write(folders / "train" / "cat" / "deep.png", deep)
+    write(folders / "train" / "cat" / "bright.png", deep * 16)
     _, notes = checked(folders)
-    assert "largest value is 4095 of 65535, so at most 16 of 256 greys remain" in notes
+    assert notes.splitlines() == [
+        "2 image(s) have 16 bits: scaled to 8.",
+        "1 of them are dark: white is 255, and they end at 16 or below. If their "
+        "numbers have 12 or 14 bits, scale them to 16 bits first.",
+    ]
+
+
+@pytest.mark.parametrize("num_channels", [2, 3, 4])
+def test_colours_of_12_bits_are_noted(num_channels, folders):
+    deep = np.full((20, 24, num_channels), 4095, np.uint16)
+    if num_channels != 3:
+        deep[..., -1] = 65535  # opaque
+    data = png_of_16_bits(deep)
+    (folders / "train" / "cat" / "deep.png").write_bytes(data)
+    _, notes = checked(folders)
+    assert "1 image(s) have 16 bits" in notes
+    assert "1 of them are dark: white is 255, and they end at 15 or below" in notes
+
+
+def test_transparency_that_no_pixel_has_needs_no_note(folders):
+    deep = Image.fromarray(np.full((20, 24), 40000, np.uint16))
+    deep.save(folders / "train" / "cat" / "deep.png", transparency=5)
+    assert checked(folders)[1] == "1 image(s) have 16 bits: scaled to 8."
 
 
 def test_an_image_that_cannot_be_scaled_is_named(folders):
