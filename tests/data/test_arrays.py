@@ -280,6 +280,44 @@ def test_own_keys_have_priority_and_other_arrays_are_not_read(tmp_path):
     assert len(load_npz(path, 0).images) == 16
 
 
+@pytest.mark.parametrize(
+    ("keys", "unread", "place"),
+    [
+        (
+            ("images", "labels", "images_test", "labels_test"),
+            "images_test, labels_test",
+            "test images under test_images and test_labels",
+        ),
+        (
+            ("images", "labels", "val_images", "val_labels"),
+            "val_images, val_labels",
+            "training images under images and labels; test images under",
+        ),
+        (
+            ("x_train", "y_train", "x_valid", "y_valid"),
+            "x_valid, y_valid",
+            "validation images under x_val and y_val",
+        ),
+        (
+            ("train_images", "train_labels", "x_test", "y_test"),
+            "x_test, y_test",
+            "test images under test_images and test_labels",
+        ),
+        (("arr_0", "arr_1", "names"), "names", "test images under arr_2 and arr_3"),
+        (("images", "labels", "test_images", "test_labels"), None, None),
+        (("x_train", "y_train", "x_val", "y_val"), None, None),
+    ],
+)
+def test_keys_that_are_not_read_are_noted(keys, unread, place, tmp_path, caplog):
+    values = images(), np.arange(20) % 2, images(6), np.arange(6) % 2
+    load_npz(write(tmp_path, **dict(zip(keys, values, strict=False))), 0)
+    if unread is None:
+        assert not caplog.records
+    else:
+        assert f"mine.npz: not read: {unread}. " in caplog.text
+        assert place in caplog.text
+
+
 def evaluated(path, num_classes=10, is_trained_pool=lambda pool: False):
     return load_for_evaluation(path, num_classes, 0, is_trained_pool)
 
