@@ -125,7 +125,7 @@ def test_other_data_of_the_same_classes_have_no_recorded_error(run, tmp_path, ca
 
 
 def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
-    run, tmp_path, capsys
+    run, tmp_path, capsys, caplog
 ):
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
@@ -135,6 +135,7 @@ def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
     np.savez(only_test, test_images=images[few], test_labels=labels[few])
     result = evaluated(capsys, run, "--set", f"data.path={path}")
     assert result["n"] == few.sum() and not result["data"]["own"]
+    assert f"of the {few.sum()} images that are evaluated" in caplog.text
     assert np.sum(result["confusion"], axis=1).tolist() == [
         *np.bincount(labels[few]),
         *(0, 0),
@@ -143,13 +144,13 @@ def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
     assert other["confusion"] == result["confusion"]
 
 
-def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys):
+def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys, caplog):
     expected = evaluated(capsys, run)
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     np.savez(tmp_path / "all.npz", images=images, labels=labels)
     result = evaluated(capsys, run, "--set", f"data.path={tmp_path / 'all.npz'}")
-    assert result["data"]["own"] and result["n"] == 359
+    assert result["data"]["own"] and result["n"] == 359 and not caplog.records
     assert result["confusion"] == expected["confusion"]
     assert result["recorded_test_error"] == expected["test_error"]
 
@@ -178,6 +179,12 @@ def _npz(path, classes, side):
         ("run", ["--set", "data.path=large.npz"], "are 12x12x1, and"),
         ("run", ["--set", "data.digest=" + 64 * "0"], "are not those that data.digest"),
         ("run", ["--set", "epochs=3"], "epochs belongs to the training"),
+        ("run", ["--set", "split_seed=5"], "held out its test images by split_seed=0"),
+        (
+            "run",
+            ["--set", "data.path=many.npz", "--set", "split_seed=5"],
+            "Leave split_seed out",
+        ),
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
         ("run", ["--out", ""], "--out is empty"),
