@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from egnas_jax.data.files.image_folders import FilesByClass
+from egnas_jax.data.files.image_folders import FilesByClass, is_utf8, printable
 from egnas_jax.data.photographs import (
     UPRIGHT,
     has_16_bits,
@@ -89,7 +89,7 @@ def _kept(name, split, paths, broken) -> list[pathlib.Path]:
 
 
 def _report_broken(broken, num_images, skip_broken, log) -> None:
-    lines = [f"  {path}: {problem}" for path, problem in broken.items()]
+    lines = [f"  {printable(path)}: {problem}" for path, problem in broken.items()]
     if skip_broken:
         log("\n".join([f"{len(lines)} broken image(s) are left out:", *lines]))
         return
@@ -118,6 +118,8 @@ def check_images(paths: Iterable[pathlib.Path]) -> list[ImageCheck]:
 
 def check_image(path: pathlib.Path) -> ImageCheck:
     """Decodes one image file as training decodes it."""
+    if not is_utf8(path):
+        return ImageCheck(path=path, problem="its name is not UTF-8; rename it")
     try:
         with open_image(path.read_bytes()) as image:
             to_rgb(image)
