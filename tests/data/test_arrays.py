@@ -318,6 +318,77 @@ def test_keys_that_are_not_read_are_noted(keys, unread, place, tmp_path, caplog)
         assert place in caplog.text
 
 
+PIXELS, LABELS = images(), np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ((PIXELS, LABELS), (images(6), np.arange(6) % 2)),  # Keras
+        [[PIXELS, LABELS[:, None]], [images(6), np.arange(6) % 2]],
+        dict(
+            images=PIXELS,
+            labels=LABELS.tolist(),
+            test_images=images(6),
+            test_labels=np.arange(6) % 2,
+        ),
+        dict(x_train=PIXELS, y_train=LABELS, x_test=images(6), y_test=[0, 1] * 3),
+    ],
+)
+def test_data_in_python_may_come_as_keras_and_npz_files_hold_them(data):
+    expected = dataset_from_arrays(
+        (PIXELS, LABELS, images(6), np.arange(6) % 2), NO_AUGMENTATION
+    )
+    dataset = dataset_from_arrays(data, NO_AUGMENTATION)
+    for array, right in zip(dataset, expected, strict=True):
+        np.testing.assert_array_equal(array, right)
+
+
+def test_no_test_images_may_be_given_as_none():
+    expected = dataset_from_arrays((PIXELS, LABELS), NO_AUGMENTATION)
+    for data in (
+        (PIXELS, LABELS, None, None),
+        dict(images=PIXELS, labels=LABELS, test_images=None),
+    ):
+        dataset = dataset_from_arrays(data, NO_AUGMENTATION)
+        np.testing.assert_array_equal(dataset.test_images, expected.test_images)
+
+
+def test_lists_of_images_are_images():
+    data = ([PIXELS[0], PIXELS[1]], [0, 1], [PIXELS[2], PIXELS[3]], [0, 1])
+    dataset = dataset_from_arrays(data, NO_AUGMENTATION)
+    np.testing.assert_array_equal(dataset.images, PIXELS[:2])
+
+
+def test_an_npz_that_was_opened_is_data(tmp_path, caplog):
+    path = write(tmp_path, images=PIXELS, labels=LABELS, notes=np.array([None]))
+    with np.load(path) as file:
+        dataset = dataset_from_arrays(file, NO_AUGMENTATION)
+    np.testing.assert_array_equal(dataset.images, load_npz(path, 0).images)
+    assert "data: not read: notes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (5, "data is of type int"),
+        ((array for array in (PIXELS, LABELS)), "data is of type generator"),
+        ("mine.npz", "data is of type str"),
+        (PIXELS, "data is of type ndarray"),
+        ((PIXELS,), "data holds 1 entries"),
+        (([PIXELS[0], PIXELS[1][1:]], [0, 1]), "`images` is of type list and cannot"),
+        ((PIXELS, [[0, 1], [1]]), "`labels` is of type list and cannot"),
+        (((PIXELS, LABELS), None), "`images` is of type tuple and cannot"),
+        (dict(pixels=PIXELS, labels=LABELS), r"no `images` \(found: labels, pixels\)"),
+        ({}, "found: no array"),
+    ],
+)
+def test_what_is_no_data_is_refused_with_the_forms(data, message):
+    with pytest.raises(ValueError, match=message) as error:
+        dataset_from_arrays(data, NO_AUGMENTATION)
+    assert "images" in str(error.value) and "labels" in str(error.value)
+
+
 def evaluated(path, num_classes=10, is_trained_pool=lambda pool: False):
     return load_for_evaluation(path, num_classes, 0, is_trained_pool)
 
