@@ -51,7 +51,12 @@ def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> D
     arrays = {key: _array(key, given[key]) for key in known if given[key] is not None}
     unknown = dict.fromkeys(set(given) - set(known))
     dataset = from_arrays(
-        arrays | unknown, seed, name="arrays", source="data", classes=config.classes
+        arrays | unknown,
+        seed,
+        name="arrays",
+        source="data",
+        classes=config.classes,
+        layout=config.layout,
     )
     check_augmentation(config, *dataset.images.shape[1:])
     return dataset
@@ -155,7 +160,7 @@ def load_evaluation_data(
     """The .npz of a configuration with its images as the test set.
 
     Args:
-      config: its `path` is the .npz.
+      config: its `path` is the .npz; its `layout` is respected.
       num_classes: of the network.
       seed: by which the training of the network split its data.
       trained_digest: of the data that the network was trained on.
@@ -167,7 +172,9 @@ def load_evaluation_data(
     def is_trained_pool(pool: LabelledImages) -> bool:
         return checkpoint.digest(pool._asdict()) == trained_digest
 
-    return load_for_evaluation(config.path, num_classes, seed, is_trained_pool)
+    return load_for_evaluation(
+        config.path, num_classes, seed, is_trained_pool, layout=config.layout
+    )
 
 
 def data_as_loaded(

@@ -25,7 +25,7 @@ from egnas_jax.runs.seen_images import note_seen
 from egnas_jax.settings import apply_overrides, paths
 from egnas_jax.training.jax_settings import pinned
 
-SETTABLE = ("data.name", "data.path", "data.digest", "split_seed")
+SETTABLE = ("data.name", "data.path", "data.digest", "data.layout", "split_seed")
 
 
 def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
@@ -48,12 +48,14 @@ def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainCon
                 f"{path} belongs to the training, which is over. --set takes "
                 f"{', '.join(SETTABLE)} here."
             )
-    names_data = any(entry.startswith("data.") for entry in overrides)
+    others = ("data.name", "data.path", "data.digest")
+    names_data = any(entry.startswith(others) for entry in overrides)
     data = DataConfig(
         name=config.data.name,
         path=config.data.path,
         pad=0,
         digest=None if names_data else config.data.digest,
+        layout=config.data.layout,
     )
     changed = apply_overrides(dataclasses.replace(config, data=data), overrides)
     _check_split_seed(config, changed)
