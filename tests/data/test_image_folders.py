@@ -108,6 +108,8 @@ def test_two_folders_for_validation_are_refused(folders):
         list_images(folders)
     shutil.rmtree(folders / "val")
     assert names(folders) == PLAIN
+    (folders / "val").symlink_to("validation")
+    assert names(folders) == PLAIN
 
 
 @pytest.mark.parametrize(

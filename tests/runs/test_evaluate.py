@@ -1,5 +1,6 @@
 """`egnas evaluate` gives the metrics that the run recorded."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,9 +13,11 @@ import pytest
 import sklearn.datasets
 
 from egnas_jax.cli.main import main
+from egnas_jax.data.config import DataConfig
 from egnas_jax.retrain.figure import draw_evaluation
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.runs.finished_network import load_network
+from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.storage import records
 from egnas_jax.studies import test_error
 
@@ -153,6 +156,26 @@ def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys, cap
     assert result["data"]["own"] and result["n"] == 359 and not caplog.records
     assert result["confusion"] == expected["confusion"]
     assert result["recorded_test_error"] == expected["test_error"]
+
+
+def test_the_run_states_the_layout_and_splits_its_own_data():
+    own = DataConfig(path="own.npz", layout="NHWC", digest=64 * "0")
+    trained = dataclasses.replace(retrain_config(), data=own, split_seed=2)
+    message = "held out its test images by split_seed=2"
+
+    def changed(*overrides):
+        return test_error.evaluation_config(trained, list(overrides))
+
+    for overrides in ([], ["data.layout=NHWC"], ["split_seed=2"]):
+        assert changed(*overrides).data == dataclasses.replace(own, pad=0)
+    other = changed("data.path=other.npz").data
+    assert (other.layout, other.digest) == ("NHWC", None)
+    for overrides in ([], ["data.path=own.npz"], ["data.path=other.npz"]):
+        with pytest.raises(ValueError, match=message):
+            changed("split_seed=5", *overrides)
+    on_digits = dataclasses.replace(trained, data=DataConfig())
+    with pytest.raises(ValueError, match=message):
+        test_error.evaluation_config(on_digits, ["split_seed=5"])
 
 
 def _npz(path, classes, side):

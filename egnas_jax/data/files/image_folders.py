@@ -61,6 +61,8 @@ def _split_folders(data_dir: pathlib.Path) -> dict[str, pathlib.Path]:
     valid = [
         path for name in ("val", "validation") if (path := data_dir / name).is_dir()
     ]
+    if len(valid) == 2 and valid[0].samefile(valid[1]):
+        valid = valid[:1]
     if len(valid) == 1 and (data_dir / "train").is_dir():
         return {"train": data_dir / "train", "validation": valid[0]}
     if len(valid) == 2:
