@@ -199,29 +199,32 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _check_order(source, key, shape, num_labels) -> None:
-    """Refuses axes that look like another order than [N, H, W, C]."""
-    if shape[0] != num_labels == shape[-1] > FEW_CHANNELS:
-        is_first = shape[0] <= FEW_CHANNELS < min(shape[1:3])
-        order = "[C, H, W, N]" if is_first else "[H, W, C, N]"
-        move = (
-            "transpose(images, (3, 1, 2, 0))" if is_first else "moveaxis(images, -1, 0)"
+    """Refuses axes that look like another order than [N, H, W, C]; notes volumes."""
+    if other := _other_order(shape, num_labels):
+        found, remedy = other
+        raise ValueError(
+            f"{source}: `{key}` has shape {shape}, which {found}, but must be "
+            f"[N, H, W, C]: {remedy}. If it is [N, H, W, C], state that by "
+            f"data.layout=NHWC."
         )
-        found, remedy = f"is {order} by its {num_labels} labels", move
-    elif is_channels_first(shape):
-        found, remedy = "looks like [N, C, H, W]", "moveaxis(images, 1, -1)"
-    else:
-        if shape[1] == shape[2] == shape[3] > FEW_CHANNELS:
-            logging.getLogger("egnas_jax").warning(
-                f"{source}: `{key}` has shape {shape}, which is read as images of "
-                f"{shape[1]}x{shape[2]} pixels with {shape[3]} channels. If they are "
-                f"meant, data.layout=NHWC states it; volumes are not supported."
-            )
-        return
-    raise ValueError(
-        f"{source}: `{key}` has shape {shape}, which {found}, but must be "
-        f"[N, H, W, C]: np.{remedy}. If it is [N, H, W, C], state that by "
-        f"data.layout=NHWC."
-    )
+    if shape[1] == shape[2] == shape[3] > FEW_CHANNELS:
+        logging.getLogger("egnas_jax").warning(
+            f"{source}: `{key}` has shape {shape}, which is read as images of "
+            f"{shape[1]}x{shape[2]} pixels with {shape[3]} channels. If they are "
+            f"meant, data.layout=NHWC states it; volumes are not supported."
+        )
+
+
+def _other_order(shape, num_labels) -> tuple[str, str] | None:
+    """What the order of the axes seems to be, and how it becomes [N, H, W, C]."""
+    if shape[0] != num_labels == shape[-1] > FEW_CHANNELS:
+        by = f"by its {num_labels} labels"
+        if shape[0] <= FEW_CHANNELS < min(shape[1:3]):
+            return f"is [C, H, W, N] {by}", "np.transpose(images, (3, 1, 2, 0))"
+        return f"is [H, W, C, N] {by}", "np.moveaxis(images, -1, 0)"
+    if is_channels_first(shape):
+        return "looks like [N, C, H, W]", "np.moveaxis(images, 1, -1)"
+    return None
 
 
 def _check_labels(source, key, labels):
