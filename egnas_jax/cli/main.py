@@ -129,6 +129,8 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     text = "data set (default: cifar10); prepare also takes imagenet and nasbench201"
     add("--name", default="cifar10", help=text)
     add("--path", help="show: your own .npz file, instead of --name")
+    text = "show: NHWC states that the images of --path are [N, H, W, C]"
+    add("--layout", help=text)
     add("--data-dir", help="folder with the official files; prepare requires it")
     text = "prepare: folder to write (nasbench201: .npz file); show: .png file"
     add("--out", required=True, help=text)
@@ -195,7 +197,8 @@ def _data(options) -> None:
     from egnas_jax.studies.nasbench201.archive import prepare_table
 
     if options.action == "show":
-        config = DataConfig(name=options.name, path=options.path, pad=0)
+        own = {"path": options.path, "layout": options.layout}
+        config = DataConfig(name=options.name, pad=0, **own)
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError(

@@ -6,6 +6,7 @@ import re
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, check_ranges
 
+LAYOUT = "NHWC"  # the axes of images, and the one order that is read
 DATA_SETS = {
     "digits": "scikit-learn's 1,797 digits, 8x8x1; nothing to download",
     "cifar10": "CIFAR-10, 50,000 + 10,000 images 32x32x3",
@@ -32,6 +33,8 @@ class DataConfig:
         directory records it, so that a run cannot resume with other data.
       classes: number of classes of the user's own images, where the largest label does
         not tell: a class may have no image. None: the largest label + 1.
+      layout: "NHWC" states that the user's own images are [N, H, W, C], where their
+        sides look like another order and are refused. None: nothing is stated.
 
     Raises:
       ValueError: a value has the wrong type or is out of its range.
@@ -45,6 +48,7 @@ class DataConfig:
     colour_jitter: float = 0.0
     digest: str | None = None
     classes: int | None = None
+    layout: str | None = None
 
     def __post_init__(self):
         lookup(DATA_SETS, self.name, "data set")
@@ -58,6 +62,12 @@ class DataConfig:
             raise ValueError(
                 f"data.digest is {self.digest!r}; give the 64 hexadecimal digits that "
                 "another run's config.json names, or leave it unset."
+            )
+        if self.layout not in (None, LAYOUT):
+            raise ValueError(
+                f"data.layout is {self.layout!r}, but images are read as {LAYOUT} "
+                f"alone. Transpose others, as [N, C, H, W] by np.moveaxis(images, 1, "
+                f"-1), and set data.layout={LAYOUT} or leave it unset."
             )
         types = {"pad": int, "cutout": int, "flip": bool}
         if self.classes is not None:

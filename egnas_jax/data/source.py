@@ -41,7 +41,12 @@ def load_dataset(
     """
     directory = None if data_dir is None else prepared.existing_directory(data_dir)
     if config.path is not None:
-        dataset = load_npz(located(config, data_dir).path, seed, config.classes)
+        dataset = load_npz(
+            located(config, data_dir).path,
+            seed,
+            classes=config.classes,
+            layout=config.layout,
+        )
     elif config.name == "imagenet":
         raise ValueError(
             "imagenet does not fit in memory: it is read while it trains, which only "

@@ -9,6 +9,7 @@ import numpy as np
 
 from egnas_jax.data.config import DataConfig, check_augmentation
 from egnas_jax.data.dataset import Dataset, LabelledImages
+from egnas_jax.data.files.array_keys import known_keys
 from egnas_jax.data.files.arrays import from_arrays, load_for_evaluation
 from egnas_jax.data.location import located
 from egnas_jax.data.source import load_dataset
@@ -16,21 +17,28 @@ from egnas_jax.settings import apply_settings, paths
 from egnas_jax.storage import checkpoint
 
 KEYS = ("images", "labels", "test_images", "test_labels")
+KERAS_KEYS = ("x_train", "y_train", "x_test", "y_test")
+DATA_FORM = (
+    "Give (images, labels), (images, labels, test_images, test_labels), "
+    "((x_train, y_train), (x_test, y_test)) or a dictionary with the keys of an .npz."
+)
+
+ArrayData = Sequence[Any] | Mapping[str, Any]
 
 
-def dataset_from_arrays(
-    data: Sequence[Any], config: DataConfig, seed: int = 0
-) -> Dataset:
+def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> Dataset:
     """The data set that an .npz of the same arrays would be.
 
     Args:
       data: (images u8[N, H, W, C], labels [N]), or the same followed by test images and
-        test labels.
+        test labels; the pairs that the data sets of Keras are; or a dictionary with
+        the keys of an .npz.
       config: how the images are varied. Its `name` is not looked at.
       seed: chooses the test images where there are none.
 
     Raises:
-      ValueError: another number of arrays; an array of another type, shape or length;
+      ValueError: not arrays, or another number of them; one of another type, shape or
+        length;
         images too small for the augmentation of `config`; `config.path` is set as well.
     """
     if config.path is not None:
@@ -38,17 +46,55 @@ def dataset_from_arrays(
             f"Arrays were given, and data.path is {config.path!r}. Leave one of the "
             f"two out."
         )
-    if len(data) not in (2, 4):
-        raise ValueError(
-            f"data holds {len(data)} entries. Give (images, labels), or (images, "
-            f"labels, test_images, test_labels)."
-        )
-    arrays = {key: np.asarray(array) for key, array in zip(KEYS, data, strict=False)}
+    given = _by_key(data)
+    known = known_keys(given)
+    arrays = {key: _array(key, given[key]) for key in known if given[key] is not None}
+    unknown = dict.fromkeys(set(given) - set(known))
     dataset = from_arrays(
-        arrays, seed, name="arrays", source="data", classes=config.classes
+        arrays | unknown,
+        seed,
+        name="arrays",
+        source="data",
+        classes=config.classes,
+        layout=config.layout,
     )
     check_augmentation(config, *dataset.images.shape[1:])
     return dataset
+
+
+def _by_key(data: ArrayData) -> dict[str, Any]:
+    """What was given as data by the keys of an .npz; unknown ones are not read."""
+    if isinstance(data, Mapping):
+        names = {str(key): key for key in data}
+        known = {name: data[names[name]] for name in known_keys(names)}
+        return dict.fromkeys(names) | known
+    if not isinstance(data, Sequence) or isinstance(data, str | bytes):
+        raise ValueError(f"data is of type {type(data).__name__}. {DATA_FORM}")
+    if len(data) == 2 and all(map(_is_pair, data)):
+        flat = [array for pair in data for array in pair]
+        return dict(zip(KERAS_KEYS, flat, strict=True))
+    if len(data) not in (2, 4):
+        raise ValueError(f"data holds {len(data)} entries. {DATA_FORM}")
+    return dict(zip(KEYS, data, strict=False))
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is (images, labels), and not an array or a list of images."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    images, labels = (getattr(part, "ndim", 0) for part in value)
+    return images >= 3 and 1 <= labels <= 2
+
+
+def _array(key: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"data: `{key}` is of type {type(value).__name__} and cannot be made one "
+            f"array ({error}). Images must have the same size: "
+            f"numpy.stack(list_of_images). {DATA_FORM}"
+        ) from None
 
 
 def load_run_data(
@@ -92,7 +138,7 @@ def with_moved_data(config: Any, settings: Mapping[str, Any]) -> Any:
 
 
 def check_one_source(
-    data: Sequence[Any] | None, data_dir: str | pathlib.Path | None
+    data: ArrayData | None, data_dir: str | pathlib.Path | None
 ) -> None:
     """Refuses arrays together with a place to look for files.
 
@@ -114,7 +160,7 @@ def load_evaluation_data(
     """The .npz of a configuration with its images as the test set.
 
     Args:
-      config: its `path` is the .npz.
+      config: its `path` is the .npz; its `layout` is respected.
       num_classes: of the network.
       seed: by which the training of the network split its data.
       trained_digest: of the data that the network was trained on.
@@ -126,7 +172,9 @@ def load_evaluation_data(
     def is_trained_pool(pool: LabelledImages) -> bool:
         return checkpoint.digest(pool._asdict()) == trained_digest
 
-    return load_for_evaluation(config.path, num_classes, seed, is_trained_pool)
+    return load_for_evaluation(
+        config.path, num_classes, seed, is_trained_pool, layout=config.layout
+    )
 
 
 def data_as_loaded(

@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from egnas_jax.data.dataset import Dataset
@@ -17,6 +17,7 @@ from egnas_jax.retrain.datasets import make_data
 from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem, RetrainState, make_programs
 from egnas_jax.runs import directory
+from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
@@ -37,7 +38,7 @@ def run_retraining(
     config: RetrainConfig,
     *,
     out: str | os.PathLike | None = None,
-    data: Sequence[Any] | None = None,
+    data: ArrayData | None = None,
     data_dir: str | os.PathLike | None = None,
     resume: bool = False,
     restore: str | os.PathLike | None = None,
@@ -58,7 +59,8 @@ def run_retraining(
       out: run directory for configuration, records, checkpoints and results; None
         writes nothing.
       data: (images u8[N, H, W, C], labels [N]), of which a fifth becomes the test set,
-        or (images, labels, test images, test labels); None loads `config.data`.
+        or (images, labels, test images, test labels), or a form of others that
+        `runs.data.dataset_from_arrays` knows; None loads `config.data`.
       data_dir: the only place to look for `config.data`; None looks in the usual ones.
       resume: go on from the newest checkpoint in `out`.
       restore: directory of a run whose newest state this one starts from, to train

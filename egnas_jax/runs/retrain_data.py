@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
-from typing import Any
 
 from egnas_jax.data.config import check_stated_classes
 from egnas_jax.data.dataset import Dataset
@@ -11,6 +9,7 @@ from egnas_jax.data.examples import StreamedDataset, open_arrays, open_imagenet
 from egnas_jax.data.source import load_dataset
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.runs.data import (
+    ArrayData,
     check_one_source,
     data_as_loaded,
     dataset_from_arrays,
@@ -20,7 +19,7 @@ from egnas_jax.runs.data import (
 
 def load_data(
     config: RetrainConfig,
-    data: Sequence[Any] | None = None,
+    data: ArrayData | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Dataset | StreamedDataset, RetrainConfig]:
     """The data set, and the configuration with what the data determine.
@@ -44,7 +43,7 @@ def load_data(
 
 def open_data(
     config: RetrainConfig,
-    data: Sequence[Any] | None = None,
+    data: ArrayData | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Dataset | StreamedDataset, str]:
     """The data set, in memory or to be streamed, and its digest.

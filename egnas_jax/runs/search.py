@@ -4,7 +4,7 @@ import contextlib
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.config_changes import changes
+from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search_config import SearchConfig, from_dict
@@ -137,7 +138,7 @@ def run_search(
     config: SearchConfig,
     *,
     out: str | pathlib.Path | None = None,
-    data: Sequence[Any] | None = None,
+    data: ArrayData | None = None,
     data_dir: str | pathlib.Path | None = None,
     resume: bool = False,
     restore: str | pathlib.Path | None = None,
@@ -153,7 +154,8 @@ def run_search(
       config: of the search, see `search_config`.
       out: run directory, made where it is missing; None writes nothing.
       data: (images u8[N, H, W, C], labels [N]), or these and test images and test
-        labels, which a search leaves alone. None: the data that the configuration
+        labels, which a search leaves alone, or a form of others that
+        `runs.data.dataset_from_arrays` knows. None: the data that the configuration
         names.
       data_dir: the only place to look for a named data set; None: the usual places.
       resume: go on with the run in `out`, or start it where it has no checkpoint.

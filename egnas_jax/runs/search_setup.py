@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
 from egnas_jax.runs.data import (
+    ArrayData,
     check_one_source,
     data_as_loaded,
     dataset_from_arrays,
@@ -67,7 +68,7 @@ class SearchSetup(NamedTuple):
 def set_up_search(
     config: SearchConfig,
     *,
-    data: Sequence[Any] | None = None,
+    data: ArrayData | None = None,
     data_dir: str | pathlib.Path | None = None,
     folder: pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,

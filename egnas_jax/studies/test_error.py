@@ -21,10 +21,11 @@ from egnas_jax.runs.data import (
 )
 from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
+from egnas_jax.runs.seen_images import note_seen
 from egnas_jax.settings import apply_overrides, paths
 from egnas_jax.training.jax_settings import pinned
 
-SETTABLE = ("data.name", "data.path", "data.digest", "split_seed")
+SETTABLE = ("data.name", "data.path", "data.digest", "data.layout", "split_seed")
 
 
 def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainConfig:
@@ -47,14 +48,32 @@ def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainCon
                 f"{path} belongs to the training, which is over. --set takes "
                 f"{', '.join(SETTABLE)} here."
             )
-    names_data = any(entry.startswith("data.") for entry in overrides)
+    others = ("data.name", "data.path", "data.digest")
+    names_data = any(entry.startswith(others) for entry in overrides)
     data = DataConfig(
         name=config.data.name,
         path=config.data.path,
         pad=0,
         digest=None if names_data else config.data.digest,
+        layout=config.data.layout,
     )
-    return apply_overrides(dataclasses.replace(config, data=data), overrides)
+    changed = apply_overrides(dataclasses.replace(config, data=data), overrides)
+    _check_split_seed(config, changed)
+    return changed
+
+
+def _check_split_seed(trained: RetrainConfig, changed: RetrainConfig) -> None:
+    """Refuses a seed that would make test images of those of the training."""
+    is_same = (changed.data.name, changed.data.path) == (trained.data.name, None)
+    if changed.split_seed == trained.split_seed:
+        return
+    if is_same or changed.data.path is not None:
+        raise ValueError(
+            f"split_seed={changed.split_seed} was given, but the training held out its "
+            f"test images by split_seed={trained.split_seed}: it was trained on those "
+            f"of another seed. Of a file that it was not trained on, all images are "
+            f"evaluated. Leave split_seed out."
+        )
 
 
 class EvaluationData(NamedTuple):
@@ -108,12 +127,11 @@ def _open(
     """The data set and its digest; of an .npz, all images are the test set."""
     if config.data.path is None:
         return open_data(config, data_dir=data_dir)
-    dataset = load_evaluation_data(
-        located(config.data, data_dir),
-        trained.config.network.num_classes,
-        config.split_seed,
-        trained.config.data.digest,
-    )
+    data = located(config.data, data_dir)
+    own, seed = trained.config.data, trained.config.split_seed
+    num_classes = trained.config.network.num_classes
+    dataset = load_evaluation_data(data, num_classes, seed, own.digest)
+    note_seen(data.path, dataset, own, seed)
     source = open_arrays(dataset) if config.stream else dataset
     return source, digest_of(dataset)
 

@@ -180,6 +180,57 @@ def test_channels_last_are_taken(shape):
     assert not is_channels_first((20, *shape))
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *[(1, 128, 9), (2, 300, 12), (8, 64, 13), (7, 224, 8), (8, 100, 64)],
+        *[(8, 12, 10), (5, 7, 6), (4, 6, 5), (20, 30, 25), (10, 13, 13)],
+    ],
+)
+def test_a_stated_layout_overrules_the_guess(shape, tmp_path, caplog):
+    pixels, labels = images(10, shape), np.arange(10) % 2
+    path = write(tmp_path, images=pixels, labels=labels)
+    config = DataConfig(pad=0, path=str(path), layout="NHWC")
+    for dataset in (
+        load_dataset(config),
+        dataset_from_arrays((pixels, labels), DataConfig(pad=0, layout="NHWC")),
+        evaluated(path, layout="NHWC"),
+    ):
+        assert dataset.images.shape[1:] == shape
+    if is_channels_first(pixels.shape):
+        with pytest.raises(ValueError, match="state that by data.layout=NHWC"):
+            load_npz(path, 0)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "nhwc", "", 1])
+def test_another_layout_is_refused_with_the_way_out(layout):
+    with pytest.raises(ValueError, match=r"data.layout is .*np.moveaxis\(images, 1"):
+        DataConfig(layout=layout)
+
+
+def test_volumes_are_noted_unless_channels_are_stated(tmp_path, caplog):
+    path = write(tmp_path, images=images(20, (9, 9, 9)), labels=np.arange(20) % 2)
+    load_npz(path, 0, layout="NHWC")
+    assert not caplog.records
+    load_npz(path, 0)
+    assert "read as images of 9x9 pixels with 9 channels" in caplog.text
+
+
+def test_channels_first_and_images_last_get_their_transposition(tmp_path):
+    pixels, labels = images(), np.arange(20) % 2
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 9, 8, 3), dtype=np.uint8)
+    path = write(tmp_path, images=pixels.transpose(3, 1, 2, 0), labels=labels)
+    with pytest.raises(ValueError, match=r"\[C, H, W, N\].*(\(3, 1, 2, 0\))") as error:
+        load_npz(path, 0)
+    assert "np.transpose(images, (3, 1, 2, 0))" in str(error.value)
+    path = write(
+        tmp_path,
+        images=np.transpose(pixels.transpose(3, 1, 2, 0), (3, 1, 2, 0)),
+        labels=labels,
+    )
+    assert load_npz(path, 0).images.shape == (16, 9, 8, 3)
+
+
 def test_images_whose_last_axis_counts_them_are_refused(tmp_path):
     path = write(tmp_path, images=images(8, (8, 3, 20)), labels=np.arange(20) % 2)
     with pytest.raises(ValueError, match=r"\[H, W, C, N\].*moveaxis\(images, -1, 0\)"):
@@ -280,8 +331,46 @@ def test_own_keys_have_priority_and_other_arrays_are_not_read(tmp_path):
     assert len(load_npz(path, 0).images) == 16
 
 
-def evaluated(path, num_classes=10, is_trained_pool=lambda pool: False):
-    return load_for_evaluation(path, num_classes, 0, is_trained_pool)
+@pytest.mark.parametrize(
+    ("keys", "unread", "place"),
+    [
+        (
+            ("images", "labels", "images_test", "labels_test"),
+            "images_test, labels_test",
+            "test images under test_images and test_labels",
+        ),
+        (
+            ("images", "labels", "val_images", "val_labels"),
+            "val_images, val_labels",
+            "training images under images and labels; test images under",
+        ),
+        (
+            ("x_train", "y_train", "x_valid", "y_valid"),
+            "x_valid, y_valid",
+            "validation images under x_val and y_val",
+        ),
+        (
+            ("train_images", "train_labels", "x_test", "y_test"),
+            "x_test, y_test",
+            "test images under test_images and test_labels",
+        ),
+        (("arr_0", "arr_1", "names"), "names", "test images under arr_2 and arr_3"),
+        (("images", "labels", "test_images", "test_labels"), None, None),
+        (("x_train", "y_train", "x_val", "y_val"), None, None),
+    ],
+)
+def test_keys_that_are_not_read_are_noted(keys, unread, place, tmp_path, caplog):
+    values = images(), np.arange(20) % 2, images(6), np.arange(6) % 2
+    load_npz(write(tmp_path, **dict(zip(keys, values, strict=False))), 0)
+    if unread is None:
+        assert not caplog.records
+    else:
+        assert f"mine.npz: not read: {unread}. " in caplog.text
+        assert place in caplog.text
+
+
+def evaluated(path, num_classes=10, is_trained_pool=lambda pool: False, layout=None):
+    return load_for_evaluation(path, num_classes, 0, is_trained_pool, layout=layout)
 
 
 @pytest.mark.parametrize("size", [1, 4, 20])
@@ -328,14 +417,21 @@ def test_labels_beyond_the_classes_of_the_network_are_refused(tmp_path):
         (dict(labels=np.r_[[0.5], np.ones(19)]), "float64, e.g. 0.5 for image 0"),
         (dict(labels=np.r_[[np.nan], np.ones(19)]), "float64, e.g. nan for image 0"),
         (dict(labels=np.arange(20.0) % 2), "float64; labels must be whole numbers"),
-        (dict(labels=np.array(["cat"] * 20)), "labels must be whole numbers"),
+        (dict(labels=np.array(["cat"] * 20)), r"numpy.unique\(labels, return_inv"),
+        (dict(labels=np.array([True] * 20)), r"type bool; .*labels.astype\('int32'\)"),
+        (dict(labels=np.ones((1, 20), int)), r"shape \(1, 20\).*image: labels\[0\]"),
         (dict(labels=np.r_[[0, -3], np.ones(18, int)]), "holds -3 for image 1"),
         (dict(labels=np.r_[[0, 2**40], np.ones(18, int)]), "holds 1099511627776"),
         (dict(labels=np.arange(19) % 2), "19 labels for 20 images"),
-        (dict(labels=np.eye(20, dtype=int)), r"shape \(20, 20\), but must be \[N\]"),
+        (dict(labels=np.eye(20, dtype=int)), r"\(20, 20\).*labels.argmax\(axis=1\)"),
         (dict(labels=np.ones(20, int)), "all labels are 1; at least 2 classes"),
         (dict(labels=np.r_[[900], np.zeros(19, int)]), "label 900 would mean 901"),
         (dict(images=images() / 255), "float64, but must be uint8"),
+        (dict(images=np.array(["a"] * 20).reshape(20, 1, 1, 1)), "values 0 to 255.$"),
+        (dict(images=images().astype(int)), r"0 to 255: images.astype\('uint8'\)"),
+        (dict(images=images(20, (784,))), r"reshape\(-1, 28, 28, 1\)"),
+        (dict(images=images(20, (3072,))), r"height, width, channels\)\.$"),
+        (dict(labels=np.arange(2)), "2 labels for 20 images"),  # and 2 channels
         (dict(images=images()[..., 0]), r"\(20, 4, 8\), but must be \[N, H, W, C\]"),
         (dict(images=images(0), labels=np.zeros(0, int)), "at least one image"),
         (dict(images=images(4), labels=np.arange(4) % 2), "4 image.*at least 5"),

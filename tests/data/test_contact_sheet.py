@@ -4,6 +4,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from egnas_jax.cli.main import main
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.show import contact_sheet
 
@@ -68,3 +69,13 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot be written"):
         contact_sheet(dataset(), tmp_path / "file" / "sheet.png")
+
+
+def test_a_stated_layout_is_shown(tmp_path, capsys):
+    images = np.zeros((10, 8, 12, 10), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(10) % 2)
+    out = tmp_path / "sheet.png"
+    command = ["data", "show", "--path", str(tmp_path / "mine.npz"), "--out", str(out)]
+    assert main(command) == 2
+    assert "data.layout=NHWC" in capsys.readouterr().err
+    assert main([*command, "--layout", "NHWC"]) == 0 and out.exists()

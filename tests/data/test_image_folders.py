@@ -1,11 +1,17 @@
 """Folders of photographs are looked at before they are prepared."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
+from deep_png import png_of_16_bits
 from PIL import Image
 
+from egnas_jax.data.files import tfds_folder
 from egnas_jax.data.files.image_checks import readable
 from egnas_jax.data.files.image_folders import SUFFIXES, list_images
+from egnas_jax.data.files.prepare_folders import prepare_folders
 
 RNG = np.random.default_rng(0)
 
@@ -89,6 +95,66 @@ def test_other_files_are_counted_by_suffix(folders):
     }
 
 
+@pytest.mark.parametrize("name", ["lost+found", "$RECYCLE.BIN", "@eaDir"])
+def test_folders_of_the_file_system_are_no_classes(name, folders):
+    for split in ("train", "val"):
+        (folders / split / name).mkdir()
+    assert names(folders) == PLAIN
+
+
+def test_two_folders_for_validation_are_refused(folders):
+    shutil.copytree(folders / "val", folders / "validation")
+    with pytest.raises(ValueError, match="holds both val/ and validation/"):
+        list_images(folders)
+    shutil.rmtree(folders / "val")
+    assert names(folders) == PLAIN
+    (folders / "val").symlink_to("validation")
+    assert names(folders) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("removed", "added", "message"),
+    [
+        ("val", "test", r"no folder val/ or validation/ \(found: test, train\)"),
+        ("train", "test", r"no folder train/ \(found: test, val\)"),
+    ],
+)
+def test_a_missing_split_is_named_with_what_is_there(removed, added, message, folders):
+    (folders / removed).rename(folders / added)
+    with pytest.raises(ValueError, match=message):
+        list_images(folders)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"caf\xe9", r"caf\\\\xe9.* is not UTF-8"), (b"c\nat", "holds a line break")]
+    + [(b"cat ", "ends with a space"), (b"c\xc2\x85at", "holds a line break")],
+)
+def test_class_names_that_cannot_be_stored_are_refused(name, shown, folders):
+    for split in ("train", "val"):
+        os.rename(folders / split / "cat", os.fsencode(folders / split) + b"/" + name)
+    with pytest.raises(ValueError, match=shown) as error:
+        list_images(folders)
+    assert "Rename the folder" in str(error.value)
+    str(error.value).encode()  # it can be printed
+
+
+def test_other_alphabets_are_class_names(folders):
+    for split in ("train", "val"):
+        (folders / split / "cat").rename(folders / split / "кот 猫")
+    assert "кот 猫" in names(folders)["train"]
+
+
+def test_file_names_that_are_not_utf8_are_named_or_left_out(folders):
+    cat = os.fsencode(folders / "train" / "cat")
+    os.rename(cat + b"/0.png", cat + b"/caf\xe9.png")
+    with pytest.raises(ValueError, match=r"caf\\xe9.png: its name is not UTF-8"):
+        checked(folders)
+    files, notes = checked(folders, skip_broken=True)
+    assert [path.name for path in files["train"]["cat"]] == ["1.png"]
+    assert r"caf\xe9.png: its name is not UTF-8" in notes
+
+
 def test_a_class_without_images_names_what_it_holds_instead(folders):
     for split in ("train", "val"):
         (folders / split / "emu").mkdir()
@@ -166,13 +232,14 @@ def test_what_is_converted_is_said_once(folders):
         write(cat / f"clear{i}.png", clear)
         write(cat / f"deep{i}.png", np.full((20, 24), 40000, np.uint16))
     write(cat / "turned.jpg", exif=exif)
+    write(cat / "turned.tif", exif=exif)
     frames = [Image.fromarray(photograph(1)) for _ in range(2)]
     frames[0].save(cat / "moving.gif", save_all=True, append_images=frames[1:])
     _, notes = checked(folders)
     assert notes.splitlines() == [
         "2 image(s) have transparent pixels: shown on white.",
         "2 image(s) have 16 bits: scaled to 8.",
-        "1 image(s) have an EXIF orientation, which is ignored: pixels are read as "
+        "2 image(s) have an EXIF orientation, which is ignored: pixels are read as "
         "stored. PIL.ImageOps.exif_transpose turns them.",
         "1 image(s) have several frames: the first is read.",
     ]
@@ -189,8 +256,31 @@ def test_images_of_12_bits_are_noted(folders):
     deep = RNG.integers(0, 4096, (20, 24), np.uint16)
     deep[0, 0] = 4095
     write(folders / "train" / "cat" / "deep.png", deep)
+    write(folders / "train" / "cat" / "bright.png", deep * 16)
     _, notes = checked(folders)
-    assert "largest value is 4095 of 65535, so at most 16 of 256 greys remain" in notes
+    assert notes.splitlines() == [
+        "2 image(s) have 16 bits: scaled to 8.",
+        "1 of them are dark: white is 255, and they end at 16 or below. If their "
+        "numbers have 12 or 14 bits, scale them to 16 bits first.",
+    ]
+
+
+@pytest.mark.parametrize("num_channels", [2, 3, 4])
+def test_colours_of_12_bits_are_noted(num_channels, folders):
+    deep = np.full((20, 24, num_channels), 4095, np.uint16)
+    if num_channels != 3:
+        deep[..., -1] = 65535  # opaque
+    data = png_of_16_bits(deep)
+    (folders / "train" / "cat" / "deep.png").write_bytes(data)
+    _, notes = checked(folders)
+    assert "1 image(s) have 16 bits" in notes
+    assert "1 of them are dark: white is 255, and they end at 15 or below" in notes
+
+
+def test_transparency_that_no_pixel_has_needs_no_note(folders):
+    deep = Image.fromarray(np.full((20, 24), 40000, np.uint16))
+    deep.save(folders / "train" / "cat" / "deep.png", transparency=5)
+    assert checked(folders)[1] == "1 image(s) have 16 bits: scaled to 8."
 
 
 def test_an_image_that_cannot_be_scaled_is_named(folders):
@@ -198,6 +288,22 @@ def test_an_image_that_cannot_be_scaled_is_named(folders):
     with pytest.raises(ValueError, match="floats from 80 to 80") as error:
         checked(folders)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, OSError, KeyboardInterrupt])
+def test_a_failure_while_writing_leaves_no_folder(error, folders, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+
+    def fail(*_):
+        raise error("disk full")
+
+    monkeypatch.setattr(tfds_folder, "_write_files", fail)
+    (folders / "there").mkdir()
+    for out in (folders / "new" / "deep", folders / "there"):
+        with pytest.raises((error, ValueError), match="disk full"):
+            prepare_folders(folders, out, log=lambda note: None)
+    assert not (folders / "new").exists()
+    assert list((folders / "there").iterdir()) == []
 
 
 def test_prepared_folders_are_read_with_the_right_pixels(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """`egnas evaluate` gives the metrics that the run recorded."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,9 +13,11 @@ import pytest
 import sklearn.datasets
 
 from egnas_jax.cli.main import main
+from egnas_jax.data.config import DataConfig
 from egnas_jax.retrain.figure import draw_evaluation
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.runs.finished_network import load_network
+from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.storage import records
 from egnas_jax.studies import test_error
 
@@ -125,7 +128,7 @@ def test_other_data_of_the_same_classes_have_no_recorded_error(run, tmp_path, ca
 
 
 def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
-    run, tmp_path, capsys
+    run, tmp_path, capsys, caplog
 ):
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
@@ -135,6 +138,7 @@ def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
     np.savez(only_test, test_images=images[few], test_labels=labels[few])
     result = evaluated(capsys, run, "--set", f"data.path={path}")
     assert result["n"] == few.sum() and not result["data"]["own"]
+    assert f"of the {few.sum()} images that are evaluated" in caplog.text
     assert np.sum(result["confusion"], axis=1).tolist() == [
         *np.bincount(labels[few]),
         *(0, 0),
@@ -143,15 +147,35 @@ def test_all_images_of_ones_own_are_evaluated_and_some_classes_suffice(
     assert other["confusion"] == result["confusion"]
 
 
-def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys):
+def test_the_images_of_the_training_are_not_evaluated(run, tmp_path, capsys, caplog):
     expected = evaluated(capsys, run)
     pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     np.savez(tmp_path / "all.npz", images=images, labels=labels)
     result = evaluated(capsys, run, "--set", f"data.path={tmp_path / 'all.npz'}")
-    assert result["data"]["own"] and result["n"] == 359
+    assert result["data"]["own"] and result["n"] == 359 and not caplog.records
     assert result["confusion"] == expected["confusion"]
     assert result["recorded_test_error"] == expected["test_error"]
+
+
+def test_the_run_states_the_layout_and_splits_its_own_data():
+    own = DataConfig(path="own.npz", layout="NHWC", digest=64 * "0")
+    trained = dataclasses.replace(retrain_config(), data=own, split_seed=2)
+    message = "held out its test images by split_seed=2"
+
+    def changed(*overrides):
+        return test_error.evaluation_config(trained, list(overrides))
+
+    for overrides in ([], ["data.layout=NHWC"], ["split_seed=2"]):
+        assert changed(*overrides).data == dataclasses.replace(own, pad=0)
+    other = changed("data.path=other.npz").data
+    assert (other.layout, other.digest) == ("NHWC", None)
+    for overrides in ([], ["data.path=own.npz"], ["data.path=other.npz"]):
+        with pytest.raises(ValueError, match=message):
+            changed("split_seed=5", *overrides)
+    on_digits = dataclasses.replace(trained, data=DataConfig())
+    with pytest.raises(ValueError, match=message):
+        test_error.evaluation_config(on_digits, ["split_seed=5"])
 
 
 def _npz(path, classes, side):
@@ -178,6 +202,12 @@ def _npz(path, classes, side):
         ("run", ["--set", "data.path=large.npz"], "are 12x12x1, and"),
         ("run", ["--set", "data.digest=" + 64 * "0"], "are not those that data.digest"),
         ("run", ["--set", "epochs=3"], "epochs belongs to the training"),
+        ("run", ["--set", "split_seed=5"], "held out its test images by split_seed=0"),
+        (
+            "run",
+            ["--set", "data.path=many.npz", "--set", "split_seed=5"],
+            "Leave split_seed out",
+        ),
         ("run", ["--set", "data.pth=x"], "Did you mean data.path"),
         ("run", ["--data-dir", "missing"], "does not exist"),
         ("run", ["--out", ""], "--out is empty"),

@@ -4,6 +4,7 @@ Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import logging
+import math
 import pathlib
 
 import numpy as np
@@ -15,7 +16,9 @@ FEW_CHANNELS = 4  # grey, red-green-blue, and either with an alpha channel
 LISTED = 10  # classes without an image that a message names
 
 
-def checked(source: str | pathlib.Path, pair: Pair) -> LabelledImages:
+def checked(
+    source: str | pathlib.Path, pair: Pair, layout: str | None = None
+) -> LabelledImages:
     """The images u8[N, H, W, C] and labels i32[N] of a pair.
 
     Labels may also be [N, 1].
@@ -23,6 +26,7 @@ def checked(source: str | pathlib.Path, pair: Pair) -> LabelledImages:
     Args:
       source: where the arrays come from, for messages.
       pair: the arrays and their names.
+      layout: "NHWC" where that is stated: the order of the axes is not guessed then.
 
     Raises:
       ValueError: an array has another type or shape, the axes of the images are in
@@ -31,8 +35,10 @@ def checked(source: str | pathlib.Path, pair: Pair) -> LabelledImages:
     images, labels = pair.images, pair.labels
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    _check_images(source, pair.images_key, images, len(labels) if labels.ndim else 0)
+    _check_images(source, pair.images_key, images)
     _check_labels(source, pair.labels_key, labels)
+    if layout is None:
+        _check_order(source, pair.images_key, images.shape, len(labels))
     if len(images) != len(labels):
         raise ValueError(
             f"{source}: {len(labels)} {pair.labels_key} for {len(images)} "
@@ -154,56 +160,94 @@ def check_below(
         )
 
 
-def _check_images(source, key, images, num_labels):
+def _check_images(source, key, images):
     if images.ndim != 4:
-        hint = " Add a channel: images[..., None]." if images.ndim == 3 else ""
+        hint = _shape_hint(images.shape)
         raise ValueError(
             f"{source}: `{key}` has shape {images.shape}, but must be [N, H, W, C]."
             f"{hint}"
         )
     if images.dtype != np.uint8:
-        is_whole = np.issubdtype(images.dtype, np.integer)
-        hint = (
-            "from 0 to 255: images" if is_whole else "in [0, 1]: (images * 255).round()"
-        )
+        hint = ""
+        if np.issubdtype(images.dtype, np.integer):
+            hint = " Pixels from 0 to 255: images.astype('uint8')."
+        elif np.issubdtype(images.dtype, np.floating):
+            hint = " Pixels in [0, 1]: (images * 255).round().astype('uint8')."
         raise ValueError(
             f"{source}: `{key}` is of type {images.dtype}, but must be uint8 with "
-            f"values 0 to 255. Pixels {hint}.astype('uint8')."
+            f"values 0 to 255.{hint}"
         )
     if images.size == 0:
         raise ValueError(
             f"{source}: `{key}` has shape {images.shape}, but must hold at least one "
             "image, and no side may be 0."
         )
-    if len(images) != num_labels == images.shape[-1]:
-        raise ValueError(
-            f"{source}: `{key}` has shape {images.shape}, which is [H, W, C, N] by "
-            f"its {num_labels} labels, but must be [N, H, W, C]: "
-            "np.moveaxis(images, -1, 0)."
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    """How images of other than four axes become [N, H, W, C]."""
+    if len(shape) == 3:
+        return " Add a channel: images[..., None]."
+    if len(shape) == 2:
+        side = math.isqrt(shape[1])
+        square = f", e.g. images.reshape(-1, {side}, {side}, 1)"
+        return (
+            f" If a row is an image, give it its axes back: images.reshape(-1, height, "
+            f"width, channels){square if side**2 == shape[1] else ''}."
         )
-    if is_channels_first(images.shape):
+    return ""
+
+
+def _check_order(source, key, shape, num_labels) -> None:
+    """Refuses axes that look like another order than [N, H, W, C]; notes volumes."""
+    if other := _other_order(shape, num_labels):
+        found, remedy = other
         raise ValueError(
-            f"{source}: `{key}` has shape {images.shape}, which looks like "
-            "[N, C, H, W], but must be [N, H, W, C]: np.moveaxis(images, 1, -1)."
+            f"{source}: `{key}` has shape {shape}, which {found}, but must be "
+            f"[N, H, W, C]: {remedy}. If it is [N, H, W, C], state that by "
+            f"data.layout=NHWC."
         )
+    if shape[1] == shape[2] == shape[3] > FEW_CHANNELS:
+        logging.getLogger("egnas_jax").warning(
+            f"{source}: `{key}` has shape {shape}, which is read as images of "
+            f"{shape[1]}x{shape[2]} pixels with {shape[3]} channels. If they are "
+            f"meant, data.layout=NHWC states it; volumes are not supported."
+        )
+
+
+def _other_order(shape, num_labels) -> tuple[str, str] | None:
+    """What the order of the axes seems to be, and how it becomes [N, H, W, C]."""
+    if shape[0] != num_labels == shape[-1] > FEW_CHANNELS:
+        by = f"by its {num_labels} labels"
+        if shape[0] <= FEW_CHANNELS < min(shape[1:3]):
+            return f"is [C, H, W, N] {by}", "np.transpose(images, (3, 1, 2, 0))"
+        return f"is [H, W, C, N] {by}", "np.moveaxis(images, -1, 0)"
+    if is_channels_first(shape):
+        return "looks like [N, C, H, W]", "np.moveaxis(images, 1, -1)"
+    return None
 
 
 def _check_labels(source, key, labels):
     rule = "labels must be whole numbers from 0, one per image"
     if labels.ndim != 1:
+        is_row = labels.ndim == 2 and labels.shape[0] == 1
+        hint = f"{key}[0]" if is_row else f"of one-hot rows, {key}.argmax(axis=1)"
         raise ValueError(
-            f"{source}: `{key}` has shape {labels.shape}, but must be [N]: class "
-            "numbers, not one-hot rows."
+            f"{source}: `{key}` has shape {labels.shape}, but must be [N], a class "
+            f"number for each image: {hint}."
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        example = ""
-        if np.issubdtype(labels.dtype, np.floating):
-            bad = np.flatnonzero(labels != np.floor(labels))
-            if len(bad):
-                example = f", e.g. {labels[bad[0]]} for image {bad[0]}"
+        example, remedy = (
+            "",
+            f"number them: numpy.unique({key}, return_inverse=True)[1]",
+        )
+        if labels.dtype.kind in "bf":
+            bad = np.flatnonzero(labels != np.floor(labels.astype(np.float64)))
+            example = f", e.g. {labels[bad[0]]} for image {bad[0]}" if len(bad) else ""
+            remedy = f"if they are whole, save them as {key}.astype('int32')"
         raise ValueError(
-            f"{source}: `{key}` is of type {labels.dtype}{example}; {rule}. If they "
-            f"are whole, save them as {key}.astype('int32')."
+            f"{source}: `{key}` is of type {labels.dtype}{example}; {rule}. To do so, "
+            f"{remedy}."
         )
     bad = np.flatnonzero((labels < 0) | (labels > np.iinfo(np.int32).max))
     if len(bad):

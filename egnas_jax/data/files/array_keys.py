@@ -3,6 +3,7 @@
 Dims: N images, H, W height and width in pixels, C channels.
 """
 
+import logging
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -74,6 +75,8 @@ def find_pairs(
 ) -> Pairs:
     """The images and labels of an archive.
 
+    Arrays under other keys are noted: the logger "egnas_jax" gets a warning.
+
     Args:
       source: where the arrays come from, for messages.
       arrays: the arrays of the archive by key; None under keys that no convention
@@ -86,12 +89,28 @@ def find_pairs(
     form = _choose_form(source, arrays)
     if form.train == UNNAMED[:2]:
         arrays = _in_order(source, arrays)
+    _note_unread(source, arrays, form)
     test = _pair(source, arrays, form, form.test)
     if set(form.train) & set(arrays) or test is None:
         train = _pair(source, arrays, form, form.train, is_needed=True)
         valid = _pair(source, arrays, form, form.valid) if form.valid else None
         return Pairs(tuple(filter(None, (train, valid))), test)
     return Pairs((), test)
+
+
+def _note_unread(source, arrays, form) -> None:
+    """Names the keys that do not belong to the convention of the others."""
+    unread = sorted(set(arrays) - {key for keys in form[:3] if keys for key in keys})
+    if not unread:
+        return
+    places = [f"training images under {' and '.join(form.train)}"]
+    if form.valid:
+        places.append(f"validation images under {' and '.join(form.valid)}")
+    places.append(f"test images under {' and '.join(form.test)}")
+    logging.getLogger("egnas_jax").warning(
+        f"{source}: not read: {', '.join(unread)}. Beside the other keys of this file, "
+        f"{'; '.join(places)} are read."
+    )
 
 
 def _choose_form(source, arrays) -> KeyForm:

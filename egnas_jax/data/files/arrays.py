@@ -57,14 +57,17 @@ def load_digits(seed: int) -> Dataset:
 
 
 def load_npz(
-    path: str | pathlib.Path, seed: int, classes: int | None = None
+    path: str | pathlib.Path,
+    seed: int,
+    classes: int | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """The user's own images.
 
     Args:
       path: of an .npz as `NPZ_FORM` describes it. Pickled contents are refused.
       seed: chooses the test images if the file has none.
-      classes: `data.classes`, or None.
+      classes, layout: `data.classes` and `data.layout`, or None.
 
     Raises:
       ValueError: the file is missing, empty, damaged or not an .npz, or `from_arrays`
@@ -72,7 +75,8 @@ def load_npz(
     """
     path = pathlib.Path(path).expanduser()
     arrays = _read_known(path)
-    return from_arrays(arrays, seed, name=path.stem, source=path, classes=classes)
+    stated = {"classes": classes, "layout": layout}
+    return from_arrays(arrays, seed, name=path.stem, source=path, **stated)
 
 
 def from_arrays(
@@ -82,6 +86,7 @@ def from_arrays(
     name: str,
     source: str | pathlib.Path,
     classes: int | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """Makes a data set of checked arrays.
 
@@ -90,14 +95,14 @@ def from_arrays(
       seed: chooses the test images if there are none.
       name: of the data set.
       source: where the arrays come from, for messages.
-      classes: `data.classes`, or None.
+      classes, layout: `data.classes` and `data.layout`, or None.
 
     Raises:
       ValueError: a key is missing; an array has another type, shape or length than
         `NPZ_FORM` says; a label is negative, fractional or too large; there are fewer
         than 2 classes.
     """
-    train, test = _checked_splits(source, find_pairs(source, arrays))
+    train, test = _checked_splits(source, find_pairs(source, arrays), layout)
     if train is None:
         found = ", ".join(sorted(arrays))
         raise ValueError(
@@ -121,6 +126,8 @@ def load_for_evaluation(
     num_classes: int,
     seed: int,
     is_trained_pool: Callable[[LabelledImages], bool],
+    *,
+    layout: str | None = None,
 ) -> Dataset:
     """The user's own images, of which as many as possible are the test set.
 
@@ -133,6 +140,7 @@ def load_for_evaluation(
       num_classes: of the network.
       seed: by which the training held out its test images.
       is_trained_pool: whether a network was trained on these images.
+      layout: `data.layout`, or None.
 
     Returns:
       A data set. Its pool is what a training with that seed would have used.
@@ -142,7 +150,7 @@ def load_for_evaluation(
         label is not less than `num_classes`.
     """
     path = pathlib.Path(path).expanduser()
-    train, test = _checked_splits(path, find_pairs(path, _read_known(path)))
+    train, test = _checked_splits(path, find_pairs(path, _read_known(path)), layout)
     pool = test if train is None else train
     if test is None:
         test = train
@@ -205,10 +213,10 @@ def _read_known(path: pathlib.Path) -> dict[str, np.ndarray | None]:
     return dict.fromkeys(names) | arrays
 
 
-def _checked_splits(source, pairs: Pairs) -> list[LabelledImages | None]:
+def _checked_splits(source, pairs: Pairs, layout) -> list[LabelledImages | None]:
     """Checked training images, those of validation included, and test images."""
     train, test = (
-        join([checked(source, pair) for pair in part], source) if part else None
+        join([checked(source, pair, layout) for pair in part], source) if part else None
         for part in (pairs.train, pairs.test and (pairs.test,))
     )
     if train and test and size(test.images) != size(train.images):

@@ -6,15 +6,19 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
+from egnas_jax.data.files.image_folders import FilesByClass, is_utf8, printable
+from egnas_jax.data.photographs import (
+    UPRIGHT,
+    has_16_bits,
+    open_image,
+    orientation,
+    to_8_bits,
+    to_rgb,
+)
 
-from egnas_jax.data.files.image_folders import FilesByClass
-from egnas_jax.data.photographs import SIXTEEN_BITS, is_wide, open_image, to_rgb
-
-ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value without a turn
-# 16-bit images that stay below this keep fewer than 64 of 256 greys: their numbers have
+# 16-bit images that stay below this grey keep fewer than 64 of 256: their numbers have
 # 12 or 14 bits, and full scale is not what they mean by white.
-DARK = SIXTEEN_BITS // 4
+DARK = 64
 LISTED = 20  # broken files that an error names
 
 
@@ -27,7 +31,8 @@ class ImageCheck(NamedTuple):
       is_transparent: whether a pixel is not opaque.
       is_turned: whether its EXIF orientation asks for a turn.
       has_frames: whether it holds further frames or pages.
-      brightest: its largest value where it has 16 bits, else None.
+      brightest: the largest of its 256 greys or of its colours where the file has 16
+        bits, else None.
     """
 
     path: pathlib.Path
@@ -84,7 +89,7 @@ def _kept(name, split, paths, broken) -> list[pathlib.Path]:
 
 
 def _report_broken(broken, num_images, skip_broken, log) -> None:
-    lines = [f"  {path}: {problem}" for path, problem in broken.items()]
+    lines = [f"  {printable(path)}: {problem}" for path, problem in broken.items()]
     if skip_broken:
         log("\n".join([f"{len(lines)} broken image(s) are left out:", *lines]))
         return
@@ -113,15 +118,17 @@ def check_images(paths: Iterable[pathlib.Path]) -> list[ImageCheck]:
 
 def check_image(path: pathlib.Path) -> ImageCheck:
     """Decodes one image file as training decodes it."""
+    if not is_utf8(path):
+        return ImageCheck(path=path, problem="its name is not UTF-8; rename it")
     try:
         with open_image(path.read_bytes()) as image:
             to_rgb(image)
-            has_16_bits = is_wide(image) and image.mode != "F"
+            of_8_bits = to_8_bits(image)
             return ImageCheck(
                 path=path,
-                is_transparent=_is_transparent(image),
-                is_turned=_is_turned(image),
-                brightest=int(np.asarray(image).max()) if has_16_bits else None,
+                is_transparent=_is_transparent(of_8_bits),
+                is_turned=orientation(image) != UPRIGHT,
+                brightest=_brightest(of_8_bits) if has_16_bits(image) else None,
                 # the second frame of a camera's MPO file is a preview or another view
                 has_frames=image.format != "MPO" and getattr(image, "n_frames", 1) > 1,
             )
@@ -136,16 +143,12 @@ def check_image(path: pathlib.Path) -> ImageCheck:
 def _is_transparent(image) -> bool:
     if not image.has_transparency_data:
         return False
-    if is_wide(image):
-        return True
     return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
-def _is_turned(image) -> bool:
-    try:
-        return image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT
-    except Exception:  # damaged metadata raise many types, and no pixel depends on them
-        return False
+def _brightest(image) -> int:
+    """The largest value of a colour, without the alpha channel."""
+    return max(high for _, high in image.convert("RGB").getextrema())
 
 
 def findings(checks: list[ImageCheck]) -> list[str]:
@@ -160,11 +163,11 @@ def findings(checks: list[ImageCheck]) -> list[str]:
     deep = [check.brightest for check in checks if check.brightest is not None]
     if deep:
         notes.append(f"{len(deep)} image(s) have 16 bits: scaled to 8.")
-    if deep and max(deep) < DARK:
+    if dark := [grey for grey in deep if grey < DARK]:
         notes.append(
-            f"Their largest value is {max(deep)} of {SIXTEEN_BITS}, so at most "
-            f"{max(deep) // 257 + 1} of 256 greys remain. Scale them to the whole "
-            f"range first."
+            f"{len(dark)} of them are dark: white is 255, and they end at "
+            f"{max(dark)} or below. If their numbers have 12 or 14 bits, scale them to "
+            f"16 bits first."
         )
     if turned := sum(check.is_turned for check in checks):
         notes.append(

@@ -1,6 +1,7 @@
 """Lists the images of train/CLASS/ and val/CLASS/, and what lies beside them."""
 
 import collections
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -9,8 +10,11 @@ SUFFIXES = (
     *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif"),
 )
-# Folders that macOS archives and network disks add, with companions of the images.
-FOREIGN_FOLDERS = ("__MACOSX", "@eaDir")
+# Folders that macOS archives, network disks and file systems add.
+FOREIGN_FOLDERS = (
+    *("__MACOSX", "@eaDir", "#recycle", "lost+found"),
+    *("$RECYCLE.BIN", "System Volume Information"),
+)
 FOLDER_FORM = (
     "It must hold train/CLASS/*.JPEG and val/CLASS/*.JPEG (or validation/), with the "
     "same classes in both"
@@ -41,16 +45,37 @@ def list_images(data_dir: pathlib.Path) -> ImageFiles:
       data_dir: holds train/, and val/ or validation/.
 
     Raises:
-      ValueError: a folder or its images are missing, or the classes of the two splits
-        differ.
+      ValueError: a folder or its images are missing, there are two folders for
+        validation, the classes of the two splits differ, or the name of a class cannot
+        be stored.
     """
-    folders = {"train": data_dir / "train", "validation": data_dir / "val"}
-    if not folders["validation"].is_dir():
-        folders["validation"] = data_dir / "validation"
+    folders = _split_folders(data_dir)
     left_out = collections.Counter()
     by_split = {split: _by_class(folder, left_out) for split, folder in folders.items()}
     _check_classes(by_split, data_dir)
     return ImageFiles(by_split, left_out)
+
+
+def _split_folders(data_dir: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The folders of the splits."""
+    valid = [
+        path for name in ("val", "validation") if (path := data_dir / name).is_dir()
+    ]
+    if len(valid) == 2 and valid[0].samefile(valid[1]):
+        valid = valid[:1]
+    if len(valid) == 1 and (data_dir / "train").is_dir():
+        return {"train": data_dir / "train", "validation": valid[0]}
+    if len(valid) == 2:
+        raise ValueError(
+            f"{data_dir} holds both val/ and validation/, and one of them is read. "
+            f"Join them, or rename the one that is not meant."
+        )
+    missing = "val/ or validation/" if not valid else "train/"
+    inside = _visible(data_dir) if data_dir.is_dir() else []
+    found = ", ".join(path.name for path in inside if path.is_dir()) or "no folder"
+    raise ValueError(
+        f"{data_dir} holds no folder {missing} (found: {found}). {FOLDER_FORM}."
+    )
 
 
 def _check_classes(by_split, data_dir) -> None:
@@ -65,13 +90,12 @@ def _check_classes(by_split, data_dir) -> None:
 
 def _by_class(folder: pathlib.Path, left_out: collections.Counter) -> FilesByClass:
     """Image files of a split by class; counts the other files in `left_out`."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder. {FOLDER_FORM}.")
     children = _visible(folder)
     left_out.update(_kind(path) for path in children if not path.is_dir())
     files = {}
     for child in filter(pathlib.Path.is_dir, children):
         others = collections.Counter()
+        _check_class_name(child)
         files[child.name] = _images(child, others)
         if not files[child.name]:
             instead = f" (but {count_kinds(others)})" if others else ""
@@ -80,6 +104,30 @@ def _by_class(folder: pathlib.Path, left_out: collections.Counter) -> FilesByCla
     if len(files) < 2:
         raise ValueError(f"{folder} holds fewer than 2 class folders. {FOLDER_FORM}.")
     return files
+
+
+def _check_class_name(folder: pathlib.Path) -> None:
+    """Refuses names that a list of classes, one a line, does not give back."""
+    name, problem = folder.name, None
+    if not is_utf8(folder):
+        problem = "is not UTF-8"
+    elif name.splitlines() != [name.strip()]:
+        problem = "holds a line break, or begins or ends with a space"
+    if problem:
+        raise ValueError(
+            f"The name of the class folder {printable(folder)!r} {problem}, so it "
+            f"cannot be stored. Rename the folder in both splits."
+        )
+
+
+def is_utf8(path: pathlib.Path) -> bool:
+    """Whether the name of a file or a folder is text."""
+    return not any("\udc80" <= character <= "\udcff" for character in path.name)
+
+
+def printable(path: pathlib.Path) -> str:
+    """A path as text; bytes that are not UTF-8 are written as "\\xe9"."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
 def _images(folder: pathlib.Path, others: collections.Counter) -> list[pathlib.Path]:

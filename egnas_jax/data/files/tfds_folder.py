@@ -5,6 +5,7 @@ tfds 4.9.10 loses examples: it keeps 100 of the first 100, of the next 200, of t
 300, and so on.
 """
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -83,6 +84,8 @@ def write_version_folder(
 ) -> None:
     """Writes shards and metadata under a temporary name, and renames the folder.
 
+    A failure leaves nothing behind.
+
     Args:
       target: a path that `new_version_folder` returned.
       description: of the data set.
@@ -94,8 +97,10 @@ def write_version_folder(
       ValueError: the folder cannot be written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
+        with (
+            _parents(target),
+            tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch,
+        ):
             # The last two folders of the path tell tfds the name and the version.
             folder = pathlib.Path(scratch) / description.name / description.version
             folder.mkdir(parents=True)
@@ -103,6 +108,20 @@ def write_version_folder(
             os.replace(folder, target)
     except OSError as error:
         raise ValueError(f"{target} cannot be written: {error}.") from error
+
+
+@contextlib.contextmanager
+def _parents(target: pathlib.Path) -> Iterator[None]:
+    """Makes the folders above a path, and removes them if the block fails."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:  # the innermost first
+            with contextlib.suppress(OSError):  # another process uses it
+                folder.rmdir()
+        raise
 
 
 def _write_files(folder, description, features, splits, file_format):
