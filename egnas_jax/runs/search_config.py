@@ -221,7 +221,7 @@ def with_current_names(stored: dict[str, Any]) -> dict[str, Any]:
 _NOT_COMPILED = (
     *FREE,
     *("seed", "epochs", "learning_rate", "learning_rate_min", "steps_per_call"),
-    *("data.name", "data.path", "data.digest"),
+    *("data.name", "data.path", "data.digest", "data.classes", "data.layout"),
     *("watch.stop", "watch.window", "watch.factor", "watch.delta", "watch.start"),
     *("schedule.order", "schedule.learning_rate_epoch", "schedule.split"),
 )
