@@ -271,6 +271,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
 
     # the others name the data, write no program, or are watched by the host alone
     elsewhere = {"data.name", "data.path", "data.digest", "tensorboard", "watch.stop"}
+    elsewhere |= {"data.classes", "data.layout"}  # num_classes is in the key
     elsewhere.add("schedule.split")  # which images, not how many
     hyperparams = {f"strategy.{name}" for name in HYPERPARAMS}
     assert changes.keys() == {*_NOT_COMPILED, *hyperparams} - elsewhere
