@@ -99,8 +99,8 @@ def _in_json(text: str) -> list[str | dict]:
 def _in_json_lines(text: str) -> list[str | dict]:
     """Pieces of a text whose every line is a JSON object, such as metrics.jsonl.
 
-    Where the last record names the epoch that an early stop returns, no later one
-    counts.
+    Where the last record names the epoch that an early stop returns, no record of a
+    later epoch counts.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
@@ -109,8 +109,25 @@ def _in_json_lines(text: str) -> list[str | dict]:
         records = [json.loads(line) for line in lines]
     except (ValueError, RecursionError):
         return []
+    return _in_value(records[: _num_counting(records)])
+
+
+def _num_counting(records: list[dict]) -> int:
+    """How many records count: those up to the epoch that an early stop returns.
+
+    Only the last record names that epoch. Elsewhere `early_stop` is a flag, a patience
+    or a setting that every record repeats, and says nothing about epochs.
+    """
     stop = records[-1].get("early_stop")
-    return _in_value(records[: stop + 1] if isinstance(stop, int) else records)
+    is_repeated = any("early_stop" in record for record in records[:-1])
+    if type(stop) is not int or is_repeated:
+        return len(records)
+    numbers = [
+        number
+        for number, record in enumerate(records, 1)
+        if type(record.get("epoch")) is int and record["epoch"] == stop
+    ]
+    return numbers[-1] if numbers else len(records)
 
 
 def _in_value(value: Any) -> list[str | dict]:

@@ -93,25 +93,30 @@ def test_a_text_with_one_genotype_is_read(text):
     assert last_genotype(text) == (LAST, 1)
 
 
+def records_of(*genotypes, first_epoch=0, **more):
+    """Lines as of metrics.jsonl; the last one holds `more`."""
+    records = [
+        {"epoch": epoch, "genotype": genotype.format()}
+        for epoch, genotype in enumerate(genotypes, first_epoch)
+    ]
+    records[-1] |= more
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
 SEVERAL = {
     "a log": (LOG.format(FIRST.format()) + LOG.format(LAST.format()), 2),
-    "records": (
-        "".join(
-            json.dumps({"epoch": epoch, "genotype": genotype.format()}) + "\n"
-            for epoch, genotype in enumerate([FIRST, LAST, FIRST, LAST])
-        ),
-        4,
+    "records": (records_of(FIRST, LAST, FIRST, LAST), 4),
+    "records of an early stop": (records_of(FIRST, LAST, FIRST, early_stop=1), 2),
+    "records that begin later": (
+        records_of(FIRST, LAST, FIRST, early_stop=8, first_epoch=7),
+        2,
     ),
-    "records of an early stop": (
-        "".join(
-            json.dumps({"genotype": genotype.format()} | more) + "\n"
-            for genotype, more in [
-                (FIRST, {}),
-                (LAST, {}),
-                (FIRST, {}),
-                (FIRST, {"early_stop": 1}),
-            ]
-        ),
+    **{
+        f"early_stop is {value}": (records_of(FIRST, FIRST, LAST, early_stop=value), 3)
+        for value in (False, True, None, 1.0, 3, -1, "0")
+    },
+    "a patience in every record": (
+        records_of(FIRST, LAST).replace("}", ', "early_stop": 0}'),
         2,
     ),
     "a module": (
