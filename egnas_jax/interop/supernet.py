@@ -11,10 +11,12 @@ import numpy as np
 from egnas_jax.interop import places
 from egnas_jax.interop.checkpoints import Note, network_weights
 from egnas_jax.interop.places import Place
+from egnas_jax.lookup import check_known
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.primitives import PRIMITIVES, with_pool_norm
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES
+from egnas_jax.space.base import PRIMITIVES as READ_PRIMITIVES
 from egnas_jax.types import PyTree
 
 FIRST_KERNEL = "stem.0.weight"  # by which a network is recognised
@@ -80,13 +82,15 @@ def primitive_from_torch(
       weights: torch names inside the operation ("op.1.weight") -> arrays. They decide
         on the number of channels, and on whether norms have scale and shift. A prefix
         that all names share is left out.
-      primitive: name of the operation.
+      primitive: name of the operation, one of the DARTS family.
       log: as of `supernet_from_torch`.
 
     Raises:
-      ValueError: a name is missing or unexpected, or a weight has another shape than
-        the channels of the others ask for.
+      ValueError: the primitive is none of the DARTS family; a name is missing or
+        unexpected; or a weight has another shape than the channels of the others ask
+        for.
     """
+    check_known(dict.fromkeys(READ_PRIMITIVES), primitive, "primitive of torch")
     anchors = [place.name for place in places.primitive(primitive, "", (), (0,), 1)]
     weights = network_weights(weights, anchors, log)
     pool_bn = bool(weights) and "pool" in primitive

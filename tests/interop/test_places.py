@@ -69,3 +69,10 @@ def test_other_spaces_than_those_of_darts_are_refused():
 def test_a_convolution_without_weights_is_refused(primitive):
     with pytest.raises(ValueError, match="weights are missing"):
         interop.primitive_from_torch({}, primitive)
+
+
+@pytest.mark.parametrize("primitive", ["foo", "nor_conv_3x3", "sep_conv", None, ["a"]])
+@pytest.mark.parametrize("weights", [{}, {"op.1.weight": np.zeros((4, 1, 3, 3))}])
+def test_a_primitive_without_torch_names_is_refused(primitive, weights):
+    with pytest.raises(ValueError, match="Unknown primitive of torch.*dil_conv_3x3"):
+        interop.primitive_from_torch(weights, primitive)
