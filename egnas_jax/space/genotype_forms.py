@@ -58,6 +58,16 @@ def text_pieces(text: str) -> list[str]:
     return []
 
 
+def last_span(text: str) -> slice | None:
+    """Where the last written genotype of a text is; None for one that is cut off."""
+    starts = _starts(text)
+    try:
+        length = len(_cut(text, starts[-1])) if starts else 0
+    except ValueError:
+        return None
+    return slice(starts[-1], starts[-1] + length) if starts else None
+
+
 def incomplete_pieces(text: str) -> list[str]:
     """Templates, and forms whose fields hold no pairs; the last one is cut.
 
