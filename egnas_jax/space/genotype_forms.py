@@ -15,28 +15,31 @@ import tokenize
 from egnas_jax.space.genotype_text import MAX_CHARACTERS
 
 # What opens a list of pairs or one pair, once.
-OPENING = r"(?:(?:list|tuple|(?:np\.|numpy\.)?(?:array|str_))?[\[(]\s*)"
+OPENING = r"(?:(?:list|tuple|(?:np\.|numpy\.)?array)?[\[(]\s*)"
+PAIRS = rf"{OPENING}{{2,}}(?:(?:np\.|numpy\.)?str_\(\s*)?[\"']"
 EDGE = r"[A-Za-z_][\w.-]*~\d+\|"
 GROUP = rf"\|(?:{EDGE}){{1,16}}"  # the limit keeps the search from being quadratic
 CELL = rf"{GROUP}(?:\s*\+\s*{GROUP})+|\|[A-Za-z_][\w.-]*~0\|"
 NODES = r"\b(?:Cell)?Structure\s*\(\s*[\[(]"
 PRIMITIVES = r"\bTopology\s*\(\s*(?:primitives\s*=\s*)?[\[(]"  # as Python prints it
-BY_POSITION = rf"\b[Gg]enotype\s*(?=\(\s*{OPENING}{{2,}}[\"'])"
+BY_POSITION = rf"\b[Gg]enotype\s*(?=\(\s*{PAIRS})"
 FIELD = (
     r"(?:[\"'](?:normal|reduce)[\"']\s*[:,]|\b(?:normal|reduce)\s*=)\s*"
-    rf"(?={OPENING}+[\"'])"
+    rf"(?={PAIRS})"
 )
 TOKENS = re.compile(
     rf"(?P<cell>{CELL})|(?P<call>(?={NODES}|{PRIMITIVES})\w+|{BY_POSITION})|"
     rf"(?P<field>{FIELD})|(?P<opening>[\[({{])|(?P<closing>[\])}}])"
 )
 CLOSES = {")": "(", "]": "[", "}": "{"}
-TEMPLATE = re.compile(r"[=:,]\s*[\[(]?\s*(?:\.\.\.|…)|^\|op~")
+TEMPLATE = re.compile(r"[=:,]\s*(?:[\[(]\s*)?(?:\.\.\.|…)|^\|op~")
 # Forms whose fields hold no pairs: they are read only to say what is wrong with them.
 INCOMPLETE = re.compile(
     r"\b[Gg]enotype\s*\(\s*(?:normal|reduce)(?:_concat)?\s*=|"
     r"\{\s*[\"'](?:normal|reduce)(?:_concat)?[\"']\s*:"
 )
+# In a text inside a text: \\" of JSON and Python, \\_ of Markdown.
+ESCAPED = re.compile(r"(?<!\\)\\+([\"'_|n])")
 DEPTH = 8  # brackets that may be open between a form and the name of its field
 
 
@@ -48,7 +51,7 @@ def text_pieces(text: str) -> list[str]:
     Raises:
       ValueError: the bracket of the last one is not closed.
     """
-    text = html.unescape(text)  # a drawing or a report holds the text as HTML
+    text = _unescaped(text)
     starts = _starts(text)
     while starts:
         piece = _cut(text, starts[-1])
@@ -74,7 +77,7 @@ def incomplete_pieces(text: str) -> list[str]:
     Raises:
       ValueError: the bracket of the last one is not closed.
     """
-    text = html.unescape(text)
+    text = _unescaped(text)
     starts = _starts(text) or [match.start() for match in INCOMPLETE.finditer(text)]
     return [_cut(text, starts[-1])] if starts else []
 
@@ -82,6 +85,13 @@ def incomplete_pieces(text: str) -> list[str]:
 def is_template(piece: str) -> bool:
     """Whether `...` stands for a field of a written genotype, or `op` for a name."""
     return TEMPLATE.search(piece) is not None
+
+
+def _unescaped(text: str) -> str:
+    """The text as it was before a drawing, a report or a log escaped it."""
+    return ESCAPED.sub(
+        lambda match: "\n" if match[1] == "n" else match[1], html.unescape(text)
+    )
 
 
 def _starts(text: str) -> list[int]:

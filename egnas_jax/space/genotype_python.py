@@ -38,6 +38,9 @@ def _pieces(node: ast.AST) -> Iterator[str]:
         case ast.Constant(value=str(text)):
             yield from _pieces_of_string(text)
             return
+        case ast.Constant(value=bytes(content)):
+            yield from _pieces_of_string(content.decode(errors="replace"))
+            return
     if _is_written(node):
         piece = ast.unparse(_without_module(node))
         if not is_template(piece):
@@ -85,12 +88,19 @@ def _is_written(node: ast.AST) -> bool:
 
 
 def _holds_pairs(value: ast.expr) -> bool:
-    if isinstance(value, ast.Call):
+    """Whether a value is a list of pairs, or of nodes with pairs."""
+    if isinstance(value, ast.Call):  # list(...), array(...)
         return any(map(_holds_pairs, value.args))
-    return isinstance(value, ast.List | ast.Tuple) and any(
-        isinstance(part, ast.Constant) and isinstance(part.value, str)
-        for part in ast.walk(value)
-    )
+    if not isinstance(value, ast.List | ast.Tuple) or not value.elts:
+        return False
+    first = value.elts[0]
+    if not isinstance(first, ast.List | ast.Tuple) or not first.elts:
+        return False
+    name = first.elts[0]
+    if isinstance(name, ast.Call) and name.args:  # np.str_("none")
+        name = name.args[0]
+    is_name = isinstance(name, ast.Constant) and isinstance(name.value, str)
+    return is_name or _holds_pairs(first)
 
 
 def _without_module(node: ast.expr) -> ast.expr:
