@@ -21,8 +21,9 @@ def checked_labels(labels: Any, num_images: int, num_classes: int) -> Any:
     """The labels as [N]; a column [N, 1] is flattened.
 
     Args:
-      labels: whole numbers from 0 to K - 1, an array [N] or [N, 1] or a list; tracers
-        are returned as they are.
+      labels: whole numbers from 0 to K - 1, [N] or [N, 1]: an array of numpy or JAX, or
+        what numpy can convert, such as a list or a tensor of torch. Tracers are
+        returned as they are.
       num_images: N.
       num_classes: K.
 
@@ -30,8 +31,8 @@ def checked_labels(labels: Any, num_images: int, num_classes: int) -> Any:
       ValueError: there are no images or another number of labels; concrete labels have
         another shape, are no whole numbers, or are no classes.
     """
-    if not hasattr(labels, "shape"):
-        labels = np.asarray(labels)
+    if not isinstance(labels, jax.Array | np.ndarray):
+        labels = _as_numpy(labels)
     num_labels = labels.shape[0] if labels.shape else 1
     if num_images != num_labels or not num_images:
         raise ValueError(
@@ -60,6 +61,18 @@ def checked_batch(batch: Batch, num_classes: int) -> Batch:
     """
     labels = checked_labels(batch.labels, len(batch.images), num_classes)
     return batch.replace(labels=labels)
+
+
+def _as_numpy(labels) -> np.ndarray:
+    """Labels of another library, or a list, as an array of numpy."""
+    try:
+        return np.asarray(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"labels of type {type(labels).__name__} are no array of whole numbers: "
+            f"{error}. Give one number per image; of a tensor on a GPU, pass "
+            f"labels.cpu().numpy()."
+        ) from None
 
 
 def _flattened(labels):

@@ -10,6 +10,8 @@ from typing import Any
 
 Note = Callable[[str], Any]
 
+# Every network of the DARTS family has it, of whatever frame.
+FIRST_CELL_KERNEL = "cells.0.preprocess1.op.1.weight"
 MOST_LEVELS = 3  # of records inside records
 
 
@@ -25,14 +27,14 @@ def network_weights(
         "egnas_jax" gets it as a warning.
 
     Raises:
-      ValueError: the checkpoint is not a mapping, several of its entries hold a
-        network, or none of several does.
+      ValueError: the checkpoint is not a mapping, it holds modules instead of weights,
+        several of its entries hold a network, or none of several does.
     """
     log = log or logging.getLogger("egnas_jax").warning
     _check_mapping(checkpoint)
     path, weights = _entry(checkpoint, anchors)
     if path:
-        beside = [key for key in checkpoint if key != path[0]]
+        beside = [key for key in checkpoint if str(key) != path[0]]
         ignored = f" (beside {_listed(beside)})" if beside else ""
         log(f"The weights are read from the entry {'/'.join(path)}{ignored}.")
     prefix = _prefix(weights, anchors)
@@ -45,7 +47,7 @@ def _check_mapping(checkpoint):
     if isinstance(checkpoint, Mapping):
         return
     hint = "Load it by torch.load(FILE, map_location='cpu')."
-    if hasattr(checkpoint, "state_dict"):
+    if _is_module(checkpoint):
         hint = "Pass its state_dict()."
     raise ValueError(
         f"The weights are of type {type(checkpoint).__name__}, but must be a mapping "
@@ -65,6 +67,12 @@ def _entry(checkpoint, anchors) -> tuple[tuple[str, ...], Mapping]:
             f"{len(entries)} entries of the checkpoint hold a network: "
             f"{_listed(paths)}. Pass one of them."
         )
+    modules = list(_modules(checkpoint, ()))
+    if modules:
+        raise ValueError(
+            f"The checkpoint holds whole modules ({_listed(modules)}), not their "
+            f"weights. Pass the state_dict() of the network."
+        )
     if inner:
         raise ValueError(
             f"No entry of the checkpoint ({_listed(checkpoint)}) holds a weight "
@@ -82,6 +90,21 @@ def _entries(record, anchors, path):
         for key, value in record.items():
             if _is_record(value):
                 yield from _entries(value, anchors, (*path, str(key)))
+
+
+def _modules(record, path):
+    """Paths of the modules in a record, such as "model"."""
+    for key, value in record.items():
+        below = (*path, str(key))
+        if _is_module(value):
+            yield "/".join(below)
+        elif _is_record(value) and len(below) < MOST_LEVELS:
+            yield from _modules(value, below)
+
+
+def _is_module(value) -> bool:
+    """Whether an object has weights of its own; optimizers and schedulers have none."""
+    return hasattr(value, "state_dict") and not hasattr(value, "step")
 
 
 def _is_record(value) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from egnas_jax.interop import places
-from egnas_jax.interop.checkpoints import Note, network_weights
+from egnas_jax.interop import places, transfer
+from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weights
 from egnas_jax.interop.places import Place
 from egnas_jax.nn.network import describe, runs_of
 from egnas_jax.nn.network_cell import stacks_of
@@ -24,6 +24,7 @@ STEMS = {
 
 # The first kernel of each frame, by which a network is recognised.
 FIRST_KERNELS = {frame: f"{next(iter(stem))}.weight" for frame, stem in STEMS.items()}
+ANCHORS = (*FIRST_KERNELS.values(), FIRST_CELL_KERNEL)
 OF_SEARCH = re.compile(r"cells\.\d+\._ops\.\d+\._ops\.")
 
 
@@ -52,7 +53,7 @@ def network_from_torch(
       ValueError: the weights are not found in a checkpoint; or a name is missing,
         unexpected or has another shape than the configuration asks for.
     """
-    weights = network_weights(weights, FIRST_KERNELS.values(), log)
+    weights = network_weights(weights, ANCHORS, log)
     if any(map(OF_SEARCH.match, weights)):
         raise ValueError(
             "These are the weights of a search network, which holds every primitive of "
@@ -62,7 +63,7 @@ def network_from_torch(
     image_channels = places.image_channels(weights, FIRST_KERNELS[config.frame])
     leaves = describe(genotype, config, image_channels)
     settings = "the genotype, channels, layers, num_classes, auxiliary and frame"
-    return places.read(_places(genotype, config), weights, leaves, settings)
+    return transfer.read(_places(genotype, config), weights, leaves, settings)
 
 
 def network_to_torch(
@@ -76,7 +77,7 @@ def network_to_torch(
       variables: {"params", "batch_stats"}.
       genotype, config: of the network that the variables belong to.
     """
-    return places.write(_places(genotype, config), variables)
+    return transfer.write(_places(genotype, config), variables)
 
 
 def _places(genotype: Genotype, config: NetworkConfig) -> Iterator[Place]:

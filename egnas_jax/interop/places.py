@@ -1,23 +1,20 @@
-"""Maps torch weights to leaves of our trees, for reading and for writing.
+"""Names the place of each torch weight in our trees.
 
-A list of places says which part of which leaf each torch weight is. Both directions
-follow it. The torch names are those of operations.py of the DARTS family, where
-positions inside an operation also count its ReLUs.
+The torch names are those of operations.py of the DARTS family, where positions inside
+an operation also count its ReLUs.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn.cell_plan import CellPlan
-from egnas_jax.nn.init import is_leaf
-from egnas_jax.types import PyTree
 
 Path = tuple[str | int, ...]
 Index = tuple[int | slice, ...]
+
+WINDOW = (3, 3)  # of the first kernel
 
 # Torch name inside a primitive -> path of our leaf, or of the leaves of a norm.
 BLOCK = {
@@ -36,9 +33,6 @@ PRIMITIVE_NAMES = {
     "conv_7x1": {"1.weight": ("row",), "2.weight": ("column",), "3": ("norm",)},
     "pool": {"1": ("norm",)},
 }
-# Buffers that no forward pass reads: counters of torch's batch norm, of thop's count of
-# operations, and of torch's averaged models.
-COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
 
 
 class Place(NamedTuple):
@@ -56,128 +50,16 @@ class Place(NamedTuple):
     index: Index = ()
 
 
-def read(
-    places: Iterable[Place],
-    weights: Mapping[str, np.ndarray],
-    leaves: PyTree,
-    settings: str,
-) -> PyTree:
-    """Fills a tree with torch weights.
-
-    Args:
-      places: of all weights. A place whose leaf the tree lacks is not read: a network
-        without scale and shift has no leaves for them.
-      weights: torch name -> array. Counters are ignored.
-      leaves: tree of anything with a shape.
-      settings: what a user should check if the weights do not fit.
-
-    Raises:
-      ValueError: a name is missing, unexpected or has another shape than its leaf.
-    """
-    weights = {
-        name: weight
-        for name, weight in weights.items()
-        if name.rpartition(".")[2] not in COUNTERS
-    }
-    places = [place for place in places if _leaf(leaves, place.path) is not None]
-    _check_names({place.name for place in places}, weights, settings)
-    tree = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape, np.float32), leaves, is_leaf=is_leaf
-    )
-    arrays = {place.name: _array(place.name, weights[place.name]) for place in places}
-    for place in places:
-        shape = _torch_shape(place, _leaf(tree, place.path)[place.index])
-        if arrays[place.name].shape != shape:
-            raise ValueError(
-                f"Weight {place.name} has shape {arrays[place.name].shape}, but "
-                f"the configuration asks for {shape}. Check {settings}."
-            )
-    # Edges may share a pooling norm: the weights of the first edge count.
-    for place in reversed(places):
-        part = _leaf(tree, place.path)[place.index]
-        part[...] = arrays[place.name].reshape(part.shape)
-    return jax.tree.map(jnp.asarray, tree)
-
-
-def write(places: Iterable[Place], variables: PyTree) -> dict[str, np.ndarray]:
-    """The weights of a tree by torch name, in torch's layout; the inverse of `read`."""
-    weights = {}
-    for place in places:
-        leaf = _leaf(variables, place.path)
-        if leaf is not None:
-            part = np.asarray(leaf[place.index])
-            part = part.reshape(_torch_shape(place, part))
-            weights[place.name] = np.ascontiguousarray(part)
-    return weights
-
-
 def image_channels(weights: Mapping[str, np.ndarray], name: str) -> int:
-    """Channels of the images that the kernel `name` reads; 3 if it is no kernel."""
-    shape = np.shape(weights.get(name))
-    return shape[1] if len(shape) == 4 else 3  # `read` will raise ValueError
+    """Channels of the images that the kernel `name` reads; 3 if it is no kernel.
 
-
-def _leaf(tree, path):
-    """The leaf at a path; None where the tree has none."""
-    for key in path:
-        if isinstance(tree, dict) and key not in tree:
-            return None
-        tree = tree[key]
-    return tree
-
-
-def _check_names(expected: set[str], weights: Mapping, settings: str) -> None:
-    """Refuses other names, and blames the configuration where most names fit it."""
-    names = set(weights)
-    for problem, wrong in (
-        ("missing", expected - names),
-        ("unexpected", names - expected),
-    ):
-        if wrong:
-            raise ValueError(
-                f"{len(wrong)} weights are {problem}: {_listed(wrong)}. "
-                f"{_advice(expected, names, settings)}"
-            )
-
-
-def _advice(expected: set[str], names: set[str], settings: str) -> str:
-    """What to check where names differ."""
-    if names & expected:
-        return f"Check that {settings} are those of the checkpoint."
-    if not names:
-        return "No weights were given. Pass the mapping from names to arrays."
-    return (
-        f"None of the {len(names)} names given ({_listed(names)}) is one of this "
-        f"network's, so these are the weights of another kind of network, or under "
-        f"other names; the configuration is not at fault. Rename the weights."
-    )
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = sorted(map(str, names))
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
-
-
-def _array(name: str, weight) -> np.ndarray:
-    """A weight as a numpy array.
-
-    Raises:
-      ValueError: it is none, for example a tensor on a GPU or one with a gradient.
+    A kernel [H, W, in, out] is understood too, so that `transfer.read` can name it.
     """
-    try:
-        return np.asarray(weight, np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"Weight {name} is no array of numbers: {error}. Convert tensors by "
-            f"weight.detach().float().cpu().numpy()."
-        ) from None
-
-
-def _torch_shape(place, part):
-    """Shape of a weight in torch, which keeps axes of size one that we leave out."""
-    if place.path[-1] == "depthwise":
-        return (part.shape[0], 1, *part.shape[1:])
-    return (*part.shape, 1, 1) if place.path[-1] == "pointwise" else part.shape
+    shape = np.shape(weights.get(name))
+    if len(shape) != 4:
+        return 3
+    is_transposed = shape[:2] == WINDOW and shape[2:] != WINDOW
+    return shape[2] if is_transposed else shape[1]
 
 
 def norm(

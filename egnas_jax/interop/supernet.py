@@ -8,16 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from egnas_jax.interop import places
-from egnas_jax.interop.checkpoints import Note, network_weights
+from egnas_jax.interop import places, transfer
+from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weights
 from egnas_jax.interop.places import Place
+from egnas_jax.lookup import check_known
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.primitives import PRIMITIVES, with_pool_norm
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES
+from egnas_jax.space.base import PRIMITIVES as READ_PRIMITIVES
 from egnas_jax.types import PyTree
 
-FIRST_KERNEL = "stem.0.weight"  # by which a network is recognised
+FIRST_KERNEL = "stem.0.weight"
+ANCHORS = (FIRST_KERNEL, FIRST_CELL_KERNEL)  # by which a network is recognised
 ALPHAS = re.compile(r"_?(alphas?|betas?)(_|$)")  # alphas_normal, betas_reduce
 OF_DERIVED = re.compile(r"cells\.\d+\._ops\.\d+\.(op|\d+|conv_\d|bn)\.")
 
@@ -49,7 +52,7 @@ def supernet_from_torch(
             f"spaces of the DARTS family."
         )
     log = log or logging.getLogger("egnas_jax").warning
-    weights = _without_alphas(network_weights(weights, [FIRST_KERNEL], log), log)
+    weights = _without_alphas(network_weights(weights, ANCHORS, log), log)
     if any(map(OF_DERIVED.match, weights)):
         raise ValueError(
             "These are the weights of a network that was trained from a genotype, not "
@@ -60,7 +63,7 @@ def supernet_from_torch(
         lambda key: make_supernet(config).init(key, image_shape), jax.random.key(0)
     )
     settings = "channels, layers, num_classes, partial_channels, space and pool_bn"
-    return places.read(_places(config), weights, leaves, settings)
+    return transfer.read(_places(config), weights, leaves, settings)
 
 
 def _without_alphas(weights: Mapping[str, Any], log: Note) -> dict[str, Any]:
@@ -80,13 +83,15 @@ def primitive_from_torch(
       weights: torch names inside the operation ("op.1.weight") -> arrays. They decide
         on the number of channels, and on whether norms have scale and shift. A prefix
         that all names share is left out.
-      primitive: name of the operation.
+      primitive: name of the operation, one of the DARTS family.
       log: as of `supernet_from_torch`.
 
     Raises:
-      ValueError: a name is missing or unexpected, or a weight has another shape than
-        the channels of the others ask for.
+      ValueError: the primitive is none of the DARTS family; a name is missing or
+        unexpected; or a weight has another shape than the channels of the others ask
+        for.
     """
+    check_known(dict.fromkeys(READ_PRIMITIVES), primitive, "primitive of torch")
     anchors = [place.name for place in places.primitive(primitive, "", (), (0,), 1)]
     weights = network_weights(weights, anchors, log)
     pool_bn = bool(weights) and "pool" in primitive
@@ -97,7 +102,7 @@ def primitive_from_torch(
     affine = any(name.endswith(".bias") for name in weights)
     trees = make(primitive).init(1, channels, stride, affine)
     leaves = dict(zip(("params", "batch_stats"), trees, strict=True))
-    variables = places.read(
+    variables = transfer.read(
         places.primitive(primitive, "", (), (0,), channels),
         weights,
         leaves,

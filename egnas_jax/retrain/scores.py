@@ -76,7 +76,8 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
       ValueError: as `score`.
     """
     labels, num_classes = checked_labels(labels, *logits.shape), logits.shape[1]
-    pairs = labels * num_classes + logits.argmax(axis=1)
+    # Labels may be of a type that the products do not fit.
+    pairs = np.asarray(labels, np.int64) * num_classes + logits.argmax(axis=1)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from egnas_jax.space import Genotype, Topology, zoo
+from egnas_jax.space.genotype_forms import last_span
 from egnas_jax.space.genotype_search import holds_genotype, last_genotype
 
 Source = Genotype | Topology | str | os.PathLike
@@ -21,6 +22,8 @@ FORMS = (
     "normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6)), as JSON with "
     "these fields, or as a cell of NAS-Bench-201, |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."
 )
+# What stands after a genotype that is part of a path: `/...`, `.json`, ` (2).json`.
+REST_OF_PATH = re.compile(r"/.*|(?:[^\s/]*| ?\(\d+\))\.\w+")
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
@@ -53,7 +56,8 @@ def read_genotype(
     if path is not None:
         return _in_file(_file_of(path), log)
     text = os.fspath(source)
-    if isinstance(source, str) and holds_genotype(text):
+    is_text = isinstance(source, str) and not _is_path_with_genotype(text)
+    if is_text and holds_genotype(text):
         return _in_text(text, "The text", log)
     if text in zoo:
         return zoo[text].genotype
@@ -126,7 +130,7 @@ def _what_is_missing(text: str) -> str:
         return f"The genotype is empty. Give a name, a file or a run directory. {FORMS}"
     shown = repr(text if len(text) <= 80 else f"{text[:77]}...")
     is_path = _looks_like_a_path(text)
-    if not is_path and any(character in text for character in "()[]{}|\n"):
+    if not is_path and any(character in text for character in "[]{}|='\"\n"):
         return f"Not a genotype: {shown}. {FORMS}"
     path = pathlib.Path(os.path.expanduser(text))
     parent = next(each for each in path.absolute().parents if os.path.exists(each))
@@ -148,6 +152,18 @@ def _what_is_missing(text: str) -> str:
         f"{_did_you_mean(hint)} Give a file that holds a genotype, a run directory, "
         f"the text of a genotype, or a name that `egnas list zoo` prints."
     )
+
+
+def _is_path_with_genotype(text: str) -> bool:
+    """Whether a text is a path, one of whose names is a written genotype.
+
+    A cell between bars and `Genotype(...)` are valid names of files.
+    """
+    span = None if "\n" in text else last_span(text)
+    if span is None:
+        return False
+    before, after = text[: span.start], text[span.stop :]
+    return before.endswith("/") or REST_OF_PATH.fullmatch(after) is not None
 
 
 def _looks_like_a_path(text: str) -> bool:

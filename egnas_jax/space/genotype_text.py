@@ -2,9 +2,10 @@
 
 Torch repositories print a genotype as Python: `Genotype(normal=[...], ...)`, or as a
 dictionary of the same fields. The text is parsed into a syntax tree, which may hold
-strings, numbers, lists, tuples and `range(a, b)`, and numbers as numpy and torch print
-them: `np.float32(0.5)`, `tensor(0.5)`. `ast.literal_eval` is no substitute: it has no
-calls, and it accepts booleans, which a genotype must not hold.
+strings, numbers, lists, tuples and `range(a, b)`, and values as numpy and torch print
+them: `np.float32(0.5)`, `array([2, 3])`, `tensor(0.5, grad_fn=<MaxBackward0>)`.
+`ast.literal_eval` is no substitute: it has no calls, and it accepts booleans, which a
+genotype must not hold.
 """
 
 import ast
@@ -20,6 +21,10 @@ FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 MAX_CHARACTERS = 20_000
 MAX_RANGE = 100
 PRINTED_NUMBERS = re.compile(r"(np\.|numpy\.|torch\.)?(u?int\d*|float\d*|array|tensor)")
+PRINTED_LISTS = re.compile(r"(np\.|numpy\.|torch\.)?(array|tensor)|list|tuple")
+PRINTED_STRINGS = re.compile(r"(np\.|numpy\.)?str_")
+NOT_FINITE = re.compile(r"-?(?:(?:np|numpy|math|torch)\.)?(nan|inf)")
+NO_PYTHON = re.compile(r",\s*\w+=<[^<>\n]*>")  # grad_fn=<MaxBackward0> in a tensor
 
 HOWTO = (
     "Allowed: Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), "
@@ -31,8 +36,10 @@ def read_fields(text: str) -> dict[str, Any]:
     """Reads the arguments of a `Genotype(...)` text.
 
     Args:
-      text: the call, with arguments by keyword or by position, or a dictionary of the
-        fields. It may be assigned to a name.
+      text: the call, with arguments by keyword or by position; or a dictionary of the
+        fields, a list of its items, or a call by another name with the fields as
+        keywords. These may hold other things, which are not read. The whole may be
+        assigned to a name.
 
     Returns:
       Field name -> nested tuples of strings and numbers. Their meaning is not checked.
@@ -102,7 +109,7 @@ def _expression(text):
             f"got {len(text)}. {HOWTO}"
         )
     try:
-        statements = ast.parse(text.strip()).body
+        statements = ast.parse(NO_PYTHON.sub("", text.strip())).body
     except (SyntaxError, ValueError, MemoryError) as error:
         reason = str(error) or "too complex"
         raise ValueError(
@@ -123,19 +130,42 @@ def _expression(text):
 def _named(expression):
     """Names and syntax trees of the arguments of a call or a dictionary."""
     match expression:
-        case ast.Call(func=ast.Name(id="Genotype"), args=args, keywords=keywords):
+        case ast.Call(
+            func=ast.Name(id="Genotype" | "genotype"), args=args, keywords=keywords
+        ):
             if len(args) > len(FIELDS):
                 raise ValueError(
                     f"Genotype takes 4 arguments, got {len(args)}. {HOWTO}"
                 )
             named = list(zip(FIELDS, args, strict=False))
             return named + [(keyword.arg, keyword.value) for keyword in keywords]
-        case ast.Dict(keys=keys, values=values) if all(
-            isinstance(key, ast.Constant) and isinstance(key.value, str) for key in keys
+        case ast.Call(
+            func=ast.Name(id="dict" | "OrderedDict"), args=[items], keywords=[]
         ):
-            names = [key.value for key in keys]
-            return list(zip(names, values, strict=True))
+            return _named(items)
+    named = [(name, node) for name, node in _items(expression) if name in FIELDS]
+    if named:
+        return named
     raise ValueError(f"Not a genotype: {_shorten(ast.unparse(expression))}. {HOWTO}")
+
+
+def _items(expression):
+    """Names and syntax trees of a dictionary, of its items or of keywords."""
+    match expression:
+        case ast.Call(func=ast.Name(), args=[], keywords=keywords):
+            return [(keyword.arg, keyword.value) for keyword in keywords]
+        case ast.Dict(keys=keys, values=values):
+            return [
+                (getattr(key, "value", None), value)
+                for key, value in zip(keys, values, strict=True)
+            ]
+        case ast.List(elts=pairs) | ast.Tuple(elts=pairs):
+            return [
+                (getattr(pair.elts[0], "value", None), pair.elts[1])
+                for pair in pairs
+                if isinstance(pair, ast.List | ast.Tuple) and len(pair.elts) == 2
+            ]
+    return []
 
 
 def _arguments(named):
@@ -156,7 +186,7 @@ def _arguments(named):
 
 
 def _value(node):
-    """The value of a literal, a printed number, or a range of whole numbers."""
+    """The value of a literal, a printed number or list, or a range of whole numbers."""
     match node:
         case ast.Constant(value=value) if type(value) in (int, float, str):
             return value
@@ -166,21 +196,38 @@ def _value(node):
             return -value
         case ast.List(elts=items) | ast.Tuple(elts=items):
             return tuple(map(_value, items))
-        case ast.Call(func=ast.Name(id="list" | "tuple"), args=[items], keywords=[]):
-            return _value(items)
-        case ast.Call(func=ast.Name(id="range"), args=[first, stop], keywords=[]):
-            return _range(node, _value(first), _value(stop))
-        case ast.Call(func=function, args=[number]) if PRINTED_NUMBERS.fullmatch(
-            ast.unparse(function)
+        case ast.Call(func=ast.Name(id="range"), args=[_, *_] as bounds, keywords=[]):
+            return _range(node, list(map(_value, bounds)))
+        case ast.Call(args=[argument]):
+            return _printed(node, argument)
+        case ast.Name() | ast.Attribute() | ast.UnaryOp() if match := (
+            NOT_FINITE.fullmatch(ast.unparse(node))
         ):
-            return _number(node, _value(number))
-    raise ValueError(
+            return float(match[1])
+    raise _not_allowed(node)
+
+
+def _not_allowed(node):
+    return ValueError(
         f"A genotype holds strings, numbers, lists, tuples and range(a, b); "
         f"found {_shorten(ast.unparse(node))}. Nothing was run. {HOWTO}"
     )
 
 
-def _number(node, value):
+def _printed(node, argument):
+    """The value of a call that numpy or torch prints; other arguments say its type."""
+    function = ast.unparse(node.func)
+    is_list = isinstance(argument, ast.List | ast.Tuple | ast.Call)
+    if PRINTED_LISTS.fullmatch(function) and is_list:
+        return _value(argument)
+    is_string = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    if PRINTED_STRINGS.fullmatch(function) and is_string:
+        return argument.value
+    if not PRINTED_NUMBERS.fullmatch(function):
+        raise _not_allowed(node)
+    if function == "float" and is_string and NOT_FINITE.fullmatch(argument.value):
+        return float(argument.value)
+    value = _value(argument)
     if isinstance(value, str | tuple):
         raise ValueError(
             f"One number was expected; found {_shorten(ast.unparse(node))}. {HOWTO}"
@@ -188,14 +235,17 @@ def _number(node, value):
     return value
 
 
-def _range(node, first, stop):
-    are_integers = isinstance(first, int) and isinstance(stop, int)
-    if not are_integers or stop - first > MAX_RANGE:
-        raise ValueError(
-            f"range(a, b) takes two whole numbers at most {MAX_RANGE} apart; "
-            f"found {_shorten(ast.unparse(node))}. {HOWTO}"
-        )
-    return tuple(range(first, stop))
+def _range(node, bounds):
+    are_integers = all(isinstance(bound, int) for bound in bounds)
+    if are_integers and len(bounds) <= 3 and bounds[2:] != [0]:
+        numbers = range(*bounds)
+        # len() of a longer range may overflow.
+        if not numbers[MAX_RANGE : MAX_RANGE + 1]:
+            return tuple(numbers)
+    raise ValueError(
+        f"range(a, b) takes two whole numbers, and perhaps a step, and has at most "
+        f"{MAX_RANGE} entries; found {_shorten(ast.unparse(node))}. {HOWTO}"
+    )
 
 
 def _shorten(text, limit=80):

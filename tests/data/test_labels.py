@@ -33,6 +33,28 @@ def test_a_list_becomes_an_array_and_a_column_becomes_flat():
         np.testing.assert_array_equal(flat, [0, 2, 1])
 
 
+class Tensor:
+    """A tensor of another library: it has a shape, a dtype that numpy does not know."""
+
+    dtype = "torch.int64"
+
+    def __init__(self, values, device="cpu"):
+        self.values, self.device = np.asarray(values), device
+        self.shape, self.ndim = self.values.shape, self.values.ndim
+
+    def __array__(self, dtype=None, copy=None):
+        if self.device != "cpu":
+            raise TypeError("can't convert cuda:0 device type tensor to numpy.")
+        return self.values
+
+
+@pytest.mark.parametrize("values", [[0, 2, 1], [[0], [2], [1]]])
+def test_tensors_of_other_libraries_become_arrays_of_numpy(values):
+    labels = checked_labels(Tensor(values), 3, 3)
+    assert type(labels) is np.ndarray
+    np.testing.assert_array_equal(labels, [0, 2, 1])
+
+
 @pytest.mark.parametrize(
     "labels, message",
     [
@@ -49,6 +71,12 @@ def test_a_list_becomes_an_array_and_a_column_becomes_flat():
         ([0.0, 1.0, 2.0], r"type float64.*astype\('int32'\)"),
         ([True, False, True], r"type bool"),
         (["cat", "dog", "cat"], r"type <U3"),
+        (Tensor([0, 1, 3]), r"3 \(image 2\)"),
+        (Tensor([0.0, 1.0, 2.0]), r"type float64"),
+        (Tensor([0, 1, 2], "cuda"), r"type Tensor are no array.*cpu\(\)\.numpy"),
+        ([[0], [1, 2], [0]], r"type list are no array of whole numbers.*per image"),
+        (np.int32(2), r"3 images were given and 1 labels"),
+        (None, r"3 images were given and 1 labels"),
     ],
 )
 def test_labels_that_are_no_classes_are_named(labels, message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from egnas_jax import interop
-from egnas_jax.interop import places, supernet
+from egnas_jax.interop import supernet, transfer
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
@@ -64,6 +64,8 @@ WRAPPED = {
         lambda w: prefixed(w, "module.") | {"n_averaged": np.array(3)},
         ["'module.'"],
     ),
+    "numbered": (lambda w: {0: w, 1: 3.0}, ["entry 0 (beside 1)."]),
+    "numbered alone": (lambda w: {0: w}, ["entry 0."]),
     "counted by thop": (
         lambda w: w | {"total_ops": np.zeros(1), "cells.0.total_params": np.zeros(1)},
         [],
@@ -93,6 +95,13 @@ class Module:
         return {}
 
 
+class Optimizer(Module):
+    """An optimizer has a state too, but no weights."""
+
+    def step(self):
+        pass
+
+
 REFUSED = {
     "two entries": (
         lambda w: {"state_dict": w, "ema": prefixed(w, "module."), "epoch": 3},
@@ -114,9 +123,13 @@ REFUSED = {
     "a module": (lambda w: Module(), "of type Module.*Pass its state_dict"),
     "a path": (lambda w: "model.pt", "of type str.*torch.load"),
     "a list": (lambda w: [w], "of type list"),
-    "a missing weight": (
-        lambda w: {n: v for n, v in w.items() if n != "classifier.bias"},
-        r"missing: classifier\.bias\. Check that the genotype, channels",
+    "a module in a record": (
+        lambda w: {"model": Module(), "epoch": 1},
+        r"whole modules \(model\), not their weights\. Pass the state_dict\(\)",
+    ),
+    "modules below others": (
+        lambda w: {"a": {"net": Module(), "ema": Module()}, "optimizer": Optimizer()},
+        r"whole modules \(a/net, a/ema\)",
     ),
     "no numbers": (
         lambda w: w | {"classifier.bias": "seven"},
@@ -133,8 +146,15 @@ REFUSED = {
 def test_what_cannot_be_read_is_named(wrap, message, weights):
     with pytest.raises(ValueError, match=message) as caught:
         read(wrap(weights))
-    blames = "are those of the checkpoint" in str(caught.value)
-    assert blames == ("missing" in message)
+    assert "Check" not in str(caught.value)  # the configuration
+
+
+def test_a_prefix_is_recognised_without_the_first_kernel(weights):
+    without = {name: w for name, w in weights.items() if name != "stem.0.weight"}
+    notes = []
+    with pytest.raises(ValueError, match=r"^1 weights are missing: stem\.0\.weight"):
+        read({"state_dict": prefixed(without, "module.")}, notes)
+    assert "'module.'" in notes[1]
 
 
 def search_weights(config):
@@ -143,10 +163,10 @@ def search_weights(config):
     leaves = jax.eval_shape(lambda key: init(key, (8, 8, 3)), jax.random.key(0))
     weights = {}
     for place in supernet._places(config):
-        leaf = places._leaf(leaves, place.path)
+        leaf = transfer._leaf(leaves, place.path)
         if leaf is not None:
             part = np.zeros(leaf.shape, np.float32)[place.index]
-            weights[place.name] = np.zeros(places._torch_shape(place, part))
+            weights[place.name] = np.zeros(transfer._torch_shape(place, part))
     return weights
 
 

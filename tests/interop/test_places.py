@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from egnas_jax import interop
-from egnas_jax.interop import places
+from egnas_jax.interop import places, transfer
 from egnas_jax.interop.places import Place
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
@@ -34,7 +34,7 @@ def test_a_network_survives_the_way_to_torch_and_back(frame, side):
 
 def test_the_first_of_two_weights_that_share_a_leaf_is_read():
     weights = {"ops.1.mean": np.ones(2), "ops.0.mean": np.zeros(2)}
-    tree = places.read(SHARED_NORM, weights, LEAVES, "settings")
+    tree = transfer.read(SHARED_NORM, weights, LEAVES, "settings")
     np.testing.assert_array_equal(tree["batch_stats"]["mean"], np.zeros((1, 2)))
 
 
@@ -43,13 +43,13 @@ def test_a_weight_without_a_leaf_is_unexpected():
     names = [place.name for place in (scale, *SHARED_NORM)]
     weights = dict.fromkeys(names, np.zeros(2))
     with pytest.raises(ValueError, match=r"1 weights are unexpected: ops\.0\.weight"):
-        places.read([scale, *SHARED_NORM], weights, LEAVES, "settings")
+        transfer.read([scale, *SHARED_NORM], weights, LEAVES, "settings")
 
 
 def test_counters_of_batches_are_ignored():
     weights = {place.name: np.zeros(2) for place in SHARED_NORM}
     weights["ops.0.num_batches_tracked"] = np.array(3)
-    places.read(SHARED_NORM, weights, LEAVES, "settings")
+    transfer.read(SHARED_NORM, weights, LEAVES, "settings")
 
 
 @pytest.mark.parametrize("shape, channels", [((16, 5, 3, 3), 5), ((16,), 3), ((), 3)])
@@ -69,3 +69,10 @@ def test_other_spaces_than_those_of_darts_are_refused():
 def test_a_convolution_without_weights_is_refused(primitive):
     with pytest.raises(ValueError, match="weights are missing"):
         interop.primitive_from_torch({}, primitive)
+
+
+@pytest.mark.parametrize("primitive", ["foo", "nor_conv_3x3", "sep_conv", None, ["a"]])
+@pytest.mark.parametrize("weights", [{}, {"op.1.weight": np.zeros((4, 1, 3, 3))}])
+def test_a_primitive_without_torch_names_is_refused(primitive, weights):
+    with pytest.raises(ValueError, match="Unknown primitive of torch.*dil_conv_3x3"):
+        interop.primitive_from_torch(weights, primitive)

@@ -70,3 +70,11 @@ def test_calibration_equals_its_definition():
 def test_with_five_classes_or_fewer_every_image_is_in_the_top_5():
     scores = score(LOGITS[:, :3], LABELS % 3)
     assert scores.top5 == 200 and scores.errors > 0
+
+
+def test_small_types_of_labels_count_as_all_others():
+    labels = np.array([30, 39, 0], np.uint8)
+    logits = np.eye(40)[[30, 38, 0]]
+    counts = confusion(logits, labels)
+    assert counts.shape == (40, 40)
+    assert [counts[30, 30], counts[39, 38], counts[0, 0], counts.sum()] == [1, 1, 1, 3]

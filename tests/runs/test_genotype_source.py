@@ -15,6 +15,8 @@ from egnas_jax.runs.retrain_config import with_genotype
 
 FIRST, LAST = eg.zoo["PDARTS"].genotype, eg.zoo["DARTS_V2"].genotype
 
+CELL = "|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|"
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
@@ -44,6 +46,32 @@ def folder(tmp_path, monkeypatch):
 def test_every_name_of_a_genotype_is_read(source):
     assert read_genotype(source) == LAST
     assert with_genotype(eg.retrain_config(), source).genotype == LAST.format()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs/a: {}",
+        "12:00 runs/a {} saved to runs/a/genotype.json",
+        "{}, 93.2",
+        "{}. Saved.",
+        "best={}",
+        "train/top1 (93.2) of (3)/(4) {}",
+        "a(1)/b {} (2)",
+        "[1/2]/[3] {}.",
+        "lr 1/2 | {} | 93.2%",
+        "<text>{}</text>",
+    ],
+)
+@pytest.mark.parametrize("form", [LAST.format(), LAST.to_json(), CELL])
+def test_a_line_that_mentions_a_path_is_read_as_a_text(text, form):
+    assert read_genotype(text.format(form)) == read_genotype(form)
+
+
+@pytest.mark.parametrize("name", ["Genotype(2).json", f"{CELL}.json", "Genotype (a)"])
+def test_a_file_named_like_a_genotype_is_read(name):
+    pathlib.Path("runs", name).write_text(LAST.to_json())
+    assert read_genotype(f"runs/{name}") == LAST
 
 
 @pytest.mark.parametrize(
@@ -104,6 +132,23 @@ def test_of_several_genotypes_the_last_counts_and_a_note_says_so(caplog):
         ("runs/run (1)/genotype.json", r"does not exist: .*holds no 'run \(1\)'"),
         ("best (1).txt", r"does not exist"),
         ("a/" * 5000, r"does not exist"),
+        (
+            "runs/Genotype(2).json",
+            r"'runs/Genotype\(2\).json' does not exist: .*runs is",
+        ),
+        ("Genotype (1).json", r"does not exist"),
+        ("Genotype(best)/genotype.json", r"does not exist"),
+        ("genotype(1)", r"no file or directory here"),
+        ("runs/{seed}/genotype.json", r"does not exist"),
+        (f"runs/{CELL}", r"does not exist: .*runs is there, but holds no '\|"),
+        (f"runs/{CELL}/genotype.json", r"does not exist"),
+        (f"{CELL}/genotype.json", r"does not exist"),
+        (f"{CELL}.json", r"does not exist"),
+        (f"cell {CELL} (2).json", r"does not exist"),
+        (f"runs/{LAST.format()}.txt", r"does not exist"),
+        (f"{LAST.format()}.txt", r"does not exist"),
+        (f"~/{LAST.to_json()}", r"does not exist"),
+        (f"{LAST.format()}-seed3.log", r"does not exist"),
         ("normal=[('skip_connect', 0)]", r"Not a genotype"),
         ("x" * 5000, r"no file or directory here"),
         ("", r"The genotype is empty"),

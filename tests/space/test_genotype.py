@@ -11,6 +11,10 @@ from egnas_jax.space import PRIMITIVES, Genotype, zoo
 
 PAIRS = "[('sep_conv_3x3', 1), ('skip_connect', 0)]"
 TEXT = f"Genotype(normal={PAIRS}, normal_concat=[2], reduce={PAIRS}, reduce_concat=[2])"
+DICTIONARY = (
+    f"{{'normal': {PAIRS}, 'normal_concat': [2], 'reduce': {PAIRS}, "
+    "'reduce_concat': [2]"
+)
 PLAIN = Genotype.parse(TEXT)
 
 
@@ -83,6 +87,35 @@ def test_equal_genotypes_have_equal_hashes():
         TEXT.replace("[2])", "[2], connects=None)"),
         f"{{'normal': [{PAIRS}], 'normal_concat': [2], 'reduce': {PAIRS}, "
         "'reduce_concat': [2]}",
+        TEXT.replace("Genotype", "genotype"),
+        TEXT.replace("Genotype", "dict").replace("[2])", "[2], acc=best())"),
+        TEXT.replace("Genotype", "Cells"),
+        f"{DICTIONARY}, 'acc': 93.2, 'ok': True, 3: [f(x)], **more}}",
+        f"OrderedDict({DICTIONARY}}})",
+        f"OrderedDict([('epoch', 3), ('normal', {PAIRS}), ('normal_concat', [2]), "
+        f"('reduce', {PAIRS}), ('reduce_concat', [2])])",
+        TEXT.replace("[2]", "array([2])"),
+        TEXT.replace("[2]", "np.array([2], dtype=int32)"),
+        TEXT.replace("[2]", "tensor([2], device='cuda:0')"),
+        TEXT.replace("[2]", "list(np.array([2]))"),
+        TEXT.replace("[2]", "range(2, 3, 1)"),
+        TEXT.replace("[2]", "range(2, 1, -1)"),
+        TEXT.replace("'sep_conv_3x3'", "np.str_('sep_conv_3x3')"),
+        *(
+            TEXT.replace("1)", f"1, {weight})")
+            for weight in (
+                "tensor(0.25, grad_fn=<SelectBackward0>)",
+                "tensor(0.25, device='cuda:0', grad_fn=<MaxBackward1>)",
+                "tensor(0.25, dtype=torch.float64, requires_grad=True)",
+                "array(0.25, dtype=float32)",
+                "tensor(nan)",
+                "np.float32(-inf)",
+                "nan",
+                "-inf",
+                "np.nan",
+                "float('nan')",
+            )
+        ),
     ],
 )
 def test_parse_accepts_the_variants_that_repositories_and_people_write(text):
@@ -167,9 +200,16 @@ def test_code_around_a_text_is_refused_and_never_run(tmp_path, frame):
         ("normal=", "[], normal=", r"field 'normal' twice"),
         ("[2])", "[2], 3, 4, 5, 6, 7)", r"Not a genotype"),
         ("[2]", "range(2, 10**9)", r"found '10 \*\* 9'"),
-        ("[2]", "range(2, 1000000000)", r"at most 100 apart"),
-        ("[2]", "range(3)", r"found 'range\(3\)'"),
-        ("Genotype", "dict", r"Not a genotype"),
+        ("[2]", "range(2, 1000000000)", r"at most 100 entries"),
+        ("[2]", f"range({10**30})", r"at most 100 entries"),
+        ("[2]", "range(2, 3, 0)", r"found 'range\(2, 3, 0\)'"),
+        ("[2]", "range(2, 3, 1, 1)", r"found 'range\(2, 3, 1, 1\)'"),
+        ("[2]", "range(2.0, 3)", r"found 'range\(2.0, 3\)'"),
+        ("[2]", "array([2.0])", r"whole number, got 2.0"),
+        ("1)", "nan)", r"whole number, got nan"),
+        ("'sep_conv_3x3'", "np.str_(3)", r"Nothing was run"),
+        ("'sep_conv_3x3'", "str('sep_conv_3x3')", r"Nothing was run"),
+        ("Genotype(normal", "dict(norm", r"lacks normal"),
         ("reduce=", "reduce=(", r"Not a genotype"),
         ("[2]", "-" * 15_000 + "2", r"Not a genotype|whole numbers"),
         ("[2]", "x" + ".x" * 5_000, r"nested too deeply|whole numbers|complex"),
