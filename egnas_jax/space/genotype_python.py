@@ -33,8 +33,8 @@ def python_pieces(text: str) -> list[str]:
 
 def _pieces(node: ast.AST) -> Iterator[str]:
     match node:
-        case ast.Expr(value=ast.Constant()) | ast.JoinedStr():
-            return  # a docstring, or a text with parts that only a run would fill in
+        case ast.Expr(value=ast.Constant()):
+            return  # a docstring
         case ast.Constant(value=str(text)):
             yield from _pieces_of_string(text)
             return

@@ -150,6 +150,7 @@ def test_the_last_genotype_of_a_log_counts_in_whichever_form(form):
         f"y = Genotype(**json.loads({LAST.to_json()!r}))",
         f"y = OrderedDict({ITEMS})",
         f'y = b"{LAST.format()}"',
+        f'print(f"{LAST.format()} after {{x}} epochs")',
         f"y = dict{KEYWORDS}",
         f"y = nas.genotype{KEYWORDS}",
         f"y = { ({'acc': 3} | fields())!r}",
