@@ -17,11 +17,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def replace_unprintable() -> None:
-    """Lets stdout replace what its encoding lacks, so that printing never fails.
+def make_printable() -> None:
+    """Makes printing never fail.
 
-    The encoding is that of the environment (PYTHONIOENCODING, LC_ALL).
+    Stdout replaces what its encoding lacks, which is that of the environment
+    (PYTHONIOENCODING, LC_ALL). A process without stderr, as a daemon may be, loses what
+    is written there.
     """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     if hasattr(sys.stdout, "reconfigure"):  # a notebook's has no encoding
         sys.stdout.reconfigure(errors="replace")
 

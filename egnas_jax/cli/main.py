@@ -13,8 +13,8 @@ from egnas_jax.cli.console import (
     UNUSABLE,
     add_data_arguments,
     check_folders,
+    make_printable,
     read_genotype,
-    replace_unprintable,
     say,
     use_compilation_cache,
 )
@@ -23,7 +23,7 @@ from egnas_jax.cli.interruption import interruptible
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    replace_unprintable()
+    make_printable()
     options = _parser().parse_args(arguments)
     if getattr(options, "distributed", False):
         from egnas_jax.cli.distributed import supervised

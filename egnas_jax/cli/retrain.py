@@ -70,13 +70,14 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
 
 def retrain(options: argparse.Namespace) -> None:
     """Trains a genotype from scratch, with one seed or several."""
-    check_known(RECIPES, options.preset, "preset")  # before JAX is imported
+    # what can be checked before JAX is imported
+    check_run_options(options, ("out", "data_dir", "init_from", "restore"))
+    check_known(RECIPES, options.preset, "preset")
     from egnas_jax import settings
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds
 
-    check_run_options(options, ("out", "data_dir", "init_from", "restore"))
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
     base = retrain_config(

@@ -54,6 +54,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
+    check_run_options(options, ("out", "data_dir", "restore", "profile"))
     _check_names(options)
     quiet = options.json or options.print_config or options.distributed
     with waiting_for("Loading JAX", quiet=quiet):
@@ -63,7 +64,6 @@ def search(options: argparse.Namespace) -> None:
         from egnas_jax.settings import apply_settings, as_dict, assignments
         from egnas_jax.training.processes import is_first
 
-    check_run_options(options, ("out", "data_dir", "restore", "profile"))
     base = search_config(
         options.preset,
         strategy=options.strategy,

@@ -8,7 +8,6 @@ begins. What the libraries print meanwhile (XLA's alarms, say) goes into a file.
 import contextlib
 import os
 import pathlib
-import shutil
 import sys
 import threading
 import time
@@ -108,15 +107,8 @@ class CompileProgress:
     def text(self) -> str:
         """The state as a line: what each program does, and for how long."""
         now = time.monotonic()
-        parts = []
-        for name, stage in self.stages.items():
-            spent = (
-                ""
-                if stage in ("waiting", "ready")
-                else f" {now - self.since[name]:.0f} s"
-            )
-            parts.append(f"{name} {stage}{spent}")
-        return f"{self._what()}: {', '.join(parts)}; {self._times(now)}"
+        parts = ", ".join(self._state_of(name, now) for name in self.plan.names)
+        return f"{self._what()}: {parts}; {self._times(now)}"
 
     def summary(self) -> str:
         """What was done, as a line."""
@@ -158,7 +150,7 @@ def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
     def write(line: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # the reader may be gone
             if stream.isatty():
-                line = line[: shutil.get_terminal_size().columns - 1]
+                line = line[: os.get_terminal_size(stream.fileno()).columns - 1]
             longest[0] = max(longest[0], len(line))
             stream.write(f"\r{line:<{longest[0]}}")
             stream.flush()
@@ -206,8 +198,9 @@ def stderr_in_file(path: pathlib.Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if path.stat().st_size == 0:
-                path.unlink()
+            with contextlib.suppress(OSError):
+                if path.stat().st_size == 0:
+                    path.unlink()
 
 
 @contextlib.contextmanager

@@ -106,6 +106,7 @@ def claim(
     origin: dict | None = None,
     mesh: dict | None = None,
     *,
+    resume: bool,
     trains: bool = True,
     log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
@@ -116,6 +117,8 @@ def claim(
       folder: run directory.
       origin: becomes restored.json: what is known of the run that it started from.
       mesh: what environment.json says of the devices (`training.devices.describe`).
+      resume: whether the directory may hold the run already. If not, that is checked
+        again, since another process may have written it while the data were loaded.
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.
@@ -130,6 +133,8 @@ def claim(
             stack.enter_context(locked(folder, log))
         except OSError as error:
             raise _unwritable(folder, error) from None
+        if not resume:
+            check_free(folder, resume=False)
         _write_beginning(config, folder, origin, mesh, trains)
         yield
 

@@ -18,16 +18,18 @@ from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import current_settings
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# OPENBLAS_CORETYPE chooses the BLAS kernels of CMA-ES's eigenvectors on a CPU, and
-# NVIDIA_TF32_OVERRIDE the precision of products on a GPU.
+# The kernels and the threads of BLAS compute CMA-ES's eigenvectors on a CPU, and
+# NVIDIA_TF32_OVERRIDE chooses the precision of products on a GPU.
 VARIABLES = (
     "XLA_FLAGS",
     "LIBTPU_INIT_ARGS",
     "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
     "NVIDIA_TF32_OVERRIDE",
 )
 # parts of environment.json under which a digest holds
-_COMPARED = ("versions", "backend", "device_kind", "jax", "flags")
+_COMPARED = ("versions", "backend", "device_kind", "processor", "jax", "flags")
 
 
 def environment(mesh: dict | None) -> dict[str, Any]:
@@ -53,9 +55,27 @@ def _compared() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
+        "processor": {"model": _processor(), "cores": _cores()},
         "jax": current_settings(),
         "flags": {**variables, "compiler_options": lowering.compiler_options()},
     }
+
+
+def _processor() -> str:
+    """The model of the CPU, as far as the system tells."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return models[0].strip() if models else platform.processor() or platform.machine()
+
+
+def _cores() -> int | None:
+    """How many cores this process may use; BLAS starts a thread on each."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def warn_of_changes(folder: pathlib.Path, log: Callable[[str], Any]) -> None:

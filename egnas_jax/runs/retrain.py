@@ -100,7 +100,7 @@ def run_retraining(
     start = find_start(run, restore, resume=resume)
     history.extend(start.records)
     advise = functools.partial(memory_advice, config=config, folder=folder)
-    with _claimed(run, start, stop_after), running(advise):
+    with _claimed(run, start, stop_after, resume), running(advise):
         if folder is not None:
             _write_network_files(run, metadata)
         write_beginning(run, start)
@@ -182,13 +182,20 @@ def _with_search_seconds(
     return metadata._replace(search_seconds=seconds)
 
 
-def _claimed(run: loop.RetrainRun, start: RetrainStart, stop_after: int | None):
+def _claimed(
+    run: loop.RetrainRun, start: RetrainStart, stop_after: int | None, resume: bool
+):
     """A context that holds the lock of the run directory, if there is one."""
     if run.folder is None:
         return contextlib.nullcontext()
     trains = int(start.state.step) < loop.last_step(run, stop_after)
     return directory.claim(
-        run.config, run.folder, start.origin, trains=trains, log=run.log
+        run.config,
+        run.folder,
+        start.origin,
+        resume=resume,
+        trains=trains,
+        log=run.log,
     )
 
 

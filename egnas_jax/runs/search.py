@@ -200,7 +200,7 @@ def run_search(
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
         wrap = _profiler(setup.config, profile, start, stop_after) if trains else None
-        claim = _claim(setup, start, trains) if folder else contextlib.nullcontext()
+        claim = _claim(setup, start, trains, resume)
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(_advice(setup)))
         monitor.data_loaded(setup)
@@ -274,13 +274,22 @@ def check_same_configuration(config: SearchConfig) -> None:
             )
 
 
-def _claim(setup: SearchSetup, start: StartPoint, trains: bool):
+def _claim(setup: SearchSetup, start: StartPoint, trains: bool, resume: bool):
+    """A context that holds the lock of the run directory, if there is one."""
     config, run = setup.config, setup.run
+    if run.folder is None:
+        return contextlib.nullcontext()
     mesh = describe(
         run.problem.net.mesh, config.strategy.individuals, config.batch_size
     )
     return directory.claim(
-        config, run.folder, start.origin, mesh, trains=trains, log=run.log
+        config,
+        run.folder,
+        start.origin,
+        mesh,
+        resume=resume,
+        trains=trains,
+        log=run.log,
     )
 
 

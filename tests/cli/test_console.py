@@ -44,3 +44,11 @@ def test_jax_limits_its_cache_only_where_it_can_lock(
         "jax_compilation_cache_dir": str(tmp_path / "egnas_jax"),
         "jax_compilation_cache_max_size": limit,
     }
+
+
+def test_a_process_without_stderr_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", None)
+    console.make_printable()
+    console.say("lost")
+    assert capsys.readouterr().out == ""
+    sys.stderr.close()

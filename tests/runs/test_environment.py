@@ -1,6 +1,7 @@
 """A run says under which settings it was computed, and where others are in force."""
 
 import json
+import os
 
 import jax
 import pytest
@@ -35,13 +36,26 @@ def test_a_setting_of_jax_that_differs_is_named(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENBLAS_CORETYPE", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE"]
+    "name",
+    [
+        *("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"),
+        *("XLA_FLAGS", "NVIDIA_TF32_OVERRIDE"),
+    ],
 )
 def test_a_variable_that_differs_is_named(name, folder, monkeypatch):
     before = json.loads((folder / "environment.json").read_text())["flags"][name]
     monkeypatch.setenv(name, before + "other")
     (note,) = notes_of(folder)
     assert f"{name}: {before!r} -> {before + 'other'!r}." in note
+
+
+def test_another_processor_is_named(folder, monkeypatch):
+    """Threads and kernels of BLAS follow from it."""
+    stored = json.loads((folder / "environment.json").read_text())["processor"]
+    assert stored["model"] and stored["cores"] >= 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(99)))
+    (note,) = notes_of(folder)
+    assert f"processor.cores: {stored['cores']} -> 99." in note
 
 
 def test_versions_and_devices_count_and_time_and_place_do_not():
