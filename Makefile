@@ -19,9 +19,11 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
-# Every room of the package, in at most ten minutes of processor time.
+# Every room of the package, in at most ten minutes of processor time. Most programs run
+# once on a few images, so LLVM leaves its expensive passes out; `test-slow` compiles as
+# users do.
 test: $(BIN)/.installed
-	$(PYTEST) -m "not slow"
+	XLA_FLAGS="$(XLA_FLAGS) --xla_llvm_disable_expensive_passes=true" $(PYTEST) -m "not slow"
 
 # The rest: whole experiments, several processes, many devices, the largest programs.
 test-slow: $(BIN)/.installed

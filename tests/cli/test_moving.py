@@ -72,6 +72,7 @@ def places(folder):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [0, 1], ids=["data-dir", "data.path"])
 def test_a_moved_run_is_verified_and_studied(way, moved, capsys):
     run, where = str(moved / "copy"), places(moved)[way]

@@ -66,6 +66,7 @@ def test_state_keeps_its_layout_and_compiles_once(name):
     assert int(state.generation) == 3
 
 
+@pytest.mark.slow
 @every
 def test_runs_under_vmap_equal_separate_runs(name):
     evolution = EVOLUTIONS[name](DIM, POPULATION)

@@ -205,6 +205,7 @@ def cell_program(way, train):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_cells_are_equal_but_their_programs_differ(
     cell_arguments, train, assert_close, quick_jit

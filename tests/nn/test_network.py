@@ -48,7 +48,9 @@ def golden_case(name, load_golden_network):
     return arrays, make_network(genotype, config), variables, images
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(WITH_HEAD, marks=pytest.mark.slow), *FILES[1:]]
+)
 def test_forward_passes_equal_torch(load_golden_network, name, assert_close):
     z, net, variables, images = golden_case(name, load_golden_network)
 

@@ -196,6 +196,7 @@ def test_a_training_step_equals_the_numpy_network_and_finite_differences(problem
     np.testing.assert_allclose(slope, difference, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_population_equals_the_numpy_network(problem):
     variables, images, labels, alpha = problem
     one_hot = jax.nn.one_hot(jnp.asarray([3, 0, 2, 1, 4, 3]), 5)

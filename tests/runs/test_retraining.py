@@ -114,6 +114,7 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_ends_the_same(
     assert load_network(out).digest == result.digest
 
 
+@pytest.mark.slow
 def test_a_retraining_restored_from_another_goes_on_bit_for_bit(
     cells, arrays, command_run, tmp_path
 ):
