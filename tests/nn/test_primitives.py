@@ -36,10 +36,12 @@ def apply_to_images(name, params, stats, x, **options):
 # All implementations of an operation that has several, and norms with and without
 # scale and shift in one implementation. Slow are those that a CPU does not choose, and
 # the norms of retraining.
-FAST, SLOW = (), pytest.mark.slow
 CASES = [
     pytest.param(
-        name, way, affine, marks=FAST if (way, affine) == ("shifted", "plain") else SLOW
+        name,
+        way,
+        affine,
+        marks=() if (way, affine) == ("shifted", "plain") else pytest.mark.slow,
     )
     for name in NAMES
     for way in ("shifted", "grouped", "dense")
