@@ -82,6 +82,7 @@ def test_curves_of_another_number_of_runs_are_refused(run_searches):
         run_searches(runs=4)
 
 
+@pytest.mark.slow
 def test_a_mean_without_an_interval_stands_alone(run_searches, tmp_path):
     _, curves = run_searches()
     for entry in curves["entries"]:

@@ -158,7 +158,7 @@ def one_cell(spec, channels):
 CASES = [  # space, channels, partial channels, kind, pool_bn, train
     pytest.param("darts7", 4, 1, "normal", False, True, marks=pytest.mark.slow),
     pytest.param("darts7", 8, 4, "reduce", True, True, marks=pytest.mark.slow),
-    ("darts8", 4, 4, "normal", True, False),
+    pytest.param("darts8", 4, 4, "normal", True, False, marks=pytest.mark.slow),
     ("darts8", 8, 2, "reduce", False, False),
 ]
 

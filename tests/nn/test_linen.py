@@ -108,6 +108,7 @@ def supernet_mixing(config):
     return softmax_mixing(dict(zip(space.kinds, alphas, strict=True)))
 
 
+@pytest.mark.slow
 def test_supernet_module_trains_and_evaluates_like_the_pure_function(monkeypatch):
     monkeypatch.setitem(SPACES, SPACE.name, SPACE)
     config = SupernetConfig(

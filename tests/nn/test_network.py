@@ -68,6 +68,7 @@ def test_forward_passes_equal_torch(load_golden_network, name, assert_close):
     assert all(jax.tree.leaves(changed))
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_equal_torch(load_golden_network, assert_close):
     z, net, variables, images = golden_case(WITH_HEAD, load_golden_network)
     loss = make_loss(net, variables, images, jnp.asarray(z["y"], jnp.int32))

@@ -46,6 +46,7 @@ def test_training_reduces_loss_and_error(reference):
     assert [line["drop_path"] for line in lines] == [0, 0.05, 0.1, 0.2 * 3 / 4]
 
 
+@pytest.mark.slow
 def test_the_last_record_describes_the_final_weights(reference):
     run, state = reference
     logits = predict(run.programs.logits, state.variables, run.test.images)
@@ -56,6 +57,7 @@ def test_the_last_record_describes_the_final_weights(reference):
     assert record["digest"] == loop.state_digest(state)
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_within_an_epoch_ends_the_same(reference, tiny, monkeypatch):
     run, state = reference
     other, calls = tiny(), []
@@ -110,6 +112,7 @@ def test_streamed_images_give_the_same_run_and_resume_like_it(reference, tiny):
     assert without_time(epoch_records(other)) == without_time(epoch_records(run))
 
 
+@pytest.mark.slow
 def test_an_epoch_shows_each_image_at_most_once(reference):
     run, _ = reference
     pipeline = resident_pipeline(run.test, 100, seed=3)

@@ -177,6 +177,7 @@ def test_every_batch_is_evaluated_alone(problem, toy_net, toy_batch):
         np.testing.assert_allclose(matrix.similarity, similarity, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["paper", "centred"])
 def test_pooled_fitness_equals_that_of_several_fitness_batches(
     sign, problem, toy_net, toy_batch
