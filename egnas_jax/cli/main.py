@@ -197,8 +197,9 @@ def _data(options) -> None:
     from egnas_jax.studies.nasbench201.archive import prepare_table
 
     if options.action == "show":
-        own = {"path": options.path, "layout": options.layout}
-        config = DataConfig(name=options.name, pad=0, **own)
+        config = DataConfig(
+            name=options.name, pad=0, path=options.path, layout=options.layout
+        )
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
     elif options.data_dir is None:
         raise ValueError(

@@ -169,8 +169,12 @@ def rank_correlation(options: argparse.Namespace) -> None:
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)
     use_compilation_cache()
-    moved = assignments(options.overrides)
-    search = load_search(folder, data_dir=options.data_dir, settings=moved, log=say)
+    search = load_search(
+        folder,
+        data_dir=options.data_dir,
+        settings=assignments(options.overrides),
+        log=say,
+    )
     supernet = rank_correlation.from_run(search, options.images, options.seed)
     with running():
         ranks = rank_correlation.rank(

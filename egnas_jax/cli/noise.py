@@ -56,8 +56,9 @@ def noise(options: argparse.Namespace) -> None:
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)
     use_compilation_cache()
-    moved = assignments(options.overrides)
-    study = run_study(folder, options.data_dir, request, say, settings=moved)
+    study = run_study(
+        folder, options.data_dir, request, say, settings=assignments(options.overrides)
+    )
     with running():
         write(out, study, draw_noise(study.result, study.matrices))
     if options.json:

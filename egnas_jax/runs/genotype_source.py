@@ -111,17 +111,17 @@ def _in_file(path: pathlib.Path, log: Callable[[str], Any]) -> Genotype | Topolo
 def _in_text(text: str, name: str, log: Callable[[str], Any]) -> Genotype | Topology:
     """The last genotype of a text that messages call `name`."""
     try:
-        found = last_genotype(text)
+        match = last_genotype(text)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    if found is None:
+    if match is None:
         raise ValueError(f"{name} holds no genotype. {FORMS}")
-    if found.count > 1:
+    if match.count > 1:
         log(
-            f"{name} holds {found.count} genotypes. The last one counts: "
-            f"{found.genotype.format()}"
+            f"{name} holds {match.count} genotypes. The last one counts: "
+            f"{match.genotype.format()}"
         )
-    return found.genotype
+    return match.genotype
 
 
 def _what_is_missing(text: str) -> str:

@@ -34,9 +34,9 @@ def note_seen(path: str, dataset: Dataset, trained: DataConfig, seed: int) -> No
     if trained.digest in (None, digest_of(dataset)):
         return
     warn, count = logging.getLogger("egnas_jax").warning, len(dataset.test_labels)
-    own = _pool(trained, seed)
-    if own is not None:
-        if seen := num_seen(dataset.test_images, own):
+    pool = _pool(trained, seed)
+    if pool is not None:
+        if seen := num_seen(dataset.test_images, pool):
             warn(
                 f"{path}: the network was trained on {seen} of the {count} images that "
                 f"are evaluated, so this test error is too low. Leave them out."

@@ -145,12 +145,12 @@ def compile_all(
     task, started = _task(requests, cached), time.monotonic()
     plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
     with watch(plan) as report:
-        found = _compile_side_by_side(requests, keys, report)
+        programs = _compile_side_by_side(requests, keys, report)
     compile_times.remember(times, task, time.monotonic() - started)
     for name, key in keys.items():
-        _remember(key, found[name])
+        _remember(key, programs[name])
     return {
-        name: functools.partial(found[name], *one.program.args)
+        name: functools.partial(programs[name], *one.program.args)
         for name, one in requests.items()
     }
 
@@ -165,11 +165,11 @@ def _compile_side_by_side(requests, keys: dict[str, str], report: Report) -> dic
             finish = make()
             report(name, "compiling")
             compiling[name] = pool.submit(_finished, finish, name, report)
-        found = {}
+        programs = {}
         for name, future in compiling.items():
             with out_of_memory_in(name):
-                found[name] = future.result()
-    return found
+                programs[name] = future.result()
+    return programs
 
 
 def _finished(finish: Callable, name: str, report: Report) -> Callable:

@@ -123,17 +123,17 @@ def _choose_form(source, arrays) -> KeyForm:
         fitting = [form for form in FORMS if set(form.test) <= names][:1]
     if len(fitting) == 1:
         return fitting[0]
-    found = ", ".join(sorted(names)) or "no array"
+    present_keys = ", ".join(sorted(names)) or "no array"
     if fitting:
         keys = " and ".join(form.train[0] for form in fitting)
         raise ValueError(
             f"{source} holds training images under {keys}, so it is unknown which are "
-            f"meant (found: {found}). {NPZ_FORM}"
+            f"meant (found: {present_keys}). {NPZ_FORM}"
         )
     raise ValueError(
-        f"{source} has no `images` and `labels` (found: {found}). {NPZ_FORM} The keys "
-        f"{', '.join(form.train[0] for form in FORMS[1:])} of other programs are known "
-        f"too, each with its labels."
+        f"{source} has no `images` and `labels` (found: {present_keys}). {NPZ_FORM} "
+        f"The keys {', '.join(form.train[0] for form in FORMS[1:])} of other programs "
+        f"are known too, each with its labels."
     )
 
 
@@ -143,9 +143,11 @@ def _pair(source, arrays, form, keys, *, is_needed=False) -> Pair | None:
     if not any(present) and not is_needed:
         return None
     if not all(present):
-        found = ", ".join(sorted(arrays))
+        present_keys = ", ".join(sorted(arrays))
         missing = keys[present.index(False)]
-        raise ValueError(f"{source} has no `{missing}` (found: {found}). {NPZ_FORM}")
+        raise ValueError(
+            f"{source} has no `{missing}` (found: {present_keys}). {NPZ_FORM}"
+        )
     images, labels = (arrays[key] for key in keys)
     if form.is_grey_flat and images.ndim == 3:
         images = images[..., None]

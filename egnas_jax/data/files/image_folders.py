@@ -72,9 +72,11 @@ def _split_folders(data_dir: pathlib.Path) -> dict[str, pathlib.Path]:
         )
     missing = "val/ or validation/" if not valid else "train/"
     inside = _visible(data_dir) if data_dir.is_dir() else []
-    found = ", ".join(path.name for path in inside if path.is_dir()) or "no folder"
+    folder_names = (
+        ", ".join(path.name for path in inside if path.is_dir()) or "no folder"
+    )
     raise ValueError(
-        f"{data_dir} holds no folder {missing} (found: {found}). {FOLDER_FORM}."
+        f"{data_dir} holds no folder {missing} (found: {folder_names}). {FOLDER_FORM}."
     )
 
 
