@@ -1,0 +1,143 @@
+"""Compiles our programs for a GPU without having one, and predicts their speed.
+
+python -m benchmarks.deviceless [PROGRAM...] [--card h100] [--size small] [--json FILE]
+
+Needs the extra bench-gpu. What is read off the compiled program is exact: kernels,
+launches, bytes, memory. Milliseconds are predictions by a roofline (roofline.py).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+from benchmarks.deviceless.compile import ENVIRONMENT, INSTALL, is_installed
+
+os.environ.update(ENVIRONMENT)  # read when jax looks for devices
+
+import jax
+
+from benchmarks import rows
+from benchmarks.deviceless import predict, report
+from benchmarks.deviceless.cards import CARDS, card_named
+from benchmarks.deviceless.compile import as_if_on, compile_for, device_of
+from benchmarks.deviceless.programs import PROGRAMS, SIZES, with_lowering
+from benchmarks.deviceless.roofline import rates_of
+from benchmarks.timing import say
+from egnas_jax.nn import lowering
+
+NOT_INSTALLED = f"The CUDA compiler is missing: install the extra by {INSTALL}"
+# The HLO is the same without LLVM's optimisation; only machine code is slower.
+QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parses the command line; exits with 2 where it is not usable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.deviceless", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "programs",
+        nargs="*",
+        metavar="PROGRAM",
+        help=f"of {', '.join(PROGRAMS)}; without one, all are compiled",
+    )
+    parser.add_argument("--card", choices=CARDS, default="h100")
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument(
+        "--precision",
+        choices=rows.PRECISIONS,
+        nargs="+",
+        default=["float32", "bfloat16"],
+        metavar="NAME",
+        help=f"of {', '.join(rows.PRECISIONS)}",
+    )
+    parser.add_argument("--lowering", choices=lowering.CHOICES, default="auto")
+    parser.add_argument(
+        "--quick-compilation",
+        action="store_true",
+        help="leave LLVM's optimisation out: the same kernels, in less time",
+    )
+    parser.add_argument(
+        "--kernels", type=int, default=0, metavar="N", help="list the N slowest"
+    )
+    parser.add_argument(
+        "--hlo", type=pathlib.Path, metavar="DIR", help="write optimised HLO there"
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    parser.add_argument(
+        "--against", type=pathlib.Path, metavar="FILE", help="an earlier --json"
+    )
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    return options
+
+
+def _check(parser, options):
+    """Refuses names and files before anything is compiled."""
+    for name in options.programs:
+        if name not in PROGRAMS:
+            parser.error(f"unknown program {name!r}; known are {', '.join(PROGRAMS)}")
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"--json: the folder {options.json.parent} does not exist")
+    if options.against and not options.against.is_file():
+        parser.error(f"--against: the file {options.against} does not exist")
+
+
+def run(options: argparse.Namespace) -> dict:
+    """Compiles what the options name, and reports each program when it is done."""
+    card = card_named(options.card)
+    settings = {"card": options.card, "size": options.size, "jax": jax.__version__}
+    settings["lowering"] = options.lowering
+    results, earlier = {"settings": settings, "programs": {}}, _earlier(options)
+    device = device_of(card)
+    with as_if_on(card):
+        size = with_lowering(SIZES[options.size](), options.lowering)
+        for precision in options.precision:
+            for program in options.programs or PROGRAMS:
+                name = f"{program} {precision}"
+                row = _predict(options, device, size, (program, precision))
+                results["programs"][name] = row
+                print(report.describe(name, row, options.kernels))
+                if name in earlier:
+                    print("  " + report.compare(name, row, earlier[name]))
+                print(flush=True)
+                if options.json:  # what is done stays if a later program fails
+                    options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return results
+
+
+def _earlier(options) -> dict[str, dict]:
+    if options.against is None:
+        return {}
+    return json.loads(options.against.read_text())["programs"]
+
+
+def _predict(options, device, size, what) -> dict:
+    """Compiles one program; `what` is its name and the precision."""
+    program, precision = what
+    say(f"compiling {program} in {precision} for {options.card}")
+    request = PROGRAMS[program](size, precision)
+    _, matmul = rows.PRECISIONS[precision]
+    xla = QUICK_COMPILATION if options.quick_compilation else None
+    compiled = compile_for(device, request.function, request.arguments, matmul, xla)
+    if options.hlo:
+        options.hlo.mkdir(parents=True, exist_ok=True)
+        (options.hlo / f"{program}_{precision}.txt").write_text(compiled.text)
+    rates = rates_of(card_named(options.card))
+    return predict.prediction(compiled, request, rates, precision)
+
+
+def main() -> int:
+    """Runs the command; returns its exit code."""
+    options = parse()
+    if not is_installed():
+        print(NOT_INSTALLED, file=sys.stderr)
+        return 2
+    run(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
