@@ -8,31 +8,31 @@ launches, bytes, memory. Milliseconds are predictions by a roofline (roofline.py
 
 import argparse
 import json
-import os
 import pathlib
 import sys
-
-from benchmarks.deviceless.compile import ENVIRONMENT, INSTALL, is_installed
-
-os.environ.update(ENVIRONMENT)  # read when jax looks for devices
 
 import jax
 
 from benchmarks import rows
 from benchmarks.deviceless import predict, report
 from benchmarks.deviceless.cards import CARDS, card_named
-from benchmarks.deviceless.compile import as_if_on, compile_for, device_of
+from benchmarks.deviceless.compile import (
+    INSTALL,
+    as_if_on,
+    compile_for,
+    device_of,
+    is_installed,
+    prepare,
+)
 from benchmarks.deviceless.programs import PROGRAMS, SIZES, with_lowering
 from benchmarks.deviceless.roofline import rates_of
 from benchmarks.timing import say
 from egnas_jax.nn import lowering
 
 NOT_INSTALLED = f"The CUDA compiler is missing: install the extra by {INSTALL}"
-# The HLO is the same without LLVM's optimisation; only machine code is slower.
-QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parses the command line; exits with 2 where it is not usable."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.deviceless", description=__doc__.splitlines()[0]
@@ -54,11 +54,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"of {', '.join(rows.PRECISIONS)}",
     )
     parser.add_argument("--lowering", choices=lowering.CHOICES, default="auto")
-    parser.add_argument(
-        "--quick-compilation",
-        action="store_true",
-        help="leave LLVM's optimisation out: the same kernels, in less time",
-    )
     parser.add_argument(
         "--kernels", type=int, default=0, metavar="N", help="list the N slowest"
     )
@@ -83,6 +78,15 @@ def _check(parser, options):
         parser.error(f"--json: the folder {options.json.parent} does not exist")
     if options.against and not options.against.is_file():
         parser.error(f"--against: the file {options.against} does not exist")
+    if options.against:
+        settings = json.loads(options.against.read_text())["settings"]
+        earlier, now = settings["card"], options.card
+        if (earlier, settings["size"]) != (now, options.size):
+            parser.error(
+                f"--against: {options.against} is of {earlier}, {settings['size']} "
+                f"size, and this run of {now}, {options.size} size; name a file of "
+                f"the same card and size"
+            )
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -120,8 +124,7 @@ def _predict(options, device, size, what) -> dict:
     say(f"compiling {program} in {precision} for {options.card}")
     request = PROGRAMS[program](size, precision)
     _, matmul = rows.PRECISIONS[precision]
-    xla = QUICK_COMPILATION if options.quick_compilation else None
-    compiled = compile_for(device, request.function, request.arguments, matmul, xla)
+    compiled = compile_for(device, request.function, request.arguments, matmul)
     if options.hlo:
         options.hlo.mkdir(parents=True, exist_ok=True)
         (options.hlo / f"{program}_{precision}.txt").write_text(compiled.text)
@@ -129,12 +132,13 @@ def _predict(options, device, size, what) -> dict:
     return predict.prediction(compiled, request, rates, precision)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    options = parse()
+    options = parse(arguments)
     if not is_installed():
         print(NOT_INSTALLED, file=sys.stderr)
         return 2
+    prepare()
     run(options)
     return 0
 

@@ -8,6 +8,7 @@ instead of the one that autotuning finds, and its workspace is not reserved.
 
 import contextlib
 import importlib.util
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -24,8 +25,6 @@ from egnas_jax.types import PyTree
 
 # The share of a card's memory that jax reserves by default.
 MEMORY_SHARE = 0.75
-# Without it, the CUDA plugin refuses to load where there is no driver.
-ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}
 INSTALL = 'pip install -e ".[bench-gpu]"'
 
 
@@ -49,6 +48,13 @@ class Compiled(NamedTuple):
 def is_installed() -> bool:
     """Whether the packages of the extra `bench-gpu` are there."""
     return importlib.util.find_spec("jax_cuda13_plugin") is not None
+
+
+def prepare() -> None:
+    """Sets jax up for a machine without a card; call it before anything is computed."""
+    jax.config.update("jax_platforms", "cpu")
+    # Without it, the CUDA plugin refuses to load where there is no driver.
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
 
 
 def device_of(card: Card) -> jax.Device:
@@ -85,7 +91,6 @@ def compile_for(
     function: Callable,
     arguments: tuple,
     precision: str | None,
-    compiler_options: dict | None = None,
 ) -> Compiled:
     """Traces and compiles a function for a device of `device_of`.
 
@@ -94,7 +99,6 @@ def compile_for(
       function: a result of `jax.jit`.
       arguments: arrays or their shapes; their values do not matter.
       precision: of `jax.default_matmul_precision`; None for jax's default.
-      compiler_options: of XLA.
     """
     sharding = jax.sharding.SingleDeviceSharding(device)
     shapes = _shapes(arguments, sharding)
@@ -102,7 +106,7 @@ def compile_for(
     with jax.default_matmul_precision(precision):
         lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
         traced = time.perf_counter()
-        program = lowered.compile(compiler_options=compiler_options)
+        program = lowered.compile()
     return Compiled(
         text=program.as_text(),
         trace_s=traced - started,

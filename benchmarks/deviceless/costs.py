@@ -124,7 +124,7 @@ def _users(inner):
     """Name -> the instructions that read it, with the name that they know it by."""
     direct = defaultdict(list)
     for instruction in inner.values():
-        for name in instruction.operands:
+        for name in dict.fromkeys(instruction.operands):  # one load serves both
             direct[name].append(instruction)
 
     @functools.cache
