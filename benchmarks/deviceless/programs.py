@@ -189,8 +189,7 @@ class _Cell(NamedTuple):
 
 
 def _cell(size: Size, precision: str, images: int) -> _Cell:
-    dtype, _ = rows.PRECISIONS[precision]
-    config, side = dataclasses.replace(size.case.config, dtype=dtype), size.case.side
+    config, side = rows.in_precision(size.case, precision).config, size.case.side
     # The first cell of three is a normal one.
     plan = cells_of(dataclasses.replace(config, layers=3))[0]
     space = SPACES[config.space]
@@ -206,7 +205,7 @@ def _cell(size: Size, precision: str, images: int) -> _Cell:
             implementation=config.lowering,
         )
 
-    def array(*shape, of=dtype):
+    def array(*shape, of=config.dtype):
         return jax.ShapeDtypeStruct(shape, jnp.dtype(of))
 
     edges, kinds = space.num_edges, (plan.kind,)
