@@ -74,6 +74,18 @@ ENTRY %main (i: s32[], x: f32[8]) -> f32[8] {
 """
 
 
+def branches_in_a_loop(turns: int) -> str:
+    """Writes `BRANCHES` as the body of a loop."""
+    loop = f"""\
+ENTRY %begin (y: f32[8]) -> f32[8] {{
+  %y = f32[8]{{0}} parameter(0)
+  ROOT %z = f32[8]{{0}} while(%y), condition=%once, body=%main, \
+backend_config={{"known_trip_count":{{"n":"{turns}"}}}}
+}}
+"""
+    return BRANCHES.replace("ENTRY %main", "%main") + "\n" + loop
+
+
 def entry(result: str, *lines: str, inner: str = "") -> str:
     """Writes a program whose entry computation has these instructions."""
     body = "\n".join(f"  {line}" for line in lines)

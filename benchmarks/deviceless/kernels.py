@@ -1,7 +1,10 @@
 """Lists the kernels of a compiled program, with how often each is launched.
 
 Loops count their turns: as XLA states them, or as the caller says where the count is an
-argument of the program. Of a branch, each side counts for its share of the sides.
+argument of the program. Which side of a branch runs is not known. In a loop with at
+least as many turns as there are sides, as over cells that differ in their inputs, each
+side counts for an equal share. Elsewhere, as where a search explores only after its
+warm-up, the side that moves most counts alone.
 """
 
 import re
@@ -33,7 +36,7 @@ class Kernel(NamedTuple):
       name: of its instruction.
       kind: what sort of kernel it is, see `kind_of`.
       source: the last names of the JAX function that it comes from.
-      launches: how often one call launches it; a fraction behind a branch.
+      launches: how often one call launches it; may be a fraction behind a branch.
       in_graph: whether a CUDA graph launches it.
       cost: of one launch.
     """
@@ -69,6 +72,22 @@ class _Visit(NamedTuple):
     in_graph: bool
 
 
+class _Place(NamedTuple):
+    """A computation that runs.
+
+    Attributes:
+      name: of the computation.
+      times: how often it runs in one call.
+      turns: of the innermost loop around it; 1 outside of loops.
+      in_graph: whether a CUDA graph launches it.
+    """
+
+    name: str
+    times: float = 1.0
+    turns: int = 1
+    in_graph: bool = False
+
+
 def list_kernels(module: Module, unknown_turns: int = 1) -> Program:
     """Lists what one call of a program launches.
 
@@ -76,7 +95,7 @@ def list_kernels(module: Module, unknown_turns: int = 1) -> Program:
       module: the program.
       unknown_turns: turns of loops whose count is known only at run time.
     """
-    visits = tuple(_visits(module, unknown_turns, module.entry))
+    visits = tuple(_visits(module, unknown_turns, _Place(module.entry)))
     loops = [visit for visit in visits if visit.instruction.opcode == "while"]
     kernels = (_kernel(module, v) for v in visits if v.instruction.opcode != "while")
     turns = (v.times * (_turns(v.instruction) or unknown_turns) for v in loops)
@@ -103,39 +122,53 @@ def _turns(loop):
     return None if count is None else int(count)
 
 
-def _visits(
-    module: Module, unknown: int, name: str, times: float = 1.0, in_graph: bool = False
-) -> Iterator[_Visit]:
+def _visits(module: Module, unknown: int, place: _Place) -> Iterator[_Visit]:
     """Yields all that runs in a computation: kernels, and loops before their bodies."""
-    computation = module.computations[name]
+    computation = module.computations[place.name]
     for instruction in computation.values():
-        inside = list(_inside(instruction, unknown))
+        inside = list(_inside(module, instruction, unknown, place))
         if instruction.opcode == "while" or not (inside or _is_free(instruction)):
-            yield _Visit(instruction, computation, times, in_graph)
-        for part, share in inside:
-            graph = in_graph or "command_buffer" in part
-            yield from _visits(module, unknown, part, times * share, graph)
+            yield _Visit(instruction, computation, place.times, place.in_graph)
+        for part in inside:
+            yield from _visits(module, unknown, part)
 
 
 def _is_free(instruction):
     return instruction.opcode in NO_KERNEL or instruction.opcode.endswith("-done")
 
 
-def _inside(instruction, unknown) -> Iterator[tuple[str, float]]:
-    """Computations that an instruction runs, and how often; a fusion is one kernel."""
+def _inside(module, instruction, unknown, place) -> Iterator[_Place]:
+    """Computations that an instruction at a place runs; a fusion is one kernel."""
     opcode = instruction.opcode
     if opcode == "while":
         turns = _turns(instruction)
-        yield instruction.attribute(r"body=%?([\w.\-]+)"), turns or unknown
+        times = place.times * (turns or unknown)
+        body = instruction.attribute(r"body=%?([\w.\-]+)")
+        yield place._replace(name=body, times=times, turns=turns or unknown)
         if turns is None:  # else the host counts
-            yield instruction.attribute(r"condition=%?([\w.\-]+)"), unknown + 1
+            condition = instruction.attribute(r"condition=%?([\w.\-]+)")
+            yield place._replace(name=condition, times=times + place.times)
     elif opcode == "conditional":
-        branches = _branches(instruction)
-        yield from ((branch, 1 / len(branches)) for branch in branches)
+        yield from _sides(module, instruction, unknown, place)
     elif opcode == "call":
-        yield instruction.attribute(r"to_apply=%?([\w.\-]+)"), 1
+        name = instruction.attribute(r"to_apply=%?([\w.\-]+)")
+        in_graph = place.in_graph or "command_buffer" in name
+        yield place._replace(name=name, in_graph=in_graph)
     elif opcode.endswith("-start") and called(instruction):
-        yield called(instruction), 1
+        yield place._replace(name=called(instruction))
+
+
+def _sides(module, conditional, unknown, place) -> list[_Place]:
+    """The sides of a branch that count; the module's docstring says which."""
+    sides = [place._replace(name=name) for name in _branches(conditional)]
+    if place.turns >= len(sides):
+        return [side._replace(times=side.times / len(sides)) for side in sides]
+
+    def moved(side):
+        kernels = (_kernel(module, v) for v in _visits(module, unknown, side))
+        return sum(kernel.launches * kernel.cost.bytes for kernel in kernels)
+
+    return [max(sides, key=moved)]
 
 
 def _branches(conditional):

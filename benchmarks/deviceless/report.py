@@ -42,6 +42,7 @@ def describe(name: str, row: dict, heaviest: int = 0) -> str:
         f"GB in transposes",
         *_shares(row),
         *_cudnn(row),
+        *_calls(row),
         "",
         *_table(row),
         *(_heavy(line) for line in row["heaviest"][:heaviest]),
@@ -79,6 +80,16 @@ def _cudnn(row):
         f"  {row['cudnn_ms']:.2f} ms are cuDNN's, at the roofline; its kernels of few "
         f"channels are slower, by how much nobody has measured"
     ]
+
+
+def _calls(row):
+    """A line for each library function whose time is not known."""
+    for kind, part in row["kinds"].items():
+        if kind.startswith("call "):
+            yield (
+                f"  {part['launches']:.0f} launches of {kind.removeprefix('call ')} "
+                f"count as what they read and write, so they take longer"
+            )
 
 
 def _table(row):

@@ -56,11 +56,28 @@ def test_a_loop_of_unknown_length_turns_as_often_as_the_caller_says():
     assert condition.kind == "compare" and condition.launches == 7 + 1
 
 
-def test_each_side_of_a_branch_counts_half_and_graphs_are_marked():
-    kernels = {kernel.name: kernel for kernel in kernels_of(hlo_samples.BRANCHES)}
-    launches = {name: kernel.launches for name, kernel in kernels.items()}
-    assert launches == {"a.1": 0.5, "b.1": 0.5, "b.2": 0.5, "g.1": 1}
-    assert [name for name, kernel in kernels.items() if kernel.in_graph] == ["g.1"]
+def launches_of(text):
+    return {kernel.name: kernel.launches for kernel in kernels_of(text)}
+
+
+def test_outside_of_loops_the_side_of_a_branch_that_moves_most_counts():
+    assert launches_of(hlo_samples.BRANCHES) == {"b.1": 1, "b.2": 1, "g.1": 1}
+
+
+@pytest.mark.parametrize(
+    ("turns", "launches"),
+    [
+        (4, {"a.1": 2, "b.1": 2, "b.2": 2, "g.1": 4}),
+        (1, {"b.1": 1, "b.2": 1, "g.1": 1}),  # one turn cannot take both sides
+    ],
+)
+def test_in_a_loop_the_sides_of_a_branch_take_turns(turns, launches):
+    assert launches_of(hlo_samples.branches_in_a_loop(turns)) == launches
+
+
+def test_kernels_of_a_cuda_graph_are_marked():
+    kernels = kernels_of(hlo_samples.BRANCHES)
+    assert [kernel.name for kernel in kernels if kernel.in_graph] == ["g.1"]
 
 
 def test_slices_of_one_array_are_read_from_memory_once_and_from_l1_each_time():

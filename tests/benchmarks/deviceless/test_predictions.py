@@ -97,6 +97,14 @@ def test_the_report_names_launches_traffic_and_what_is_predicted(row):
     assert "cuDNN" not in text
 
 
+def test_the_report_names_what_is_costed_too_low(row):
+    solver = row["kinds"]["elementwise"] | {"launches": 9}
+    kinds = {"call cusolver_syevd_ffi": solver, **row["kinds"]}
+    text = report.describe("epoch", row | {"kinds": kinds, "cudnn_ms": 1.5})
+    assert "9 launches of cusolver_syevd_ffi count as what they read" in text
+    assert "1.50 ms are cuDNN's, at the roofline" in text
+
+
 def test_a_comparison_shows_what_a_change_did(row):
     faster = row | {"ms": row["ms"] / 2, "launches": 10}
     text = report.compare("weight-step float32", faster, row)
