@@ -24,8 +24,9 @@ from benchmarks.deviceless.compile import (
     is_installed,
     prepare,
 )
-from benchmarks.deviceless.programs import PROGRAMS, SIZES, with_lowering
+from benchmarks.deviceless.programs import PROGRAMS
 from benchmarks.deviceless.roofline import rates_of
+from benchmarks.deviceless.sizes import SIZES, with_lowering
 from benchmarks.timing import say
 from egnas_jax.nn import lowering
 

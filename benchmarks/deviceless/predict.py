@@ -9,7 +9,7 @@ from collections import defaultdict
 from benchmarks.deviceless.compile import Compiled
 from benchmarks.deviceless.hlo_text import read_module
 from benchmarks.deviceless.kernels import Kernel, Program, list_kernels
-from benchmarks.deviceless.programs import Request
+from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.roofline import Rates, kernel_s, limit_of
 
 TRANSPOSE, CUDNN = "transpose", "cudnn"

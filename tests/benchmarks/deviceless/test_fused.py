@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import parity, traffic
-from benchmarks.deviceless import fused
+from benchmarks.deviceless import fused, fused_cost
 from benchmarks.deviceless.cards import CARDS
 from benchmarks.deviceless.roofline import rates_of
 from egnas_jax.nn.cost import preprocessing
@@ -28,7 +28,7 @@ def config(monkeypatch, request):
 )
 def test_a_cell_with_one_dilated_convolution_an_edge(config):
     cell = cells_of(config)[0]
-    assert fused.cell_cost(config, cell, 32, "running") == fused.FusedCost(
+    assert fused_cost.cell_cost(config, cell, 32, "running") == fused_cost.FusedCost(
         # reads two inputs, writes one node, in float32
         bytes=4 * 3 * 16 * PIXELS,
         # below 8 outputs 8 + 2 * 2 numbers in each of three rows; one number written
@@ -36,7 +36,7 @@ def test_a_cell_with_one_dilated_convolution_an_edge(config):
         multiply_adds=2 * (9 + 4) * ACTIVE,
         operations=2 * (10 * ACTIVE + 9 * ACTIVE + 12 * PIXELS),
     )
-    batch = fused.cell_cost(config, cell, 32, "batch")
+    batch = fused_cost.cell_cost(config, cell, 32, "batch")
     assert batch.multiply_adds == 2 * 2 * (9 + 4) * ACTIVE
     # a state: its active channels in two passes and for the edge, the edge's output
     # written and read, the bypassed channels read; the node written
@@ -49,7 +49,7 @@ def test_a_cell_with_one_dilated_convolution_an_edge(config):
 def test_statistics_of_the_batch_repeat_the_first_stage_most(config):
     cell = cells_of(config)[0]
     running, batch = (
-        fused.cell_cost(config, cell, 32, kind) for kind in ("running", "batch")
+        fused_cost.cell_cost(config, cell, 32, kind) for kind in ("running", "batch")
     )
     stage = (9 + 4) * ACTIVE
     assert running.multiply_adds == 2 * 2 * stage  # two stages on two edges
@@ -61,7 +61,7 @@ def test_the_second_stage_of_a_reduction_has_stride_one(config):
     reduction = cells_of(config)[1]
     outputs = 8 * 16 * 16  # of each stage and edge
     numbers = [3 * (2 * 7 + 1 + 2) / 8 + 1, 3 * (7 + 1 + 2) / 8 + 1]
-    cost = fused.cell_cost(config, reduction, 32, "running")
+    cost = fused_cost.cell_cost(config, reduction, 32, "running")
     assert cost.shared_bytes == 2 * outputs * 4 * sum(numbers)
 
 
@@ -75,7 +75,7 @@ def test_all_convolutions_of_the_network_are_counted():
     for cell in cells_of(config):
         outside += sum(c.multiply_adds(side) for c in preprocessing(cell, halvings))
         halvings += cell.reduction
-    cost = fused.network_cost(config, side, "running")
+    cost = fused_cost.network_cost(config, side, "running")
     assert cost.multiply_adds == whole - outside
 
 
@@ -83,7 +83,7 @@ def test_a_block_of_the_largest_cell_fits_an_h100_in_bfloat16_alone():
     sizes = {}
     for dtype in ("bfloat16", "float32"):
         config = SupernetConfig(dtype=dtype)
-        sizes[dtype] = fused.block_bytes(config, cells_of(config)[0], 32)
+        sizes[dtype] = fused_cost.block_bytes(config, cells_of(config)[0], 32)
     arrays = 4 * (40 * 40 + 36 * 36) * 4
     nodes = 4 * 16 * PIXELS
     assert sizes == {"bfloat16": arrays + 2 * nodes, "float32": arrays + 4 * nodes}
@@ -92,7 +92,7 @@ def test_a_block_of_the_largest_cell_fits_an_h100_in_bfloat16_alone():
 
 def test_the_slowest_limit_and_the_rest_add_up():
     case, rates = parity.CASES["full"], rates_of(CARDS["h100"])
-    cost = fused.network_cost(case.config, case.side, "running")
+    cost = fused_cost.network_cost(case.config, case.side, "running")
     predicted = fused.predict(case, rates, "running")
     images = 50 * 128
     lanes = 0.4 * 132 * 128 * 1.98e9
@@ -100,7 +100,7 @@ def test_the_slowest_limit_and_the_rest_add_up():
     assert predicted.arithmetic == pytest.approx(arithmetic)
     assert predicted.arithmetic > predicted.shared > predicted.memory
     assert predicted.seconds == predicted.arithmetic + predicted.rest
-    rest = fused.rest_bytes(case.config, case.side)
+    rest = fused_cost.rest_bytes(case.config, case.side)
     assert predicted.rest == pytest.approx(images * rest / 2.68e12)
 
 

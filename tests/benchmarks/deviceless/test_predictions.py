@@ -11,7 +11,7 @@ from benchmarks.deviceless.cards import CARDS, card_named, target_description
 from benchmarks.deviceless.compile import Compiled
 from benchmarks.deviceless.costs import Cost
 from benchmarks.deviceless.kernels import Kernel
-from benchmarks.deviceless.programs import Request
+from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.roofline import kernel_s, limit_of, rates_of
 
 H100 = rates_of(CARDS["h100"])
