@@ -88,7 +88,7 @@ CARDS = {
         products_per_s={"float32": 82.6e12, "default": 82.6e12, "bfloat16": 165e12},
     ),
 }
-# Equal for every card of compute capability 8.0 and later.
+# Numbers that stand here are equal for all compute capabilities from 8.0 to 9.0.
 _TARGET = """\
 gpu_device_info {{
   threads_per_block_limit: 1024
