@@ -21,6 +21,11 @@ from benchmarks.deviceless.fused_cost import (
 )
 from benchmarks.deviceless.roofline import Rates, rates_of
 
+FITS = {
+    True: "fits",
+    False: "does not fit: its nodes would go through memory, so it takes longer",
+}
+
 
 class FusedPrediction(NamedTuple):
     """Predicted seconds of a population.
@@ -71,14 +76,12 @@ def report(card: Card, today: dict[str, float]) -> str:
     rates, lines = rates_of(card), []
     for precision in ("float32", "bfloat16"):
         case = rows.in_precision(parity.CASES["full"], precision)
-        largest = max(
-            block_bytes(case.config, *cell)
-            for cell in cells_with_sides(case.config, case.side)
-        )
-        fits = "fits" if largest <= card.shared_bytes - KIB else "does not fit"
+        cells = cells_with_sides(case.config, case.side)
+        largest = max(block_bytes(case.config, *cell) for cell in cells)
+        fits = largest <= card.shared_bytes - KIB
         lines.append(
             f"{precision}: a block takes {largest / KIB:.0f} KiB of shared memory at "
-            f"most, which {fits}"
+            f"most, which {FITS[fits]}"
         )
         for batch_stats in ("running", "batch"):
             lines.append(_line(case, rates, batch_stats))
@@ -87,7 +90,7 @@ def report(card: Card, today: dict[str, float]) -> str:
                 fused = 1e3 * predict(case, rates, batch_stats).seconds
                 lines.append(
                     f"    today's programs: {today[name]:.0f} ms; predicted gain "
-                    f"{today[name] / fused:.1f}"
+                    f"{'' if fits else 'below '}{today[name] / fused:.1f}"
                 )
     return "\n".join(lines)
 

@@ -283,3 +283,10 @@ def test_a_product_that_triton_computes_is_named():
     )
     assert kernel.kind == "triton product"
     assert kernel.cost.products == 2 * 4 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("pred", 8), ("bf16", 16), ("f32", 32), ("u8", 8), ("c64", 64)]
+)
+def test_eight_numbers_of_each_type_have_their_bytes(dtype, size):
+    assert Shape(dtype, (2, 4), (1, 0)).bytes == size
