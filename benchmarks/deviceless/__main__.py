@@ -25,6 +25,7 @@ from benchmarks.deviceless.compile import (
     prepare,
 )
 from benchmarks.deviceless.programs import PROGRAMS
+from benchmarks.deviceless.results import load_programs
 from benchmarks.deviceless.roofline import rates_of
 from benchmarks.deviceless.sizes import SIZES, with_lowering
 from benchmarks.timing import say
@@ -71,23 +72,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _check(parser, options):
-    """Refuses names and files before anything is compiled."""
+    """Refuses names and files before anything is compiled; reads the earlier file."""
     for name in options.programs:
         if name not in PROGRAMS:
             parser.error(f"unknown program {name!r}; known are {', '.join(PROGRAMS)}")
     if options.json and not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist")
-    if options.against and not options.against.is_file():
-        parser.error(f"--against: the file {options.against} does not exist")
+    options.earlier = {}
     if options.against:
-        settings = json.loads(options.against.read_text())["settings"]
-        earlier, now = settings["card"], options.card
-        if (earlier, settings["size"]) != (now, options.size):
-            parser.error(
-                f"--against: {options.against} is of {earlier}, {settings['size']} "
-                f"size, and this run of {now}, {options.size} size; name a file of "
-                f"the same card and size"
-            )
+        try:
+            options.earlier = load_programs(options.against, options.card, options.size)
+        except ValueError as error:
+            parser.error(f"--against: {error}")
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -95,7 +91,7 @@ def run(options: argparse.Namespace) -> dict:
     card = card_named(options.card)
     settings = {"card": options.card, "size": options.size, "jax": jax.__version__}
     settings["lowering"] = options.lowering
-    results, earlier = {"settings": settings, "programs": {}}, _earlier(options)
+    results = {"settings": settings, "programs": {}}
     device = device_of(card)
     with as_if_on(card):
         size = with_lowering(SIZES[options.size](), options.lowering)
@@ -105,18 +101,12 @@ def run(options: argparse.Namespace) -> dict:
                 row = _predict(options, device, size, (program, precision))
                 results["programs"][name] = row
                 print(report.describe(name, row, options.kernels))
-                if name in earlier:
-                    print("  " + report.compare(name, row, earlier[name]))
+                if name in options.earlier:
+                    print("  " + report.compare(name, row, options.earlier[name]))
                 print(flush=True)
                 if options.json:  # what is done stays if a later program fails
                     options.json.write_text(json.dumps(results, indent=1) + "\n")
     return results
-
-
-def _earlier(options) -> dict[str, dict]:
-    if options.against is None:
-        return {}
-    return json.loads(options.against.read_text())["programs"]
 
 
 def _predict(options, device, size, what) -> dict:

@@ -6,7 +6,6 @@ fused_cost.py says how the kernel would work, and counts; here are the seconds.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from benchmarks.deviceless.fused_cost import (
     network_cost,
     rest_bytes,
 )
+from benchmarks.deviceless.results import load_programs
 from benchmarks.deviceless.roofline import Rates, rates_of
 
 FITS = {
@@ -111,9 +111,12 @@ def _line(case, rates, batch_stats):
     )
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.deviceless.fused",
+        description=__doc__.splitlines()[0],
+    )
     parser.add_argument("--card", choices=CARDS, default="h100")
     parser.add_argument(
         "--today",
@@ -123,10 +126,12 @@ def main() -> int:
         metavar="FILE",
         help="files of `python -m benchmarks.deviceless --json`, to compare with",
     )
-    options = parser.parse_args()
-    today = {}
+    options, today = parser.parse_args(arguments), {}
     for file in options.today:
-        programs = json.loads(file.read_text())["programs"]
+        try:
+            programs = load_programs(file, options.card, "full")
+        except ValueError as error:
+            parser.error(f"--today: {error}")
         today |= {name: row["ms"] for name, row in programs.items()}
     print(report(card_named(options.card), today))
     return 0

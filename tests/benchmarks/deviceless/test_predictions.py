@@ -6,7 +6,7 @@ import hlo_samples
 import pytest
 
 from benchmarks.deviceless import __main__ as command
-from benchmarks.deviceless import predict, report
+from benchmarks.deviceless import fused, predict, report
 from benchmarks.deviceless.cards import CARDS, card_named, target_description
 from benchmarks.deviceless.compile import Compiled
 from benchmarks.deviceless.costs import Cost
@@ -113,14 +113,35 @@ def test_a_comparison_shows_what_a_change_did(row):
     assert "GB 0.000 -> 0.000 (+0 %)" in text
 
 
-def test_a_comparison_holds_only_for_one_card_and_size(tmp_path, capsys):
-    earlier = tmp_path / "earlier.json"
-    settings = {"card": "a100", "size": "small"}
-    earlier.write_text(json.dumps({"settings": settings, "programs": {}}))
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"card": "a100", "size": "full"}, "is of card a100, size full, but this run"),
+        ({"card": "h100", "size": "small"}, "is of card h100, size small, but this"),
+        (None, "cannot be read as predictions"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("parse", "option"), [(command.parse, "--against"), (fused.main, "--today")]
+)
+def test_predictions_of_another_card_or_size_are_refused(
+    tmp_path, capsys, parse, option, content, message
+):
+    file = tmp_path / "earlier.json"
+    if content:
+        file.write_text(json.dumps({"settings": content, "programs": {}}))
     with pytest.raises(SystemExit) as stop:
-        command.parse(["--size", "small", "--against", str(earlier)])
+        parse([option, str(file)])
     assert stop.value.code == 2
-    assert "a100, small size" in capsys.readouterr().err
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_earlier_file_is_read_before_anything_is_compiled(tmp_path, row):
+    file = tmp_path / "earlier.json"
+    settings, name = {"card": "h100", "size": "full"}, "weight-step float32"
+    file.write_text(json.dumps({"settings": settings, "programs": {name: row}}))
+    options = command.parse(["weight-step", "--against", str(file)])
+    assert options.earlier == {name: row}
 
 
 def test_a_machine_without_the_compiler_is_told_how_to_install_it(monkeypatch, capsys):
