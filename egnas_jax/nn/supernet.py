@@ -9,13 +9,14 @@ topology_supernet.py.
 Dims: N images, H, W sides, C channels.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple, Protocol
 
 import jax
 from jaxtyping import Float
 
-from egnas_jax.nn import darts_supernet, topology_supernet
+from egnas_jax.nn import darts_supernet, lowering, topology_supernet
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
@@ -119,7 +120,9 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         many: bool = False,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
-        return forward(config, variables, images, mixing, train=train, many=many)
+        way = lowering.for_images(config.lowering, images.shape[1:3])
+        used = dataclasses.replace(config, lowering=way)
+        return forward(used, variables, images, mixing, train=train, many=many)
 
     return Supernet(config, init, apply)
 

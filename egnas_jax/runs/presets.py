@@ -2,13 +2,22 @@
 
 from typing import Any
 
+_DIGITS = dict(
+    data=dict(name="digits", pad=1, flip=False),
+    egnas=dict(warmup=1, population=16, samples=2, generations=2),
+    random_search=dict(candidates=64),
+    darts=dict(learning_rate=3e-3),
+)
+# `digits` compiles and runs in a third of the time of `digits_large`.
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": dict(
-        data=dict(name="digits", pad=1, flip=False),
+        **_DIGITS,
+        supernet=dict(channels=8, layers=3, partial_channels=2),
+        run=dict(epochs=12, batch_size=32),
+    ),
+    "digits_large": dict(
+        **_DIGITS,
         supernet=dict(channels=8, layers=5, partial_channels=2),
-        egnas=dict(warmup=1, population=16, samples=2, generations=2),
-        random_search=dict(candidates=64),
-        darts=dict(learning_rate=3e-3),
         run=dict(epochs=12, batch_size=64),
     ),
     "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True)),

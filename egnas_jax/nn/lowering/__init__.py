@@ -23,6 +23,7 @@ from egnas_jax.nn.lowering.choice import (
     TABLE,
     avg_pool,
     depthwise,
+    for_images,
     halve,
     kernels_for,
     max_pool,
@@ -33,6 +34,7 @@ from egnas_jax.nn.lowering.dense import (
     folded_convolution,
     pointwise,
 )
+from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
@@ -40,19 +42,23 @@ __all__ = [
     "LOWERINGS",
     "TABLE",
     "Kernels",
+    "apply_windows",
     "avg_pool",
     "broadcast_edges",
     "compiler_options",
     "convolve",
     "depthwise",
     "folded_convolution",
+    "for_images",
     "halve",
     "kernels_for",
     "materialise",
     "max_pool",
+    "output_shape",
     "output_side",
     "pad_sides",
     "pixelwise",
     "pointwise",
     "tap",
+    "tap_matrices",
 ]
