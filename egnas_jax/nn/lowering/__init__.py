@@ -18,7 +18,7 @@ Dims: E edges, C channels, H, W height and width, N images, T kernel side.
 """
 
 from egnas_jax.nn.kernels import CHOICES, LOWERINGS, Kernels
-from egnas_jax.nn.lowering.barriers import compiler_options, materialise
+from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.choice import (
     TABLE,
     avg_pool,
@@ -35,6 +35,7 @@ from egnas_jax.nn.lowering.dense import (
     pointwise,
 )
 from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
+from egnas_jax.nn.lowering.options import compiler_options
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [

@@ -63,9 +63,13 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
       "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`
       pixels, else the name as it is.
     """
-    tiny = shape[0] * shape[1] <= MOST_MATRIX_PIXELS
     on_cpu = (backend or jax.default_backend()) == "cpu"
-    return "matrix" if name == "auto" and tiny and on_cpu else name
+    return "matrix" if name == "auto" and is_tiny(shape) and on_cpu else name
+
+
+def is_tiny(shape: tuple[int, int]) -> bool:
+    """Whether images of H x W pixels are computed by matrices of pixels on a CPU."""
+    return shape[0] * shape[1] <= MOST_MATRIX_PIXELS
 
 
 def kernels_for(
