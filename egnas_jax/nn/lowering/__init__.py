@@ -6,7 +6,8 @@ by arithmetic. A sum over taps of shifted slices is one fused elementwise loop t
 vectorises over the images. The images are therefore the innermost axis: every array of
 this package has the layout [..., C, H, W, N].
 
-`choice` selects the implementation. `reference` is the simple implementation and the
+`choice` selects the implementation, and `rules` states what each backend does under all
+of them. `reference` is the simple implementation and the
 oracle that the others are tested against.
 
 Sums are accumulated in float32 at least, for any dtype of the activations
@@ -33,13 +34,23 @@ from egnas_jax.nn.lowering.dense import (
     folded_convolution,
     pointwise,
 )
+from egnas_jax.nn.lowering.rules import (
+    RULES,
+    Rules,
+    assume_backend,
+    rules_for,
+    target_backend,
+)
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
     "CHOICES",
     "LOWERINGS",
+    "RULES",
     "TABLE",
     "Kernels",
+    "Rules",
+    "assume_backend",
     "avg_pool",
     "broadcast_edges",
     "compiler_options",
@@ -54,5 +65,7 @@ __all__ = [
     "pad_sides",
     "pixelwise",
     "pointwise",
+    "rules_for",
     "tap",
+    "target_backend",
 ]

@@ -9,11 +9,10 @@ All implementations give the same values and gradients up to rounding
 benchmarks/README.md lists the results.
 """
 
-import jax
-
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.kernels import CHOICES, DENSE, SHIFTED, Kernels
 from egnas_jax.nn.lowering import reference, shifted_depthwise, shifted_pooling
+from egnas_jax.nn.lowering.rules import Rules, rules_for, target_backend
 from egnas_jax.types import Array
 
 # What "auto" selects on a backend to evaluate and to train.
@@ -58,7 +57,7 @@ def kernels_for(
     kernels = lookup(CHOICES, name, "lowering")
     if kernels is not None:
         return kernels
-    rows = TABLE.get(backend or jax.default_backend(), TABLE["gpu"])
+    rows = TABLE.get(backend or target_backend(), TABLE["gpu"])
     kernels = rows["train" if train else "eval"]
     if channels <= MOST_FOLDED_CHANNELS:
         return kernels
@@ -73,6 +72,7 @@ def depthwise(
     dilation: int = 1,
     padded: Array | None = None,
     implementation: str = "shifted",
+    rules: Rules | None = None,
 ) -> Array:
     """Depthwise convolution of every edge, without bias.
 
@@ -84,28 +84,41 @@ def depthwise(
       padded: `x` with at least the zeros around it that the kernel needs; saves time
         where several kernels read the same `x`.
       implementation: "grouped" or "shifted"; "dense" has no depthwise convolution.
+      rules: rules of a backend, or None for those of the default backend.
 
     Returns:
       [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
     """
     if implementation == "grouped":
         return reference.depthwise(x, kernel, stride, dilation)
-    return shifted_depthwise.depthwise(x, kernel, stride, dilation, padded)
+    return shifted_depthwise.depthwise(x, kernel, stride, dilation, padded, rules=rules)
 
 
-def avg_pool(x: Array, stride: int = 1, implementation: str = "shifted") -> Array:
+def avg_pool(
+    x: Array,
+    stride: int = 1,
+    implementation: str = "shifted",
+    rules: Rules | None = None,
+) -> Array:
     """3x3 average pooling of [..., H, W, N]; padding pixels are not counted."""
-    return _POOLING[implementation].avg_pool(x, stride)
+    if implementation == "grouped":
+        return reference.avg_pool(x, stride)
+    return shifted_pooling.avg_pool(x, stride, rules or rules_for())
 
 
-def max_pool(x: Array, stride: int = 1, implementation: str = "shifted") -> Array:
+def max_pool(
+    x: Array,
+    stride: int = 1,
+    implementation: str = "shifted",
+    rules: Rules | None = None,
+) -> Array:
     """3x3 maximum pooling of [..., H, W, N]."""
-    return _POOLING[implementation].max_pool(x, stride)
+    if implementation == "grouped":
+        return reference.max_pool(x, stride)
+    return shifted_pooling.max_pool(x, stride, rules or rules_for())
 
 
 def halve(x: Array, implementation: str = "shifted") -> Array:
     """2x2 maximum pooling of [..., H, W, N] with stride 2."""
-    return _POOLING[implementation].halve(x)
-
-
-_POOLING = {"grouped": reference, "shifted": shifted_pooling}
+    pooling = reference if implementation == "grouped" else shifted_pooling
+    return pooling.halve(x)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.lowering.barriers import materialise
+from egnas_jax.nn.lowering.rules import Rules, rules_for
 from egnas_jax.types import Array
 
 
@@ -18,10 +19,20 @@ def output_side(side: int, kernel: int, stride: int, dilation: int = 1) -> int:
     return (side + 2 * (reach // 2) - reach - 1) // stride + 1
 
 
-def pad_sides(x: Array, width: int, value: float = 0.0) -> Array:
-    """Pads H and W of [..., H, W, N] by `width` pixels on either side."""
+def pad_sides(
+    x: Array, width: int, value: float = 0.0, rules: Rules | None = None
+) -> Array:
+    """Pads H and W of [..., H, W, N] by `width` pixels on either side.
+
+    Args:
+      x: [..., H, W, N].
+      width: pixels.
+      value: value of the new pixels.
+      rules: rules of a backend, or None for those of the default backend.
+    """
     sides = [(0, 0, 0)] * (x.ndim - 3) + [(width, width, 0)] * 2 + [(0, 0, 0)]
-    return materialise(lax.pad(x, jnp.asarray(value, x.dtype), sides))
+    padded = lax.pad(x, jnp.asarray(value, x.dtype), sides)
+    return materialise(padded) if (rules or rules_for()).stored_padding else padded
 
 
 def tap(
