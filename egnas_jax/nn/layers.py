@@ -11,6 +11,7 @@ Dims: E edges, C input channels, O output channels, H, W sides, N images.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -185,12 +186,11 @@ def _shifted_moments(x):
     American Statistician 37 (1983), shifted data algorithm. The value is the middle
     pixel of the first image, which no padding has touched.
     """
-    middle = x[..., x.shape[-3] // 2, x.shape[-2] // 2, 0]
-    shift = lax.stop_gradient(middle)
+    shift = x[..., x.shape[-3] // 2, x.shape[-2] // 2, 0]
     centred = x - lowering.pixelwise(shift)
-    mean = jnp.mean(centred, axis=(-3, -2, -1))
-    var = jnp.mean(centred**2, axis=(-3, -2, -1)) - mean**2
-    return shift + mean, jnp.maximum(var, 0.0)
+    sums = lowering.sum_pixels(centred, centred**2)
+    mean, square = (total / math.prod(x.shape[-3:]) for total in sums)
+    return shift + mean, jnp.maximum(square - mean**2, 0.0)
 
 
 def _count(x: Array) -> int:

@@ -41,6 +41,7 @@ from egnas_jax.nn.lowering.rules import (
     rules_for,
     target_backend,
 )
+from egnas_jax.nn.lowering.sums import sum_pixels
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "pixelwise",
     "pointwise",
     "rules_for",
+    "sum_pixels",
     "tap",
     "target_backend",
 ]

@@ -11,6 +11,7 @@ from jax import lax
 
 from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.rules import Rules, rules_for
+from egnas_jax.nn.lowering.sums import sum_pixels
 from egnas_jax.nn.lowering.windows import pixelwise
 from egnas_jax.nn.precision import wide, wide_einsum
 from egnas_jax.types import Array
@@ -72,7 +73,8 @@ def _pointwise_sum_forward(x, kernel):
 
 def _pointwise_sum_backward(residuals, cotangent):
     x, kernel = residuals
-    kernel_gradient = wide_einsum("eom,ecm->eoc", _flat(cotangent), _flat(x))
+    products = wide(cotangent)[:, :, None] * wide(x)[:, None]  # [E, O, C, H, W, N]
+    (kernel_gradient,) = sum_pixels(products)
     input_gradient = _pointwise_sum(cotangent, kernel.swapaxes(1, 2))
     return input_gradient, kernel_gradient.astype(kernel.dtype)
 

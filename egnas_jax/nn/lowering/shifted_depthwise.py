@@ -12,7 +12,14 @@ from jax import lax
 
 from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.rules import Rules, rules_for
-from egnas_jax.nn.lowering.windows import output_side, pad_sides, spread_out, tap
+from egnas_jax.nn.lowering.sums import sum_pixels
+from egnas_jax.nn.lowering.windows import (
+    output_side,
+    pad_sides,
+    spread_out,
+    tap,
+    windows,
+)
 from egnas_jax.nn.precision import sum_dtype, wide, wide_einsum
 from egnas_jax.types import Array
 
@@ -103,7 +110,7 @@ def _input_gradient(x, kernel, window, rules, cotangent):
     """
     stride, dilation = window
     side, shape = kernel.shape[-1], x.shape[-3:-1]
-    spread = spread_out(cotangent, shape, dilation * (side - 1), stride)
+    spread = spread_out(cotangent, shape, dilation * (side - 1), stride, rules=rules)
     flipped = kernel[..., ::-1, ::-1]
     correlate = functools.partial(_correlate, dilation=dilation, shape=shape)
     if x.shape[0] == kernel.shape[0]:
@@ -122,29 +129,21 @@ def _input_gradient(x, kernel, window, rules, cotangent):
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _kernel_gradient(x, kernel, window, rules, cotangent):
-    """Sums the products of shifted inputs and cotangents over pixels and images.
-
-    The sum over the images is a matrix product of all input columns v of the T rows
-    that an output row reads and its own columns w. The gradient of tap j is the sum of
-    the entries with v = stride * w + dilation * j. This does more arithmetic than the
-    definition and is several times faster, because matrix products run at the peak of
-    the machine.
-    """
-    stride, dilation = window
-    side, width = kernel.shape[-1], cotangent.shape[-2]
+    """Sums the products of shifted inputs and cotangents over pixels and images."""
+    side, dilation = kernel.shape[-1], window[1]
     padded = pad_sides(x, dilation * (side - 1) // 2, rules=rules)
-    add_rows = _add_rows_in_a_loop if rules.looped_gradients else _add_rows_at_once
-    products = add_rows(padded, side, window, cotangent)
-    columns = np.arange(padded.shape[-2])[:, None, None]
-    column_of_tap = stride * np.arange(width)[:, None] + dilation * np.arange(side)
-    select = (columns == column_of_tap).astype(products.dtype)  # [V, W', T]
-    return jnp.einsum("ecivw,vwj->ecij", products, select).astype(kernel.dtype)
+    add_up = _sum_of_rows if rules.looped_gradients else _sums_of_taps
+    return add_up(padded, side, window, cotangent).astype(kernel.dtype)
 
 
-def _add_rows_in_a_loop(padded, side, window, cotangent):
-    """Products of the columns, [E, C, T, V, W'], one output row after another.
+def _sum_of_rows(padded, side, window, cotangent):
+    """Kernel gradient [E, C, T, T] as matrix products of rows.
 
-    No row is copied, and one row of all images fits a CPU's caches.
+    The loop takes one output row at a time. The sum over the images is a matrix product
+    of all input columns v of the T rows that the output row reads and its own columns
+    w. The gradient of tap j is the sum of the entries with v = stride * w + dilation *
+    j. This does more arithmetic than the definition and is several times faster on a
+    CPU, because matrix products run at the peak of the machine and no row is copied.
     """
     stride, dilation = window
     edges, channels, height, width = cotangent.shape[:4]
@@ -162,21 +161,22 @@ def _add_rows_in_a_loop(padded, side, window, cotangent):
 
     shape = edges, channels, side, padded.shape[-2], width
     zeros = jnp.zeros(shape, sum_dtype(padded))
-    return lax.fori_loop(0, height, add_row, zeros)
+    products = lax.fori_loop(0, height, add_row, zeros)
+    columns = np.arange(padded.shape[-2])[:, None, None]
+    column_of_tap = stride * np.arange(width)[:, None] + dilation * np.arange(side)
+    select = (columns == column_of_tap).astype(products.dtype)  # [V, W', T]
+    return jnp.einsum("ecivw,vwj->ecij", products, select)
 
 
-def _add_rows_at_once(padded, side, window, cotangent):
-    """Products of the columns, [E, C, T, V, W'], all output rows in one product."""
+def _sums_of_taps(padded, side, window, cotangent):
+    """Kernel gradient [E, C, T, T] as a sum for each tap.
+
+    All sums read the same arrays, so a GPU computes them in one pass.
+    """
     stride, dilation = window
-    span = stride * (cotangent.shape[2] - 1) + 1
-    rows = [
-        lax.slice_in_dim(padded, dilation * i, dilation * i + span, stride, axis=2)
-        for i in range(side)
-    ]
-    rows = jnp.stack(rows, axis=2)  # [E or 1, C, T, H', V, N]
-    if len(rows) == 1:
-        return wide_einsum("cihvn,echwn->ecivw", rows[0], cotangent)
-    return wide_einsum("ecihvn,echwn->ecivw", rows, cotangent)
+    taps = windows(padded, side, stride, cotangent.shape[-3:-1], dilation)
+    sums = sum_pixels(*(wide(cotangent) * wide(t) for t in taps))
+    return jnp.stack(sums, axis=-1).reshape(*cotangent.shape[:2], side, side)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)

@@ -60,7 +60,9 @@ def _max_pool_backward(stride, rules, x, cotangent):
         position = jnp.asarray(position, x.dtype)
         best = jnp.where(is_better, value, best)
         winner = jnp.where(is_better, position, winner)
-    spread = functools.partial(spread_out, shape=x.shape[-3:-1], reach=2, stride=stride)
+    spread = functools.partial(
+        spread_out, shape=x.shape[-3:-1], reach=2, stride=stride, rules=rules
+    )
     winners = windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
     cotangents = windows(spread(cotangent), 3, 1, x.shape[-3:-1])
     # A pixel is tap 0 of the last window that covers it, tap 1 of the one before, ...
