@@ -10,7 +10,7 @@ benchmarks/README.md lists the results.
 """
 
 from egnas_jax.lookup import lookup
-from egnas_jax.nn.kernels import CHOICES, DENSE, SHIFTED, Kernels
+from egnas_jax.nn.kernels import CHOICES, SHIFTED, Kernels
 from egnas_jax.nn.lowering import reference, shifted_depthwise, shifted_pooling
 from egnas_jax.nn.lowering.rules import Rules, rules_for, target_backend
 from egnas_jax.types import Array
@@ -19,23 +19,23 @@ from egnas_jax.types import Array
 #   cpu: measured (benchmarks/README.md). No other implementation is faster in the
 #     program of any primitive; grouped convolutions take 7 to 45 times as long, dense
 #     ones 1.6 to 20 times.
-#   gpu: NOT measured; chosen to avoid the worst known case of each implementation.
-#     cuDNN's depthwise kernels are slow in the backward pass (jax#13800) and slower
-#     than dense ones where dilated (jax#26266), and its autotuning can choose an
-#     algorithm that is 30 times too slow (xla#34273). So nothing is grouped. In the
-#     forward pass shifted slices are one elementwise kernel. In the backward pass the
-#     gradient of their weights launches one kernel per row of the image. So training
-#     folds. Poolings stay shifted, because the gradient of a windowed maximum may
-#     differ from call to call.
+#   gpu: NOT measured; compiled for an H100 without one (benchmarks/README.md). Under
+#     the rules of a GPU shifted slices launch the fewest kernels, in training too, and
+#     depend on no convolution of cuDNN. Its depthwise kernels are slow in the backward
+#     pass (jax#13800) and slower than dense ones where dilated (jax#26266), its
+#     autotuning can choose an algorithm that is 30 times too slow (xla#34273), and it
+#     has none made for 4 to 16 channels. Poolings are shifted, because the gradient of
+#     a windowed maximum may differ from call to call.
 #   tpu: NOT measured. The images are innermost and fill its vector lanes, its loops
 #     need no kernel launches, and convolutions of a few channels leave its matrix unit
 #     idle.
 TABLE = {
     "cpu": {"eval": SHIFTED, "train": SHIFTED},
-    "gpu": {"eval": SHIFTED, "train": DENSE},
+    "gpu": {"eval": SHIFTED, "train": SHIFTED},
     "tpu": {"eval": SHIFTED, "train": SHIFTED},
 }
-# Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels.
+# Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels
+# where a row of the table is dense.
 MOST_FOLDED_CHANNELS = 16
 
 
