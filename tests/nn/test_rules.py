@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn import layers, lowering
+from egnas_jax.nn import darts_supernet, layers, lowering, network
 from egnas_jax.nn.lowering import RULES
 
 RNG = np.random.default_rng(0)
@@ -35,6 +35,25 @@ def test_only_few_channels_are_summed_one_by_one():
             normal(1, outputs, channels),
         )
         assert text.count("dot_general") == products
+
+
+@pytest.mark.parametrize("batched_kernel", [True, False])
+def test_products_of_a_population_need_no_transposes_on_a_gpu(batched_kernel):
+    x, kernel = normal(5, 2, 17, 2, 3, 2), normal(*(5,) * batched_kernel, 2, 4, 17)
+    run, counts = {}, {}
+    for backend in ("cpu", "gpu"):
+        run[backend] = jax.vmap(
+            lambda x, kernel, rules=RULES[backend]: lowering.pointwise(
+                x, kernel, rules
+            ),
+            in_axes=(0, 0 if batched_kernel else None),
+        )
+        text = operations_of(run[backend], x, kernel)
+        counts[backend] = text.count("stablehlo.transpose")
+    assert counts["gpu"] == 0 and (batched_kernel or counts["cpu"] > 0)
+    np.testing.assert_allclose(
+        run["gpu"](x, kernel), run["cpu"](x, kernel), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_cpu_stores_padding_and_a_gpu_does_not():
@@ -154,3 +173,33 @@ def test_an_assumed_backend_selects_kernels_too():
 def test_an_unknown_backend_has_the_rules_of_a_gpu():
     assert lowering.rules_for("another") == RULES["gpu"]
     assert lowering.rules_for("tpu") == RULES["tpu"]
+
+
+def toy_cell(states, arrays):
+    """A cell of one weight, whose batch_stats are the sum of its output."""
+    weight, _, index = arrays
+    out = jnp.sin(weight * states[1] + states[0]) + index
+    return (states[1], out), {"sum": out.sum()}
+
+
+def test_cells_of_a_network_give_the_same_in_a_loop_and_without():
+    states, arrays = (normal(3), normal(3)), (normal(4), jnp.zeros(4), jnp.arange(4.0))
+    looped = network._run(toy_cell, states, arrays, looped=True)
+    unrolled = network._run(toy_cell, states, arrays, looped=False)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), looped, unrolled
+    )
+    assert unrolled[1]["sum"].shape == (4,)
+
+
+@pytest.mark.parametrize("backend, loops", [("cpu", 2), ("gpu", 0)])
+def test_only_a_cpu_trains_equal_cells_in_a_loop(backend, loops):
+    """The groups of eight cells are 2, 1, 2, 1 and 2; the first has no loop."""
+    sizes = (2, 1, 2, 1, 2)
+    with lowering.assume_backend(backend):
+        trained = [
+            darts_supernet._is_scanned(size, position, train=True, many=False)
+            for position, size in enumerate(sizes)
+        ]
+        evaluated = darts_supernet._is_scanned(2, 2, train=False, many=True)
+    assert (sum(trained), evaluated) == (loops, True)

@@ -27,18 +27,26 @@ class Rules(NamedTuple):
       summed_channels: a 1x1 convolution of at most this many channels, in and out, is
         a sum over its channels instead of a matrix product. A sum fuses with its
         neighbours, and needs no other order of the axes.
+      joint_products: whether the matrix products of a population's 1x1 convolutions
+        are one product of all individuals. It reorders the axes of its operand and of
+        its result; a product for each individual reorders none.
       stored_padding: whether padded images are stored before windows read them.
       looped_gradients: whether the gradients of a depthwise convolution loop over rows
         and edges. A loop suits a CPU's caches; on other backends each turn launches
         kernels.
       one_pass_moments: whether the variance is computed in the pass of the mean.
+      looped_cells: whether equal cells that follow one another train as a loop. It
+        saves compilation, but its gradient copies what it keeps of each cell, array by
+        array.
     """
 
     matrix_convolutions: bool
     summed_channels: int
+    joint_products: bool
     stored_padding: bool
     looped_gradients: bool
     one_pass_moments: bool
+    looped_cells: bool
 
 
 # cpu: measured (benchmarks/README.md).
@@ -50,23 +58,29 @@ RULES = {
     "cpu": Rules(
         matrix_convolutions=True,
         summed_channels=0,
+        joint_products=True,
         stored_padding=True,
         looped_gradients=True,
         one_pass_moments=False,
+        looped_cells=True,
     ),
     "gpu": Rules(
         matrix_convolutions=False,
         summed_channels=16,
+        joint_products=False,
         stored_padding=False,
         looped_gradients=False,
         one_pass_moments=True,
+        looped_cells=False,
     ),
     "tpu": Rules(
         matrix_convolutions=False,
         summed_channels=0,
+        joint_products=True,
         stored_padding=True,
         looped_gradients=False,
         one_pass_moments=False,
+        looped_cells=True,
     ),
 }
 
