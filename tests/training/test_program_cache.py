@@ -321,7 +321,10 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
             patch.setattr(choice, name, value)
             assert identity() != found[1]
     with monkeypatch.context() as patch:
-        patch.setitem(lowering.TABLE, "cpu", lowering.TABLE["gpu"])
+        patch.setitem(lowering.TABLE, "cpu", {})
+        assert identity() != found[1]
+    with monkeypatch.context() as patch:
+        patch.setitem(lowering.RULES, "cpu", lowering.RULES["gpu"])
         assert identity() != found[1]
     assert identity() == found[1]
     own, egnas = STRATEGIES["egnas"]
