@@ -12,19 +12,22 @@ from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.types import Mixing
 
 
-def architecture_metrics(space: Space, mixing: Mixing) -> dict[str, float | int | str]:
+def architecture_metrics(
+    space: Space, mixing: Mixing, genotype: Genotype | Topology | None = None
+) -> dict[str, float | int | str]:
     """Describes the architecture that a search has reached.
 
     Args:
       space: of the cells.
       mixing: the incumbent's, arrays of numpy or JAX.
+      genotype: derived from it; None: by `space.derive`.
 
     Returns:
       For each cell kind `entropy_KIND` (nats, see `entropy`), `skip_KIND` and
       `pool_KIND` (edges of the cell derived now which skip or pool), and `genotype`,
       its text.
     """
-    genotype = derive(space, mixing)
+    genotype = derive(space, mixing) if genotype is None else genotype
     metrics = {}
     for kind in space.kinds:
         kept = _kept_primitives(genotype, kind)

@@ -43,7 +43,7 @@ def check_alpha(strategy: Strategy) -> None:
     if not hasattr(state, "alpha"):
         raise ValueError(
             "watch.eigenvalue asks for a Hessian in alpha, which this strategy does "
-            "not have. Set watch.eigenvalue=off, or take egnas or darts."
+            "not have. Set watch.eigenvalue=off, or take one with alphas: darts, say."
         )
 
 
