@@ -9,6 +9,7 @@ Dims: E edges of a cell, K primitives of an edge.
 import numpy as np
 
 from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.space.all_edges import count_chain_links
 from egnas_jax.types import Mixing
 
 
@@ -32,7 +33,10 @@ def architecture_metrics(
     for kind in space.kinds:
         kept = _kept_primitives(genotype, kind)
         metrics[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
-        metrics[f"skip_{kind}"] = kept.count("skip_connect")
+        links = (
+            0 if isinstance(genotype, Topology) else count_chain_links(genotype, kind)
+        )
+        metrics[f"skip_{kind}"] = kept.count("skip_connect") - links
         metrics[f"pool_{kind}"] = sum("pool" in primitive for primitive in kept)
     return metrics | {"genotype": genotype.format()}
 

@@ -255,7 +255,11 @@ def weight_step(
     if strategy.learn is None:
         return state
     learned = strategy.learn(
-        state.strategy, hyperparams.strategy, mixing=mixing, gradient=gradient
+        state.strategy,
+        hyperparams.strategy,
+        mixing=mixing,
+        gradient=gradient,
+        train_batch=batch,
     )
     return state.replace(strategy=learned)
 

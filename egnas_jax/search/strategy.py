@@ -133,7 +133,13 @@ class IncumbentFn(Protocol):
 
 class LearnFn(Protocol):
     def __call__(
-        self, state: PyTree, hyperparams: PyTree, *, mixing: Mixing, gradient: Mixing
+        self,
+        state: PyTree,
+        hyperparams: PyTree,
+        *,
+        mixing: Mixing,
+        gradient: Mixing,
+        train_batch: Batch,
     ) -> PyTree:
         """Updates the state by the gradient that a weight step has computed anyway.
 
@@ -144,6 +150,7 @@ class LearnFn(Protocol):
           hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
           mixing: under which the weights took their step.
           gradient: of the step's training loss with respect to `mixing`, not clipped.
+          train_batch: images of the step.
 
         Returns:
           The new state, of the same structure.

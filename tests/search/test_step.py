@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import pytest
 
-from egnas_jax.data.augment import augment
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.runs.search import search_result
@@ -39,9 +38,7 @@ from egnas_jax.training.sgd import (
     SGD,
     learning_rate,
     make_optimizer,
-    stream,
 )
-from egnas_jax.types import Batch
 
 KEY = jax.random.key(0)
 SETTINGS = SGD(
@@ -442,8 +439,8 @@ def test_a_method_learns_from_the_gradient_of_the_weight_step(toy_net, data):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
 
-    def learn(state, hyperparams, *, mixing, gradient):
-        return {**state, "mixing": mixing, "gradient": gradient, "rate": hyperparams}
+    def learn(state, hyperparams, **given):
+        return {**state, **given, "rate": hyperparams}
 
     strategy = noting_strategy()._replace(
         mixing=lambda key, state: mixing_of(state), learn=learn
@@ -452,15 +449,14 @@ def test_a_method_learns_from_the_gradient_of_the_weight_step(toy_net, data):
     state, chosen = init_state(problem, SHAPE, hyperparams_of()), jnp.arange(10)
     weight_step = jax.jit(functools.partial(step.weight_step, problem, data))
     learned = weight_step(hyperparams_of(count=2), state, chosen).strategy
-    key = jax.random.fold_in(jax.random.fold_in(stream(3, "augment"), 0), 0)
-    images = augment(key, data.train.images[chosen], problem.augmentation, *data.scale)
-    batch, mixing = Batch(images, data.train.labels[chosen]), mixing_of(state.strategy)
-    expected = jax.grad(loss)(mixing, state.variables, batch)
+    batch, mixing = learned["train_batch"], mixing_of(state.strategy)
+    expected = jax.jit(jax.grad(loss))(mixing, state.variables, batch)
     chex.assert_trees_all_close(learned["gradient"], expected, atol=1e-6)
     for part in (expected.primitives, expected.edges):
         assert np.abs(part["normal"]).max() > 1e-3
     chex.assert_trees_all_close(learned["mixing"], mixing, rtol=1e-6)
     assert learned["rate"] == 2
+    np.testing.assert_array_equal(batch.labels, data.train.labels[chosen])
 
 
 def test_a_method_may_draw_batches_of_its_own_and_knows_the_epoch(toy_net, data):
