@@ -50,10 +50,14 @@ def check_alpha(strategy: Strategy) -> None:
 def twice_differentiable(net: Supernet) -> Supernet:
     """Returns the same network with kernels whose second derivatives compile quickly.
 
-    Values and derivatives agree to rounding.
+    Values and derivatives agree to rounding. A network with an `apply` of its own keeps
+    it.
     """
     config = dataclasses.replace(net.config, lowering=LOWERING)
-    return net._replace(config=config, apply=make_supernet(config).apply)
+    is_own = net.apply is not make_supernet(net.config).apply
+    return net._replace(
+        config=config, apply=net.apply if is_own else make_supernet(config).apply
+    )
 
 
 def alpha_loss(

@@ -6,8 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_search
 
+from egnas_jax.cli.main import main
 from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES
@@ -164,3 +167,26 @@ def test_a_configuration_says_what_the_loop_asks_of_it(name):
 
 def test_every_method_of_the_table_is_tested():
     assert set(SMALL) == set(STRATEGIES)
+
+
+@pytest.mark.slow
+@every_method
+def test_a_run_resumes_to_the_same_bits_and_is_verified(name, tmp_path):
+    settings = {
+        path: value
+        for path, value in tiny_search.SETTINGS.items()
+        if not path.startswith("strategy.")
+    }
+    settings |= {f"strategy.{field}": value for field, value in SMALL[name].items()}
+    settings["epochs"] = 2
+    with tiny_search.registered_space():
+        config = search_config(
+            "digits", strategy=name, space=tiny_search.SPACE.name, settings=settings
+        )
+        whole = run_search(config)
+        run_search(config, out=tmp_path / "run", stop_after=1)
+        resumed = run_search(config, out=tmp_path / "run", resume=True)
+        assert main(["verify", str(tmp_path / "run"), "--from-start"]) == 0
+    digests = [[line["digest"] for line in r.records] for r in (whole, resumed)]
+    assert digests[0] == digests[1] and len(set(digests[0])) == 2
+    assert resumed.genotype == whole.genotype
