@@ -23,6 +23,7 @@ from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
+from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.curvature import (
     alpha_loss,
@@ -251,7 +252,12 @@ def weight_step(
         new, _ = _update(problem, data, hyperparams, state, key, train_batch=batch)
         state = state.replace(strategy=new)
     mixing = strategy.mixing(key("mixing"), state.strategy)
-    state, gradient = sgd_step(problem, hyperparams.learning_rate, state, mixing, batch)
+    dropout = None
+    if strategy.drop_path > 0:
+        dropout = EdgeDropout(key("drop path"), strategy.drop_path)
+    state, gradient = sgd_step(
+        problem, hyperparams.learning_rate, state, mixing, batch, dropout=dropout
+    )
     if strategy.learn is None:
         return state
     learned = strategy.learn(
@@ -270,6 +276,8 @@ def sgd_step(
     state: SearchState,
     mixing: Mixing,
     batch: Batch,
+    *,
+    dropout: EdgeDropout | None = None,
 ) -> tuple[SearchState, Mixing | None]:
     """Updates the weights, and the running sums of the epoch, on one batch.
 
@@ -291,8 +299,9 @@ def sgd_step(
         params = fields.pop("params")
         return {"params": params, "batch_stats": batch_stats}, Mixing(**fields)
 
+    shared = state.batch_stats, mixing
     gradients, batch_stats = batch_gradients(
-        problem.net, network, sources, batch, state.batch_stats, mixing
+        problem.net, network, sources, batch, *shared, dropout=dropout
     )
     gradient, accumulated = _clipped(problem, state, mixing, gradients.sources)
     optimizer = make_optimizer(problem.sgd, learning_rate)

@@ -179,6 +179,8 @@ class Strategy(NamedTuple):
       derive: for a method with a derivation of its own; None: `space.derive`.
       metrics: for a method whose state is worth plotting, such as one that updates
         every step.
+      drop_path: probability with which a weight step drops an edge of an image, for a
+        method that regularises the supernet; 0: none is dropped.
       draws_batches: whether `update` gets `draw_batch`, for a method that evaluates
         each candidate on a batch of its own.
     """
@@ -192,6 +194,7 @@ class Strategy(NamedTuple):
     learn: LearnFn | None = None
     derive: DeriveFn | None = None
     metrics: MetricsFn | None = None
+    drop_path: float = 0.0
     draws_batches: bool = False
 
 

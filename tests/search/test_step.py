@@ -490,3 +490,19 @@ def test_the_record_holds_a_methods_own_metrics_and_its_own_derivation(make_run)
     assert line["updates"] == 2
     assert line["genotype"] == cell.format()
     assert line["skip_normal"] == str(cell.normal).count("skip_connect")
+
+
+def test_a_weight_step_drops_edges_where_the_method_asks_for_it(toy_net, data):
+    keys = []
+
+    def apply(variables, images, mixing, *, dropout=None, **options):
+        keys.append(dropout)
+        return toy_net.apply(variables, images, mixing, **options)
+
+    for probability in (0.0, 0.3):
+        strategy = noting_strategy()._replace(drop_path=probability)
+        problem = problem_of(toy_net._replace(apply=apply), strategy)
+        state = init_state(problem, SHAPE, hyperparams_of())
+        weight_step = functools.partial(step.weight_step, problem, data)
+        jax.eval_shape(weight_step, hyperparams_of(), state, jnp.arange(10))
+    assert keys[0] is None and keys[1].key.shape == ()

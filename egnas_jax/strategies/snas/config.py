@@ -48,6 +48,8 @@ class SNASConfig:
       temperature_epochs: length of that line, epochs; lower it in shorter searches.
       resource_penalty: weight of the resource term in the loss; 0: none. The
         reference's command has 1.5e-3.
+      drop_path: probability with which a whole edge of an image is dropped in training;
+        the reference's command has 0.3.
       derive: "edge_all" keeps every edge, with its strongest primitive, and drops those
         whose strongest is `none`; "two" derives as DARTS does.
 
@@ -65,6 +67,7 @@ class SNASConfig:
     temperature_min: float = 0.03
     temperature_epochs: int = 150
     resource_penalty: float = 0.0
+    drop_path: float = 0.0
     derive: str = "edge_all"
 
     warmup: ClassVar[int] = 0
@@ -81,6 +84,7 @@ class SNASConfig:
             "temperature_min": (1e-3, LARGEST_FLOAT),
             "temperature_epochs": (1, LARGEST_INT),
             "resource_penalty": (0.0, LARGEST_FLOAT),
+            "drop_path": (0.0, 0.99),
         }
         check_ranges(self, ranges, "strategy.")
         if self.temperature_min > self.temperature:

@@ -5,8 +5,7 @@ computed for that sample also moves log alpha, so there is no validation pass.
 
 Source: SNAS (Xie et al., ICLR 2019); train_search.py of its reference: log alpha starts
 at N(1, 0.01); SGD(3e-4) on log alpha, its gradient clipped to norm 10; a temperature
-from 1 to 0.03 over 150 epochs. The reference also drops whole edges of the supernet
-with probability 0.3, and trains on the validation images too; this does neither.
+from 1 to 0.03 over 150 epochs. The reference also trains on the validation images.
 
 Dims: E edges, K primitives.
 """
@@ -52,11 +51,16 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
 
     Raises:
       ValueError: there is a resource penalty, and the space has primitives without
-        costs.
+        costs; or there is a drop path, and it has cells of another family.
     """
     space = SPACES[net.config.space]
     if config.resource_penalty > 0:
         check_costs(net.config)
+    if config.drop_path > 0 and space.family != "darts":
+        raise ValueError(
+            f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
+            f"in spaces of the DARTS family, not in {net.config.space}. Set it to 0."
+        )
 
     def init(key: Key, hyperparams: SNASHyperparams) -> SNASState:
         alpha = unflatten(space, 1.0 + 0.01 * jax.random.normal(key, (space.dim,)))
@@ -117,6 +121,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         learn=learn,
         derive=_derivation(space, config),
         metrics=lambda state: {"temperature": state.temperature},
+        drop_path=config.drop_path,
     )
 
 

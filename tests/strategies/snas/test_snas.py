@@ -178,6 +178,7 @@ def test_settings_that_make_no_search_are_refused(toy_net):
         (dict(temperature=0.0), "temperature is 0.0"),
         (dict(temperature_min=-1.0), "temperature_min is -1.0"),
         (dict(temperature=0.5, temperature_min=0.6), "at most strategy.temperature"),
+        (dict(drop_path=1.0), "drop_path is 1.0"),
         (dict(derive="three"), "edge_all, two"),
         (dict(alpha_optimizer="lion"), "sgd, adam"),
     ):
@@ -188,6 +189,8 @@ def test_settings_that_make_no_search_are_refused(toy_net):
     MAKE(net, CONFIG())
     with pytest.raises(ValueError, match="no costs are known of nor_conv_1x1"):
         MAKE(net, CONFIG(resource_penalty=1e-3))
+    with pytest.raises(ValueError, match="drop_path is 0.3, but edges can only"):
+        MAKE(net, CONFIG(drop_path=0.3))
 
 
 @pytest.mark.slow
