@@ -20,7 +20,11 @@ from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.search.strategy import DeriveFn, Strategy, Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.all_edges import derive_all_edges
-from egnas_jax.strategies.alpha_adam import adam, optimizer_step
+from egnas_jax.strategies.alpha_adam import (
+    AdamHyperparams,
+    adam,
+    optimizer_step,
+)
 from egnas_jax.strategies.snas.config import SNASConfig, SNASHyperparams
 from egnas_jax.strategies.snas.gumbel import (
     gumbel_noise,
@@ -167,7 +171,9 @@ def _temperature(epoch: Array | int, hyperparams: SNASHyperparams) -> Array:
 def _optimizer(
     config: SNASConfig, hyperparams: SNASHyperparams
 ) -> optax.GradientTransformation:
-    numbers = hyperparams.optimizer
+    numbers = AdamHyperparams(
+        hyperparams.learning_rate, hyperparams.beta1, hyperparams.weight_decay
+    )
     sgd = optax.chain(
         optax.add_decayed_weights(numbers.weight_decay),
         optax.sgd(numbers.learning_rate),
