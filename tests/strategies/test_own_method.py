@@ -42,12 +42,7 @@ def constant(net, config):
 @pytest.mark.slow
 def test_a_method_of_ones_own_runs_by_its_name(monkeypatch):
     monkeypatch.setitem(eg.STRATEGIES, "constant", (ConstantConfig, constant))
-    settings = {
-        path: value
-        for path, value in tiny_search.SETTINGS.items()
-        if not path.startswith("strategy.")
-    }
-    settings |= {"epochs": 1, "strategy.sharpness": 1.0}
+    settings = tiny_search.OF_ANY_METHOD | {"epochs": 1, "strategy.sharpness": 1.0}
     with tiny_search.registered_space():
         config = eg.search_config(
             "digits",

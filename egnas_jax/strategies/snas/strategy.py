@@ -58,13 +58,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         costs; or there is a drop path, and it has cells of another family.
     """
     space = SPACES[net.config.space]
-    if config.resource_penalty > 0:
-        check_costs(net.config)
-    if config.drop_path > 0 and space.family != "darts":
-        raise ValueError(
-            f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
-            f"in spaces of the DARTS family, not in {net.config.space}. Set it to 0."
-        )
+    _check_space(net.config, config)
 
     def init(key: Key, hyperparams: SNASHyperparams) -> SNASState:
         alpha = unflatten(space, 1.0 + 0.01 * jax.random.normal(key, (space.dim,)))
@@ -96,21 +90,14 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         gradient: Mixing,
         train_batch: Batch,
     ) -> SNASState:
-        rows, image_size = mixing.primitives, train_batch.images.shape[1:3]
-        gradient_rows = gradient.primitives
+        by_rows = gradient.primitives
         if config.resource_penalty > 0:
-            gradient_rows = jax.tree.map(
-                lambda loss, resource: loss + config.resource_penalty * resource,
-                gradient_rows,
-                penalty_gradient(net.config, image_size, rows),
+            image_size = train_batch.images.shape[1:3]
+            of_penalty = penalty_gradient(net.config, image_size, mixing.primitives)
+            by_rows = jax.tree.map(
+                lambda g, p: g + config.resource_penalty * p, by_rows, of_penalty
             )
-        alpha, optimizer = optimizer_step(
-            _optimizer(config, hyperparams),
-            log_alpha_gradient(rows, gradient_rows, state.temperature),
-            state.optimizer,
-            state.alpha,
-        )
-        return state.replace(alpha=alpha, optimizer=optimizer)
+        return _alpha_step(config, hyperparams, state, mixing.primitives, by_rows)
 
     def incumbent(state: SNASState) -> Mixing:
         return softmax_mixing(state.alpha)
@@ -127,6 +114,28 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         metrics=lambda state: {"temperature": state.temperature},
         drop_path=config.drop_path,
     )
+
+
+def _check_space(supernet: SupernetConfig, config: SNASConfig) -> None:
+    """Refuses options that the cells of a space cannot have."""
+    if config.resource_penalty > 0:
+        check_costs(supernet)
+    if config.drop_path > 0 and SPACES[supernet.space].family != "darts":
+        raise ValueError(
+            f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
+            f"in spaces of the DARTS family, not in {supernet.space}. Set it to 0."
+        )
+
+
+def _alpha_step(config, hyperparams, state, rows, gradient) -> SNASState:
+    """The state after one step on log alpha; `gradient` is that of `rows`."""
+    alpha, optimizer = optimizer_step(
+        _optimizer(config, hyperparams),
+        log_alpha_gradient(rows, gradient, state.temperature),
+        state.optimizer,
+        state.alpha,
+    )
+    return state.replace(alpha=alpha, optimizer=optimizer)
 
 
 def log_alpha_gradient(
