@@ -28,7 +28,6 @@ from egnas_jax.strategies.second_order import (
     mixed_difference,
     second_order_gradient,
     unrolled_gradients,
-    unrolled_step,
 )
 from egnas_jax.types import Batch
 
@@ -246,24 +245,3 @@ def test_the_exact_form_compiles_in_three_times_the_first_order(golden, golden_n
 
         _, seconds[form] = compiled(step, state, trainee, batches)
     assert seconds["exact"] < 3 * seconds["off"], seconds
-
-
-@pytest.mark.slow
-def test_the_step_of_the_weights_is_that_of_the_reference(golden, golden_network):
-    net, trainee, batches = golden_network
-    alpha = by_kind(golden["alpha"])
-
-    def gradient(params):
-        variables = {**trainee.variables, "params": params}
-        images, labels = batches["train_batch"].images, batches["train_batch"].labels
-        logits, _ = net.apply(variables, images, softmax_mixing(alpha), train=True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(losses)
-
-    params = trainee.variables["params"]
-    program, _ = compiled(jax.value_and_grad(gradient), params)
-    value, gradients = program(params)
-    assert value == pytest.approx(golden["loss_train"].item(), rel=1e-5)
-    step = jax.tree.map(jnp.subtract, unrolled_step(trainee, gradients), params)
-    norm = golden["step_norm"].item()
-    assert optax.global_norm(step) == pytest.approx(norm, rel=1e-5)
