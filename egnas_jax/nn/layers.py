@@ -10,7 +10,6 @@ Source: operations.py of the DARTS family; batch norm as in torch (eps 1e-5, mom
 Dims: E edges, C input channels, O output channels, H, W sides, N images.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -158,13 +157,16 @@ def moments(x: Array, rules: lowering.Rules | None = None) -> tuple[Array, Array
       x: [..., H, W, N].
       rules: rules of a backend, or None for those of the default backend.
     """
-    return _moments(x, rules or lowering.rules_for())
+    rules = rules or lowering.rules_for()
+    return lowering.differentiable(_moments, _all_moments)(x, rules)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _moments(x, rules):
+def _all_moments(x, rules):
     one_device = _shifted_moments if rules.one_pass_moments else _centred_moments
     return all_reduce_moments(*one_device(wide(x)))
+
+
+_moments = jax.custom_vjp(_all_moments, nondiff_argnums=(1,))
 
 
 def _centred_moments(x):
@@ -226,13 +228,17 @@ def _update(running: Array, new: Array) -> Array:
     return MOMENTUM * running + (1.0 - MOMENTUM) * lax.stop_gradient(new)
 
 
-@jax.custom_vjp
 def rectify(x: Array) -> Array:
     """max(x, 0), whose gradient at 0 is 0.
 
     The gradient keeps the result alone, which the next kernel keeps anyway. The
     gradient of `jax.nn.relu` also keeps a mask and an array of zeros.
     """
+    return lowering.differentiable(_rectify, jax.nn.relu)(x)
+
+
+@jax.custom_vjp
+def _rectify(x):
     return jnp.maximum(x, 0.0)
 
 
@@ -245,7 +251,7 @@ def _rectify_backward(out, cotangent):
     return (jnp.where(out > 0.0, cotangent, 0.0),)
 
 
-rectify.defvjp(_rectify_forward, _rectify_backward)
+_rectify.defvjp(_rectify_forward, _rectify_backward)
 
 
 def relu(x: Array) -> Array:

@@ -17,6 +17,7 @@ import jax
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
+from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
@@ -61,6 +62,8 @@ class SupernetApply(Protocol):
         mixing: Mixing,
         train: bool = False,
         many: bool = False,
+        *,
+        dropout: EdgeDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         """Runs the supernet on a batch of images under one mixing.
 
@@ -73,6 +76,8 @@ class SupernetApply(Protocol):
             cell is then compiled by itself, so that XLA moves out of the loop what does
             not depend on the mixing: the stem and most primitives of that cell. The
             values are equal up to rounding.
+          dropout: drops edges of single images, in training and in the DARTS family
+            alone; None: drops none.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
@@ -118,11 +123,16 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         mixing: Mixing,
         train: bool = False,
         many: bool = False,
+        *,
+        dropout: EdgeDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
-        return forward(used, variables, images, mixing, train=train, many=many)
+        # the networks of other families have no dropout
+        optional = {} if dropout is None else {"dropout": dropout}
+        options = {"train": train, "many": many, **optional}
+        return forward(used, variables, images, mixing, **options)
 
     return Supernet(config, init, apply)
 

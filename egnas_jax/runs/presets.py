@@ -7,6 +7,13 @@ _DIGITS = dict(
     egnas=dict(warmup=1, population=16, samples=2, generations=2),
     random_search=dict(candidates=64),
     darts=dict(learning_rate=3e-3),
+    pc_darts=dict(learning_rate=6e-3, batch_size=64, warmup=2),
+    snas=dict(alpha_optimizer="adam", learning_rate=1e-2, temperature_epochs=12),
+)
+# The temperature reaches its end with the search, and SGD(3e-4), which is published for
+# 150 epochs of batches of 64, would leave alpha near its start.
+_FIFTY_EPOCHS = dict(
+    snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50)
 )
 # `digits` compiles and runs in a third of the time of `digits_large`.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -20,9 +27,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         supernet=dict(channels=8, layers=5, partial_channels=2),
         run=dict(epochs=12, batch_size=64),
     ),
-    "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True)),
+    "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True), **_FIFTY_EPOCHS),
     "cifar100": dict(
-        data=dict(name="cifar100", pad=4, flip=True), supernet=dict(num_classes=100)
+        data=dict(name="cifar100", pad=4, flip=True),
+        supernet=dict(num_classes=100),
+        **_FIFTY_EPOCHS,
     ),
 }
 

@@ -9,22 +9,26 @@ Dims: E edges of a cell, K primitives of an edge.
 import numpy as np
 
 from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.space.all_edges import pairs_of_edges
 from egnas_jax.types import Mixing
 
 
-def architecture_metrics(space: Space, mixing: Mixing) -> dict[str, float | int | str]:
+def architecture_metrics(
+    space: Space, mixing: Mixing, genotype: Genotype | Topology | None = None
+) -> dict[str, float | int | str]:
     """Describes the architecture that a search has reached.
 
     Args:
       space: of the cells.
       mixing: the incumbent's, arrays of numpy or JAX.
+      genotype: derived from it; None: by `space.derive`.
 
     Returns:
       For each cell kind `entropy_KIND` (nats, see `entropy`), `skip_KIND` and
       `pool_KIND` (edges of the cell derived now which skip or pool), and `genotype`,
       its text.
     """
-    genotype = derive(space, mixing)
+    genotype = derive(space, mixing) if genotype is None else genotype
     metrics = {}
     for kind in space.kinds:
         kept = _kept_primitives(genotype, kind)
@@ -38,7 +42,7 @@ def _kept_primitives(genotype: Genotype | Topology, kind: str) -> list[str]:
     """Primitives of one cell, an entry for each edge that was kept."""
     if isinstance(genotype, Topology):
         return list(genotype.primitives)
-    return [primitive for primitive, _ in getattr(genotype, kind)]
+    return [primitive for primitive, _ in pairs_of_edges(genotype, kind)]
 
 
 def entropy(rows: np.ndarray) -> float:

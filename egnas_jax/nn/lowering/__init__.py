@@ -35,6 +35,7 @@ from egnas_jax.nn.lowering.dense import (
     folded_convolution,
     pointwise,
 )
+from egnas_jax.nn.lowering.forward_mode import differentiable, forward_mode
 from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
 from egnas_jax.nn.lowering.options import compiler_options
 from egnas_jax.nn.lowering.rules import (
@@ -61,8 +62,10 @@ __all__ = [
     "compiler_options",
     "convolve",
     "depthwise",
+    "differentiable",
     "folded_convolution",
     "for_images",
+    "forward_mode",
     "halve",
     "kernels_for",
     "materialise",

@@ -11,6 +11,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from egnas_jax.nn.lowering.barriers import materialise
+from egnas_jax.nn.lowering.forward_mode import differentiable
 from egnas_jax.nn.lowering.rules import Rules, rules_for
 from egnas_jax.nn.lowering.sums import sum_pixels
 from egnas_jax.nn.lowering.windows import pixelwise
@@ -32,9 +33,13 @@ def pointwise(x: Array, kernel: Array, rules: Rules | None = None) -> Array:
       [E, O, H, W, N].
     """
     rules = rules or rules_for()
-    if max(kernel.shape[1:]) <= rules.summed_channels:
-        return _pointwise_sum(x, kernel)
-    return _pointwise_product(x, kernel, rules.joint_products)
+
+    def by_hand(x, kernel):
+        if max(kernel.shape[1:]) <= rules.summed_channels:
+            return _pointwise_sum(x, kernel)
+        return _pointwise_product(x, kernel, rules.joint_products)
+
+    return differentiable(by_hand, _product)(x, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -44,14 +49,17 @@ def _pointwise_product(x, kernel, joint):
     The gradients are those of autodiff, except that the kernel's is multiplied in the
     other order, which XLA's CPU kernels do up to six times faster.
     """
-    multiply = _multiply if joint else _multiply_each
-    out = multiply(kernel.astype(x.dtype), _flat(x))
-    return materialise(out.reshape(*out.shape[:2], *x.shape[2:]))
+    return _product(x, kernel, _multiply if joint else _multiply_each)
 
 
 def _multiply(kernel, x):
     """Matrix products [..., E, O, M] of [..., E, O, C] and [..., E, C, M]."""
     return jnp.einsum("...eoc,...ecm->...eom", kernel, x)
+
+
+def _product(x, kernel, multiply=_multiply):
+    out = multiply(kernel.astype(x.dtype), _flat(x))
+    return materialise(out.reshape(*out.shape[:2], *x.shape[2:]))
 
 
 _multiply_each = custom_vmap(_multiply)
@@ -110,14 +118,20 @@ def _flat(x: Array) -> Array:
     return x.reshape(*x.shape[:2], -1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def broadcast_edges(x: Array, edges: int) -> Array:
     """Broadcasts [1, ...] to [E, ...]; returns [E, ...] unchanged.
 
     The gradient adds the edges one after another: a sum over a stacked axis of edges
     takes up to a hundred times as long on a CPU.
     """
+    return differentiable(_broadcast_edges, _broadcast)(x, edges)
+
+
+def _broadcast(x, edges):
     return jnp.broadcast_to(x, (edges, *x.shape[1:]))
+
+
+_broadcast_edges = jax.custom_vjp(_broadcast, nondiff_argnums=(1,))
 
 
 def _broadcast_edges_forward(x, edges):
@@ -131,7 +145,7 @@ def _broadcast_edges_backward(edges, edges_before, cotangent):
     return (materialise(total.astype(cotangent.dtype))[None],)
 
 
-broadcast_edges.defvjp(_broadcast_edges_forward, _broadcast_edges_backward)
+_broadcast_edges.defvjp(_broadcast_edges_forward, _broadcast_edges_backward)
 
 
 def convolve(
