@@ -36,9 +36,12 @@ def run(*arguments):
         (["search", "--help"], "--stop-after"),
         (["retrain", "--help"], "--genotype"),
         (["list"], "presets: digits, digits_large, cifar10, cifar100\n"),
-        (["list", "strategies"], "strategies: egnas, random_search, darts\n"),
+        (
+            ["list", "strategies"],
+            "strategies: egnas, random_search, darts, pc_darts, snas\n",
+        ),
         (["list", "methods"], "methods: egnas, random_search, ageing_evolution\n"),
-        (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense\n"),
+        (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense, matrix\n"),
         (["list", "variants"], "variants: paper, official, reproduction\n"),
     ],
 )

@@ -57,7 +57,7 @@ def traced():
 
         def request(function):
             bound = functools.partial(jax.jit(function), np.float32(2))
-            return program_cache.ProgramRequest(bound, (SHAPE,))
+            return program_cache.ProgramRequest(bound, (SHAPE,), {})
 
         return {"double": request(double), "total": request(total)}
 
@@ -236,7 +236,7 @@ def test_a_process_remembers_the_newest(folder, traced, monkeypatch):
 
 
 def test_a_compiler_out_of_memory_names_the_program(folder, traced, monkeypatch):
-    def exhausted(lowered, leaves):
+    def exhausted(*arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory")
 
     monkeypatch.setattr(program_cache, "_compile", exhausted)
