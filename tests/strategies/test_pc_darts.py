@@ -101,7 +101,7 @@ def test_gradients_and_three_steps_equal_the_reference(golden):
         key = jax.random.key(0)
         return strategy.update(key, state, strategy.hyperparams, trainee, **batches)[0]
 
-    update = jax.jit(update, compiler_options=lowering.compiler_options())
+    update = jax.jit(update, compiler_options=lowering.compiler_options((8, 8)))
     for step in range(3):
         state = update(state, read_batch(golden, "x", "y", step))
         if step == 0:  # Adam's mean is half the gradient, with the decay in it

@@ -1,6 +1,6 @@
 """Second-order DARTS against the numbers of its reference, and by differentiating."""
 
-import time
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from packed_supernet import (
 
 from egnas_jax import interop
 from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Trainee
@@ -173,14 +174,6 @@ def golden_network(golden):
     return net, trainee, batches
 
 
-def compiled(function, *arguments):
-    """The program, and the processor seconds that tracing and compiling took."""
-    start = time.process_time()
-    jitted = jax.jit(function, compiler_options=lowering.compiler_options())
-    program = jitted.lower(*arguments).compile()
-    return program, time.process_time() - start
-
-
 @pytest.mark.slow
 def test_both_forms_equal_the_reference(golden, golden_network):
     net, trainee, batches = golden_network
@@ -196,7 +189,7 @@ def test_both_forms_equal_the_reference(golden, golden_network):
             mixed_difference(*arguments),
         )
 
-    program, _ = compiled(parts, trainee)
+    program = jax.jit(parts, compiler_options=lowering.compiler_options((8, 8)))
     own, direction, exact, difference = program(trainee)
     assert optax.global_norm(direction) == pytest.approx(
         golden["vector_norm"].item(), rel=1e-5
@@ -223,10 +216,15 @@ def test_both_forms_equal_the_reference(golden, golden_network):
 
 
 @pytest.mark.slow
-def test_the_exact_form_compiles_in_three_times_the_first_order(golden, golden_network):
-    """A step of the search: the update of alpha and the gradient of the weights."""
+def test_the_exact_form_has_few_more_lines_than_the_first_order(golden_network):
+    """What XLA gets of a step of the search: update of alpha, gradient of the weights.
+
+    Compilation takes about as long as a program has lines; docs/methods.md has the
+    seconds.
+    """
     net, trainee, batches = golden_network
-    seconds = {}
+    net = make_supernet(dataclasses.replace(net.config, lowering="shifted"))
+    lines = {}
     for form in ("off", "exact"):
         strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
         state = strategy.init(jax.random.key(0), strategy.hyperparams)
@@ -243,5 +241,6 @@ def test_the_exact_form_compiles_in_three_times_the_first_order(golden, golden_n
             batch = batches["train_batch"]
             return state, batch_gradients(net, network, params, batch, stats)
 
-        _, seconds[form] = compiled(step, state, trainee, batches)
-    assert seconds["exact"] < 3 * seconds["off"], seconds
+        lowered = jax.jit(step).lower(state, trainee, batches)
+        lines[form] = lowered.as_text().count("\n")
+    assert lines["off"] < lines["exact"] < 2 * lines["off"], lines

@@ -204,7 +204,7 @@ def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
 
         return batch_gradients(net, network, rows, batch)[0]
 
-    program = jax.jit(gradients, compiler_options=lowering.compiler_options())
+    program = jax.jit(gradients, compiler_options=lowering.compiler_options((8, 8)))
     found = program(rows)
     loss = golden["cross_entropy"].item()
     assert float(found.loss) == pytest.approx(loss, rel=1e-5)
