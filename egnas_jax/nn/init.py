@@ -65,15 +65,17 @@ def stack_leaves(tree: PyTree, count: int) -> PyTree:
 def draw(key: Key, tree: PyTree) -> PyTree:
     """Draws the f32 arrays that a tree of leaves describes.
 
-    Unless it is traced, the random numbers are cut into leaves on the host: a program
-    with a thousand results would take seconds to compile.
+    Unless the key is traced, the random numbers are cut into leaves on the host: a
+    program with a thousand results would take seconds to compile. The leaves lie on the
+    devices that the key was put on.
     """
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_leaf)
     numbers = _numbers(key, sum(leaf.size for leaf in leaves if leaf.bound))
     if isinstance(numbers, jax.core.Tracer):
         arrays = _cut(numbers, leaves, jnp.full)
     else:
-        arrays = map(jnp.array, _cut(np.asarray(numbers), leaves, np.full))
+        where = numbers.sharding if numbers.committed else None
+        arrays = jax.device_put(_cut(jax.device_get(numbers), leaves, np.full), where)
     return jax.tree.unflatten(structure, arrays)
 
 

@@ -16,13 +16,11 @@ import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import chex
 import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.layers import Affine, fold_norm, lazy_batch_norm, rectify
-from egnas_jax.nn.precision import wide_einsum
 from egnas_jax.types import Array, PyTree
 
 
@@ -175,11 +173,9 @@ def _product(pointwise, windows, x, shape):
       x: [1, C, H, W, N] or [G, C, H, W, N].
       shape: H', W'.
     """
-    (groups, channels, outputs, _), images = windows.shape, x.shape[-1]
-    chex.assert_shape(pointwise, (groups, None, channels))
-    y = lowering.apply_windows(windows, x).reshape(groups, channels, outputs * images)
-    y = wide_einsum("goc,gcm->gom", pointwise.astype(x.dtype), y).astype(x.dtype)
-    return lowering.materialise(y.reshape(groups, -1, *shape, images))
+    y = lowering.apply_windows(windows, x)
+    y = y.reshape(*windows.shape[:2], *shape, x.shape[-1])
+    return lowering.pointwise(y, pointwise)
 
 
 def _stacked(trees):

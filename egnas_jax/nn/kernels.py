@@ -11,7 +11,7 @@ class Kernels(NamedTuple):
 
     Attributes:
       depthwise: convolutions of dilation 1 and the pointwise convolution behind them:
-        "grouped", "shifted" or "dense".
+        "grouped", "shifted", "dense" or "matrix".
       dilated: the same for convolutions of dilation 2.
       pooling: "grouped" or "shifted".
     """

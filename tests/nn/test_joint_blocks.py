@@ -3,6 +3,8 @@
 Dims: S edges, C channels, H, W sides, N images, T kernel side.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,13 +115,30 @@ def test_a_matrix_of_a_tap_selects_the_pixel_that_the_tap_reads():
         ("auto", (8, 12), "cpu", "auto"),
         ("auto", (8, 8), "gpu", "auto"),
         ("shifted", (8, 8), "cpu", "shifted"),
-        ("matrix", (32, 32), "gpu", "matrix"),
+        ("matrix", (4, 16), "gpu", "matrix"),
     ],
 )
 def test_only_auto_takes_matrices_for_tiny_images_on_a_cpu(
     name, sides, backend, chosen
 ):
     assert lowering.for_images(name, sides, backend) == chosen
+
+
+def test_matrices_of_larger_images_are_refused():
+    with pytest.raises(ValueError, match="have 8 x 12 pixels: it takes at most 64"):
+        lowering.for_images("matrix", (8, 12))
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_bfloat16_is_close_to_float32(train, quick_jit):
+    params, stats, state, weights = arguments(NAMES, 1)
+    run = quick_jit(functools.partial(together, stride=1, train=train))
+    expected, _ = run(params, stats, state, weights)
+    actual, _ = run(params, stats, state.astype(jnp.bfloat16), weights)
+    assert actual.dtype == jnp.float32  # the dtype of sums
+    scale = np.abs(expected).max()
+    # bfloat16 keeps 8 bits
+    np.testing.assert_allclose(actual / scale, expected / scale, atol=2**-6)
 
 
 @pytest.mark.parametrize("space", ["darts7", "nasbench201"])

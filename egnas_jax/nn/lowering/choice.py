@@ -45,8 +45,8 @@ TABLE = {
 # Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels
 # where a row of the table is dense.
 MOST_FOLDED_CHANNELS = 16
-# On a CPU a program of tiny images takes much longer to compile than to run, and
-# "matrix" compiles in two thirds of the time of "shifted" at about its speed.
+# On a CPU a program of tiny images takes longer to compile than to run, and "matrix"
+# compiles faster than "shifted" (benchmarks/README.md).
 MOST_MATRIX_PIXELS = 64
 
 
@@ -61,7 +61,16 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
     Returns:
       "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`
       pixels, else the name as it is.
+
+    Raises:
+      ValueError: "matrix" for larger images, whose matrices would fill the memory.
     """
+    if name == "matrix" and not is_tiny(shape):
+        raise ValueError(
+            f"supernet.lowering is matrix, but the images have {shape[0]} x {shape[1]} "
+            f"pixels: it takes at most {MOST_MATRIX_PIXELS}, as its matrices grow with "
+            f"the square of that number. Choose auto or shifted."
+        )
     on_cpu = (backend or target_backend()) == "cpu"
     return "matrix" if name == "auto" and is_tiny(shape) and on_cpu else name
 

@@ -4,8 +4,9 @@ On an image of P pixels a window is a linear map, a matrix [P', P]. The matrix i
 over the taps, and a tap is a constant matrix of zeros and ones. This multiplies more
 than a sum of shifted slices, by P / (number of taps), but it is a matrix product, and
 it takes few kernels however many windows there are. A kernel takes about 10 ms to
-compile on a CPU, whatever it computes. Where images have 8 x 8 pixels, programs compile
-in half the time and run faster (benchmarks/README.md).
+compile on a CPU, whatever it computes, so programs of 8 x 8 images compile faster
+(benchmarks/README.md). The matrices grow with the square of the pixels; `choice` does
+not allow them for larger images.
 
 Dims: E edges, C channels, T kernel side, P = H * W pixels, P' pixels of an output, N
 images.
@@ -18,7 +19,7 @@ import numpy as np
 
 from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.windows import output_side
-from egnas_jax.nn.precision import wide_einsum
+from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array
 
 
@@ -79,10 +80,9 @@ def apply_windows(windows: Array, x: Array) -> Array:
     Returns:
       [E, C, P', N] in the dtype of `x`.
     """
-    columns = x.reshape(*x.shape[:2], windows.shape[-1], x.shape[-1])
-    windows = windows.astype(x.dtype)
+    columns = wide(x.reshape(*x.shape[:2], windows.shape[-1], x.shape[-1]))
     if len(x) == 1:
-        y = wide_einsum("ecqp,cpn->ecqn", windows, columns[0])
+        y = jnp.einsum("ecqp,cpn->ecqn", windows, columns[0])
     else:
-        y = wide_einsum("ecqp,ecpn->ecqn", windows, columns)
+        y = jnp.einsum("ecqp,ecpn->ecqn", windows, columns)
     return y.astype(x.dtype)

@@ -33,7 +33,8 @@ def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | in
 def _quick() -> dict[str, str | int]:
     """The options of tiny images; none if this version of XLA does not know them."""
     try:
-        jax.jit(lambda x: x, compiler_options=_QUICK).lower(jnp.zeros(())).compile()
-    except (jax.errors.JaxRuntimeError, ValueError):
+        shape = jax.ShapeDtypeStruct((), jnp.float32)  # no transfer to the device
+        jax.jit(lambda x: x, compiler_options=_QUICK).lower(shape).compile()
+    except jax.errors.JaxRuntimeError:
         return {}
     return _QUICK
