@@ -11,7 +11,10 @@ import pytest
 from egnas_jax.cli.main import main
 from egnas_jax.studies.nasbench201 import table_search
 
-METHODS = ["egnas", "egnas", "random_search", "ageing_evolution"]
+METHODS = [
+    *("egnas", "egnas", "random_search", "local_search", "ageing_evolution"),
+    *("reinforce", "enas", "nasnet_ppo", "nsga2", "epcnas_pso"),
+]
 SEARCH = "--runs 4 --queries 30 --set egnas.population=4 --sweep egnas.eta=0,1 --out"
 
 
@@ -87,12 +90,25 @@ def test_curves_of_every_method_and_setting_are_written(results):
 
 
 @pytest.mark.slow
+def test_entries_state_their_settings_and_the_accuracy_of_the_answer(results):
+    result = json.loads((results / "curves.json").read_text())
+    for entry in result["entries"]:
+        options = result["config"][entry["method"]] | entry["setting"]
+        assert entry["settings"] == options
+        accuracy = entry["test_accuracy"]
+        expected = 100 * (result["optimum"] - entry["answer_regret"]["mean"])
+        assert accuracy["mean"] == pytest.approx(expected)
+        assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
+        assert (accuracy["n"], accuracy["sd"] >= 0) == (4, True)
+
+
+@pytest.mark.slow
 def test_the_csv_file_holds_the_points_of_the_curves(results):
     result = json.loads((results / "curves.json").read_text())
     with open(results / "curves.csv", newline="") as file:
         last = [row for row in csv.DictReader(file) if row["queries"] == "30"]
     assert [row["method"] for row in last] == METHODS
-    assert [row["eta"] for row in last] == ["0.0", "1.0", "", ""]
+    assert [row["eta"] for row in last] == ["0.0", "1.0", *[""] * 8]
     regret = result["entries"][2]["final"]["test_regret"]["mean"]
     assert float(last[2]["test_regret_mean"]) == pytest.approx(regret)
 
