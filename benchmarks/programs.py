@@ -106,7 +106,7 @@ def weight_steps(net: Supernet):
 
     def run(state, count, mixing, batch, rate):
         def step(_, state):
-            return sgd_step(search, rate, state, mixing, batch)
+            return sgd_step(search, rate, state, mixing, batch)[0]
 
         return lax.fori_loop(0, count, step, state.replace(totals=zero_totals()))
 

@@ -7,7 +7,11 @@ import re
 import pytest
 
 FOLDER = pathlib.Path(__file__).with_name("golden")
-FILES = sorted(path.name for path in FOLDER.iterdir() if path.name != "README.md")
+FILES = sorted(
+    str(path.relative_to(FOLDER))
+    for path in FOLDER.rglob("*")
+    if path.is_file() and path.name != "README.md"
+)
 LARGEST_SUM = 8_000_000  # bytes: the history of the repository keeps them for ever
 
 

@@ -112,6 +112,7 @@ def mixed_cell(
     *,
     train: bool,
     implementation: str = "auto",
+    factors: Array | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell.
 
@@ -122,6 +123,7 @@ def mixed_cell(
       mixing: weights of the primitives [E, K] and of the edges [E] by kind of cell.
       train: whether norms use the batch's statistics and update the running ones.
       implementation: a key of `lowering.CHOICES`.
+      factors: of each edge and image, [E, N] (see `drop_path.edge_factors`); None: 1.
 
     Returns:
       The output and the new batch_stats. The output is the last node [C, H, W, N] in a
@@ -157,13 +159,19 @@ def mixed_cell(
             bypass = lowering.halve(bypass, kernels.pooling)
         pairs = zip(outgoing.edges, outgoing.targets, strict=True)
         for position, (edge, target) in enumerate(pairs):
-            mixed_sums[target] += wide(mixed[position])
-            bypass_sums[target] += edge_weights[edge] * wide(bypass)
+            mixed_sums[target] += _kept(wide(mixed[position]), factors, edge)
+            passed = _kept(wide(bypass), factors, edge)
+            bypass_sums[target] += edge_weights[edge] * passed
         new_stats.append(source_stats)
     last = node(-1)
     if space.family == "topology":
         return last, new_stats
     return jnp.concatenate([*states[space.num_inputs :], last]), new_stats
+
+
+def _kept(output, factors, edge):
+    """The output of an edge [C, H, W, N], times the factor of each image."""
+    return output if factors is None else factors[edge][None, None, None] * output
 
 
 def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernels):

@@ -21,6 +21,7 @@ from jax import lax
 
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
+from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.stem_and_head import (
     classify,
@@ -68,12 +69,13 @@ def forward(
     *,
     train: bool,
     many: bool,
+    dropout: EdgeDropout | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, groups of cells, global average and classifier.
 
     Args:
       config: the supernet.
-      variables, images, mixing, train, many: as of `SupernetApply`.
+      variables, images, mixing, train, many, dropout: as of `SupernetApply`.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.
@@ -84,7 +86,9 @@ def forward(
     new_stats = {"stem": stem_stats, "preprocess": [], "groups": []}
     states = x, x
     for position, indices in enumerate(groups_of(config)):
-        group = _group(config, variables, mixing, position, train=train)
+        group = _group(
+            config, variables, mixing, position, train=train, dropout=dropout
+        )
         is_scanned = _is_scanned(len(indices), position, train, many)
         run = _scan if is_scanned else _unroll
         states, preprocess_stats, cell_stats = run(group, states)
@@ -105,7 +109,8 @@ class _Group(NamedTuple):
 
     Attributes:
       preprocess: for each cell, (older, newer) -> its inputs, new batch_stats.
-      cell: (parameters and batch_stats, inputs) -> output, new batch_stats.
+      cell: (position in the group, parameters and batch_stats, inputs) -> output, new
+        batch_stats.
       variables: parameters and batch_stats of the cells, each leaf [G, ...].
       channels: channels of the outputs.
     """
@@ -116,11 +121,24 @@ class _Group(NamedTuple):
     channels: int
 
 
-def _group(config, variables, mixing, position, *, train) -> _Group:
+def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
     """The group at `position`, as `forward` runs it."""
     trees = variables["params"], variables["batch_stats"]
     cells, indices = cells_of(config), groups_of(config)[position]
     spec = _spec(config, cells[indices[0]].kind)
+
+    def cell(index, cell_variables, inputs):
+        edges, images = spec.space.num_edges, inputs[0].shape[-1]
+        return mixed_cell(
+            spec,
+            cell_variables,
+            inputs,
+            mixing,
+            train=train,
+            implementation=config.lowering,
+            factors=edge_factors(dropout, indices[0] + index, edges, images),
+        )
+
     return _Group(
         preprocess=[
             functools.partial(
@@ -131,13 +149,7 @@ def _group(config, variables, mixing, position, *, train) -> _Group:
             )
             for index in indices
         ],
-        cell=functools.partial(
-            mixed_cell,
-            spec,
-            mixing=mixing,
-            train=train,
-            implementation=config.lowering,
-        ),
+        cell=cell,
         variables=tuple(tree["groups"][position] for tree in trees),
         channels=cells[indices[0]].channels * spec.space.num_nodes,
     )
@@ -163,7 +175,7 @@ def _unroll(group: _Group, states: tuple[Array, Array]):
     for index, preprocess in enumerate(group.preprocess):
         variables = jax.tree.map(lambda leaf, i=index: leaf[i], group.variables)
         inputs, input_stats = preprocess(older, newer)
-        out, new_stats = group.cell(variables, inputs)
+        out, new_stats = group.cell(index, variables, inputs)
         older, newer = newer, out
         preprocess_stats.append(input_stats)
         cell_stats.append(new_stats)
@@ -182,7 +194,7 @@ def _scan(group: _Group, states: tuple[Array, Array]):
             for i, preprocess in enumerate(group.preprocess)
         ]
         inputs, input_stats = lax.switch(index, branches, *carry)
-        out, new_stats = group.cell(variables, inputs)
+        out, new_stats = group.cell(index, variables, inputs)
         return (carry[1], out), (input_stats, new_stats)
 
     zeros = jnp.zeros((group.channels, *states[1].shape[1:]), states[1].dtype)

@@ -146,17 +146,23 @@ def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     return scale[..., None] * params["pointwise"], shift
 
 
-@jax.custom_vjp
 def moments(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of [..., H, W, N] over its last three axes.
 
     They are the moments of the whole batch where devices share it. The gradient keeps
     `x` alone; autodiff would keep the centred array as well.
     """
+    return lowering.differentiable(_moments, _mean_and_variance)(x)
+
+
+def _mean_and_variance(x):
     x = wide(x)
     mean = jnp.mean(x, axis=(-3, -2, -1))
     var = jnp.mean((x - lowering.pixelwise(mean)) ** 2, axis=(-3, -2, -1))
     return all_reduce_moments(mean, var)
+
+
+_moments = jax.custom_vjp(_mean_and_variance)
 
 
 def _count(x: Array) -> int:
@@ -179,7 +185,7 @@ def _moments_backward(residuals, cotangents):
     return (gradient.astype(x.dtype),)
 
 
-moments.defvjp(_moments_forward, _moments_backward)
+_moments.defvjp(_moments_forward, _moments_backward)
 
 
 def _scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
@@ -191,13 +197,17 @@ def _update(running: Array, new: Array) -> Array:
     return MOMENTUM * running + (1.0 - MOMENTUM) * lax.stop_gradient(new)
 
 
-@jax.custom_vjp
 def rectify(x: Array) -> Array:
     """max(x, 0), whose gradient at 0 is 0.
 
     The gradient keeps the result alone, which the next kernel keeps anyway. The
     gradient of `jax.nn.relu` also keeps a mask and an array of zeros.
     """
+    return lowering.differentiable(_rectify, jax.nn.relu)(x)
+
+
+@jax.custom_vjp
+def _rectify(x):
     return jnp.maximum(x, 0.0)
 
 
@@ -210,7 +220,7 @@ def _rectify_backward(out, cotangent):
     return (jnp.where(out > 0.0, cotangent, 0.0),)
 
 
-rectify.defvjp(_rectify_forward, _rectify_backward)
+_rectify.defvjp(_rectify_forward, _rectify_backward)
 
 
 def relu(x: Array) -> Array:

@@ -20,9 +20,10 @@ from jaxtyping import Float
 
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import rectify
-from egnas_jax.nn.network_cell import check_path, derived_cell, init_cell, keep_factors
+from egnas_jax.nn.network_cell import check_path, derived_cell, init_cell
 from egnas_jax.nn.network_config import (
     FRAMES,
     NetworkConfig,

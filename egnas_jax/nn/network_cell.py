@@ -13,14 +13,12 @@ N images.
 import itertools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.primitives import PRIMITIVES, source_of
 from egnas_jax.space import Genotype
-from egnas_jax.types import Array, Key, PyTree
+from egnas_jax.types import Array, PyTree
 
 NUM_INPUTS = 2
 
@@ -95,19 +93,6 @@ def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyT
     return params, {name: stats for name, (_, stats) in leaves.items() if stats}
 
 
-def keep_factors(
-    key: Key, edges: int, images: int, drop_path: Array | float, dtype: DTypeLike
-) -> Array:
-    """Draws the factor of each edge's output for each image: [E, N].
-
-    A factor is 0 where the path is dropped, with probability `drop_path`. Otherwise it
-    is the inverse of the probability of keeping a path, so that the mean is 1.
-    """
-    keep = 1.0 - jnp.asarray(drop_path, jnp.float32)
-    is_kept = jax.random.bernoulli(key, keep, (edges, images))
-    return jnp.where(is_kept, 1.0 / keep, 0.0).astype(dtype)
-
-
 def derived_cell(
     genotype: Genotype,
     kind: str,
@@ -125,7 +110,7 @@ def derived_cell(
       variables: parameters and batch_stats, arrays that `init_cell` describes.
       inputs: both preprocessed inputs, [C, H, W, N].
       train: whether norms use the batch's statistics and update the running ones.
-      factors: factors of `keep_factors`, or None to drop nothing.
+      factors: result of `drop_path.keep_factors`, or None to drop nothing.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.

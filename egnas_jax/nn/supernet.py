@@ -16,6 +16,7 @@ import jax
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, topology_supernet
+from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
@@ -60,6 +61,8 @@ class SupernetApply(Protocol):
         mixing: Mixing,
         train: bool = False,
         many: bool = False,
+        *,
+        dropout: EdgeDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         """Runs the supernet on a batch of images under one mixing.
 
@@ -72,6 +75,8 @@ class SupernetApply(Protocol):
             cell is then compiled by itself, so that XLA moves out of the loop what does
             not depend on the mixing: the stem and most primitives of that cell. The
             values are equal up to rounding.
+          dropout: drops edges of single images, in training and in the DARTS family
+            alone; None: drops none.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
@@ -117,9 +122,14 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         mixing: Mixing,
         train: bool = False,
         many: bool = False,
+        *,
+        dropout: EdgeDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
-        return forward(config, variables, images, mixing, train=train, many=many)
+        # the networks of other families have no dropout
+        optional = {} if dropout is None else {"dropout": dropout}
+        options = {"train": train, "many": many, **optional}
+        return forward(config, variables, images, mixing, **options)
 
     return Supernet(config, init, apply)
 

@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import numpy as np
 
 from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network_config import NetworkConfig
@@ -28,12 +27,12 @@ from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchState
+from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.settings import as_dict
 from egnas_jax.space import (
     SPACES,
     Genotype,
     Topology,
-    derive,
     draw_svg,
     parse_genotype,
 )
@@ -390,8 +389,8 @@ def search_result(
     """
     net = make_supernet(config.supernet)
     _, make = STRATEGIES[config.strategy_name]
-    incumbent = make(net, config.strategy).incumbent(end.state.strategy)
-    genotype = derive(SPACES[net.config.space], jax.tree.map(np.asarray, incumbent))
+    strategy, space = make(net, config.strategy), SPACES[net.config.space]
+    genotype = derive_incumbent(strategy, space, strategy.incumbent(end.state.strategy))
     record = end.records[-1] if end.records else {}
     if (stop := record.get("early_stop")) is not None:
         record = end.records[stop]

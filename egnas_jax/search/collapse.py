@@ -9,27 +9,34 @@ Dims: E edges of a cell, K primitives of an edge.
 import numpy as np
 
 from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.space.all_edges import count_chain_links
 from egnas_jax.types import Mixing
 
 
-def architecture_metrics(space: Space, mixing: Mixing) -> dict[str, float | int | str]:
+def architecture_metrics(
+    space: Space, mixing: Mixing, genotype: Genotype | Topology | None = None
+) -> dict[str, float | int | str]:
     """Describes the architecture that a search has reached.
 
     Args:
       space: of the cells.
       mixing: the incumbent's, arrays of numpy or JAX.
+      genotype: derived from it; None: by `space.derive`.
 
     Returns:
       For each cell kind `entropy_KIND` (nats, see `entropy`), `skip_KIND` and
       `pool_KIND` (edges of the cell derived now which skip or pool), and `genotype`,
       its text.
     """
-    genotype = derive(space, mixing)
+    genotype = derive(space, mixing) if genotype is None else genotype
     metrics = {}
     for kind in space.kinds:
         kept = _kept_primitives(genotype, kind)
         metrics[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
-        metrics[f"skip_{kind}"] = kept.count("skip_connect")
+        links = (
+            0 if isinstance(genotype, Topology) else count_chain_links(genotype, kind)
+        )
+        metrics[f"skip_{kind}"] = kept.count("skip_connect") - links
         metrics[f"pool_{kind}"] = sum("pool" in primitive for primitive in kept)
     return metrics | {"genotype": genotype.format()}
 

@@ -43,17 +43,21 @@ def check_alpha(strategy: Strategy) -> None:
     if not hasattr(state, "alpha"):
         raise ValueError(
             "watch.eigenvalue asks for a Hessian in alpha, which this strategy does "
-            "not have. Set watch.eigenvalue=off, or take egnas or darts."
+            "not have. Set watch.eigenvalue=off, or take one with alphas: darts, say."
         )
 
 
 def twice_differentiable(net: Supernet) -> Supernet:
     """Returns the same network with kernels whose second derivatives compile quickly.
 
-    Values and derivatives agree to rounding.
+    Values and derivatives agree to rounding. A network with an `apply` of its own keeps
+    it.
     """
     config = dataclasses.replace(net.config, lowering=LOWERING)
-    return net._replace(config=config, apply=make_supernet(config).apply)
+    is_own = net.apply is not make_supernet(net.config).apply
+    return net._replace(
+        config=config, apply=net.apply if is_own else make_supernet(config).apply
+    )
 
 
 def alpha_loss(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from egnas_jax.data.labels import checked_batch
+from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.training.devices import over_images
 from egnas_jax.types import Array, Batch, PyTree
@@ -32,7 +33,12 @@ class Gradients:
 
 
 def batch_gradients(
-    net: Supernet, network: Callable, sources: PyTree, batch: Batch, *shared: PyTree
+    net: Supernet,
+    network: Callable,
+    sources: PyTree,
+    batch: Batch,
+    *shared: PyTree,
+    dropout: EdgeDropout | None = None,
 ) -> tuple[Gradients, PyTree]:
     """Computes gradients of the mean cross entropy under the whole batch's statistics.
 
@@ -42,6 +48,7 @@ def batch_gradients(
       sources: what to differentiate by: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
       shared: further arguments of `network`, replicated.
+      dropout: drops edges of single images; None: drops none.
 
     Returns:
       Gradients and the new running statistics.
@@ -52,10 +59,14 @@ def batch_gradients(
     batch = checked_batch(batch, net.config.num_classes)
     size = len(batch.labels)
 
-    def summed(batch, sources, *shared):
+    def summed(batch, sources, dropout, *shared):
+        optional = {} if dropout is None else {"dropout": dropout}
+
         def loss(sources):
             variables, mixing = network(sources, *shared)
-            logits, stats = net.apply(variables, batch.images, mixing, train=True)
+            logits, stats = net.apply(
+                variables, batch.images, mixing, train=True, **optional
+            )
             losses = optax.softmax_cross_entropy_with_integer_labels(
                 logits, batch.labels
             )
@@ -66,7 +77,7 @@ def batch_gradients(
         (value, (stats, hits)), gradient = with_gradient(sources)
         return Gradients(value, hits, gradient), stats
 
-    return over_images(net.mesh, summed, batch, sources, *shared)
+    return over_images(net.mesh, summed, batch, sources, dropout, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

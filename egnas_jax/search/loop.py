@@ -28,6 +28,7 @@ from egnas_jax.search.step import (
     steps_of_epoch,
     zero_totals,
 )
+from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.search.watch import stop_epoch
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
@@ -309,7 +310,8 @@ def run_epoch(
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
         **info,
-        **architecture_metrics(run.space, run.programs.incumbent(state)),
+        **run.programs.metrics(state),
+        **_architecture(run, state),
         **_eigenvalue(run, state),
     }
     state = _next_epoch(run, state)
@@ -323,6 +325,13 @@ def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:
     start = jnp.int32(int(state.epoch) + 1), jnp.int32(0), zero_totals()
     epoch, step, totals = replicate(run.problem.net.mesh, start)
     return state.replace(epoch=epoch, step=step, totals=totals)
+
+
+def _architecture(run: SearchRun, state: SearchState) -> dict[str, float | int | str]:
+    """Describes the incumbent and its genotype."""
+    mixing = run.programs.incumbent(state)
+    genotype = derive_incumbent(run.problem.strategy, run.space, mixing)
+    return architecture_metrics(run.space, mixing, genotype)
 
 
 def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from egnas_jax.nn import lowering
 from egnas_jax.search import step
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.training import program_cache
 from egnas_jax.training.devices import everywhere
@@ -27,6 +28,7 @@ class SearchPrograms(NamedTuple):
       curvature: (hyperparams, state, directions [M, D]) -> [M, D], see
         `step.curvature`.
       incumbent: state -> the mixing from which the genotype is derived.
+      metrics: state -> name -> scalar, what the method says of its state.
     """
 
     train: Callable
@@ -34,6 +36,7 @@ class SearchPrograms(NamedTuple):
     evolve: Callable
     curvature: Callable
     incumbent: Callable
+    metrics: Callable
 
 
 def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
@@ -61,7 +64,20 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
         evolve=compiled(step.evolve),
         curvature=compiled(step.curvature),
         incumbent=jax.jit(lambda state: strategy.incumbent(state.strategy)),
+        metrics=_metrics_of(strategy),
     )
+
+
+def _metrics_of(strategy: Strategy) -> Callable:
+    """Compiles a method's metrics; nothing is compiled for a method without any."""
+    if strategy.metrics is None:
+        return lambda state: {}
+    program = jax.jit(lambda state: strategy.metrics(state.strategy))
+
+    def metrics(state):
+        return {name: value.tolist() for name, value in program(state).items()}
+
+    return metrics
 
 
 def compile_programs(

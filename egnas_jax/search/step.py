@@ -9,6 +9,7 @@ Dims: N images, B images of a batch, S steps of an epoch, M directions, D = flat
 of alpha.
 """
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -22,6 +23,7 @@ from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
+from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.curvature import (
     alpha_loss,
@@ -247,17 +249,25 @@ def weight_step(
     batch = Batch(images, data.train.labels[chosen])
     strategy = problem.strategy
     if strategy.update_every == "step":
-        new, _ = strategy.update(
-            key("update"),
-            state.strategy,
-            hyperparams.strategy,
-            trainee_of(state, hyperparams),
-            train_batch=batch,
-            valid_batch=draw_valid_batch(problem, data, key("valid")),
-        )
+        new, _ = _update(problem, data, hyperparams, state, key, train_batch=batch)
         state = state.replace(strategy=new)
     mixing = strategy.mixing(key("mixing"), state.strategy)
-    return sgd_step(problem, hyperparams.learning_rate, state, mixing, batch)
+    dropout = None
+    if strategy.drop_path > 0:
+        dropout = EdgeDropout(key("drop path"), strategy.drop_path)
+    state, gradient = sgd_step(
+        problem, hyperparams.learning_rate, state, mixing, batch, dropout=dropout
+    )
+    if strategy.learn is None:
+        return state
+    learned = strategy.learn(
+        state.strategy,
+        hyperparams.strategy,
+        mixing=mixing,
+        gradient=gradient,
+        train_batch=batch,
+    )
+    return state.replace(strategy=learned)
 
 
 def sgd_step(
@@ -266,34 +276,34 @@ def sgd_step(
     state: SearchState,
     mixing: Mixing,
     batch: Batch,
-) -> SearchState:
-    """Updates the weights, and the running sums of the epoch, on one batch."""
+    *,
+    dropout: EdgeDropout | None = None,
+) -> tuple[SearchState, Mixing | None]:
+    """Updates the weights, and the running sums of the epoch, on one batch.
+
+    Returns:
+      The new state, and the gradient of the loss with respect to the mixing, for a
+      method that learns from it; else None.
+    """
     chex.assert_rank([batch.images, batch.labels, learning_rate], [4, 1, 0])
     chex.assert_equal_shape_prefix([batch.images, batch.labels], 1)
-    alpha_in_clip = problem.schedule.alpha_in_clip
+    learns = problem.strategy.learn is not None
     sources = {"params": state.params}
-    if alpha_in_clip:
+    if learns or problem.schedule.alpha_in_clip:
         sources["primitives"] = mixing.primitives
+    if learns:
+        sources["edges"] = mixing.edges
 
     def network(sources, batch_stats, mixing):
-        rows = sources.get("primitives", mixing.primitives)
-        variables = {"params": sources["params"], "batch_stats": batch_stats}
-        return variables, mixing.replace(primitives=rows)
+        fields = {"primitives": mixing.primitives, "edges": mixing.edges, **sources}
+        params = fields.pop("params")
+        return {"params": params, "batch_stats": batch_stats}, Mixing(**fields)
 
+    shared = state.batch_stats, mixing
     gradients, batch_stats = batch_gradients(
-        problem.net, network, sources, batch, state.batch_stats, mixing
+        problem.net, network, sources, batch, *shared, dropout=dropout
     )
-    accumulated = state.alpha_gradient
-    if alpha_in_clip:
-        accumulated = jax.tree.map(
-            lambda a, p, g: a + softmax_gradient(p, g),
-            accumulated,
-            mixing.primitives,
-            gradients.sources["primitives"],
-        )
-    clip = optax.clip_by_global_norm(problem.sgd.clip_norm)
-    unclipped = gradients.sources["params"], accumulated
-    (gradient, accumulated), _ = clip.update(unclipped, clip.init(unclipped))
+    gradient, accumulated = _clipped(problem, state, mixing, gradients.sources)
     optimizer = make_optimizer(problem.sgd, learning_rate)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
     size = len(batch.labels)
@@ -302,7 +312,7 @@ def sgd_step(
         correct=state.totals.correct + gradients.correct,
         images=state.totals.images + size,
     )
-    return state.replace(
+    state = state.replace(
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         optimizer=optimizer_state,
@@ -310,6 +320,27 @@ def sgd_step(
         totals=totals,
         step=state.step + 1,
     )
+    parts = gradients.sources
+    return state, Mixing(parts["primitives"], parts["edges"]) if learns else None
+
+
+def _clipped(problem, state, mixing, gradients) -> tuple[PyTree, PyTree]:
+    """The weights' gradient and alpha's accumulated one, scaled by their joint norm.
+
+    Alpha's gradient is accumulated, and counts, where `alpha_in_clip` is set.
+    """
+    accumulated = state.alpha_gradient
+    if problem.schedule.alpha_in_clip:
+        accumulated = jax.tree.map(
+            lambda a, p, g: a + softmax_gradient(p, g),
+            accumulated,
+            mixing.primitives,
+            gradients["primitives"],
+        )
+    clip = optax.clip_by_global_norm(problem.sgd.clip_norm)
+    unclipped = gradients["params"], accumulated
+    clipped, _ = clip.update(unclipped, clip.init(unclipped))
+    return clipped
 
 
 def evolve(
@@ -323,16 +354,30 @@ def evolve(
     def key(name: str) -> Key:
         return jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
 
-    batch = draw_valid_batch(problem, data, key("valid"))
-    new, info = problem.strategy.update(
+    new, info = _update(problem, data, hyperparams, state, key)
+    return state.replace(strategy=new), info
+
+
+def _update(problem, data, hyperparams, state, key, *, train_batch=None):
+    """The method's new state and its metrics.
+
+    Args:
+      problem, data, hyperparams, state: as of `weight_step`.
+      key: name of a purpose -> its key.
+      train_batch: of the next weight step; None: the validation batch.
+    """
+    strategy = problem.strategy
+    valid_batch = draw_valid_batch(problem, data, key("valid"))
+    own_batches = {"draw_batch": functools.partial(draw_valid_batch, problem, data)}
+    return strategy.update(
         key("update"),
         state.strategy,
         hyperparams.strategy,
-        trainee_of(state, hyperparams),
-        train_batch=batch,
-        valid_batch=batch,
+        trainee_of(problem, state, hyperparams),
+        train_batch=valid_batch if train_batch is None else train_batch,
+        valid_batch=valid_batch,
+        **(own_batches if strategy.draws_batches else {}),
     )
-    return state.replace(strategy=new), info
 
 
 def validate(
@@ -380,12 +425,17 @@ def curvature(
     return hessian_products(loss, alpha, directions)
 
 
-def trainee_of(state: SearchState, hyperparams: SearchHyperparams) -> Trainee:
+def trainee_of(
+    problem: SearchProblem, state: SearchState, hyperparams: SearchHyperparams
+) -> Trainee:
     """Returns the weights of a state, as a method's update sees them."""
     return Trainee(
         variables=state.variables,
         momentum=momentum_of(state.optimizer),
         learning_rate=hyperparams.learning_rate,
+        epoch=state.epoch,
+        momentum_rate=problem.sgd.momentum,
+        weight_decay=problem.sgd.weight_decay,
     )
 
 

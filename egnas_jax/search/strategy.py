@@ -1,5 +1,8 @@
 """Defines a search method: a record of pure functions that the search loop calls.
 
+Four functions make a method. What only few methods need is optional, and the loop does
+nothing for a method that leaves it out.
+
 Dims: N images of a batch, E edges, K primitives.
 """
 
@@ -7,8 +10,12 @@ import dataclasses
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import flax.struct
+import jax
+import numpy as np
 
 from egnas_jax.settings import check_choices
+from egnas_jax.space import Genotype, Space, Topology
+from egnas_jax.space import derive as derive_genotype
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
@@ -56,13 +63,18 @@ class Trainee:
 
     Attributes:
       variables: {"params", "batch_stats"}.
-      momentum: of SGD, the tree of the parameters.
+      momentum: momentum buffers of SGD, the tree of the parameters.
       learning_rate: of the running epoch, f32[].
+      epoch: the running epoch, from 0, i32[].
+      momentum_rate, weight_decay: of SGD; static.
     """
 
     variables: PyTree
     momentum: PyTree
     learning_rate: Array
+    epoch: Array | int = 0
+    momentum_rate: float = flax.struct.field(pytree_node=False, default=0.0)
+    weight_decay: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
 class InitFn(Protocol):
@@ -102,13 +114,57 @@ class UpdateFn(Protocol):
 
         Returns:
           The new state, of the same structure, and metrics for the epoch's record
-          (those of a method that updates every step are not recorded).
+          (those of a method that updates every step are not recorded: see
+          `Strategy.metrics`).
+
+        A method with `draws_batches` also gets the keyword `draw_batch`, a `DrawFn`.
         """
+
+
+class DrawFn(Protocol):
+    def __call__(self, key: Key) -> Batch:
+        """Draws another batch of `valid_batch_size` validation images."""
 
 
 class IncumbentFn(Protocol):
     def __call__(self, state: PyTree) -> Mixing:
         """Returns the mixing from which the genotype is derived."""
+
+
+class LearnFn(Protocol):
+    def __call__(
+        self,
+        state: PyTree,
+        hyperparams: PyTree,
+        *,
+        mixing: Mixing,
+        gradient: Mixing,
+        train_batch: Batch,
+    ) -> PyTree:
+        """Updates the state by the gradient that a weight step has computed anyway.
+
+        Called after every weight step, also for a method that updates once an epoch.
+
+        Args:
+          state: the method's state.
+          hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
+          mixing: under which the weights took their step.
+          gradient: of the step's training loss with respect to `mixing`, not clipped.
+          train_batch: images of the step.
+
+        Returns:
+          The new state, of the same structure.
+        """
+
+
+class DeriveFn(Protocol):
+    def __call__(self, mixing: Mixing) -> Genotype | Topology:
+        """Derives the genotype of an incumbent, whose arrays are on the host."""
+
+
+class MetricsFn(Protocol):
+    def __call__(self, state: PyTree) -> dict[str, Array]:
+        """Returns scalars of a state for the epoch's record, after its last update."""
 
 
 class Strategy(NamedTuple):
@@ -119,6 +175,14 @@ class Strategy(NamedTuple):
       init, mixing, update, incumbent: pure functions, see their protocols.
       hyperparams: scalars that `update` uses and that affect no shape. They are traced,
         so one compiled program serves all their values.
+      learn: for a method that learns from the weight step's own gradient.
+      derive: for a method with a derivation of its own; None: `space.derive`.
+      metrics: for a method whose state is worth plotting, such as one that updates
+        every step.
+      drop_path: probability with which a weight step drops an edge of an image, for a
+        method that regularises the supernet; 0: none is dropped.
+      draws_batches: whether `update` gets `draw_batch`, for a method that evaluates
+        each candidate on a batch of its own.
     """
 
     update_every: Literal["step", "epoch"]
@@ -127,6 +191,27 @@ class Strategy(NamedTuple):
     update: UpdateFn
     incumbent: IncumbentFn
     hyperparams: PyTree
+    learn: LearnFn | None = None
+    derive: DeriveFn | None = None
+    metrics: MetricsFn | None = None
+    drop_path: float = 0.0
+    draws_batches: bool = False
+
+
+def derive_incumbent(
+    strategy: Strategy, space: Space, mixing: Mixing
+) -> Genotype | Topology:
+    """Derives the genotype of a method's incumbent by the method's own rule.
+
+    Args:
+      strategy: the method.
+      space: of the cells, for a method without a rule of its own.
+      mixing: the incumbent, arrays of numpy or JAX.
+    """
+    mixing = jax.tree.map(np.asarray, mixing)
+    if strategy.derive is not None:
+        return strategy.derive(mixing)
+    return derive_genotype(space, mixing)
 
 
 class StrategyConfig(Protocol):

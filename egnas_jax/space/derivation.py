@@ -37,7 +37,7 @@ def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     Source: `genotype()` of DARTS; edge weights as in PC-DARTS (Xu et al., ICLR 2020);
     topologies as in `genotype()` of NAS-Bench-201 (Dong & Yang, ICLR 2020).
     """
-    arrays = {kind: _arrays(space, mixing, kind) for kind in space.kinds}
+    arrays = {kind: checked_arrays(space, mixing, kind) for kind in space.kinds}
     if space.family == "topology":
         ((primitives, _),) = arrays.values()
         return Topology.of_choices(primitives.argmax(axis=1).tolist())
@@ -54,8 +54,21 @@ def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     return Genotype(cells["normal"], nodes, cells["reduce"], nodes)
 
 
-def _arrays(space, mixing, kind):
-    """The weights of primitives f32[E, K] and of edges f32[E], checked, on the host."""
+def checked_arrays(space: Space, mixing: "Mixing", kind: str) -> list[np.ndarray]:
+    """Returns the weights of one kind of cell on the host, checked.
+
+    Args:
+      space: has the shapes.
+      mixing: per kind, weights of primitives [E, K] and of edges [E].
+      kind: of the cell.
+
+    Returns:
+      Weights of primitives f32[E, K] and of edges f32[E].
+
+    Raises:
+      ValueError: the kind is missing, or an array has another shape or a value that is
+        not finite.
+    """
     shapes = {
         "primitives": (space.num_edges, len(space.primitives)),
         "edges": (space.num_edges,),

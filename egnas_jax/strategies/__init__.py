@@ -30,7 +30,26 @@ def _darts() -> "Method":
     return DARTSConfig, darts
 
 
+def _pc_darts() -> "Method":
+    from egnas_jax.strategies.pc_darts import PCDARTSConfig, pc_darts
+
+    return PCDARTSConfig, pc_darts
+
+
+def _snas() -> "Method":
+    from egnas_jax.strategies.snas.config import SNASConfig
+    from egnas_jax.strategies.snas.strategy import snas
+
+    return SNASConfig, snas
+
+
 # name -> its configuration, and a function (supernet, configuration) -> Strategy
 STRATEGIES: "LazyTable[Method]" = LazyTable(
-    {"egnas": _egnas, "random_search": _random_search, "darts": _darts}
+    {
+        "egnas": _egnas,
+        "random_search": _random_search,
+        "darts": _darts,
+        "pc_darts": _pc_darts,
+        "snas": _snas,
+    }
 )

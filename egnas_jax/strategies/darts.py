@@ -1,7 +1,10 @@
-"""Implements first-order DARTS: alpha follows the validation loss's gradient each step.
+"""Implements DARTS: alpha follows the validation loss's gradient each step.
 
-Source: DARTS (Liu et al., ICLR 2019), first-order approximation; Adam(3e-4, betas
-0.5 and 0.999) with coupled weight decay 1e-3.
+The first order takes the weights as constant; the second differentiates through the
+next weight step (strategies/second_order.py).
+
+Source: DARTS (Liu et al., ICLR 2019); Adam(3e-4, betas 0.5 and 0.999) with coupled
+weight decay 1e-3.
 """
 
 import dataclasses
@@ -9,56 +12,50 @@ from typing import ClassVar
 
 import flax.struct
 import jax
-import optax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
-from egnas_jax.settings import LARGEST_FLOAT, LARGEST_INT, check_ranges
+from egnas_jax.settings import LARGEST_INT, check_choices, check_ranges
 from egnas_jax.space import SPACES
+from egnas_jax.strategies.alpha_adam import (
+    AdamHyperparams,
+    adam,
+    check_adam,
+    optimizer_step,
+)
+from egnas_jax.strategies.second_order import FORMS, second_order_gradient
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
-
-
-@flax.struct.dataclass
-class DARTSHyperparams:
-    """The numbers of Adam on alpha; `DARTSConfig` says what they are."""
-
-    learning_rate: Array | float
-    beta1: Array | float
-    weight_decay: Array | float
 
 
 @dataclasses.dataclass(frozen=True)
 class DARTSConfig:
-    """The settings of first-order DARTS.
+    """The settings of DARTS.
 
     Attributes:
       learning_rate, beta1, weight_decay: of Adam on alpha.
       batch_size: validation images of one step.
+      second_order: "off" is the first order; "exact" differentiates through the weight
+        step; "finite_difference" is what the reference computes, another method.
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: a number out of its range, or an unknown choice.
     """
 
     learning_rate: float = 3e-4
     beta1: float = 0.5
     weight_decay: float = 1e-3
     batch_size: int = 64
+    second_order: str = "off"
 
     warmup: ClassVar[int] = 0
     individuals: ClassVar[None] = None
 
     def __post_init__(self):
-        ranges = {
-            "learning_rate": (1e-12, LARGEST_FLOAT),
-            "beta1": (0.0, 1.0),
-            "weight_decay": (0.0, LARGEST_FLOAT),
-            "batch_size": (1, LARGEST_INT),
-        }
-        check_ranges(self, ranges, "strategy.")
-        if self.beta1 == 1:
-            raise ValueError("strategy.beta1 is 1.0, but must be below 1.")
+        check_adam(self)
+        check_ranges(self, {"batch_size": (1, LARGEST_INT)}, "strategy.")
+        check_choices(self, {"second_order": ("off", *FORMS)}, "strategy.")
 
     @property
     def valid_batch_size(self) -> int:
@@ -66,9 +63,9 @@ class DARTSConfig:
         return self.batch_size
 
     @property
-    def hyperparams(self) -> DARTSHyperparams:
+    def hyperparams(self) -> AdamHyperparams:
         """The numbers that affect no shape."""
-        return DARTSHyperparams(self.learning_rate, self.beta1, self.weight_decay)
+        return AdamHyperparams(self.learning_rate, self.beta1, self.weight_decay)
 
 
 @flax.struct.dataclass
@@ -85,12 +82,12 @@ class DARTSState:
 
 
 def darts(net: Supernet, config: DARTSConfig) -> Strategy:
-    """Makes first-order DARTS a strategy of the search loop."""
+    """Makes DARTS a strategy of the search loop."""
     space = SPACES[net.config.space]
 
-    def init(key: Key, hyperparams: DARTSHyperparams) -> DARTSState:
+    def init(key: Key, hyperparams: AdamHyperparams) -> DARTSState:
         alpha = unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
-        return DARTSState(alpha, _optimizer(hyperparams).init(alpha))
+        return DARTSState(alpha, adam(hyperparams).init(alpha))
 
     def mixing(key: Key, state: DARTSState) -> Mixing:
         del key
@@ -99,26 +96,24 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     def update(
         key: Key,
         state: DARTSState,
-        hyperparams: DARTSHyperparams,
+        hyperparams: AdamHyperparams,
         trainee: Trainee,
         *,
         train_batch: Batch,
         valid_batch: Batch,
     ) -> tuple[DARTSState, dict[str, Array]]:
-        del key, train_batch  # first order: the weights do not move
-
-        def network(alpha, variables):
-            return variables, softmax_mixing(alpha)
-
-        gradients, _ = batch_gradients(
-            net, network, state.alpha, valid_batch, trainee.variables
-        )
-        # optax's Adam mixes its step counter with floats
-        with jax.numpy_dtype_promotion("standard"):
-            updates, optimizer = _optimizer(hyperparams).update(
-                gradients.sources, state.optimizer, state.alpha
+        del key
+        batches = {"train_batch": train_batch, "valid_batch": valid_batch}
+        if config.second_order == "off":
+            gradient = _first_order_gradient(net, state.alpha, trainee, valid_batch)
+        else:
+            gradient = second_order_gradient(
+                net, config.second_order, state.alpha, trainee, **batches
             )
-        return DARTSState(optax.apply_updates(state.alpha, updates), optimizer), {}
+        alpha, optimizer = optimizer_step(
+            adam(hyperparams), gradient, state.optimizer, state.alpha
+        )
+        return DARTSState(alpha, optimizer), {}
 
     def incumbent(state: DARTSState) -> Mixing:
         return softmax_mixing(state.alpha)
@@ -133,8 +128,11 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     )
 
 
-def _optimizer(hyperparams: DARTSHyperparams) -> optax.GradientTransformation:
-    return optax.chain(
-        optax.add_decayed_weights(hyperparams.weight_decay),
-        optax.adam(hyperparams.learning_rate, b1=hyperparams.beta1),
-    )
+def _first_order_gradient(net, alpha, trainee, batch) -> dict[str, Array]:
+    """The validation loss's gradient by alpha, the weights constant."""
+
+    def network(alpha, variables):
+        return variables, softmax_mixing(alpha)
+
+    gradients, _ = batch_gradients(net, network, alpha, batch, trainee.variables)
+    return gradients.sources

@@ -13,9 +13,10 @@ import pytest
 from egnas_jax import interop
 from egnas_jax.nn import lowering, network
 from egnas_jax.nn.cost import count_params
+from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.network import make_network, runs_of
-from egnas_jax.nn.network_cell import derived_cell, init_cell, keep_factors, stacks_of
+from egnas_jax.nn.network_cell import derived_cell, init_cell, stacks_of
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
 

@@ -1,6 +1,7 @@
 """The weight steps and the order of an epoch, on the toy supernet."""
 
 import dataclasses
+import functools
 import signal
 
 import chex
@@ -185,7 +186,9 @@ def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
         toy_net, params, alpha, toy_batch, 0.3, with_alpha
     )
     for _ in range(2):
-        state = sgd_step(run.problem, rate, state, softmax_mixing(alpha), toy_batch)
+        mixing = softmax_mixing(alpha)
+        state, none = sgd_step(run.problem, rate, state, mixing, toy_batch)
+        assert none is None
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
     if with_alpha:
@@ -419,3 +422,87 @@ def test_a_search_that_collapses_ends_with_the_cell_of_an_earlier_epoch(make_run
     assert result.summary["genotype"] == lines[1]["genotype"]
     assert result.valid_accuracy == lines[1]["valid_accuracy"]
     assert result.summary["early_stop"] == 1
+
+
+def test_a_method_learns_from_the_gradient_of_the_weight_step(toy_net, data):
+    def apply(variables, images, mixing, **options):
+        """The toy network, with edges that count."""
+        logits, stats = toy_net.apply(variables, images, mixing, **options)
+        return jnp.mean(mixing.edges["normal"]) * logits, stats
+
+    def mixing_of(state):
+        mixing = softmax_mixing(state["alpha"])
+        return mixing.replace(edges=jax.tree.map(lambda e: 0.5 * e, mixing.edges))
+
+    def loss(mixing, variables, batch):
+        logits, _ = apply(variables, batch.images, mixing, train=True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        return jnp.mean(losses)
+
+    def learn(state, hyperparams, **given):
+        return {**state, **given, "rate": hyperparams}
+
+    strategy = noting_strategy()._replace(
+        mixing=lambda key, state: mixing_of(state), learn=learn
+    )
+    problem = problem_of(toy_net._replace(apply=apply), strategy)
+    state, chosen = init_state(problem, SHAPE, hyperparams_of()), jnp.arange(10)
+    weight_step = jax.jit(functools.partial(step.weight_step, problem, data))
+    learned = weight_step(hyperparams_of(count=2), state, chosen).strategy
+    batch, mixing = learned["train_batch"], mixing_of(state.strategy)
+    expected = jax.jit(jax.grad(loss))(mixing, state.variables, batch)
+    chex.assert_trees_all_close(learned["gradient"], expected, atol=1e-6)
+    for part in (expected.primitives, expected.edges):
+        assert np.abs(part["normal"]).max() > 1e-3
+    chex.assert_trees_all_close(learned["mixing"], mixing, rtol=1e-6)
+    assert learned["rate"] == 2
+    np.testing.assert_array_equal(batch.labels, data.train.labels[chosen])
+
+
+def test_a_method_may_draw_batches_of_its_own_and_knows_the_epoch(toy_net, data):
+    drawn = []
+
+    def update(key, state, hyperparams, trainee, *, draw_batch, **batches):
+        drawn.append(trainee)
+        drawn.append([draw_batch(k) for k in jax.random.split(key, 2)])
+        drawn.append(batches["valid_batch"])
+        return state, {}
+
+    strategy = noting_strategy()._replace(update=update, draws_batches=True)
+    problem = problem_of(toy_net, strategy)
+    state = init_state(problem, SHAPE, hyperparams_of()).replace(epoch=jnp.int32(2))
+    step.evolve(problem, data, hyperparams_of(), state)
+    trainee, own, valid = drawn
+    assert (int(trainee.epoch), trainee.momentum_rate) == (2, 0.9)
+    assert trainee.weight_decay == 0.01
+    images = [np.asarray(batch.images) for batch in (*own, valid)]
+    assert all(part.shape == (7, *SHAPE) for part in images)
+    assert not np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], images[2])
+
+
+def test_the_record_holds_a_methods_own_metrics_and_its_own_derivation(make_run):
+    cell = zoo["DARTS_V2"].genotype
+    strategy = noting_strategy("step")._replace(
+        metrics=lambda state: {"updates": state["count"]}, derive=lambda mixing: cell
+    )
+    _, line = one_epoch(make_run(strategy))
+    assert line["updates"] == 2
+    assert line["genotype"] == cell.format()
+    assert line["skip_normal"] == str(cell.normal).count("skip_connect")
+
+
+def test_a_weight_step_drops_edges_where_the_method_asks_for_it(toy_net, data):
+    keys = []
+
+    def apply(variables, images, mixing, *, dropout=None, **options):
+        keys.append(dropout)
+        return toy_net.apply(variables, images, mixing, **options)
+
+    for probability in (0.0, 0.3):
+        strategy = noting_strategy()._replace(drop_path=probability)
+        problem = problem_of(toy_net._replace(apply=apply), strategy)
+        state = init_state(problem, SHAPE, hyperparams_of())
+        weight_step = functools.partial(step.weight_step, problem, data)
+        jax.eval_shape(weight_step, hyperparams_of(), state, jnp.arange(10))
+    assert keys[0] is None and keys[1].key.shape == ()

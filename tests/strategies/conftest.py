@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.strategy import Trainee
 
 
@@ -16,33 +17,62 @@ def init_of():
 
 
 @pytest.fixture(scope="session")
-def update_of():
+def update_of(toy_net):
     """strategy -> a compiled (key, state, variables, batch) -> state, info.
 
+    All that the loop calls of a method in one step, apart from the weight step itself.
     The batch is that of training and of validation. Hyperparameters are arguments of
     the program, as in a search; others than the strategy's own can be given. With
     `traced_once` a second trace is an error.
     """
 
     def make(strategy, traced_once=False):
-        def run(hyperparams, key, state, variables, batch):
-            momentum = jax.tree.map(jnp.zeros_like, variables["params"])
-            trainee = Trainee(variables, momentum, jnp.float32(0.1))
-            return strategy.update(
-                key,
-                state,
-                hyperparams,
-                trainee,
-                train_batch=batch,
-                valid_batch=batch,
-            )
+        def run(hyperparams, key, state, variables, batch, epoch):
+            batches = {"train_batch": batch, "valid_batch": batch}
+            if strategy.draws_batches:
+                batches["draw_batch"] = lambda key: batch
+            trainee = trainee_of(variables, epoch)
+            state, info = strategy.update(key, state, hyperparams, trainee, **batches)
+            if strategy.learn is not None:
+                mixing = strategy.mixing(jax.random.fold_in(key, 1), state)
+                state = strategy.learn(
+                    state,
+                    hyperparams,
+                    mixing=mixing,
+                    gradient=mixing_gradient(toy_net, variables, mixing, batch),
+                    train_batch=batch,
+                )
+            return state, info
 
         run = jax.jit(chex.assert_max_traces(run, n=1) if traced_once else run)
 
-        def update(key, state, variables, batch, hyperparams=strategy.hyperparams):
+        def update(
+            key, state, variables, batch, hyperparams=strategy.hyperparams, epoch=0
+        ):
             hyperparams = jax.tree.map(np.float32, hyperparams)
-            return run(hyperparams, key, state, variables, batch)
+            return run(hyperparams, key, state, variables, batch, jnp.int32(epoch))
 
         return update
 
     return make
+
+
+def trainee_of(variables, epoch):
+    """The weights of an SGD that has just started."""
+    return Trainee(
+        variables=variables,
+        momentum=jax.tree.map(jnp.zeros_like, variables["params"]),
+        learning_rate=jnp.float32(0.1),
+        epoch=epoch,
+        momentum_rate=0.9,
+        weight_decay=3e-4,
+    )
+
+
+def mixing_gradient(net, variables, mixing, batch):
+    """The gradient of the training loss with respect to a mixing."""
+
+    def network(mixing):
+        return variables, mixing
+
+    return batch_gradients(net, network, mixing, batch)[0].sources

@@ -33,6 +33,7 @@ from egnas_jax.nn.lowering.dense import (
     folded_convolution,
     pointwise,
 )
+from egnas_jax.nn.lowering.forward_mode import differentiable, forward_mode
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
@@ -45,7 +46,9 @@ __all__ = [
     "compiler_options",
     "convolve",
     "depthwise",
+    "differentiable",
     "folded_convolution",
+    "forward_mode",
     "halve",
     "kernels_for",
     "materialise",

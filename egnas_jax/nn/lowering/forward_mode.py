@@ -1,0 +1,33 @@
+"""Switches gradients that are written by hand off, where forward mode is needed.
+
+A hand-written gradient (`jax.custom_vjp`) is faster than that of autodiff, but has no
+forward mode. A second derivative by reverse over forward mode compiles several times
+faster than one by reverse over reverse mode, so `forward_mode` lets autodiff
+differentiate the definitions.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import jax
+
+# part of the keys of JAX's caches, so that no trace of one mode serves the other
+_IS_ON = jax.make_user_context(default_value=False)
+
+
+def forward_mode() -> AbstractContextManager:
+    """Returns a context that gives networks of the lowering `grouped` a forward mode.
+
+    The kernels of the other lowerings have gradients by hand that stay.
+    """
+    return _IS_ON(True)
+
+
+def differentiable(by_hand: Callable, by_autodiff: Callable) -> Callable:
+    """Returns the function whose gradient the context asks for.
+
+    Args:
+      by_hand: with a gradient by hand and no forward mode.
+      by_autodiff: the same values, differentiable in forward mode.
+    """
+    return by_autodiff if _IS_ON.value else by_hand

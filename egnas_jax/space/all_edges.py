@@ -1,0 +1,94 @@
+"""Derives genotypes that keep all edges of a cell, not two of each node.
+
+A genotype has two pairs a node. A node with more edges is written as a chain: each link
+adds one edge to the sum so far, which it takes by a `skip_connect` of stride 1, the
+identity. Only the last link is an output of the cell, so the network computes the same
+sum, with the same weights.
+
+Dims: E edges of a cell, K primitives of an edge.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from egnas_jax.space.base import Space
+from egnas_jax.space.derivation import checked_arrays
+from egnas_jax.space.genotype import Genotype
+from egnas_jax.space.pairs import Pair
+
+if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
+    from egnas_jax.types import Mixing
+
+
+def derive_all_edges(space: Space, mixing: "Mixing") -> Genotype:
+    """Returns the genotype that keeps the strongest primitive of every edge.
+
+    An edge whose strongest primitive is `none` is dropped. Edge weights have no effect.
+    Ties go to the earlier primitive.
+
+    Args:
+      space: of the DARTS family.
+      mixing: per kind, weights of primitives [E, K] and of edges [E].
+
+    Raises:
+      ValueError: a kind is missing, or an array has another shape or a value that is
+        not finite.
+
+    Source: SNAS (Xie et al., ICLR 2019), which keeps all edges.
+    """
+    cells = {}
+    for kind in space.kinds:
+        primitives, _ = checked_arrays(space, mixing, kind)
+        cells[kind] = _chained_cell(space, primitives.argmax(axis=1))
+    (normal, normal_outputs), (reduce, reduce_outputs) = (
+        cells["normal"],
+        cells["reduce"],
+    )
+    return Genotype(normal, normal_outputs, reduce, reduce_outputs)
+
+
+def count_chain_links(genotype: Genotype, kind: str) -> int:
+    """Returns how many `skip_connect` pairs of a cell only continue a chain.
+
+    Args:
+      genotype: of `derive_all_edges`, or of a derivation whose nodes are all outputs.
+      kind: of the cell.
+    """
+    return sum(
+        primitive == "skip_connect" and _is_link(genotype, kind, source)
+        for primitive, source in getattr(genotype, kind)
+    )
+
+
+def _is_link(genotype: Genotype, kind: str, node: int) -> bool:
+    first_block = 2
+    return node >= first_block and node not in genotype.concat(kind)
+
+
+def _chained_cell(
+    space: Space, choices: np.ndarray
+) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """The pairs of a cell and its output nodes.
+
+    Args:
+      space: names the primitives.
+      choices: a primitive for every edge, i64[E].
+    """
+    number = list(range(space.num_inputs))  # of each node of the space, in the genotype
+    cell: list[Pair] = []
+    for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+        pairs = [
+            (space.primitives[choice], number[source])
+            for choice, (source, node) in zip(choices, space.edges, strict=True)
+            if node == target
+        ]
+        kept = [pair for pair in pairs if pair[0] != "none"]
+        dropped = [pair for pair in pairs if pair[0] == "none"]
+        kept = (kept + dropped)[:2] if len(kept) < 2 else kept  # a node has two pairs
+        cell += kept[:2]
+        for pair in kept[2:]:
+            so_far = space.num_inputs + len(cell) // 2 - 1
+            cell += [pair, ("skip_connect", so_far)]
+        number.append(space.num_inputs + len(cell) // 2 - 1)
+    return tuple(cell), tuple(number[space.num_inputs :])

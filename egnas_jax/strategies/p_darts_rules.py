@@ -1,0 +1,204 @@
+"""Computes the rules of P-DARTS that need no network: dropout, pruning, derivation.
+
+P-DARTS searches in stages of growing depth. Between two stages every edge loses its
+weakest primitives; after the last one an edge has one primitive left. Skip connections
+are held back twice: by dropout in the search, and by a limit in the normal cell.
+
+Source: P-DARTS (Chen et al., ICCV 2019); train_search.py of its reference.
+
+Dims: E edges of a cell, K primitives of the space, J primitives that are live on every
+edge.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from egnas_jax.space import Space
+from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
+
+WARMUP = 10  # epochs of a stage in which the weights alone train
+
+
+class Stage(NamedTuple):
+    """A stage of the search.
+
+    Attributes:
+      layers: cells of its supernet.
+      dropped: primitives that every edge loses at its end.
+      dropout: probability of the dropout behind skips in its first epoch.
+    """
+
+    layers: int
+    dropped: int
+    dropout: float
+
+
+# as published for CIFAR-10; the space has eight primitives
+STAGES = (Stage(5, 3, 0.1), Stage(11, 2, 0.4), Stage(17, 2, 0.7))
+
+
+class PrunedCell(NamedTuple):
+    """A cell after the last stage.
+
+    Attributes:
+      choices: the primitive of every edge, i64[E].
+      edges: the kept edges, ascending.
+    """
+
+    choices: np.ndarray
+    edges: tuple[int, ...]
+
+    def skips(self, space: Space) -> list[int]:
+        """Returns the kept edges whose primitive is `skip_connect`."""
+        skip = space.primitives.index("skip_connect")
+        return [edge for edge in self.edges if self.choices[edge] == skip]
+
+    def pairs(self, space: Space) -> tuple[Pair, ...]:
+        """Returns the pairs (primitive, source) of a genotype, by ascending source."""
+        return tuple(
+            (space.primitives[self.choices[edge]], space.edges[edge][0])
+            for edge in self.edges
+        )
+
+
+def dropout_factor(epoch: int, epochs: int = 25) -> float:
+    """Returns the dropout behind skips as a multiple of that of the stage's start.
+
+    It falls on a line in the warm-up, where it returns to 1 after it, and from there by
+    a factor of exp(-0.2) an epoch.
+
+    Args:
+      epoch: of the stage, from 0.
+      epochs: of the stage.
+    """
+    if epoch < WARMUP:
+        return (epochs - epoch - 1) / epochs
+    return math.exp(-0.2 * (epoch - WARMUP))
+
+
+def masked_softmax(alpha: np.ndarray, live: np.ndarray) -> np.ndarray:
+    """Returns the softmax over the live primitives as rows over all of them.
+
+    Args:
+      alpha: of the live primitives, in ascending order, [E, J].
+      live: bool[E, K], J live ones on every edge.
+
+    Returns:
+      f32[E, K], zero where a primitive is not live.
+
+    Raises:
+      ValueError: an edge has another number of live primitives than of alphas.
+    """
+    if not np.all(live.sum(axis=1) == alpha.shape[1]):
+        counts = sorted(set(live.sum(axis=1).tolist()))
+        raise ValueError(
+            f"alpha has {alpha.shape[1]} columns, but edges have {counts} live "
+            f"primitives. Give one column for each."
+        )
+    alpha = alpha.astype(np.float32)
+    exponentials = np.exp(alpha - alpha.max(axis=1, keepdims=True))
+    rows = np.zeros(live.shape, np.float32)
+    rows[live] = (exponentials / exponentials.sum(axis=1, keepdims=True)).ravel()
+    return rows
+
+
+def prune(
+    space: Space, weights: np.ndarray, live: np.ndarray, dropped: int, *, last: bool
+) -> np.ndarray:
+    """Returns which primitives are live after a stage: the weakest of an edge are not.
+
+    Ties drop the earlier primitive.
+
+    Args:
+      space: names the primitives.
+      weights: result of `masked_softmax`, f32[E, K].
+      live: bool[E, K].
+      dropped: primitives that every edge loses.
+      last: whether it is the last stage, after which `none` goes first.
+
+    Returns:
+      bool[E, K].
+    """
+    live = live.copy()
+    for edge, row in enumerate(live):
+        count = dropped
+        if last and "none" in space.primitives:
+            none = space.primitives.index("none")
+            count -= int(row[none])
+            row[none] = False
+        for _ in range(count):
+            candidates = np.flatnonzero(row)
+            row[candidates[np.argmin(weights[edge, candidates])]] = False
+    return live
+
+
+def final_cell(
+    space: Space, weights: np.ndarray, live: np.ndarray, dropped: int
+) -> PrunedCell:
+    """Returns the cell after the last stage.
+
+    The first node keeps both edges; every later one the two whose strongest primitive,
+    `none` aside, is strongest. Ties keep the higher edge, the reverse of DARTS.
+
+    Args:
+      space: has the edges.
+      weights: result of `masked_softmax` in the last stage, f32[E, K].
+      live: bool[E, K], of which one primitive an edge is left.
+      dropped: primitives that every edge loses.
+    """
+    left = prune(space, weights, live, dropped, last=True)
+    columns = [k for k, name in enumerate(space.primitives) if name != "none"]
+    strengths = weights[:, columns].max(axis=1)
+    kept = []
+    for node in range(space.num_inputs, space.num_inputs + space.num_nodes):
+        edges = [e for e, (_, target) in enumerate(space.edges) if target == node]
+        by_strength = sorted(edges, key=lambda edge: strengths[edge])
+        kept += sorted(by_strength[-PAIRS_PER_NODE:])
+    return PrunedCell(left.argmax(axis=1), tuple(kept))
+
+
+def limit_skips(
+    space: Space,
+    weights: np.ndarray,
+    live: np.ndarray,
+    dropped: int,
+    *,
+    limit: int,
+) -> PrunedCell:
+    """Returns the cell with at most `limit` skips.
+
+    As long as it has more, the weakest of them loses its weight, and primitives and
+    edges of the whole cell are chosen anew. Ties weaken the lower edge. A lower limit
+    goes on where a higher one stopped.
+
+    Args:
+      space, weights, live, dropped: as of `final_cell`.
+      limit: largest number of skips; the authors recommend 2.
+    """
+    weights, skip = weights.copy(), space.primitives.index("skip_connect")
+    cell = final_cell(space, weights, live, dropped)
+    while len(cell.skips(space)) > limit:
+        weakest = min(cell.skips(space), key=lambda edge: weights[edge, skip])
+        weights[weakest, skip] = 0.0
+        cell = final_cell(space, weights, live, dropped)
+    return cell
+
+
+def live_after(
+    space: Space, alphas: Sequence[np.ndarray], stages: Sequence[Stage] = STAGES
+) -> np.ndarray:
+    """Returns which primitives are live after some first stages, bool[E, K].
+
+    Args:
+      space: has the edges and the primitives.
+      alphas: of the live primitives at the end of each of these stages, [E, J].
+      stages: of the search; the last of them is no argument of this function.
+    """
+    live = np.ones((space.num_edges, len(space.primitives)), bool)
+    for alpha, stage in zip(alphas, stages, strict=False):
+        weights = masked_softmax(alpha, live)
+        live = prune(space, weights, live, stage.dropped, last=False)
+    return live

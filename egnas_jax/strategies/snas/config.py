@@ -1,0 +1,107 @@
+"""Configures SNAS."""
+
+import dataclasses
+from typing import ClassVar
+
+import flax.struct
+
+from egnas_jax.settings import (
+    LARGEST_FLOAT,
+    LARGEST_INT,
+    check_choices,
+    check_ranges,
+)
+from egnas_jax.strategies.alpha_adam import AdamHyperparams, check_adam
+from egnas_jax.types import Array
+
+
+@flax.struct.dataclass
+class SNASHyperparams:
+    """The numbers of SNAS that affect no shape; `SNASConfig` says what they are.
+
+    Attributes:
+      optimizer: learning rate, beta1 and weight decay on alpha.
+      clip_norm: of alpha's gradient.
+      temperature, temperature_min, temperature_epochs: of the Gumbel-softmax.
+    """
+
+    optimizer: AdamHyperparams
+    clip_norm: Array | float
+    temperature: Array | float
+    temperature_min: Array | float
+    temperature_epochs: Array | float
+
+
+@dataclasses.dataclass(frozen=True)
+class SNASConfig:
+    """The settings of SNAS.
+
+    Attributes:
+      alpha_optimizer: "sgd" without momentum, as published for one GPU, or "adam", as
+        published for several. SGD moves alpha by at most `learning_rate * clip_norm` a
+        step, so short runs need Adam or a larger rate.
+      learning_rate, weight_decay: of that optimizer.
+      beta1: of Adam.
+      clip_norm: largest norm of alpha's gradient.
+      temperature: of the Gumbel-softmax at the start.
+      temperature_min: what it falls to, on a line.
+      temperature_epochs: length of that line, epochs; lower it in shorter searches.
+      resource_penalty: weight of the resource term in the loss; 0: none. The
+        reference's command has 1.5e-3.
+      drop_path: probability with which a whole edge of an image is dropped in training;
+        the reference's command has 0.3.
+      derive: "edge_all" keeps every edge, with its strongest primitive, and drops those
+        whose strongest is `none`; "two" derives as DARTS does.
+
+    Raises:
+      ValueError: a number out of its range, an unknown choice, or a temperature that
+        would rise.
+    """
+
+    alpha_optimizer: str = "sgd"
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    beta1: float = 0.5
+    clip_norm: float = 10.0
+    temperature: float = 1.0
+    temperature_min: float = 0.03
+    temperature_epochs: int = 150
+    resource_penalty: float = 0.0
+    drop_path: float = 0.0
+    derive: str = "edge_all"
+
+    warmup: ClassVar[int] = 0
+    individuals: ClassVar[None] = None
+    valid_batch_size: ClassVar[int] = 1  # it learns from the training images alone
+
+    def __post_init__(self):
+        check_adam(self)
+        choices = {"alpha_optimizer": ("sgd", "adam"), "derive": ("edge_all", "two")}
+        check_choices(self, choices, "strategy.")
+        ranges = {
+            "clip_norm": (1e-12, LARGEST_FLOAT),
+            "temperature": (1e-3, LARGEST_FLOAT),
+            "temperature_min": (1e-3, LARGEST_FLOAT),
+            "temperature_epochs": (1, LARGEST_INT),
+            "resource_penalty": (0.0, LARGEST_FLOAT),
+            "drop_path": (0.0, 0.99),
+        }
+        check_ranges(self, ranges, "strategy.")
+        if self.temperature_min > self.temperature:
+            raise ValueError(
+                f"strategy.temperature_min is {self.temperature_min}, but must be at "
+                f"most strategy.temperature, {self.temperature}."
+            )
+
+    @property
+    def hyperparams(self) -> SNASHyperparams:
+        """The numbers that affect no shape."""
+        return SNASHyperparams(
+            optimizer=AdamHyperparams(
+                self.learning_rate, self.beta1, self.weight_decay
+            ),
+            clip_norm=self.clip_norm,
+            temperature=self.temperature,
+            temperature_min=self.temperature_min,
+            temperature_epochs=float(self.temperature_epochs),
+        )

@@ -1,0 +1,259 @@
+"""Second-order DARTS against the numbers of its reference, and by differentiating."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from packed_supernet import (
+    KINDS,
+    by_kind,
+    largest_difference,
+    read_batch,
+    read_network,
+    unpacked,
+)
+
+from egnas_jax import interop
+from egnas_jax.nn import lowering
+from egnas_jax.search.relax import softmax_mixing, unflatten
+from egnas_jax.search.strategy import Trainee
+from egnas_jax.space import SPACES
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.second_order import (
+    mixed_derivative,
+    mixed_difference,
+    second_order_gradient,
+    unrolled_gradients,
+    unrolled_step,
+)
+from egnas_jax.types import Batch
+
+CONFIG, MAKE = STRATEGIES["darts"]
+
+
+@pytest.fixture
+def toy_trainee(toy_net):
+    variables = toy_net.init(jax.random.key(1))
+    momentum = {"kernel": jax.random.normal(jax.random.key(2), (3, 3))}
+    return Trainee(
+        variables=variables,
+        momentum=momentum,
+        learning_rate=jnp.float32(0.3),
+        momentum_rate=0.9,
+        weight_decay=0.01,
+    )
+
+
+@pytest.fixture
+def toy_batches(toy_batch):
+    """A training and a validation batch; the images of the second are other ones."""
+    valid = Batch(toy_batch.images[::-1] * 0.5, toy_batch.labels)
+    return {"train_batch": toy_batch, "valid_batch": valid}
+
+
+@pytest.fixture
+def toy_alpha():
+    return unflatten(SPACES["darts7"], jax.random.normal(jax.random.key(3), (196,)))
+
+
+def loss(net, params, alpha, batch):
+    variables = {"params": params, "batch_stats": {"seen": jnp.zeros(())}}
+    logits, _ = net.apply(variables, batch.images, softmax_mixing(alpha), train=True)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+    return jnp.mean(losses)
+
+
+def by_differentiating(net, trainee, train_batch, valid_batch):
+    """alpha -> the validation loss after the step, as one function of alpha."""
+
+    def after_the_step(alpha):
+        w, buffer = trainee.variables["params"]["kernel"], trainee.momentum["kernel"]
+        g = jax.grad(lambda p: loss(net, p, alpha, train_batch))({"kernel": w})
+        w = w - 0.3 * (0.9 * buffer + g["kernel"] + 0.01 * w)
+        return loss(net, {"kernel": w}, alpha, valid_batch)
+
+    return after_the_step
+
+
+def test_the_exact_gradient_is_that_of_the_loss_after_the_step(
+    toy_net, toy_trainee, toy_batches, toy_alpha
+):
+    found = jax.jit(
+        lambda alpha: second_order_gradient(
+            toy_net, "exact", alpha, toy_trainee, **toy_batches
+        )
+    )(toy_alpha)
+    function = by_differentiating(toy_net, toy_trainee, **toy_batches)
+    expected = jax.jit(jax.grad(function))(toy_alpha)
+    for kind in KINDS:
+        np.testing.assert_allclose(found[kind], expected[kind], atol=1e-6)
+        assert np.abs(expected[kind]).max() > 1e-3
+
+
+def test_batches_of_two_sizes_give_the_same_gradient(
+    toy_net, toy_trainee, toy_batches, toy_alpha
+):
+    """They take another way, without the loop over both."""
+    valid = toy_batches["valid_batch"]
+    twice = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), valid)
+    results = [
+        jax.jit(
+            lambda batches: second_order_gradient(
+                toy_net, "finite_difference", toy_alpha, toy_trainee, **batches
+            )
+        )(batches)
+        for batches in (toy_batches, {**toy_batches, "valid_batch": twice})
+    ]
+    for kind in KINDS:
+        np.testing.assert_allclose(results[0][kind], results[1][kind], atol=2e-5)
+
+
+def test_the_difference_approximates_the_derivative_of_a_smooth_network(
+    toy_net, toy_trainee, toy_batches, toy_alpha
+):
+    direction = {"kernel": jax.random.normal(jax.random.key(4), (3, 3))}
+    arguments = toy_net, toy_alpha, toy_trainee.variables, direction
+    batch = toy_batches["train_batch"]
+    exact, difference = (
+        jax.jit(lambda f=f: f(*arguments, batch))()
+        for f in (mixed_derivative, mixed_difference)
+    )
+    for kind in KINDS:
+        scale = np.abs(exact[kind]).max()
+        np.testing.assert_allclose(difference[kind], exact[kind], atol=0.02 * scale)
+
+
+def test_a_search_takes_the_form_that_is_set(toy_net, toy_batch, update_of, init_of):
+    moved = {}
+    for form in ("off", "exact", "finite_difference"):
+        # without momentum of Adam the sign of the gradient alone would be seen
+        settings = dict(second_order=form, batch_size=24, learning_rate=0.1)
+        strategy = MAKE(toy_net, CONFIG(**settings))
+        state = init_of(strategy, jax.random.key(0))
+        update, variables = update_of(strategy), toy_net.init(jax.random.key(1))
+        for step in range(2):
+            batch = Batch(toy_batch.images * (1 + step), toy_batch.labels)
+            state, _ = update(jax.random.key(2), state, variables, batch)
+        moved[form] = np.concatenate([state.alpha[kind].ravel() for kind in KINDS])
+    assert not np.array_equal(moved["off"], moved["exact"])
+    assert not np.array_equal(moved["off"], moved["finite_difference"])
+    assert not np.array_equal(moved["exact"], moved["finite_difference"])
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match="off, exact, finite_difference"):
+        CONFIG(second_order="true")
+
+
+@pytest.fixture(scope="module")
+def golden(load_golden):
+    return load_golden("systems/darts_second_order")
+
+
+@pytest.fixture(scope="module")
+def golden_network(golden):
+    """The supernet, SGD before the step (with momentum), and the two batches."""
+    net, variables = read_network(golden)
+    # interop reads whole networks, so the statistics of the weights fill the gaps
+    buffers = {**unpacked(golden, "w"), **unpacked(golden, "momentum")}
+    trainee = Trainee(
+        variables=variables,
+        momentum=interop.supernet_from_torch(buffers, net.config)["params"],
+        learning_rate=jnp.float32(0.025),
+        momentum_rate=0.9,
+        weight_decay=3e-4,
+    )
+    batches = {
+        f"{name}_batch": read_batch(golden, f"x_{name}", f"y_{name}", 0)
+        for name in ("train", "valid")
+    }
+    return net, trainee, batches
+
+
+def compiled(function, *arguments):
+    """The program, and the processor seconds that tracing and compiling took."""
+    start = time.process_time()
+    jitted = jax.jit(function, compiler_options=lowering.compiler_options())
+    program = jitted.lower(*arguments).compile()
+    return program, time.process_time() - start
+
+
+@pytest.mark.slow
+def test_both_forms_equal_the_reference(golden, golden_network):
+    net, trainee, batches = golden_network
+    alpha = by_kind(golden["alpha"])
+
+    def parts(trainee):
+        own, direction = unrolled_gradients(net, alpha, trainee, **batches)
+        arguments = net, alpha, trainee.variables, direction, batches["train_batch"]
+        return (
+            own,
+            direction,
+            mixed_derivative(*arguments),
+            mixed_difference(*arguments),
+        )
+
+    program, _ = compiled(parts, trainee)
+    own, direction, exact, difference = program(trainee)
+    assert optax.global_norm(direction) == pytest.approx(
+        golden["vector_norm"].item(), rel=1e-5
+    )
+    assert largest_difference(own, golden["dalpha"]) < 1e-4
+    assert largest_difference(exact, golden["hvp_exact"]) < 1e-4
+    assert largest_difference(difference, golden["hvp_fd"]) < 1e-3
+
+    def gradients(trainee):
+        own, _, exact, difference = program(trainee)
+        return [
+            jax.tree.map(lambda d, h: d - 0.025 * h, own, mixed)
+            for mixed in (exact, difference)
+        ]
+
+    at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
+    for suffix, momentum in (("", trainee.momentum), ("_no_momentum", at_rest)):
+        exact, difference = gradients(trainee.replace(momentum=momentum))
+        assert largest_difference(exact, golden[f"exact{suffix}"]) < 1e-4
+        assert largest_difference(difference, golden[f"fd{suffix}"]) < 1e-3
+    # a step of length zero leaves the first order
+    own, *_ = program(trainee.replace(learning_rate=jnp.float32(0.0)))
+    assert largest_difference(own, golden["first"]) < 1e-4
+
+
+@pytest.mark.slow
+def test_the_exact_form_compiles_in_three_times_the_first_order(golden, golden_network):
+    net, trainee, batches = golden_network
+    seconds = {}
+    for form in ("off", "exact"):
+        strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
+        state = strategy.init(jax.random.key(0), strategy.hyperparams)
+
+        def update(state, trainee, batches, strategy=strategy):
+            key, numbers = jax.random.key(0), strategy.hyperparams
+            return strategy.update(key, state, numbers, trainee, **batches)
+
+        _, seconds[form] = compiled(update, state, trainee, batches)
+    assert seconds["exact"] < 3 * seconds["off"], seconds
+
+
+@pytest.mark.slow
+def test_the_step_of_the_weights_is_that_of_the_reference(golden, golden_network):
+    net, trainee, batches = golden_network
+    alpha = by_kind(golden["alpha"])
+
+    def gradient(params):
+        variables = {**trainee.variables, "params": params}
+        images, labels = batches["train_batch"].images, batches["train_batch"].labels
+        logits, _ = net.apply(variables, images, softmax_mixing(alpha), train=True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(losses)
+
+    params = trainee.variables["params"]
+    program, _ = compiled(jax.value_and_grad(gradient), params)
+    value, gradients = program(params)
+    assert value == pytest.approx(golden["loss_train"].item(), rel=1e-5)
+    step = jax.tree.map(jnp.subtract, unrolled_step(trainee, gradients), params)
+    norm = golden["step_norm"].item()
+    assert optax.global_norm(step) == pytest.approx(norm, rel=1e-5)
