@@ -17,12 +17,19 @@ from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 
 # small, and without the term of the fitness that rewards being worse
+BLACK_BOX = dict(generations=2, fitness="loss", fitness_batch_size=24)
+CONTROLLER = dict(hidden=8, samples=9, steps=2, batch_size=24, batches="shared")
 SMALL = {
     "egnas": dict(warmup=0, population=8, samples=2, eta=0.0, fitness_batch_size=24),
     "random_search": dict(candidates=8, fitness_batch_size=24),
     "darts": dict(learning_rate=0.1, batch_size=24),
     "snas": dict(alpha_optimizer="adam", learning_rate=0.1, resource_penalty=1e-6),
     "pc_darts": dict(learning_rate=0.1, batch_size=24, warmup=0),
+    "enas": dict(CONTROLLER, learning_rate=0.02, conv_bias=0.0),
+    "nasnet_ppo": dict(CONTROLLER, learning_rate=0.05, conv_bias=0.0),
+    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=6),
+    "nsga2": dict(BLACK_BOX, population=12, offspring=6, point="best"),
+    "epcnas_pso": dict(BLACK_BOX, particles=12),
 }
 KEY = jax.random.key(0)
 

@@ -1,0 +1,264 @@
+"""Runs black-box searches under shared weights, whatever proposes the cells.
+
+The weights train under uniform random cells, as in random search. A fitness of one
+epoch does not compare with that of another, because the weights have moved. Two modes
+follow: `two_phase` searches after the last epoch alone, with frozen weights and on the
+same images, so that all fitnesses compare; `interleaved` searches in every epoch, and
+evaluates the population anew first.
+
+The cells of one generation are evaluated by one call.
+
+Dims: P population, n cells of one generation.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.strategy import Strategy, Trainee
+from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.discrete.cells import Cells
+from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.strategies.random_search import random_child
+from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
+
+MODES = ("two_phase", "interleaved")
+FITNESSES = ("accuracy", "loss")
+WORST = 1e9  # fitness of a cell whose loss is no number
+
+
+@dataclasses.dataclass(frozen=True)
+class BlackBoxConfig:
+    """The settings that all black-box searches share.
+
+    Attributes:
+      mode: "two_phase" or "interleaved", see the module.
+      generations: of one search: the only one of `two_phase`, or each epoch's. The
+        defaults of all methods evaluate about 5,600 cells in one search, on as many
+        images as 50 epochs of EG-NAS's `paper`.
+      fitness: minimised: "accuracy", as 1 - accuracy, or "loss".
+      fitness_batch_size: images on which the cells of one search are evaluated.
+      batch_stats: batch norm in these evaluations: "batch" or "running".
+      population_chunk, image_chunk: cells and images evaluated at a time; None: as
+        `search.evaluate.default_chunks` chooses.
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    mode: str = "two_phase"
+    generations: int = 100
+    fitness: str = "accuracy"
+    fitness_batch_size: int = 512
+    batch_stats: str = "batch"
+    population_chunk: int | None = None
+    image_chunk: int | None = None
+
+    def __post_init__(self):
+        ranges = {"generations": (1, 10**6), "fitness_batch_size": (1, 10**6)}
+        check_ranges(self, ranges, "strategy.")
+        choices = {"mode": MODES, "fitness": FITNESSES, "batch_stats": STATISTICS}
+        check_choices(self, choices, "strategy.")
+        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+
+    @property
+    def warmup(self) -> int:
+        """No epoch is without a search that the mode has there."""
+        return 0
+
+    @property
+    def fitness_name(self) -> str:
+        """What is minimised, as figures call it."""
+        return "loss" if self.fitness == "loss" else "error"
+
+    @property
+    def valid_batch_size(self) -> int:
+        """Validation images of one search."""
+        return self.fitness_batch_size
+
+
+class Proposer(NamedTuple):
+    """What proposes cells and learns from their fitness.
+
+    Attributes:
+      init: (key) -> a state with a population.
+      members: (state) -> the population, cells [P, ...].
+      revalue: (state, fitness f32[P]) -> state with that fitness of its members.
+      ask: (key, state) -> state, cells [n, ...].
+      tell: (state, cells [n, ...], fitness f32[n]) -> state.
+      metrics: (state) -> scalars for the record.
+      choose: (state, best cell) -> the cell that the search answers.
+    """
+
+    init: Callable[[Key], PyTree]
+    members: Callable[[PyTree], Array]
+    revalue: Callable[[PyTree, Array], PyTree]
+    ask: Callable[[Key, PyTree], tuple[PyTree, Array]]
+    tell: Callable[[PyTree, Array, Array], PyTree]
+    metrics: Callable[[PyTree], dict[str, Array]] = lambda state: {}
+    choose: Callable[[PyTree, Array], Array] = lambda state, best: best
+
+
+@flax.struct.dataclass
+class BlackBoxState:
+    """What a black-box search carries.
+
+    Attributes:
+      proposer: state of what proposes.
+      best: the best cell of the running or last search, and its fitness.
+      best_fitness: f32[].
+    """
+
+    proposer: PyTree
+    best: Array
+    best_fitness: Array
+
+
+def black_box(
+    net: Supernet, config: BlackBoxConfig, cells: Cells, proposer: Proposer
+) -> Strategy:
+    """Makes what proposes cells a strategy of the search loop.
+
+    Args:
+      net: the supernet.
+      config: the shared settings.
+      cells: of the supernet's space.
+      proposer: what proposes.
+    """
+    space = SPACES[net.config.space]
+
+    def init(key: Key, hyperparams: tuple) -> BlackBoxState:
+        del hyperparams  # there are none
+        start = proposer.init(key)
+        return BlackBoxState(start, proposer.members(start)[0], jnp.float32(WORST))
+
+    def mixing(key: Key, state: BlackBoxState) -> Mixing:
+        del state  # the weights train under any cell
+        return random_child(key, space)
+
+    def update(
+        key: Key,
+        state: BlackBoxState,
+        hyperparams: tuple,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+    ) -> tuple[BlackBoxState, dict[str, Array]]:
+        del hyperparams, train_batch
+
+        def evaluate(population: Array) -> Array:
+            mixings = jax.vmap(cells.to_mixing)(population)
+            scores = score_cells(net, config, trainee, mixings, valid_batch)
+            return fitness_of(config, scores)
+
+        def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
+            return search_once(key, state, proposer, evaluate, config.generations)
+
+        def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
+            return state, no_search(proposer, state)
+
+        if config.mode == "interleaved":
+            new, info = search(state)
+        else:
+            is_last = jnp.asarray(trainee.epoch == trainee.epochs - 1)
+            new, info = lax.cond(is_last, search, rest, state)
+        images = info.pop("evaluations") * len(valid_batch.labels)
+        return new, info | {"candidate_images": images}
+
+    def incumbent(state: BlackBoxState) -> Mixing:
+        return cells.to_mixing(proposer.choose(state.proposer, state.best))
+
+    return Strategy(
+        update_every="epoch",
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=incumbent,
+        hyperparams=(),
+    )
+
+
+def score_cells(
+    net: Supernet,
+    config: BlackBoxConfig,
+    trainee: Trainee,
+    mixings: Mixing,
+    batch: Batch,
+) -> Evaluation:
+    """Evaluates mixings [n] on one batch, by one call."""
+    return score_population(
+        net,
+        trainee.variables,
+        mixings,
+        batch.images,
+        batch.labels,
+        population_chunk=config.population_chunk,
+        image_chunk=config.image_chunk,
+        batch_stats=config.batch_stats,
+    )
+
+
+def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
+    """Fitness f32[n], lower is better and finite."""
+    broken = ~jnp.isfinite(scores.loss)
+    value = scores.loss if config.fitness == "loss" else 1.0 - scores.accuracy
+    return jnp.where(broken, WORST, value)
+
+
+def search_once(
+    key: Key,
+    state: BlackBoxState,
+    proposer: Proposer,
+    evaluate: Callable[[Array], Array],
+    generations: int,
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Evaluates the population, then one generation after the other.
+
+    Returns:
+      The new state and metrics: fitness of the best, of the last generation, and the
+      number of evaluations.
+    """
+    members = proposer.members(state.proposer)
+    fitness = evaluate(members)
+    inner = proposer.revalue(state.proposer, fitness)
+    first = jnp.argmin(fitness)
+    start = BlackBoxState(inner, members[first], fitness[first])
+
+    def generation(state, key):
+        inner, population = proposer.ask(key, state.proposer)
+        fitness = evaluate(population)
+        best = jnp.argmin(fitness)
+        better = fitness[best] < state.best_fitness
+        new = BlackBoxState(
+            proposer=proposer.tell(inner, population, fitness),
+            best=jnp.where(better, population[best], state.best),
+            best_fitness=jnp.minimum(fitness[best], state.best_fitness),
+        )
+        return new, fitness
+
+    keys = jax.random.split(key, generations)
+    new, by_generation = lax.scan(generation, start, keys)
+    info = {
+        "fitness": new.best_fitness,
+        "evaluations": jnp.float32(len(members) + by_generation.size),
+        **quantiles(fitness=by_generation[-1]),
+        **proposer.metrics(new.proposer),
+    }
+    return new, info
+
+
+def no_search(proposer: Proposer, state: BlackBoxState) -> dict[str, Array]:
+    """The metrics of an epoch without a search: NaN, and no evaluation."""
+    names = ["fitness", *quantile_names("fitness"), *proposer.metrics(state.proposer)]
+    return {name: jnp.float32(jnp.nan) for name in names} | {
+        "evaluations": jnp.float32(0.0)
+    }

@@ -1,0 +1,200 @@
+"""Black-box searches and controllers as strategies, on the toy supernet."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from egnas_jax.search.strategy import Trainee
+from egnas_jax.space import SPACES, derive
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
+
+KEY = jax.random.key(0)
+BLACK_BOX = dict(generations=3, fitness="loss", fitness_batch_size=24)
+CONTROLLER = dict(hidden=8, samples=4, steps=2, batch_size=24, finalists=4)
+SMALL = {
+    "ageing_evolution": dict(BLACK_BOX, population=6, tournament=3, children=4),
+    "nsga2": dict(BLACK_BOX, population=6, offspring=4),
+    "epcnas_pso": dict(BLACK_BOX, particles=6),
+    "enas": CONTROLLER,
+    "nasnet_ppo": CONTROLLER,
+}
+
+
+@pytest.fixture(scope="module")
+def variables(toy_net):
+    return toy_net.init(jax.random.key(1))
+
+
+@pytest.fixture(scope="module")
+def searched(toy_net, toy_batch, variables):
+    """(name, epoch, epochs, settings) -> strategy, first state, new state, metrics."""
+
+    def run(name, epoch=0, epochs=1, **settings):
+        config, make = STRATEGIES[name]
+        strategy = make(toy_net, config(**{**SMALL[name], **settings}))
+        state = strategy.init(KEY, strategy.hyperparams)
+        trainee = Trainee(variables, None, 0.1, epoch=epoch, epochs=epochs)
+        batches = dict(train_batch=toy_batch, valid_batch=toy_batch)
+        if strategy.draws_batches:
+            batches["draw_batch"] = lambda key: toy_batch
+        update = jax.jit(
+            lambda key, state: strategy.update(
+                key, state, strategy.hyperparams, trainee, **batches
+            )
+        )
+        return strategy, state, *update(KEY, state)
+
+    return run
+
+
+def test_two_phases_search_after_the_last_epoch_alone(searched):
+    _, before, rested, info = searched("ageing_evolution", epoch=0, epochs=2)
+    for leaf, other in zip(
+        jax.tree.leaves(before), jax.tree.leaves(rested), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, other)
+    assert info["candidate_images"] == 0 and np.isnan(info["fitness"])
+    _, _, _, info = searched("ageing_evolution", epoch=1, epochs=2)
+    assert info["candidate_images"] == 24 * (6 + 3 * 4) and info["fitness"] < 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ageing_evolution", "nsga2", "epcnas_pso"])
+def test_interleaved_searches_in_every_epoch(name, searched):
+    _, _, _, info = searched(name, epoch=0, epochs=9, mode="interleaved")
+    assert info["candidate_images"] > 0 and np.isfinite(info["fitness"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SMALL))
+def test_the_incumbent_is_a_whole_cell(name, searched):
+    strategy, _, state, info = searched(name)
+    mixing = jax.tree.map(np.asarray, strategy.incumbent(state))
+    for kind in ("normal", "reduce"):
+        assert mixing.edges[kind].sum() == 8
+    assert len(derive(SPACES["darts7"], mixing).normal) == 8
+    assert all(np.isfinite(value) for value in info.values())
+
+
+@pytest.mark.slow
+def test_the_incumbent_of_ageing_evolution_is_the_best_cell_seen(
+    searched, toy_net, toy_batch, variables
+):
+    strategy, _, state, info = searched("ageing_evolution")
+    mixing = strategy.incumbent(state)
+    logits, _ = toy_net.apply(variables, toy_batch.images, mixing, train=True)
+    loss = -jax.nn.log_softmax(logits)[jnp.arange(24), toy_batch.labels].mean()
+    assert info["fitness"] == pytest.approx(float(loss), rel=1e-5)
+    assert info["fitness"] <= jnp.min(state.proposer.fitness)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        *(
+            ("ageing_evolution", {n: v})
+            for n, v in (("population", 8), ("children", 2))
+        ),
+        ("ageing_evolution", {"tournament": 1}),
+        *(("nsga2", {n: v}) for n, v in (("population", 8), ("offspring", 2))),
+        ("nsga2", {"cost": "multiply_adds"}),
+        *(("epcnas_pso", {n: 0.0}) for n in ("inertia", "own", "swarm")),
+        ("epcnas_pso", {"clamp": 0.1}),
+        ("epcnas_pso", {"particles": 4}),
+        *(("nsga2", {n: v}) for n, v in (("fitness", "accuracy"), ("generations", 1))),
+        ("nsga2", {"batch_stats": "running"}),
+        *(("enas", {n: v}) for n, v in (("learning_rate", 0.5), ("baseline", 0.1))),
+        *(("enas", {n: v}) for n, v in (("entropy_weight", 1.0), ("conv_bias", 0.0))),
+        *(("enas", {n: v}) for n, v in (("fixed_bias", False), ("batches", "shared"))),
+        *(("enas", {n: v}) for n, v in (("steps", 1), ("samples", 2), ("hidden", 4))),
+        ("enas", {"finalists": 1}),
+        *(("nasnet_ppo", {n: v}) for n, v in (("clip", 1e-4), ("epochs", 1))),
+        ("nasnet_ppo", {"level": "sequence"}),
+    ],
+)
+def test_every_option_changes_the_search(name, settings, searched):
+    # steps that are large enough for ratios to reach the clip
+    base = {"learning_rate": 0.05} if name == "nasnet_ppo" else {}
+    results = [searched(name, **options) for options in (base, {**base, **settings})]
+    states = [jax.tree.leaves(result[2]) for result in results]
+    assert any(
+        a.shape != b.shape or not np.array_equal(a, b)
+        for a, b in zip(*states, strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_the_point_of_the_front_is_the_answer(searched):
+    answers = {}
+    for point in ("knee", "best"):
+        strategy, _, state, _ = searched("nsga2", point=point, generations=8)
+        answers[point] = strategy.incumbent(state)
+    knee, best = (
+        jnp.concatenate([rows.ravel() for rows in mixing.primitives.values()])
+        for mixing in answers.values()
+    )
+    assert not np.array_equal(knee, best)
+
+
+def test_metrics_of_a_front_by_hand():
+    objectives = jnp.asarray([[0.1, 4.0], [0.5, 1.0], [0.6, 5.0]])
+    metrics = front_metrics(objectives, 10.0)
+    assert metrics["front_size"] == 2
+    assert (metrics["front_cost_min"], metrics["front_cost_max"]) == (1.0, 4.0)
+    # to (1.1, 1.1): 0.6 wide from cost 0.1 up, and 0.4 more from cost 0.4 up
+    expected = 0.6 * 1.0 + 0.4 * 0.7
+    assert metrics["front_hypervolume"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
+    toy_net, toy_batch, variables
+):
+    sizes = dict(BLACK_BOX, population=16, offspring=16)
+    volumes = []
+    for generations in (1, 20):
+        config = NSGA2Config(**{**sizes, "generations": generations})
+        strategy = nsga2(toy_net, config)
+        trainee = Trainee(variables, None, 0.1)
+        state = strategy.init(KEY, ())
+        update = jax.jit(
+            lambda state, strategy=strategy, trainee=trainee: strategy.update(
+                KEY, state, (), trainee, train_batch=toy_batch, valid_batch=toy_batch
+            )
+        )
+        volumes.append(float(update(state)[1]["front_hypervolume"]))
+    assert volumes[1] > 1.02 * volumes[0]
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("ageing_evolution", {"tournament": 101}, "tournament is 101"),
+        ("ageing_evolution", {"population": 20, "children": 21}, "children is 21"),
+        ("ageing_evolution", {"mode": "serial"}, "two_phase, interleaved"),
+        ("nsga2", {"population": 1}, "population is 1"),
+        ("nsga2", {"cost": "latency"}, "params, multiply_adds"),
+        ("nsga2", {"point": "7"}, "knee, best"),
+        ("epcnas_pso", {"particles": 1}, "particles is 1"),
+        ("epcnas_pso", {"image_chunk": 4}, "image_chunk is 4"),
+        ("enas", {"batches": "other"}, "own, shared"),
+        ("enas", {"samples": 0}, "samples is 0"),
+        ("nasnet_ppo", {"level": "token"}, "decision, sequence"),
+        ("nasnet_ppo", {"clip": -0.1}, "clip is -0.1"),
+    ],
+)
+def test_bad_settings_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        STRATEGIES[name][0](**settings)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_the_largest_call_is_stated(name):
+    config = STRATEGIES[name][0](**SMALL[name])
+    assert config.individuals >= 5
+    assert dataclasses.replace(config).valid_batch_size == 24
