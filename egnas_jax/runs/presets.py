@@ -19,9 +19,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         snas=dict(alpha_optimizer="adam", learning_rate=1e-2, temperature_epochs=12),
         enas=dict(steps=12, batch_size=64),
         nasnet_ppo=dict(steps=6, batch_size=64),
-        ageing_evolution=dict(population=32, tournament=8, generations=10),
-        nsga2=dict(population=24, offspring=24, generations=7),
-        epcnas_pso=dict(particles=16, generations=11),
+        ageing_evolution=dict(
+            population=32, tournament=8, generations=10, final_batches=2
+        ),
+        nsga2=dict(population=24, offspring=24, generations=7, final_batches=2),
+        epcnas_pso=dict(particles=16, generations=11, final_batches=2),
         run=dict(epochs=12, batch_size=64),
     ),
     "cifar10": dict(data=dict(name="cifar10", pad=4, flip=True), **_FIFTY_EPOCHS),

@@ -17,7 +17,9 @@ from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 
 # small, and without the term of the fitness that rewards being worse
-BLACK_BOX = dict(generations=2, fitness="loss", fitness_batch_size=24)
+BLACK_BOX = dict(
+    generations=2, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1
+)
 CONTROLLER = dict(hidden=8, samples=9, steps=2, batch_size=24, batches="shared")
 SMALL = {
     "egnas": dict(warmup=0, population=8, samples=2, eta=0.0, fitness_batch_size=24),

@@ -6,9 +6,10 @@ follow: `two_phase` searches after the last epoch alone, with frozen weights and
 same images, so that all fitnesses compare; `interleaved` searches in every epoch, and
 evaluates the population anew first.
 
-The cells of one generation are evaluated by one call.
+The cells of one generation are evaluated by one call. The best of a search owe their
+rank to the images as well, so the finalists are evaluated again on other images.
 
-Dims: P population, n cells of one generation.
+Dims: P population, n cells of one generation, F finalists.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
-from egnas_jax.search.strategy import Strategy, Trainee
+from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.discrete.cells import Cells
@@ -46,6 +47,9 @@ class BlackBoxConfig:
         images as 50 epochs of EG-NAS's `paper`.
       fitness: minimised: "accuracy", as 1 - accuracy, or "loss".
       fitness_batch_size: images on which the cells of one search are evaluated.
+      finalists: F, best cells of a search that are evaluated again.
+      final_batches: batches of `fitness_batch_size` images on which that is done; 0:
+        the best cell is answered as it is.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses.
@@ -58,12 +62,16 @@ class BlackBoxConfig:
     generations: int = 100
     fitness: str = "accuracy"
     fitness_batch_size: int = 512
+    finalists: int = 10
+    final_batches: int = 48
     batch_stats: str = "batch"
     population_chunk: int | None = None
     image_chunk: int | None = None
 
     def __post_init__(self):
-        ranges = {"generations": (1, 10**6), "fitness_batch_size": (1, 10**6)}
+        count = (1, 10**6)
+        ranges = {"generations": count, "fitness_batch_size": count}
+        ranges |= {"finalists": (1, 1000), "final_batches": (0, 10**6)}
         check_ranges(self, ranges, "strategy.")
         choices = {"mode": MODES, "fitness": FITNESSES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
@@ -113,8 +121,8 @@ class BlackBoxState:
 
     Attributes:
       proposer: state of what proposes.
-      best: the best cell of the running or last search, and its fitness.
-      best_fitness: f32[].
+      best: the best cells of the last search, best first, [F, ...].
+      best_fitness: f32[F], on the images of the search.
     """
 
     proposer: PyTree
@@ -138,7 +146,11 @@ def black_box(
     def init(key: Key, hyperparams: tuple) -> BlackBoxState:
         del hyperparams  # there are none
         start = proposer.init(key)
-        return BlackBoxState(start, proposer.members(start)[0], jnp.float32(WORST))
+        first = proposer.members(start)[:1]
+        best = jnp.repeat(first, config.finalists, axis=0)
+        return BlackBoxState(
+            start, best, jnp.full((config.finalists,), WORST, jnp.float32)
+        )
 
     def mixing(key: Key, state: BlackBoxState) -> Mixing:
         del state  # the weights train under any cell
@@ -152,16 +164,24 @@ def black_box(
         *,
         train_batch: Batch,
         valid_batch: Batch,
+        draw_batch: DrawFn,
     ) -> tuple[BlackBoxState, dict[str, Array]]:
         del hyperparams, train_batch
+        key_search, key_final = jax.random.split(key)
 
-        def evaluate(population: Array) -> Array:
+        def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
-            scores = score_cells(net, config, trainee, mixings, valid_batch)
+            scores = score_cells(net, config, trainee, mixings, batch)
             return fitness_of(config, scores)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            return search_once(key, state, proposer, evaluate, config.generations)
+            found, info = search_once(
+                key_search, state, proposer, evaluate, config.generations
+            )
+            keys = jax.random.split(key_final, config.final_batches)
+            return judge_again(
+                found, info, keys, lambda best, k: evaluate(best, draw_batch(k))
+            )
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
             return state, no_search(proposer, state)
@@ -175,7 +195,7 @@ def black_box(
         return new, info | {"candidate_images": images}
 
     def incumbent(state: BlackBoxState) -> Mixing:
-        return cells.to_mixing(proposer.choose(state.proposer, state.best))
+        return cells.to_mixing(proposer.choose(state.proposer, state.best[0]))
 
     return Strategy(
         update_every="epoch",
@@ -184,6 +204,7 @@ def black_box(
         update=update,
         incumbent=incumbent,
         hyperparams=(),
+        draws_batches=True,
     )
 
 
@@ -230,25 +251,20 @@ def search_once(
     members = proposer.members(state.proposer)
     fitness = evaluate(members)
     inner = proposer.revalue(state.proposer, fitness)
-    first = jnp.argmin(fitness)
-    start = BlackBoxState(inner, members[first], fitness[first])
+    unknown = jnp.full_like(state.best_fitness, WORST)
+    start = state.replace(proposer=inner, best_fitness=unknown)
+    start = with_best(start, members, fitness)
 
     def generation(state, key):
         inner, population = proposer.ask(key, state.proposer)
         fitness = evaluate(population)
-        best = jnp.argmin(fitness)
-        better = fitness[best] < state.best_fitness
-        new = BlackBoxState(
-            proposer=proposer.tell(inner, population, fitness),
-            best=jnp.where(better, population[best], state.best),
-            best_fitness=jnp.minimum(fitness[best], state.best_fitness),
-        )
-        return new, fitness
+        inner = proposer.tell(inner, population, fitness)
+        return with_best(state.replace(proposer=inner), population, fitness), fitness
 
     keys = jax.random.split(key, generations)
     new, by_generation = lax.scan(generation, start, keys)
     info = {
-        "fitness": new.best_fitness,
+        "fitness": new.best_fitness[0],
         "evaluations": jnp.float32(len(members) + by_generation.size),
         **quantiles(fitness=by_generation[-1]),
         **proposer.metrics(new.proposer),
@@ -256,9 +272,61 @@ def search_once(
     return new, info
 
 
+def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackBoxState:
+    """The state whose best cells are those of before and of a population.
+
+    Of equal fitness the earlier stays first, and a cell stands once.
+    """
+    cells = jnp.concatenate([state.best, population])
+    values = jnp.concatenate([state.best_fitness, fitness])
+    flat = cells.reshape(len(cells), -1)
+    equal = jnp.all(flat[:, None, :] == flat[None, :, :], axis=-1)
+    # What is known before counts first; the entries before any search count last.
+    place = jnp.arange(len(cells))
+    is_real = values < WORST
+    earlier = (place[None, :] < place[:, None]) & is_real[None, :]
+    values = jnp.where(jnp.any(equal & earlier, axis=1), WORST, values)
+    chosen = jnp.argsort(values, stable=True)[: len(state.best)]
+    return state.replace(best=cells[chosen], best_fitness=values[chosen])
+
+
+def judge_again(
+    state: BlackBoxState,
+    info: dict[str, Array],
+    keys: Array,
+    evaluate: Callable[[Array, Key], Array],
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Orders the best cells by their mean fitness on other batches.
+
+    Args:
+      state, info: of `search_once`.
+      keys: one for each batch; without any, the order stays.
+      evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
+
+    Returns:
+      The state, and the metrics with "final_fitness".
+    """
+    if len(keys) == 0:
+        return state, info | {"final_fitness": state.best_fitness[0]}
+    fitness = lax.map(lambda key: evaluate(state.best, key), keys)
+    mean = jnp.mean(fitness, axis=0)
+    # Entries that no search has filled stay last.
+    order = jnp.argsort(jnp.where(state.best_fitness < WORST, mean, WORST), stable=True)
+    new = state.replace(best=state.best[order], best_fitness=state.best_fitness[order])
+    return new, info | {
+        "final_fitness": mean[order[0]],
+        "evaluations": info["evaluations"] + float(fitness.size),
+    }
+
+
 def no_search(proposer: Proposer, state: BlackBoxState) -> dict[str, Array]:
     """The metrics of an epoch without a search: NaN, and no evaluation."""
-    names = ["fitness", *quantile_names("fitness"), *proposer.metrics(state.proposer)]
+    names = [
+        "fitness",
+        "final_fitness",
+        *quantile_names("fitness"),
+        *proposer.metrics(state.proposer),
+    ]
     return {name: jnp.float32(jnp.nan) for name in names} | {
         "evaluations": jnp.float32(0.0)
     }

@@ -46,7 +46,8 @@ class AgeingConfig:
         so that edge 0 changes with probability 1/3 and those of the last node with 1/9.
 
     Raises:
-      ValueError: a number is out of its range, or another place.
+      ValueError: a number is out of its range, a tournament larger than the
+        population, or another place.
     """
 
     population: int = 10
@@ -57,6 +58,11 @@ class AgeingConfig:
         ranges = {"population": (2, 10**5), "tournament": COUNT}
         check_ranges(self, ranges, "ageing_evolution.")
         check_choices(self, {"place": PLACES}, "ageing_evolution.")
+        if self.tournament > self.population:
+            raise ValueError(
+                f"ageing_evolution.tournament is {self.tournament}, but the population "
+                f"has {self.population} cells: lower it, or raise the population."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

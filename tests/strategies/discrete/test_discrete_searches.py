@@ -11,9 +11,17 @@ from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, derive
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
+from egnas_jax.strategies.discrete.search import (
+    WORST,
+    BlackBoxState,
+    judge_again,
+    with_best,
+)
 
 KEY = jax.random.key(0)
-BLACK_BOX = dict(generations=3, fitness="loss", fitness_batch_size=24)
+BLACK_BOX = dict(
+    generations=3, fitness="loss", fitness_batch_size=24, finalists=3, final_batches=0
+)
 CONTROLLER = dict(hidden=8, samples=4, steps=2, batch_size=24, finalists=4)
 SMALL = {
     "ageing_evolution": dict(BLACK_BOX, population=6, tournament=3, children=4),
@@ -108,6 +116,7 @@ def test_the_incumbent_of_ageing_evolution_is_the_best_cell_seen(
         ("epcnas_pso", {"particles": 4}),
         *(("nsga2", {n: v}) for n, v in (("fitness", "accuracy"), ("generations", 1))),
         ("nsga2", {"batch_stats": "running"}),
+        ("ageing_evolution", {"finalists": 2}),
         *(("enas", {n: v}) for n, v in (("learning_rate", 0.5), ("baseline", 0.1))),
         *(("enas", {n: v}) for n, v in (("entropy_weight", 1.0), ("conv_bias", 0.0))),
         *(("enas", {n: v}) for n, v in (("fixed_bias", False), ("batches", "shared"))),
@@ -126,6 +135,37 @@ def test_every_option_changes_the_search(name, settings, searched):
         a.shape != b.shape or not np.array_equal(a, b)
         for a, b in zip(*states, strict=True)
     )
+
+
+@pytest.fixture
+def state():
+    """A state with the two best of cells of one number, 7 with 0.2 and 5 with 0.4."""
+    state = BlackBoxState((), jnp.zeros((3, 1), jnp.int32), jnp.full((3,), WORST))
+    return with_best(state, jnp.asarray([[5], [7], [5]]), jnp.asarray([0.4, 0.2, 0.1]))
+
+
+def test_the_best_cells_stand_once_and_in_order(state):
+    # The third cell is the first again: what was known first counts.
+    assert state.best[:2].tolist() == [[7], [5]]
+    np.testing.assert_allclose(state.best_fitness, [0.2, 0.4, WORST])
+    new = with_best(state, jnp.asarray([[3], [9]]), jnp.asarray([0.2, 0.3]))
+    assert new.best.tolist() == [[7], [3], [9]]
+
+
+def test_finalists_are_ordered_by_other_images(state):
+    def evaluate(cells, key):
+        # mean over two batches: 7 -> 0.7, 5 -> 0.5; what is unknown counts last
+        return jnp.where(cells[:, 0] == 0, 0.0, cells[:, 0] / 10)
+
+    keys = jax.random.split(KEY, 2)
+    info = {"evaluations": jnp.float32(9.0)}
+    new, metrics = judge_again(state, info, keys, evaluate)
+    assert new.best[:2].tolist() == [[5], [7]]
+    np.testing.assert_allclose(new.best_fitness[:2], [0.4, 0.2])
+    assert metrics["final_fitness"] == pytest.approx(0.5)
+    assert metrics["evaluations"] == 9 + 2 * 3
+    same, metrics = judge_again(state, info, keys[:0], evaluate)
+    assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 
 @pytest.mark.slow
@@ -164,7 +204,10 @@ def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
         state = strategy.init(KEY, ())
         update = jax.jit(
             lambda state, strategy=strategy, trainee=trainee: strategy.update(
-                KEY, state, (), trainee, train_batch=toy_batch, valid_batch=toy_batch
+                *(KEY, state, (), trainee),
+                train_batch=toy_batch,
+                valid_batch=toy_batch,
+                draw_batch=lambda key: toy_batch,
             )
         )
         volumes.append(float(update(state)[1]["front_hypervolume"]))

@@ -157,6 +157,7 @@ def test_every_option_changes_the_search(table, override):
     [
         ("local_search.move=worst", "best, first"),
         ("ageing_evolution.place=edge", "uniform, node_first"),
+        ("ageing_evolution.tournament=11", "the population has 10"),
         ("reinforce.baseline=1", "reinforce.baseline is 1"),
         ("enas.samples=0", "enas.samples is 0"),
         ("nasnet_ppo.level=token", "decision, sequence"),
