@@ -146,9 +146,9 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _derive(options) -> None:
-    from egnas_jax.runs.front import read_point
-
     if options.point is not None:
+        from egnas_jax.runs.front import read_point
+
         print(read_point(pathlib.Path(options.run), options.point))
         return
     print(read_genotype(options.run).format())
