@@ -1,5 +1,7 @@
 """Cells as integers: mutations, mixings and costs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
 from egnas_jax.space import SPACES, derive
 from egnas_jax.strategies.discrete.cells import cells_of, distinct_sources, mutated
-from egnas_jax.strategies.discrete.controller import (
-    ENASConfig,
-    cell_of_choices,
-    policy_of,
-)
+from egnas_jax.strategies.discrete.controller import cell_of_choices
 from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 
@@ -23,14 +21,21 @@ DARTS = SPACES["darts7"]
 TOPOLOGY = SPACES["nasbench201"]
 
 
-def drawn(space, number=200):
+@functools.cache
+def drawn(space, number=12):
+    """Random cells."""
     keys = jax.random.split(jax.random.key(0), number)
     return jax.jit(jax.vmap(cells_of(space).genes.random))(keys)
 
 
-def genotype(space, cell):
-    mixing = jax.jit(cells_of(space).to_mixing)(cell)
-    return derive(space, jax.tree.map(np.asarray, mixing))
+def genotypes(space, cells):
+    """The genotypes that the mixings of cells derive."""
+    mixings = jax.jit(jax.vmap(cells_of(space).to_mixing))(cells)
+    mixings = jax.tree.map(np.asarray, mixings)
+    return [
+        derive(space, jax.tree.map(lambda leaf, i=i: leaf[i], mixings))
+        for i in range(len(cells))
+    ]
 
 
 def test_mutations_of_cells_follow_the_golden_trace(load_golden):
@@ -89,7 +94,7 @@ def test_bounds_of_integers_are_those_of_the_golden_numbers(load_golden):
 
 def test_cells_as_integers_come_back():
     cells = cells_of(DARTS)
-    for cell in drawn(DARTS, 5):
+    for cell in np.asarray(drawn(DARTS)[:3]):
         vector = cells.to_integers(cell)
         np.testing.assert_array_equal(cells.from_integers(vector), cell)
         # of the first slot: the primitive, then the source
@@ -100,8 +105,8 @@ def test_cells_as_integers_come_back():
 def test_a_mixing_derives_the_cell_that_it_was_made_of(name):
     space = SPACES[name]
     cells = cells_of(space)
-    for cell in np.asarray(drawn(space, 5)):
-        found = genotype(space, cell)
+    chosen = drawn(space)
+    for cell, found in zip(np.asarray(chosen), genotypes(space, chosen), strict=True):
         for row, kind in enumerate(space.kinds):
             for node, block in enumerate(found.blocks(kind)):
                 expected = {
@@ -135,25 +140,27 @@ def test_equal_sources_are_moved_to_the_next():
 def test_costs_are_those_of_the_network(cost):
     count = {"params": count_params, "multiply_adds": multiply_adds}[cost]
     cost_of, largest = make_cost(DARTS, 10, cost)
-    cells = drawn(DARTS, 12)
-    expected = [count(genotype(DARTS, c), NetworkConfig(num_classes=10)) for c in cells]
-    found = 1e6 * np.asarray([cost_of(cell) for cell in cells])
+    cells = drawn(DARTS)
+    config = NetworkConfig(num_classes=10)
+    expected = [count(genotype, config) for genotype in genotypes(DARTS, cells)]
+    found = 1e6 * np.asarray(jax.jit(jax.vmap(cost_of))(cells))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert max(found) <= 1e6 * largest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", ["params", "multiply_adds"])
 def test_costs_of_topologies_are_those_of_the_network(cost):
     count = {"params": topology_params, "multiply_adds": topology_multiply_adds}[cost]
     cost_of, _ = make_cost(TOPOLOGY, 100, cost)
-    for cell in drawn(TOPOLOGY, 8):
-        expected = count(genotype(TOPOLOGY, cell), 100)
-        assert 1e6 * float(cost_of(cell)) == pytest.approx(expected, rel=1e-5)
+    cells = drawn(TOPOLOGY)
+    expected = [count(genotype, 100) for genotype in genotypes(TOPOLOGY, cells)]
+    found = 1e6 * np.asarray(jax.jit(jax.vmap(cost_of))(cells))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_choices_of_the_controller_are_a_cell():
-    policy = policy_of(DARTS, ENASConfig(hidden=4))
-    choices = policy.sample(jax.random.key(0), policy.init(jax.random.key(1)))
+    choices = jnp.arange(32)
     cell = np.asarray(cell_of_choices(DARTS, choices))
     first = np.asarray(choices)[:4]  # input, input, primitive, primitive
     assert cell[0, 0].tolist() == [[first[0], first[2]], [first[1], first[3]]]
