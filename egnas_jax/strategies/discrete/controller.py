@@ -33,12 +33,12 @@ from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import Cells, cells_of
-from egnas_jax.strategies.discrete.search import score_cells
+from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
 from egnas_jax.types import Array, Batch, Key, Mixing
 
 BATCHES = ("own", "shared")
 RATE, SHARE = (0.0, LARGEST_FLOAT), (0.0, 1.0)
-# (policy, its state, choices i32[S, T], accuracies f32[S]) -> state, metrics
+# (state of the policy, choices i32[S, T], rewards f32[S]) -> state, metrics
 UpdatePolicyFn = Callable[[PolicyState, Array, Array], tuple[PolicyState, Any]]
 
 
@@ -59,6 +59,8 @@ class ControllerConfig:
       fixed_bias: see `LSTMConfig`.
       batches: "own": each cell is evaluated on a batch of its own, as published;
         "shared": those of one step on one batch, by one call.
+      fitness: what a cell is rewarded for: "accuracy", as published, or "loss", as
+        1 - loss.
       batch_size: images of one such batch.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
@@ -78,6 +80,7 @@ class ControllerConfig:
     conv_bias: float = 10.0
     fixed_bias: bool = True
     batches: str = "own"
+    fitness: str = "accuracy"
     batch_size: int = 160
     batch_stats: str = "batch"
     population_chunk: int | None = None
@@ -97,7 +100,7 @@ class ControllerConfig:
             batch_size=(1, 10**6),
         )
         check_ranges(self, ranges, "strategy.")
-        choices = {"batches": BATCHES, "batch_stats": STATISTICS}
+        choices = {"batches": BATCHES, "fitness": FITNESSES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
@@ -185,8 +188,8 @@ def enas(net: Supernet, config: ENASConfig) -> Strategy:
             entropy_weight=numbers.entropy_weight,
         )
 
-        def update(state, choices, accuracy):
-            new, seen = reinforce_update(policy, options, state, choices, accuracy)
+        def update(state, choices, reward):
+            new, seen = reinforce_update(policy, options, state, choices, reward)
             return new, {
                 "policy_entropy": jnp.mean(seen.entropy),
                 "baseline": seen.baseline[-1],
@@ -210,8 +213,8 @@ def nasnet_ppo(net: Supernet, config: PPOConfig) -> Strategy:
             level=config.level,
         )
 
-        def update(state, choices, accuracy):
-            new, seen = ppo_update(policy, options, state, choices, accuracy)
+        def update(state, choices, reward):
+            new, seen = ppo_update(policy, options, state, choices, reward)
             return new, {
                 "policy_entropy": seen.entropy,
                 "baseline": seen.baseline,
@@ -287,9 +290,9 @@ def _controller(
         def step(trained, key):
             key_sample, key_batch = jax.random.split(key)
             choices = _samples(policy, key_sample, trained, config.samples)
-            accuracy = judge.rewards(key_batch, trainee, choices, draw_batch)
-            new, info = update_policy(trained, choices, accuracy)
-            return new, info | {"reward": jnp.mean(accuracy)}
+            reward = judge.rewards(key_batch, trainee, choices, draw_batch)
+            new, info = update_policy(trained, choices, reward)
+            return new, info | {"reward": jnp.mean(reward)}
 
         key_steps, key_final = jax.random.split(key)
         keys = jax.random.split(key_steps, config.steps)
@@ -297,14 +300,14 @@ def _controller(
         finalists = _samples(policy, key_final, trained, config.finalists)
         if keeps_best:
             finalists = jnp.concatenate([state.best[None], finalists])
-        accuracy = judge.accuracies(trainee, finalists, valid_batch)
+        reward = judge.rewards_on(trainee, finalists, valid_batch)
         evaluated = config.steps * config.samples + len(finalists)
         info = jax.tree.map(lambda values: values[-1], infos) | {
             "reward": jnp.mean(infos["reward"]),
-            "fitness": 1.0 - jnp.max(accuracy),
+            "fitness": 1.0 - jnp.max(reward),
             "candidate_images": jnp.float32(evaluated * config.batch_size),
         }
-        return ControllerState(trained, finalists[jnp.argmax(accuracy)]), info
+        return ControllerState(trained, finalists[jnp.argmax(reward)]), info
 
     return Strategy(
         update_every="epoch",
@@ -337,21 +340,29 @@ class _Judge:
     def mixing(self, choices: Array) -> Mixing:
         return self.cells.to_mixing(cell_of_choices(self.space, choices))
 
-    def accuracies(self, trainee: Trainee, choices: Array, batch: Batch) -> Array:
-        """Of choices i32[n, T] on one batch, by one call; 0 where the loss is NaN."""
+    def rewards_on(self, trainee: Trainee, choices: Array, batch: Batch) -> Array:
+        """Of choices i32[n, T] on one batch, by one call.
+
+        A cell whose loss is no number gets 0, or the least of the others' below it.
+        """
         mixings = jax.vmap(self.mixing)(choices)
         scores = score_cells(self.net, self.config, trainee, mixings, batch)
-        return jnp.where(jnp.isfinite(scores.loss), scores.accuracy, 0.0)
+        reward = (
+            scores.accuracy if self.config.fitness == "accuracy" else 1 - scores.loss
+        )
+        finite = jnp.isfinite(scores.loss)
+        worst = jnp.min(jnp.where(finite, reward, 0.0))
+        return jnp.where(finite, reward, jnp.minimum(worst, 0.0))
 
     def rewards(
         self, key: Key, trainee: Trainee, choices: Array, draw_batch: DrawFn
     ) -> Array:
-        """Accuracies f32[S], on a batch for each or on one for all."""
+        """Rewards f32[S], on a batch for each or on one for all."""
         if self.config.batches == "shared":
-            return self.accuracies(trainee, choices, draw_batch(key))
+            return self.rewards_on(trainee, choices, draw_batch(key))
 
         def one(pair):
             key, own = pair
-            return self.accuracies(trainee, own[None], draw_batch(key))[0]
+            return self.rewards_on(trainee, own[None], draw_batch(key))[0]
 
         return lax.map(one, (jax.random.split(key, len(choices)), choices))

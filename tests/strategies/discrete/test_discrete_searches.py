@@ -130,6 +130,7 @@ def test_the_incumbent_of_ageing_evolution_is_the_best_cell_seen(
         *(("enas", {n: v}) for n, v in (("fixed_bias", False), ("batches", "shared"))),
         *(("enas", {n: v}) for n, v in (("steps", 1), ("samples", 2), ("hidden", 4))),
         ("enas", {"finalists": 1}),
+        ("enas", {"fitness": "loss"}),
         *(("nasnet_ppo", {n: v}) for n, v in (("clip", 1e-4), ("epochs", 1))),
         ("nasnet_ppo", {"level": "sequence"}),
     ],
