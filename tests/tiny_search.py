@@ -21,6 +21,8 @@ SETTINGS = {
     "strategy.population": 4,
     "strategy.fitness_batch_size": 64,
 }
+# the same for a search by another method
+OF_ANY_METHOD = {k: v for k, v in SETTINGS.items() if not k.startswith("strategy.")}
 
 
 def words(settings: dict) -> list[str]:

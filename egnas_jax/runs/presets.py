@@ -5,7 +5,7 @@ from typing import Any
 # The temperature reaches its end with the search, and SGD(3e-4), which is published for
 # 150 epochs of batches of 64, would leave alpha near its start.
 _FIFTY_EPOCHS = dict(
-    snas=dict(alpha_optimizer="adam", learning_rate=3e-3, temperature_epochs=50)
+    snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50)
 )
 
 PRESETS: dict[str, dict[str, Any]] = {

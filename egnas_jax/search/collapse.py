@@ -9,7 +9,7 @@ Dims: E edges of a cell, K primitives of an edge.
 import numpy as np
 
 from egnas_jax.space import Genotype, Space, Topology, derive
-from egnas_jax.space.all_edges import count_chain_links
+from egnas_jax.space.all_edges import pairs_of_edges
 from egnas_jax.types import Mixing
 
 
@@ -33,10 +33,7 @@ def architecture_metrics(
     for kind in space.kinds:
         kept = _kept_primitives(genotype, kind)
         metrics[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
-        links = (
-            0 if isinstance(genotype, Topology) else count_chain_links(genotype, kind)
-        )
-        metrics[f"skip_{kind}"] = kept.count("skip_connect") - links
+        metrics[f"skip_{kind}"] = kept.count("skip_connect")
         metrics[f"pool_{kind}"] = sum("pool" in primitive for primitive in kept)
     return metrics | {"genotype": genotype.format()}
 
@@ -45,7 +42,7 @@ def _kept_primitives(genotype: Genotype | Topology, kind: str) -> list[str]:
     """Primitives of one cell, an entry for each edge that was kept."""
     if isinstance(genotype, Topology):
         return list(genotype.primitives)
-    return [primitive for primitive, _ in getattr(genotype, kind)]
+    return [primitive for primitive, _ in pairs_of_edges(genotype, kind)]
 
 
 def entropy(rows: np.ndarray) -> float:

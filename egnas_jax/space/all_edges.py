@@ -15,7 +15,7 @@ import numpy as np
 from egnas_jax.space.base import Space
 from egnas_jax.space.derivation import checked_arrays
 from egnas_jax.space.genotype import Genotype
-from egnas_jax.space.pairs import Pair
+from egnas_jax.space.pairs import NUM_INPUTS, Pair
 
 if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
     from egnas_jax.types import Mixing
@@ -48,22 +48,19 @@ def derive_all_edges(space: Space, mixing: "Mixing") -> Genotype:
     return Genotype(normal, normal_outputs, reduce, reduce_outputs)
 
 
-def count_chain_links(genotype: Genotype, kind: str) -> int:
-    """Returns how many `skip_connect` pairs of a cell only continue a chain.
+def pairs_of_edges(genotype: Genotype, kind: str) -> tuple[Pair, ...]:
+    """Returns the pairs of a cell without the identities that only continue a chain.
 
     Args:
-      genotype: of `derive_all_edges`, or of a derivation whose nodes are all outputs.
+      genotype: of `derive_all_edges`, or one whose nodes are all outputs.
       kind: of the cell.
     """
-    return sum(
-        primitive == "skip_connect" and _is_link(genotype, kind, source)
+    outputs = genotype.concat(kind)
+    return tuple(
+        (primitive, source)
         for primitive, source in getattr(genotype, kind)
+        if primitive != "skip_connect" or source < NUM_INPUTS or source in outputs
     )
-
-
-def _is_link(genotype: Genotype, kind: str, node: int) -> bool:
-    first_block = 2
-    return node >= first_block and node not in genotype.concat(kind)
 
 
 def _chained_cell(

@@ -117,18 +117,8 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
     ) -> tuple[PCDARTSState, dict[str, Array]]:
         del key, train_batch  # first order: the weights do not move
 
-        def network(sources, variables):
-            return variables, edge_normalised_mixing(space, *sources)
-
         def step():
-            sources = state.alpha, state.beta
-            gradients, _ = batch_gradients(
-                net, network, sources, valid_batch, trainee.variables
-            )
-            (alpha, beta), optimizer = optimizer_step(
-                adam(hyperparams), gradients.sources, state.optimizer, sources
-            )
-            return PCDARTSState(alpha, beta, optimizer)
+            return _adam_step(net, state, hyperparams, trainee.variables, valid_batch)
 
         return lax.cond(trainee.epoch >= config.warmup, step, lambda: state), {}
 
@@ -147,6 +137,21 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
         hyperparams=config.hyperparams,
         metrics=metrics,
     )
+
+
+def _adam_step(net, state, hyperparams, variables, batch) -> PCDARTSState:
+    """The state after one step on alpha and beta, the weights constant."""
+    space = SPACES[net.config.space]
+
+    def network(sources, variables):
+        return variables, edge_normalised_mixing(space, *sources)
+
+    sources = state.alpha, state.beta
+    gradients, _ = batch_gradients(net, network, sources, batch, variables)
+    (alpha, beta), optimizer = optimizer_step(
+        adam(hyperparams), gradients.sources, state.optimizer, sources
+    )
+    return PCDARTSState(alpha, beta, optimizer)
 
 
 def edge_normalised_mixing(

@@ -37,7 +37,11 @@ OTHER = {
         ),
     ),
 }
-NEEDED = {("snas", "beta1"): dict(alpha_optimizer="adam")}  # or the field has no use
+# without which a field would have no use, or little in three epochs
+NEEDED = {
+    ("snas", "beta1"): dict(alpha_optimizer="adam"),
+    ("snas", "temperature_min"): dict(temperature_epochs=3),
+}
 SPACE = SPACES["darts8"]
 CASES = [(name, field) for name, (_, other) in OTHER.items() for field in other]
 

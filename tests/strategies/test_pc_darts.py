@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from packed_supernet import (
     KINDS,
@@ -17,7 +18,6 @@ from packed_supernet import (
 )
 
 from egnas_jax.nn import lowering
-from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, derive
 from egnas_jax.strategies import STRATEGIES
@@ -95,31 +95,22 @@ def test_gradients_and_three_steps_equal_the_reference(golden):
     state = strategy.init(jax.random.key(0), strategy.hyperparams)
     state = state.replace(alpha=alpha, beta=beta)
 
-    def network(sources):
-        return variables, edge_normalised_mixing(SPACE, *sources)
-
-    def first_gradients(sources, batch):
-        weights, mixing = network(sources)
-        logits, _ = net.apply(weights, batch.images, mixing, train=True)
-        return logits, batch_gradients(net, network, sources, batch)[0]
-
     def update(state, batch):
         trainee = Trainee(variables, variables["params"], jnp.float32(0.1))
         batches = {"train_batch": batch, "valid_batch": batch}
         key = jax.random.key(0)
         return strategy.update(key, state, strategy.hyperparams, trainee, **batches)[0]
 
-    options = {"compiler_options": lowering.compiler_options()}
-    batches = [read_batch(golden, "x", "y", step) for step in range(3)]
-    program = jax.jit(first_gradients, **options)
-    logits, gradients = program((alpha, beta), batches[0])
-    error = np.abs(logits - golden["logits_train"]).max()
-    assert error < 1e-5 * np.abs(golden["logits_train"]).max()
-    for gradient, name in zip(gradients.sources, ("g_alpha", "g_beta"), strict=True):
-        assert largest_difference(gradient, golden[name]) < 1e-4
-    update = jax.jit(update, **options)
-    for step, batch in enumerate(batches):
-        state = update(state, batch)
+    update = jax.jit(update, compiler_options=lowering.compiler_options())
+    for step in range(3):
+        state = update(state, read_batch(golden, "x", "y", step))
+        if step == 0:  # Adam's mean is half the gradient, with the decay in it
+            means = optax.tree_utils.tree_get(state.optimizer, "mu")
+            for mean, old, name in zip(
+                means, (alpha, beta), ("g_alpha", "g_beta"), strict=True
+            ):
+                found = jax.tree.map(lambda m, a: 2.0 * m - 1e-3 * a, mean, old)
+                assert largest_difference(found, golden[name]) < 1e-4
         for part, name in ((state.alpha, "alpha"), (state.beta, "beta")):
             expected = golden[f"trace_{name}"][step]
             assert moves_agree(part, expected, golden[name], 6e-4)

@@ -193,12 +193,9 @@ def test_every_method_of_the_table_is_tested():
 @pytest.mark.slow
 @every_method
 def test_a_run_resumes_to_the_same_bits_and_is_verified(name, tmp_path):
-    settings = {
-        path: value
-        for path, value in tiny_search.SETTINGS.items()
-        if not path.startswith("strategy.")
+    settings = tiny_search.OF_ANY_METHOD | {
+        f"strategy.{field}": value for field, value in SMALL[name].items()
     }
-    settings |= {f"strategy.{field}": value for field, value in SMALL[name].items()}
     settings["epochs"] = 2
     with tiny_search.registered_space():
         config = search_config(

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 from egnas_jax.cli.main import main
+from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.layers import lazy_batch_norm
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.nn.sync_batch_norm import IMAGES
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.gradients import batch_gradients
+from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
+from egnas_jax.strategies.second_order import second_order_gradient
 from egnas_jax.training.devices import make_mesh, over_images, over_rows
 from egnas_jax.types import Batch, Mixing
 
@@ -203,6 +207,39 @@ def test_a_divided_batch_has_the_gradients_and_statistics_of_the_whole(net, mesh
 
 def test_a_batch_that_cannot_be_divided_is_worked_off_by_every_device(toy_net, mesh):
     same_bits(*gradients(toy_net, mesh, 12))
+
+
+@pytest.mark.parametrize("form", ["exact", "finite_difference"])
+def test_a_gradient_through_a_weight_step_is_that_of_one_device(form, net, mesh):
+    variables, batch = net.init(jax.random.key(1), (8, 8, 3)), batch_of(32)
+    trainee = Trainee(
+        variables=variables,
+        momentum=jax.tree.map(jnp.zeros_like, variables["params"]),
+        learning_rate=jnp.float32(0.1),
+    )
+    alpha = jax.tree.map(lambda rows: rows[0], population(1, net).primitives)
+
+    def gradient(net):
+        batches = {"train_batch": batch, "valid_batch": batch}
+        return second_order_gradient(net, form, alpha, trainee, **batches)
+
+    alone, together = (
+        jax.jit(lambda n=n: gradient(n))() for n in (net, net._replace(mesh=mesh))
+    )
+    # the difference of two gradients amplifies their roundings
+    tolerance = 1e-4 if form == "exact" else 0.05
+    for a, b in zip(*map(jax.tree.leaves, (alone, together)), strict=True):
+        np.testing.assert_allclose(b, a, rtol=0, atol=tolerance * np.abs(a).max())
+
+
+def test_devices_drop_other_edges_of_their_images(mesh):
+    def factors(images):
+        dropout = EdgeDropout(jax.random.key(0), 0.5)
+        found = edge_factors(dropout, 0, 14, len(images))
+        return jnp.zeros(()), jax.lax.all_gather(found, IMAGES)
+
+    _, found = jax.jit(lambda images: over_images(mesh, factors, images))(jnp.ones(32))
+    assert len(np.unique(np.asarray(found).reshape(8, -1), axis=0)) == 8
 
 
 SEARCH = [

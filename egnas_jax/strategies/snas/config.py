@@ -11,7 +11,7 @@ from egnas_jax.settings import (
     check_choices,
     check_ranges,
 )
-from egnas_jax.strategies.alpha_adam import AdamHyperparams, check_adam
+from egnas_jax.strategies.alpha_adam import check_adam
 from egnas_jax.types import Array
 
 
@@ -20,12 +20,13 @@ class SNASHyperparams:
     """The numbers of SNAS that affect no shape; `SNASConfig` says what they are.
 
     Attributes:
-      optimizer: learning rate, beta1 and weight decay on alpha.
-      clip_norm: of alpha's gradient.
+      learning_rate, beta1, weight_decay, clip_norm: of the optimizer of alpha.
       temperature, temperature_min, temperature_epochs: of the Gumbel-softmax.
     """
 
-    optimizer: AdamHyperparams
+    learning_rate: Array | float
+    beta1: Array | float
+    weight_decay: Array | float
     clip_norm: Array | float
     temperature: Array | float
     temperature_min: Array | float
@@ -97,9 +98,9 @@ class SNASConfig:
     def hyperparams(self) -> SNASHyperparams:
         """The numbers that affect no shape."""
         return SNASHyperparams(
-            optimizer=AdamHyperparams(
-                self.learning_rate, self.beta1, self.weight_decay
-            ),
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
             temperature=self.temperature,
             temperature_min=self.temperature_min,

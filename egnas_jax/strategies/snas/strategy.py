@@ -20,7 +20,11 @@ from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.search.strategy import DeriveFn, Strategy, Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.all_edges import derive_all_edges
-from egnas_jax.strategies.alpha_adam import adam, optimizer_step
+from egnas_jax.strategies.alpha_adam import (
+    AdamHyperparams,
+    adam,
+    optimizer_step,
+)
 from egnas_jax.strategies.snas.config import SNASConfig, SNASHyperparams
 from egnas_jax.strategies.snas.gumbel import (
     gumbel_noise,
@@ -54,13 +58,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         costs; or there is a drop path, and it has cells of another family.
     """
     space = SPACES[net.config.space]
-    if config.resource_penalty > 0:
-        check_costs(net.config)
-    if config.drop_path > 0 and space.family != "darts":
-        raise ValueError(
-            f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
-            f"in spaces of the DARTS family, not in {net.config.space}. Set it to 0."
-        )
+    _check_space(net.config, config)
 
     def init(key: Key, hyperparams: SNASHyperparams) -> SNASState:
         alpha = unflatten(space, 1.0 + 0.01 * jax.random.normal(key, (space.dim,)))
@@ -92,21 +90,14 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         gradient: Mixing,
         train_batch: Batch,
     ) -> SNASState:
-        rows, image_size = mixing.primitives, train_batch.images.shape[1:3]
-        gradient_rows = gradient.primitives
+        by_rows = gradient.primitives
         if config.resource_penalty > 0:
-            gradient_rows = jax.tree.map(
-                lambda loss, resource: loss + config.resource_penalty * resource,
-                gradient_rows,
-                penalty_gradient(net.config, image_size, rows),
+            image_size = train_batch.images.shape[1:3]
+            of_penalty = penalty_gradient(net.config, image_size, mixing.primitives)
+            by_rows = jax.tree.map(
+                lambda g, p: g + config.resource_penalty * p, by_rows, of_penalty
             )
-        alpha, optimizer = optimizer_step(
-            _optimizer(config, hyperparams),
-            log_alpha_gradient(rows, gradient_rows, state.temperature),
-            state.optimizer,
-            state.alpha,
-        )
-        return state.replace(alpha=alpha, optimizer=optimizer)
+        return _alpha_step(config, hyperparams, state, mixing.primitives, by_rows)
 
     def incumbent(state: SNASState) -> Mixing:
         return softmax_mixing(state.alpha)
@@ -123,6 +114,28 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         metrics=lambda state: {"temperature": state.temperature},
         drop_path=config.drop_path,
     )
+
+
+def _check_space(supernet: SupernetConfig, config: SNASConfig) -> None:
+    """Refuses options that the cells of a space cannot have."""
+    if config.resource_penalty > 0:
+        check_costs(supernet)
+    if config.drop_path > 0 and SPACES[supernet.space].family != "darts":
+        raise ValueError(
+            f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
+            f"in spaces of the DARTS family, not in {supernet.space}. Set it to 0."
+        )
+
+
+def _alpha_step(config, hyperparams, state, rows, gradient) -> SNASState:
+    """The state after one step on log alpha; `gradient` is that of `rows`."""
+    alpha, optimizer = optimizer_step(
+        _optimizer(config, hyperparams),
+        log_alpha_gradient(rows, gradient, state.temperature),
+        state.optimizer,
+        state.alpha,
+    )
+    return state.replace(alpha=alpha, optimizer=optimizer)
 
 
 def log_alpha_gradient(
@@ -167,7 +180,9 @@ def _temperature(epoch: Array | int, hyperparams: SNASHyperparams) -> Array:
 def _optimizer(
     config: SNASConfig, hyperparams: SNASHyperparams
 ) -> optax.GradientTransformation:
-    numbers = hyperparams.optimizer
+    numbers = AdamHyperparams(
+        hyperparams.learning_rate, hyperparams.beta1, hyperparams.weight_decay
+    )
     sgd = optax.chain(
         optax.add_decayed_weights(numbers.weight_decay),
         optax.sgd(numbers.learning_rate),

@@ -90,6 +90,22 @@ SEARCH_FIGURES = (
         "Largest eigenvalue of the validation loss's Hessian in alpha.",
         {"eigenvalue": "largest eigenvalue"},
     ),
+    (
+        "temperature",
+        "Temperature",
+        "Temperature of SNAS's samples: the lower, the closer they are to one-hot.",
+        {"temperature": "temperature"},
+    ),
+    (
+        "edge_entropy",
+        "Entropy of the edge weights",
+        "Mean over the nodes of a cell, in nats: 0 where one edge has all the weight.",
+        {
+            "edge_entropy_normal": "nats, normal cell",
+            "edge_entropy_reduce": "nats, reduction cell",
+            "edge_entropy_cell": "nats, the only cell",
+        },
+    ),
 )
 RETRAIN_FIGURE = (
     "retraining",
