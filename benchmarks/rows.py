@@ -82,7 +82,7 @@ def population(
 
     None takes the chunk that a search would choose.
     """
-    config = _config(case, precision)
+    config = in_precision(case, precision).config
     mixings = unweighted(jax.tree.map(jnp.asarray, drawn.primitives))
     images, labels = drawn.images[: case.images], drawn.labels[: case.images]
     arguments = drawn.variables, mixings, images, labels
@@ -103,7 +103,7 @@ def population(
 
 def steps(case: Case, drawn: Drawn, precision: str, count: int) -> Row:
     """Row of SGD steps in one call, as in a search, but on the same images."""
-    config = _config(case, precision)
+    config = in_precision(case, precision).config
     mixing = unweighted({k: jnp.asarray(r[0]) for k, r in drawn.primitives.items()})
     state = programs.first_state(jax.tree.map(jnp.asarray, drawn.variables))
     batch = Batch(jnp.asarray(drawn.images), jnp.asarray(drawn.labels))
@@ -170,8 +170,10 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
     )
 
 
-def _config(case: Case, precision: str):
-    return dataclasses.replace(case.config, dtype=PRECISIONS[precision][0])
+def in_precision(case: Case, precision: str) -> Case:
+    """The case with activations of a precision, a key of `PRECISIONS`."""
+    config = dataclasses.replace(case.config, dtype=PRECISIONS[precision][0])
+    return case._replace(config=config)
 
 
 def compiled(row: Row) -> programs.Compiled:

@@ -46,17 +46,34 @@ def forward_bytes(config: SupernetConfig, side: int, image_channels: int = 3) ->
     return numbers * jnp.dtype(config.dtype).itemsize
 
 
+def mixed_cell_bytes(config: SupernetConfig, cell: CellPlan, side: int) -> int:
+    """Bytes that one cell moves for one image, without its preprocessing.
+
+    Args:
+      config: configuration of the supernet.
+      cell: one of `cells_of(config)`.
+      side: H of its preprocessed inputs, in pixels.
+    """
+    return _mixed_cell(config, cell, side) * jnp.dtype(config.dtype).itemsize
+
+
 def _cell(config: SupernetConfig, cell: CellPlan, older: int, newer: int) -> int:
     """Numbers that one cell moves; `older` and `newer` are the sides of its inputs."""
+    numbers = cell.inputs[0] * older**2 + cell.inputs[1] * newer**2
+    numbers += 2 * cell.channels * newer**2
+    return numbers + _mixed_cell(config, cell, newer)
+
+
+def _mixed_cell(config: SupernetConfig, cell: CellPlan, side: int) -> int:
+    """Numbers that the edges and nodes of a cell move; its inputs have this side."""
     space, channels = SPACES[config.space], cell.channels
     active = channels // config.partial_channels
     bypassed = channels - active
-    output = newer // 2 if cell.reduction else newer
-    numbers = cell.inputs[0] * older**2 + cell.inputs[1] * newer**2
-    numbers += 2 * channels * newer**2
+    output = side // 2 if cell.reduction else side
+    numbers = space.num_nodes * channels * output**2
     for outgoing in out_edges(space, cell.reduction):
-        source = (newer if outgoing.stride == 2 else output) ** 2
+        source = (side if outgoing.stride == 2 else output) ** 2
         written_and_read = 2 * active * output**2
         edges = len(outgoing.edges)
         numbers += active * source + edges * (written_and_read + bypassed * source)
-    return numbers + space.num_nodes * channels * output**2
+    return numbers

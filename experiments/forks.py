@@ -49,6 +49,7 @@ DIGITS = "scikit-learn's digits (1,438 images of 8 x 8, and 359 to test)"
 TINY = {
     "supernet.channels": 4,
     "supernet.layers": 2,
+    "batch_size": 64,
     "learning_rate": 0.05,
     "epochs": 6,
     "strategy.fitness_batch_size": 64,
@@ -121,7 +122,7 @@ def describe_images(
     """
     method = method or SIZES[options.size].method
     changes = assignments(options.settings)
-    name = DIGITS if method.preset == "digits" else "CIFAR-10"
+    name = DIGITS if method.preset == "digits_large" else "CIFAR-10"
     if num_images:
         name = f"{num_images:,} images of {name}"
     if changes.keys() & {"data.path", "data.name"}:

@@ -45,7 +45,7 @@ class Job(NamedTuple):
 class Method(NamedTuple):
     """A search method with its settings, as `egnas_jax.search_config` takes them."""
 
-    preset: str = "digits"
+    preset: str = "digits_large"
     strategy: str = "egnas"
     variant: str | None = None
     space: str | None = None

@@ -62,7 +62,7 @@ NARROW = {
 SIZES = {
     "tiny": Size(
         preset="digits",
-        settings={**NARROW, "supernet.channels": 4, "epochs": 3},
+        settings={**NARROW, "supernet.channels": 4, "epochs": 3, "batch_size": 64},
         subset=0,
         cells=100,
         images=64,

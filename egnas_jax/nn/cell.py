@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
 from egnas_jax.space import Space
@@ -189,9 +190,20 @@ def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernel
     """
     params, stats = variables
     source, outputs, new_stats = source_of(state[None]), [], {}
-    for position, (name, primitive) in enumerate(primitives.items()):
-        if name == "none":
-            continue  # adds zeros
+    columns = dict(zip(primitives, weights.T, strict=True))
+    joint = {
+        name: primitive.blocks
+        for name, primitive in primitives.items()
+        if primitive.blocks and kernels.depthwise == "matrix"
+    }
+    total = 0.0
+    if joint:
+        total, new_stats = joint_blocks(
+            joint, variables, source.rectified, columns, stride=stride, train=train
+        )
+    for name, primitive in primitives.items():
+        if name == "none" or name in joint:
+            continue  # `none` adds zeros
         output, primitive_stats = primitive.apply(
             params.get(name, {}),
             stats.get(name, {}),
@@ -200,10 +212,10 @@ def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernel
             train=train,
             kernels=kernels,
         )
-        outputs.append(output.times(weights[:, position, None]))
+        outputs.append(output.times(columns[name][:, None]))
         if primitive_stats:
             new_stats[name] = primitive_stats
-    total = sum(output.wide() for output in outputs)
+    total += sum(output.wide() for output in outputs)
     return lowering.materialise(total.astype(state.dtype)), new_stats
 
 

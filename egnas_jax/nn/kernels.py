@@ -28,5 +28,6 @@ class Kernels(NamedTuple):
 GROUPED = Kernels("grouped", "grouped", "grouped")
 SHIFTED = Kernels("shifted", "shifted", "shifted")
 DENSE = Kernels("dense", "dense", "shifted")
-LOWERINGS = {"shifted": SHIFTED, "grouped": GROUPED, "dense": DENSE}
+MATRIX = Kernels("matrix", "matrix", "shifted")
+LOWERINGS = {"shifted": SHIFTED, "grouped": GROUPED, "dense": DENSE, "matrix": MATRIX}
 CHOICES = {"auto": None, **LOWERINGS}

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import kernel
+from egnas_jax.nn.joint_blocks import Blocks
 from egnas_jax.nn.layers import (
     Affine,
     conv_norm,
@@ -93,10 +94,13 @@ class Primitive(NamedTuple):
     Attributes:
       init: describes its arrays.
       apply: computes its output.
+      blocks: what it looks like if it is a chain of separable convolutions, which a
+        cell of tiny images computes together; None for another primitive.
     """
 
     init: PrimitiveInit
     apply: PrimitiveApply
+    blocks: Blocks | None = None
 
 
 def source_of(state: Array) -> Source:
@@ -165,7 +169,7 @@ def _dil_conv(side: int) -> Primitive:
         _, x, padded = source
         return _block(params, stats, x, padded, dilation=2, **options)
 
-    return Primitive(init, apply)
+    return Primitive(init, apply, Blocks(side, 2, ()))
 
 
 def _sep_conv(side: int) -> Primitive:
@@ -185,7 +189,7 @@ def _sep_conv(side: int) -> Primitive:
         y, second_stats = second(y)
         return y, {"first": first_stats, "second": second_stats}
 
-    return Primitive(init, apply)
+    return Primitive(init, apply, Blocks(side, 1, ("first", "second")))
 
 
 def _init_conv_7x1_1x7(edges, channels, stride, affine):

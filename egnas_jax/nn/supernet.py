@@ -9,13 +9,14 @@ topology_supernet.py.
 Dims: N images, H, W sides, C channels.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple, Protocol
 
 import jax
 from jaxtyping import Float
 
-from egnas_jax.nn import darts_supernet, topology_supernet
+from egnas_jax.nn import darts_supernet, lowering, topology_supernet
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
@@ -126,10 +127,12 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         dropout: EdgeDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
+        way = lowering.for_images(config.lowering, images.shape[1:3])
+        used = dataclasses.replace(config, lowering=way)
         # the networks of other families have no dropout
         optional = {} if dropout is None else {"dropout": dropout}
         options = {"train": train, "many": many, **optional}
-        return forward(config, variables, images, mixing, **options)
+        return forward(used, variables, images, mixing, **options)
 
     return Supernet(config, init, apply)
 

@@ -38,9 +38,9 @@ class SupernetConfig:
       space: a key of `SPACES`.
       pool_bn: whether a batch norm follows the poolings (in DARTS, but not in EG-NAS).
       stem_multiplier: the stem has this times C channels (not in NAS-Bench-201).
-      lowering: implementation of the kernels: "grouped", "shifted", "dense", or "auto"
-        for what the table of `nn.lowering` selects on the backend. The results are
-        equal up to rounding.
+      lowering: implementation of the kernels: "grouped", "shifted", "dense", "matrix",
+        or "auto" for what `nn.lowering.choice` selects by backend and image size. The
+        results are equal up to rounding.
       dtype: dtype of the activations, "float32" or "bfloat16". Parameters, batch_stats,
         sums and logits are float32 in either case (nn/precision.py).
 

@@ -199,6 +199,11 @@ def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
         "settings": compiled_in(config, names),
         "space": space,
         "lowering": copy.deepcopy(  # as the tables are now
-            [choice.TABLE, kernels.CHOICES, choice.MOST_FOLDED_CHANNELS]
+            [
+                choice.TABLE,
+                kernels.CHOICES,
+                choice.MOST_FOLDED_CHANNELS,
+                choice.MOST_MATRIX_PIXELS,
+            ]
         ),
     }

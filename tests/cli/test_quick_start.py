@@ -35,7 +35,7 @@ def run(*arguments):
         (["--help"], "table-search"),
         (["search", "--help"], "--stop-after"),
         (["retrain", "--help"], "--genotype"),
-        (["list"], "presets: digits, cifar10, cifar100\n"),
+        (["list"], "presets: digits, digits_large, cifar10, cifar100\n"),
         (["list", "strategies"], "strategies: egnas, random_search, darts\n"),
         (["list", "methods"], "methods: egnas, random_search, ageing_evolution\n"),
         (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense\n"),

@@ -90,7 +90,7 @@ def test_convolutions_are_equal(
         return quick_jit(run)(*arguments)
 
     expected = output_and_gradients("grouped")
-    for way in ("shifted", "dense"):
+    for way in ("shifted", "dense", "matrix"):
         assert_close(output_and_gradients(way), expected)
 
 
@@ -215,10 +215,15 @@ def test_cells_are_equal_but_their_programs_differ(
         lowered = quick_jit(cell_program(way, train)).lower(*cell_arguments)
         convolutions[way] = lowered.as_text().count("stablehlo.convolution")
         results[way] = lowered.compile()(*cell_arguments)
-    for way in ("shifted", "dense"):
+    for way in ("shifted", "dense", "matrix"):
         assert_close(results[way], results["grouped"], 1e-4)
     # Two blocks at each of two source states.
-    assert train or convolutions == {"shifted": 0, "grouped": 4, "dense": 4}
+    assert train or convolutions == {
+        "shifted": 0,
+        "grouped": 4,
+        "dense": 4,
+        "matrix": 0,
+    }
     assert not train or (convolutions["shifted"], convolutions["dense"]) == (0, 12)
 
 

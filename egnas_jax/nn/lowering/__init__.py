@@ -23,6 +23,7 @@ from egnas_jax.nn.lowering.choice import (
     TABLE,
     avg_pool,
     depthwise,
+    for_images,
     halve,
     kernels_for,
     max_pool,
@@ -34,6 +35,7 @@ from egnas_jax.nn.lowering.dense import (
     pointwise,
 )
 from egnas_jax.nn.lowering.forward_mode import differentiable, forward_mode
+from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "LOWERINGS",
     "TABLE",
     "Kernels",
+    "apply_windows",
     "avg_pool",
     "broadcast_edges",
     "compiler_options",
@@ -48,14 +51,17 @@ __all__ = [
     "depthwise",
     "differentiable",
     "folded_convolution",
+    "for_images",
     "forward_mode",
     "halve",
     "kernels_for",
     "materialise",
     "max_pool",
+    "output_shape",
     "output_side",
     "pad_sides",
     "pixelwise",
     "pointwise",
     "tap",
+    "tap_matrices",
 ]

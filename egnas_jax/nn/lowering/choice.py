@@ -3,6 +3,9 @@
     grouped   XLA's grouped convolution and windowed reduction, gradients by autodiff
     shifted   sums and maxima of shifted slices, gradients written by hand
     dense     depthwise and pointwise folded into one convolution; poolings shifted
+    matrix    products with matrices of pixels, for tiny images; poolings shifted. A
+              mixed cell computes all separable convolutions of a state together
+              (nn/joint_blocks.py)
 
 All implementations give the same values and gradients up to rounding
 (tests/nn/test_lowering.py). benchmarks/primitives.py measures them, and
@@ -13,7 +16,12 @@ import jax
 
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.kernels import CHOICES, DENSE, SHIFTED, Kernels
-from egnas_jax.nn.lowering import reference, shifted_depthwise, shifted_pooling
+from egnas_jax.nn.lowering import (
+    matrix,
+    reference,
+    shifted_depthwise,
+    shifted_pooling,
+)
 from egnas_jax.types import Array
 
 # What "auto" selects on a backend to evaluate and to train.
@@ -38,6 +46,26 @@ TABLE = {
 }
 # Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels.
 MOST_FOLDED_CHANNELS = 16
+# On a CPU a program of tiny images takes much longer to compile than to run, and
+# "matrix" compiles in two thirds of the time of "shifted" at about its speed.
+MOST_MATRIX_PIXELS = 64
+
+
+def for_images(name: str, shape: tuple[int, int], backend: str | None = None) -> str:
+    """Decides "auto" for a whole supernet where its images are tiny.
+
+    Args:
+      name: a key of `CHOICES`.
+      shape: H, W of the images.
+      backend: as of `kernels_for`.
+
+    Returns:
+      "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`
+      pixels, else the name as it is.
+    """
+    tiny = shape[0] * shape[1] <= MOST_MATRIX_PIXELS
+    on_cpu = (backend or jax.default_backend()) == "cpu"
+    return "matrix" if name == "auto" and tiny and on_cpu else name
 
 
 def kernels_for(
@@ -83,13 +111,16 @@ def depthwise(
       dilation: distance between the taps, pixels.
       padded: `x` with at least the zeros around it that the kernel needs; saves time
         where several kernels read the same `x`.
-      implementation: "grouped" or "shifted"; "dense" has no depthwise convolution.
+      implementation: "grouped", "shifted" or "matrix"; "dense" has no depthwise
+        convolution.
 
     Returns:
       [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
     """
     if implementation == "grouped":
         return reference.depthwise(x, kernel, stride, dilation)
+    if implementation == "matrix":
+        return matrix.depthwise(x, kernel, stride, dilation)
     return shifted_depthwise.depthwise(x, kernel, stride, dilation, padded)
 
 

@@ -1,0 +1,1 @@
+"""Compiles the programs of a search for a GPU, on a machine that has none."""

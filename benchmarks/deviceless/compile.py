@@ -1,0 +1,125 @@
+"""Compiles functions for a GPU that this machine does not have.
+
+jaxlib's CUDA plugin compiles for a card by its description alone; the compiler and the
+libraries that it calls come with the wheels of the extra `bench-gpu`. Two things differ
+from a compilation beside the card. Convolutions and products take the default algorithm
+instead of the one that autotuning finds, and its workspace is not reserved.
+"""
+
+import contextlib
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+
+from benchmarks.deviceless.cards import Card, target_description
+from benchmarks.programs import reserved_bytes
+from egnas_jax.training import out_of_memory
+from egnas_jax.types import PyTree
+
+# The share of a card's memory that jax reserves by default.
+MEMORY_SHARE = 0.75
+INSTALL = 'pip install -e ".[bench-gpu]"'
+
+
+class Compiled(NamedTuple):
+    """A program that was compiled for a card.
+
+    Attributes:
+      text: optimised HLO.
+      trace_s, compile_s: seconds to trace and lower, and to compile.
+      temporary_bytes: memory for what lives within a call.
+      reserved_bytes: that, arguments and results; donated arguments count once.
+    """
+
+    text: str
+    trace_s: float
+    compile_s: float
+    temporary_bytes: int
+    reserved_bytes: int
+
+
+def is_installed() -> bool:
+    """Whether the packages of the extra `bench-gpu` are there."""
+    return importlib.util.find_spec("jax_cuda13_plugin") is not None
+
+
+def prepare() -> None:
+    """Sets jax up for a machine without a card; call it before anything is computed."""
+    jax.config.update("jax_platforms", "cpu")
+    # Without it, the CUDA plugin refuses to load where there is no driver.
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+
+
+def device_of(card: Card) -> jax.Device:
+    """Makes a device that programs can be compiled for, but not run on."""
+    topology = topologies.get_topology_desc(
+        platform="cuda",
+        topology_name=card.name,
+        topology="1x1x1",  # processes, hosts, devices
+        target_config=target_description(card),
+    )
+    return topology.devices[0]
+
+
+@contextlib.contextmanager
+def as_if_on(card: Card) -> Iterator[None]:
+    """Lets the package build what it would build beside an idle card.
+
+    The package chooses kernels by the name of the default backend, and chunks by the
+    free memory. Functions that were traced for another backend are forgotten, before
+    and after.
+    """
+    free = round(MEMORY_SHARE * card.memory_bytes)
+    jax.clear_caches()
+    with (
+        mock.patch.object(jax, "default_backend", lambda: "gpu"),
+        mock.patch.object(out_of_memory, "free_bytes", lambda: free),
+    ):
+        yield
+    jax.clear_caches()
+
+
+def compile_for(
+    device: jax.Device,
+    function: Callable,
+    arguments: tuple,
+    precision: str | None,
+) -> Compiled:
+    """Traces and compiles a function for a device of `device_of`.
+
+    Args:
+      device: the target.
+      function: a result of `jax.jit`.
+      arguments: arrays or their shapes; their values do not matter.
+      precision: of `jax.default_matmul_precision`; None for jax's default.
+    """
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    shapes = _shapes(arguments, sharding)
+    started = time.perf_counter()
+    with jax.default_matmul_precision(precision):
+        lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+        traced = time.perf_counter()
+        program = lowered.compile()
+    return Compiled(
+        text=program.as_text(),
+        trace_s=traced - started,
+        compile_s=time.perf_counter() - traced,
+        temporary_bytes=program.memory_analysis().temp_size_in_bytes,
+        reserved_bytes=reserved_bytes(program),
+    )
+
+
+def _shapes(tree: PyTree, sharding) -> PyTree:
+    def shape(leaf):
+        if not hasattr(leaf, "shape"):
+            leaf = jnp.asarray(leaf)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(shape, tree)
