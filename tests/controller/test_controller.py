@@ -94,7 +94,8 @@ def test_log_probabilities_and_entropies_are_those_of_torch(golden, name):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("place", ["tf", pytest.param("optax", marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["tf", "optax"])
 def test_updates_of_reinforce_are_those_of_torch(golden, place):
     numbers = golden["config"]["reinforce"]
     policy = policy_of(golden, "darts7")

@@ -23,6 +23,7 @@ def accuracy(table, solution):
     return np.round(1 / (1 + np.exp(-total)), 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table", "wide"])
 def test_the_queue_follows_the_golden_trace(golden, name):
     sizes = json.loads(str(golden["config"]))[name]
@@ -56,7 +57,8 @@ def test_the_queue_follows_the_golden_trace(golden, name):
 def test_a_group_is_drawn_before_a_position():
     genes = vector_genes(6, 5, groups=(1, 2, 3))
     keys = jax.random.split(jax.random.key(0), 3000)
-    children = jax.vmap(lambda key: genes.mutate(key, jnp.zeros(6, jnp.int32)))(keys)
+    start = jnp.zeros(6, jnp.int32)
+    children = jax.jit(jax.vmap(lambda key: genes.mutate(key, start)))(keys)
     changed = np.asarray(children) != 0
     assert (changed.sum(axis=1) == 1).all()
     # 4 standard deviations of a third are 0.035
@@ -68,11 +70,12 @@ def test_many_solutions_are_told_as_one_after_the_other():
     ageing = ageing_evolution(3, 4, population_size=4, tournament_size=2)
     solutions = jnp.arange(18, dtype=jnp.int32).reshape(6, 3) % 4
     fitness = jnp.asarray([0.3, jnp.nan, 0.1, 0.5, 0.2, 0.7])
+    tell, tell_many = jax.jit(ageing.tell), jax.jit(ageing.tell_many)
     one_by_one = ageing.init()
     for solution, value in zip(solutions, fitness, strict=True):
-        one_by_one = ageing.tell(one_by_one, solution, value)
-    together = ageing.tell_many(ageing.init(), solutions[:3], fitness[:3])
-    together = ageing.tell_many(together, solutions[3:], fitness[3:])
+        one_by_one = tell(one_by_one, solution, value)
+    together = tell_many(ageing.init(), solutions[:3], fitness[:3])
+    together = tell_many(together, solutions[3:], fitness[3:])
     for leaf, other in zip(
         jax.tree.leaves(one_by_one), jax.tree.leaves(together), strict=True
     ):

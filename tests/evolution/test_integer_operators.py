@@ -34,9 +34,9 @@ def test_the_middle_parts_of_two_parents_are_swapped(golden):
 
 
 def test_mutations_are_those_of_pymoo(golden):
-    mutated = jax.vmap(lambda s, g, u: polynomial_mutation(s, golden["upper"], g, u))(
-        golden["children"][:, 0], golden["gate"], golden["uniform"]
-    )
+    upper = golden["upper"]
+    mutate = jax.jit(jax.vmap(lambda s, g, u: polynomial_mutation(s, upper, g, u)))
+    mutated = mutate(golden["children"][:, 0], golden["gate"], golden["uniform"])
     expected = np.asarray(golden["mutated"])
     assert (expected != np.asarray(golden["children"][:, 0])).sum() > 30
     np.testing.assert_array_equal(mutated, expected)
@@ -51,12 +51,11 @@ def test_cuts_are_two_different_inner_positions():
 
 def test_random_integers_and_mutations_stay_within_their_bounds():
     upper = jnp.asarray([0, 1, 6, 7])
-    drawn = random_integers(jax.random.key(0), jnp.tile(upper, (400, 1)))
+    drawn = jax.jit(random_integers)(jax.random.key(0), jnp.tile(upper, (400, 1)))
     gate = jnp.zeros((400, 4))
     uniform = jax.random.uniform(jax.random.key(1), (400, 4))
-    moved = jax.vmap(lambda s, g, u: polynomial_mutation(s, upper, g, u))(
-        drawn, gate, uniform
-    )
+    mutate = jax.jit(jax.vmap(lambda s, g, u: polynomial_mutation(s, upper, g, u)))
+    moved = mutate(drawn, gate, uniform)
     for solutions in (np.asarray(drawn), np.asarray(moved)):
         np.testing.assert_array_equal(solutions.min(axis=0), 0)
         np.testing.assert_array_equal(solutions.max(axis=0), upper)

@@ -79,14 +79,16 @@ def test_the_hypervolume_is_pymoos(sets, padded, number):
 
 def test_solutions_without_a_number_come_last():
     objectives = jnp.asarray([[jnp.nan, 0.0], [0.5, 0.5], [jnp.inf, 0.1], [0.9, 0.9]])
-    rank, _ = nsga2.rank_and_crowding(objectives)
+    rank, _ = jax.jit(nsga2.rank_and_crowding)(objectives)
     assert rank[3] < min(rank[0], rank[2])
-    np.testing.assert_array_equal(nsga2.survivors(objectives, 2), [1, 3])
+    survivors = jax.jit(lambda rows: nsga2.survivors(rows, 2))(objectives)
+    np.testing.assert_array_equal(survivors, [1, 3])
 
 
 def test_tournaments_prefer_rank_then_crowding():
     rank, distance = jnp.asarray([0, 0, 1, 1]), jnp.asarray([1.0, 2.0, 5.0, 5.0])
-    parents = nsga2.tournament(jax.random.key(0), rank, distance, 400)
+    tournament = jax.jit(nsga2.tournament, static_argnums=3)
+    parents = tournament(jax.random.key(0), rank, distance, 400)
     share = np.bincount(parents, minlength=4) / 400
     # 1 wins every pair; 0 all but that with 1; 2 and 3 only the pair with each other.
     # Each has a third of the partners, and each permutation makes two pairs.
@@ -99,8 +101,9 @@ def test_the_knee_is_farthest_below_the_line_between_the_ends():
     )
     is_front = jnp.asarray([True, True, True, True, False])
     # below the line: 1 - (0.2 + 0.2) = 0.6 against 1 - (0.5 + 0.1) = 0.4
-    assert nsga2.knee(objectives, is_front) == 1
-    assert nsga2.knee(objectives, is_front & (jnp.arange(5) != 1)) == 2
+    knee = jax.jit(nsga2.knee)
+    assert knee(objectives, is_front) == 1
+    assert knee(objectives, is_front & (jnp.arange(5) != 1)) == 2
     # without a solution below the line: the best by the first objective
-    assert nsga2.knee(objectives, jnp.arange(5) == 3) == 3
-    assert nsga2.knee(objectives, (jnp.arange(5) == 3) | (jnp.arange(5) == 0)) == 0
+    assert knee(objectives, jnp.arange(5) == 3) == 3
+    assert knee(objectives, (jnp.arange(5) == 3) | (jnp.arange(5) == 0)) == 0

@@ -1,5 +1,8 @@
 """Particle swarms against EPCNAS's own arithmetic."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,19 +26,16 @@ def test_positions_follow_the_golden_trace(golden):
     position = jnp.asarray(golden["start"], jnp.float32)
     velocity = jnp.ones_like(position)
     memory = swarm.empty_memory(position)
-    memory = swarm.remember(memory, position, jnp.float32(fitness_of(position)))
+    remember = jax.jit(swarm.remember)
+    memory = remember(memory, position, jnp.float32(fitness_of(position)))
+    move = jax.jit(functools.partial(swarm.new_velocity, constants))
     for step, uniform in enumerate(golden["uniform"].astype(np.float32)):
-        velocity = swarm.new_velocity(
-            constants,
-            velocity,
-            position,
-            own=memory.own,
-            best=memory.best,
-            uniform=uniform,
+        velocity = move(
+            velocity, position, own=memory.own, best=memory.best, uniform=uniform
         )
         position = position + velocity
         fitness = jnp.float32(fitness_of(position))
-        memory = swarm.remember(memory, position, fitness)
+        memory = remember(memory, position, fitness)
         close = dict(rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(velocity, golden["velocity"][step], **close)
         np.testing.assert_allclose(position, golden["position"][step], **close)
@@ -47,12 +47,11 @@ def test_positions_follow_the_golden_trace(golden):
 
 def test_bits_follow_the_golden_trace(golden):
     constants = swarm.SwarmConstants()
+    move = jax.jit(functools.partial(swarm.new_velocity, constants))
     own, best = (jnp.float32(golden[name]) for name in ("bits_own", "bits_best"))
     bits, velocity = jnp.float32(golden["bits_start"]), jnp.zeros(own.shape)
     for step, uniform in enumerate(golden["bits_uniform"].astype(np.float32)):
-        velocity = swarm.new_velocity(
-            constants, velocity, bits, own=own, best=best, uniform=uniform[:2]
-        )
+        velocity = move(velocity, bits, own=own, best=best, uniform=uniform[:2])
         bits = swarm.new_bits(velocity, uniform[2])
         np.testing.assert_array_equal(bits, golden["bits"][step])
         expected = golden["bits_velocity"][step]

@@ -48,6 +48,7 @@ def variables(toy_net):
 def searched(toy_net, toy_batch, variables):
     """(name, epoch, epochs, settings) -> strategy, first state, new state, metrics."""
 
+    @functools.cache  # many tests share the search of the small settings
     def run(name, epoch=0, epochs=1, **settings):
         config, make = STRATEGIES[name]
         strategy = make(toy_net, config(**{**SMALL[name], **settings}))
@@ -192,7 +193,7 @@ def test_the_point_of_the_front_is_the_answer(searched):
 
 def test_metrics_of_a_front_by_hand():
     objectives = jnp.asarray([[0.1, 4.0], [0.5, 1.0], [0.6, 5.0]])
-    metrics = front_metrics(objectives, 10.0)
+    metrics = jax.jit(lambda values: front_metrics(values, 10.0))(objectives)
     assert metrics["front_size"] == 2
     assert (metrics["front_cost_min"], metrics["front_cost_max"]) == (1.0, 4.0)
     # to (1.1, 1.1): 0.6 wide from cost 0.1 up, and 0.4 more from cost 0.4 up

@@ -1,5 +1,7 @@
 """Local search, evolution, policies and swarms on a table with a known best cell."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,14 +117,39 @@ MARGINS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in CONTROLS])
-def test_methods_find_better_cells_than_random_search(table, config, name):
-    def best(method):
+@pytest.fixture(scope="module")
+def best(table, config):
+    """method -> best validation accuracy of each of its runs."""
+
+    @functools.cache
+    def run(method):
         curves = run_method(table, config, method, [{}], np.asarray([200]))
         return curves.valid[0, :, 0]
 
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in CONTROLS])
+def test_methods_find_better_cells_than_random_search(best, name):
     assert best(name).mean() > best("random_search").mean() + MARGINS[name]
+
+
+@pytest.fixture(scope="module")
+def searched(table):
+    """(method, overrides) -> the curves of its runs."""
+    # Policies need steps that are large enough to move a choice.
+    base = [
+        *("queries=120", "runs=16", "nasnet_ppo.learning_rate=0.3"),
+        *("enas.learning_rate=0.3", "nasnet_ppo.clip=0.1"),
+    ]
+
+    @functools.cache
+    def run(method, *overrides):
+        config = table_search_config.build(None, [*base, *overrides])
+        return run_method(table, config, method, [{}], np.arange(1, 121)).valid
+
+    return run
 
 
 @pytest.mark.slow
@@ -141,24 +168,9 @@ def test_methods_find_better_cells_than_random_search(table, config, name):
         "epcnas_pso.start_edges=0.5",
     ],
 )
-def test_every_option_changes_the_search(table, override):
-    # Policies need steps that are large enough to move a choice.
-    base = [
-        *("queries=120", "runs=16", "nasnet_ppo.learning_rate=0.3"),
-        *("enas.learning_rate=0.3", "nasnet_ppo.clip=0.1"),
-    ]
+def test_every_option_changes_the_search(searched, override):
     method = override.partition(".")[0]
-    found = [
-        run_method(
-            table,
-            table_search_config.build(None, overrides),
-            method,
-            [{}],
-            np.arange(1, 121),
-        ).valid
-        for overrides in (base, [*base, override])
-    ]
-    assert not np.array_equal(*found)
+    assert not np.array_equal(searched(method), searched(method, override))
 
 
 @pytest.mark.parametrize(
