@@ -190,3 +190,9 @@ def test_every_option_changes_the_search(searched, override):
 def test_bad_options_of_a_method_are_refused(override, message):
     with pytest.raises(ValueError, match=message):
         table_search_config.build(None, [override])
+
+
+def test_all_methods_are_searched_where_none_is_named():
+    assert table_search_config.chosen_methods([]) == list(METHODS)
+    twice = ["nsga2", "egnas", "nsga2"]
+    assert table_search_config.chosen_methods(twice) == ["nsga2", "egnas"]
