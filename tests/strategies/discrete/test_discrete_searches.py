@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_program import traced_program
 
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, derive
@@ -109,42 +110,83 @@ def test_the_incumbent_of_ageing_evolution_is_the_best_cell_seen(
     assert info["fitness"] <= jnp.min(state.proposer.fitness)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, settings",
-    [
-        *(
-            ("ageing_evolution", {n: v})
-            for n, v in (("population", 8), ("children", 2))
-        ),
-        ("ageing_evolution", {"tournament": 1}),
-        *(("nsga2", {n: v}) for n, v in (("population", 8), ("offspring", 2))),
-        ("nsga2", {"cost": "multiply_adds"}),
-        *(("epcnas_pso", {n: 0.0}) for n in ("inertia", "own", "swarm")),
-        ("epcnas_pso", {"clamp": 0.1}),
-        ("epcnas_pso", {"particles": 4}),
-        *(("nsga2", {n: v}) for n, v in (("fitness", "accuracy"), ("generations", 1))),
-        ("nsga2", {"batch_stats": "running"}),
-        ("ageing_evolution", {"finalists": 2}),
-        *(("enas", {n: v}) for n, v in (("learning_rate", 0.5), ("baseline", 0.1))),
-        *(("enas", {n: v}) for n, v in (("entropy_weight", 1.0), ("conv_bias", 0.0))),
-        *(("enas", {n: v}) for n, v in (("fixed_bias", False), ("batches", "shared"))),
-        *(("enas", {n: v}) for n, v in (("steps", 1), ("samples", 2), ("hidden", 4))),
-        ("enas", {"finalists": 1}),
-        ("enas", {"fitness": "loss"}),
-        *(("nasnet_ppo", {n: v}) for n, v in (("clip", 1e-4), ("epochs", 1))),
-        ("nasnet_ppo", {"level": "sequence"}),
-    ],
+# Another valid value of each option. The loop reads the sizes of batches, and chunks of
+# images are the evaluator's own.
+CHANGED_BLACK_BOX = dict(
+    mode="interleaved",
+    generations=1,
+    fitness="accuracy",
+    finalists=2,
+    final_batches=1,
+    batch_stats="running",
+    population_chunk=2,
 )
-def test_every_option_changes_the_search(name, settings, searched):
-    # steps that are large enough for ratios to reach the clip
-    base = {"learning_rate": 0.05} if name == "nasnet_ppo" else {}
-    results = [searched(name, **options) for options in (base, {**base, **settings})]
-    states = [jax.tree.leaves(result[2]) for result in results]
-    assert any(
-        a.shape != b.shape or not np.array_equal(a, b)
-        for a, b in zip(*states, strict=True)
-    )
+CHANGED_CONTROLLER = dict(
+    learning_rate=0.5,
+    baseline=0.1,
+    entropy_weight=1.0,
+    samples=2,
+    steps=1,
+    finalists=1,
+    hidden=4,
+    conv_bias=0.0,
+    fixed_bias=False,
+    batches="shared",
+    fitness="loss",
+    batch_stats="running",
+    population_chunk=2,
+)
+CHANGED = {
+    "ageing_evolution": dict(CHANGED_BLACK_BOX, population=8, tournament=1, children=2),
+    "nsga2": dict(
+        CHANGED_BLACK_BOX,
+        population=8,
+        offspring=2,
+        cost="multiply_adds",
+        point="best",
+    ),
+    "epcnas_pso": dict(
+        CHANGED_BLACK_BOX, particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1
+    ),
+    "enas": CHANGED_CONTROLLER,
+    "nasnet_ppo": dict(CHANGED_CONTROLLER, clip=1e-4, epochs=1, level="sequence"),
+}
+READ_ELSEWHERE = {"fitness_batch_size", "batch_size", "image_chunk"}
+
+
+@pytest.fixture(scope="module")
+def program_of(toy_net, toy_batch, variables):
+    """(name, settings) -> first state, update and answer as one traced program."""
+
+    def program(name, **settings):
+        config, make = STRATEGIES[name]
+        strategy = make(toy_net, config(**{**SMALL[name], **settings}))
+
+        def run(key, epoch):
+            trainee = Trainee(variables, None, 0.1, epoch=epoch, epochs=2)
+            state, info = strategy.update(
+                *(key, strategy.init(key, strategy.hyperparams)),
+                *(strategy.hyperparams, trainee),
+                train_batch=toy_batch,
+                valid_batch=toy_batch,
+                draw_batch=functools.partial(noisy, toy_batch),
+            )
+            return strategy.incumbent(state), info
+
+        return traced_program(run, KEY, jnp.int32(0))
+
+    return program
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SMALL))
+def test_every_option_changes_the_program(name, program_of):
+    fields = {field.name for field in dataclasses.fields(STRATEGIES[name][0])}
+    assert fields == set(CHANGED[name]) | (READ_ELSEWHERE & fields)
+    base = program_of(name)
+    assert program_of(name) == base
+    same = [n for n, v in CHANGED[name].items() if program_of(name, **{n: v}) == base]
+    assert not same
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Local search, evolution, policies and swarms on a table with a known best cell."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from traced_program import traced_program
 
 from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
 from egnas_jax.space import SPACES, Topology
@@ -135,42 +137,41 @@ def test_methods_find_better_cells_than_random_search(best, name):
     assert best(name).mean() > best("random_search").mean() + MARGINS[name]
 
 
-@pytest.fixture(scope="module")
-def searched(table):
-    """(method, overrides) -> the curves of its runs."""
-    # Policies need steps that are large enough to move a choice.
-    base = [
-        *("queries=120", "runs=16", "nasnet_ppo.learning_rate=0.3"),
-        *("enas.learning_rate=0.3", "nasnet_ppo.clip=0.1"),
-    ]
-
-    @functools.cache
-    def run(method, *overrides):
-        config = table_search_config.build(None, [*base, *overrides])
-        return run_method(table, config, method, [{}], np.arange(1, 121)).valid
-
-    return run
+# another valid value of each option
+CHANGED = {
+    "local_search": ["move=first"],
+    "ageing_evolution": ["place=node_first", "population=8", "tournament=2"],
+    "reinforce": ["learning_rate=0.1", "baseline=0.1"],
+    "enas": [
+        *("learning_rate=0.5", "baseline=0.1", "entropy_weight=1", "samples=5"),
+        "hidden=8",
+    ],
+    "nasnet_ppo": [
+        *("learning_rate=0.5", "baseline=0", "entropy_weight=9", "samples=5"),
+        *("hidden=8", "clip=0", "epochs=1", "level=sequence"),
+    ],
+    "nsga2": ["population=8", "offspring=9", "cost=multiply_adds"],
+    "epcnas_pso": [
+        *("particles=7", "own=0", "inertia=0", "swarm=0", "clamp=0.1"),
+        "start_edges=0.5",
+    ],
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "override",
-    [
-        *("local_search.move=first", "ageing_evolution.place=node_first"),
-        *("reinforce.learning_rate=0.1", "reinforce.baseline=0.1"),
-        *("enas.learning_rate=0.5", "enas.baseline=0.1", "enas.entropy_weight=1"),
-        *("enas.samples=5", "enas.hidden=8", "nasnet_ppo.learning_rate=0.5"),
-        *("nasnet_ppo.baseline=0", "nasnet_ppo.entropy_weight=9", "nasnet_ppo.clip=0"),
-        *("nasnet_ppo.epochs=1", "nasnet_ppo.level=sequence", "nasnet_ppo.samples=5"),
-        *("nasnet_ppo.hidden=8", "nsga2.population=8", "nsga2.offspring=9"),
-        *("nsga2.cost=multiply_adds", "epcnas_pso.particles=7", "epcnas_pso.own=0"),
-        *("epcnas_pso.inertia=0", "epcnas_pso.swarm=0", "epcnas_pso.clamp=0.1"),
-        "epcnas_pso.start_edges=0.5",
-    ],
-)
-def test_every_option_changes_the_search(searched, override):
-    method = override.partition(".")[0]
-    assert not np.array_equal(searched(method), searched(method, override))
+@pytest.mark.parametrize("name", list(CHANGED))
+def test_every_option_changes_the_program(table, name):
+    def program(*overrides):
+        config = table_search_config.build(None, [f"{name}.{o}" for o in overrides])
+        run = functools.partial(METHODS[name], table, getattr(config, name), 120, {})
+        return traced_program(run, jax.random.key(0))
+
+    options = {override.partition("=")[0] for override in CHANGED[name]}
+    fields = dataclasses.fields(getattr(table_search_config.build(None, []), name))
+    assert options == {field.name for field in fields}
+    base = program()
+    assert program() == base
+    assert not [override for override in CHANGED[name] if program(override) == base]
 
 
 @pytest.mark.parametrize(
