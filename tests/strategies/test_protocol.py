@@ -31,9 +31,9 @@ SMALL = {
     "pc_darts": dict(learning_rate=0.1, batch_size=24, warmup=0),
     "enas": dict(CONTROLLER, learning_rate=0.02, conv_bias=0.0),
     "nasnet_ppo": dict(CONTROLLER, learning_rate=0.05, conv_bias=0.0),
-    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=6),
-    "nsga2": dict(BLACK_BOX, population=12, offspring=6, point="best"),
-    "epcnas_pso": dict(BLACK_BOX, particles=12),
+    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=9),
+    "nsga2": dict(BLACK_BOX, population=12, offspring=9, point="best", final_batches=0),
+    "epcnas_pso": dict(BLACK_BOX, particles=12, final_batches=0),
 }
 KEY = jax.random.key(0)
 

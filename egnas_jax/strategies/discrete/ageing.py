@@ -53,8 +53,8 @@ class AgeingEvolutionConfig(BlackBoxConfig):
 
     @property
     def individuals(self) -> int:
-        """Cells that are evaluated together: the population, the largest call."""
-        return self.population
+        """Cells that are evaluated together, at most."""
+        return max(self.children, self.finalists)
 
 
 def ageing_evolution(net: Supernet, config: AgeingEvolutionConfig) -> Strategy:

@@ -65,7 +65,7 @@ class NSGA2Config(BlackBoxConfig):
     @property
     def individuals(self) -> int:
         """Cells that are evaluated together, at most."""
-        return max(self.population, self.offspring)
+        return max(self.offspring, self.finalists)
 
 
 @flax.struct.dataclass

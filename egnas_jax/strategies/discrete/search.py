@@ -6,8 +6,9 @@ follow: `two_phase` searches after the last epoch alone, with frozen weights and
 same images, so that all fitnesses compare; `interleaved` searches in every epoch, and
 evaluates the population anew first.
 
-The cells of one generation are evaluated by one call. The best of a search owe their
-rank to the images as well, so the finalists are evaluated again on other images.
+The cells of one generation are evaluated by one call; so is each part of that size of
+the population, of which the last may hold some cells twice. The best of a search owe
+their rank to the images as well, so the finalists are evaluated again on other images.
 
 Dims: P population, n cells of one generation, F finalists.
 """
@@ -244,32 +245,54 @@ def search_once(
 ) -> tuple[BlackBoxState, dict[str, Array]]:
     """Evaluates the population, then one generation after the other.
 
+    The population is evaluated in blocks of the size of a generation, so that one loop
+    evaluates both, and the evaluator compiles once.
+
     Returns:
       The new state and metrics: fitness of the best, of the last generation, and the
       number of evaluations.
     """
     members = proposer.members(state.proposer)
-    fitness = evaluate(members)
-    inner = proposer.revalue(state.proposer, fitness)
-    unknown = jnp.full_like(state.best_fitness, WORST)
-    start = state.replace(proposer=inner, best_fitness=unknown)
-    start = with_best(start, members, fitness)
+    _, asked = jax.eval_shape(proposer.ask, key, state.proposer)
+    blocks = in_blocks(members, len(asked))
 
-    def generation(state, key):
+    def step(carry, inputs):
+        (state, known), (key, index) = carry, inputs
+        is_block = index < len(blocks)
         inner, population = proposer.ask(key, state.proposer)
+        block = blocks[jnp.minimum(index, len(blocks) - 1)]
+        population = jnp.where(is_block, block, population)
         fitness = evaluate(population)
-        inner = proposer.tell(inner, population, fitness)
-        return with_best(state.replace(proposer=inner), population, fitness), fitness
+        known = known.at[index].set(fitness, mode="drop")
+        inner = lax.cond(
+            is_block,
+            lambda: proposer.revalue(state.proposer, known.ravel()[: len(members)]),
+            lambda: proposer.tell(inner, population, fitness),
+        )
+        new = with_best(state.replace(proposer=inner), population, fitness)
+        return (new, known), fitness
 
-    keys = jax.random.split(key, generations)
-    new, by_generation = lax.scan(generation, start, keys)
+    unknown = jnp.full_like(state.best_fitness, WORST)
+    known = jnp.full(blocks.shape[:2], WORST, jnp.float32)
+    start = state.replace(best_fitness=unknown), known
+    steps = len(blocks) + generations
+    keys = jax.random.split(key, steps)
+    (new, _), by_step = lax.scan(step, start, (keys, jnp.arange(steps)))
     info = {
         "fitness": new.best_fitness[0],
-        "evaluations": jnp.float32(len(members) + by_generation.size),
-        **quantiles(fitness=by_generation[-1]),
+        "evaluations": jnp.float32(by_step.size),
+        **quantiles(fitness=by_step[-1]),
         **proposer.metrics(new.proposer),
     }
     return new, info
+
+
+def in_blocks(cells: Array, size: int) -> Array:
+    """Cells [P, ...] as blocks [ceil(P / size), size, ...]; the first fill the last."""
+    number = -(-len(cells) // size)
+    return cells[jnp.arange(number * size) % len(cells)].reshape(
+        number, size, *cells.shape[1:]
+    )
 
 
 def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackBoxState:

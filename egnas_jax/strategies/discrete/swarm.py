@@ -62,8 +62,8 @@ class EPCNASConfig(BlackBoxConfig):
 
     @property
     def individuals(self) -> int:
-        """Cells that are evaluated together."""
-        return self.particles
+        """Cells that are evaluated together, at most."""
+        return max(self.particles, self.finalists)
 
 
 @flax.struct.dataclass

@@ -10,13 +10,16 @@ import pytest
 from traced_program import traced_program
 
 from egnas_jax.search.strategy import Trainee
-from egnas_jax.space import SPACES, derive
+from egnas_jax.space import SPACES, Space, derive
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
 from egnas_jax.strategies.discrete.search import (
     WORST,
     BlackBoxState,
+    Proposer,
+    in_blocks,
     judge_again,
+    search_once,
     with_best,
 )
 
@@ -77,13 +80,13 @@ def test_two_phases_search_after_the_last_epoch_alone(searched):
         np.testing.assert_array_equal(leaf, other)
     assert info["candidate_images"] == 0 and np.isnan(info["fitness"])
     _, _, _, info = searched("ageing_evolution", epoch=1, epochs=2)
-    assert info["candidate_images"] == 24 * (6 + 3 * 4) and info["fitness"] < 5
+    # the six cells of the queue are two calls of four cells
+    assert info["candidate_images"] == 24 * (8 + 3 * 4) and info["fitness"] < 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ageing_evolution", "nsga2", "epcnas_pso"])
-def test_interleaved_searches_in_every_epoch(name, searched):
-    _, _, _, info = searched(name, epoch=0, epochs=9, mode="interleaved")
+def test_interleaved_searches_in_every_epoch(searched):
+    _, _, _, info = searched("ageing_evolution", epochs=9, mode="interleaved")
     assert info["candidate_images"] > 0 and np.isfinite(info["fitness"])
 
 
@@ -156,11 +159,18 @@ READ_ELSEWHERE = {"fitness_batch_size", "batch_size", "image_chunk"}
 
 @pytest.fixture(scope="module")
 def program_of(toy_net, toy_batch, variables):
-    """(name, settings) -> first state, update and answer as one traced program."""
+    """(name, settings) -> first state, update and answer as one traced program.
+
+    Cells have one node, since the controllers' programs grow with the nodes.
+    """
+    names = "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3"
+    space = Space(name="one_node", primitives=names, num_nodes=1)
 
     def program(name, **settings):
         config, make = STRATEGIES[name]
-        strategy = make(toy_net, config(**{**SMALL[name], **settings}))
+        net_config = dataclasses.replace(toy_net.config, space=space.name)
+        net = toy_net._replace(config=net_config)
+        strategy = make(net, config(**{**SMALL[name], **settings}))
 
         def run(key, epoch):
             trainee = Trainee(variables, None, 0.1, epoch=epoch, epochs=2)
@@ -175,7 +185,9 @@ def program_of(toy_net, toy_batch, variables):
 
         return traced_program(run, KEY, jnp.int32(0))
 
-    return program
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, space.name, space)
+        yield program
 
 
 @pytest.mark.slow
@@ -220,16 +232,61 @@ def test_finalists_are_ordered_by_other_images(state):
     assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 
-@pytest.mark.slow
-def test_the_point_of_the_front_is_the_answer(searched):
-    answers = {}
-    for point in ("knee", "best"):
-        strategy, _, state, _ = searched("nsga2", point=point, generations=8)
-        answers[point] = strategy.incumbent(state)
-    knee, best = (
-        jnp.concatenate([rows.ravel() for rows in mixing.primitives.values()])
-        for mixing in answers.values()
+def test_the_first_cells_fill_the_last_block():
+    blocks = in_blocks(jnp.arange(5)[:, None], 3)
+    assert blocks[..., 0].tolist() == [[0, 1, 2], [3, 4, 0]]
+    assert in_blocks(jnp.arange(4), 4).tolist() == [[0, 1, 2, 3]]
+    assert in_blocks(jnp.arange(2), 5).tolist() == [[0, 1, 0, 1, 0]]
+
+
+@pytest.fixture
+def counted():
+    """What proposes the numbers from 10 on, of a population of five, in threes."""
+
+    def tell(state, cells, fitness):
+        seen = state["seen"].at[cells[:, 0] - 10].set(fitness)
+        return state | {"next": state["next"] + 3, "seen": seen}
+
+    return Proposer(
+        init=lambda key: {
+            "population": jnp.arange(5)[:, None],
+            "fitness": jnp.zeros(5),
+            "next": jnp.int32(10),
+            "seen": jnp.zeros(6),
+        },
+        members=lambda state: state["population"],
+        revalue=lambda state, fitness: state | {"fitness": fitness},
+        ask=lambda key, state: (state, (state["next"] + jnp.arange(3))[:, None]),
+        tell=tell,
     )
+
+
+def test_a_search_tells_the_population_and_then_each_generation(counted):
+    def evaluate(cells):  # the best is 12
+        return jnp.abs(cells[:, 0].astype(jnp.float32) - 11.6)
+
+    first = counted.init(KEY)
+    state = BlackBoxState(first, jnp.zeros((2, 1), jnp.int32), jnp.full((2,), WORST))
+    search = jax.jit(lambda key, state: search_once(key, state, counted, evaluate, 2))
+    new, info = search(KEY, state)
+    found = new.proposer
+    np.testing.assert_allclose(found["fitness"], 11.6 - np.arange(5), rtol=1e-6)
+    np.testing.assert_allclose(found["seen"], abs(np.arange(10, 16) - 11.6), rtol=1e-5)
+    assert found["next"] == 16
+    assert new.best[:, 0].tolist() == [12, 11]
+    assert info["fitness"] == pytest.approx(0.4, rel=1e-5)
+    assert info["evaluations"] == 6 + 2 * 3
+
+
+@pytest.mark.slow
+def test_the_point_of_the_front_is_the_answer(searched, toy_net):
+    strategy, _, state, _ = searched("nsga2", generations=8)
+    front = jax.tree.map(np.asarray, strategy.front(state))
+    other = nsga2(toy_net, NSGA2Config(**SMALL["nsga2"], point="best"))
+    answers = strategy.incumbent(state), other.incumbent(state)
+    knee, best = (np.asarray(mixing.primitives["normal"]) for mixing in answers)
+    knee_of_front = front.mixings.primitives["normal"][front.knee]
+    np.testing.assert_array_equal(knee, knee_of_front)
     assert not np.array_equal(knee, best)
 
 
@@ -291,5 +348,6 @@ def test_bad_settings_are_refused(name, settings, message):
 @pytest.mark.parametrize("name", list(SMALL))
 def test_the_largest_call_is_stated(name):
     config = STRATEGIES[name][0](**SMALL[name])
-    assert config.individuals >= 5
+    expected = {"nsga2": 4, "ageing_evolution": 4, "epcnas_pso": 6}
+    assert config.individuals == expected.get(name, 5)
     assert dataclasses.replace(config).valid_batch_size == 24
