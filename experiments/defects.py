@@ -129,7 +129,7 @@ def _evaluate_population(search: eg.SearchResult, seed: int) -> eg.EvaluatedPopu
         )
 
     arguments = search.alpha, z, state.variables, images, labels
-    return over_batches(evaluate)(*arguments)
+    return over_batches(evaluate, images.shape[2:4])(*arguments)
 
 
 def _describe_winners(

@@ -4,7 +4,8 @@ Neighbouring cells of equal shape form a group, which runs as one `lax.scan` and
 compiles the cell once. The cells of a group differ only in their preprocessing, which
 `lax.switch` selects. In training a first group of two cells runs without a loop: a scan
 would stack what the gradient keeps of each, which for the largest images is a gigabyte
-that is written and read once more (benchmarks/README.md).
+that is written and read once more (benchmarks/README.md). A GPU trains without any
+loop, because each array so kept takes a kernel to stack and one to read.
 
 Source: model_search.py of the DARTS family as EG-NAS uses it.
 
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
@@ -99,6 +101,8 @@ def forward(
 
 def _is_scanned(size: int, position: int, train: bool, many: bool) -> bool:
     """Whether a group of `size` cells runs as a loop."""
+    if train and not lowering.rules_for().looped_cells:
+        return False
     if position == 0 and (many or (train and size == 2)):
         return False
     return size > 1

@@ -63,24 +63,34 @@ def stack_leaves(tree: PyTree, count: int) -> PyTree:
 
 
 def draw(key: Key, tree: PyTree) -> PyTree:
-    """Draws the f32 arrays that a tree of leaves describes."""
+    """Draws the f32 arrays that a tree of leaves describes.
+
+    Unless it is traced, the random numbers are cut into leaves on the host: a program
+    with a thousand results would take seconds to compile.
+    """
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_leaf)
-    return jax.tree.unflatten(structure, _draw_leaves(key, tuple(leaves)))
+    numbers = _numbers(key, sum(leaf.size for leaf in leaves if leaf.bound))
+    if isinstance(numbers, jax.core.Tracer):
+        arrays = _cut(numbers, leaves, jnp.full)
+    else:
+        arrays = map(jnp.array, _cut(np.asarray(numbers), leaves, np.full))
+    return jax.tree.unflatten(structure, arrays)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _draw_leaves(key, leaves):
-    random_leaves = [leaf for leaf in leaves if leaf.bound]
-    numbers = jax.random.uniform(
-        key, (sum(leaf.size for leaf in random_leaves),), minval=-1.0, maxval=1.0
-    )
-    starts = iter(np.cumsum([0] + [leaf.size for leaf in random_leaves]).tolist())
+def _numbers(key, count):
+    return jax.random.uniform(key, (count,), minval=-1.0, maxval=1.0)
 
-    def values(leaf):
+
+def _cut(numbers, leaves, full):
+    """The values of leaves, as arrays of the library that `full` belongs to."""
+    sizes = [leaf.size if leaf.bound else 0 for leaf in leaves]
+    starts = np.cumsum([0, *sizes]).tolist()
+
+    def values(leaf, start):
         if not leaf.bound:
-            return jnp.full(leaf.shape, leaf.value, jnp.float32)
-        start = next(starts)
+            return full(leaf.shape, leaf.value, np.float32)
         piece = numbers[start : start + leaf.size].reshape(leaf.shape)
         return leaf.value + leaf.bound * piece
 
-    return [values(leaf) for leaf in leaves]
+    return [values(*pair) for pair in zip(leaves, starts, strict=False)]

@@ -1,8 +1,8 @@
 """Builds the network that a genotype describes, as two pure functions.
 
 Neighbouring cells of equal shape run as one `lax.scan`, so a network of twenty cells
-compiles nine. The primitives are those of the supernet, with norms that have a scale
-and a shift.
+compiles nine; a GPU trains without the loop (`Rules.looped_cells`). The primitives are
+those of the supernet, with norms that have a scale and a shift.
 
 Source: model.py of the DARTS family.
 
@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
+from egnas_jax.nn import lowering
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
 from egnas_jax.nn.drop_path import keep_factors
@@ -236,11 +237,12 @@ def _forward(genotype, config, variables, images, run_cell, *, train):
     if config.auxiliary:
         new_stats["auxiliary"] = stats["auxiliary"]
     auxiliary_logits = None
+    looped = lowering.rules_for().looped_cells or not train
     for position, (plan, indices) in enumerate(runs_of(genotype, config)):
         cell = functools.partial(run_cell, plan)
         cell = jax.checkpoint(cell) if config.remat else cell
         scanned = params["runs"][position], stats["runs"][position], jnp.array(indices)
-        states, run_stats = _run(cell, tuple(states), scanned)
+        states, run_stats = _run(cell, tuple(states), scanned, looped=looped)
         new_stats["runs"].append(run_stats)
         if config.auxiliary and train and indices[-1] == 2 * config.layers // 3:
             auxiliary_logits, new_stats["auxiliary"] = auxiliary(
@@ -253,21 +255,26 @@ def _forward(genotype, config, variables, images, run_cell, *, train):
     return classify(params["classifier"], states[1]), auxiliary_logits, new_stats
 
 
-def _run(cell, states, scanned):
+def _run(cell, states, scanned, *, looped):
     """Runs equal cells one after another.
 
     Args:
       cell: (states, arrays of a cell) -> new states, new batch_stats.
       states: outputs of the two cells before, older first.
       scanned: parameters, batch_stats and indices of the cells, each leaf [G, ...].
+      looped: whether they share one compiled body.
 
     Returns:
       The last two outputs and the new batch_stats, each leaf [G, ...].
     """
-    if len(scanned[-1]) > 1:
+    size, new_stats = len(scanned[-1]), []
+    if size > 1 and looped:
         return lax.scan(cell, states, scanned)
-    states, new_stats = cell(states, jax.tree.map(lambda leaf: leaf[0], scanned))
-    return states, jax.tree.map(lambda leaf: leaf[None], new_stats)
+    for index in range(size):
+        arrays = jax.tree.map(lambda leaf, i=index: leaf[i], scanned)
+        states, cell_stats = cell(states, arrays)
+        new_stats.append(jax.tree.map(lambda leaf: leaf[None], cell_stats))
+    return states, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *new_stats)
 
 
 def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):

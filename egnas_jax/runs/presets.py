@@ -20,8 +20,8 @@ _DIGITS = dict(
 _FIFTY_EPOCHS = dict(
     snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50)
 )
+# `digits` compiles and runs in a third of the time of `digits_large`.
 PRESETS: dict[str, dict[str, Any]] = {
-    # compiles and runs in a third of the time of `digits_large`
     "digits": dict(
         **_DIGITS,
         supernet=dict(channels=8, layers=3, partial_channels=2),

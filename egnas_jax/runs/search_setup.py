@@ -16,7 +16,7 @@ from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn import kernels
-from egnas_jax.nn.lowering import choice
+from egnas_jax.nn.lowering import choice, rules
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
 from egnas_jax.runs.data import (
@@ -204,6 +204,7 @@ def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
                 kernels.CHOICES,
                 choice.MOST_FOLDED_CHANNELS,
                 choice.MOST_MATRIX_PIXELS,
+                rules.RULES,
             ]
         ),
     }

@@ -113,16 +113,20 @@ def evaluate_population(
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments)):
         # inside the caller's `jit`, which compiles it with its own options
         return score_population(net, *arguments, **options)
-    run = _compiled(net, tuple(options.items()), jax.default_backend())
+    shape, backend = images.shape[1:3], jax.default_backend()
+    run = _compiled(net, tuple(options.items()), shape, backend)
     return run(*arguments)
 
 
 @functools.cache
-def _compiled(net, options, backend):
-    """One program for each network and setting, compiled at its first call."""
+def _compiled(net, options, shape, backend):
+    """One program for each network, setting and size of image.
+
+    It is compiled at its first call.
+    """
     del backend  # part of the cache's key: chunks and compiler options depend on it
     run = functools.partial(score_population, net, **dict(options))
-    return jax.jit(run, compiler_options=lowering.compiler_options())
+    return jax.jit(run, compiler_options=lowering.compiler_options(shape))
 
 
 def check_options(

@@ -51,7 +51,7 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
         bound.__name__ = function.__name__  # of the compiled program
         program = jax.jit(
             bound,
-            compiler_options=lowering.compiler_options(),
+            compiler_options=options_of(data),
             out_shardings=everywhere(problem.net.mesh),
             **options,
         )
@@ -66,6 +66,11 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
         incumbent=jax.jit(lambda state: strategy.incumbent(state.strategy)),
         metrics=_metrics_of(strategy),
     )
+
+
+def options_of(data: SearchData) -> dict:
+    """Compiler options of the programs that run a supernet on these images."""
+    return lowering.compiler_options(data.train.images.shape[1:3])
 
 
 def _metrics_of(strategy: Strategy) -> Callable:
@@ -113,7 +118,11 @@ def compile_programs(
         rows = dim if collapse.eigenvalue == "exact" else 1
         calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
     requests = {
-        name: program_cache.ProgramRequest(getattr(programs, name), arguments)
+        name: program_cache.ProgramRequest(
+            getattr(programs, name),
+            arguments,
+            options_of(getattr(programs, name).args[0]),
+        )
         for name, arguments in calls.items()
     }
     return programs._replace(**program_cache.compile_all(requests, identity, watch))

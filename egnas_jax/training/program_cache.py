@@ -31,7 +31,6 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from egnas_jax.nn import lowering
 from egnas_jax.training import compile_times
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
@@ -50,10 +49,12 @@ class ProgramRequest(NamedTuple):
       program: `functools.partial` of a function of `jax.jit`, as `search.programs`
         makes it.
       arguments: those of a call after the bound ones, or their shapes.
+      options: options of the compiler.
     """
 
     program: functools.partial
     arguments: tuple
+    options: dict
 
     @property
     def all_arguments(self) -> tuple:
@@ -217,9 +218,8 @@ def _kept(request: ProgramRequest, key: str) -> Callable[[], Callable]:
             except Exception:  # `jax.export` supports fewer programs than JAX
                 return _plain(request)()
             _write(lowered, key)
-        return functools.partial(
-            _compile, lowered, jax.tree.leaves(request.all_arguments)
-        )
+        leaves = jax.tree.leaves(request.all_arguments)
+        return functools.partial(_compile, lowered, leaves, request.options)
 
     return make
 
@@ -240,7 +240,7 @@ def _lower(request: ProgramRequest) -> Lowered:
 
 
 @pinned()
-def _compile(lowered: Lowered, leaves: list) -> Flat:
+def _compile(lowered: Lowered, leaves: list, options: dict) -> Flat:
     """Compiles the program, or reads the executable from JAX's cache."""
 
     def run(*leaves):
@@ -250,7 +250,7 @@ def _compile(lowered: Lowered, leaves: list) -> Flat:
     program = jax.jit(
         run,
         donate_argnums=lowered.donated,
-        compiler_options=lowering.compiler_options(),
+        compiler_options=options,
     )
     return Flat(program.lower(*leaves).compile(), lowered.result)
 
@@ -258,6 +258,7 @@ def _compile(lowered: Lowered, leaves: list) -> Flat:
 def _key(name: str, request: ProgramRequest, surroundings: dict) -> str:
     structure = str(jax.tree.structure(request.all_arguments))
     parts = surroundings | {"name": name, "arguments": [structure, _shapes(request)]}
+    parts["options"] = request.options
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ import pytest
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.init import is_leaf
-from egnas_jax.nn.lowering import dense, reference
+from egnas_jax.nn.lowering import RULES, dense, reference
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import Space
 from egnas_jax.types import Mixing
@@ -62,13 +62,22 @@ def test_the_reference_is_the_sum_over_taps(
 
 
 def separable_convolution(way, x, depthwise, pointwise, stride, dilation):
-    """Depthwise and pointwise convolution of every edge."""
+    """Depthwise and pointwise convolution of every edge; `way` is a key of `WAYS`."""
     if way == "dense":
         return lowering.folded_convolution(x, depthwise, pointwise, stride, dilation)
-    y = lowering.depthwise(
-        x, depthwise, stride=stride, dilation=dilation, implementation=way
-    )
-    return jnp.einsum("eoc,echwn->eohwn", pointwise, y)
+    y = lowering.depthwise(x, depthwise, stride=stride, dilation=dilation, **WAYS[way])
+    if way == "grouped":
+        return jnp.einsum("eoc,echwn->eohwn", pointwise, y)
+    return lowering.pointwise(y, pointwise, WAYS[way]["rules"])
+
+
+# The rules of the other backends differ from these in no kernel.
+WAYS = {
+    "grouped": {"implementation": "grouped"},
+    "shifted on a cpu": {"implementation": "shifted", "rules": RULES["cpu"]},
+    "shifted on a gpu": {"implementation": "shifted", "rules": RULES["gpu"]},
+    "matrix": {"implementation": "matrix", "rules": RULES["cpu"]},
+}
 
 
 @pytest.mark.parametrize("states, side, stride, dilation, pixels", WINDOWS)
@@ -87,10 +96,12 @@ def test_convolutions_are_equal(
             return jnp.sum(jnp.sin(out)), out  # all cotangents differ
 
         run = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)
-        return quick_jit(run)(*arguments)
+        (_, out), gradients = quick_jit(run)(*arguments)
+        return out, gradients  # the total cancels
 
     expected = output_and_gradients("grouped")
-    for way in ("shifted", "dense", "matrix"):
+    ways = ("shifted on a cpu", "shifted on a gpu", "dense", "matrix")
+    for way in ways:
         assert_close(output_and_gradients(way), expected)
 
 
@@ -122,16 +133,16 @@ def test_convolution_by_matrix_product_equals_that_of_xla(
     assert_close(actual, output_and_gradients(dense.convolution))
 
 
-def test_only_backends_other_than_the_cpu_run_convolutions_of_xla(monkeypatch):
+@pytest.mark.parametrize("backend, convolutions", [("cpu", 0), ("gpu", 1), ("tpu", 1)])
+def test_only_backends_other_than_the_cpu_run_convolutions_of_xla(
+    backend, convolutions
+):
+    def run(x, kernel):
+        return lowering.convolve(x, kernel, (1, 1), (1, 1), RULES[backend])
+
     arguments = normal(CHANNELS, 6, 6, 3), normal(OUTPUTS, CHANNELS, 3, 3)
-
-    def count_convolutions():
-        run = jax.jit(lambda x, kernel: lowering.convolve(x, kernel, (1, 1), (1, 1)))
-        return run.lower(*arguments).as_text().count("stablehlo.convolution")
-
-    assert count_convolutions() == 0
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert count_convolutions() == 1
+    text = jax.jit(run).lower(*arguments).as_text()
+    assert text.count("stablehlo.convolution") == convolutions
 
 
 POOLINGS = [  # name, arguments, (H, W)
@@ -151,14 +162,17 @@ def test_poolings_are_equal(pool, arguments, pixels, assert_close, quick_jit):
     x = jnp.asarray(RNG.permutation(2 * 3 * np.prod(pixels)), jnp.float32)
     x = x.reshape(1, 2, *pixels, 3)
 
-    def output_and_gradient(way):
+    def output_and_gradient(**way):
         def total(x):
-            out = getattr(lowering, pool)(x, *arguments, implementation=way)
+            out = getattr(lowering, pool)(x, *arguments, **way)
             return jnp.sum(jnp.sin(out)), out
 
         return quick_jit(jax.value_and_grad(total, has_aux=True))(x)
 
-    assert_close(output_and_gradient("shifted"), output_and_gradient("grouped"))
+    expected = output_and_gradient(implementation="grouped")
+    assert_close(output_and_gradient(implementation="shifted"), expected)
+    if pool != "halve":  # which pads nothing, so that no rule concerns it
+        assert_close(output_and_gradient(rules=RULES["gpu"]), expected)
 
 
 # A pooling and a primitive of two blocks.
@@ -215,6 +229,9 @@ def test_cells_are_equal_but_their_programs_differ(
         lowered = quick_jit(cell_program(way, train)).lower(*cell_arguments)
         convolutions[way] = lowered.as_text().count("stablehlo.convolution")
         results[way] = lowered.compile()(*cell_arguments)
+    with lowering.assume_backend("gpu"):
+        on_a_gpu = quick_jit(cell_program("shifted", train))(*cell_arguments)
+    assert_close(on_a_gpu, results["grouped"], 1e-4)
     for way in ("shifted", "dense", "matrix"):
         assert_close(results[way], results["grouped"], 1e-4)
     # Two blocks at each of two source states.
@@ -241,8 +258,9 @@ def test_auto_reads_the_table():
     assert lowering.kernels_for("auto", False, 4) == shifted
 
 
-def test_only_auto_declines_to_fold_wide_kernels():
+def test_only_auto_declines_to_fold_wide_kernels(monkeypatch):
     folded = lowering.Kernels("dense", "dense", "shifted")
+    monkeypatch.setitem(lowering.TABLE, "gpu", {"eval": folded, "train": folded})
     assert lowering.kernels_for("auto", True, 16, "gpu") == folded
     shifted = lowering.LOWERINGS["shifted"]
     assert lowering.kernels_for("auto", True, 17, "gpu") == shifted

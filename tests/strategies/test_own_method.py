@@ -23,8 +23,8 @@ class ConstantConfig:
 
 def constant(net, config):
     space = eg.SPACES[net.config.space]
-    shape = space.num_edges, len(space.primitives)
-    logits = config.sharpness * jnp.arange(shape[1]) * jnp.ones(shape)
+    row = config.sharpness * jnp.arange(len(space.primitives), dtype=jnp.float32)
+    logits = jnp.tile(row, (space.num_edges, 1))
 
     def incumbent(state):
         return eg.softmax_mixing(state)

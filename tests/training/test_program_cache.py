@@ -57,7 +57,7 @@ def traced():
 
         def request(function):
             bound = functools.partial(jax.jit(function), np.float32(2))
-            return program_cache.ProgramRequest(bound, (SHAPE,))
+            return program_cache.ProgramRequest(bound, (SHAPE,), {})
 
         return {"double": request(double), "total": request(total)}
 
@@ -236,7 +236,7 @@ def test_a_process_remembers_the_newest(folder, traced, monkeypatch):
 
 
 def test_a_compiler_out_of_memory_names_the_program(folder, traced, monkeypatch):
-    def exhausted(lowered, leaves):
+    def exhausted(*arguments):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory")
 
     monkeypatch.setattr(program_cache, "_compile", exhausted)
@@ -321,7 +321,10 @@ def test_spaces_of_one_name_are_told_apart_and_foreign_code_is_not_kept(monkeypa
             patch.setattr(choice, name, value)
             assert identity() != found[1]
     with monkeypatch.context() as patch:
-        patch.setitem(lowering.TABLE, "cpu", lowering.TABLE["gpu"])
+        patch.setitem(lowering.TABLE, "cpu", {})
+        assert identity() != found[1]
+    with monkeypatch.context() as patch:
+        patch.setitem(lowering.RULES, "cpu", lowering.RULES["gpu"])
         assert identity() != found[1]
     assert identity() == found[1]
     own, egnas = STRATEGIES["egnas"]

@@ -6,7 +6,8 @@ by arithmetic. A sum over taps of shifted slices is one fused elementwise loop t
 vectorises over the images. The images are therefore the innermost axis: every array of
 this package has the layout [..., C, H, W, N].
 
-`choice` selects the implementation. `reference` is the simple implementation and the
+`choice` selects the implementation, and `rules` states what each backend does under all
+of them. `reference` is the simple implementation and the
 oracle that the others are tested against.
 
 Sums are accumulated in float32 at least, for any dtype of the activations
@@ -18,7 +19,7 @@ Dims: E edges, C channels, H, W height and width, N images, T kernel side.
 """
 
 from egnas_jax.nn.kernels import CHOICES, LOWERINGS, Kernels
-from egnas_jax.nn.lowering.barriers import compiler_options, materialise
+from egnas_jax.nn.lowering.barriers import materialise
 from egnas_jax.nn.lowering.choice import (
     TABLE,
     avg_pool,
@@ -36,14 +37,26 @@ from egnas_jax.nn.lowering.dense import (
 )
 from egnas_jax.nn.lowering.forward_mode import differentiable, forward_mode
 from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
+from egnas_jax.nn.lowering.options import compiler_options
+from egnas_jax.nn.lowering.rules import (
+    RULES,
+    Rules,
+    assume_backend,
+    rules_for,
+    target_backend,
+)
+from egnas_jax.nn.lowering.sums import sum_pixels
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
 
 __all__ = [
     "CHOICES",
     "LOWERINGS",
+    "RULES",
     "TABLE",
     "Kernels",
+    "Rules",
     "apply_windows",
+    "assume_backend",
     "avg_pool",
     "broadcast_edges",
     "compiler_options",
@@ -62,6 +75,9 @@ __all__ = [
     "pad_sides",
     "pixelwise",
     "pointwise",
+    "rules_for",
+    "sum_pixels",
     "tap",
     "tap_matrices",
+    "target_backend",
 ]

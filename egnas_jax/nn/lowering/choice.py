@@ -12,39 +12,38 @@ All implementations give the same values and gradients up to rounding
 benchmarks/README.md lists the results.
 """
 
-import jax
-
 from egnas_jax.lookup import lookup
-from egnas_jax.nn.kernels import CHOICES, DENSE, SHIFTED, Kernels
+from egnas_jax.nn.kernels import CHOICES, SHIFTED, Kernels
 from egnas_jax.nn.lowering import (
     matrix,
     reference,
     shifted_depthwise,
     shifted_pooling,
 )
+from egnas_jax.nn.lowering.rules import Rules, rules_for, target_backend
 from egnas_jax.types import Array
 
 # What "auto" selects on a backend to evaluate and to train.
 #   cpu: measured (benchmarks/README.md). No other implementation is faster in the
 #     program of any primitive; grouped convolutions take 7 to 45 times as long, dense
 #     ones 1.6 to 20 times.
-#   gpu: NOT measured; chosen to avoid the worst known case of each implementation.
-#     cuDNN's depthwise kernels are slow in the backward pass (jax#13800) and slower
-#     than dense ones where dilated (jax#26266), and its autotuning can choose an
-#     algorithm that is 30 times too slow (xla#34273). So nothing is grouped. In the
-#     forward pass shifted slices are one elementwise kernel. In the backward pass the
-#     gradient of their weights launches one kernel per row of the image. So training
-#     folds. Poolings stay shifted, because the gradient of a windowed maximum may
-#     differ from call to call.
+#   gpu: NOT measured; compiled for an H100 without one (benchmarks/README.md). Under
+#     the rules of a GPU shifted slices launch the fewest kernels, in training too, and
+#     depend on no convolution of cuDNN. Its depthwise kernels are slow in the backward
+#     pass (jax#13800) and slower than dense ones where dilated (jax#26266), its
+#     autotuning can choose an algorithm that is 30 times too slow (xla#34273), and it
+#     has none made for 4 to 16 channels. Poolings are shifted, because the gradient of
+#     a windowed maximum may differ from call to call.
 #   tpu: NOT measured. The images are innermost and fill its vector lanes, its loops
 #     need no kernel launches, and convolutions of a few channels leave its matrix unit
 #     idle.
 TABLE = {
     "cpu": {"eval": SHIFTED, "train": SHIFTED},
-    "gpu": {"eval": SHIFTED, "train": DENSE},
+    "gpu": {"eval": SHIFTED, "train": SHIFTED},
     "tpu": {"eval": SHIFTED, "train": SHIFTED},
 }
-# Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels.
+# Folding multiplies the arithmetic by the channels, so "auto" folds no wider kernels
+# where a row of the table is dense.
 MOST_FOLDED_CHANNELS = 16
 # On a CPU a program of tiny images takes much longer to compile than to run, and
 # "matrix" compiles in two thirds of the time of "shifted" at about its speed.
@@ -63,9 +62,13 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
       "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`
       pixels, else the name as it is.
     """
-    tiny = shape[0] * shape[1] <= MOST_MATRIX_PIXELS
-    on_cpu = (backend or jax.default_backend()) == "cpu"
-    return "matrix" if name == "auto" and tiny and on_cpu else name
+    on_cpu = (backend or target_backend()) == "cpu"
+    return "matrix" if name == "auto" and is_tiny(shape) and on_cpu else name
+
+
+def is_tiny(shape: tuple[int, int]) -> bool:
+    """Whether images of H x W pixels are computed by matrices of pixels on a CPU."""
+    return shape[0] * shape[1] <= MOST_MATRIX_PIXELS
 
 
 def kernels_for(
@@ -86,7 +89,7 @@ def kernels_for(
     kernels = lookup(CHOICES, name, "lowering")
     if kernels is not None:
         return kernels
-    rows = TABLE.get(backend or jax.default_backend(), TABLE["gpu"])
+    rows = TABLE.get(backend or target_backend(), TABLE["gpu"])
     kernels = rows["train" if train else "eval"]
     if channels <= MOST_FOLDED_CHANNELS:
         return kernels
@@ -101,6 +104,7 @@ def depthwise(
     dilation: int = 1,
     padded: Array | None = None,
     implementation: str = "shifted",
+    rules: Rules | None = None,
 ) -> Array:
     """Depthwise convolution of every edge, without bias.
 
@@ -113,6 +117,7 @@ def depthwise(
         where several kernels read the same `x`.
       implementation: "grouped", "shifted" or "matrix"; "dense" has no depthwise
         convolution.
+      rules: rules of a backend, or None for those of the default backend.
 
     Returns:
       [E, C, H', W', N], padded symmetrically by dilation * (T - 1) / 2.
@@ -121,22 +126,34 @@ def depthwise(
         return reference.depthwise(x, kernel, stride, dilation)
     if implementation == "matrix":
         return matrix.depthwise(x, kernel, stride, dilation)
-    return shifted_depthwise.depthwise(x, kernel, stride, dilation, padded)
+    return shifted_depthwise.depthwise(x, kernel, stride, dilation, padded, rules=rules)
 
 
-def avg_pool(x: Array, stride: int = 1, implementation: str = "shifted") -> Array:
+def avg_pool(
+    x: Array,
+    stride: int = 1,
+    implementation: str = "shifted",
+    rules: Rules | None = None,
+) -> Array:
     """3x3 average pooling of [..., H, W, N]; padding pixels are not counted."""
-    return _POOLING[implementation].avg_pool(x, stride)
+    if implementation == "grouped":
+        return reference.avg_pool(x, stride)
+    return shifted_pooling.avg_pool(x, stride, rules or rules_for())
 
 
-def max_pool(x: Array, stride: int = 1, implementation: str = "shifted") -> Array:
+def max_pool(
+    x: Array,
+    stride: int = 1,
+    implementation: str = "shifted",
+    rules: Rules | None = None,
+) -> Array:
     """3x3 maximum pooling of [..., H, W, N]."""
-    return _POOLING[implementation].max_pool(x, stride)
+    if implementation == "grouped":
+        return reference.max_pool(x, stride)
+    return shifted_pooling.max_pool(x, stride, rules or rules_for())
 
 
 def halve(x: Array, implementation: str = "shifted") -> Array:
     """2x2 maximum pooling of [..., H, W, N] with stride 2."""
-    return _POOLING[implementation].halve(x)
-
-
-_POOLING = {"grouped": reference, "shifted": shifted_pooling}
+    pooling = reference if implementation == "grouped" else shifted_pooling
+    return pooling.halve(x)

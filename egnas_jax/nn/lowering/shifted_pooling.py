@@ -10,56 +10,59 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn.lowering.barriers import materialise
+from egnas_jax.nn.lowering.rules import Rules
 from egnas_jax.nn.lowering.windows import output_side, pad_sides, spread_out, windows
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def avg_pool(x: Array, stride: int = 1) -> Array:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def avg_pool(x: Array, stride: int, rules: Rules) -> Array:
     """3x3 average pooling of [..., H, W, N]; padding pixels are not counted."""
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
-    padded = pad_sides(x, 1)
+    padded = pad_sides(x, 1, rules=rules)
     total = functools.reduce(jnp.add, map(wide, windows(padded, 3, stride, shape)))
     counts = np.multiply.outer(*(_pixels_in_window(s, stride) for s in x.shape[-3:-1]))
     counts = counts.reshape((1,) * (x.ndim - 3) + (*shape, 1))
     return (total / counts.astype(total.dtype)).astype(x.dtype)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def max_pool(x: Array, stride: int = 1) -> Array:
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def max_pool(x: Array, stride: int, rules: Rules) -> Array:
     """3x3 maximum pooling of [..., H, W, N].
 
     The gradient of a window goes to its first maximum in reading order, as in torch, so
     a tie has the same winner on every backend. XLA's select-and-scatter does not
     guarantee that.
     """
-    return _max_pool(x, stride)
+    return _max_pool(x, stride, rules)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_pool(x, stride):
-    return functools.reduce(jnp.maximum, _max_windows(x, stride))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x, stride, rules):
+    return functools.reduce(jnp.maximum, _max_windows(x, stride, rules))
 
 
-def _max_windows(x, stride):
+def _max_windows(x, stride, rules):
     shape = tuple(output_side(side, 3, stride) for side in x.shape[-3:-1])
-    return windows(pad_sides(x, 1, -np.inf), 3, stride, shape)
+    return windows(pad_sides(x, 1, -np.inf, rules), 3, stride, shape)
 
 
-def _max_pool_forward(x, stride):
-    return _max_pool(x, stride), x
+def _max_pool_forward(x, stride, rules):
+    return _max_pool(x, stride, rules), x
 
 
-def _max_pool_backward(stride, x, cotangent):
+def _max_pool_backward(stride, rules, x, cotangent):
     """Sums for each pixel the cotangents of the windows, up to nine, that it won."""
     best, winner = -jnp.inf, -1.0
-    for position, value in enumerate(_max_windows(x, stride)):
+    for position, value in enumerate(_max_windows(x, stride, rules)):
         is_better = value > best
         position = jnp.asarray(position, x.dtype)
         best = jnp.where(is_better, value, best)
         winner = jnp.where(is_better, position, winner)
-    spread = functools.partial(spread_out, shape=x.shape[-3:-1], reach=2, stride=stride)
+    spread = functools.partial(
+        spread_out, shape=x.shape[-3:-1], reach=2, stride=stride, rules=rules
+    )
     winners = windows(spread(materialise(winner), fill=-1.0), 3, 1, x.shape[-3:-1])
     cotangents = windows(spread(cotangent), 3, 1, x.shape[-3:-1])
     # A pixel is tap 0 of the last window that covers it, tap 1 of the one before, ...

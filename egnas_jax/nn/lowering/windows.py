@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.lowering.barriers import materialise
+from egnas_jax.nn.lowering.rules import Rules, rules_for
 from egnas_jax.types import Array
 
 
@@ -18,10 +19,19 @@ def output_side(side: int, kernel: int, stride: int, dilation: int = 1) -> int:
     return (side + 2 * (reach // 2) - reach - 1) // stride + 1
 
 
-def pad_sides(x: Array, width: int, value: float = 0.0) -> Array:
-    """Pads H and W of [..., H, W, N] by `width` pixels on either side."""
+def pad_sides(
+    x: Array, width: int, value: float = 0.0, rules: Rules | None = None
+) -> Array:
+    """Pads H and W of [..., H, W, N] by `width` pixels on either side.
+
+    Args:
+      x: [..., H, W, N].
+      width: pixels.
+      value: value of the new pixels.
+      rules: rules of a backend, or None for those of the default backend.
+    """
     sides = [(0, 0, 0)] * (x.ndim - 3) + [(width, width, 0)] * 2 + [(0, 0, 0)]
-    return materialise(lax.pad(x, jnp.asarray(value, x.dtype), sides))
+    return _pad(x, value, sides, rules)
 
 
 def tap(
@@ -56,14 +66,21 @@ def pixelwise(weight: Array) -> Array:
 
 
 def windows(
-    padded: Array, side: int, stride: int, shape: tuple[int, int]
+    padded: Array, side: int, stride: int, shape: tuple[int, int], dilation: int = 1
 ) -> list[Array]:
     """The taps of a window of side x side pixels, in reading order."""
-    return [tap(padded, i, j, stride, shape) for i in range(side) for j in range(side)]
+    steps = range(0, dilation * side, dilation)
+    return [tap(padded, i, j, stride, shape) for i in steps for j in steps]
 
 
 def spread_out(
-    x: Array, shape: tuple[int, int], reach: int, stride: int, fill: float = 0.0
+    x: Array,
+    shape: tuple[int, int],
+    reach: int,
+    stride: int,
+    *,
+    fill: float = 0.0,
+    rules: Rules | None = None,
 ) -> Array:
     """Places the outputs of a window at the pixels of its inputs, and pads them.
 
@@ -76,10 +93,16 @@ def spread_out(
       reach: pixels from the first to the last tap.
       stride: stride of the window.
       fill: value of pixels that belong to no output.
+      rules: rules of a backend, or None for those of the default backend.
     """
     low = reach - reach // 2
     sides = [(0, 0, 0)] * (x.ndim - 3)
     for size, outputs in zip(shape, x.shape[-3:-1], strict=True):
         used = (outputs - 1) * stride + 1
         sides.append((low, size + reach - low - used, stride - 1))
-    return materialise(lax.pad(x, jnp.asarray(fill, x.dtype), [*sides, (0, 0, 0)]))
+    return _pad(x, fill, [*sides, (0, 0, 0)], rules)
+
+
+def _pad(x, value, sides, rules):
+    padded = lax.pad(x, jnp.asarray(value, x.dtype), sides)
+    return materialise(padded) if (rules or rules_for()).stored_padding else padded

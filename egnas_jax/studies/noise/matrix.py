@@ -153,11 +153,12 @@ def draw_cells(net: Supernet, key: Key, size: int) -> Candidates:
     return Candidates(cells, evaluate, lambda loss, correct, current, similarity: loss)
 
 
-def over_batches(evaluate: Callable) -> Callable:
+def over_batches(evaluate: Callable, shape: tuple[int, int]) -> Callable:
     """A program that maps an evaluation over many batches.
 
     Args:
       evaluate: (*arguments, batch) -> arrays.
+      shape: H, W of the images.
 
     Returns:
       (*arguments, images f32[M, N, H, W, C], labels i32[M, N]) -> the same arrays with
@@ -170,7 +171,7 @@ def over_batches(evaluate: Callable) -> Callable:
             lambda batch: evaluate(*arguments, Batch(*batch)), (images, labels)
         )
 
-    return jax.jit(run, compiler_options=lowering.compiler_options())
+    return jax.jit(run, compiler_options=lowering.compiler_options(shape))
 
 
 def evaluate_matrices(
@@ -189,7 +190,9 @@ def evaluate_matrices(
     """
     matrices = {}
     for kind in STATISTICS:
-        run = over_batches(functools.partial(candidates.evaluate, batch_stats=kind))
+        run = over_batches(
+            functools.partial(candidates.evaluate, batch_stats=kind), images.shape[2:4]
+        )
         loss, correct, current, similarity = map(
             np.asarray, run(candidates.arrays, variables, images, labels)
         )

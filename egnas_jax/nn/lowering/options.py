@@ -1,0 +1,39 @@
+"""Chooses the options with which XLA compiles a program that contains a network."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn.lowering.choice import is_tiny
+
+# On the CPU XLA drops optimisation barriers before it fuses, and a depthwise kernel
+# that is fused with its neighbours runs three to four times slower. Without this pass
+# the barriers stay.
+_KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# A kernel of tiny images runs for microseconds, but by default it takes 10 ms to
+# compile. XLA's older emitters and a lower level of LLVM make that 4 ms, and the
+# kernels run as fast (benchmarks/README.md). Programs of larger images gain nothing.
+_QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+
+
+def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | int]:
+    """Options for the `jax.jit` of a program that contains a network.
+
+    Args:
+      shape: H, W of the images of a supernet, whose program compiles with less
+        optimisation if they are tiny; None for a program of images of any size.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return _KEEP_BARRIERS | (_quick() if shape and is_tiny(shape) else {})
+
+
+@functools.cache
+def _quick() -> dict[str, str | int]:
+    """The options of tiny images; none if this version of XLA does not know them."""
+    try:
+        jax.jit(lambda x: x, compiler_options=_QUICK).lower(jnp.zeros(())).compile()
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return {}
+    return _QUICK
