@@ -22,7 +22,6 @@ import results
 from egnas_jax.plotting import as_svg
 from egnas_jax.settings import apply_settings, as_dict
 from egnas_jax.studies.nasbench201 import table_search, table_search_config
-from egnas_jax.studies.nasbench201.method_table import METHODS
 from egnas_jax.studies.nasbench201.read import read_table
 from egnas_jax.studies.nasbench201.summary import (
     best_by_validation_regret,
@@ -57,9 +56,10 @@ class Plan(NamedTuple):
     settings: methods.Settings = methods.NOTHING
 
 
+COMPARED = ("egnas", "random_search", "ageing_evolution")
 # variant of EG-NAS -> what is run
 PLANS = {
-    "paper": Plan(tuple(METHODS), ({"eta": 0.0}, {"eta": 0.4})),
+    "paper": Plan(COMPARED, ({"eta": 0.0}, {"eta": 0.4})),
     "official": Plan(("egnas",)),
     "reproduction": Plan(("egnas",)),
 }
@@ -129,7 +129,8 @@ def search_by(
     curves = table_search.run_method(table, config, name, grid, at_queries)
     seconds = time.perf_counter() - started
     optimum = float(table.test.max())
-    entries = summarise_method(name, grid, curves, at_queries, optimum)
+    options = as_dict(getattr(config, name))
+    entries = summarise_method(name, grid, curves, at_queries, optimum, options=options)
     return [entry | {"seconds": seconds} for entry in entries]
 
 

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "egnas_jax"
 ORDER = [
     {"types", "lookup", "settings", "plotting"},
-    {"space", "data", "evolution", "storage"},
+    {"space", "data", "evolution", "storage", "controller"},
     {"nn"},
     {"training", "interop"},
     {"search", "retrain", "export"},

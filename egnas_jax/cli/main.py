@@ -101,7 +101,10 @@ HELP = {
 
 
 def _derive_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN")
+    add = parser.add_argument
+    add("run", metavar="RUN")
+    text = "of the Pareto front in RUN/front.json: knee, or its number there"
+    add("--point", metavar="knee|N", help=text)
 
 
 def _draw_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +146,11 @@ def _list_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _derive(options) -> None:
+    if options.point is not None:
+        from egnas_jax.runs.front import read_point
+
+        print(read_point(pathlib.Path(options.run), options.point))
+        return
     print(read_genotype(options.run).format())
 
 

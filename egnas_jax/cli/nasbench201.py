@@ -15,6 +15,7 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.studies.nasbench201.method_table import METHODS
 
 TABLE_HELP = "the results of NAS-Bench-201, a file of your own"
 JSON_HELP = "print one JSON object and nothing else"
@@ -27,7 +28,7 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas table-search`."""
     add = parser.add_argument
     add("--table", required=True, metavar="FILE.npz", help=TABLE_HELP)
-    names = "egnas, random_search, ageing_evolution; repeatable (all)"
+    names = f"{', '.join(METHODS)}; repeatable (all)"
     add("--strategy", **REPEATED, metavar="NAME", help=names)
     add("--variant", metavar="NAME", help="variant of EG-NAS (paper)")
     add("--dataset", metavar="NAME", help="cifar10, cifar100, imagenet16_120 (cifar10)")
@@ -76,6 +77,7 @@ def table_search(options: argparse.Namespace) -> None:
 def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
     """Entries of one method, one for each setting."""
     from egnas_jax.runs.failures import running
+    from egnas_jax.settings import as_dict
     from egnas_jax.studies.nasbench201 import table_search
     from egnas_jax.studies.nasbench201.summary import summarise_method
 
@@ -89,7 +91,10 @@ def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
         f"{seconds:.1f} s, compilation included"
     )
     optimum = float(table.test.max())
-    entries = summarise_method(name, settings, curves, at_queries, optimum)
+    options = as_dict(getattr(config, name))
+    entries = summarise_method(
+        name, settings, curves, at_queries, optimum, options=options
+    )
     return [entry | {"seconds": seconds} for entry in entries]
 
 

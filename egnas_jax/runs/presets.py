@@ -9,6 +9,11 @@ _DIGITS = dict(
     darts=dict(learning_rate=3e-3),
     pc_darts=dict(learning_rate=6e-3, batch_size=64, warmup=2),
     snas=dict(alpha_optimizer="adam", learning_rate=1e-2, temperature_epochs=12),
+    enas=dict(steps=12, batch_size=64),
+    nasnet_ppo=dict(steps=6, batch_size=64),
+    ageing_evolution=dict(population=32, tournament=8, generations=10, final_batches=2),
+    nsga2=dict(population=24, offspring=24, generations=7, final_batches=2),
+    epcnas_pso=dict(particles=16, generations=11, final_batches=2),
 )
 # The temperature reaches its end with the search, and SGD(3e-4), which is published for
 # 150 epochs of batches of 64, would leave alpha near its start.

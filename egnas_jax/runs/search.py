@@ -20,6 +20,7 @@ from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
+from egnas_jax.runs.front import write_front
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
@@ -374,6 +375,8 @@ def _finish(
         records.write_text(run.folder / "genotype.json", result.genotype.to_json())
         records.write_text(run.folder / "genotype.svg", draw_svg(result.genotype))
         records.write_json(run.folder / "summary.json", result.summary)
+        if run.problem.strategy.front is not None:
+            write_front(run.folder, run.problem.strategy, run.space, end.state.strategy)
     return result
 
 

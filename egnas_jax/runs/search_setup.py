@@ -146,6 +146,7 @@ def search_hyperparams(config: SearchConfig, strategy: Strategy) -> SearchHyperp
         seed=np.uint32(config.seed),
         learning_rate=np.float32(config.learning_rate),
         strategy=jax.tree.map(np.float32, strategy.hyperparams),
+        epochs=np.int32(config.epochs),
     )
 
 

@@ -91,11 +91,13 @@ class SearchHyperparams:
       seed: of all random streams, u32[].
       learning_rate: of the running epoch, f32[].
       strategy: as `Strategy.hyperparams` has them.
+      epochs: of the whole search, i32[].
     """
 
     seed: Array
     learning_rate: Array
     strategy: PyTree
+    epochs: Array | int = 1
 
 
 @flax.struct.dataclass
@@ -434,6 +436,7 @@ def trainee_of(
         momentum=momentum_of(state.optimizer),
         learning_rate=hyperparams.learning_rate,
         epoch=state.epoch,
+        epochs=hyperparams.epochs,
         momentum_rate=problem.sgd.momentum,
         weight_decay=problem.sgd.weight_decay,
     )

@@ -66,6 +66,7 @@ class Trainee:
       momentum: momentum buffers of SGD, the tree of the parameters.
       learning_rate: of the running epoch, f32[].
       epoch: the running epoch, from 0, i32[].
+      epochs: of the whole search, i32[].
       momentum_rate, weight_decay: of SGD; static.
     """
 
@@ -73,6 +74,7 @@ class Trainee:
     momentum: PyTree
     learning_rate: Array
     epoch: Array | int = 0
+    epochs: Array | int = 1
     momentum_rate: float = flax.struct.field(pytree_node=False, default=0.0)
     weight_decay: float = flax.struct.field(pytree_node=False, default=0.0)
 
@@ -167,6 +169,28 @@ class MetricsFn(Protocol):
         """Returns scalars of a state for the epoch's record, after its last update."""
 
 
+@flax.struct.dataclass
+class Front:
+    """The population of a method with several objectives.
+
+    Attributes:
+      mixings: leaves [P, E, K] and [P, E].
+      objectives: name -> f32[P], minimised.
+      is_member: whether nothing in the population dominates it, bool[P].
+      knee: index of the member that the method answers by default, i32[].
+    """
+
+    mixings: Mixing
+    objectives: dict[str, Array]
+    is_member: Array
+    knee: Array
+
+
+class FrontFn(Protocol):
+    def __call__(self, state: PyTree) -> Front:
+        """Returns the population of a state with its objectives."""
+
+
 class Strategy(NamedTuple):
     """A search method.
 
@@ -181,6 +205,7 @@ class Strategy(NamedTuple):
         every step.
       drop_path: probability with which a weight step drops an edge of an image, for a
         method that regularises the supernet; 0: none is dropped.
+      front: for a method with several objectives, whose run gets a front.json.
       draws_batches: whether `update` gets `draw_batch`, for a method that evaluates
         each candidate on a batch of its own.
     """
@@ -196,6 +221,7 @@ class Strategy(NamedTuple):
     metrics: MetricsFn | None = None
     drop_path: float = 0.0
     draws_batches: bool = False
+    front: FrontFn | None = None
 
 
 def derive_incumbent(

@@ -43,6 +43,39 @@ def _snas() -> "Method":
     return SNASConfig, snas
 
 
+def _ageing_evolution() -> "Method":
+    from egnas_jax.strategies.discrete.ageing import (
+        AgeingEvolutionConfig,
+        ageing_evolution,
+    )
+
+    return AgeingEvolutionConfig, ageing_evolution
+
+
+def _nsga2() -> "Method":
+    from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, nsga2
+
+    return NSGA2Config, nsga2
+
+
+def _epcnas_pso() -> "Method":
+    from egnas_jax.strategies.discrete.swarm import EPCNASConfig, epcnas_pso
+
+    return EPCNASConfig, epcnas_pso
+
+
+def _enas() -> "Method":
+    from egnas_jax.strategies.discrete.controller import ENASConfig, enas
+
+    return ENASConfig, enas
+
+
+def _nasnet_ppo() -> "Method":
+    from egnas_jax.strategies.discrete.controller import PPOConfig, nasnet_ppo
+
+    return PPOConfig, nasnet_ppo
+
+
 # name -> its configuration, and a function (supernet, configuration) -> Strategy
 STRATEGIES: "LazyTable[Method]" = LazyTable(
     {
@@ -51,5 +84,10 @@ STRATEGIES: "LazyTable[Method]" = LazyTable(
         "darts": _darts,
         "pc_darts": _pc_darts,
         "snas": _snas,
+        "enas": _enas,
+        "nasnet_ppo": _nasnet_ppo,
+        "ageing_evolution": _ageing_evolution,
+        "nsga2": _nsga2,
+        "epcnas_pso": _epcnas_pso,
     }
 )

@@ -38,9 +38,14 @@ def run(*arguments):
         (["list"], "presets: digits, digits_large, cifar10, cifar100\n"),
         (
             ["list", "strategies"],
-            "strategies: egnas, random_search, darts, pc_darts, snas\n",
+            "strategies: egnas, random_search, darts, pc_darts, snas, enas, "
+            "nasnet_ppo, ageing_evolution, nsga2, epcnas_pso\n",
         ),
-        (["list", "methods"], "methods: egnas, random_search, ageing_evolution\n"),
+        (
+            ["list", "methods"],
+            "methods: egnas, random_search, local_search, ageing_evolution, "
+            "reinforce, enas, nasnet_ppo, nsga2, epcnas_pso\n",
+        ),
         (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense, matrix\n"),
         (["list", "variants"], "variants: paper, official, reproduction\n"),
     ],

@@ -11,8 +11,11 @@ import pytest
 from egnas_jax.cli.main import main
 from egnas_jax.studies.nasbench201 import table_search
 
-METHODS = ["egnas", "egnas", "random_search", "ageing_evolution"]
-SEARCH = "--runs 4 --queries 30 --set egnas.population=4 --sweep egnas.eta=0,1 --out"
+# those whose programs compile in seconds; test_table_methods.py runs the others
+METHODS = ["egnas", "egnas", "random_search", "ageing_evolution", "reinforce"]
+CHOSEN = "".join(f"--strategy {name} " for name in METHODS)
+SIZES = "--runs 4 --queries 30 --set egnas.population=4 --sweep egnas.eta=0,1"
+SEARCH = f"{CHOSEN} {SIZES} --out"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def command(tmp_path_factory, write_table):
 
 @pytest.fixture(scope="module")
 def search(command, tmp_path_factory):
-    """Folder of a search by every method, and what the command printed."""
+    """Folder of a search by some methods, and what the command printed."""
     out, stdout, stderr = (
         tmp_path_factory.mktemp("search"),
         io.StringIO(),
@@ -87,12 +90,25 @@ def test_curves_of_every_method_and_setting_are_written(results):
 
 
 @pytest.mark.slow
+def test_entries_state_their_settings_and_the_accuracy_of_the_answer(results):
+    result = json.loads((results / "curves.json").read_text())
+    for entry in result["entries"]:
+        options = result["config"][entry["method"]] | entry["setting"]
+        assert entry["settings"] == options
+        accuracy = entry["test_accuracy"]
+        expected = 100 * (result["optimum"] - entry["answer_regret"]["mean"])
+        assert accuracy["mean"] == pytest.approx(expected)
+        assert accuracy["low"] <= accuracy["mean"] <= accuracy["high"]
+        assert (accuracy["n"], accuracy["sd"] >= 0) == (4, True)
+
+
+@pytest.mark.slow
 def test_the_csv_file_holds_the_points_of_the_curves(results):
     result = json.loads((results / "curves.json").read_text())
     with open(results / "curves.csv", newline="") as file:
         last = [row for row in csv.DictReader(file) if row["queries"] == "30"]
     assert [row["method"] for row in last] == METHODS
-    assert [row["eta"] for row in last] == ["0.0", "1.0", "", ""]
+    assert [row["eta"] for row in last] == ["0.0", "1.0", *[""] * 3]
     regret = result["entries"][2]["final"]["test_regret"]["mean"]
     assert float(last[2]["test_regret_mean"]) == pytest.approx(regret)
 

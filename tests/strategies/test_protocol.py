@@ -17,16 +17,37 @@ from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 
 # small, and without the term of the fitness that rewards being worse
+BLACK_BOX = dict(
+    generations=2, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1
+)
+CONTROLLER = dict(
+    hidden=8, samples=9, steps=2, batch_size=24, batches="shared", fitness="loss"
+)
 SMALL = {
     "egnas": dict(warmup=0, population=8, samples=2, eta=0.0, fitness_batch_size=24),
     "random_search": dict(candidates=8, fitness_batch_size=24),
     "darts": dict(learning_rate=0.1, batch_size=24),
     "snas": dict(alpha_optimizer="adam", learning_rate=0.1, resource_penalty=1e-6),
     "pc_darts": dict(learning_rate=0.1, batch_size=24, warmup=0),
+    "enas": dict(CONTROLLER, learning_rate=0.02, conv_bias=0.0),
+    "nasnet_ppo": dict(CONTROLLER, learning_rate=0.05, conv_bias=0.0),
+    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=9),
+    "nsga2": dict(BLACK_BOX, population=12, offspring=9, point="best", final_batches=0),
+    "epcnas_pso": dict(BLACK_BOX, particles=12, final_batches=0),
 }
 KEY = jax.random.key(0)
 
-every_method = pytest.mark.parametrize("name", sorted(STRATEGIES))
+# whose update compiles for many seconds
+SLOW = {"ageing_evolution", "nsga2", "epcnas_pso", "enas", "nasnet_ppo"}
+
+every_name = pytest.mark.parametrize("name", sorted(STRATEGIES))
+every_method = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in sorted(STRATEGIES)
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +160,7 @@ def test_metrics_of_a_state_are_finite_scalars(name, methods, init_of):
     assert all(value.shape == () and np.isfinite(value) for value in values)
 
 
-@every_method
+@every_name
 def test_the_presets_hold_settings_of_the_method(name):
     for preset in PRESETS:
         assert search_config(preset, strategy=name).strategy_name == name
@@ -157,7 +178,7 @@ def test_hyperparameters_are_scalars_that_share_one_program(
     update(KEY, init_of(strategy, KEY), variables, toy_batch, halved)
 
 
-@every_method
+@every_name
 def test_a_configuration_says_what_the_loop_asks_of_it(name):
     config = STRATEGIES[name][0](**SMALL[name])
     assert config.valid_batch_size in (1, 24)

@@ -10,7 +10,6 @@ with replacement for random search.
 Dims: Q queries.
 """
 
-import dataclasses
 import functools
 
 import flax.struct
@@ -20,7 +19,6 @@ from jax import lax
 
 from egnas_jax.evolution import ageing_evolution
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
-from egnas_jax.settings import check_ranges
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
 from egnas_jax.strategies.egnas.explore import (
@@ -29,6 +27,7 @@ from egnas_jax.strategies.egnas.explore import (
     initial_state,
 )
 from egnas_jax.strategies.random_search import random_child
+from egnas_jax.studies.nasbench201.method_configs import AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import (
     SPACE,
     BenchmarkTable,
@@ -37,31 +36,6 @@ from egnas_jax.studies.nasbench201.table import (
     rows_of,
 )
 from egnas_jax.types import Array, Key
-
-
-@dataclasses.dataclass(frozen=True)
-class AgeingConfig:
-    """Options of ageing evolution.
-
-    Attributes:
-      population: cells in the queue.
-      tournament: cells drawn from the queue; the best of them becomes the parent.
-
-    Raises:
-      ValueError: a number is out of its range.
-    """
-
-    population: int = 10
-    tournament: int = 3
-
-    def __post_init__(self):
-        ranges = {"population": (2, 10**5), "tournament": (1, 10**5)}
-        check_ranges(self, ranges, "ageing_evolution.")
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomConfig:
-    """Options of random search: none."""
 
 
 @flax.struct.dataclass
@@ -155,8 +129,13 @@ def ageing_run(
 ) -> TableRun:
     """Ageing evolution: the answer is the best of all evaluated cells."""
     del hyperparams
+    edges_of_nodes = range(1, SPACE.num_nodes + 1)
     evolution = ageing_evolution(
-        SPACE.num_edges, len(SPACE.primitives), config.population, config.tournament
+        SPACE.num_edges,
+        len(SPACE.primitives),
+        config.population,
+        config.tournament,
+        groups=edges_of_nodes if config.place == "node_first" else None,
     )
 
     def query(state, key):

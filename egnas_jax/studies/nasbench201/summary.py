@@ -8,12 +8,13 @@ import numpy as np
 
 from egnas_jax.studies.nasbench201.table import BenchmarkTable
 from egnas_jax.studies.nasbench201.table_search import Curves
-from egnas_jax.studies.statistics import LEVEL, Interval, mean_interval
+from egnas_jax.studies.statistics import LEVEL, Interval, mean_interval, summarise
 from egnas_jax.studies.tables import csv_text, interval_text, markdown_table
 
 CURVES = ("valid_accuracy", "test_accuracy", "test_regret")
 COLUMNS = (
-    "method|runs|queries|regret of the incumbent|of the answer|runs at the optimum"
+    "method|runs|queries|test accuracy of the answer (%)|regret of the incumbent|"
+    "of the answer|runs at the optimum"
 )
 
 
@@ -23,8 +24,13 @@ def summarise_method(
     curves: Curves,
     at_queries: np.ndarray,
     optimum: float,
+    *,
+    options: dict,
 ) -> list[dict]:
-    """One entry for every setting of a method; accuracies are fractions.
+    """One entry for every setting of a method.
+
+    Accuracies are fractions, except in "test_accuracy": that of the cell that the
+    method answers after the last query, in percent.
 
     Args:
       name: name of the method.
@@ -32,6 +38,7 @@ def summarise_method(
       curves: all runs of the method.
       at_queries: numbers of queries at which the curves are kept.
       optimum: best test accuracy of the table.
+      options: all options of the method, of which `settings` replace some.
     """
     entries = []
     for index, setting in enumerate(settings):
@@ -42,15 +49,29 @@ def summarise_method(
             {
                 "method": name,
                 "setting": setting,
+                "settings": options | setting,
                 "runs": len(test),
                 "queries": at_queries.tolist(),
                 "curves": {key: _lists(band) for key, band in bands.items()},
                 "final": {key: _last(band) for key, band in bands.items()},
+                "test_accuracy": _percent_summary(curves.answer[index]),
                 "answer_regret": _last(mean_interval(optimum - curves.answer[index])),
                 "optimum_found": float(np.mean(test[:, -1] >= optimum)),
             }
         )
     return entries
+
+
+def _percent_summary(accuracies: np.ndarray) -> dict:
+    """Mean, deviation and interval of the mean, in percent; None for a single run."""
+    summary = summarise(100.0 * accuracies.astype(np.float64))
+    return {
+        "mean": summary.mean,
+        "sd": summary.spread,
+        "low": summary.low,
+        "high": summary.high,
+        "n": summary.n,
+    }
 
 
 def _lists(band: Interval) -> dict:
@@ -112,6 +133,7 @@ def markdown(entries: list[dict], optimum: float, selected: float) -> str:
             label(entry),
             entry["runs"],
             entry["queries"][-1],
+            mean_and_deviation(entry["test_accuracy"]),
             _percent(entry["final"]["test_regret"]),
             _percent(entry["answer_regret"]),
             f"{100 * entry['optimum_found']:.1f} %",
@@ -119,6 +141,13 @@ def markdown(entries: list[dict], optimum: float, selected: float) -> str:
         for entry in entries
     ]
     return f"{introduction}\n\n{markdown_table(COLUMNS.split('|'), rows)}"
+
+
+def mean_and_deviation(accuracy: dict) -> str:
+    """Mean and standard deviation, which a single run lacks."""
+    if accuracy["sd"] is None:
+        return f"{accuracy['mean']:.2f}"
+    return f"{accuracy['mean']:.2f} ± {accuracy['sd']:.2f}"
 
 
 def _percent(interval: dict) -> str:

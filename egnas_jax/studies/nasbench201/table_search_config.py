@@ -6,8 +6,17 @@ import itertools
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
+from egnas_jax.studies.nasbench201.method_configs import (
+    AgeingConfig,
+    ENASConfig,
+    LocalSearchConfig,
+    NSGA2Config,
+    PPOConfig,
+    RandomConfig,
+    ReinforceConfig,
+    SwarmConfig,
+)
 from egnas_jax.studies.nasbench201.method_table import METHODS
-from egnas_jax.studies.nasbench201.methods import AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import DATASETS
 
 # options of EG-NAS that concern images or training, which a table lacks
@@ -26,7 +35,8 @@ class TableSearchConfig:
     """Configuration of searches in the table.
 
     Attributes:
-      egnas, random_search, ageing_evolution: options of each method.
+      egnas, random_search, local_search, ageing_evolution, reinforce, enas, nasnet_ppo,
+        nsga2, epcnas_pso: options of each method.
       dataset: a name in `DATASETS`.
       runs: runs of each method and setting, each with its own seed.
       queries: cells evaluated in a run.
@@ -38,7 +48,13 @@ class TableSearchConfig:
 
     egnas: EGNASConfig
     random_search: RandomConfig = RandomConfig()
+    local_search: LocalSearchConfig = LocalSearchConfig()
     ageing_evolution: AgeingConfig = AgeingConfig()
+    reinforce: ReinforceConfig = ReinforceConfig()
+    enas: ENASConfig = ENASConfig()
+    nasnet_ppo: PPOConfig = PPOConfig()
+    nsga2: NSGA2Config = NSGA2Config()
+    epcnas_pso: SwarmConfig = SwarmConfig()
     dataset: str = "cifar10"
     runs: int = 500
     queries: int = 1000

@@ -1,0 +1,1 @@
+"""Holds policies over sequences of choices, and the gradients that train them."""

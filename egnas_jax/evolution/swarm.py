@@ -1,0 +1,128 @@
+"""Implements particle swarms over real numbers and over bits.
+
+A particle moves toward the best position of its own and that of the swarm. Both levels
+of a two-level swarm share fitness, best positions and constants. Lower fitness is
+better.
+
+Source: Huang et al., EPCNAS (Particle Swarm Optimization for Compact Neural
+Architecture Search), without its truncation of positions to whole numbers; Kennedy &
+Eberhart (1997) for bits.
+
+Dims: P particles, D real numbers or bits of a position.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from egnas_jax.types import Array, PyTree
+
+
+@flax.struct.dataclass
+class SwarmConstants:
+    """How a velocity changes.
+
+    Attributes:
+      inertia: share of the old velocity that stays, w.
+      own: pull of a particle's own best position, c1.
+      swarm: pull of the swarm's best position, c2.
+      clamp: largest absolute velocity; inf, as published, for none.
+    """
+
+    inertia: Array | float = 0.7298
+    own: Array | float = 1.49618
+    swarm: Array | float = 1.49618
+    clamp: Array | float = float("inf")
+
+
+@flax.struct.dataclass
+class Memory:
+    """Best positions so far.
+
+    Attributes:
+      own: best position of each particle, leaves [P, ...].
+      own_fitness: f32[P].
+      best: best position of the swarm, leaves [...].
+      best_fitness: f32[].
+    """
+
+    own: PyTree
+    own_fitness: Array
+    best: PyTree
+    best_fitness: Array
+
+
+def new_velocity(
+    constants: SwarmConstants,
+    velocity: Array,
+    position: Array,
+    *,
+    own: Array,
+    best: Array,
+    uniform: Array,
+) -> Array:
+    """Velocities of the next move.
+
+    Args:
+      constants: of the swarm.
+      velocity, position, own: f32[P, D].
+      best: f32[D].
+      uniform: f32[2, P, D], two numbers in [0, 1) for each dimension.
+    """
+    moved = (
+        constants.inertia * velocity
+        + constants.own * uniform[0] * (own - position)
+        + constants.swarm * uniform[1] * (best[None, :] - position)
+    )
+    return jnp.clip(moved, -constants.clamp, constants.clamp)
+
+
+def new_bits(velocity: Array, uniform: Array) -> Array:
+    """Bits i32 of the velocities: 1 with the probability of their sigmoid."""
+    return (uniform <= jax.nn.sigmoid(velocity)).astype(jnp.int32)
+
+
+def empty_memory(positions: PyTree) -> Memory:
+    """The memory of a swarm that has not been evaluated."""
+    size = len(jax.tree.leaves(positions)[0])
+    return Memory(
+        own=positions,
+        own_fitness=jnp.full((size,), jnp.inf, jnp.float32),
+        best=jax.tree.map(lambda leaf: leaf[0], positions),
+        best_fitness=jnp.float32(jnp.inf),
+    )
+
+
+def remember(memory: Memory, positions: PyTree, fitness: Array) -> Memory:
+    """Updates own and swarm's best where a fitness is strictly better.
+
+    Args:
+      memory: before.
+      positions: leaves [P, ...].
+      fitness: f32[P], lower is better; NaN ranks last. Of equal particles the first
+        becomes the swarm's best.
+    """
+    fitness = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
+    better = fitness < memory.own_fitness
+    own = jax.tree.map(
+        lambda new, old: jnp.where(_broadcast(better, new), new, old),
+        positions,
+        memory.own,
+    )
+    first = jnp.argmin(fitness)
+    is_best = fitness[first] < memory.best_fitness
+    best = jax.tree.map(
+        lambda new, old: jnp.where(is_best, new[first], old), positions, memory.best
+    )
+    return Memory(
+        own=own,
+        own_fitness=jnp.minimum(fitness, memory.own_fitness),
+        best=best,
+        best_fitness=jnp.minimum(fitness[first], memory.best_fitness),
+    )
+
+
+def _broadcast(mask: Array, leaf: Array) -> Array:
+    """A mask [P] with the number of axes of a leaf [P, ...]."""
+    return lax.broadcast_in_dim(mask, leaf.shape, (0,))

@@ -1,0 +1,1 @@
+"""Searches over discrete cells under shared weights: evolution, swarms, controllers."""

@@ -1,0 +1,368 @@
+"""Implements ENAS, and PPO in the style of NASNet-A: an LSTM learns to draw cells.
+
+The weights train under a fresh cell at every step. After an epoch's weight steps the
+controller is trained for some steps on validation accuracies. Then the best of some
+fresh cells, on one batch, becomes the incumbent; with PPO the incumbent of the epoch
+before is evaluated beside them, since its rule is the best of all cells seen.
+
+Sources: Pham et al., ICML 2018, and its published code; Zoph et al., CVPR 2018, whose
+search code is not public.
+
+Dims: S cells of one step of the controller, T decisions, F finalists.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from egnas_jax.controller.cell_policy import CellShape, cell_policy
+from egnas_jax.controller.edge_policy import edge_policy
+from egnas_jax.controller.lstm import LSTMConfig
+from egnas_jax.controller.policy import Policy
+from egnas_jax.controller.ppo import LEVELS, PPOOptions, ppo_update
+from egnas_jax.controller.reinforce import ReinforceOptions, reinforce_update
+from egnas_jax.controller.training import AdamOptions, PolicyState, init_policy
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import STATISTICS, check_options
+from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
+from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
+from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies.discrete.cells import Cells, cells_of
+from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
+from egnas_jax.types import Array, Batch, Key, Mixing
+
+BATCHES = ("own", "shared")
+RATE, SHARE = (0.0, LARGEST_FLOAT), (0.0, 1.0)
+# (state of the policy, choices i32[S, T], rewards f32[S]) -> state, metrics
+UpdatePolicyFn = Callable[[PolicyState, Array, Array], tuple[PolicyState, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerConfig:
+    """The settings that both controllers share.
+
+    Attributes:
+      learning_rate: of Adam on the controller.
+      baseline: share of the moving average of rewards that stays.
+      entropy_weight: weight of the entropy: of a sequence's in its reward (ENAS), or of
+        a decision's in the objective (PPO).
+      samples: S, cells of one step.
+      steps: of the controller after each epoch.
+      finalists: F, fresh cells of which the best becomes the incumbent.
+      hidden: units of the LSTM.
+      conv_bias: where the bias of separable convolutions starts, see `LSTMConfig`.
+      fixed_bias: see `LSTMConfig`.
+      batches: "own": each cell is evaluated on a batch of its own, as published;
+        "shared": those of one step on one batch, by one call.
+      fitness: what a cell is rewarded for: "accuracy", as published, or "loss", as
+        1 - loss.
+      batch_size: images of one such batch.
+      batch_stats: batch norm in these evaluations: "batch" or "running".
+      population_chunk, image_chunk: cells and images evaluated at a time; None: as
+        `search.evaluate.default_chunks` chooses.
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    learning_rate: float = 0.0035
+    baseline: float = 0.99
+    entropy_weight: float = 1e-4
+    samples: int = 10
+    steps: int = 30
+    finalists: int = 10
+    hidden: int = 64
+    conv_bias: float = 10.0
+    fixed_bias: bool = True
+    batches: str = "own"
+    fitness: str = "accuracy"
+    batch_size: int = 160
+    batch_stats: str = "batch"
+    population_chunk: int | None = None
+    image_chunk: int | None = None
+
+    def __post_init__(self):
+        count = (1, 10**5)
+        ranges = dict(
+            learning_rate=RATE,
+            baseline=SHARE,
+            entropy_weight=RATE,
+            samples=count,
+            steps=count,
+            finalists=count,
+            hidden=(1, 4096),
+            conv_bias=(-LARGEST_FLOAT, LARGEST_FLOAT),
+            batch_size=(1, 10**6),
+        )
+        check_ranges(self, ranges, "strategy.")
+        choices = {"batches": BATCHES, "fitness": FITNESSES, "batch_stats": STATISTICS}
+        check_choices(self, choices, "strategy.")
+        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+
+    @property
+    def warmup(self) -> int:
+        """The controller learns from the first epoch on."""
+        return 0
+
+    @property
+    def valid_batch_size(self) -> int:
+        """Validation images of one batch."""
+        return self.batch_size
+
+    @property
+    def individuals(self) -> int:
+        """Cells that are evaluated together, at most."""
+        return max(self.finalists + 1, self.samples)
+
+
+@dataclasses.dataclass(frozen=True)
+class ENASConfig(ControllerConfig):
+    """The settings of ENAS: those of `ControllerConfig`, with its published values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig(ControllerConfig):
+    """The settings of PPO.
+
+    Attributes:
+      clip: ratios count within 1 +- clip.
+      epochs: steps of Adam on the cells of one step.
+      level: whether there is a ratio for each "decision" or for each "sequence".
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    learning_rate: float = 3.5e-4
+    baseline: float = 0.95
+    entropy_weight: float = 1e-5
+    samples: int = 20
+    steps: int = 15
+    hidden: int = 100
+    clip: float = 0.2
+    epochs: int = 4
+    level: str = "decision"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_ranges(self, {"clip": RATE, "epochs": (1, 1000)}, "strategy.")
+        check_choices(self, {"level": LEVELS}, "strategy.")
+
+
+@flax.struct.dataclass
+class ControllerHyperparams:
+    """The numbers of the controller's training that affect no shape."""
+
+    learning_rate: Array | float
+    baseline: Array | float
+    entropy_weight: Array | float
+
+
+@flax.struct.dataclass
+class ControllerState:
+    """What a controller carries.
+
+    Attributes:
+      policy: the controller as it is being trained.
+      best: choices of the incumbent, i32[T].
+    """
+
+    policy: PolicyState
+    best: Array
+
+
+def enas(net: Supernet, config: ENASConfig) -> Strategy:
+    """Makes ENAS a strategy of the search loop."""
+
+    def make_update(policy: Policy, numbers: ControllerHyperparams) -> UpdatePolicyFn:
+        options = ReinforceOptions(
+            adam=AdamOptions(
+                numbers.learning_rate, beta1=0.0, eps=1e-3, tensorflow_eps=True
+            ),
+            baseline_decay=numbers.baseline,
+            entropy_weight=numbers.entropy_weight,
+        )
+
+        def update(state, choices, reward):
+            new, seen = reinforce_update(policy, options, state, choices, reward)
+            return new, {
+                "policy_entropy": jnp.mean(seen.entropy),
+                "baseline": seen.baseline[-1],
+            }
+
+        return update
+
+    return _controller(net, config, make_update, keeps_best=False)
+
+
+def nasnet_ppo(net: Supernet, config: PPOConfig) -> Strategy:
+    """Makes the controller with PPO a strategy of the search loop."""
+
+    def make_update(policy: Policy, numbers: ControllerHyperparams) -> UpdatePolicyFn:
+        options = PPOOptions(
+            adam=AdamOptions(numbers.learning_rate),
+            baseline_decay=numbers.baseline,
+            entropy_weight=numbers.entropy_weight,
+            clip=config.clip,
+            epochs=config.epochs,
+            level=config.level,
+        )
+
+        def update(state, choices, reward):
+            new, seen = ppo_update(policy, options, state, choices, reward)
+            return new, {
+                "policy_entropy": seen.entropy,
+                "baseline": seen.baseline,
+                "clipped_ratios": seen.clipped,
+            }
+
+        return update
+
+    return _controller(net, config, make_update, keeps_best=True)
+
+
+def policy_of(space: Space, config: ControllerConfig) -> Policy:
+    """The controller of a space of any family."""
+    lstm = LSTMConfig(
+        hidden=config.hidden, conv_bias=config.conv_bias, fixed_bias=config.fixed_bias
+    )
+    allowed = cells_of(space).allowed
+    if space.family == "topology":
+        return edge_policy(lstm, space.num_edges, len(allowed))
+    names = [space.primitives[index] for index in allowed]
+    shape = CellShape(
+        num_kinds=len(space.kinds),
+        num_nodes=space.num_nodes,
+        num_primitives=len(allowed),
+        num_inputs=space.num_inputs,
+        convolutions=tuple(i for i, n in enumerate(names) if n.startswith("sep_conv")),
+    )
+    return cell_policy(lstm, shape)
+
+
+def cell_of_choices(space: Space, choices: Array) -> Array:
+    """The cell, as of `cells`, of choices i32[T] in the order of the decisions."""
+    if space.family == "topology":
+        return choices
+    # [kind, node, what, slot], where what is the source or the primitive
+    decisions = choices.reshape(len(space.kinds), space.num_nodes, 2, 2)
+    return jnp.swapaxes(decisions, 2, 3)
+
+
+def _controller(
+    net: Supernet,
+    config: ControllerConfig,
+    make_update: Callable[[Policy, ControllerHyperparams], UpdatePolicyFn],
+    *,
+    keeps_best: bool,
+) -> Strategy:
+    space = SPACES[net.config.space]
+    policy, cells = policy_of(space, config), cells_of(space)
+    judge = _Judge(net, config, space, cells)
+
+    def init(key: Key, hyperparams: ControllerHyperparams) -> ControllerState:
+        del hyperparams
+        key_params, key_best = jax.random.split(key)
+        start = init_policy(key_params, policy)
+        return ControllerState(start, policy.sample(key_best, start.params))
+
+    def mixing(key: Key, state: ControllerState) -> Mixing:
+        return judge.mixing(policy.sample(key, state.policy.params))
+
+    def update(
+        key: Key,
+        state: ControllerState,
+        hyperparams: ControllerHyperparams,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+        draw_batch: DrawFn,
+    ) -> tuple[ControllerState, dict[str, Array]]:
+        del train_batch
+        update_policy = make_update(policy, hyperparams)
+
+        def step(trained, key):
+            key_sample, key_batch = jax.random.split(key)
+            choices = _samples(policy, key_sample, trained, config.samples)
+            reward = judge.rewards(key_batch, trainee, choices, draw_batch)
+            new, info = update_policy(trained, choices, reward)
+            return new, info | {"reward": jnp.mean(reward)}
+
+        key_steps, key_final = jax.random.split(key)
+        keys = jax.random.split(key_steps, config.steps)
+        trained, infos = lax.scan(step, state.policy, keys)
+        finalists = _samples(policy, key_final, trained, config.finalists)
+        if keeps_best:
+            finalists = jnp.concatenate([state.best[None], finalists])
+        reward = judge.rewards_on(trainee, finalists, valid_batch)
+        evaluated = config.steps * config.samples + len(finalists)
+        info = jax.tree.map(lambda values: values[-1], infos) | {
+            "reward": jnp.mean(infos["reward"]),
+            "fitness": 1.0 - jnp.max(reward),
+            "candidate_images": jnp.float32(evaluated * config.batch_size),
+        }
+        return ControllerState(trained, finalists[jnp.argmax(reward)]), info
+
+    return Strategy(
+        update_every="epoch",
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=lambda state: judge.mixing(state.best),
+        hyperparams=ControllerHyperparams(
+            config.learning_rate, config.baseline, config.entropy_weight
+        ),
+        draws_batches=True,
+    )
+
+
+def _samples(policy: Policy, key: Key, trained: PolicyState, number: int) -> Array:
+    """Choices i32[number, T] of the policy."""
+    keys = jax.random.split(key, number)
+    return jax.vmap(lambda k: policy.sample(k, trained.params))(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """Evaluates choices of a controller."""
+
+    net: Supernet
+    config: ControllerConfig
+    space: Space
+    cells: Cells
+
+    def mixing(self, choices: Array) -> Mixing:
+        return self.cells.to_mixing(cell_of_choices(self.space, choices))
+
+    def rewards_on(self, trainee: Trainee, choices: Array, batch: Batch) -> Array:
+        """Of choices i32[n, T] on one batch, by one call.
+
+        A cell whose loss is no number gets 0, or the least of the others' below it.
+        """
+        mixings = jax.vmap(self.mixing)(choices)
+        scores = score_cells(self.net, self.config, trainee, mixings, batch)
+        reward = (
+            scores.accuracy if self.config.fitness == "accuracy" else 1 - scores.loss
+        )
+        finite = jnp.isfinite(scores.loss)
+        worst = jnp.min(jnp.where(finite, reward, 0.0))
+        return jnp.where(finite, reward, jnp.minimum(worst, 0.0))
+
+    def rewards(
+        self, key: Key, trainee: Trainee, choices: Array, draw_batch: DrawFn
+    ) -> Array:
+        """Rewards f32[S], on a batch for each or on one for all."""
+        if self.config.batches == "shared":
+            return self.rewards_on(trainee, choices, draw_batch(key))
+
+        def one(pair):
+            key, own = pair
+            return self.rewards_on(trainee, own[None], draw_batch(key))[0]
+
+        return lax.map(one, (jax.random.split(key, len(choices)), choices))

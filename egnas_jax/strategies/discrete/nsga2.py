@@ -1,0 +1,169 @@
+"""Implements NSGA-II under shared weights: error against the size of the network.
+
+Source: NSGA-Net (Lu et al., GECCO 2019): genes, operators and selection. NSGANetV1 adds
+a Bayesian network over good cells, whose weights and schedule are not public; it is
+left out. Ties are broken by the lower index, not by chance.
+
+Dims: P population, n offspring.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.evolution.breeding import offspring, random_population
+from egnas_jax.evolution.nsga2 import hypervolume, knee, ranks, survivors
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.strategy import Front, Strategy
+from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.discrete.cells import cells_of
+from egnas_jax.strategies.discrete.cost import COSTS, make_cost
+from egnas_jax.strategies.discrete.search import (
+    WORST,
+    BlackBoxConfig,
+    BlackBoxState,
+    Proposer,
+    black_box,
+)
+from egnas_jax.types import Array, Key
+
+POINTS = ("knee", "best")
+REFERENCE = 1.1  # of the hypervolume, in objectives scaled to the largest cost
+
+
+@dataclasses.dataclass(frozen=True)
+class NSGA2Config(BlackBoxConfig):
+    """The settings of NSGA-II.
+
+    Attributes:
+      population: P, cells that survive.
+      offspring: n, cells bred in a generation.
+      cost: the second objective: "params" or "multiply_adds" of the network that
+        `retrain` would train by default, in millions.
+      point: the cell that the search answers: the "knee" of the front, or the "best" by
+        the fitness alone.
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    population: int = 40
+    offspring: int = 40
+    cost: str = "params"
+    point: str = "knee"
+    generations: int = 139
+
+    def __post_init__(self):
+        super().__post_init__()
+        ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
+        check_ranges(self, ranges, "strategy.")
+        check_choices(self, {"cost": COSTS, "point": POINTS}, "strategy.")
+
+    @property
+    def individuals(self) -> int:
+        """Cells that are evaluated together, at most."""
+        return max(self.offspring, self.finalists)
+
+
+@flax.struct.dataclass
+class NSGA2State:
+    """The population.
+
+    Attributes:
+      population: integers i32[P, D].
+      objectives: fitness and cost, f32[P, 2].
+    """
+
+    population: Array
+    objectives: Array
+
+
+def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
+    """Makes NSGA-II a strategy of the search loop."""
+    space = SPACES[net.config.space]
+    cells = cells_of(space)
+    cost, largest = make_cost(space, net.config.num_classes, config.cost)
+    to_cells = jax.vmap(cells.from_integers)
+    names = config.fitness_name, config.cost
+
+    def init(key: Key) -> NSGA2State:
+        population = random_population(key, cells.integers, config.population)
+        return NSGA2State(
+            population, _objectives(population, jnp.full((config.population,), WORST))
+        )
+
+    def _objectives(population: Array, fitness: Array) -> Array:
+        return jnp.stack([fitness, jax.vmap(cost)(to_cells(population))], axis=-1)
+
+    def members(state: NSGA2State) -> Array:
+        return to_cells(state.population)
+
+    def revalue(state: NSGA2State, fitness: Array) -> NSGA2State:
+        objectives = state.objectives.at[:, 0].set(fitness)
+        return state.replace(objectives=objectives)
+
+    def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
+        children = offspring(
+            key, cells.integers, state.population, state.objectives, config.offspring
+        )
+        return state, to_cells(children)
+
+    def tell(state: NSGA2State, children: Array, fitness: Array) -> NSGA2State:
+        vectors = jax.vmap(cells.to_integers)(children)
+        everyone = jnp.concatenate([state.population, vectors])
+        objectives = jnp.concatenate([state.objectives, _objectives(vectors, fitness)])
+        chosen = survivors(objectives, config.population)
+        return NSGA2State(everyone[chosen], objectives[chosen])
+
+    def metrics(state: NSGA2State) -> dict[str, Array]:
+        return front_metrics(state.objectives, largest)
+
+    def choose(state: NSGA2State, best: Array) -> Array:
+        if config.point == "best":
+            return best
+        index = knee(state.objectives, ranks(state.objectives) == 0)
+        return cells.from_integers(state.population[index])
+
+    proposer = Proposer(
+        init=init,
+        members=members,
+        revalue=revalue,
+        ask=ask,
+        tell=tell,
+        metrics=metrics,
+        choose=choose,
+    )
+
+    def front(state: BlackBoxState) -> Front:
+        objectives, population = state.proposer.objectives, members(state.proposer)
+        is_member = ranks(objectives) == 0
+        return Front(
+            mixings=jax.vmap(cells.to_mixing)(population),
+            objectives=dict(zip(names, objectives.T, strict=True)),
+            is_member=is_member & (objectives[:, 0] < WORST),
+            knee=knee(objectives, is_member),
+        )
+
+    strategy = black_box(net, config, cells, proposer)
+    return strategy._replace(front=front)
+
+
+def front_metrics(objectives: Array, largest_cost: float) -> dict[str, Array]:
+    """Size, ends and hypervolume of the Pareto front of a population.
+
+    Args:
+      objectives: fitness and cost, f32[P, 2].
+      largest_cost: of any cell; the volume is of costs over it, up to 1.1 in both.
+    """
+    front = ranks(objectives) == 0
+    scaled = objectives / jnp.asarray([[1.0, largest_cost]])
+    costs = jnp.where(front, objectives[:, 1], jnp.nan)
+    return {
+        "front_size": jnp.sum(front).astype(jnp.float32),
+        "front_hypervolume": hypervolume(scaled, jnp.full((2,), REFERENCE)),
+        "front_cost_min": jnp.nanmin(costs),
+        "front_cost_max": jnp.nanmax(costs),
+    }

@@ -1,0 +1,355 @@
+"""Runs black-box searches under shared weights, whatever proposes the cells.
+
+The weights train under uniform random cells, as in random search. A fitness of one
+epoch does not compare with that of another, because the weights have moved. Two modes
+follow: `two_phase` searches after the last epoch alone, with frozen weights and on the
+same images, so that all fitnesses compare; `interleaved` searches in every epoch, and
+evaluates the population anew first.
+
+The cells of one generation are evaluated by one call; so is each part of that size of
+the population, of which the last may hold some cells twice. The best of a search owe
+their rank to the images as well, so the finalists are evaluated again on other images.
+
+Dims: P population, n cells of one generation, F finalists.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
+from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.discrete.cells import Cells
+from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.strategies.random_search import random_child
+from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
+
+MODES = ("two_phase", "interleaved")
+FITNESSES = ("accuracy", "loss")
+WORST = 1e9  # fitness of a cell whose loss is no number
+
+
+@dataclasses.dataclass(frozen=True)
+class BlackBoxConfig:
+    """The settings that all black-box searches share.
+
+    Attributes:
+      mode: "two_phase" or "interleaved", see the module.
+      generations: of one search: the only one of `two_phase`, or each epoch's. The
+        defaults of all methods evaluate about 5,600 cells in one search, on as many
+        images as 50 epochs of EG-NAS's `paper`.
+      fitness: minimised: "accuracy", as 1 - accuracy, or "loss".
+      fitness_batch_size: images on which the cells of one search are evaluated.
+      finalists: F, best cells of a search that are evaluated again.
+      final_batches: batches of `fitness_batch_size` images on which that is done; 0:
+        the best cell is answered as it is.
+      batch_stats: batch norm in these evaluations: "batch" or "running".
+      population_chunk, image_chunk: cells and images evaluated at a time; None: as
+        `search.evaluate.default_chunks` chooses.
+
+    Raises:
+      ValueError: a number out of its range, or an unknown choice.
+    """
+
+    mode: str = "two_phase"
+    generations: int = 100
+    fitness: str = "accuracy"
+    fitness_batch_size: int = 512
+    finalists: int = 10
+    final_batches: int = 48
+    batch_stats: str = "batch"
+    population_chunk: int | None = None
+    image_chunk: int | None = None
+
+    def __post_init__(self):
+        count = (1, 10**6)
+        ranges = {"generations": count, "fitness_batch_size": count}
+        ranges |= {"finalists": (1, 1000), "final_batches": (0, 10**6)}
+        check_ranges(self, ranges, "strategy.")
+        choices = {"mode": MODES, "fitness": FITNESSES, "batch_stats": STATISTICS}
+        check_choices(self, choices, "strategy.")
+        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+
+    @property
+    def warmup(self) -> int:
+        """No epoch is without a search that the mode has there."""
+        return 0
+
+    @property
+    def fitness_name(self) -> str:
+        """What is minimised, as figures call it."""
+        return "loss" if self.fitness == "loss" else "error"
+
+    @property
+    def valid_batch_size(self) -> int:
+        """Validation images of one search."""
+        return self.fitness_batch_size
+
+
+class Proposer(NamedTuple):
+    """What proposes cells and learns from their fitness.
+
+    Attributes:
+      init: (key) -> a state with a population.
+      members: (state) -> the population, cells [P, ...].
+      revalue: (state, fitness f32[P]) -> state with that fitness of its members.
+      ask: (key, state) -> state, cells [n, ...].
+      tell: (state, cells [n, ...], fitness f32[n]) -> state.
+      metrics: (state) -> scalars for the record.
+      choose: (state, best cell) -> the cell that the search answers.
+    """
+
+    init: Callable[[Key], PyTree]
+    members: Callable[[PyTree], Array]
+    revalue: Callable[[PyTree, Array], PyTree]
+    ask: Callable[[Key, PyTree], tuple[PyTree, Array]]
+    tell: Callable[[PyTree, Array, Array], PyTree]
+    metrics: Callable[[PyTree], dict[str, Array]] = lambda state: {}
+    choose: Callable[[PyTree, Array], Array] = lambda state, best: best
+
+
+@flax.struct.dataclass
+class BlackBoxState:
+    """What a black-box search carries.
+
+    Attributes:
+      proposer: state of what proposes.
+      best: the best cells of the last search, best first, [F, ...].
+      best_fitness: f32[F], on the images of the search.
+    """
+
+    proposer: PyTree
+    best: Array
+    best_fitness: Array
+
+
+def black_box(
+    net: Supernet, config: BlackBoxConfig, cells: Cells, proposer: Proposer
+) -> Strategy:
+    """Makes what proposes cells a strategy of the search loop.
+
+    Args:
+      net: the supernet.
+      config: the shared settings.
+      cells: of the supernet's space.
+      proposer: what proposes.
+    """
+    space = SPACES[net.config.space]
+
+    def init(key: Key, hyperparams: tuple) -> BlackBoxState:
+        del hyperparams  # there are none
+        start = proposer.init(key)
+        first = proposer.members(start)[:1]
+        best = jnp.repeat(first, config.finalists, axis=0)
+        return BlackBoxState(
+            start, best, jnp.full((config.finalists,), WORST, jnp.float32)
+        )
+
+    def mixing(key: Key, state: BlackBoxState) -> Mixing:
+        del state  # the weights train under any cell
+        return random_child(key, space)
+
+    def update(
+        key: Key,
+        state: BlackBoxState,
+        hyperparams: tuple,
+        trainee: Trainee,
+        *,
+        train_batch: Batch,
+        valid_batch: Batch,
+        draw_batch: DrawFn,
+    ) -> tuple[BlackBoxState, dict[str, Array]]:
+        del hyperparams, train_batch
+        key_search, key_final = jax.random.split(key)
+
+        def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
+            mixings = jax.vmap(cells.to_mixing)(population)
+            scores = score_cells(net, config, trainee, mixings, batch)
+            return fitness_of(config, scores)
+
+        def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
+            found, info = search_once(
+                key_search, state, proposer, evaluate, config.generations
+            )
+            keys = jax.random.split(key_final, config.final_batches)
+            return judge_again(
+                found, info, keys, lambda best, k: evaluate(best, draw_batch(k))
+            )
+
+        def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
+            return state, no_search(proposer, state)
+
+        if config.mode == "interleaved":
+            new, info = search(state)
+        else:
+            is_last = jnp.asarray(trainee.epoch == trainee.epochs - 1)
+            new, info = lax.cond(is_last, search, rest, state)
+        images = info.pop("evaluations") * len(valid_batch.labels)
+        return new, info | {"candidate_images": images}
+
+    def incumbent(state: BlackBoxState) -> Mixing:
+        return cells.to_mixing(proposer.choose(state.proposer, state.best[0]))
+
+    return Strategy(
+        update_every="epoch",
+        init=init,
+        mixing=mixing,
+        update=update,
+        incumbent=incumbent,
+        hyperparams=(),
+        draws_batches=True,
+    )
+
+
+def score_cells(
+    net: Supernet,
+    config: BlackBoxConfig,
+    trainee: Trainee,
+    mixings: Mixing,
+    batch: Batch,
+) -> Evaluation:
+    """Evaluates mixings [n] on one batch, by one call."""
+    return score_population(
+        net,
+        trainee.variables,
+        mixings,
+        batch.images,
+        batch.labels,
+        population_chunk=config.population_chunk,
+        image_chunk=config.image_chunk,
+        batch_stats=config.batch_stats,
+    )
+
+
+def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
+    """Fitness f32[n], lower is better and finite."""
+    broken = ~jnp.isfinite(scores.loss)
+    value = scores.loss if config.fitness == "loss" else 1.0 - scores.accuracy
+    return jnp.where(broken, WORST, value)
+
+
+def search_once(
+    key: Key,
+    state: BlackBoxState,
+    proposer: Proposer,
+    evaluate: Callable[[Array], Array],
+    generations: int,
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Evaluates the population, then one generation after the other.
+
+    The population is evaluated in blocks of the size of a generation, so that one loop
+    evaluates both, and the evaluator compiles once.
+
+    Returns:
+      The new state and metrics: fitness of the best, of the last generation, and the
+      number of evaluations.
+    """
+    members = proposer.members(state.proposer)
+    _, asked = jax.eval_shape(proposer.ask, key, state.proposer)
+    blocks = in_blocks(members, len(asked))
+
+    def step(carry, inputs):
+        (state, known), (key, index) = carry, inputs
+        is_block = index < len(blocks)
+        inner, population = proposer.ask(key, state.proposer)
+        block = blocks[jnp.minimum(index, len(blocks) - 1)]
+        population = jnp.where(is_block, block, population)
+        fitness = evaluate(population)
+        known = known.at[index].set(fitness, mode="drop")
+        inner = lax.cond(
+            is_block,
+            lambda: proposer.revalue(state.proposer, known.ravel()[: len(members)]),
+            lambda: proposer.tell(inner, population, fitness),
+        )
+        new = with_best(state.replace(proposer=inner), population, fitness)
+        return (new, known), fitness
+
+    unknown = jnp.full_like(state.best_fitness, WORST)
+    known = jnp.full(blocks.shape[:2], WORST, jnp.float32)
+    start = state.replace(best_fitness=unknown), known
+    steps = len(blocks) + generations
+    keys = jax.random.split(key, steps)
+    (new, _), by_step = lax.scan(step, start, (keys, jnp.arange(steps)))
+    info = {
+        "fitness": new.best_fitness[0],
+        "evaluations": jnp.float32(by_step.size),
+        **quantiles(fitness=by_step[-1]),
+        **proposer.metrics(new.proposer),
+    }
+    return new, info
+
+
+def in_blocks(cells: Array, size: int) -> Array:
+    """Cells [P, ...] as blocks [ceil(P / size), size, ...]; the first fill the last."""
+    number = -(-len(cells) // size)
+    return cells[jnp.arange(number * size) % len(cells)].reshape(
+        number, size, *cells.shape[1:]
+    )
+
+
+def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackBoxState:
+    """The state whose best cells are those of before and of a population.
+
+    Of equal fitness the earlier stays first, and a cell stands once.
+    """
+    cells = jnp.concatenate([state.best, population])
+    values = jnp.concatenate([state.best_fitness, fitness])
+    flat = cells.reshape(len(cells), -1)
+    equal = jnp.all(flat[:, None, :] == flat[None, :, :], axis=-1)
+    # What is known before counts first; the entries before any search count last.
+    place = jnp.arange(len(cells))
+    is_real = values < WORST
+    earlier = (place[None, :] < place[:, None]) & is_real[None, :]
+    values = jnp.where(jnp.any(equal & earlier, axis=1), WORST, values)
+    chosen = jnp.argsort(values, stable=True)[: len(state.best)]
+    return state.replace(best=cells[chosen], best_fitness=values[chosen])
+
+
+def judge_again(
+    state: BlackBoxState,
+    info: dict[str, Array],
+    keys: Array,
+    evaluate: Callable[[Array, Key], Array],
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Orders the best cells by their mean fitness on other batches.
+
+    Args:
+      state, info: of `search_once`.
+      keys: one for each batch; without any, the order stays.
+      evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
+
+    Returns:
+      The state, and the metrics with "final_fitness".
+    """
+    if len(keys) == 0:
+        return state, info | {"final_fitness": state.best_fitness[0]}
+    fitness = lax.map(lambda key: evaluate(state.best, key), keys)
+    mean = jnp.mean(fitness, axis=0)
+    # Entries that no search has filled stay last.
+    order = jnp.argsort(jnp.where(state.best_fitness < WORST, mean, WORST), stable=True)
+    new = state.replace(best=state.best[order], best_fitness=state.best_fitness[order])
+    return new, info | {
+        "final_fitness": mean[order[0]],
+        "evaluations": info["evaluations"] + float(fitness.size),
+    }
+
+
+def no_search(proposer: Proposer, state: BlackBoxState) -> dict[str, Array]:
+    """The metrics of an epoch without a search: NaN, and no evaluation."""
+    names = [
+        "fitness",
+        "final_fitness",
+        *quantile_names("fitness"),
+        *proposer.metrics(state.proposer),
+    ]
+    return {name: jnp.float32(jnp.nan) for name in names} | {
+        "evaluations": jnp.float32(0.0)
+    }
