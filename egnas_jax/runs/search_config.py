@@ -167,8 +167,11 @@ def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:
 def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
     """Settings of a preset's supernet in another space."""
     if lookup(SPACES, space, "space").family == "topology":
-        # as NAS-Bench-201 has it: all channels, and 5 cells a stage by default
-        supernet = {"layers": 17, **supernet, "partial_channels": 1}
+        # as NAS-Bench-201 has it: all channels, and 5 cells a stage by default; the
+        # next number of layers, if the preset's has no equal stages and two blocks
+        layers = supernet.get("layers", 17)
+        layers += (2 - layers) % 3
+        supernet = {**supernet, "layers": layers, "partial_channels": 1}
     return {**supernet, "space": space}
 
 

@@ -623,7 +623,9 @@ def test_the_lowering_is_a_setting_with_a_default(capsys):
         assert main(["search", "--print-config", *more]) == 0
         assert json.loads(capsys.readouterr().out)["supernet"]["lowering"] == lowered
     assert main(["list", "lowerings"]) == 0
-    assert capsys.readouterr().out == "lowerings: auto, shifted, grouped, dense\n"
+    assert (
+        capsys.readouterr().out == "lowerings: auto, shifted, grouped, dense, matrix\n"
+    )
 
 
 def image_file(folder, **changes):

@@ -133,7 +133,7 @@ def test_the_data_are_described_before_programs_compile(capsys):
     setup = set_up_search(search_config(settings={"epochs": 3}))
     text = (
         "digits: 719 training and 719 validation images of 8x8x1, 10 classes; 3 "
-        "epochs of 11 steps with egnas."
+        "epochs of 22 steps with egnas."
     )
     assert describe(setup) == text
     with StartDisplay(quiet=False, folder=None) as display:
