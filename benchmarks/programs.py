@@ -15,6 +15,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.step import SearchProblem, SearchState, sgd_step, zero_totals
 from egnas_jax.search.strategy import EpochSchedule
+from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
 from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
@@ -97,7 +98,7 @@ def weight_steps(net: Supernet):
 
     search = SearchProblem(
         net=net,
-        strategy=None,  # the mixing is given
+        strategy=random_search(net, RandomSearchConfig()),  # the mixing is given
         schedule=EpochSchedule(),
         augmentation=DataConfig(),
         sgd=SETTINGS,

@@ -16,6 +16,7 @@ import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -97,7 +98,7 @@ class SearchHyperparams:
     seed: Array
     learning_rate: Array
     strategy: PyTree
-    epochs: Array | int = 1
+    epochs: Array = np.int32(1)
 
 
 @flax.struct.dataclass

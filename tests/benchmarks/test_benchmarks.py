@@ -189,7 +189,7 @@ def measured():
 def test_every_implementation_of_a_primitive_is_timed_in_every_mode(measured):
     assert (measured["backend"], measured["shape"]) == ("cpu", (2, 2, 4, 4, 2))
     ways = {
-        "dil_conv_3x3": ["shifted", "grouped", "dense"],
+        "dil_conv_3x3": ["shifted", "grouped", "dense", "matrix"],
         "max_pool_3x3": ["shifted", "grouped"],
         # implementations that give an earlier one's program are left out
         "skip_connect": ["shifted"],

@@ -261,7 +261,8 @@ def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
     net, variables, images = small
     scanned = net.apply(variables, images, train=True)
 
-    def run_unrolled(cell, states, scanned):
+    def run_unrolled(cell, states, scanned, *, looped):
+        del looped
         new_stats = []
         for index in range(len(scanned[-1])):
             part = jax.tree.map(lambda leaf, i=index: leaf[i], scanned)

@@ -51,7 +51,10 @@ def compiled(config, side, images, individuals, batch_stats):
 
 
 PROGRAMS = [  # configuration, side, images, individuals, statistics
-    (SupernetConfig(channels=8, layers=3, partial_channels=2), 8, 64, 4, "batch"),
+    (
+        SupernetConfig(channels=8, layers=3, partial_channels=2, lowering="shifted"),
+        *(8, 64, 4, "batch"),
+    ),
     (SupernetConfig(channels=16, layers=3), 16, 32, 4, "running"),
 ]
 

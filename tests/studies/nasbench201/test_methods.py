@@ -134,7 +134,7 @@ def test_ageing_evolution_finds_the_best_cell_and_random_search_does_not(table):
         name: run_method(table, config, name, [{}], np.asarray([400])).valid[0, :, 0]
         for name in ("ageing_evolution", "random_search")
     }
-    assert (accuracies["ageing_evolution"] == best).mean() > 0.6
+    assert (accuracies["ageing_evolution"] == best).mean() > 0.4
     assert (accuracies["random_search"] == best).mean() < 0.2
 
 
