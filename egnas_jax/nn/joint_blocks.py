@@ -90,7 +90,7 @@ def joint_blocks(
         second, second_stats = layer(
             [kinds[name] for name in chains],
             ([p[1] for p in params[:count]], [s[1] for s in stats[:count]]),
-            rectify(_head(first, count * edges).value()),
+            rectify(_groups(first, 0, count * edges).value()),
             stride=1,
         )
         outputs |= dict(zip(chains, _rows(second, edges), strict=True))
@@ -192,20 +192,12 @@ def _unstacked(tree, edges):
     ]
 
 
-def _head(affine, count):
-    """The first `count` groups."""
-    return Affine(*(None if part is None else part[:count] for part in affine))
-
-
 def _rows(affine, edges):
     """The outputs of the single primitives, each for its S edges."""
-    count = len(affine.x) // edges
-    return [
-        Affine(
-            *(
-                None if part is None else part[i * edges : (i + 1) * edges]
-                for part in affine
-            )
-        )
-        for i in range(count)
-    ]
+    starts = range(0, len(affine.x), edges)
+    return [_groups(affine, start, start + edges) for start in starts]
+
+
+def _groups(affine, start, stop):
+    """Some of the G groups of an output."""
+    return Affine(*(None if part is None else part[start:stop] for part in affine))

@@ -13,10 +13,11 @@ import pytest
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
+from egnas_jax.nn import lowering
 from egnas_jax.runs.search import search_result
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.search import loop, step
-from egnas_jax.search.programs import make_programs
+from egnas_jax.search.programs import make_programs, options_of
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.step import (
     SearchData,
@@ -221,6 +222,16 @@ def test_a_short_last_batch_is_dropped_or_kept(last_batch, images, make_run):
     span = jnp.int32(0), jnp.int32(run.num_steps)
     _, totals = run.programs.train(run.hyperparams, first_state(run), span)
     assert int(totals.images) == images
+
+
+def test_programs_have_the_compiler_options_of_the_size_of_the_images(make_run):
+    (data,) = make_run().programs.train.args
+    shape = data.train.images.shape[1:3]
+    assert options_of(data) == lowering.compiler_options(shape)
+    images = np.zeros((1, 8, 8, 1), np.uint8)
+    tiny = data.replace(train=data.train._replace(images=images))
+    assert options_of(tiny) == lowering.compiler_options((8, 8))
+    assert options_of(tiny) != lowering.compiler_options()
 
 
 def test_the_state_is_donated_to_the_weight_steps(make_run):

@@ -99,6 +99,7 @@ def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatc
     assert traces(identity={"a": 2}) == 2
     assert traces(arguments=(jax.ShapeDtypeStruct((4,), jnp.float32),)) == 2
     assert traces(arguments=(jax.ShapeDtypeStruct((3,), jnp.float16),)) == 2
+    assert traces(options={"xla_backend_optimization_level": 0}) == 2
     with jax.default_matmul_precision("highest"):
         assert traces() == 2
     assert traces() == 0

@@ -1,0 +1,43 @@
+"""Which options a program is compiled with, and that an unknown one is left out."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from egnas_jax.nn import lowering
+from egnas_jax.nn.lowering import options
+
+QUICK = options._QUICK
+
+
+@pytest.fixture
+def asked_anew():
+    """What XLA knows is asked once a process."""
+    options._quick.cache_clear()
+    yield
+    options._quick.cache_clear()
+
+
+def test_only_tiny_images_are_compiled_with_less_optimisation():
+    usual = lowering.compiler_options()
+    assert lowering.compiler_options((8, 12)) == usual
+    assert lowering.compiler_options((8, 8)) == usual | QUICK
+    program = jax.jit(jnp.sin, compiler_options=lowering.compiler_options((8, 8)))
+    assert program(0.0) == 0.0
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setattr(options, "_QUICK", QUICK | {"xla_no_such_option": 1})
+    assert lowering.compiler_options((8, 8)) == lowering.compiler_options()
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_a_guard_of_transfers_does_not_change_the_options():
+    with jax.transfer_guard("disallow"):
+        assert lowering.compiler_options((8, 8)).keys() >= QUICK.keys()
+
+
+def test_other_backends_have_no_options(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lowering.compiler_options((8, 8)) == {}
