@@ -17,7 +17,7 @@ from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import search_hyperparams, search_problem
 from egnas_jax.search.loop import SearchEnd
-from egnas_jax.search.step import init_state
+from egnas_jax.search.stored_state import restore_state
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
@@ -48,13 +48,11 @@ def load_search(
     log = log or logging.getLogger("egnas_jax").warning
     config = with_moved_data(stored_config(folder), settings or {})
     model = _stored_model(config, folder, data_dir)
-    net = make_supernet(config.supernet)
-    problem = search_problem(config, net)
-    hyperparams = search_hyperparams(config, problem.strategy)
     shape = tuple(model["image_shape"])
-    layout = jax.eval_shape(lambda: init_state(problem, shape, hyperparams))
+    problem = search_problem(config, make_supernet(config.supernet), shape)
+    hyperparams = search_hyperparams(config, problem.strategy)
     try:
-        restored = checkpoint.restore(folder / "checkpoints", layout)
+        restored = restore_state(folder / "checkpoints", problem, shape, hyperparams)
     except checkpoint.NoCheckpointError as error:
         raise ValueError(f"{folder} holds no whole checkpoint. {error}") from None
     for note in restored.notes:

@@ -101,7 +101,9 @@ def set_up_search(
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
-    problem = search_problem(config, make_supernet(config.supernet)._replace(mesh=mesh))
+    image_shape = dataset.images.shape[1:]
+    net = make_supernet(config.supernet)._replace(mesh=mesh)
+    problem = search_problem(config, net, image_shape)
     parts = _split(config, problem, dataset, log)
     search_data = SearchData(
         *(replicate(mesh, part) for part in parts),
@@ -112,7 +114,7 @@ def set_up_search(
         problem=problem,
         programs=make_programs(problem, search_data),
         hyperparams=hyperparams,
-        image_shape=dataset.images.shape[1:],
+        image_shape=image_shape,
         num_train=len(search_data.train.labels),
         num_valid=len(search_data.valid.labels),
         steps_per_call=config.steps_per_call,
@@ -125,8 +127,10 @@ def set_up_search(
     return SearchSetup(config, run, dataset)
 
 
-def search_problem(config: SearchConfig, net: Supernet) -> SearchProblem:
-    """Returns what a configuration searches, in a supernet."""
+def search_problem(
+    config: SearchConfig, net: Supernet, image_shape: tuple[int, int, int]
+) -> SearchProblem:
+    """Returns what a configuration searches, in a supernet for images of a shape."""
     _, make = STRATEGIES[config.strategy_name]
     return SearchProblem(
         net=net,
@@ -137,6 +141,7 @@ def search_problem(config: SearchConfig, net: Supernet) -> SearchProblem:
         valid_batch_size=config.strategy.valid_batch_size,
         validation_chunk=config.validation_chunk,
         watch=config.watch,
+        one_vector=choice.is_tiny(image_shape[:2]),
     )
 
 

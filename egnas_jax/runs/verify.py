@@ -76,7 +76,7 @@ def _oldest(run: loop.SearchRun, epochs: int) -> loop.Progress | None:
     folder = run.folder / "checkpoints"
     for step in checkpoint.steps(folder):
         try:
-            restored = checkpoint.restore(folder, loop.layout(run), step=step)
+            restored = loop.restore(run, step)
         except checkpoint.NoCheckpointError:
             continue
         if int(restored.tree.epoch) < epochs:

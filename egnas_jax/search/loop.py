@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.search import stored_state
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
 from egnas_jax.search.programs import SearchPrograms, compile_programs
@@ -114,12 +115,19 @@ def state_digest(state: SearchState) -> str:
 
 
 def layout(run: SearchRun) -> SearchState:
-    """Returns shapes and dtypes of a run's state, which a checkpoint must fit."""
-    return jax.eval_shape(functools.partial(_init, run))
+    """Returns shapes and dtypes of a run's state."""
+    return stored_state.layout(run.problem, run.image_shape, run.hyperparams)
 
 
-def _init(run: SearchRun) -> SearchState:
-    return init_state(run.problem, run.image_shape, run.hyperparams)
+def restore(run: SearchRun, step: int | None = None) -> checkpoint.Restored:
+    """Reads a checkpoint of a run, see `stored_state.restore_state`."""
+    return stored_state.restore_state(
+        run.folder / "checkpoints",
+        run.problem,
+        run.image_shape,
+        run.hyperparams,
+        step=step,
+    )
 
 
 def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
@@ -142,7 +150,8 @@ def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
 
 def beginning(run: SearchRun) -> Progress:
     """Makes the start of a run that continues no other, on the devices of the run."""
-    return Progress(replicate(run.problem.net.mesh, _init(run)), {})
+    state = init_state(run.problem, run.image_shape, run.hyperparams)
+    return Progress(replicate(run.problem.net.mesh, state), {})
 
 
 def newest(run: SearchRun) -> tuple[Progress | None, tuple[str, ...]]:
@@ -152,7 +161,7 @@ def newest(run: SearchRun) -> tuple[Progress | None, tuple[str, ...]]:
     changed.
     """
     try:
-        restored = checkpoint.restore(run.folder / "checkpoints", layout(run))
+        restored = restore(run)
     except checkpoint.NoCheckpointError as error:
         return None, error.notes
     state = replicate(run.problem.net.mesh, restored.tree)

@@ -41,6 +41,7 @@ from egnas_jax.training.sgd import (
     SGD,
     make_optimizer,
     momentum_of,
+    packing,
     stream,
 )
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
@@ -58,6 +59,8 @@ class SearchProblem(NamedTuple):
       valid_batch_size: validation images of an update of the method.
       validation_chunk: validation images at a time; None chooses by backend.
       watch: the watch for a collapse; its number of images has a shape.
+      one_vector: whether SGD computes with one vector of all weights, see
+        `training.sgd.packing`.
     """
 
     net: Supernet
@@ -68,6 +71,7 @@ class SearchProblem(NamedTuple):
     valid_batch_size: int
     validation_chunk: int | None = None
     watch: WatchConfig = WatchConfig()
+    one_vector: bool = False
 
 
 @flax.struct.dataclass
@@ -169,7 +173,7 @@ def init_state(
     state = SearchState(
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        optimizer=make_optimizer(problem.sgd, 0.0).init(variables["params"]),
+        optimizer=_no_momentum(problem, variables["params"]),
         alpha_gradient=gradient if problem.schedule.alpha_in_clip else {},
         strategy=strategy_state,
         totals=zero_totals(),
@@ -177,6 +181,16 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
     )
     return jax.tree.map(jnp.copy, state)  # the training donates each buffer
+
+
+def _no_momentum(problem: SearchProblem, params: PyTree) -> PyTree:
+    """The state of SGD before its first step, made without packing the weights."""
+
+    def init(params):
+        pack, _ = packing(params, problem.one_vector)
+        return make_optimizer(problem.sgd, 0.0).init(pack(params))
+
+    return optax.tree_utils.tree_zeros_like(jax.eval_shape(init, params))
 
 
 def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
@@ -306,9 +320,12 @@ def sgd_step(
     gradients, batch_stats = batch_gradients(
         problem.net, network, sources, batch, *shared, dropout=dropout
     )
-    gradient, accumulated = _clipped(problem, state, mixing, gradients.sources)
-    optimizer = make_optimizer(problem.sgd, learning_rate)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+    pack, unpack = packing(state.params, problem.one_vector)
+    sources = gradients.sources | {"params": pack(gradients.sources["params"])}
+    gradient, accumulated = _clipped(problem, state, mixing, sources)
+    updates, optimizer_state = make_optimizer(problem.sgd, learning_rate).update(
+        gradient, state.optimizer, pack(state.params)
+    )
     size = len(batch.labels)
     totals = Totals(
         loss=state.totals.loss + gradients.loss * size,
@@ -316,7 +333,7 @@ def sgd_step(
         images=state.totals.images + size,
     )
     state = state.replace(
-        params=optax.apply_updates(state.params, updates),
+        params=optax.apply_updates(state.params, unpack(updates)),
         batch_stats=batch_stats,
         optimizer=optimizer_state,
         alpha_gradient=accumulated,
@@ -432,9 +449,10 @@ def trainee_of(
     problem: SearchProblem, state: SearchState, hyperparams: SearchHyperparams
 ) -> Trainee:
     """Returns the weights of a state, as a method's update sees them."""
+    _, unpack = packing(state.params, problem.one_vector)
     return Trainee(
         variables=state.variables,
-        momentum=momentum_of(state.optimizer),
+        momentum=unpack(momentum_of(state.optimizer)),
         learning_rate=hyperparams.learning_rate,
         epoch=state.epoch,
         epochs=hyperparams.epochs,

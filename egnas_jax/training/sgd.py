@@ -6,10 +6,12 @@ global norm, the learning rate on a cosine per epoch.
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import optax
+from jax.flatten_util import ravel_pytree
 
 from egnas_jax.types import IMPL, Array, Key, PyTree
 
@@ -60,6 +62,31 @@ def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformatio
     )
 
 
+def packing(params: PyTree, one_vector: bool) -> tuple[Callable, Callable]:
+    """Returns the functions between trees like the weights and what SGD computes with.
+
+    Leaf by leaf, an update takes three kernels a leaf. A small network has hundreds of
+    leaves, and its kernels take longer to compile than to run. An update of one vector
+    takes one kernel, and one a leaf to add its part.
+
+    Args:
+      params: weights, or their shapes.
+      one_vector: whether SGD computes with a vector of all weights, or with the tree.
+
+    Returns:
+      pack: tree -> what `make_optimizer` computes with, and `init` is given.
+      unpack: its inverse.
+    """
+    if not one_vector:
+        return _same, _same
+    _, unpack = ravel_pytree(params)
+    return lambda tree: ravel_pytree(tree)[0], unpack
+
+
+def _same(tree: PyTree) -> PyTree:
+    return tree
+
+
 def momentum_of(optimizer_state: PyTree) -> PyTree:
-    """Returns the momentum in a state of `make_optimizer`, shaped as the parameters."""
+    """Returns the momentum in a state of `make_optimizer`, in SGD's own form."""
     return optax.tree_utils.tree_get(optimizer_state, "trace")

@@ -1,16 +1,18 @@
 """Images come from the right place, and the errors say what to do if there is none."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from egnas_jax.data import source
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import CIFAR_MEAN
-from egnas_jax.data.files import download
+from egnas_jax.data.files import arrays, download
 
 
 @pytest.fixture
@@ -26,6 +28,25 @@ def requested_urls(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return urls
+
+
+def test_digits_are_read_without_an_import_as_scikit_learn_reads_them():
+    pixels, labels = arrays._digits_of_scikit_learn()
+    expected_pixels, expected_labels = sklearn.datasets.load_digits(return_X_y=True)
+    np.testing.assert_array_equal(pixels, expected_pixels)
+    np.testing.assert_array_equal(labels, expected_labels)
+    script = """if True:
+        import sys
+        from egnas_jax.data.files.arrays import load_digits
+        load_digits(0)
+        assert "sklearn" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_digits_without_their_file_come_from_scikit_learn(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert arrays._digits_of_scikit_learn()[0].shape == (1797, 64)
 
 
 def test_digits_are_rescaled_to_bytes():

@@ -27,10 +27,11 @@ from egnas_jax.search.step import (
     sgd_step,
     train_steps,
 )
+from egnas_jax.search.stored_state import restore_state
 from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
-from egnas_jax.storage import records
+from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.explore import initial_state
 from egnas_jax.strategies.egnas.strategy import egnas
@@ -39,6 +40,8 @@ from egnas_jax.training.sgd import (
     SGD,
     learning_rate,
     make_optimizer,
+    momentum_of,
+    packing,
 )
 
 KEY = jax.random.key(0)
@@ -178,17 +181,22 @@ def steps_by_hand(net, params, alpha, batch, rate, with_alpha):
     return w, accumulated
 
 
+@pytest.mark.parametrize("one_vector", [False, True])
 @pytest.mark.parametrize("with_alpha", [False, True])
-def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
+def test_a_weight_step_is_torchs_sgd(
+    with_alpha, one_vector, toy_net, toy_batch, make_run
+):
     run = make_run(alpha_in_clip=with_alpha)
-    state, rate = first_state(run), jnp.float32(0.3)
+    problem = run.problem._replace(one_vector=one_vector)
+    state = init_state(problem, run.image_shape, run.hyperparams)
+    rate = jnp.float32(0.3)
     alpha, params = state.strategy["alpha"], state.params
     expected, accumulated = steps_by_hand(
         toy_net, params, alpha, toy_batch, 0.3, with_alpha
     )
     for _ in range(2):
         mixing = softmax_mixing(alpha)
-        state, none = sgd_step(run.problem, rate, state, mixing, toy_batch)
+        state, none = sgd_step(problem, rate, state, mixing, toy_batch)
         assert none is None
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24
@@ -197,6 +205,48 @@ def test_a_weight_step_is_torchs_sgd(with_alpha, toy_net, toy_batch, make_run):
             np.testing.assert_allclose(rows, accumulated[kind], atol=1e-6)
     else:
         assert state.alpha_gradient == {}
+
+
+def test_sgd_on_one_vector_is_sgd_leaf_by_leaf():
+    rng = np.random.default_rng(0)
+
+    def draw():
+        return {
+            "a": jnp.float32(rng.normal(size=(2, 3))),
+            "b": {"c": jnp.float32(rng.normal(size=4)), "d": jnp.float32(2.0)},
+        }
+
+    params, gradients = draw(), [draw(), draw()]
+    ends = []
+    for one_vector in (False, True):
+        pack, unpack = packing(params, one_vector)
+        optimizer, weights = make_optimizer(SETTINGS, 0.3), params
+        state = optimizer.init(pack(weights))
+        for gradient in gradients:
+            updates, state = optimizer.update(pack(gradient), state, pack(weights))
+            weights = optax.apply_updates(weights, unpack(updates))
+        ends.append((weights, unpack(momentum_of(state))))
+    chex.assert_trees_all_equal(*ends)
+
+
+def test_a_momentum_stored_leaf_by_leaf_is_packed(toy_net, tmp_path):
+    problem = problem_of(toy_net, noting_strategy())
+    saved = init_state(problem, SHAPE, hyperparams_of())
+    momentum = {"kernel": jnp.float32(np.arange(saved.params["kernel"].size))}
+    momentum["kernel"] = momentum["kernel"].reshape(saved.params["kernel"].shape)
+    packed = jax.tree.map(
+        lambda part: momentum,
+        saved.optimizer,
+        is_leaf=lambda part: isinstance(part, dict),
+    )
+    checkpoint.save(tmp_path, 1, saved.replace(optimizer=packed), {})
+    for one_vector in (False, True):
+        changed = problem._replace(one_vector=one_vector)
+        tree = restore_state(tmp_path, changed, SHAPE, hyperparams_of()).tree
+        found = momentum_of(tree.optimizer)
+        expected = packing(momentum, one_vector)[0](momentum)
+        chex.assert_trees_all_equal(found, expected)
+    assert found.ndim == 1
 
 
 def test_the_optimizers_state_does_not_depend_on_the_rate():

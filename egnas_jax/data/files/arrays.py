@@ -4,6 +4,7 @@ Dims: N images, H, W height and width in pixels, C channels.
 """
 
 import contextlib
+import importlib.util
 import logging
 import pathlib
 import zipfile
@@ -47,13 +48,28 @@ def load_digits(seed: int) -> Dataset:
 
     Source: the test part of Alpaydin & Kaynak (1998), as scikit-learn ships it.
     """
-    from sklearn.datasets import load_digits as load
-
-    pixels, labels = load(return_X_y=True)
+    pixels, labels = _digits_of_scikit_learn()
     images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     pool, test = hold_out(LabelledImages(images, labels.astype(np.int32)), seed)
     names = tuple("0123456789")
     return _dataset("digits", pool, test, num_classes=10, class_names=names)
+
+
+def _digits_of_scikit_learn() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels f64[1797, 64] and labels, from the file that comes with scikit-learn.
+
+    Its function reads the same file, but it imports scikit-learn for that, which takes
+    longer than all else before the first epoch that is no compilation.
+    """
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        path = pathlib.Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits as load
+
+    return load(return_X_y=True)
 
 
 def load_npz(
