@@ -60,6 +60,20 @@ def check_folders(options: argparse.Namespace, folders: tuple[str, ...]) -> None
             raise ValueError(f"--{name.replace('_', '-')} is empty; name a directory.")
 
 
+def check_run(name: str) -> None:
+    """Refuses what cannot be a run directory, before JAX is imported to read it.
+
+    Raises:
+      ValueError: there is no directory of that name.
+    """
+    if not pathlib.Path(name).is_dir():
+        what = "is no directory" if pathlib.Path(name).exists() else "does not exist"
+        raise ValueError(
+            f"{name!r} {what}, so it holds no run. Name a directory that `egnas "
+            f"search` or `egnas retrain` wrote, as the command asks."
+        )
+
+
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that say where the data of a stored run lie now."""
     text = "folder of the run's data, if they were moved"

@@ -6,6 +6,7 @@ import pathlib
 
 from egnas_jax.cli.console import (
     check_folders,
+    check_run,
     check_writable,
     say,
     use_compilation_cache,
@@ -35,9 +36,10 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Evaluates the network of each seed on the test set."""
+    check_run(options.run)
+    check_folders(options, ("out", "data_dir"))
     from egnas_jax.runs.finished_network import seed_folders
 
-    check_folders(options, ("out", "data_dir"))
     folder = pathlib.Path(options.run)
     out = folder if options.out is None else pathlib.Path(options.out)
     seeds = seed_folders(folder)
@@ -131,6 +133,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Writes the network of a run in a form that runs without this package."""
+    check_run(options.run)
     from egnas_jax.export import FORMATS, check_installed, describe
     from egnas_jax.runs.failures import running
     from egnas_jax.runs.finished_network import load_network

@@ -13,6 +13,7 @@ from egnas_jax.cli.console import (
     UNUSABLE,
     add_data_arguments,
     check_folders,
+    check_run,
     make_printable,
     read_genotype,
     say,
@@ -167,13 +168,14 @@ def _draw(options) -> None:
 
 
 def _verify(options) -> int:
+    check_run(options.run)
+    check_folders(options, ("data_dir",))
     from egnas_jax.runs.data import with_moved_data
     from egnas_jax.runs.directory import stored_config
     from egnas_jax.runs.search_setup import set_up_search
     from egnas_jax.runs.verify import verify
     from egnas_jax.settings import assignments
 
-    check_folders(options, ("data_dir",))
     folder = pathlib.Path(options.run)
     config = with_moved_data(stored_config(folder), assignments(options.overrides))
     use_compilation_cache()

@@ -11,6 +11,7 @@ import time
 from egnas_jax.cli.console import (
     add_data_arguments,
     check_folders,
+    check_run,
     check_writable,
     say,
     use_compilation_cache,
@@ -151,6 +152,7 @@ def rank_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rank_correlation(options: argparse.Namespace) -> None:
     """Correlates a supernet's ranking of cells with the table's accuracies."""
+    check_run(options.run)
     from egnas_jax.runs.directory import stored_config
     from egnas_jax.runs.failures import running
     from egnas_jax.runs.finished_search import load_search

@@ -8,6 +8,7 @@ import pathlib
 from egnas_jax.cli.console import (
     add_data_arguments,
     check_folders,
+    check_run,
     check_writable,
     say,
     use_compilation_cache,
@@ -36,14 +37,15 @@ def noise_arguments(parser: argparse.ArgumentParser) -> None:
 
 def noise(options: argparse.Namespace) -> None:
     """Runs a noise study on a run's newest weights and prints what it found."""
+    check_run(options.run)
+    check_folders(options, ("out", "data_dir"))
+    _check_numbers(options)
     from egnas_jax.runs.failures import running
     from egnas_jax.settings import assignments
     from egnas_jax.storage import records
     from egnas_jax.studies.noise.noise_plot import draw_noise
     from egnas_jax.studies.noise.study import NoiseRequest, run_study, write
 
-    check_folders(options, ("out", "data_dir"))
-    _check_numbers(options)
     request = NoiseRequest(
         candidates=options.candidates,
         size=options.individuals,

@@ -73,6 +73,7 @@ def retrain(options: argparse.Namespace) -> None:
     # what can be checked before JAX is imported
     check_run_options(options, ("out", "data_dir", "init_from", "restore"))
     check_known(RECIPES, options.preset, "preset")
+    genotype = read_genotype(options.genotype)
     from egnas_jax import settings
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
@@ -86,7 +87,7 @@ def retrain(options: argparse.Namespace) -> None:
         auxiliary=not options.no_auxiliary,
         init_from=options.init_from,
     )
-    base = with_genotype(base, read_genotype(options.genotype))
+    base = with_genotype(base, genotype)
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
         return

@@ -68,6 +68,12 @@ def test_help_and_lists_do_not_import_jax(arguments, output):
         (["search", "--variant", "papr"], "Unknown variant 'papr'"),
         (["search", "--space", "darts"], "Unknown space 'darts'"),
         (["retrain", "--preset", "cifar", "--genotype", "EGNAS"], "Unknown preset"),
+        (["retrain", "--genotype", "nosuch"], "no published genotype"),
+        (["evaluate", "no/run"], "'no/run' does not exist"),
+        (["verify", __file__], "is no directory"),
+        (["noise", "no/run"], "'no/run' does not exist"),
+        (["export", "no/run", "--format", "onnx"], "'no/run' does not exist"),
+        (["rank-correlation", "no/run", "--table", "t.npz"], "'no/run' does not exist"),
     ],
 )
 def test_wrong_arguments_are_refused_without_importing_jax(arguments, message):
