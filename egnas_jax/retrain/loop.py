@@ -112,12 +112,15 @@ def train(
     if run.folder is not None:
         records.keep_before(run.folder / "metrics.jsonl", first_epoch)
     started, first_step = time.perf_counter(), step
-    with _interruption(run) as interrupted:
+    interrupted = None
+    with contextlib.ExitStack() as stack:
         while step < last:
             goal = min(_next_evaluation(run, step), last)
             stop = min(step + run.config.steps_per_call, goal)
             with out_of_memory_in("train"):
                 state, step = run_steps(run, state, step, stop), stop
+                # The first call compiles, for minutes; a signal need not wait for that.
+                interrupted = interrupted or stack.enter_context(_interruption(run))
                 if step == goal:
                     jax.block_until_ready(state)
             if step == goal:

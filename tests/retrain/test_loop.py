@@ -1,5 +1,7 @@
 """A retraining learns, and resumes bit for bit wherever it was stopped."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,17 @@ def test_a_run_interrupted_within_an_epoch_ends_the_same(reference, tiny, monkey
     final = loop.train(other, restored)
     assert loop.state_digest(final) == loop.state_digest(state)
     assert without_time(epoch_records(other)) == without_time(epoch_records(run))
+
+
+def test_a_signal_while_programs_compile_waits_for_no_checkpoint(tiny, monkeypatch):
+    def compiling(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the signal was held back")
+
+    monkeypatch.setattr(loop, "run_steps", compiling)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train_from_start(tiny())
+    assert not isinstance(caught.value, Interrupted)
 
 
 @pytest.mark.slow
