@@ -139,6 +139,9 @@ def joined(distributed: bool) -> Iterator[None]:
     jax.config.update("jax_enable_preemption_service", False)
     # or two programs of a CPU would communicate at once, in either order
     jax.config.update("jax_cpu_enable_async_dispatch", False)
+    number = known.get("process_id", os.environ.get("SLURM_PROCID", 0))
+    if str(number) == "0":
+        say(f"Waiting up to {JOINING} s for the other processes of the search.")
     try:
         jax.distributed.initialize(
             **known,

@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "digits": dict(
         **_SMALL_BATCHES,
         supernet=dict(channels=8, layers=3, partial_channels=2),
-        run=dict(epochs=12, batch_size=32),
+        run=dict(epochs=12, batch_size=32, learning_rate=0.07),
     ),
     "digits_large": dict(
         **_DIGITS,

@@ -248,6 +248,8 @@ def test_a_lost_worker_ends_the_run_with_a_checkpoint_and_a_message(story):
     assert "another process of the run was lost" in last
     assert "with --resume" in last
     assert parts["steps"]
+    waiting = "Waiting up to 300 s for the other processes of the search."
+    assert waiting in writer.text and waiting not in worker.text
 
 
 def test_a_lost_writer_ends_the_worker_too(story):
