@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from benchmarks.deviceless.cards import Card, target_description
+from benchmarks.deviceless.kernels import Kernel
+from benchmarks.deviceless.pallas_cost import pallas_kernels
 from benchmarks.programs import reserved_bytes
 from egnas_jax.training import out_of_memory
 from egnas_jax.types import PyTree
@@ -36,6 +38,7 @@ class Compiled(NamedTuple):
       trace_s, compile_s: seconds to trace and lower, and to compile.
       temporary_bytes: memory for what lives within a call.
       reserved_bytes: that, arguments and results; donated arguments count once.
+      pallas: its Pallas kernels, about which the text says little.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Compiled(NamedTuple):
     compile_s: float
     temporary_bytes: int
     reserved_bytes: int
+    pallas: tuple[Kernel, ...] = ()
 
 
 def is_installed() -> bool:
@@ -104,7 +108,8 @@ def compile_for(
     shapes = _shapes(arguments, sharding)
     started = time.perf_counter()
     with jax.default_matmul_precision(precision):
-        lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+        trace = function.trace(*shapes)
+        lowered = trace.lower(lowering_platforms=("cuda",))
         traced = time.perf_counter()
         program = lowered.compile()
     return Compiled(
@@ -113,6 +118,7 @@ def compile_for(
         compile_s=time.perf_counter() - traced,
         temporary_bytes=program.memory_analysis().temp_size_in_bytes,
         reserved_bytes=reserved_bytes(program),
+        pallas=pallas_kernels(trace.jaxpr),
     )
 
 

@@ -126,7 +126,7 @@ def moments(
       Two arrays f32[E, O] for each block.
     """
     plan = _plan(sources, blocks, stride)
-    counts = _counts(plan)
+    counts = pixels_of_tiles(plan.tile, plan.output)
     sizes = len(blocks), plan.edges, len(counts), plan.channels
     out = [jax.ShapeDtypeStruct(sizes, jnp.float32)] * 2
     arguments = _flat(sources), _weights(blocks), jnp.asarray(counts)
@@ -271,11 +271,11 @@ def _weights(blocks):
     return [[term.weights for term in terms] for terms in blocks]
 
 
-def _counts(plan):
-    """Number of pixels of each tile, f32[programs]."""
-    sides, tile = plan.output, plan.tile
-    columns = np.arange(0, sides.width, tile.strip)
-    real = np.minimum(tile.strip, sides.width - columns)
-    real = np.tile(np.repeat(real, sides.images), sides.height)
-    missing = tile.programs(sides) * tile.strips - len(real)
-    return np.float32(np.pad(real, (0, missing)).reshape(-1, tile.strips).sum(axis=1))
+def pixels_of_tiles(shape: TileShape, sides: Sides) -> np.ndarray:
+    """Number of pixels of each tile of an output, f32[programs]."""
+    columns = np.arange(0, sides.width, shape.strip)
+    pixels = np.minimum(shape.strip, sides.width - columns)
+    pixels = np.tile(np.repeat(pixels, sides.images), sides.height)
+    missing = shape.programs(sides) * shape.strips - len(pixels)
+    tiles = np.pad(pixels, (0, missing)).reshape(-1, shape.strips)
+    return np.float32(tiles.sum(axis=1))
