@@ -23,7 +23,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn.joint_blocks import Blocks
-from egnas_jax.nn.layers import batch_scale_and_shift, scale_and_shift
+from egnas_jax.nn.layers import batch_scale_and_shift, relu, scale_and_shift
 from egnas_jax.nn.lowering.fused_kernels import Term, convolve, mix, moments
 from egnas_jax.nn.lowering.fused_sums import Pools, Weights
 from egnas_jax.nn.lowering.fused_tiles import Window
@@ -77,7 +77,7 @@ def fused_edges(
         for name in kinds
         if name in params
     }
-    sources, options = [state[None]], {"stride": stride, "train": train}
+    sources, options = [relu(state[None])], {"stride": stride, "train": train}
     first = _fold({n: parts[0] for n, parts in layers.items()}, sources, **options)
     chains = [name for name, parts in layers.items() if len(parts) == 2]
     if chains:
@@ -89,8 +89,8 @@ def fused_edges(
     }
     second = _fold(second, sources, **options)
     terms, shift = _weighted(first | second, weights, len(state))
-    pools = _pools(kinds, weights, stride)
-    total = mix(sources, terms, shift, pools, stride)
+    pooled = state, _pools(kinds, weights, stride)
+    total = mix(sources, terms, shift, pooled, stride)
     new_stats = {
         name: _joined(kinds[name], first[name].new_stats, second.get(name))
         for name in layers

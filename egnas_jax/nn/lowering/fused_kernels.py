@@ -53,8 +53,7 @@ class Term(NamedTuple):
     """One convolution of all edges.
 
     Attributes:
-      source: position of the array that it reads; the first source is the state, which
-        goes through a ReLU.
+      source: position of the array that it reads.
       window: of the convolution.
       weights: of the convolution.
     """
@@ -131,7 +130,7 @@ def moments(
     out = [jax.ShapeDtypeStruct(sizes, jnp.float32)] * 2
     arguments = _flat(sources), _weights(blocks), jnp.asarray(counts)
     means, squares = _call(_moments, plan, out, arguments)
-    share = jnp.asarray(counts / counts.sum())[:, None]
+    share = jnp.asarray(counts / counts.sum()).reshape(1, 1, -1, 1)
     mean = jnp.sum(share * means, axis=2)
     between = jnp.sum(share * (means - mean[:, :, None]) ** 2, axis=2)
     var = jnp.sum(squares, axis=2) / counts.sum() + between
@@ -163,16 +162,17 @@ def mix(
     sources: Sequence[Array],
     terms: Sequence[Term],
     shift: Array,
-    pools: Pools,
+    pooled: tuple[Array, Pools],
     stride: int,
 ) -> Array:
     """Computes the sum of all primitives of every edge.
 
     Args:
-      sources: arrays [E or 1, C, H, W, N]; the first one is the state.
+      sources: as of `convolve`.
       terms: convolutions, whose weights contain norms and the weights of primitives.
       shift: f32[E, O].
-      pools: weights of the other primitives.
+      pooled: what the other primitives read, [C, H, W, N] as the first source, and
+        their weights.
       stride: as of `convolve`.
 
     Returns:
@@ -181,21 +181,22 @@ def mix(
     plan = _plan(sources, [terms], stride, shift.shape)
     flat = plan.edges, plan.channels, plan.output.pixels
     out = [jax.ShapeDtypeStruct(flat, sources[0].dtype)]
-    arguments = _flat(sources), _weights([terms]), (shift, pools)
+    state, pools = pooled
+    arguments = _flat(sources), _weights([terms]), (shift, *_flat([state[None]]), pools)
     (output,) = _call(_mix, plan, out, arguments)
     return _image(output, plan)
 
 
 def _mix(plan, sources, weights, summands, outputs):
-    shift, pools = summands
+    shift, state, pools = summands
     edge, tile = _place(plan)
     sums = [
         [value + shift[edge, channel] for value in part]
         for channel, part in enumerate(zeros(tile, plan.channels))
     ]
     factors = jax.tree.map(lambda ref: ref[edge], pools)
-    state = Source(sources[0], 0, plan.sources[0], rectify=False)
-    sums = add_pools(sums, tile, state, factors, plan.stride)
+    source = Source(state, 0, plan.sources[0])
+    sums = add_pools(sums, tile, source, factors, plan.stride)
     sums = _add_block(sums, plan, 0, (edge, tile), (sources, weights))
     for channel, part in enumerate(sums):
         store(Channel(outputs[0], (edge, channel)), tile, part)
@@ -213,7 +214,6 @@ def _add_block(
             ref,
             edge=edge if ref.shape[0] > 1 else 0,
             sides=plan.sources[position],
-            rectify=position == 0,
         )
         sums = add_convolution(sums, tile, Convolution(source, window, arrays, edge))
     return sums

@@ -19,11 +19,11 @@ from jax.experimental.pallas import triton
 from egnas_jax.nn.lowering.fused_backend import is_interpreted
 from egnas_jax.nn.lowering.fused_tiles import (
     Channel,
-    Row,
     Sides,
     Tile,
     Window,
     load_row,
+    steps,
 )
 from egnas_jax.types import Array
 
@@ -37,13 +37,11 @@ class Source(NamedTuple):
       ref: [E or 1, C, H * W * N].
       edge: of the program; 0 where all edges read the same array.
       sides: H, W, N.
-      rectify: whether a ReLU comes first.
     """
 
     ref: jax.Ref
     edge: Array | int
     sides: Sides
-    rectify: bool
 
     def channel(self, index: Array | int) -> Channel:
         """One of the C channels."""
@@ -105,8 +103,9 @@ def add_convolution(sums: Sums, tile: Tile, convolution: Convolution) -> Sums:
 
     def add_channel(channel, sums):
         def add_row(row, part):
-            loaded = load_row(source.channel(channel), tile, source.sides, window, row)
-            for column, taps in enumerate(_taps(loaded, tile, window, source.rectify)):
+            channel_of_source = source.channel(channel)
+            pixels, _ = load_row(channel_of_source, tile, source.sides, window, row)
+            for column, taps in enumerate(_taps(pixels, tile, window)):
                 index = edge, channel, row * window.side + column
                 part = _multiply_add(part, weights.window, index, taps)
             return part
@@ -131,56 +130,76 @@ def add_pools(
       factors: f32[] each.
       stride: of the poolings.
     """
+    window = Window.centred(3, stride)
+    if factors.average is not None:
+        pixels = _pixels_inside(tile, source.sides, window)
+        factors = factors._replace(
+            average=[factors.average / count for count in pixels]
+        )
     added = []
     for index, part in enumerate(sums):
         channel = source.channel(index)
-        terms = []
         if factors.maximum is not None or factors.average is not None:
-            terms += _pooled(channel, tile, source.sides, factors, stride)
+            part = _add_pooled(part, channel, tile, source.sides, (window, factors))
         if factors.skip is not None:
             state = load_row(channel, tile, source.sides, Window(1), 0).pixels
-            terms.append([factors.skip * state[b] for b in range(tile.strip)])
-        added.append(
-            [sum(values, start) for start, *values in zip(part, *terms, strict=True)]
-        )
+            values = [state[b] for b in range(tile.strip)]
+            part = [
+                _fma(factors.skip, *pair) for pair in zip(values, part, strict=True)
+            ]
+        added.append(part)
     return added
 
 
-def _pooled(channel, tile, sides, factors, stride):
-    """The weighted 3x3 poolings of one channel, lists of B arrays."""
-    window, strip = Window.centred(3, stride), range(tile.strip)
-
-    def add_row(row, state):
-        loaded = load_row(channel, tile, sides, window, row)
-        low = {
-            step: jnp.where(loaded.inside[step], pixel, -jnp.inf)
-            for step, pixel in loaded.pixels.items()
-        }
-        steps = [[b * stride + i for i in range(3)] for b in strip]
-        return [
-            (
-                functools.reduce(jnp.maximum, [low[step] for step in taps], best),
-                sum([loaded.pixels[step] for step in taps], total),
-                sum([loaded.inside[step].astype(total.dtype) for step in taps], count),
-            )
-            for taps, (best, total, count) in zip(steps, state, strict=True)
-        ]
-
+def _add_pooled(part, channel, tile, sides, pooling):
+    """Adds the weighted poolings of one channel to B arrays."""
+    window, factors = pooling
+    columns = steps(tile.strip, window)
     zero = jnp.zeros(tile.row.shape, jnp.float32)
-    start = [(zero - jnp.inf, zero, zero) for _ in strip]
-    pooled, terms = lax.fori_loop(0, 3, add_row, start), []
+
+    def add_row(row, state):  # of every column, which the windows then share
+        highest, totals = state
+        pixels, inside = load_row(channel, tile, sides, window, row)
+        real = {s: jnp.where(inside[s], pixels[s], -jnp.inf) for s in columns}
+        highest = {s: jnp.maximum(highest[s], real[s]) for s in columns}
+        return highest, {s: totals[s] + pixels[s] for s in columns}
+
+    start = dict.fromkeys(columns, zero - jnp.inf), dict.fromkeys(columns, zero)
+    pooled = lax.fori_loop(0, window.side, add_row, start)
+    high, total = (
+        [functools.reduce(operation, under) for under in _windows(values, tile, window)]
+        for values, operation in zip(pooled, (jnp.maximum, jnp.add), strict=True)
+    )
     if factors.maximum is not None:
-        terms.append([factors.maximum * best for best, _, _ in pooled])
+        part = [_fma(factors.maximum, *pair) for pair in zip(high, part, strict=True)]
     if factors.average is not None:
-        terms.append([factors.average * (total / count) for _, total, count in pooled])
-    return terms
+        triples = zip(factors.average, total, part, strict=True)
+        part = [_fma(*triple) for triple in triples]
+    return part
 
 
-def _taps(row: Row, tile: Tile, window: Window, rectify: bool) -> list[list[Array]]:
+def _windows(pixels, tile, window):
+    """The pixels under each window of a strip, B lists of T arrays."""
+    return list(zip(*_taps(pixels, tile, window), strict=True))
+
+
+def _pixels_inside(tile: Tile, sides: Sides, window: Window) -> list[Array]:
+    """How many pixels under each window lie in the image, B arrays."""
+
+    def inside(first, size):
+        low, high = jnp.maximum(first, 0), jnp.minimum(first + window.side, size)
+        return (high - low).astype(jnp.float32)
+
+    rows = inside(tile.row * window.stride - window.origin, sides.height)
+    columns = [
+        inside((tile.column + b) * window.stride - window.origin, sides.width)
+        for b in range(tile.strip)
+    ]
+    return [rows * count for count in columns]
+
+
+def _taps(pixels: dict[int, Array], tile: Tile, window: Window) -> list[list[Array]]:
     """The pixels under each column of the window, lists of B arrays."""
-    pixels = row.pixels
-    if rectify:
-        pixels = {step: jnp.maximum(value, 0.0) for step, value in pixels.items()}
     return [
         [pixels[b * window.stride + i * window.dilation] for b in range(tile.strip)]
         for i in range(window.side)
@@ -203,7 +222,7 @@ def _fma(number, values, total):
     takes the arithmetic twice as long.
 
     Args:
-      number: f32[].
+      number: f32[] or f32[S].
       values, total: f32[S].
     """
     if is_interpreted():
