@@ -9,6 +9,7 @@ instead of the one that autotuning finds, and its workspace is not reserved.
 import contextlib
 import importlib.util
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -54,8 +55,15 @@ def is_installed() -> bool:
     return importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 
-def prepare() -> None:
-    """Sets jax up for a machine without a card; call it before anything is computed."""
+def prepare(dump: pathlib.Path | None = None) -> None:
+    """Sets jax up for a machine without a card; call it before anything is computed.
+
+    Args:
+      dump: folder for XLA's files, the PTX of every program among them; None for none.
+    """
+    if dump is not None:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={dump}"
     jax.config.update("jax_platforms", "cpu")
     # Without it, the CUDA plugin refuses to load where there is no driver.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"

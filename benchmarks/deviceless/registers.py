@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from benchmarks.deviceless.cards import Card
 
+PALLAS_PREFIX = "fused_"  # of the kernels' names, see nn/lowering/fused_kernels.py
 _ENTRY = re.compile(
-    r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?"
+    r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?"
     r"Used (\d+) registers([^\n]*)",
     re.DOTALL,
 )
@@ -27,7 +28,7 @@ class Registers(NamedTuple):
       registers: of a thread, 255 at most.
       spilled_bytes: of a thread, stored because it has too few registers.
       shared_bytes: of a block.
-      multiply_adds: instructions in the text of the kernel.
+      multiply_adds: fused ones in the text of the kernel.
     """
 
     name: str
@@ -38,32 +39,36 @@ class Registers(NamedTuple):
 
 
 def registers_of(folder: pathlib.Path, card: Card) -> list[Registers]:
-    """Assembles the PTX files of a folder, which XLA's `xla_dump_to` wrote."""
-    found = []
+    """Assembles the Pallas kernels among the PTX files of a folder.
+
+    Args:
+      folder: where XLA's option `xla_dump_to` pointed.
+      card: that they were compiled for.
+
+    Returns:
+      What each kernel takes, in the order of the files; equal ones once.
+    """
+    found = {}
     for file in sorted(folder.glob("*.ptx")):
         text = file.read_text()
-        if ".version" in text:  # a module without kernels is empty
-            found += _assemble(file, text, card)
-    return found
+        if re.search(rf"\.entry {PALLAS_PREFIX}", text):
+            found |= dict.fromkeys(_assemble(file, text, card))
+    return list(found)
 
 
 def _assemble(file, text, card):
     major, minor = card.capability
-    suffix = "a" if major >= 9 else ""
-    command = [_ptxas(), "-v", f"-arch=sm_{major}{minor}{suffix}", str(file)]
-    log = subprocess.run(
-        [*command, "-o", "/dev/null"], check=True, capture_output=True, text=True
-    ).stderr
-    for name, _, spilled, registers, rest in _ENTRY.findall(log):
+    architecture = f"-arch=sm_{major}{minor}{'a' if major >= 9 else ''}"
+    command = [_ptxas(), "-v", architecture, str(file), "-o", "/dev/null"]
+    log = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    for name, spilled, registers, rest in _ENTRY.findall(log):
         shared = re.search(r"(\d+) bytes smem", rest)
-        body = text[text.index(f".entry {name}(") :]
-        body = body[: body.index("\n}")]
         yield Registers(
-            name=name,
+            name=name.split("__")[0],  # without the number that tells equal names apart
             registers=int(registers),
             spilled_bytes=int(spilled),
             shared_bytes=int(shared[1]) if shared else 0,
-            multiply_adds=body.count("fma.rn.f32"),
+            multiply_adds=text.count("fma.rn.f32"),
         )
 
 

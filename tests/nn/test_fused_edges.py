@@ -70,22 +70,28 @@ def _interpreted():
 # every way to compute a primitive, by the smallest windows
 EACH = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "nor_conv_1x1")
 slow = pytest.mark.slow
-CASES = [  # primitives, (S, C, H, W, N), stride
+CASES = [  # primitives, (S, C, H, W, N), stride, train
     # a strip of four pixels and one of two in every row
-    (EACH, (2, 2, 4, 6, 5), 1),
-    (EACH, (1, 2, 8, 4, 3), 2),
-    pytest.param(DARTS, (2, 2, 6, 6, 5), 1, marks=slow),
-    pytest.param(DARTS, (1, 4, 8, 4, 3), 2, marks=slow),
-    # two tiles, the second of which is not full
-    pytest.param(EACH, (2, 2, 12, 12, 16), 1, marks=slow),
-    pytest.param(TOPOLOGY, (2, 3, 4, 4, 7), 1, marks=slow),
-    pytest.param(TOPOLOGY, (1, 2, 4, 8, 2), 2, marks=slow),
-    pytest.param(PARTLY, (1, 2, 4, 4, 2), 1, marks=slow),
+    (EACH, (2, 2, 4, 6, 5), 1, True),
+    pytest.param(EACH, (2, 2, 4, 6, 5), 1, False, marks=slow),
+    (("skip_connect", "nor_conv_3x3"), (1, 2, 8, 4, 3), 2, False),
+    *(
+        pytest.param(*case, train, marks=slow)
+        for case in (
+            (DARTS, (2, 2, 6, 6, 5), 1),
+            (DARTS, (1, 4, 8, 4, 3), 2),
+            # two tiles, the second of which is not full
+            (EACH, (2, 2, 12, 12, 16), 1),
+            (TOPOLOGY, (2, 3, 4, 4, 7), 1),
+            (TOPOLOGY, (1, 2, 4, 8, 2), 2),
+            (PARTLY, (1, 2, 4, 4, 2), 1),
+        )
+        for train in (False, True)
+    ),
 ]
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("names, sizes, stride", CASES)
+@pytest.mark.parametrize("names, sizes, stride, train", CASES)
 def test_sums_and_statistics_are_those_of_the_reference(
     names, sizes, stride, train, assert_close, quick_jit
 ):
@@ -97,7 +103,7 @@ def test_sums_and_statistics_are_those_of_the_reference(
     assert_close(fused, reference, 1e-5)
 
 
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=slow)])
 def test_norms_with_a_scale_and_norms_behind_poolings(train, assert_close, quick_jit):
     primitives = named(["nor_conv_1x1"]) | {
         "max_pool_3x3": with_pool_norm("max_pool_3x3")
@@ -110,11 +116,11 @@ def test_norms_with_a_scale_and_norms_behind_poolings(train, assert_close, quick
     assert_close(fused, reference, 1e-5)
 
 
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [False, pytest.param(True, marks=slow)])
 def test_a_population_is_a_loop_over_individuals(train, assert_close, quick_jit):
     primitives = named(["max_pool_3x3", "nor_conv_1x1"])
     variables, state, _ = arguments(primitives, (2, 2, 4, 4, 3))
-    states = state * jnp.arange(1.0, 4.0).reshape(3, 1, 1, 1, 1)
+    states = state[None] * jnp.arange(1.0, 4.0).reshape(3, 1, 1, 1, 1)
     weights = uniform(0.2, 3, 2, 2)
     one = sums("fused", primitives, train=train)
     population = jax.vmap(one, in_axes=(None, 0, 0))
@@ -126,6 +132,7 @@ def test_a_population_is_a_loop_over_individuals(train, assert_close, quick_jit)
     assert_close(quick_jit(population)(variables, states, weights), stacked, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True])
 def test_bfloat16_is_close_to_float32(train, quick_jit):
     primitives = named(["avg_pool_3x3", "sep_conv_3x3"])
@@ -151,9 +158,9 @@ def jaxpr_of(way, names, differentiate):
 
 
 def test_gradients_come_from_kernels_that_have_some(assert_close, quick_jit):
-    assert "fused_mix" in jaxpr_of("fused", DARTS, False)
-    assert "fused_" not in jaxpr_of("fused", DARTS, True)
     names = ("skip_connect", "dil_conv_3x3")
+    assert "fused_mix" in jaxpr_of("fused", names, False)
+    assert "fused_" not in jaxpr_of("fused", names, True)
     given = arguments(named(names), (1, 2, 4, 4, 2))
 
     def gradients(way):
@@ -166,8 +173,9 @@ def test_gradients_come_from_kernels_that_have_some(assert_close, quick_jit):
 
 def test_the_kernels_of_a_state_are_two_and_two_more_for_moments():
     def kernels(train):
-        given = arguments(named(DARTS), (1, 2, 4, 4, 2))
-        text = str(jax.make_jaxpr(sums("fused", named(DARTS), train=train))(*given))
+        primitives = named(["max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3"])
+        given = arguments(primitives, (1, 2, 4, 4, 2))
+        text = str(jax.make_jaxpr(sums("fused", primitives, train=train))(*given))
         names = ("fused_moments", "fused_convolve", "fused_mix")
         return [text.count(f"name={name}") for name in names]
 
@@ -217,6 +225,7 @@ def program(config):
     return str(jax.make_jaxpr(net.apply)(variables, images, mixing))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space, layers", [("darts7", 2), ("nasbench201", 5)])
 def test_a_supernet_uses_them(space, layers):
     config = SupernetConfig(channels=8, layers=layers, space=space, lowering="fused")

@@ -130,10 +130,11 @@ def moments(
     out = [jax.ShapeDtypeStruct(sizes, jnp.float32)] * 2
     arguments = _flat(sources), _weights(blocks), jnp.asarray(counts)
     means, squares = _call(_moments, plan, out, arguments)
-    share = jnp.asarray(counts / counts.sum()).reshape(1, 1, -1, 1)
+    total = plan.output.pixels
+    share = jnp.asarray(counts / total).reshape(1, 1, -1, 1)
     mean = jnp.sum(share * means, axis=2)
     between = jnp.sum(share * (means - mean[:, :, None]) ** 2, axis=2)
-    var = jnp.sum(squares, axis=2) / counts.sum() + between
+    var = jnp.sum(squares, axis=2) / total + between
     return list(zip(mean, var, strict=True))
 
 
