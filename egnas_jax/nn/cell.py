@@ -191,7 +191,8 @@ def _mixed_edges(primitives, variables, state, weights, *, kernels, **options):
       [S, C, H', W', N] and the new batch_stats.
     """
     arguments = variables, state, weights
-    if kernels.depthwise != "fused":
+    has_fused = any(primitive.fused for primitive in primitives.values())
+    if kernels.depthwise != "fused" or not has_fused:
         return _single_edges(primitives, *arguments, kernels=kernels, **options)
     # The kernels of this lowering have no gradients.
     shifted = functools.partial(
