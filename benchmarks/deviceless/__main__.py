@@ -25,6 +25,7 @@ from benchmarks.deviceless.compile import (
     prepare,
 )
 from benchmarks.deviceless.programs import PROGRAMS
+from benchmarks.deviceless.registers import registers_of
 from benchmarks.deviceless.results import load_programs
 from benchmarks.deviceless.roofline import rates_of
 from benchmarks.deviceless.sizes import SIZES, with_lowering
@@ -61,6 +62,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--hlo", type=pathlib.Path, metavar="DIR", help="write optimised HLO there"
+    )
+    parser.add_argument(
+        "--ptx",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="let XLA write its files there, and list the registers of Pallas kernels",
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument(
@@ -104,9 +111,20 @@ def run(options: argparse.Namespace) -> dict:
                 if name in options.earlier:
                     print("  " + report.compare(name, row, options.earlier[name]))
                 print(flush=True)
+                if options.ptx:
+                    results["registers"] = _list_registers(options.ptx, card)
                 if options.json:  # what is done stays if a later program fails
                     options.json.write_text(json.dumps(results, indent=1) + "\n")
     return results
+
+
+def _list_registers(folder, card) -> list[dict]:
+    """Prints and returns what the Pallas kernels compiled so far take."""
+    rows_of_kernels = [row._asdict() for row in registers_of(folder, card)]
+    for row in rows_of_kernels:
+        numbers = ", ".join(f"{name} {value}" for name, value in row.items())
+        print(f"  {numbers}")
+    return rows_of_kernels
 
 
 def _predict(options, device, size, what) -> dict:
@@ -129,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_installed():
         print(NOT_INSTALLED, file=sys.stderr)
         return 2
-    prepare()
+    prepare(options.ptx)
     run(options)
     return 0
 

@@ -9,6 +9,7 @@ instead of the one that autotuning finds, and its workspace is not reserved.
 import contextlib
 import importlib.util
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -19,6 +20,8 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from benchmarks.deviceless.cards import Card, target_description
+from benchmarks.deviceless.kernels import Kernel
+from benchmarks.deviceless.pallas_cost import pallas_kernels
 from benchmarks.programs import reserved_bytes
 from egnas_jax.training import out_of_memory
 from egnas_jax.types import PyTree
@@ -36,6 +39,7 @@ class Compiled(NamedTuple):
       trace_s, compile_s: seconds to trace and lower, and to compile.
       temporary_bytes: memory for what lives within a call.
       reserved_bytes: that, arguments and results; donated arguments count once.
+      pallas: its Pallas kernels, about which the text says little.
     """
 
     text: str
@@ -43,6 +47,7 @@ class Compiled(NamedTuple):
     compile_s: float
     temporary_bytes: int
     reserved_bytes: int
+    pallas: tuple[Kernel, ...] = ()
 
 
 def is_installed() -> bool:
@@ -50,8 +55,15 @@ def is_installed() -> bool:
     return importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 
-def prepare() -> None:
-    """Sets jax up for a machine without a card; call it before anything is computed."""
+def prepare(dump: pathlib.Path | None = None) -> None:
+    """Sets jax up for a machine without a card; call it before anything is computed.
+
+    Args:
+      dump: folder for XLA's files, the PTX of every program among them; None for none.
+    """
+    if dump is not None:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={dump}"
     jax.config.update("jax_platforms", "cpu")
     # Without it, the CUDA plugin refuses to load where there is no driver.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
@@ -104,7 +116,8 @@ def compile_for(
     shapes = _shapes(arguments, sharding)
     started = time.perf_counter()
     with jax.default_matmul_precision(precision):
-        lowered = function.trace(*shapes).lower(lowering_platforms=("cuda",))
+        trace = function.trace(*shapes)
+        lowered = trace.lower(lowering_platforms=("cuda",))
         traced = time.perf_counter()
         program = lowered.compile()
     return Compiled(
@@ -113,6 +126,7 @@ def compile_for(
         compile_s=time.perf_counter() - traced,
         temporary_bytes=program.memory_analysis().temp_size_in_bytes,
         reserved_bytes=reserved_bytes(program),
+        pallas=pallas_kernels(trace.jaxpr),
     )
 
 

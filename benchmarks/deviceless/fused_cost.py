@@ -1,6 +1,7 @@
 """Counts what one fused kernel for a mixed cell would move and compute.
 
-The kernel exists on paper alone; this arithmetic says whether to write it. A block of
+The kernel exists on paper alone; this arithmetic says whether to write it. The kernels
+that were written (nn/fused_edges.py) keep less on the chip (docs/gpu.md). A block of
 threads takes one image of one individual. It keeps the active channels of a state with
 their border, the inner array of a separable convolution, and the nodes in shared
 memory. It computes all primitives of all edges there, on float32 lanes: products of 4

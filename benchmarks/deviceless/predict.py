@@ -9,6 +9,7 @@ from collections import defaultdict
 from benchmarks.deviceless.compile import Compiled
 from benchmarks.deviceless.hlo_text import read_module
 from benchmarks.deviceless.kernels import Kernel, Program, list_kernels
+from benchmarks.deviceless.pallas_cost import CALL_KIND
 from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.roofline import Rates, kernel_s, limit_of
 
@@ -38,9 +39,9 @@ def prediction(
       - "kinds": kind of kernel -> its part; "heaviest": kernels, the slowest first.
     """
     program = list_kernels(read_module(compiled.text))
-    lines = [
-        _line(kernel, rates, precision, request.steps) for kernel in program.kernels
-    ]
+    kernels = [kernel for kernel in program.kernels if kernel.kind != CALL_KIND]
+    kernels += compiled.pallas
+    lines = [_line(kernel, rates, precision, request.steps) for kernel in kernels]
     total = _sum(lines)
     seconds = total["ms"] / 1e3
     return {

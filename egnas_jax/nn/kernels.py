@@ -11,7 +11,7 @@ class Kernels(NamedTuple):
 
     Attributes:
       depthwise: convolutions of dilation 1 and the pointwise convolution behind them:
-        "grouped", "shifted", "dense" or "matrix".
+        "grouped", "shifted", "dense", "matrix" or "fused".
       dilated: the same for convolutions of dilation 2.
       pooling: "grouped" or "shifted".
     """
@@ -29,5 +29,12 @@ GROUPED = Kernels("grouped", "grouped", "grouped")
 SHIFTED = Kernels("shifted", "shifted", "shifted")
 DENSE = Kernels("dense", "dense", "shifted")
 MATRIX = Kernels("matrix", "matrix", "shifted")
-LOWERINGS = {"shifted": SHIFTED, "grouped": GROUPED, "dense": DENSE, "matrix": MATRIX}
+FUSED = Kernels("fused", "fused", "shifted")
+LOWERINGS = {
+    "shifted": SHIFTED,
+    "grouped": GROUPED,
+    "dense": DENSE,
+    "matrix": MATRIX,
+    "fused": FUSED,
+}
 CHOICES = {"auto": None, **LOWERINGS}

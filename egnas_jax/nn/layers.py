@@ -108,14 +108,11 @@ def lazy_batch_norm(
     Returns:
       `x` with its factor and shift, and the new running batch_stats.
     """
-    used, new_stats = stats, stats
-    if train:
-        mean, var = moments(x)
-        count = _count(x)
-        unbiased = var * (count / max(count - 1, 1))
-        used = {"mean": mean, "var": var}
-        new_stats = jax.tree.map(_update, stats, {"mean": mean, "var": unbiased})
-    scale, shift = _scale_and_shift(params, used)
+    if not train:
+        return Affine(x, *scale_and_shift(params, stats)), stats
+    scale, shift, new_stats = batch_scale_and_shift(
+        params, stats, moments(x), _count(x)
+    )
     return Affine(x, scale, shift), new_stats
 
 
@@ -143,7 +140,7 @@ def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     Returns:
       The weight [E, O, C] and the shift [E, O] of the folded convolution.
     """
-    scale, shift = _scale_and_shift(params["norm"], stats["norm"])
+    scale, shift = scale_and_shift(params["norm"], stats["norm"])
     return scale[..., None] * params["pointwise"], shift
 
 
@@ -219,9 +216,34 @@ def _moments_backward(rules, residuals, cotangents):
 _moments.defvjp(_moments_forward, _moments_backward)
 
 
-def _scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
+def scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
+    """The factor and the shift, [E, C] each, of a norm with the given statistics.
+
+    Args:
+      params: as of `lazy_batch_norm`.
+      stats: {"mean", "var"}, each [E, C].
+    """
     scale = lax.rsqrt(stats["var"] + EPSILON) * params.get("scale", 1.0)
     return scale, params.get("bias", 0.0) - stats["mean"] * scale
+
+
+def batch_scale_and_shift(
+    params: PyTree, stats: PyTree, batch_moments: tuple[Array, Array], count: int
+) -> tuple[Array, Array, PyTree]:
+    """The factor and the shift of a norm by the batch's own statistics.
+
+    Args:
+      params, stats: as of `lazy_batch_norm`.
+      batch_moments: mean and biased variance of the batch, [E, C] each.
+      count: number of values of one channel.
+
+    Returns:
+      The factor, the shift and the new running batch_stats.
+    """
+    mean, var = batch_moments
+    unbiased = var * (count / max(count - 1, 1))
+    new_stats = jax.tree.map(_update, stats, {"mean": mean, "var": unbiased})
+    return *scale_and_shift(params, {"mean": mean, "var": var}), new_stats
 
 
 def _update(running: Array, new: Array) -> Array:

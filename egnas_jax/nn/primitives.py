@@ -88,6 +88,19 @@ class PrimitiveApply(Protocol):
         """
 
 
+class Fused(NamedTuple):
+    """How the fused kernels compute a primitive.
+
+    Attributes:
+      kind: "blocks", "convolution" (a full one and a norm), "skip", "maximum" or
+        "average" (3x3 poolings).
+      blocks: of the kind "blocks".
+    """
+
+    kind: str
+    blocks: Blocks | None = None
+
+
 class Primitive(NamedTuple):
     """One candidate operation.
 
@@ -96,11 +109,13 @@ class Primitive(NamedTuple):
       apply: computes its output.
       blocks: what it looks like if it is a chain of separable convolutions, which a
         cell of tiny images computes together; None for another primitive.
+      fused: how the fused kernels compute it; None if they do not.
     """
 
     init: PrimitiveInit
     apply: PrimitiveApply
     blocks: Blocks | None = None
+    fused: Fused | None = None
 
 
 def source_of(state: Array) -> Source:
@@ -169,7 +184,7 @@ def _dil_conv(side: int) -> Primitive:
         _, x, padded = source
         return _block(params, stats, x, padded, dilation=2, **options)
 
-    return Primitive(init, apply, Blocks(side, 2, ()))
+    return _of_blocks(init, apply, Blocks(side, 2, ()))
 
 
 def _sep_conv(side: int) -> Primitive:
@@ -189,7 +204,11 @@ def _sep_conv(side: int) -> Primitive:
         y, second_stats = second(y)
         return y, {"first": first_stats, "second": second_stats}
 
-    return Primitive(init, apply, Blocks(side, 1, ("first", "second")))
+    return _of_blocks(init, apply, Blocks(side, 1, ("first", "second")))
+
+
+def _of_blocks(init, apply, blocks):
+    return Primitive(init, apply, blocks, Fused("blocks", blocks))
 
 
 def _init_conv_7x1_1x7(edges, channels, stride, affine):
@@ -237,7 +256,7 @@ def _nor_conv(side: int) -> Primitive:
         y = y.reshape(edges, fan_out, *y.shape[1:])
         return _normalise(params, stats, y, train)
 
-    return Primitive(init, apply)
+    return Primitive(init, apply, fused=Fused("convolution"))
 
 
 def _pool(params, stats, source, *, stride, train, kernels, window):
@@ -246,6 +265,11 @@ def _pool(params, stats, source, *, stride, train, kernels, window):
     if not stats:
         return Affine(y), stats
     return _normalise(params, stats, y, train)
+
+
+def _pooling(window, kind) -> Primitive:
+    apply = partial(_pool, window=window)
+    return Primitive(_init_nothing, apply, fused=Fused(kind))
 
 
 def _init_skip(edges, channels, stride, affine):
@@ -269,9 +293,9 @@ def _none(params, stats, source, *, stride, train, kernels):
 
 PRIMITIVES: dict[str, Primitive] = {
     "none": Primitive(_init_nothing, _none),
-    "avg_pool_3x3": Primitive(_init_nothing, partial(_pool, window=lowering.avg_pool)),
-    "max_pool_3x3": Primitive(_init_nothing, partial(_pool, window=lowering.max_pool)),
-    "skip_connect": Primitive(_init_skip, _skip),
+    "avg_pool_3x3": _pooling(lowering.avg_pool, "average"),
+    "max_pool_3x3": _pooling(lowering.max_pool, "maximum"),
+    "skip_connect": Primitive(_init_skip, _skip, fused=Fused("skip")),
     "sep_conv_3x3": _sep_conv(3),
     "sep_conv_5x5": _sep_conv(5),
     "sep_conv_7x7": _sep_conv(7),
@@ -297,4 +321,4 @@ def with_pool_norm(name: str) -> Primitive:
         norm, stats = init_batch_norm(1, channels, affine)
         return {"norm": norm}, {"norm": stats}
 
-    return primitive._replace(init=init)
+    return primitive._replace(init=init, fused=None)

@@ -39,8 +39,8 @@ class SupernetConfig:
       pool_bn: whether a batch norm follows the poolings (in DARTS, but not in EG-NAS).
       stem_multiplier: the stem has this times C channels (not in NAS-Bench-201).
       lowering: implementation of the kernels: "grouped", "shifted", "dense", "matrix",
-        or "auto" for what `nn.lowering.choice` selects by backend and image size. The
-        results are equal up to rounding.
+        "fused" (on a GPU), or "auto" for what `nn.lowering.choice` selects by backend
+        and image size. The results are equal up to rounding.
       dtype: dtype of the activations, "float32" or "bfloat16". Parameters, batch_stats,
         sums and logits are float32 in either case (nn/precision.py).
 

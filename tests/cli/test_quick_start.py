@@ -46,7 +46,10 @@ def run(*arguments):
             "methods: egnas, random_search, local_search, ageing_evolution, "
             "reinforce, enas, nasnet_ppo, nsga2, epcnas_pso\n",
         ),
-        (["list", "lowerings"], "lowerings: auto, shifted, grouped, dense, matrix\n"),
+        (
+            ["list", "lowerings"],
+            "lowerings: auto, shifted, grouped, dense, matrix, fused\n",
+        ),
         (["list", "variants"], "variants: paper, official, reproduction\n"),
     ],
 )

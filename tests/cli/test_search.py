@@ -624,7 +624,8 @@ def test_the_lowering_is_a_setting_with_a_default(capsys):
         assert json.loads(capsys.readouterr().out)["supernet"]["lowering"] == lowered
     assert main(["list", "lowerings"]) == 0
     assert (
-        capsys.readouterr().out == "lowerings: auto, shifted, grouped, dense, matrix\n"
+        capsys.readouterr().out
+        == "lowerings: auto, shifted, grouped, dense, matrix, fused\n"
     )
 
 

@@ -225,7 +225,8 @@ def test_cells_are_equal_but_their_programs_differ(
     cell_arguments, train, assert_close, quick_jit
 ):
     results, convolutions = {}, {}
-    for way in lowering.LOWERINGS:
+    # The fused kernels need a GPU; tests/nn/test_fused_edges.py interprets them.
+    for way in set(lowering.LOWERINGS) - {"fused"}:
         lowered = quick_jit(cell_program(way, train)).lower(*cell_arguments)
         convolutions[way] = lowered.as_text().count("stablehlo.convolution")
         results[way] = lowered.compile()(*cell_arguments)

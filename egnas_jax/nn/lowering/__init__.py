@@ -35,7 +35,12 @@ from egnas_jax.nn.lowering.dense import (
     folded_convolution,
     pointwise,
 )
-from egnas_jax.nn.lowering.forward_mode import differentiable, forward_mode
+from egnas_jax.nn.lowering.forward_mode import (
+    differentiable,
+    forward_mode,
+    without_gradient,
+)
+from egnas_jax.nn.lowering.fused_backend import interpret_kernels
 from egnas_jax.nn.lowering.matrix import apply_windows, output_shape, tap_matrices
 from egnas_jax.nn.lowering.options import compiler_options
 from egnas_jax.nn.lowering.rules import (
@@ -67,6 +72,7 @@ __all__ = [
     "for_images",
     "forward_mode",
     "halve",
+    "interpret_kernels",
     "kernels_for",
     "materialise",
     "max_pool",
@@ -80,4 +86,5 @@ __all__ = [
     "tap",
     "tap_matrices",
     "target_backend",
+    "without_gradient",
 ]

@@ -6,6 +6,9 @@
     matrix    products with matrices of pixels, for tiny images; poolings shifted. A
               mixed cell computes all separable convolutions of a state together
               (nn/joint_blocks.py)
+    fused     a mixed cell computes all edges that leave a state in two to four kernels
+              of a GPU (nn/fused_edges.py); what is differentiated, and everything
+              else, is shifted
 
 All implementations give the same values and gradients up to rounding
 (tests/nn/test_lowering.py). benchmarks/primitives.py measures them, and
@@ -20,6 +23,7 @@ from egnas_jax.nn.lowering import (
     shifted_depthwise,
     shifted_pooling,
 )
+from egnas_jax.nn.lowering.fused_backend import check_fused
 from egnas_jax.nn.lowering.rules import Rules, rules_for, target_backend
 from egnas_jax.types import Array
 
@@ -32,8 +36,9 @@ from egnas_jax.types import Array
 #     depend on no convolution of cuDNN. Its depthwise kernels are slow in the backward
 #     pass (jax#13800) and slower than dense ones where dilated (jax#26266), its
 #     autotuning can choose an algorithm that is 30 times too slow (xla#34273), and it
-#     has none made for 4 to 16 channels. Poolings are shifted, because the gradient of
-#     a windowed maximum may differ from call to call.
+#     has none made for 4 to 16 channels. The fused kernels are predicted to be faster
+#     in evaluation (docs/gpu.md), but no measurement says so. Poolings are shifted,
+#     because the gradient of a windowed maximum may differ from call to call.
 #   tpu: NOT measured. The images are innermost and fill its vector lanes, its loops
 #     need no kernel launches, and convolutions of a few channels leave its matrix unit
 #     idle.
@@ -63,8 +68,11 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
       pixels, else the name as it is.
 
     Raises:
-      ValueError: "matrix" for larger images, whose matrices would fill the memory.
+      ValueError: "matrix" for larger images, whose matrices would fill the memory, or
+        "fused" on a backend that cannot run it.
     """
+    if name == "fused":
+        check_fused(backend)
     if name == "matrix" and not is_tiny(shape):
         raise ValueError(
             f"supernet.lowering is matrix, but the images have {shape[0]} x {shape[1]} "

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 
 import jax
 
+from egnas_jax.types import PyTree
+
 # part of the keys of JAX's caches, so that no trace of one mode serves the other
 _IS_ON = jax.make_user_context(default_value=False)
 
@@ -18,7 +20,8 @@ _IS_ON = jax.make_user_context(default_value=False)
 def forward_mode() -> AbstractContextManager:
     """Returns a context that gives networks of the lowering `grouped` a forward mode.
 
-    The kernels of the other lowerings have gradients by hand that stay.
+    The kernels of the other lowerings have gradients by hand that stay. The lowering
+    `fused` is `shifted` inside.
     """
     return _IS_ON(True)
 
@@ -31,3 +34,22 @@ def differentiable(by_hand: Callable, by_autodiff: Callable) -> Callable:
       by_autodiff: the same values, differentiable in forward mode.
     """
     return by_autodiff if _IS_ON.value else by_hand
+
+
+def without_gradient(
+    function: Callable[..., PyTree], differentiable: Callable[..., PyTree]
+) -> Callable[..., PyTree]:
+    """Returns a function that another one replaces wherever it is differentiated.
+
+    Args:
+      function: has no gradient.
+      differentiable: computes the same values from the same arguments.
+    """
+    if _IS_ON.value:
+        return differentiable
+    both = jax.custom_vjp(function)
+    both.defvjp(
+        lambda *arguments: jax.vjp(differentiable, *arguments),
+        lambda backward, cotangent: backward(cotangent),
+    )
+    return both

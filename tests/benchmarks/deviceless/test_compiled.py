@@ -77,19 +77,19 @@ def compiled(folder, *arguments):
     subprocess.run(
         [*command, *arguments, "--json", file], cwd=ROOT, env=environment, check=True
     )
-    return json.loads(file.read_text())["programs"]
+    return json.loads(file.read_text())
 
 
 @pytest.fixture(scope="module")
 def bfloat16(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bfloat16")
-    return compiled(folder, *BOUNDS, "--precision", "bfloat16")
+    return compiled(folder, *BOUNDS, "--precision", "bfloat16")["programs"]
 
 
 @pytest.fixture(scope="module")
 def float32(tmp_path_factory):
     folder = tmp_path_factory.mktemp("float32")
-    return compiled(folder, *IN_FLOAT32, "--precision", "float32")
+    return compiled(folder, *IN_FLOAT32, "--precision", "float32")["programs"]
 
 
 def launches_of(row, kind):
@@ -117,5 +117,22 @@ def test_float32_moves_twice_the_bytes(float32, bfloat16, program):
 def test_other_cards_compile_and_are_predicted_slower(tmp_path, bfloat16, card):
     name = "cell-running bfloat16"
     options = "--card", card, "--precision", "bfloat16"
-    (row,) = compiled(tmp_path, "cell-running", *options).values()
+    (row,) = compiled(tmp_path, "cell-running", *options)["programs"].values()
     assert row["ms"] > 1.3 * bfloat16[name]["ms"]  # their memory is slower
+
+
+def test_fused_kernels_keep_their_sums_in_registers(tmp_path):
+    options = "--lowering", "fused", "--ptx", tmp_path / "ptx"
+    result = compiled(
+        tmp_path, "cell-running", "cell-batch", "--precision", "bfloat16", *options
+    )
+    names = {kernel["name"] for kernel in result["registers"]}
+    # No primitive of the small space has two blocks, so nothing is convolved before.
+    assert names == {"fused_mix", "fused_moments"}
+    for kernel in result["registers"]:
+        assert kernel["spilled_bytes"] == 0
+        assert kernel["registers"] <= 168  # three blocks of 128 threads at a time
+        # A product and a sum are one instruction.
+        assert kernel["multiply_adds"] > 100
+    for row in result["programs"].values():
+        assert row["kinds"]["pallas"]["launches"] > 0
