@@ -87,7 +87,7 @@ def set_up_search(
 
     Raises:
       ValueError: the data do not fit the configuration or are not those that it names
-        by their digest, or a package is missing that it asks for.
+        by their digest, or a package or a backend is missing that it asks for.
     """
     if config.tensorboard:
         tensorboard.check_installed()
@@ -97,6 +97,8 @@ def set_up_search(
     else:
         dataset = dataset_from_arrays(data, config.data, config.seed)
     check_image_shape(dataset.images.shape[1:])
+    # Refuses what cannot run before anything is compiled.
+    choice.for_images(config.supernet.lowering, dataset.images.shape[1:3])
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)

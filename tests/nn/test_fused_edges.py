@@ -209,6 +209,17 @@ def test_the_tiles_hold_every_pixel_once(sides):
     assert fused_kernels.pixels_of_tiles(shape, sides).tolist() == counts
 
 
+def test_moments_of_several_tiles_lose_no_digits():
+    # 640 strips in tiles of 512; the mean is large against the deviation
+    state = 1000.0 + np.arange(2560, dtype=np.float32).reshape(16, 16, 10) / 2560
+    identity = fused_kernels.Weights(jnp.ones((1, 1, 1, 1)))
+    term = fused_kernels.Term(0, fused_tiles.Window(1), identity)
+    sources = [jnp.asarray(state)[None, None]]
+    ((mean, var),) = fused_kernels.moments(sources, [[term]], stride=1)
+    np.testing.assert_allclose(mean, [[np.mean(np.float64(state))]], rtol=1e-6)
+    np.testing.assert_allclose(var, [[np.var(np.float64(state))]], rtol=2e-3)
+
+
 def test_auto_never_chooses_unmeasured_kernels():
     for rows in lowering.TABLE.values():
         assert all("fused" not in kernels for kernels in rows.values())

@@ -132,6 +132,13 @@ def test_unusable_arguments_are_refused_and_nothing_is_written(
     assert not everything_below(tmp_path)
 
 
+def test_a_lowering_that_the_backend_cannot_run_is_refused_at_once(tmp_path):
+    config = eg.search_config("digits", settings={"supernet.lowering": "fused"})
+    with pytest.raises(ValueError, match="is fused, but the backend is cpu"):
+        eg.run_search(config, out=tmp_path / "run")
+    assert not everything_below(tmp_path)
+
+
 def test_settings_have_the_checks_of_the_command_line():
     for settings, message in (
         ({"epoch": 3}, "Did you mean epochs"),
