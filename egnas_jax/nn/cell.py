@@ -20,8 +20,10 @@ import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.joint_blocks import joint_blocks
+from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
+from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.space import Space
 from egnas_jax.types import Array, Mixing, PyTree
 
@@ -34,12 +36,15 @@ class CellSpec(NamedTuple):
       kind: the key into a mixing, such as "normal".
       partial_channels: k; C / k channels go through the primitives.
       pool_bn: whether poolings are followed by a norm.
+      live: of each edge, the positions of the primitives that it has, ascending; None:
+        every edge has all.
     """
 
     space: Space
     kind: str
     partial_channels: int
     pool_bn: bool
+    live: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def reduction(self) -> bool:
@@ -82,6 +87,22 @@ def _stride(space: Space, source: int, reduction: bool) -> int:
     return 2 if reduction and source < space.num_inputs else 1
 
 
+def live_positions(spec: CellSpec, outgoing: OutEdges) -> dict[str, tuple[int, ...]]:
+    """Returns name of a primitive -> which of the edges that leave a state have it.
+
+    Primitives that none of them has are left out.
+    """
+    edges = range(len(outgoing.edges))
+    if spec.live is None:
+        return dict.fromkeys(spec.space.primitives, tuple(edges))
+    names = spec.space.primitives
+    positions = {
+        name: tuple(i for i in edges if k in spec.live[outgoing.edges[i]])
+        for k, name in enumerate(names)
+    }
+    return {name: where for name, where in positions.items() if where}
+
+
 def init_cell(spec: CellSpec, channels: int) -> tuple[PyTree, PyTree]:
     """Leaves of a cell.
 
@@ -95,10 +116,11 @@ def init_cell(spec: CellSpec, channels: int) -> tuple[PyTree, PyTree]:
     """
     active = channels // spec.partial_channels
     params, stats = [], []
+    primitives = spec.primitives
     for outgoing in out_edges(spec.space, spec.reduction):
         leaves = {
-            name: primitive.init(len(outgoing.edges), active, outgoing.stride, False)
-            for name, primitive in spec.primitives.items()
+            name: primitives[name].init(len(where), active, outgoing.stride, False)
+            for name, where in live_positions(spec, outgoing).items()
         }
         params.append({name: p for name, (p, _) in leaves.items() if p})
         stats.append({name: s for name, (_, s) in leaves.items() if s})
@@ -114,6 +136,7 @@ def mixed_cell(
     train: bool,
     implementation: str = "auto",
     factors: Array | None = None,
+    skips: SkipDropout | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell.
 
@@ -125,13 +148,14 @@ def mixed_cell(
       train: whether norms use the batch's statistics and update the running ones.
       implementation: a key of `lowering.CHOICES`.
       factors: of each edge and image, [E, N] (see `drop_path.edge_factors`); None: 1.
+      skips: drops elements behind the skips of stride 1; None: drops none.
 
     Returns:
       The output and the new batch_stats. The output is the last node [C, H, W, N] in a
       topology space, else all intermediate nodes concatenated, [nodes * C, H', W', N].
     """
     (params, stats), space = variables, spec.space
-    primitives, edge_weights = spec.primitives, mixing.edges[spec.kind]
+    edge_weights = mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
     mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
@@ -146,14 +170,15 @@ def mixed_cell(
             states.append(node(source - space.num_inputs))
         state, edges = states[source], jnp.asarray(outgoing.edges)
         weights = mixing.primitives[spec.kind][edges] * edge_weights[edges][:, None]
-        mixed, source_stats = _mixed_edges(
-            primitives,
+        mixed_edges = _mixed_edges if spec.live is None else _pruned_edges
+        mixed, source_stats = mixed_edges(
+            (spec, outgoing),
             (params[source], stats[source]),
             state[:active],
             weights,
-            stride=outgoing.stride,
             train=train,
             kernels=kernels,
+            skips=None if skips is None else skips.within(source),
         )
         bypass = state[active:]
         if outgoing.stride == 2:
@@ -175,20 +200,21 @@ def _kept(output, factors, edge):
     return output if factors is None else factors[edge][None, None, None] * output
 
 
-def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernels):
+def _mixed_edges(place, variables, state, weights, *, train, kernels, skips):
     """Weighted sums of all primitives on the S edges that leave one state.
 
     Args:
-      primitives: the primitives by name.
+      place: the cell and the edges.
       variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      stride, train, kernels: as of `PrimitiveApply`.
+      train, kernels: as of `PrimitiveApply`.
+      skips: as of `mixed_cell`, for this state.
 
     Returns:
       [S, C, H', W', N] and the new batch_stats.
     """
-    params, stats = variables
+    primitives, stride = place[0].primitives, place[1].stride
     source, outputs, new_stats = source_of(state[None]), [], {}
     columns = dict(zip(primitives, weights.T, strict=True))
     joint = {
@@ -201,22 +227,67 @@ def _mixed_edges(primitives, variables, state, weights, *, stride, train, kernel
         total, new_stats = joint_blocks(
             joint, variables, source.rectified, columns, stride=stride, train=train
         )
+    options = {"stride": stride, "train": train, "kernels": kernels}
     for name, primitive in primitives.items():
         if name == "none" or name in joint:
             continue  # `none` adds zeros
-        output, primitive_stats = primitive.apply(
-            params.get(name, {}),
-            stats.get(name, {}),
+        output, primitive_stats = _applied(
+            name,
+            primitive,
+            variables,
             source,
-            stride=stride,
-            train=train,
-            kernels=kernels,
+            skips=skips,
+            edges=len(weights),
+            **options,
         )
         outputs.append(output.times(columns[name][:, None]))
         if primitive_stats:
             new_stats[name] = primitive_stats
     total += sum(output.wide() for output in outputs)
     return lowering.materialise(total.astype(state.dtype)), new_stats
+
+
+def _pruned_edges(place, variables, state, weights, *, train, kernels, skips):
+    """Weighted sums of the primitives that each of the S edges has.
+
+    Arguments and results are those of `_mixed_edges`; the sums are a list.
+    """
+    primitives, stride = place[0].primitives, place[1].stride
+    source, new_stats, sums = source_of(state[None]), {}, [0.0] * len(weights)
+    columns = dict(zip(primitives, weights.T, strict=True))
+    options = {"stride": stride, "train": train, "kernels": kernels}
+    for name, where in live_positions(*place).items():
+        if name == "none" and not _is_alone(*place, where):
+            continue  # `none` adds zeros
+        output, primitive_stats = _applied(
+            name,
+            primitives[name],
+            variables,
+            source,
+            skips=skips,
+            edges=len(where),
+            **options,
+        )
+        rows = output.times(columns[name][jnp.asarray(where)][:, None]).wide()
+        for row, edge in zip(rows, where, strict=True):
+            sums[edge] += row
+        if primitive_stats:
+            new_stats[name] = primitive_stats
+    return [lowering.materialise(s.astype(state.dtype)) for s in sums], new_stats
+
+
+def _is_alone(spec, outgoing, where) -> bool:
+    """Whether one of some edges has a single primitive, whose output is its sum."""
+    return any(len(spec.live[outgoing.edges[edge]]) == 1 for edge in where)
+
+
+def _applied(name, primitive, variables, source, *, skips, edges, **options):
+    """The output of one primitive on its edges, and its new batch_stats."""
+    params, stats = (tree.get(name, {}) for tree in variables)
+    output, new_stats = primitive.apply(params, stats, source, **options)
+    if skips is not None and name == "skip_connect" and options["stride"] == 1:
+        output = Affine(drop_elements(output.x, edges, skips))
+    return output, new_stats
 
 
 def _shuffled_node(mixed, bypass, partial_channels: int, dtype) -> Array:

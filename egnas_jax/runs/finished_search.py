@@ -16,8 +16,9 @@ from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import search_hyperparams, search_problem
+from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search.loop import SearchEnd
-from egnas_jax.search.step import init_state
+from egnas_jax.search.step import SearchState, init_state
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
@@ -48,11 +49,14 @@ def load_search(
     log = log or logging.getLogger("egnas_jax").warning
     config = with_moved_data(stored_config(folder), settings or {})
     model = _stored_model(config, folder, data_dir)
-    net = make_supernet(config.supernet)
-    problem = search_problem(config, net)
-    hyperparams = search_hyperparams(config, problem.strategy)
-    shape = tuple(model["image_shape"])
-    layout = jax.eval_shape(lambda: init_state(problem, shape, hyperparams))
+
+    def layout(meta: dict) -> SearchState:
+        own = config_of_stage(config, meta.get("stage"))
+        problem = search_problem(own, make_supernet(own.supernet))
+        hyperparams = search_hyperparams(own, problem.strategy)
+        shape = tuple(model["image_shape"])
+        return jax.eval_shape(lambda: init_state(problem, shape, hyperparams))
+
     try:
         restored = checkpoint.restore(folder / "checkpoints", layout)
     except checkpoint.NoCheckpointError as error:
@@ -61,7 +65,8 @@ def load_search(
         log(f"{note} The one before is used.")
     state = jax.tree.map(jnp.asarray, restored.tree)
     lines = records.read_epochs(folder)[: int(state.epoch)]
-    result = search_result(config, SearchEnd(state, lines), model["num_valid"])
+    end = SearchEnd(state, lines, restored.meta.get("stage"))
+    result = search_result(config, end, model["num_valid"])
     return result._replace(folder=folder, data_dir=data_dir)
 
 

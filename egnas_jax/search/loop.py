@@ -3,6 +3,10 @@
 An epoch is a few calls of compiled programs. The metrics of a call are read after the
 next one was dispatched, so the device never waits for the host. The loop knows nothing
 of the method that it runs.
+
+A method may search in stages, each with a supernet of its own. The checkpoint after the
+last epoch of a stage holds its arrays; what follows from them, the next stage with its
+first state, is not stored but made anew where a run is resumed.
 """
 
 import contextlib
@@ -16,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
 from egnas_jax.search.programs import SearchPrograms, compile_programs
@@ -40,8 +45,28 @@ from egnas_jax.training.program_cache import CompileWatch, unwatched
 from egnas_jax.training.sgd import learning_rate
 
 
+class Stage(NamedTuple):
+    """A stage of a search.
+
+    Attributes:
+      index: from 0.
+      first: epoch that it begins with.
+      end: the epoch after its last.
+      live: primitives of its supernet; None: all.
+    """
+
+    index: int
+    first: int
+    end: int
+    live: LivePrimitives | None
+
+    def name(self) -> dict:
+        """What a checkpoint tells of its stage, a JSON object."""
+        return {"index": self.index, "first": self.first, "live": self.live}
+
+
 class SearchRun(NamedTuple):
-    """What the loop needs to run a search.
+    """What the loop needs to run a search, or a stage of one.
 
     Attributes:
       problem: what is searched.
@@ -55,6 +80,10 @@ class SearchRun(NamedTuple):
       on_epoch: called with each epoch's record, a dict.
       log: called with notes, a str each.
       identity: what the programs are made of, for `training.program_cache`.
+      stage: which one it is; None for a search without stages.
+      enter: (index, live) -> another stage of the same search, without folder,
+        `on_epoch` and `log`.
+      all_epochs: of a search in stages.
     """
 
     problem: SearchProblem
@@ -69,6 +98,9 @@ class SearchRun(NamedTuple):
     on_epoch: Callable[[dict], None] = lambda record: None
     log: Callable[[str], None] = lambda text: None
     identity: Mapping | None = None
+    stage: Stage | None = None
+    enter: Callable[[int, LivePrimitives | None], "SearchRun"] | None = None
+    all_epochs: int | None = None
 
     @property
     def num_steps(self) -> int:
@@ -78,7 +110,7 @@ class SearchRun(NamedTuple):
     @property
     def epochs(self) -> int:
         """Epochs of the whole search."""
-        return self.problem.sgd.epochs
+        return self.all_epochs or self.problem.sgd.epochs
 
     @property
     def space(self) -> Space:
@@ -93,10 +125,13 @@ class Progress(NamedTuple):
       state: weights, the method's state and all else that a checkpoint holds.
       info: metrics of the method's update in the running epoch, if it came before the
         weight steps; else {}.
+      stage: `Stage.name()` of the stage that the state belongs to, as it was stored;
+        None for a search without stages, or for the stage of the run.
     """
 
     state: SearchState
     info: dict[str, float | list | None]
+    stage: dict | None = None
 
 
 def state_digest(state: SearchState) -> str:
@@ -150,13 +185,86 @@ def newest(run: SearchRun) -> tuple[Progress | None, tuple[str, ...]]:
 
     The progress is None where no checkpoint was finished or none is whole. Nothing is
     changed.
+
+    Raises:
+      ValueError: a valid checkpoint is of another network, or of another stage than
+        this run has at its epoch.
     """
     try:
-        restored = checkpoint.restore(run.folder / "checkpoints", layout(run))
+        restored = restore(run)
     except checkpoint.NoCheckpointError as error:
         return None, error.notes
+    return progress_of(run, restored), restored.notes
+
+
+def restore(run: SearchRun, step: int | None = None) -> checkpoint.Restored:
+    """Reads a checkpoint of a run, whichever of its stages it belongs to.
+
+    Args:
+      run: any stage of the search.
+      step: of the checkpoint; None: the newest.
+
+    Raises:
+      NoCheckpointError: there is none, or none is whole.
+      ValueError: the checkpoint is of another network, or of a stage that the search
+        does not have.
+    """
+
+    def target(meta: dict) -> SearchState:
+        return layout(in_stage(run, meta.get("stage")))
+
+    return checkpoint.restore(run.folder / "checkpoints", target, step=step)
+
+
+def progress_of(run: SearchRun, restored: checkpoint.Restored) -> Progress:
+    """Returns where a checkpoint stands, its arrays on the devices of the run."""
     state = replicate(run.problem.net.mesh, restored.tree)
-    return Progress(state, restored.meta["info"]), restored.notes
+    return Progress(state, restored.meta["info"], restored.meta.get("stage"))
+
+
+def in_stage(run: SearchRun, name: dict | None) -> SearchRun:
+    """Returns the stage of a search that a checkpoint names.
+
+    Args:
+      run: any stage of the search.
+      name: `Stage.name()`, as JSON may have stored it; None: the run as it is.
+
+    Raises:
+      ValueError: the search has no such stage.
+    """
+    if name is None or run.enter is None:
+        return run
+    entered = _entered(run, name["index"], as_live(name["live"]))
+    if entered.stage.first != name["first"]:
+        raise ValueError(
+            f"it holds stage {name['index'] + 1}, which began with epoch "
+            f"{name['first'] + 1}; that of this search begins with epoch "
+            f"{entered.stage.first + 1}. Set epochs and the lengths of the stages to "
+            f"those of that run."
+        )
+    return entered
+
+
+def next_stage(run: SearchRun, progress: Progress) -> tuple[SearchRun, Progress]:
+    """Returns the next stage and its first state, where a stage has ended.
+
+    Args:
+      run: a stage, or a search without any.
+      progress: in that stage.
+    """
+    stage, epoch = run.stage, int(progress.state.epoch)
+    if stage is None or epoch < stage.end or epoch >= run.epochs:
+        return run, progress
+    mixing = jax.tree.map(np.asarray, run.programs.incumbent(progress.state))
+    live = run.problem.strategy.prune(mixing)
+    run = _entered(run, stage.index + 1, live)
+    return run, beginning(run)
+
+
+def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchRun:
+    """Another stage, which logs and writes where the run does."""
+    same = {"folder": run.folder, "on_epoch": run.on_epoch, "log": run.log}
+    return run.enter(index, live)._replace(**same)
 
 
 class SearchEnd(NamedTuple):
@@ -165,10 +273,13 @@ class SearchEnd(NamedTuple):
     Attributes:
       state: after the last epoch.
       records: of all epochs, those before a resume included.
+      stage: that the state belongs to, `Stage.name()`; None for a search without
+        stages.
     """
 
     state: SearchState
     records: list[dict]
+    stage: dict | None = None
 
 
 def search(
@@ -177,6 +288,8 @@ def search(
     stop_after: int | None = None,
     earlier: list[dict] | None = None,
     interrupted: Callable[[], bool] | None = None,
+    *,
+    watch: CompileWatch = unwatched,
 ) -> SearchEnd:
     """Runs until all epochs or `stop_after` epochs are done, or the stop rule ends it.
 
@@ -190,33 +303,50 @@ def search(
       earlier: records of the epochs before `start`; None: those of the run directory.
       interrupted: of an `InterruptFlag` that the caller has entered; None: the search
         enters one itself.
+      watch: is told how far the programs of a later stage are.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
       FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
       OSError: a file could not be written; the last checkpoint is whole.
     """
-    state, info = start
+    progress = start
     if earlier is None:
         earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
     # those of the process that has the folder, since all must end after one epoch
     lines = list(allgather_json(earlier)[0])
     stopped = run.problem.watch.stop and lines and "early_stop" in lines[-1]
     with _interrupt_flag(run, interrupted) as interrupted:
-        while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
-            state, record = run_epoch(run, Progress(state, info), interrupted)
-            info = {}
+        last = last_epoch(run, stop_after)
+        while int(progress.state.epoch) < last and not stopped:
+            run, progress = next_compiled(run, progress, watch)
+            state, record = run_epoch(run, progress, interrupted)
+            progress = Progress(state, {})
             lines.append(record)
             stopped = _stop_early(run, lines)
             if run.folder:
                 records.append(run.folder / "metrics.jsonl", record)
-            save(run, Progress(state, info))
+            save(run, progress)
             run.on_epoch(record)
             if stopped:
                 run.log(_early_stop_note(record))
             if interrupted():
                 raise Interrupted(SAVED)
-    return SearchEnd(state, lines)
+    return SearchEnd(progress.state, lines, run.stage and run.stage.name())
+
+
+def next_compiled(
+    run: SearchRun, progress: Progress, watch: CompileWatch = unwatched
+) -> tuple[SearchRun, Progress]:
+    """Returns the next stage with compiled programs, where a stage has ended.
+
+    Args:
+      run, progress: as of `next_stage`.
+      watch: is told how far the programs are.
+    """
+    following, progress = next_stage(run, progress)
+    is_new = following is not run
+    return compiled(following, watch) if is_new else run, progress
 
 
 def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
@@ -264,9 +394,12 @@ def save(run: SearchRun, progress: Progress) -> None:
     """
     if not run.folder:
         return
-    state, info = progress
+    state, info = progress.state, progress.info
     step = int(state.epoch) * (run.num_steps + 1) + int(state.step)
-    meta = records.plain({"epoch": int(state.epoch), "info": info})
+    meta = {"epoch": int(state.epoch), "info": info}
+    if run.stage is not None:
+        meta["stage"] = run.stage.name()
+    meta = records.plain(meta)
     folder = run.folder / "checkpoints"
     checkpoint.save(folder, step, state, meta, keep=run.keep_checkpoints)
 
@@ -285,10 +418,11 @@ def run_epoch(
       FloatingPointError: the loss is NaN or infinite.
     """
     started = time.perf_counter()
-    state, info = start
+    state, info = start.state, start.info
     epoch, schedule = int(state.epoch), run.problem.schedule
     shift = schedule.learning_rate_epoch == "next"
-    rate = learning_rate(run.problem.sgd, epoch + shift)
+    first = run.stage.first if run.stage else 0
+    rate = learning_rate(run.problem.sgd, epoch - first + shift)
     hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
     run = run._replace(hyperparams=hyperparams)
     evolves = run.problem.strategy.update_every == "epoch"
@@ -309,6 +443,7 @@ def run_epoch(
         "valid_loss": float(scores.loss),
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
+        **({"stage": run.stage.index} if run.stage else {}),
         **info,
         **run.programs.metrics(state),
         **_architecture(run, state),
@@ -354,7 +489,7 @@ def _evolve(run: SearchRun, state: SearchState):
 
 def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):
     """The epoch's remaining weight steps; totals on the host."""
-    state, info = start
+    state, info = start.state, start.info
     step, unread, epoch = int(state.step), None, int(state.epoch)
     totals = jax.tree.map(np.asarray, state.totals)
     while step < run.num_steps:

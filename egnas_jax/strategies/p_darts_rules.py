@@ -10,14 +10,16 @@ Dims: E edges of a cell, K primitives of the space, J primitives that are live o
 edge.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.nn.supernet_config import LivePrimitives
 from egnas_jax.space import Space
 from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
+from egnas_jax.types import Array
 
 WARMUP = 10  # epochs of a stage in which the weights alone train
 
@@ -64,19 +66,27 @@ class PrunedCell(NamedTuple):
         )
 
 
-def dropout_factor(epoch: int, epochs: int = 25) -> float:
+def dropout_factor(
+    epoch: Array | int, epochs: Array | int = 25, warmup: Array | int = WARMUP
+) -> Array:
     """Returns the dropout behind skips as a multiple of that of the stage's start.
 
-    It falls on a line in the warm-up, where it returns to 1 after it, and from there by
-    a factor of exp(-0.2) an epoch.
+    It falls on a line in the warm-up, returns to 1 after it, and falls from there by a
+    factor of exp(-0.2) an epoch.
 
     Args:
       epoch: of the stage, from 0.
       epochs: of the stage.
+      warmup: epochs of the stage in which the weights alone train.
+
+    Returns:
+      f32[].
     """
-    if epoch < WARMUP:
-        return (epochs - epoch - 1) / epochs
-    return math.exp(-0.2 * (epoch - WARMUP))
+    epoch, epochs, warmup = (
+        jnp.asarray(number, jnp.float32) for number in (epoch, epochs, warmup)
+    )
+    on_a_line = (epochs - epoch - 1) / epochs
+    return jnp.where(epoch < warmup, on_a_line, jnp.exp(-0.2 * (epoch - warmup)))
 
 
 def masked_softmax(alpha: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -172,7 +182,7 @@ def limit_skips(
 
     As long as it has more, the weakest of them loses its weight, and primitives and
     edges of the whole cell are chosen anew. Ties weaken the lower edge. A lower limit
-    goes on where a higher one stopped.
+    goes on where a higher one stopped. Skips whose edges have no other primitive stay.
 
     Args:
       space, weights, live, dropped: as of `final_cell`.
@@ -180,11 +190,36 @@ def limit_skips(
     """
     weights, skip = weights.copy(), space.primitives.index("skip_connect")
     cell = final_cell(space, weights, live, dropped)
-    while len(cell.skips(space)) > limit:
-        weakest = min(cell.skips(space), key=lambda edge: weights[edge, skip])
+    while len(skips := cell.skips(space)) > limit:
+        weighted = [edge for edge in skips if weights[edge, skip] > 0]
+        if not weighted:
+            break
+        weakest = min(weighted, key=lambda edge: weights[edge, skip])
         weights[weakest, skip] = 0.0
         cell = final_cell(space, weights, live, dropped)
     return cell
+
+
+def masks_of(space: Space, live: LivePrimitives | None) -> np.ndarray:
+    """Returns which primitives the edges have, bool[kinds, E, K].
+
+    Args:
+      space: has the kinds, edges and primitives.
+      live: of a `SupernetConfig`; None: all.
+    """
+    shape = len(space.kinds), space.num_edges, len(space.primitives)
+    masks = np.full(shape, live is None)
+    for kind, edges in enumerate(live or ()):
+        for edge, primitives in enumerate(edges):
+            masks[kind, edge, list(primitives)] = True
+    return masks
+
+
+def live_of(masks: np.ndarray) -> LivePrimitives:
+    """Returns the primitives of a `SupernetConfig`; inverse of `masks_of`."""
+    return tuple(
+        tuple(tuple(np.flatnonzero(row).tolist()) for row in edges) for edges in masks
+    )
 
 
 def live_after(
