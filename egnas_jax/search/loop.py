@@ -81,8 +81,7 @@ class SearchRun(NamedTuple):
       log: called with notes, a str each.
       identity: what the programs are made of, for `training.program_cache`.
       stage: which one it is; None for a search without stages.
-      enter: (index, live) -> another stage of the same search, without folder,
-        `on_epoch` and `log`.
+      enter: (index, live) -> another stage of the same search.
       all_epochs: of a search in stages.
     """
 
@@ -262,9 +261,10 @@ def next_stage(run: SearchRun, progress: Progress) -> tuple[SearchRun, Progress]
 
 
 def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchRun:
-    """Another stage, which logs and writes where the run does."""
-    same = {"folder": run.folder, "on_epoch": run.on_epoch, "log": run.log}
-    return run.enter(index, live)._replace(**same)
+    """Another stage, whose host side is that of the run."""
+    same = ("steps_per_call", "folder", "keep_checkpoints", "on_epoch", "log")
+    fields = {name: getattr(run, name) for name in same}
+    return run.enter(index, live)._replace(**fields)
 
 
 class SearchEnd(NamedTuple):
