@@ -175,7 +175,7 @@ def test_dropout_acts_behind_skips_of_stride_1_alone(live):
     for kind in ("normal", "reduce"):
         spec = CellSpec(space, kind, 1, pool_bn=False, live=live)
         variables = tuple(draw(KEY, tree) for tree in init_cell(spec, 2))
-        inputs = tuple(1.0 + jax.random.uniform(KEY, (2, 2, 4, 4, 3)))
+        inputs = (1.0 + jax.random.uniform(KEY, (2, 4, 4, 3)),) * 2
 
         @jax.jit
         def cell(rows, rate, spec=spec, variables=variables, inputs=inputs):
@@ -189,6 +189,10 @@ def test_dropout_acts_behind_skips_of_stride_1_alone(live):
             rows = jnp.zeros((2, 3)).at[:, k].set(1.0)
             whole, dropped = (cell(rows, rate) for rate in (0.0, 0.5))
             changed[kind, k] = not np.array_equal(whole, dropped)
+            if (kind, k) == ("normal", 2):
+                dropped_by_input = np.round(dropped / inputs[0], 3)
     assert {place for place, is_changed in changed.items() if is_changed} == {
         ("normal", 2)
     }
+    # both inputs are equal here, and each has elements of its own dropped
+    assert set(np.unique(dropped_by_input)) == {0, 2, 4}

@@ -84,27 +84,19 @@ def test_a_resume_within_a_stage_or_between_two_ends_the_same(stop, whole, tmp_p
 
 @pytest.mark.slow
 def test_a_run_killed_while_a_stage_begins_ends_the_same(whole, tmp_path, monkeypatch):
-    """The next stage is made, but nothing of it was written."""
+    """The programs of the second stage compile; nothing of it was written."""
 
     def fail(*arguments, **options):
         raise KeyboardInterrupt
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("egnas_jax.search.loop.compiled", once(fail))
+        patch.setattr("egnas_jax.search.search_run.compiled", fail)
         with pytest.raises(KeyboardInterrupt):
             run_search(config_of(), out=run)
     assert len(digests(run)) == 2
     run_search(config_of(), out=run, resume=True)
     assert digests(run) == digests(whole.folder)
-
-
-def once(fail):
-    """The compilation of the loop, which fails at its second call."""
-    from egnas_jax.search import loop
-
-    calls, compiled = iter(range(9)), loop.compiled
-    return lambda *a, **o: fail() if next(calls) else compiled(*a, **o)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from egnas_jax.search.step import (
     SearchHyperparams,
     SearchProblem,
     next_valid_batch,
+    weight_step,
 )
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.storage import checkpoint, records
@@ -157,6 +158,23 @@ def test_a_stage_has_the_primitives_that_the_one_before_left(run):
                     for e, row in zip(edges, rows, strict=True)
                 ]
                 assert [sorted(e) for e in kept] == [list(e) for e in edges]
+
+
+def test_dropout_acts_in_the_weight_steps(run, data):
+    """In the first step, before which the state of the method is the same."""
+
+    def first_weights(rate):
+        strategy = run.problem.strategy._replace(
+            skip_dropout=None if rate is None else lambda state: jnp.float32(rate)
+        )
+        problem = run.problem._replace(strategy=strategy)
+        chosen = jnp.arange(10)
+        step = jax.jit(functools.partial(weight_step, problem, data, run.hyperparams))
+        return np.asarray(step(loop.beginning(run).state, chosen).params["kernel"])
+
+    whole = first_weights(None)
+    np.testing.assert_allclose(first_weights(0.0), whole, rtol=1e-5)
+    assert np.abs(first_weights(0.5) - whole).max() > 1e-3
 
 
 def test_a_stage_draws_weights_and_alpha_of_its_own(run):
