@@ -30,7 +30,7 @@ from egnas_jax.runs.data import (
     digest_of,
 )
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
-from egnas_jax.runs.stages import config_of_stage, stage_of
+from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.loop import SearchRun
 from egnas_jax.search.programs import make_programs
@@ -106,7 +106,8 @@ def set_up_search(
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
     first = config_of_stage(config, None)
-    parts = _split(first, dataset, log)
+    parts = _split(first, dataset)
+    _note_long_warmup(config, log)
     search_data = SearchData(
         *(replicate(mesh, part) for part in parts),
         scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
@@ -178,13 +179,12 @@ def search_hyperparams(config: SearchConfig, strategy: Strategy) -> SearchHyperp
     )
 
 
-def _split(config: SearchConfig, dataset: Dataset, log: Callable) -> tuple:
+def _split(config: SearchConfig, dataset: Dataset) -> tuple:
     """Training and validation images, checked against the sizes of batches.
 
     Args:
       config: of the search, or of its first stage.
       dataset: to be split.
-      log: called with notes.
     """
     splits = make_splits(dataset, config.schedule.split, config.seed)
     num_train, num_valid = len(splits.train.labels), len(splits.valid.labels)
@@ -195,13 +195,16 @@ def _split(config: SearchConfig, dataset: Dataset, log: Callable) -> tuple:
         problem = search_problem(config, make_supernet(config.supernet))
         check_alpha(problem.strategy)
         check_batch_size(config.watch.images, num_valid, "watch.images")
-    warmup = config.strategy.warmup
-    if warmup >= config.epochs:
-        log(
-            f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
-            f"move."
-        )
     return splits.train, splits.valid
+
+
+def _note_long_warmup(config: SearchConfig, log: Callable) -> None:
+    """Says where the warm-up takes a whole search, or a whole stage of it."""
+    stages, warmup = planned_stages(config), config.strategy.warmup
+    epochs = min((stage.epochs for stage in stages), default=config.epochs)
+    if warmup >= epochs:
+        what = "epochs of a stage" if stages else "epochs"
+        log(f"strategy.warmup is {warmup} and {what} {epochs}: alpha will not move.")
 
 
 def _as_loaded(

@@ -6,11 +6,9 @@ are held back twice: by dropout in the search, and by a limit in the normal cell
 
 Source: P-DARTS (Chen et al., ICCV 2019); train_search.py of its reference.
 
-Dims: E edges of a cell, K primitives of the space, J primitives that are live on every
-edge.
+Dims: E edges of a cell, K primitives of the space.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -22,24 +20,6 @@ from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
 from egnas_jax.types import Array
 
 WARMUP = 10  # epochs of a stage in which the weights alone train
-
-
-class Stage(NamedTuple):
-    """A stage of the search.
-
-    Attributes:
-      layers: cells of its supernet.
-      dropped: primitives that every edge loses at its end.
-      dropout: probability of the dropout behind skips in its first epoch.
-    """
-
-    layers: int
-    dropped: int
-    dropout: float
-
-
-# as published for CIFAR-10; the space has eight primitives
-STAGES = (Stage(5, 3, 0.1), Stage(11, 2, 0.4), Stage(17, 2, 0.7))
 
 
 class PrunedCell(NamedTuple):
@@ -89,32 +69,6 @@ def dropout_factor(
     return jnp.where(epoch < warmup, on_a_line, jnp.exp(-0.2 * (epoch - warmup)))
 
 
-def masked_softmax(alpha: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Returns the softmax over the live primitives as rows over all of them.
-
-    Args:
-      alpha: of the live primitives, in ascending order, [E, J].
-      live: bool[E, K], J live ones on every edge.
-
-    Returns:
-      f32[E, K], zero where a primitive is not live.
-
-    Raises:
-      ValueError: an edge has another number of live primitives than of alphas.
-    """
-    if not np.all(live.sum(axis=1) == alpha.shape[1]):
-        counts = sorted(set(live.sum(axis=1).tolist()))
-        raise ValueError(
-            f"alpha has {alpha.shape[1]} columns, but edges have {counts} live "
-            f"primitives. Give one column for each."
-        )
-    alpha = alpha.astype(np.float32)
-    exponentials = np.exp(alpha - alpha.max(axis=1, keepdims=True))
-    rows = np.zeros(live.shape, np.float32)
-    rows[live] = (exponentials / exponentials.sum(axis=1, keepdims=True)).ravel()
-    return rows
-
-
 def prune(
     space: Space, weights: np.ndarray, live: np.ndarray, dropped: int, *, last: bool
 ) -> np.ndarray:
@@ -124,7 +78,7 @@ def prune(
 
     Args:
       space: names the primitives.
-      weights: result of `masked_softmax`, f32[E, K].
+      weights: softmax of alpha over the live primitives, 0 elsewhere, f32[E, K].
       live: bool[E, K].
       dropped: primitives that every edge loses.
       last: whether it is the last stage, after which `none` goes first.
@@ -155,7 +109,7 @@ def final_cell(
 
     Args:
       space: has the edges.
-      weights: result of `masked_softmax` in the last stage, f32[E, K].
+      weights: of the last stage, as of `prune`.
       live: bool[E, K], of which one primitive an edge is left.
       dropped: primitives that every edge loses.
     """
@@ -220,20 +174,3 @@ def live_of(masks: np.ndarray) -> LivePrimitives:
     return tuple(
         tuple(tuple(np.flatnonzero(row).tolist()) for row in edges) for edges in masks
     )
-
-
-def live_after(
-    space: Space, alphas: Sequence[np.ndarray], stages: Sequence[Stage] = STAGES
-) -> np.ndarray:
-    """Returns which primitives are live after some first stages, bool[E, K].
-
-    Args:
-      space: has the edges and the primitives.
-      alphas: of the live primitives at the end of each of these stages, [E, J].
-      stages: of the search; the last of them is no argument of this function.
-    """
-    live = np.ones((space.num_edges, len(space.primitives)), bool)
-    for alpha, stage in zip(alphas, stages, strict=False):
-        weights = masked_softmax(alpha, live)
-        live = prune(space, weights, live, stage.dropped, last=False)
-    return live

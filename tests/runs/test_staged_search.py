@@ -198,6 +198,15 @@ def test_the_start_of_a_search_lists_its_stages():
     assert describe_plan(search_config("digits", strategy="darts")) == ""
 
 
+def test_a_warm_up_as_long_as_a_stage_is_noted():
+    notes = []
+    set_up_search(config_of(warmup=1, epochs=3), log=notes.append)
+    expected = "strategy.warmup is 1 and epochs of a stage 1: alpha will not move."
+    assert notes == [expected]  # the stages have two epochs and one
+    set_up_search(config_of(warmup=1), log=notes.append)
+    assert len(notes) == 1
+
+
 def test_a_stage_trains_from_its_own_first_epoch():
     setup = set_up_search(config_of())
     second = setup.run.enter(1, (((0, 1),) * 2,) * 2)

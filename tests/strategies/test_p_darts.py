@@ -15,7 +15,7 @@ from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.p_darts import LOST, PDARTSConfig, p_darts
-from egnas_jax.strategies.p_darts_rules import STAGES, limit_skips, live_of, masks_of
+from egnas_jax.strategies.p_darts_rules import limit_skips, live_of, masks_of
 
 SPACE = SPACES["darts8"]
 KEY = jax.random.key(0)
@@ -76,14 +76,15 @@ def test_stages_prune_and_derive_as_the_reference(case, golden):
 
 def test_the_published_stages_are_the_defaults():
     plan = PDARTSConfig().plan(SUPERNET, 75)
-    assert [stage.supernet.layers for stage in plan] == [s.layers for s in STAGES]
-    assert [stage.first for stage in plan] == [0, 25, 50]
-    assert [stage.epochs for stage in plan] == [25, 25, 25]
-    before = (8, *(stage.kept for stage in plan))
-    dropped = [old - new for old, new in zip(before, before[1:], strict=False)]
-    assert dropped == [s.dropped for s in STAGES]
+    assert [stage.supernet.layers for stage in plan] == [5, 11, 17]
+    assert [(stage.first, stage.epochs) for stage in plan] == [
+        (0, 25),
+        (25, 25),
+        (50, 25),
+    ]
+    assert [stage.kept for stage in plan] == [5, 3, 1]
     rates = [stage.strategy.entries("skip_dropout")[0] for stage in plan]
-    assert rates == [s.dropout for s in STAGES]
+    assert rates == [0.1, 0.4, 0.7]
 
 
 def test_stages_share_the_epochs_or_have_their_own():
