@@ -16,7 +16,7 @@ from egnas_jax.nn.cell import (
 )
 from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
-from egnas_jax.nn.supernet import SupernetConfig, describe
+from egnas_jax.nn.supernet import SupernetConfig, describe, make_supernet
 from egnas_jax.nn.supernet_config import as_live
 from egnas_jax.space import Space
 from egnas_jax.types import Mixing
@@ -196,3 +196,25 @@ def test_dropout_acts_behind_skips_of_stride_1_alone(live):
     }
     # both inputs are equal here, and each has elements of its own dropped
     assert set(np.unique(dropped_by_input)) == {0, 2, 4}
+
+
+def test_every_cell_and_state_of_a_supernet_has_a_dropout_of_its_own(monkeypatch):
+    drawn, within = [], SkipDropout.within
+
+    def noted(dropout, index):
+        drawn.append(index)
+        return within(dropout, index)
+
+    monkeypatch.setattr(SkipDropout, "within", noted)
+    net = make_supernet(SupernetConfig(channels=4, layers=3, lowering="grouped"))
+    shapes = jax.eval_shape(lambda: net.init(KEY, (8, 8, 1)))
+    rows = {kind: jnp.ones((14, 7)) for kind in ("normal", "reduce")}
+    mixing = Mixing(rows, {kind: jnp.ones(14) for kind in rows})
+
+    def forward(variables):
+        images, dropout = jnp.ones((2, 8, 8, 1)), SkipDropout(KEY, 0.5)
+        return net.apply(variables, images, mixing, train=True, dropout=dropout)
+
+    jax.eval_shape(forward, shapes)
+    states = [0, 1, 2, 3, 4]
+    assert drawn == [0, *states, 1, *states, 2, *states]

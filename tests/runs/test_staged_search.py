@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 import tiny_search
@@ -13,8 +14,10 @@ from egnas_jax.cli.main import main
 from egnas_jax.runs.finished_search import load_search
 from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
+from egnas_jax.runs.search_resume import StartPoint
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.runs.stages import describe_plan
+from egnas_jax.search import loop
 from egnas_jax.storage import records
 
 SETTINGS = tiny_search.OF_ANY_METHOD | {
@@ -196,6 +199,17 @@ def test_the_start_of_a_search_lists_its_stages():
         "Stage 2: epochs 3 to 4, 3 cells, 2 primitives on every edge, of which 1 stay.",
     ]
     assert describe_plan(search_config("digits", strategy="darts")) == ""
+
+
+def test_a_start_between_two_stages_is_in_the_later_one():
+    """As a profile asks, whose epochs must lie in one stage."""
+    run = set_up_search(config_of()).run
+    for epoch, expected in ((0, 0), (1, 0), (2, 1)):
+        state = types.SimpleNamespace(epoch=epoch)
+        start = StartPoint(loop.Progress(state, {}, run.stage.name()))
+        assert start.stage_of(run).index == expected
+    assert StartPoint(None).stage_of(run) == run.stage
+    assert StartPoint(None).stage_of(run._replace(stage=None, enter=None)) is None
 
 
 def test_a_warm_up_as_long_as_a_stage_is_noted():
