@@ -12,7 +12,7 @@ from typing import Any
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
 LARGEST_FLOAT = 3.4e38  # of an f32
 # fields that arguments of their own set, and no dotted path
-FIXED = ("strategy_name", "genotype", "init_from", "init_digest")
+FIXED = ("strategy_name", "genotype", "init_from", "init_digest", "live")
 # the only settings that may change when a run is resumed
 FREE = ("keep_checkpoints", "tensorboard")
 
@@ -145,7 +145,11 @@ def check_types(config: Any, stored: dict[str, Any]) -> None:
     Raises:
       TypeError: a value has another type.
     """
-    settable = {path: value for path, value in flat(stored) if path not in FIXED}
+    settable = {
+        path: value
+        for path, value in flat(stored)
+        if path.rpartition(".")[2] not in FIXED
+    }
     types_of = paths(config)
     for path, value in settable.items():
         allowed = types_of.get(path, ())  # () of a path that leads through a value

@@ -185,7 +185,7 @@ def nasbench201(golden_file, load_golden, tmp_path_factory):
     return path
 
 
-def _toy_apply(variables, images, mixing, train=False, many=False):
+def _toy_apply(variables, images, mixing, train=False, many=False, *, dropout=None):
     """Logits whose accuracy grows with the mean weight of primitive 3.
 
     The channels of an image show its class, and the mean weight of primitive 3
@@ -195,6 +195,10 @@ def _toy_apply(variables, images, mixing, train=False, many=False):
     weight = jnp.mean(
         jnp.stack([jnp.mean(rows[:, 3]) for rows in mixing.primitives.values()])
     )
+    if dropout is not None:  # of elements, which are those of the images
+        keep = 1.0 - jnp.asarray(dropout.probability, jnp.float32)
+        kept = jax.random.bernoulli(dropout.key, keep, images.shape)
+        images = jnp.where(kept, images / keep, 0.0)
     features = jnp.mean(images, axis=(1, 2)) @ variables["params"]["kernel"]
     logits = (2.0 if train else 1.0) * 6.0 * weight * features
     return logits, variables["batch_stats"]

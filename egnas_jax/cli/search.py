@@ -189,8 +189,9 @@ def progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
             f"{100 * record[f'{part}_accuracy']:5.1f} %"
             for part in ("train", "valid")
         )
+        stage = f"stage {record['stage'] + 1}  " if "stage" in record else ""
         say(
-            f"epoch {record['epoch'] + 1:>3}/{epochs}  {train}  {valid}  "
+            f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{train}  {valid}  "
             f"{record['seconds']:.1f} s, {bound} {left:.0f} s left"
         )
 

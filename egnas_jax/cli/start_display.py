@@ -80,14 +80,17 @@ class StartDisplay:
 
 
 def describe(setup: "SearchSetup") -> str:
-    """What is searched on, as a line."""
+    """What is searched on, as a line; and a line for each stage of the search."""
+    from egnas_jax.runs.stages import describe_plan
+
     run, config = setup.run, setup.config
     size = "x".join(str(side) for side in run.image_shape)
-    return (
+    line = (
         f"{setup.dataset.name}: {run.num_train} training and {run.num_valid} "
         f"validation images of {size}, {config.supernet.num_classes} classes; "
         f"{config.epochs} epochs of {run.num_steps} steps with {config.strategy_name}."
     )
+    return "\n".join(filter(None, (line, describe_plan(config))))
 
 
 class CompileProgress:

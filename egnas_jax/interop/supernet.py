@@ -44,12 +44,17 @@ def supernet_from_torch(
     Raises:
       ValueError: the weights are not found in a checkpoint; a name is missing,
         unexpected or has another shape than the configuration asks for; the space is
-        not of the DARTS family.
+        not of the DARTS family, or the supernet is pruned.
     """
     if SPACES[config.space].family != "darts":
         raise ValueError(
             f"The space is {config.space}, but torch weights can only be read for "
             f"spaces of the DARTS family."
+        )
+    if config.live is not None:
+        raise ValueError(
+            "Torch weights can only be read for a supernet whose edges have all "
+            "primitives. Leave `live` of its configuration out."
         )
     log = log or logging.getLogger("egnas_jax").warning
     weights = _without_alphas(network_weights(weights, ANCHORS, log), log)

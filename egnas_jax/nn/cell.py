@@ -15,6 +15,7 @@ k of partial channels, H, W sides, N images.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -22,8 +23,10 @@ import numpy as np
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.joint_blocks import joint_blocks
+from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
+from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.space import Space
 from egnas_jax.types import Array, Mixing, PyTree
 
@@ -36,12 +39,15 @@ class CellSpec(NamedTuple):
       kind: the key into a mixing, such as "normal".
       partial_channels: k; C / k channels go through the primitives.
       pool_bn: whether poolings are followed by a norm.
+      live: of each edge, the positions of the primitives that it has, ascending; None:
+        every edge has all.
     """
 
     space: Space
     kind: str
     partial_channels: int
     pool_bn: bool
+    live: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def reduction(self) -> bool:
@@ -84,6 +90,22 @@ def _stride(space: Space, source: int, reduction: bool) -> int:
     return 2 if reduction and source < space.num_inputs else 1
 
 
+def live_positions(spec: CellSpec, outgoing: OutEdges) -> dict[str, tuple[int, ...]]:
+    """Returns name of a primitive -> which of the edges that leave a state have it.
+
+    Primitives that none of them has are left out.
+    """
+    edges = range(len(outgoing.edges))
+    if spec.live is None:
+        return dict.fromkeys(spec.space.primitives, tuple(edges))
+    names = spec.space.primitives
+    positions = {
+        name: tuple(i for i in edges if k in spec.live[outgoing.edges[i]])
+        for k, name in enumerate(names)
+    }
+    return {name: where for name, where in positions.items() if where}
+
+
 def init_cell(spec: CellSpec, channels: int) -> tuple[PyTree, PyTree]:
     """Leaves of a cell.
 
@@ -97,10 +119,11 @@ def init_cell(spec: CellSpec, channels: int) -> tuple[PyTree, PyTree]:
     """
     active = channels // spec.partial_channels
     params, stats = [], []
+    primitives = spec.primitives
     for outgoing in out_edges(spec.space, spec.reduction):
         leaves = {
-            name: primitive.init(len(outgoing.edges), active, outgoing.stride, False)
-            for name, primitive in spec.primitives.items()
+            name: primitives[name].init(len(where), active, outgoing.stride, False)
+            for name, where in live_positions(spec, outgoing).items()
         }
         params.append({name: p for name, (p, _) in leaves.items() if p})
         stats.append({name: s for name, (_, s) in leaves.items() if s})
@@ -116,6 +139,7 @@ def mixed_cell(
     train: bool,
     implementation: str = "auto",
     factors: Array | None = None,
+    skips: SkipDropout | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell.
 
@@ -127,13 +151,14 @@ def mixed_cell(
       train: whether norms use the batch's statistics and update the running ones.
       implementation: a key of `lowering.CHOICES`.
       factors: of each edge and image, [E, N] (see `drop_path.edge_factors`); None: 1.
+      skips: drops elements behind the skips of stride 1; None: drops none.
 
     Returns:
       The output and the new batch_stats. The output is the last node [C, H, W, N] in a
       topology space, else all intermediate nodes concatenated, [nodes * C, H', W', N].
     """
     (params, stats), space = variables, spec.space
-    primitives, edge_weights = spec.primitives, mixing.edges[spec.kind]
+    edge_weights = mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
     mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
@@ -148,14 +173,13 @@ def mixed_cell(
             states.append(node(source - space.num_inputs))
         state, edges = states[source], jnp.asarray(outgoing.edges)
         weights = mixing.primitives[spec.kind][edges] * edge_weights[edges][:, None]
-        mixed, source_stats = _mixed_edges(
-            primitives,
+        mixed, source_stats = _edges_of(spec, outgoing)(
             (params[source], stats[source]),
             state[:active],
             weights,
-            stride=outgoing.stride,
             train=train,
             kernels=kernels,
+            skips=None if skips is None else skips.within(source),
         )
         bypass = state[active:]
         if outgoing.stride == 2:
@@ -177,7 +201,16 @@ def _kept(output, factors, edge):
     return output if factors is None else factors[edge][None, None, None] * output
 
 
-def _mixed_edges(primitives, variables, state, weights, *, kernels, **options):
+def _edges_of(spec: CellSpec, outgoing: OutEdges) -> Callable:
+    """The function that computes some edges: `_mixed_edges` of a cell."""
+    if spec.live is not None:
+        return functools.partial(_pruned_edges, (spec, outgoing))
+    return functools.partial(_mixed_edges, spec.primitives, stride=outgoing.stride)
+
+
+def _mixed_edges(
+    primitives, variables, state, weights, *, stride, kernels, train, skips=None
+):
     """Weighted sums of all primitives on the S edges that leave one state.
 
     Args:
@@ -185,20 +218,24 @@ def _mixed_edges(primitives, variables, state, weights, *, kernels, **options):
       variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      kernels, options: stride, train and kernels, as of `PrimitiveApply`.
+      stride, kernels, train: as of `PrimitiveApply`.
+      skips: as of `mixed_cell`, for this state.
 
     Returns:
       [S, C, H', W', N] and the new batch_stats.
     """
+    single = functools.partial(
+        _single_edges, primitives, stride=stride, skips=skips, train=train
+    )
     arguments = variables, state, weights
     has_fused = any(primitive.fused for primitive in primitives.values())
     if kernels.depthwise != "fused" or not has_fused:
-        return _single_edges(primitives, *arguments, kernels=kernels, **options)
+        return single(*arguments, kernels=kernels)
     # The kernels of this lowering have no gradients.
-    shifted = functools.partial(
-        _single_edges, primitives, kernels=lowering.LOWERINGS["shifted"], **options
-    )
-    fused = functools.partial(_fused_edges, primitives, **options)
+    shifted = functools.partial(single, kernels=lowering.LOWERINGS["shifted"])
+    if skips is not None:
+        return shifted(*arguments)
+    fused = functools.partial(_fused_edges, primitives, stride=stride, train=train)
     return lowering.without_gradient(fused, shifted)(*arguments)
 
 
@@ -217,15 +254,16 @@ def _fused_edges(primitives, variables, state, weights, *, stride, train):
     used = weights[:, np.array([names.index(name) for name in others])]
     kernels = lowering.LOWERINGS["shifted"]
     rest, other_stats = _single_edges(
-        others, variables, state, used, kernels=kernels, **options
+        others, variables, state, used, kernels=kernels, skips=None, **options
     )
     total = (wide(total) + wide(rest)).astype(state.dtype)
     return total, new_stats | other_stats
 
 
-def _single_edges(primitives, variables, state, weights, *, stride, train, kernels):
+def _single_edges(
+    primitives, variables, state, weights, *, stride, kernels, skips, train
+):
     """`_mixed_edges` primitive by primitive."""
-    params, stats = variables
     source, outputs, new_stats = source_of(state[None]), [], {}
     columns = dict(zip(primitives, weights.T, strict=True))
     joint = {
@@ -238,22 +276,71 @@ def _single_edges(primitives, variables, state, weights, *, stride, train, kerne
         total, new_stats = joint_blocks(
             joint, variables, source.rectified, columns, stride=stride, train=train
         )
+    options = {"stride": stride, "train": train, "kernels": kernels}
     for name, primitive in primitives.items():
         if name == "none" or name in joint:
             continue  # `none` adds zeros
-        output, primitive_stats = primitive.apply(
-            params.get(name, {}),
-            stats.get(name, {}),
+        output, primitive_stats = _applied(
+            name,
+            primitive,
+            variables,
             source,
-            stride=stride,
-            train=train,
-            kernels=kernels,
+            skips=skips,
+            edges=len(weights),
+            **options,
         )
         outputs.append(output.times(columns[name][:, None]))
         if primitive_stats:
             new_stats[name] = primitive_stats
     total += sum(output.wide() for output in outputs)
     return lowering.materialise(total.astype(state.dtype)), new_stats
+
+
+def _pruned_edges(place, variables, state, weights, *, train, kernels, skips):
+    """Weighted sums of the primitives that each of the S edges has, as a list.
+
+    Args:
+      place: the cell and the edges.
+      variables, state, weights, train, kernels, skips: as of `_mixed_edges`.
+    """
+    primitives, stride = place[0].primitives, place[1].stride
+    if kernels.depthwise == "fused":  # each edge would need kernels of its own
+        kernels = lowering.LOWERINGS["shifted"]
+    source, new_stats, sums = source_of(state[None]), {}, [0.0] * len(weights)
+    columns = dict(zip(primitives, weights.T, strict=True))
+    options = {"stride": stride, "train": train, "kernels": kernels}
+    for name, where in live_positions(*place).items():
+        if name == "none" and not _is_alone(*place, where):
+            continue  # `none` adds zeros
+        output, primitive_stats = _applied(
+            name,
+            primitives[name],
+            variables,
+            source,
+            skips=skips,
+            edges=len(where),
+            **options,
+        )
+        rows = output.times(columns[name][jnp.asarray(where)][:, None]).wide()
+        for row, edge in zip(rows, where, strict=True):
+            sums[edge] += row
+        if primitive_stats:
+            new_stats[name] = primitive_stats
+    return [lowering.materialise(s.astype(state.dtype)) for s in sums], new_stats
+
+
+def _is_alone(spec, outgoing, where) -> bool:
+    """Whether one of some edges has a single primitive, whose output is its sum."""
+    return any(len(spec.live[outgoing.edges[edge]]) == 1 for edge in where)
+
+
+def _applied(name, primitive, variables, source, *, skips, edges, **options):
+    """The output of one primitive on its edges, and its new batch_stats."""
+    params, stats = (tree.get(name, {}) for tree in variables)
+    output, new_stats = primitive.apply(params, stats, source, **options)
+    if skips is not None and name == "skip_connect" and options["stride"] == 1:
+        output = Affine(drop_elements(output.x, edges, skips))
+    return output, new_stats
 
 
 def _shuffled_node(mixed, bypass, partial_channels: int, dtype) -> Array:

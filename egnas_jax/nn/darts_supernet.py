@@ -25,6 +25,7 @@ from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import stack_leaves
+from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.stem_and_head import (
     classify,
     images_innermost,
@@ -71,7 +72,7 @@ def forward(
     *,
     train: bool,
     many: bool,
-    dropout: EdgeDropout | None = None,
+    dropout: EdgeDropout | SkipDropout | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, groups of cells, global average and classifier.
 
@@ -132,16 +133,14 @@ def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
     spec = _spec(config, cells[indices[0]].kind)
 
     def cell(index, cell_variables, inputs):
-        edges, images = spec.space.num_edges, inputs[0].shape[-1]
-        return mixed_cell(
-            spec,
-            cell_variables,
-            inputs,
-            mixing,
-            train=train,
-            implementation=config.lowering,
-            factors=edge_factors(dropout, indices[0] + index, edges, images),
-        )
+        options = {"train": train, "implementation": config.lowering}
+        number = indices[0] + index
+        if isinstance(dropout, SkipDropout):
+            options["skips"] = dropout.within(number)
+        else:
+            edges, images = spec.space.num_edges, inputs[0].shape[-1]
+            options["factors"] = edge_factors(dropout, number, edges, images)
+        return mixed_cell(spec, cell_variables, inputs, mixing, **options)
 
     return _Group(
         preprocess=[
@@ -160,8 +159,10 @@ def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
 
 
 def _spec(config: SupernetConfig, kind: str) -> CellSpec:
-    space = SPACES[config.space]
-    return CellSpec(space, kind, config.partial_channels, config.pool_bn)
+    space, live = SPACES[config.space], None
+    if config.live is not None:
+        live = config.live[space.kinds.index(kind)]
+    return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
 
 
 def _unroll(group: _Group, states: tuple[Array, Array]):

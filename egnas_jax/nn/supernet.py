@@ -19,6 +19,7 @@ from jaxtyping import Float
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
+from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
@@ -63,7 +64,7 @@ class SupernetApply(Protocol):
         train: bool = False,
         many: bool = False,
         *,
-        dropout: EdgeDropout | None = None,
+        dropout: EdgeDropout | SkipDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         """Runs the supernet on a batch of images under one mixing.
 
@@ -76,8 +77,8 @@ class SupernetApply(Protocol):
             cell is then compiled by itself, so that XLA moves out of the loop what does
             not depend on the mixing: the stem and most primitives of that cell. The
             values are equal up to rounding.
-          dropout: drops edges of single images, in training and in the DARTS family
-            alone; None: drops none.
+          dropout: drops edges of single images, or elements behind skips, in training
+            and in the DARTS family alone; None: drops none.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
@@ -124,7 +125,7 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         train: bool = False,
         many: bool = False,
         *,
-        dropout: EdgeDropout | None = None,
+        dropout: EdgeDropout | SkipDropout | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
         way = lowering.for_images(config.lowering, images.shape[1:3])

@@ -4,6 +4,7 @@ Dims: C channels, L cells, k of partial channels.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from egnas_jax.lookup import lookup
@@ -11,7 +12,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
 from egnas_jax.nn.precision import PRECISIONS
 from egnas_jax.settings import check_choices, check_ranges
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 
 # The upper bounds are far beyond any useful size: they catch typing errors, which would
 # otherwise end in an unclear crash.
@@ -22,6 +23,10 @@ RANGES = {
     "partial_channels": (1, 4096),
     "stem_multiplier": (1, 64),
 }
+
+
+# kind of cell -> edge -> positions of its primitives
+LivePrimitives = tuple[tuple[tuple[int, ...], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,16 @@ class SupernetConfig:
       lowering: implementation of the kernels: "grouped", "shifted", "dense", "matrix",
         "fused" (on a GPU), or "auto" for what `nn.lowering.choice` selects by backend
         and image size. The results are equal up to rounding.
+      live: of each kind of cell and edge, the positions of the primitives that it has,
+        in the order of the space; None: every edge has all. The others have no arrays
+        and are not computed, whatever their weight in a mixing. Not a setting of a
+        search: P-DARTS decides it between its stages.
       dtype: dtype of the activations, "float32" or "bfloat16". Parameters, batch_stats,
         sums and logits are float32 in either case (nn/precision.py).
 
     Raises:
-      ValueError: a number is out of its range, k does not divide the channels, or the
-        space, lowering or dtype is unknown.
+      ValueError: a number is out of its range, k does not divide the channels, the
+        space, lowering or dtype is unknown, or `live` does not fit the space.
     """
 
     channels: int = 16
@@ -58,6 +67,7 @@ class SupernetConfig:
     stem_multiplier: int = 3
     lowering: str = "auto"
     dtype: str = "float32"
+    live: LivePrimitives | None = None
 
     def __post_init__(self):
         space = lookup(SPACES, self.space, "space")
@@ -72,6 +82,25 @@ class SupernetConfig:
             )
         if space.family == "topology":
             self._check_stages()
+        if self.live is not None:
+            self._check_live(space)
+
+    def _check_live(self, space: Space):
+        """Refuses live primitives that the edges of a space cannot have."""
+        shape = [len(edges) for edges in self.live]
+        if space.family == "topology" or shape != [space.num_edges] * len(space.kinds):
+            raise ValueError(
+                f"supernet.live has edges {shape} by kind of cell, but must have "
+                f"{space.num_edges} for each of {', '.join(space.kinds)}, in a space "
+                f"of the DARTS family; the space is {space.name}."
+            )
+        allowed = range(len(space.primitives))
+        for edge in itertools.chain(*self.live):
+            if not edge or list(edge) != sorted(set(edge) & set(allowed)):
+                raise ValueError(
+                    f"supernet.live gives an edge the primitives {list(edge)}, but an "
+                    f"edge needs at least one of 0 to {allowed[-1]}, ascending."
+                )
 
     def _check_stages(self):
         """Refuses settings that a network of NAS-Bench-201 cannot have."""
@@ -87,6 +116,13 @@ class SupernetConfig:
                 f"supernet.stem_multiplier is {self.stem_multiplier}, but in the space "
                 f"{self.space} the stem has the channels of the cells: leave it out."
             )
+
+
+def as_live(nested: Sequence | None) -> LivePrimitives | None:
+    """Returns live primitives in the form of `SupernetConfig`, from lists of JSON."""
+    if nested is None:
+        return None
+    return tuple(tuple(tuple(edge) for edge in edges) for edges in nested)
 
 
 def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:

@@ -16,8 +16,10 @@ from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import search_hyperparams, search_problem
+from egnas_jax.runs.stages import config_of_stage
+from egnas_jax.search import stored_state
 from egnas_jax.search.loop import SearchEnd
-from egnas_jax.search.stored_state import restore_state
+from egnas_jax.search.step import SearchHyperparams, SearchProblem, SearchState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
@@ -49,17 +51,28 @@ def load_search(
     config = with_moved_data(stored_config(folder), settings or {})
     model = _stored_model(config, folder, data_dir)
     shape = tuple(model["image_shape"])
-    problem = search_problem(config, make_supernet(config.supernet), shape)
-    hyperparams = search_hyperparams(config, problem.strategy)
+
+    def problem_of(meta: dict) -> tuple[SearchProblem, SearchHyperparams]:
+        own = config_of_stage(config, meta.get("stage"))
+        problem = search_problem(own, make_supernet(own.supernet), shape)
+        return problem, search_hyperparams(own, problem.strategy)
+
+    def target(meta: dict) -> SearchState:
+        problem, hyperparams = problem_of(meta)
+        stored = stored_state.as_stored(problem, meta)
+        return stored_state.layout(stored, shape, hyperparams)
+
     try:
-        restored = restore_state(folder / "checkpoints", problem, shape, hyperparams)
+        restored = checkpoint.restore(folder / "checkpoints", target)
     except checkpoint.NoCheckpointError as error:
         raise ValueError(f"{folder} holds no whole checkpoint. {error}") from None
     for note in restored.notes:
         log(f"{note} The one before is used.")
+    restored = stored_state.as_computed(problem_of(restored.meta)[0], restored)
     state = jax.tree.map(jnp.asarray, restored.tree)
     lines = records.read_epochs(folder)[: int(state.epoch)]
-    result = search_result(config, SearchEnd(state, lines), model["num_valid"])
+    end = SearchEnd(state, lines, restored.meta.get("stage"))
+    result = search_result(config, end, model["num_valid"])
     return result._replace(folder=folder, data_dir=data_dir)
 
 

@@ -8,6 +8,7 @@ _DIGITS = dict(
     random_search=dict(candidates=64),
     darts=dict(learning_rate=3e-3),
     pc_darts=dict(learning_rate=6e-3, batch_size=64, warmup=2),
+    p_darts=dict(learning_rate=6e-3, batch_size=64, warmup=1, added_layers="0,1,2"),
     snas=dict(alpha_optimizer="adam", learning_rate=1e-2, temperature_epochs=12),
     enas=dict(steps=12, batch_size=64),
     nasnet_ppo=dict(steps=6, batch_size=64),
@@ -28,9 +29,11 @@ _SMALL_BATCHES = _DIGITS | {
     )
 }
 # The temperature reaches its end with the search, and SGD(3e-4), which is published for
-# 150 epochs of batches of 64, would leave alpha near its start.
+# 150 epochs of batches of 64, would leave alpha near its start. The stages of P-DARTS
+# have 5, 11 and 17 cells, and its warm-up is the published share of a stage.
 _FIFTY_EPOCHS = dict(
-    snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50)
+    snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50),
+    p_darts=dict(warmup=7, added_layers="-3,3,9"),
 )
 # `digits` compiles and runs in a third of the time of `digits_large`.
 PRESETS: dict[str, dict[str, Any]] = {

@@ -24,6 +24,7 @@ from egnas_jax.runs.front import write_front
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
+from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
@@ -65,7 +66,7 @@ class SearchResult(NamedTuple):
       valid_accuracy: of the supernet under the cell's mixing, a fraction; None before
         the first epoch ended.
       records: of every epoch, as metrics.jsonl holds them.
-      net: the supernet, on one device.
+      net: the supernet, on one device; that of the last stage of a search in stages.
       state: weights, the method's state and all else that a checkpoint holds.
       config: with the data's digest and number of classes.
       num_valid: validation images.
@@ -199,7 +200,7 @@ def run_search(
         check_same_configuration(setup.config)
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
-        wrap = _profiler(setup.config, profile, start, stop_after) if trains else None
+        wrap = _profiler(setup, profile, start, stop_after) if trains else None
         claim = _claim(setup, start, trains, resume)
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(_advice(setup)))
@@ -294,7 +295,7 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool, resume: bool):
 
 
 def _profiler(
-    config: SearchConfig,
+    setup: SearchSetup,
     profile: str | pathlib.Path | None,
     start: StartPoint,
     stop_after: int | None,
@@ -306,8 +307,10 @@ def _profiler(
     """
     if profile is None:
         return lambda programs: programs
-    last = min(stop_after or config.epochs, config.epochs)
-    epoch = first_steady_epoch(start.epochs, config.strategy.warmup, last)
+    warmup, last = setup.config.strategy.warmup, loop.last_epoch(setup.run, stop_after)
+    if stage := start.stage_of(setup.run):
+        warmup, last = stage.first + warmup, min(stage.end, last)
+    epoch = first_steady_epoch(start.epochs, warmup, last)
     return functools.partial(profiled, folder=pathlib.Path(profile), epoch=epoch)
 
 
@@ -325,6 +328,9 @@ def _run_epochs(
     if run.folder:
         model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
         records.write_json(run.folder / "model.json", model)
+    # of several processes the first one alone has read a checkpoint
+    stage = allgather_json(start.progress and start.progress.stage)[0]
+    run = loop.in_stage(run, stage)
     if wrap is None:
         progress = begin(run, start)
     else:
@@ -342,7 +348,7 @@ def _run_epochs(
 
         earlier = None if run.folder else list(start.records)
         run = run._replace(on_epoch=on_epoch)
-        return loop.search(run, progress, stop_after, earlier, interrupted)
+        return loop.search(run, progress, stop_after, earlier, interrupted, watch=watch)
 
 
 def _begin_and_compile(
@@ -352,10 +358,11 @@ def _begin_and_compile(
 
     Weights are drawn while programs compile; not with several processes, which
     communicate in both (tracing asks for the free memory of all), and must do so in
-    the same order everywhere.
+    the same order everywhere. Where a stage has ended, the next one is begun first.
     """
-    if jax.process_count() > 1:
-        return begin(run, start), loop.compiled(run, watch)
+    if jax.process_count() > 1 or start.progress is not None:
+        run, progress = loop.next_stage(run, begin(run, start))
+        return progress, loop.compiled(run, watch)
     with ThreadPoolExecutor(1) as pool:
         beginning = pool.submit(begin, run, start)
         run = loop.compiled(run, watch)
@@ -390,9 +397,10 @@ def search_result(
       end: state and records of its epochs.
       num_valid: validation images.
     """
-    net = make_supernet(config.supernet)
+    own = config_of_stage(config, end.stage)
+    net = make_supernet(own.supernet)
     _, make = STRATEGIES[config.strategy_name]
-    strategy, space = make(net, config.strategy), SPACES[net.config.space]
+    strategy, space = make(net, own.strategy), SPACES[net.config.space]
     genotype = derive_incumbent(strategy, space, strategy.incumbent(end.state.strategy))
     record = end.records[-1] if end.records else {}
     if (stop := record.get("early_stop")) is not None:

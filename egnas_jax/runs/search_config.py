@@ -7,6 +7,7 @@ from typing import Any
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import SupernetConfig
+from egnas_jax.nn.supernet_config import as_live
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
 from egnas_jax.search.watch import WatchConfig
@@ -192,7 +193,7 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
         **{
             **stored,
             "data": DataConfig(**stored["data"]),
-            "supernet": SupernetConfig(**stored["supernet"]),
+            "supernet": _stored_supernet(stored["supernet"]),
             "strategy": method(**stored["strategy"]),
             "schedule": EpochSchedule(**stored.get("schedule", {})),
             "watch": WatchConfig(**stored.get("watch", {})),
@@ -200,6 +201,11 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
     )
     check_types(config, stored)
     return config
+
+
+def _stored_supernet(stored: dict[str, Any]) -> SupernetConfig:
+    """The supernet of a stored configuration; JSON has lists for tuples."""
+    return SupernetConfig(**{**stored, "live": as_live(stored.get("live"))})
 
 
 # of `strategy` in a stored configuration: old name -> new name

@@ -35,6 +35,13 @@ class StartPoint(NamedTuple):
         """Epochs that are done."""
         return int(self.progress.state.epoch) if self.progress else 0
 
+    def stage_of(self, run: loop.SearchRun) -> loop.Stage | None:
+        """The stage in which the next epoch lies; None for a search without stages."""
+        stage = loop.in_stage(run, self.progress and self.progress.stage).stage
+        if stage is None or self.epochs < stage.end or stage.end == run.epochs:
+            return stage
+        return run.enter(stage.index + 1, None).stage
+
 
 def find_start(
     run: loop.SearchRun, restore: str | pathlib.Path | None, *, resume: bool
@@ -89,6 +96,13 @@ def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
         raise ValueError(
             f"{folder} has {done} epochs and this run will have {epochs}: nothing is "
             f"left to run. Set epochs to more."
+        )
+    stage = loop.in_stage(run, progress.stage).stage
+    if stage is not None and done > stage.end:
+        raise ValueError(
+            f"{folder} is in stage {stage.index + 1} after epoch {done}, but that of "
+            f"this run ends with epoch {stage.end}. Set epochs and "
+            f"strategy.stage_epochs to those of that run."
         )
     earlier = tuple(records.read_epochs(folder, done))
     began_at = origin.describe(folder, done, loop.state_digest(state))

@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.config import DataConfig
@@ -19,6 +21,7 @@ from egnas_jax.nn import kernels
 from egnas_jax.nn.lowering import choice, rules
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
+from egnas_jax.nn.supernet_config import LivePrimitives
 from egnas_jax.runs.data import (
     ArrayData,
     check_one_source,
@@ -27,6 +30,7 @@ from egnas_jax.runs.data import (
     digest_of,
 )
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
+from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.loop import SearchRun
 from egnas_jax.search.programs import make_programs
@@ -55,7 +59,7 @@ class SearchSetup(NamedTuple):
     Attributes:
       config: with the data's number of classes and digest, an absolute path, and the
         number of devices.
-      run: what the loop runs.
+      run: what the loop runs; the first stage of a search in stages.
       dataset: the loaded data.
     """
 
@@ -103,30 +107,54 @@ def set_up_search(
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
-    image_shape = dataset.images.shape[1:]
-    net = make_supernet(config.supernet)._replace(mesh=mesh)
-    problem = search_problem(config, net, image_shape)
-    parts = _split(config, problem, dataset, log)
+    first = config_of_stage(config, None)
+    parts = _split(first, dataset)
+    _note_long_warmup(config, log)
     search_data = SearchData(
         *(replicate(mesh, part) for part in parts),
         scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
     )
-    hyperparams = search_hyperparams(config, problem.strategy)
-    run = SearchRun(
+    run = _stage_run(config, (mesh, search_data), 0, None)
+    run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
+    return SearchSetup(config, run, dataset)
+
+
+def _stage_run(
+    config: SearchConfig,
+    parts: tuple[Mesh | None, SearchData],
+    index: int,
+    live: LivePrimitives | None,
+) -> SearchRun:
+    """One stage of a search; a search without stages is one.
+
+    Args:
+      config: of the whole search.
+      parts: devices and images.
+      index, live: as of `SearchRun.enter`.
+    """
+    mesh, data = parts
+    stage = stage_of(config, index, live)
+    own = config_of_stage(config, stage and stage.name())
+    net = make_supernet(own.supernet)._replace(mesh=mesh)
+    image_shape = data.train.images.shape[1:]
+    problem = search_problem(own, net, image_shape)._replace(stage=index)
+    hyperparams = search_hyperparams(own, problem.strategy)
+    if stage is not None:
+        hyperparams = hyperparams.replace(first_epoch=np.int32(stage.first))
+    return SearchRun(
         problem=problem,
-        programs=make_programs(problem, search_data),
+        programs=make_programs(problem, data),
         hyperparams=hyperparams,
         image_shape=image_shape,
-        num_train=len(search_data.train.labels),
-        num_valid=len(search_data.valid.labels),
+        num_train=len(data.train.labels),
+        num_valid=len(data.valid.labels),
         steps_per_call=config.steps_per_call,
-        folder=folder,
         keep_checkpoints=config.keep_checkpoints,
-        on_epoch=on_epoch,
-        log=log,
-        identity=None if mesh else _identity(config, hyperparams.strategy),
+        identity=None if mesh else _identity(own, hyperparams.strategy),
+        stage=stage,
+        enter=functools.partial(_stage_run, config, parts) if stage else None,
+        all_epochs=config.epochs,
     )
-    return SearchSetup(config, run, dataset)
 
 
 def search_problem(
@@ -157,25 +185,32 @@ def search_hyperparams(config: SearchConfig, strategy: Strategy) -> SearchHyperp
     )
 
 
-def _split(
-    config: SearchConfig, problem: SearchProblem, dataset: Dataset, log: Callable
-) -> tuple:
-    """Training and validation images, checked against the sizes of batches."""
+def _split(config: SearchConfig, dataset: Dataset) -> tuple:
+    """Training and validation images, checked against the sizes of batches.
+
+    Args:
+      config: of the search, or of its first stage.
+      dataset: to be split.
+    """
     splits = make_splits(dataset, config.schedule.split, config.seed)
     num_train, num_valid = len(splits.train.labels), len(splits.valid.labels)
     check_batch_size(config.batch_size, num_train)
     name = "strategy.fitness_batch_size or .batch_size"
-    check_batch_size(problem.valid_batch_size, num_valid, name)
+    check_batch_size(config.strategy.valid_batch_size, num_valid, name)
     if config.watch.eigenvalue != "off":
+        problem = search_problem(config, make_supernet(config.supernet))
         check_alpha(problem.strategy)
         check_batch_size(config.watch.images, num_valid, "watch.images")
-    warmup = config.strategy.warmup
-    if warmup >= config.epochs:
-        log(
-            f"strategy.warmup is {warmup} and epochs {config.epochs}: alpha will not "
-            f"move."
-        )
     return splits.train, splits.valid
+
+
+def _note_long_warmup(config: SearchConfig, log: Callable) -> None:
+    """Says where the warm-up takes a whole search, or a whole stage of it."""
+    stages, warmup = planned_stages(config), config.strategy.warmup
+    epochs = min((stage.epochs for stage in stages), default=config.epochs)
+    if warmup >= epochs:
+        what = "epochs of a stage" if stages else "epochs"
+        log(f"strategy.warmup is {warmup} and {what} {epochs}: alpha will not move.")
 
 
 def _as_loaded(

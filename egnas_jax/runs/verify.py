@@ -5,7 +5,6 @@ from typing import NamedTuple
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.search import loop
 from egnas_jax.storage import checkpoint, records
-from egnas_jax.training.devices import replicate
 from egnas_jax.training.jax_settings import pinned
 
 
@@ -49,8 +48,11 @@ def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
                 f"epochs cannot be replayed. Verify that run."
             )
         start = loop.beginning(run)
-    run, first, wrong = loop.compiled(run), int(start.state.epoch), []
+    first, wrong = int(start.state.epoch), []
+    run, start = loop.next_stage(loop.in_stage(run, start.stage), start)
+    run = loop.compiled(run)
     for line in lines[first:]:
+        run, start = loop.next_compiled(run, start)
         state, again = loop.run_epoch(run, start)
         start = loop.Progress(state, {})
         if again["digest"] != line["digest"]:
@@ -80,6 +82,5 @@ def _oldest(run: loop.SearchRun, epochs: int) -> loop.Progress | None:
         except checkpoint.NoCheckpointError:
             continue
         if int(restored.tree.epoch) < epochs:
-            state = replicate(run.problem.net.mesh, restored.tree)
-            return loop.Progress(state, restored.meta["info"])
+            return loop.progress_of(run, restored)
     return None

@@ -12,6 +12,7 @@ import optax
 
 from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.drop_path import EdgeDropout
+from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.training.devices import over_images
 from egnas_jax.types import Array, Batch, PyTree
@@ -38,7 +39,7 @@ def batch_gradients(
     sources: PyTree,
     batch: Batch,
     *shared: PyTree,
-    dropout: EdgeDropout | None = None,
+    dropout: EdgeDropout | SkipDropout | None = None,
 ) -> tuple[Gradients, PyTree]:
     """Computes gradients of the mean cross entropy under the whole batch's statistics.
 
@@ -48,7 +49,8 @@ def batch_gradients(
       sources: what to differentiate by: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
       shared: further arguments of `network`, replicated.
-      dropout: drops edges of single images; None: drops none.
+      dropout: drops edges of single images, or elements behind skips; None: drops
+        none.
 
     Returns:
       Gradients and the new running statistics.

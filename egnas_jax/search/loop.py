@@ -7,9 +7,8 @@ of the method that it runs.
 
 import contextlib
 import functools
-import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,19 +18,20 @@ import numpy as np
 from egnas_jax.search import stored_state
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.programs import SearchPrograms, compile_programs
-from egnas_jax.search.step import (
-    SearchHyperparams,
-    SearchProblem,
-    SearchState,
-    Totals,
-    init_state,
-    steps_of_epoch,
-    zero_totals,
+from egnas_jax.search.search_run import (
+    Progress,
+    SearchRun,
+    Stage,
+    beginning,
+    compiled,
+    in_stage,
+    layout,
+    next_compiled,
+    next_stage,
 )
+from egnas_jax.search.step import SearchState, Totals, zero_totals
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.search.watch import stop_epoch
-from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.devices import replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
@@ -40,64 +40,26 @@ from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileWatch, unwatched
 from egnas_jax.training.sgd import learning_rate
 
-
-class SearchRun(NamedTuple):
-    """What the loop needs to run a search.
-
-    Attributes:
-      problem: what is searched.
-      programs: its compiled functions.
-      hyperparams: its numbers; the loop sets the learning rate of each epoch.
-      image_shape: of the data, (H, W, C).
-      num_train, num_valid: images of training and validation.
-      steps_per_call: weight steps in one call of the device.
-      folder: run directory; None writes nothing.
-      keep_checkpoints: how many checkpoints stay.
-      on_epoch: called with each epoch's record, a dict.
-      log: called with notes, a str each.
-      identity: what the programs are made of, for `training.program_cache`.
-    """
-
-    problem: SearchProblem
-    programs: SearchPrograms
-    hyperparams: SearchHyperparams
-    image_shape: tuple[int, int, int]
-    num_train: int
-    num_valid: int
-    steps_per_call: int = 8
-    folder: pathlib.Path | None = None
-    keep_checkpoints: int = 2
-    on_epoch: Callable[[dict], None] = lambda record: None
-    log: Callable[[str], None] = lambda text: None
-    identity: Mapping | None = None
-
-    @property
-    def num_steps(self) -> int:
-        """Weight steps of an epoch."""
-        return steps_of_epoch(self.problem, self.num_train)
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of the whole search."""
-        return self.problem.sgd.epochs
-
-    @property
-    def space(self) -> Space:
-        """The space of the cells."""
-        return SPACES[self.problem.net.config.space]
-
-
-class Progress(NamedTuple):
-    """How far a run has come.
-
-    Attributes:
-      state: weights, the method's state and all else that a checkpoint holds.
-      info: metrics of the method's update in the running epoch, if it came before the
-        weight steps; else {}.
-    """
-
-    state: SearchState
-    info: dict[str, float | list | None]
+__all__ = [
+    "Progress",
+    "SearchEnd",
+    "SearchRun",
+    "Stage",
+    "beginning",
+    "compiled",
+    "in_stage",
+    "last_epoch",
+    "layout",
+    "newest",
+    "next_compiled",
+    "next_stage",
+    "progress_of",
+    "restore",
+    "run_epoch",
+    "save",
+    "search",
+    "state_digest",
+]
 
 
 def state_digest(state: SearchState) -> str:
@@ -114,58 +76,49 @@ def state_digest(state: SearchState) -> str:
     )
 
 
-def layout(run: SearchRun) -> SearchState:
-    """Returns shapes and dtypes of a run's state."""
-    return stored_state.layout(run.problem, run.image_shape, run.hyperparams)
-
-
-def restore(run: SearchRun, step: int | None = None) -> checkpoint.Restored:
-    """Reads a checkpoint of a run, see `stored_state.restore_state`."""
-    return stored_state.restore_state(
-        run.folder / "checkpoints",
-        run.problem,
-        run.image_shape,
-        run.hyperparams,
-        step=step,
-    )
-
-
-def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
-    """Compiles the run's programs side by side, or reads them from the user's cache.
-
-    Args:
-      run: with programs that are not compiled yet.
-      watch: is told how far they are, see `training.program_cache`.
-    """
-    programs = compile_programs(
-        run.problem,
-        run.programs,
-        run.hyperparams,
-        layout(run),
-        identity=run.identity,
-        watch=watch,
-    )
-    return run._replace(programs=programs)
-
-
-def beginning(run: SearchRun) -> Progress:
-    """Makes the start of a run that continues no other, on the devices of the run."""
-    state = init_state(run.problem, run.image_shape, run.hyperparams)
-    return Progress(replicate(run.problem.net.mesh, state), {})
-
-
 def newest(run: SearchRun) -> tuple[Progress | None, tuple[str, ...]]:
     """Reads the newest valid checkpoint; returns a note for each damaged newer one.
 
     The progress is None where no checkpoint was finished or none is whole. Nothing is
     changed.
+
+    Raises:
+      ValueError: a valid checkpoint is of another network, or of another stage than
+        this run has at its epoch.
     """
     try:
         restored = restore(run)
     except checkpoint.NoCheckpointError as error:
         return None, error.notes
+    return progress_of(run, restored), restored.notes
+
+
+def restore(run: SearchRun, step: int | None = None) -> checkpoint.Restored:
+    """Reads a checkpoint of a run, whichever of its stages it belongs to.
+
+    Args:
+      run: any stage of the search.
+      step: of the checkpoint; None: the newest.
+
+    Raises:
+      NoCheckpointError: there is none, or none is whole.
+      ValueError: the checkpoint is of another network, or of a stage that the search
+        does not have.
+    """
+
+    def target(meta: dict) -> SearchState:
+        entered = in_stage(run, meta.get("stage"))
+        problem = stored_state.as_stored(entered.problem, meta)
+        return layout(entered._replace(problem=problem))
+
+    restored = checkpoint.restore(run.folder / "checkpoints", target, step=step)
+    return stored_state.as_computed(run.problem, restored)
+
+
+def progress_of(run: SearchRun, restored: checkpoint.Restored) -> Progress:
+    """Returns where a checkpoint stands, its arrays on the devices of the run."""
     state = replicate(run.problem.net.mesh, restored.tree)
-    return Progress(state, restored.meta["info"]), restored.notes
+    return Progress(state, restored.meta["info"], restored.meta.get("stage"))
 
 
 class SearchEnd(NamedTuple):
@@ -174,10 +127,13 @@ class SearchEnd(NamedTuple):
     Attributes:
       state: after the last epoch.
       records: of all epochs, those before a resume included.
+      stage: that the state belongs to, `Stage.name()`; None for a search without
+        stages.
     """
 
     state: SearchState
     records: list[dict]
+    stage: dict | None = None
 
 
 def search(
@@ -186,6 +142,8 @@ def search(
     stop_after: int | None = None,
     earlier: list[dict] | None = None,
     interrupted: Callable[[], bool] | None = None,
+    *,
+    watch: CompileWatch = unwatched,
 ) -> SearchEnd:
     """Runs until all epochs or `stop_after` epochs are done, or the stop rule ends it.
 
@@ -199,33 +157,36 @@ def search(
       earlier: records of the epochs before `start`; None: those of the run directory.
       interrupted: of an `InterruptFlag` that the caller has entered; None: the search
         enters one itself.
+      watch: is told how far the programs of a later stage are.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
       FloatingPointError: the loss is NaN or infinite, with epoch and last checkpoint.
       OSError: a file could not be written; the last checkpoint is whole.
     """
-    state, info = start
+    progress = start
     if earlier is None:
         earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
     # those of the process that has the folder, since all must end after one epoch
     lines = list(allgather_json(earlier)[0])
     stopped = run.problem.watch.stop and lines and "early_stop" in lines[-1]
     with _interrupt_flag(run, interrupted) as interrupted:
-        while int(state.epoch) < last_epoch(run, stop_after) and not stopped:
-            state, record = run_epoch(run, Progress(state, info), interrupted)
-            info = {}
+        last = last_epoch(run, stop_after)
+        while int(progress.state.epoch) < last and not stopped:
+            run, progress = next_compiled(run, progress, watch)
+            state, record = run_epoch(run, progress, interrupted)
+            progress = Progress(state, {})
             lines.append(record)
             stopped = _stop_early(run, lines)
             if run.folder:
                 records.append(run.folder / "metrics.jsonl", record)
-            save(run, Progress(state, info))
+            save(run, progress)
             run.on_epoch(record)
             if stopped:
                 run.log(_early_stop_note(record))
             if interrupted():
                 raise Interrupted(SAVED)
-    return SearchEnd(state, lines)
+    return SearchEnd(progress.state, lines, run.stage and run.stage.name())
 
 
 def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
@@ -273,9 +234,13 @@ def save(run: SearchRun, progress: Progress) -> None:
     """
     if not run.folder:
         return
-    state, info = progress
+    state, info = progress.state, progress.info
     step = int(state.epoch) * (run.num_steps + 1) + int(state.step)
-    meta = records.plain({"epoch": int(state.epoch), "info": info})
+    one_vector = run.problem.one_vector
+    meta = {"epoch": int(state.epoch), "info": info, "one_vector": one_vector}
+    if run.stage is not None:
+        meta["stage"] = run.stage.name()
+    meta = records.plain(meta)
     folder = run.folder / "checkpoints"
     checkpoint.save(folder, step, state, meta, keep=run.keep_checkpoints)
 
@@ -294,10 +259,11 @@ def run_epoch(
       FloatingPointError: the loss is NaN or infinite.
     """
     started = time.perf_counter()
-    state, info = start
+    state, info = start.state, start.info
     epoch, schedule = int(state.epoch), run.problem.schedule
     shift = schedule.learning_rate_epoch == "next"
-    rate = learning_rate(run.problem.sgd, epoch + shift)
+    first = run.stage.first if run.stage else 0
+    rate = learning_rate(run.problem.sgd, epoch - first + shift)
     hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
     run = run._replace(hyperparams=hyperparams)
     evolves = run.problem.strategy.update_every == "epoch"
@@ -318,6 +284,7 @@ def run_epoch(
         "valid_loss": float(scores.loss),
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": rate,
+        **({"stage": run.stage.index} if run.stage else {}),
         **info,
         **run.programs.metrics(state),
         **_architecture(run, state),
@@ -363,7 +330,7 @@ def _evolve(run: SearchRun, state: SearchState):
 
 def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):
     """The epoch's remaining weight steps; totals on the host."""
-    state, info = start
+    state, info = start.state, start.info
     step, unread, epoch = int(state.step), None, int(state.epoch)
     totals = jax.tree.map(np.asarray, state.totals)
     while step < run.num_steps:

@@ -10,6 +10,7 @@ of alpha.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -25,6 +26,7 @@ from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.drop_path import EdgeDropout
+from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.curvature import (
     alpha_loss,
@@ -61,6 +63,7 @@ class SearchProblem(NamedTuple):
       watch: the watch for a collapse; its number of images has a shape.
       one_vector: whether SGD computes with one vector of all weights, see
         `training.sgd.packing`.
+      stage: of the search, from 0; each stage draws other initial weights.
     """
 
     net: Supernet
@@ -72,6 +75,7 @@ class SearchProblem(NamedTuple):
     validation_chunk: int | None = None
     watch: WatchConfig = WatchConfig()
     one_vector: bool = False
+    stage: int = 0
 
 
 @flax.struct.dataclass
@@ -96,13 +100,15 @@ class SearchHyperparams:
       seed: of all random streams, u32[].
       learning_rate: of the running epoch, f32[].
       strategy: as `Strategy.hyperparams` has them.
-      epochs: of the whole search, i32[].
+      epochs: of the whole search, or of its stage, i32[].
+      first_epoch: of the stage, i32[].
     """
 
     seed: Array
     learning_rate: Array
     strategy: PyTree
     epochs: Array = np.int32(1)
+    first_epoch: Array = np.int32(0)
 
 
 @flax.struct.dataclass
@@ -160,14 +166,18 @@ def init_state(
 ) -> SearchState:
     """Makes the state before the first epoch, every leaf a buffer of its own.
 
+    That of a later stage begins with the first epoch of the stage.
+
     Args:
       problem: what is searched.
       image_shape: (H, W, C).
       hyperparams: seed, learning rate and the strategy's scalars.
     """
     seed, strategy = hyperparams.seed, problem.strategy
-    variables = problem.net.init(stream(seed, "weights"), image_shape)
-    strategy_state = strategy.init(stream(seed, "strategy"), hyperparams.strategy)
+    stage = problem.stage or ""  # the first has the streams of a search without stages
+    variables = problem.net.init(stream(seed, f"weights{stage}"), image_shape)
+    key = stream(seed, f"strategy{stage}")
+    strategy_state = strategy.init(key, hyperparams.strategy)
     mixing = strategy.incumbent(strategy_state)
     gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
     state = SearchState(
@@ -177,7 +187,7 @@ def init_state(
         alpha_gradient=gradient if problem.schedule.alpha_in_clip else {},
         strategy=strategy_state,
         totals=zero_totals(),
-        epoch=jnp.zeros((), jnp.int32),
+        epoch=jnp.asarray(hyperparams.first_epoch, jnp.int32),
         step=jnp.zeros((), jnp.int32),
     )
     return jax.tree.map(jnp.copy, state)  # the training donates each buffer
@@ -269,11 +279,13 @@ def weight_step(
         new, _ = _update(problem, data, hyperparams, state, key, train_batch=batch)
         state = state.replace(strategy=new)
     mixing = strategy.mixing(key("mixing"), state.strategy)
-    dropout = None
-    if strategy.drop_path > 0:
-        dropout = EdgeDropout(key("drop path"), strategy.drop_path)
     state, gradient = sgd_step(
-        problem, hyperparams.learning_rate, state, mixing, batch, dropout=dropout
+        problem,
+        hyperparams.learning_rate,
+        state,
+        mixing,
+        batch,
+        dropout=_dropout(strategy, state, key),
     )
     if strategy.learn is None:
         return state
@@ -287,6 +299,18 @@ def weight_step(
     return state.replace(strategy=learned)
 
 
+def _dropout(
+    strategy: Strategy, state: SearchState, key: Callable[[str], Key]
+) -> EdgeDropout | SkipDropout | None:
+    """What a weight step drops; `key` maps the name of a purpose to its key."""
+    if strategy.skip_dropout is not None:
+        rate = strategy.skip_dropout(state.strategy)
+        return SkipDropout(key("skip dropout"), rate)
+    if strategy.drop_path > 0:
+        return EdgeDropout(key("drop path"), strategy.drop_path)
+    return None
+
+
 def sgd_step(
     problem: SearchProblem,
     learning_rate: Array,
@@ -294,7 +318,7 @@ def sgd_step(
     mixing: Mixing,
     batch: Batch,
     *,
-    dropout: EdgeDropout | None = None,
+    dropout: EdgeDropout | SkipDropout | None = None,
 ) -> tuple[SearchState, Mixing | None]:
     """Updates the weights, and the running sums of the epoch, on one batch.
 
@@ -387,7 +411,10 @@ def _update(problem, data, hyperparams, state, key, *, train_batch=None):
       train_batch: of the next weight step; None: the validation batch.
     """
     strategy = problem.strategy
-    valid_batch = draw_valid_batch(problem, data, key("valid"))
+    if strategy.permutes_valid:
+        valid_batch = next_valid_batch(problem, data, hyperparams, state, key("valid"))
+    else:
+        valid_batch = draw_valid_batch(problem, data, key("valid"))
     own_batches = {"draw_batch": functools.partial(draw_valid_batch, problem, data)}
     return strategy.update(
         key("update"),
@@ -454,7 +481,7 @@ def trainee_of(
         variables=state.variables,
         momentum=unpack(momentum_of(state.optimizer)),
         learning_rate=hyperparams.learning_rate,
-        epoch=state.epoch,
+        epoch=state.epoch - hyperparams.first_epoch,
         epochs=hyperparams.epochs,
         momentum_rate=problem.sgd.momentum,
         weight_decay=problem.sgd.weight_decay,
@@ -465,7 +492,36 @@ def draw_valid_batch(problem: SearchProblem, data: SearchData, key: Key) -> Batc
     """Draws the validation images of one update, without replacement."""
     key_draw, key_augment = jax.random.split(key)
     chosen = draw_batch(key_draw, len(data.valid.labels), problem.valid_batch_size)
-    images = _valid_images(problem, data, key_augment, data.valid.images[chosen])
+    return _valid_batch(problem, data, key_augment, chosen)
+
+
+def next_valid_batch(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+    key: Key,
+) -> Batch:
+    """Takes the validation images of one update from a permutation of all.
+
+    No image comes twice in an epoch, before the full batches of the permutation are
+    used up; then the next permutation follows.
+
+    Args:
+      problem, data, hyperparams: of the search.
+      state: has the epoch and the step.
+      key: of the augmentation.
+    """
+    count, size = len(data.valid.labels), problem.valid_batch_size
+    rounds, position = jnp.divmod(state.step, count // size)
+    key_order = jax.random.fold_in(stream(hyperparams.seed, "valid order"), rounds)
+    order = epoch_permutation(key_order, count, state.epoch)
+    chosen = lax.dynamic_slice(order, (position * size,), (size,))
+    return _valid_batch(problem, data, key, chosen)
+
+
+def _valid_batch(problem, data, key, chosen) -> Batch:
+    images = _valid_images(problem, data, key, data.valid.images[chosen])
     return Batch(images, data.valid.labels[chosen])
 
 

@@ -1,6 +1,10 @@
-"""Reads the state of a search from a checkpoint."""
+"""Reads the state of a search from a checkpoint, that of an earlier version too.
 
-import pathlib
+Earlier versions stored the momentum of tiny images leaf by leaf. Their checkpoints do
+not say `one_vector` in what is saved beside the state.
+"""
+
+from typing import Any
 
 import jax
 
@@ -10,7 +14,7 @@ from egnas_jax.search.step import (
     SearchState,
     init_state,
 )
-from egnas_jax.storage import checkpoint
+from egnas_jax.storage.checkpoint import Restored
 from egnas_jax.training.sgd import packing
 
 
@@ -19,49 +23,25 @@ def layout(
     image_shape: tuple[int, int, int],
     hyperparams: SearchHyperparams,
 ) -> SearchState:
-    """Returns shapes and dtypes of a search's state, which a checkpoint must fit."""
+    """Returns shapes and dtypes of a search's state."""
     return jax.eval_shape(lambda: init_state(problem, image_shape, hyperparams))
 
 
-def restore_state(
-    folder: pathlib.Path,
-    problem: SearchProblem,
-    image_shape: tuple[int, int, int],
-    hyperparams: SearchHyperparams,
-    *,
-    step: int | None = None,
-) -> checkpoint.Restored:
-    """Reads the newest valid checkpoint of a search, or that of a step.
-
-    Earlier versions stored the momentum of tiny images leaf by leaf. It is packed.
+def as_stored(problem: SearchProblem, meta: dict[str, Any]) -> SearchProblem:
+    """Returns the problem whose state a checkpoint holds.
 
     Args:
-      folder: of all checkpoints of a run.
-      problem, image_shape, hyperparams: of the run.
-      step: of the checkpoint; None: the newest.
-
-    Raises:
-      NoCheckpointError: there is no checkpoint, or all are damaged.
-      ValueError: a valid checkpoint holds another structure.
+      problem: that is to go on with it.
+      meta: of the checkpoint.
     """
-    try:
-        target = layout(problem, image_shape, hyperparams)
-        return checkpoint.restore(folder, target, step=step)
-    except checkpoint.NoCheckpointError:
-        raise
-    except ValueError as error:
-        if not problem.one_vector:
-            raise
-        target = layout(problem._replace(one_vector=False), image_shape, hyperparams)
-        try:
-            restored = checkpoint.restore(folder, target, step=step)
-        except ValueError:
-            raise error from None
-    return restored._replace(tree=_packed(restored.tree))
+    return problem._replace(one_vector=meta.get("one_vector", False))
 
 
-def _packed(state: SearchState) -> SearchState:
-    """The state with its momentum in one vector."""
+def as_computed(problem: SearchProblem, restored: Restored) -> Restored:
+    """Returns a checkpoint with the momentum as the problem computes with it."""
+    if not problem.one_vector or restored.meta.get("one_vector", False):
+        return restored
+    state = restored.tree
     pack, _ = packing(state.params, one_vector=True)
     form = jax.tree.structure(state.params)
 
@@ -73,4 +53,4 @@ def _packed(state: SearchState) -> SearchState:
         state.optimizer,
         is_leaf=is_momentum,
     )
-    return state.replace(optimizer=optimizer)
+    return restored._replace(tree=state.replace(optimizer=optimizer))

@@ -13,6 +13,7 @@ import flax.struct
 import jax
 import numpy as np
 
+from egnas_jax.nn.supernet_config import LivePrimitives, SupernetConfig
 from egnas_jax.settings import check_choices
 from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.space import derive as derive_genotype
@@ -65,8 +66,8 @@ class Trainee:
       variables: {"params", "batch_stats"}.
       momentum: momentum buffers of SGD, the tree of the parameters.
       learning_rate: of the running epoch, f32[].
-      epoch: the running epoch, from 0, i32[].
-      epochs: of the whole search, i32[].
+      epoch: the running epoch of the search, or of its stage, from 0, i32[].
+      epochs: of the whole search, or of its stage, i32[].
       momentum_rate, weight_decay: of SGD; static.
     """
 
@@ -159,6 +160,20 @@ class LearnFn(Protocol):
         """
 
 
+class RateFn(Protocol):
+    def __call__(self, state: PyTree) -> Array:
+        """Returns the probability with which a weight step drops, f32[]."""
+
+
+class PruneFn(Protocol):
+    def __call__(self, mixing: Mixing) -> LivePrimitives:
+        """Returns the primitives that the edges keep after a stage.
+
+        Args:
+          mixing: the incumbent at the end of the stage, arrays of the host.
+        """
+
+
 class DeriveFn(Protocol):
     def __call__(self, mixing: Mixing) -> Genotype | Topology:
         """Derives the genotype of an incumbent, whose arrays are on the host."""
@@ -208,6 +223,10 @@ class Strategy(NamedTuple):
       front: for a method with several objectives, whose run gets a front.json.
       draws_batches: whether `update` gets `draw_batch`, for a method that evaluates
         each candidate on a batch of its own.
+      permutes_valid: whether the validation batches of an epoch run through the images
+        in one order, instead of being drawn one by one.
+      skip_dropout: for a method that drops elements behind skips in the weight steps.
+      prune: for a method whose configuration plans stages (`PlannedStage`).
     """
 
     update_every: Literal["step", "epoch"]
@@ -222,6 +241,9 @@ class Strategy(NamedTuple):
     drop_path: float = 0.0
     draws_batches: bool = False
     front: FrontFn | None = None
+    permutes_valid: bool = False
+    skip_dropout: RateFn | None = None
+    prune: PruneFn | None = None
 
 
 def derive_incumbent(
@@ -240,8 +262,29 @@ def derive_incumbent(
     return derive_genotype(space, mixing)
 
 
+class PlannedStage(NamedTuple):
+    """A part of a search that has a supernet of its own, trained from scratch.
+
+    Attributes:
+      first: epoch that it begins with, from 0.
+      epochs: of this stage; the cosine of the learning rate runs over them.
+      supernet: its supernet, as far as it is known before the search.
+      strategy: the method's configuration for this stage.
+      kept: primitives that every edge keeps at its end.
+    """
+
+    first: int
+    epochs: int
+    supernet: SupernetConfig
+    strategy: "StrategyConfig"
+    kept: int
+
+
 class StrategyConfig(Protocol):
     """What the loop reads of a method's configuration, a frozen dataclass.
+
+    A method that searches in stages also has `plan(supernet, epochs)`, which returns a
+    tuple of `PlannedStage`.
 
     Attributes:
       valid_batch_size: images of the validation batch that `update` gets.

@@ -24,6 +24,7 @@ import pathlib
 import re
 import shutil
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -132,14 +133,18 @@ def steps(directory: str | pathlib.Path) -> list[int]:
 
 
 def restore(
-    directory: str | pathlib.Path, target: PyTree, *, step: int | None = None
+    directory: str | pathlib.Path,
+    target: PyTree | Callable[[dict[str, Any]], PyTree],
+    *,
+    step: int | None = None,
 ) -> Restored:
     """The newest checkpoint whose leaves have the sha256 that was saved with them.
 
     Args:
       directory: of all checkpoints of a run.
       target: a tree with the structure, dtypes and shapes that were saved; leaves may
-        be `jax.ShapeDtypeStruct`s.
+        be `jax.ShapeDtypeStruct`s. Or a function that makes it of `meta`, for a run
+        whose checkpoints differ in structure.
       step: the step to restore, or None for the newest.
 
     Returns:
@@ -161,8 +166,9 @@ def restore(
         except Exception as error:  # damage can make orbax raise anything
             notes.append(f"Checkpoint {path} is damaged ({_brief(error)}).")
             continue
-        leaves.check_fit(path, arrays, target)
-        tree = leaves.fill(target, arrays)
+        layout = target(record["meta"]) if callable(target) else target
+        leaves.check_fit(path, arrays, layout)
+        tree = leaves.fill(layout, arrays)
         return Restored(record["step"], tree, record["meta"], tuple(notes))
     which = "" if step is None else f" of step {step}"
     message = f"No valid checkpoint{which} in {folder}. {' '.join(notes)}"

@@ -36,6 +36,12 @@ def _pc_darts() -> "Method":
     return PCDARTSConfig, pc_darts
 
 
+def _p_darts() -> "Method":
+    from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts
+
+    return PDARTSConfig, p_darts
+
+
 def _snas() -> "Method":
     from egnas_jax.strategies.snas.config import SNASConfig
     from egnas_jax.strategies.snas.strategy import snas
@@ -83,6 +89,7 @@ STRATEGIES: "LazyTable[Method]" = LazyTable(
         "random_search": _random_search,
         "darts": _darts,
         "pc_darts": _pc_darts,
+        "p_darts": _p_darts,
         "snas": _snas,
         "enas": _enas,
         "nasnet_ppo": _nasnet_ppo,

@@ -6,38 +6,20 @@ are held back twice: by dropout in the search, and by a limit in the normal cell
 
 Source: P-DARTS (Chen et al., ICCV 2019); train_search.py of its reference.
 
-Dims: E edges of a cell, K primitives of the space, J primitives that are live on every
-edge.
+Dims: E edges of a cell, K primitives of the space.
 """
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.nn.supernet_config import LivePrimitives
 from egnas_jax.space import Space
 from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
+from egnas_jax.types import Array
 
 WARMUP = 10  # epochs of a stage in which the weights alone train
-
-
-class Stage(NamedTuple):
-    """A stage of the search.
-
-    Attributes:
-      layers: cells of its supernet.
-      dropped: primitives that every edge loses at its end.
-      dropout: probability of the dropout behind skips in its first epoch.
-    """
-
-    layers: int
-    dropped: int
-    dropout: float
-
-
-# as published for CIFAR-10; the space has eight primitives
-STAGES = (Stage(5, 3, 0.1), Stage(11, 2, 0.4), Stage(17, 2, 0.7))
 
 
 class PrunedCell(NamedTuple):
@@ -64,45 +46,27 @@ class PrunedCell(NamedTuple):
         )
 
 
-def dropout_factor(epoch: int, epochs: int = 25) -> float:
+def dropout_factor(
+    epoch: Array | int, epochs: Array | int = 25, warmup: Array | int = WARMUP
+) -> Array:
     """Returns the dropout behind skips as a multiple of that of the stage's start.
 
-    It falls on a line in the warm-up, where it returns to 1 after it, and from there by
-    a factor of exp(-0.2) an epoch.
+    It falls on a line in the warm-up, returns to 1 after it, and falls from there by a
+    factor of exp(-0.2) an epoch.
 
     Args:
       epoch: of the stage, from 0.
       epochs: of the stage.
-    """
-    if epoch < WARMUP:
-        return (epochs - epoch - 1) / epochs
-    return math.exp(-0.2 * (epoch - WARMUP))
-
-
-def masked_softmax(alpha: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Returns the softmax over the live primitives as rows over all of them.
-
-    Args:
-      alpha: of the live primitives, in ascending order, [E, J].
-      live: bool[E, K], J live ones on every edge.
+      warmup: epochs of the stage in which the weights alone train.
 
     Returns:
-      f32[E, K], zero where a primitive is not live.
-
-    Raises:
-      ValueError: an edge has another number of live primitives than of alphas.
+      f32[].
     """
-    if not np.all(live.sum(axis=1) == alpha.shape[1]):
-        counts = sorted(set(live.sum(axis=1).tolist()))
-        raise ValueError(
-            f"alpha has {alpha.shape[1]} columns, but edges have {counts} live "
-            f"primitives. Give one column for each."
-        )
-    alpha = alpha.astype(np.float32)
-    exponentials = np.exp(alpha - alpha.max(axis=1, keepdims=True))
-    rows = np.zeros(live.shape, np.float32)
-    rows[live] = (exponentials / exponentials.sum(axis=1, keepdims=True)).ravel()
-    return rows
+    epoch, epochs, warmup = (
+        jnp.asarray(number, jnp.float32) for number in (epoch, epochs, warmup)
+    )
+    on_a_line = (epochs - epoch - 1) / epochs
+    return jnp.where(epoch < warmup, on_a_line, jnp.exp(-0.2 * (epoch - warmup)))
 
 
 def prune(
@@ -114,7 +78,7 @@ def prune(
 
     Args:
       space: names the primitives.
-      weights: result of `masked_softmax`, f32[E, K].
+      weights: softmax of alpha over the live primitives, 0 elsewhere, f32[E, K].
       live: bool[E, K].
       dropped: primitives that every edge loses.
       last: whether it is the last stage, after which `none` goes first.
@@ -145,7 +109,7 @@ def final_cell(
 
     Args:
       space: has the edges.
-      weights: result of `masked_softmax` in the last stage, f32[E, K].
+      weights: of the last stage, as of `prune`.
       live: bool[E, K], of which one primitive an edge is left.
       dropped: primitives that every edge loses.
     """
@@ -172,7 +136,7 @@ def limit_skips(
 
     As long as it has more, the weakest of them loses its weight, and primitives and
     edges of the whole cell are chosen anew. Ties weaken the lower edge. A lower limit
-    goes on where a higher one stopped.
+    goes on where a higher one stopped. Skips whose edges have no other primitive stay.
 
     Args:
       space, weights, live, dropped: as of `final_cell`.
@@ -180,25 +144,33 @@ def limit_skips(
     """
     weights, skip = weights.copy(), space.primitives.index("skip_connect")
     cell = final_cell(space, weights, live, dropped)
-    while len(cell.skips(space)) > limit:
-        weakest = min(cell.skips(space), key=lambda edge: weights[edge, skip])
+    while len(skips := cell.skips(space)) > limit:
+        weighted = [edge for edge in skips if weights[edge, skip] > 0]
+        if not weighted:
+            break
+        weakest = min(weighted, key=lambda edge: weights[edge, skip])
         weights[weakest, skip] = 0.0
         cell = final_cell(space, weights, live, dropped)
     return cell
 
 
-def live_after(
-    space: Space, alphas: Sequence[np.ndarray], stages: Sequence[Stage] = STAGES
-) -> np.ndarray:
-    """Returns which primitives are live after some first stages, bool[E, K].
+def masks_of(space: Space, live: LivePrimitives | None) -> np.ndarray:
+    """Returns which primitives the edges have, bool[kinds, E, K].
 
     Args:
-      space: has the edges and the primitives.
-      alphas: of the live primitives at the end of each of these stages, [E, J].
-      stages: of the search; the last of them is no argument of this function.
+      space: has the kinds, edges and primitives.
+      live: of a `SupernetConfig`; None: all.
     """
-    live = np.ones((space.num_edges, len(space.primitives)), bool)
-    for alpha, stage in zip(alphas, stages, strict=False):
-        weights = masked_softmax(alpha, live)
-        live = prune(space, weights, live, stage.dropped, last=False)
-    return live
+    shape = len(space.kinds), space.num_edges, len(space.primitives)
+    masks = np.full(shape, live is None)
+    for kind, edges in enumerate(live or ()):
+        for edge, primitives in enumerate(edges):
+            masks[kind, edge, list(primitives)] = True
+    return masks
+
+
+def live_of(masks: np.ndarray) -> LivePrimitives:
+    """Returns the primitives of a `SupernetConfig`; inverse of `masks_of`."""
+    return tuple(
+        tuple(tuple(np.flatnonzero(row).tolist()) for row in edges) for edges in masks
+    )

@@ -38,8 +38,8 @@ def run(*arguments):
         (["list"], "presets: digits, digits_large, cifar10, cifar100\n"),
         (
             ["list", "strategies"],
-            "strategies: egnas, random_search, darts, pc_darts, snas, enas, "
-            "nasnet_ppo, ageing_evolution, nsga2, epcnas_pso\n",
+            "strategies: egnas, random_search, darts, pc_darts, p_darts, snas, "
+            "enas, nasnet_ppo, ageing_evolution, nsga2, epcnas_pso\n",
         ),
         (
             ["list", "methods"],

@@ -22,6 +22,24 @@ OTHER = {
         dict(learning_rate=0.1, warmup=0),
         dict(ADAM, batch_size=7, warmup=1),
     ),
+    "p_darts": (
+        dict(
+            learning_rate=0.1, warmup=0, skip_dropout="0,0,0", kept="5,3,1", max_skips=8
+        ),
+        dict(
+            ADAM,
+            clip_norm=1e-4,
+            batch_size=7,
+            valid_batches="drawn",
+            warmup=1,
+            stage_epochs="3,3,9",
+            added_layers="0,6,13",
+            added_channels="0,0,4",
+            kept="6,3,1",
+            skip_dropout="0.3,0,0",
+            max_skips=0,
+        ),
+    ),
     "snas": (
         dict(learning_rate=0.5, clip_norm=0.01, resource_penalty=0.01),
         dict(
@@ -66,9 +84,15 @@ def outcome(toy_net, toy_batch, update_of):
             factor = 1.0 + epoch  # so that the gradients differ
             batch = toy_batch.replace(images=factor * toy_batch.images)
             state, _ = update(key, state, variables, batch, epoch=epoch)
+        plan = getattr(config, "plan", lambda *sizes: ())
         incumbent = strategy.incumbent(state)
         genotype = derive_incumbent(strategy, SPACE, incumbent)
-        of_loop = config.valid_batch_size, strategy.drop_path  # the loop applies them
+        of_loop = (  # what the loop applies
+            config.valid_batch_size,
+            strategy.drop_path,
+            strategy.permutes_valid,
+            [stage._replace(strategy=None) for stage in plan(net.config, 15)],
+        )
         known[config] = jax.tree.leaves(incumbent), genotype, of_loop
         return known[config]
 

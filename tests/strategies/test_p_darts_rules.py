@@ -2,21 +2,23 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
+from egnas_jax.nn.supernet_config import SupernetConfig
 from egnas_jax.space import SPACES, Genotype
+from egnas_jax.strategies.p_darts_config import PDARTSConfig
 from egnas_jax.strategies.p_darts_rules import (
-    STAGES,
     dropout_factor,
     final_cell,
     limit_skips,
-    live_after,
-    masked_softmax,
+    prune,
 )
 
 SPACE = SPACES["darts8"]
-LAST = STAGES[-1].dropped
+DROPPED = (3, 2, 2)  # primitives of an edge after each stage
+LAST = DROPPED[-1]
 CASES = range(50)
 
 
@@ -29,17 +31,35 @@ def alphas_of(golden, case, kind):
     return [golden[f"alpha_stage{stage}"][case, kind] for stage in range(3)]
 
 
+def masked_softmax(alpha, live):
+    """Rows over all primitives, of alphas of the live ones, [E, J]."""
+    logits = np.full(live.shape, -np.inf, np.float32)
+    logits[live] = alpha.astype(np.float32).ravel()
+    return np.asarray(jax.nn.softmax(logits, axis=1))
+
+
+def live_after(alphas):
+    """Which primitives are live after the first stages, bool[E, K]."""
+    live = np.ones((14, 8), bool)
+    for alpha, dropped in zip(alphas, DROPPED, strict=False):
+        live = prune(SPACE, masked_softmax(alpha, live), live, dropped, last=False)
+    return live
+
+
 def last_stage(golden, case, kind):
     """Weights and live primitives of the last stage."""
     *first, last = alphas_of(golden, case, kind)
-    live = live_after(SPACE, first)
+    live = live_after(first)
     return masked_softmax(last, live), live
 
 
 def test_the_stages_are_those_of_the_reference(golden):
     config = json.loads(str(golden["config"]))
-    assert [stage.layers for stage in STAGES] == config["layers"]
-    assert [stage.dropped for stage in STAGES] == config["dropped"]
+    plan = PDARTSConfig().plan(SupernetConfig(space="darts8", layers=5), 75)
+    assert [stage.supernet.layers for stage in plan] == config["layers"]
+    assert list(DROPPED) == config["dropped"]
+    left = 8 - np.cumsum(DROPPED)
+    assert [stage.kept for stage in plan] == left.tolist()
 
 
 def test_dropout_falls_on_a_line_and_then_exponentially(golden):
@@ -50,12 +70,10 @@ def test_dropout_falls_on_a_line_and_then_exponentially(golden):
 def test_rows_are_a_softmax_over_the_live_primitives(golden):
     for kind in (0, 1):
         alphas = alphas_of(golden, 0, kind)
-        rows = masked_softmax(alphas[1], live_after(SPACE, alphas[:1]))
+        rows = masked_softmax(alphas[1], live_after(alphas[:1]))
         np.testing.assert_allclose(
             rows, golden["rows_stage1_case0"][kind], rtol=1e-6, atol=1e-7
         )
-    with pytest.raises(ValueError, match="alpha has 5 columns, but edges have .8."):
-        masked_softmax(alphas[1], np.ones((14, 8), bool))
 
 
 def test_every_stage_leaves_the_primitives_of_the_reference(golden):
@@ -63,7 +81,7 @@ def test_every_stage_leaves_the_primitives_of_the_reference(golden):
         for kind in (0, 1):
             alphas = alphas_of(golden, case, kind)
             for stage in (0, 1):
-                live = live_after(SPACE, alphas[: stage + 1])
+                live = live_after(alphas[: stage + 1])
                 expected = golden[f"on_after_stage{stage}"][case, kind]
                 np.testing.assert_array_equal(live, expected)
 

@@ -105,6 +105,12 @@ def run_study(
     """
     search = load_search(folder, data_dir=data_dir, settings=settings, log=log)
     net, config, state = search.net, search.config, search.state
+    if net.config.live is not None:
+        raise ValueError(
+            f"{folder} is a run of {config.strategy_name}, whose last supernet lacks "
+            f"most primitives, so random cells cannot be evaluated. Study a run whose "
+            f"supernet has all, of darts, say."
+        )
     request = complete(request, config, search.num_valid)
     started = time.perf_counter()
     key = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)

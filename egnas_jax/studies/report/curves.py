@@ -106,6 +106,12 @@ SEARCH_FIGURES = (
             "edge_entropy_cell": "nats, the only cell",
         },
     ),
+    (
+        "stages",
+        "Stages",
+        "Stages of P-DARTS, from 0, and the probability of its dropout behind skips.",
+        {"stage": "stage", "skip_dropout": "dropout behind skips"},
+    ),
 )
 RETRAIN_FIGURE = (
     "retraining",
