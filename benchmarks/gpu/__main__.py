@@ -1,0 +1,163 @@
+"""Measures one GPU in calls of a few minutes, each of which goes on with the last.
+
+python -m benchmarks.gpu --out DIR [--data-dir DIR] [--stage NAME]... [--list]
+python -m benchmarks.gpu --out DIR --size tiny --platform cpu    # a trial of the script
+
+Needs no network: golden files are in the repository, and images are synthetic where
+CIFAR-10 is not there, except in whole searches and trainings, which are left out then.
+Results are in DIR/DEVICE/results.json, replaced after every row, and in report.md.
+"""
+
+import argparse
+import functools
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu.campaign import Campaign
+from benchmarks.gpu.child import Settings, environment_of
+from benchmarks.gpu.jobs import STAGES
+from benchmarks.gpu.memory import DONE, FAILED
+from benchmarks.gpu.process import Subprocess, file_name
+from benchmarks.gpu.report import report
+from benchmarks.gpu.sizes import SIZES
+from benchmarks.timing import say
+
+ADVICE = """No GPU was found: nvidia-smi names none.
+To try the script without one: python -m benchmarks.gpu --out DIR --size tiny \
+--platform cpu"""
+SECONDS = 520.0
+LEFT = 130  # exit code where jobs are left for the next call
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; exits with 2 where it is not usable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0]
+    )
+    add, folder = parser.add_argument, dict(type=_absolute, metavar="DIR")
+    add("--out", required=True, help="folder that remembers", **folder)
+    text = "of this stage alone (may be repeated)"
+    add("--stage", choices=STAGES, action="append", default=[], help=text)
+    add("--list", action="store_true", help="list stages and jobs; measure nothing")
+    add("--again", action="store_true", help="forget the results of these stages")
+    add("--no-torch", action="store_true", help="leave torch out")
+    text = "until jobs are asked to end (%(default)s)"
+    add("--seconds", type=float, default=SECONDS, help=text)
+    add("--data-dir", help="of CIFAR-10, as of `egnas search`", **folder)
+    add("--executables", help="programs compiled beforehand", **folder)
+    add("--size", choices=SIZES, default="full", help="tiny: a trial in minutes")
+    add("--platform", choices=("gpu", "cpu"), default="gpu")
+    stem = dict(type=_absolute, metavar="FILE")
+    text = "also keep the folder as FILE.00, FILE.01, ..."
+    add("--archive", help=text, **stem)
+    add("--resume-from", help="an archive of an earlier call", **stem)
+    return parser.parse_args(arguments)
+
+
+def _absolute(text: str) -> pathlib.Path:
+    return pathlib.Path(text).absolute()
+
+
+def device_name(platform: str) -> str | None:
+    """Name of the first GPU as the driver reports it; None where there is none."""
+    if platform == "cpu":
+        return "CPU"
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return answer.stdout.strip().partition("\n")[0] or None
+
+
+def list_jobs(chosen: list[jobs.Job], known: memory.Memory) -> str:
+    """Stages with their purpose and limit, and the state of each of their jobs."""
+    lines = []
+    for stage in STAGES.values():
+        own = [job for job in chosen if job.stage == stage]
+        if own:
+            limit = f"{stage.limit_s:.0f} s a call"
+            lines.append(f"{stage.name}: {stage.purpose} ({limit})")
+        lines += [f"  {known.state(job.name) or 'left':8}{job.name}" for job in own]
+    return "\n".join(lines)
+
+
+def measure(
+    options: argparse.Namespace,
+    folder: pathlib.Path,
+    known: memory.Memory,
+    chosen: list[jobs.Job],
+) -> memory.Memory:
+    """Runs the chosen jobs within the time; returns what is known afterwards."""
+    settings = Settings(
+        out=folder,
+        data_dir=str(options.data_dir) if options.data_dir else None,
+        executables=options.executables,
+        platform=options.platform,
+    )
+    campaign = Campaign(
+        chosen,
+        known,
+        start=functools.partial(
+            Subprocess, folder=folder, env=environment_of(settings)
+        ),
+        save=functools.partial(_save, options.size, folder),
+        ended=functools.partial(_archive, options.archive, folder),
+        say=say,
+        slots=max(1, (os.cpu_count() or 1) // 2),
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    campaign.run(options.seconds)
+    return campaign.memory
+
+
+def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:
+    memory.save(folder, known)
+    (folder / "report.md").write_text(report(known, jobs.jobs_of(SIZES[size]())))
+
+
+def _archive(stem: pathlib.Path | None, folder: pathlib.Path) -> None:
+    if stem is not None:
+        archive.write(folder, stem)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = parse(arguments)
+    device = device_name(options.platform)
+    if device is None:
+        print(ADVICE, file=sys.stderr)
+        return 2
+    folder = options.out / file_name(device)
+    size = SIZES[options.size]()
+    try:
+        if options.resume_from and not (folder / memory.FILE).exists():
+            archive.read(options.resume_from, folder)
+        known = memory.load(folder, options.size)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    has_torch = importlib.util.find_spec("torch") is not None and not options.no_torch
+    has_data = options.data_dir is not None
+    chosen = jobs.open_jobs(size, stages=options.stage, torch=has_torch, data=has_data)
+    if options.list:
+        print(list_jobs(chosen, known))
+        return 0
+    if options.again:
+        known = memory.forget(known, [job.name for job in chosen])
+    known = known._replace(machine={"device": device, **known.machine})
+    known = measure(options, folder, known, chosen)
+    print(report(known, jobs.jobs_of(size)))
+    states = [known.state(job.name) for job in chosen]
+    if FAILED in states:
+        return 1
+    return 0 if all(state == DONE for state in states) else LEFT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
