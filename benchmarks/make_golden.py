@@ -2,8 +2,9 @@
 
 python -m benchmarks.make_golden [trial] [tiny] [full]
 
-The small problems are computed in float64. The full one would take an hour in float64 on
-two cores, so it is computed in float32, and only the first individuals are evaluated.
+The small problems are computed in float64. The full one would take an hour in float64
+on two cores, so it is computed in float32, and only the first individuals are
+evaluated.
 """
 
 import sys

@@ -116,7 +116,7 @@ def read_piece(path: pathlib.Path) -> Piece:
       ValueError: the file is no piece, or its images are not those that were packed.
     """
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             shape = tuple(file["shape"].tolist())
             images = decode(file["packed"].tobytes(), shape)
             piece = Piece(images, file["labels"], *file["place"].tolist())

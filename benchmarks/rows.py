@@ -65,7 +65,7 @@ class Row(NamedTuple):
     bytes: int | None
 
 
-def _same_arguments(program, arguments):
+def same_arguments(program, arguments):
     return program(*arguments), arguments
 
 
@@ -94,7 +94,7 @@ def population(
         function=programs.population(make_supernet(config), batch_stats, chunk),
         arguments=jax.tree.map(jnp.asarray, arguments),
         options={},
-        run=_same_arguments,
+        run=same_arguments,
         images=passes,
         products=passes * supernet_multiply_adds(config, case.side),
         bytes=passes * traffic.forward_bytes(config, case.side),

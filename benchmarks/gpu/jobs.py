@@ -77,7 +77,7 @@ def jobs_of(size: Size) -> list[Job]:
     speed = ("bfloat16",), (*PROGRAMS, "retraining-step")
     full = ("float32", "default"), (*PROGRAMS, "retraining-step")
     return [
-        *_rows("parity", ("float32", "bfloat16"), PROGRAMS, size, size.checked),
+        *_rows("parity", ("float32", "bfloat16"), PROGRAMS, size, case=size.checked),
         _job("speed", "limits", "limits", trial=size.name != "full"),
         *_rows("speed", *speed, size),
         *_torch(size),
@@ -112,8 +112,8 @@ def _job(stage: str, name: str, task: str, **options) -> Job:
     return Job(f"{stage}: {name}", STAGES[stage], task, options)
 
 
-def _rows(stage, precisions, programs, size, case=None, flags=PLAIN) -> list[Job]:
-    """A job for each program in each precision."""
+def _rows(stage, precisions, programs, size, *, case=None, flags=PLAIN) -> list[Job]:
+    """A job for each program in each precision; `case` is the size's unless given."""
     return [
         _job(
             stage,

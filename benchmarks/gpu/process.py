@@ -91,4 +91,7 @@ class Subprocess:
         code = self.process.poll()
         if code is not None:
             self.reader.join()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(BrokenPipeError):  # a grant that it never read
+                    pipe.close()
         return code

@@ -4,14 +4,10 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-import numpy as np
-
 from benchmarks import epoch, images
 from benchmarks.gpu.child import Context, UnfinishedError
 from benchmarks.gpu.row_task import check_platform
 from benchmarks.gpu.sizes import SIZES
-from egnas_jax.data.config import DataConfig
-from egnas_jax.data.source import load_dataset
 from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
@@ -26,24 +22,15 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
     """Measures an epoch of the default search, on CIFAR-10 where it is there."""
     check_platform(context)
     plan = epoch.in_precision(SIZES[size]().plan, precision)
-    pixels, labels, source = training_images(context.settings.data_dir, plan)
+    pixels, labels, source = images.cifar10_or_synthetic(
+        2 * plan.images, plan.side, context.settings.data_dir
+    )
     run = epoch.make_run(plan, pixels, labels)
     run, seconds = epoch.compile_programs(run)
     context.take_card()
     measured, _ = epoch.measure(run, plan)
     facts = {"precision": precision, "images": source, "compile_s": seconds}
     context.write(f"epoch, {precision}", measured | facts)
-
-
-def training_images(
-    data_dir: str | None, plan: epoch.Plan
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Images u8[2N, H, W, C] and labels for a plan, and where they are from."""
-    if data_dir is None or plan.side != 32:
-        return *images.synthetic(2 * plan.images, plan.side), "synthetic"
-    data = load_dataset(DataConfig(name="cifar10"), data_dir)
-    count = 2 * plan.images
-    return data.images[:count], data.labels[:count], "CIFAR-10"
 
 
 class CardMonitor:
