@@ -30,6 +30,7 @@ from egnas_jax.data.files.layouts import LAYOUTS, Layout
 from egnas_jax.data.source import load_dataset
 from egnas_jax.storage import records
 
+KEPT = "pieces"  # folder of pieces while others are missing
 INCOMPLETE = 3  # exit code: other pieces are still missing
 
 
@@ -173,13 +174,14 @@ def unpack(paths: list[pathlib.Path], folder: pathlib.Path, layout: Layout) -> b
     Raises:
       ValueError: a file is damaged.
     """
-    kept = folder / "pieces"
-    kept.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        piece = read_piece(path)
-        write_piece(kept / f"{piece.first:06d}.npz", piece)
-    pieces = [read_piece(path) for path in sorted(kept.glob("*.npz"))]
+    new = {piece.first: piece for piece in map(read_piece, paths)}
+    kept = {int(path.stem): path for path in (folder / KEPT).glob("*.npz")}
+    earlier = {first: read_piece(kept[first]) for first in kept.keys() - new.keys()}
+    pieces = [piece for _, piece in sorted({**earlier, **new}.items())]
     if not is_complete(pieces):
+        (folder / KEPT).mkdir(parents=True, exist_ok=True)
+        for first, piece in new.items():
+            write_piece(folder / KEPT / f"{first}.npz", piece)
         return False
     images, labels = (
         np.concatenate(parts)

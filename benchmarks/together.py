@@ -18,7 +18,6 @@ from egnas_jax.search import step
 from egnas_jax.search.step import SearchHyperparams
 from egnas_jax.types import PyTree
 
-COUNTS = (1, 4, 8, 16)  # searches in one program
 STEPS = 8  # weight steps of a call, as in a search
 
 

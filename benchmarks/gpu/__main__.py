@@ -1,6 +1,6 @@
 """Measures one GPU in calls of a few minutes, each of which goes on with the last.
 
-python -m benchmarks.gpu --out DIR [--data-dir DIR] [--stage NAME]... [--list]
+python -m benchmarks.gpu --out DIR [--pieces FILE...] [--stage NAME]... [--list]
 python -m benchmarks.gpu --out DIR --size tiny --platform cpu    # a trial of the script
 
 Needs no network: golden files are in the repository, and images are synthetic where
@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 
+from benchmarks import packed_images
 from benchmarks.gpu import archive, jobs, memory
 from benchmarks.gpu.campaign import Campaign
 from benchmarks.gpu.child import Settings, environment_of
@@ -27,6 +28,7 @@ from benchmarks.gpu.process import Subprocess, file_name
 from benchmarks.gpu.report import report
 from benchmarks.gpu.sizes import SIZES
 from benchmarks.timing import say
+from egnas_jax.data.files.layouts import LAYOUTS
 
 ADVICE = """No GPU was found: nvidia-smi names none.
 To try the script without one: python -m benchmarks.gpu --out DIR --size tiny \
@@ -50,6 +52,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     text = "until jobs are asked to end (%(default)s)"
     add("--seconds", type=float, default=SECONDS, help=text)
     add("--data-dir", help="of CIFAR-10, as of `egnas search`", **folder)
+    text = "of CIFAR-10, made by benchmarks.packed_images; kept for later calls"
+    add("--pieces", nargs="+", help=text, type=_absolute, metavar="FILE")
     add("--executables", help="programs compiled beforehand", **folder)
     add("--size", choices=SIZES, default="full", help="tiny: a trial in minutes")
     add("--platform", choices=("gpu", "cpu"), default="gpu")
@@ -73,6 +77,22 @@ def device_name(platform: str) -> str | None:
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     answer = subprocess.run(command, capture_output=True, text=True)
     return answer.stdout.strip().partition("\n")[0] or None
+
+
+def data_folder(options: argparse.Namespace) -> pathlib.Path | None:
+    """Where CIFAR-10 is; None where it is not there, or not all of its pieces.
+
+    Raises:
+      ValueError: a piece is damaged.
+    """
+    if options.data_dir is not None:
+        return options.data_dir
+    folder, layout = options.out / "data", LAYOUTS["cifar10"][0]
+    if (folder / layout.folder).is_dir():
+        return folder
+    if options.pieces and packed_images.unpack(options.pieces, folder, layout):
+        return folder
+    return None
 
 
 def list_jobs(chosen: list[jobs.Job], known: memory.Memory) -> str:
@@ -139,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.resume_from and not (folder / memory.FILE).exists():
             archive.read(options.resume_from, folder)
         known = memory.load(folder, options.size)
+        options.data_dir = data_folder(options)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -149,15 +149,16 @@ class Campaign:
 
     def _decide(self) -> None:
         """Stops, grants and starts what the schedule says."""
-        late = schedule.to_stop(self.jobs, self.phases, self.spent, self.clock())
+        jobs = schedule.admitted(self.jobs, self.phases)
+        late = schedule.to_stop(jobs, self.phases, self.spent, self.clock())
         for job, why in late:
             self._ask_to_end(job, why)
         self._kill_the_late()
-        job = schedule.to_grant(self.jobs, self.phases, self.spent)
+        job = schedule.to_grant(jobs, self.phases, self.spent)
         if job is not None:
             self._move(job, MEASURING)
             self.processes[job.name].grant(beside=len(self._in(PREPARING)))
-        while job := schedule.to_prepare(self.jobs, self.phases, self.slots):
+        while job := schedule.to_prepare(jobs, self.phases, self.slots):
             self.say(f"{job.name}: starts")
             self._move(job, PREPARING)
             self._update(memories.begin(self.memory, job.name))

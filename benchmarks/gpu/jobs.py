@@ -7,8 +7,7 @@ crash ends one job only, and no row waits for the slowest compilation.
 from typing import NamedTuple
 
 from benchmarks import opponent
-from benchmarks.gpu.sizes import SIZES, Size
-from benchmarks.together import COUNTS
+from benchmarks.gpu.sizes import Size
 
 # Without autotuning compilation is reproducible, faster, and leaves the card alone.
 PLAIN = "--xla_gpu_autotune_level=0"
@@ -44,6 +43,7 @@ class Job(NamedTuple):
       flags: XLA_FLAGS of its process.
       needs: what must be there: "torch", "data" or "".
       prepare_s: seconds until it must be ready for the card.
+      is_patient: whether it begins only when all other jobs are over.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Job(NamedTuple):
     flags: str = PLAIN
     needs: str = ""
     prepare_s: float = PREPARE_S
+    is_patient: bool = False
 
 
 STAGES = {
@@ -141,7 +142,8 @@ def _torch(size: Size) -> list[Job]:
 
 def _together(size: Size) -> list[Job]:
     """Weight steps for each number of searches first, then explorations."""
-    programs = [f"{piece}-of-{k}" for piece in ("train", "evolve") for k in COUNTS]
+    pieces, counts = ("train", "evolve"), size.together
+    programs = [f"{piece}-of-{count}" for piece in pieces for count in counts]
     return _rows("together", ("bfloat16",), programs, size)
 
 
@@ -166,8 +168,3 @@ def _searches(size: Size) -> list[Job]:
 def _trainings(size: Size) -> list[Job]:
     needs = "data" if size.name == "full" else ""
     return [_job("table2", "trainings", "table2", size=size.name)._replace(needs=needs)]
-
-
-def full_jobs() -> list[Job]:
-    """All jobs at full size."""
-    return jobs_of(SIZES["full"]())

@@ -160,17 +160,19 @@ def epoch(memory: Memory) -> str:
 
 def together(memory: Memory) -> str:
     """How much faster K searches are in one program than one after another."""
-    alone, lines = {}, []
-    for job, entry in memory.jobs.items():
-        if not job.startswith("together: "):
-            continue
-        for row in entry["results"].values():
-            piece, _, count = row["program"].partition("-of-")
-            rate = row["images_per_s"]
-            alone.setdefault(piece, rate if count == "1" else None)
-            if count != "1" and alone[piece]:
-                gain = rate / alone[piece]
-                lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
+    rates = {
+        row["program"]: row["images_per_s"]
+        for job, entry in memory.jobs.items()
+        if job.startswith("together: ")
+        for row in entry["results"].values()
+    }
+    lines = []
+    for program, rate in rates.items():
+        piece, _, count = program.partition("-of-")
+        alone = rates.get(f"{piece}-of-1")
+        if count != "1" and alone:
+            gain = rate / alone
+            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
     return "\n".join(lines)
 
 

@@ -35,6 +35,14 @@ class Phase(NamedTuple):
 Phases = Mapping[str, Phase]  # name of a job -> where it is
 
 
+def admitted(jobs: Sequence[Job], phases: Phases) -> list[Job]:
+    """The jobs without the patient ones, as long as others are not over."""
+    others = [job for job in jobs if not job.is_patient]
+    if all(phases[job.name].name == OVER for job in others):
+        return list(jobs)
+    return others
+
+
 def to_prepare(jobs: Sequence[Job], phases: Phases, slots: int) -> Job | None:
     """The next job to start, where fewer than `slots` jobs are preparing.
 
@@ -81,11 +89,13 @@ def to_stop(
     """The jobs that must end, and why.
 
     A preparation ends at its limit. A measurement ends at the limit of its stage where
-    other jobs wait for the card, or will.
+    jobs of other stages wait for the card, or will.
     """
-    waiting = [
-        job for job in jobs if phases[job.name].name in (WAITING, PREPARING, READY)
-    ]
+    waiting = {
+        job.stage.name
+        for job in jobs
+        if phases[job.name].name in (WAITING, PREPARING, READY)
+    }
     stopped = []
     for job in jobs:
         phase, took = phases[job.name].name, now - phases[job.name].since
@@ -93,7 +103,8 @@ def to_stop(
             why = f"was not ready for the card after {job.prepare_s:.0f} s"
             stopped.append((job, why))
         used = spent.get(job.stage.name, 0.0) + took
-        if phase == MEASURING and waiting and used > job.stage.limit_s:
+        others = waiting - {job.stage.name}
+        if phase == MEASURING and others and used > job.stage.limit_s:
             why = f"the {job.stage.limit_s:.0f} s of its stage were used up"
             stopped.append((job, why))
     return stopped

@@ -17,6 +17,7 @@ class Size(NamedTuple):
       case: key of `parity.CASES` that is timed.
       plan: epoch of a search, and searches together.
       recipe: retraining.
+      together: numbers of searches in one program.
       searches: preset of whole searches, and its settings.
       resumed: the same for short searches that are resumed and replayed.
       table2: options of experiments/table2.py.
@@ -27,6 +28,7 @@ class Size(NamedTuple):
     case: str
     plan: epoch.Plan
     recipe: RetrainConfig
+    together: tuple[int, ...]
     searches: tuple[str, dict]
     resumed: tuple[str, dict]
     table2: tuple[str, ...]
@@ -40,6 +42,7 @@ def full_size() -> Size:
         case="full",
         plan=epoch.FULL,
         recipe=rows.recipe(parity.CASES["full"], trial=False),
+        together=(1, 4, 8, 16),
         searches=("cifar10", {"supernet.dtype": "bfloat16"}),
         resumed=("digits", {"supernet.dtype": "bfloat16"}),
         table2=("--size", "full", "--train", "precision=bfloat16"),
@@ -72,6 +75,7 @@ def tiny_size() -> Size:
         case="tiny",
         plan=epoch.tiny_plan(),
         recipe=dataclasses.replace(recipe, network=network),
+        together=(1, 3),
         searches=("digits", settings),
         resumed=("digits", settings),
         table2=("--size", "tiny", "--seeds", "1", "--train", "network.layers=1"),

@@ -69,6 +69,20 @@ def test_a_measurement_ends_at_the_limit_of_its_stage_where_others_wait():
     assert schedule.to_stop(JOBS, phases(MEASURING, OVER, PAUSED), spent, 500.0) == []
 
 
+def test_a_stage_makes_no_room_for_its_own_jobs():
+    assert schedule.to_stop(JOBS, phases(MEASURING, READY, OVER), {}, 500.0) == []
+    [(job, _)] = schedule.to_stop(JOBS, phases(MEASURING, READY, READY), {}, 500.0)
+    assert job == A
+
+
+@pytest.mark.parametrize("other", [WAITING, PREPARING, READY, MEASURING, PAUSED])
+def test_a_patient_job_begins_only_when_all_others_are_over(other):
+    patient = B._replace(is_patient=True)
+    jobs = [A, patient, C]
+    assert schedule.admitted(jobs, phases(OVER, WAITING, other)) == [A, C]
+    assert schedule.admitted(jobs, phases(OVER, WAITING, OVER)) == jobs
+
+
 def test_a_preparation_ends_at_its_limit():
     assert schedule.to_stop(JOBS, phases(PREPARING, OVER, OVER), {}, 100.0) == []
     [(job, why)] = schedule.to_stop(JOBS, phases(PREPARING, OVER, OVER), {}, 100.5)
