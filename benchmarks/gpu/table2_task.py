@@ -1,5 +1,6 @@
 """Carries the trainings of experiments/table2.py forward on the card."""
 
+import itertools
 import pathlib
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def carry_trainings(context: Context, size: str) -> None:
         str(SCRIPT),
         *made.table2,
         *("--out", str(out / "table2"), "--minutes", str(MINUTES)),
-        *("--genotype", cell_of(out / "searches")),
+        *("--genotype", cell_of(out)),
     ]
     if context.settings.data_dir and made.name == "full":
         command += ["--data-dir", context.settings.data_dir]
@@ -37,7 +38,7 @@ def carry_trainings(context: Context, size: str) -> None:
     # the script gets the same signal, and needs time for its checkpoint
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     progress, _ = process.communicate()
-    lines = progress.splitlines()
+    lines = list(itertools.takewhile(is_progress, progress.splitlines()))
     context.write("trainings", {"progress": lines, "exit_code": process.returncode})
     if process.returncode == INTERRUPTED:
         raise UnfinishedError("; ".join(lines[:1]) or "no epoch has ended")
@@ -47,21 +48,35 @@ def carry_trainings(context: Context, size: str) -> None:
         )
 
 
-def cell_of(searches: pathlib.Path) -> str:
-    """The run directory of a search that has ended, or the name of a published cell.
+def is_progress(line: str) -> bool:
+    """Whether a line says how far a training is; the tables after them do not."""
+    return not line.startswith("<!--")
 
-    The cell of a table stays the same once its first training has begun.
+
+def cell_of(out: pathlib.Path) -> str:
+    """The cell of all trainings: that of a search that has ended, or a published one.
+
+    It stays the same once the first training has begun.
+
+    Args:
+      out: folder of the campaign, which may have been moved since.
+
+    Returns:
+      A run directory, or the name of a published cell.
     """
-    chosen = searches.parent / "table2_cell.json"
-    if chosen.exists():
-        return records.read_object(chosen)["cell"]
-    ended = [
-        folder
-        for folder in sorted(searches.glob("*"))
-        if (folder / "summary.json").exists()
-        and records.read_object(folder / "summary.json").get("epochs")
-        == records.read_object(folder / "config.json").get("epochs")
-    ]
-    cell = str(ended[0]) if ended else CELL
-    records.write_json(chosen, {"cell": cell})
-    return cell
+    path = out / "table2_cell.json"
+    if not path.exists():
+        runs = [run for run in sorted((out / "searches").glob("*")) if has_ended(run)]
+        chosen = {"run": str(runs[0].relative_to(out))} if runs else {"name": CELL}
+        records.write_json(path, chosen)
+    chosen = records.read_object(path)
+    return str(out / chosen["run"]) if "run" in chosen else chosen["name"]
+
+
+def has_ended(run: pathlib.Path) -> bool:
+    """Whether a search has run all of its epochs."""
+    summary, config = run / "summary.json", run / "config.json"
+    if not summary.exists():
+        return False
+    epochs = records.read_object(summary).get("epochs")
+    return epochs == records.read_object(config)["epochs"]
