@@ -123,9 +123,7 @@ def measure(
     campaign = Campaign(
         chosen,
         known,
-        start=functools.partial(
-            Subprocess, folder=folder, env=environment_of(settings)
-        ),
+        start=functools.partial(start_job, settings),
         save=functools.partial(_save, options.size, folder),
         ended=functools.partial(_archive, options.archive, folder),
         say=say,
@@ -134,6 +132,13 @@ def measure(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     campaign.run(options.seconds)
     return campaign.memory
+
+
+def start_job(settings: Settings, job: jobs.Job, attempt: int) -> Subprocess:
+    """Starts the process of a job; a second attempt loads no program, but compiles."""
+    if attempt > 1:
+        settings = settings._replace(executables=None)
+    return Subprocess(job, settings.out, environment_of(settings))
 
 
 def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:

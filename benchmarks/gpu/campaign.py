@@ -31,19 +31,30 @@ TIME_UP = "the time of the call was up"
 class Campaign:
     """The jobs of one call, their processes, and the memory.
 
+    Args:
+      jobs: in order of worth; those that are done are left out.
+      memory: of the calls before.
+      start: starts the process of a job; gets the number of the attempt, from 1.
+      save: writes a memory.
+      ended: called after every job.
+      say: prints a line of progress.
+      slots: how many jobs may prepare at a time.
+      clock: seconds that only grow.
+
     Attributes:
       memory: what all calls have found so far.
       phases: name of a job -> where it is.
       spent: stage -> seconds that it had the card in this call.
       stopping: name of a job that was asked to end -> why, and when.
       said: name of a job -> the state and reason that its process ended with.
+      crashed: name of a job -> how often its process ended without a word.
     """
 
     def __init__(
         self,
         jobs: Sequence[Job],
         memory: Memory,
-        start: Callable[[Job], JobProcess],
+        start: Callable[[Job, int], JobProcess],
         *,
         save: Callable[[Memory], None],
         ended: Callable[[], None] = lambda: None,
@@ -60,6 +71,7 @@ class Campaign:
         self.processes: dict[str, JobProcess] = {}
         self.stopping: dict[str, tuple[str, float]] = {}
         self.said: dict[str, tuple[str, str]] = {}
+        self.crashed: dict[str, int] = {}
 
     def run(self, seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
         """Runs until every job is over, the time is up, or Ctrl-C was pressed.
@@ -119,6 +131,7 @@ class Campaign:
             return state, reason or ("" if state == DONE else why)
         if why:
             return STOPPED, why
+        self.crashed[job.name] = self.crashed.get(job.name, 0) + 1
         return FAILED, f"its process ended with code {code}; see its log"
 
     def _handle(self, job: Job, message: dict) -> None:
@@ -138,14 +151,27 @@ class Campaign:
         """Records the end of a job whose process has ended."""
         phase = self.phases[job.name]
         seconds = self.clock() - phase.since if phase.name == MEASURING else 0.0
-        paused = state == STOPPED and phase.name == MEASURING and reason != TIME_UP
-        self._move(job, PAUSED if paused else OVER)
+        self._move(job, self._after(job, state, reason))
         for part in (self.stopping, self.said):
             part.pop(job.name, None)
         self.processes.pop(job.name).stop(at_once=True)  # what it may have started
         self.say(f"{job.name}: {state}" + (f": {reason}" if reason else ""))
         self._update(memories.end(self.memory, job.name, state, reason, seconds))
         self.ended()
+
+    def _after(self, job: Job, state: str, reason: str) -> str:
+        """The phase of a job whose process has ended.
+
+        What was stopped for others goes on after them. After one crash a job is tried
+        again, since a program that was compiled beforehand may not fit the driver.
+        """
+        measured = self.phases[job.name].name == MEASURING
+        if state == STOPPED and measured and reason != TIME_UP:
+            return PAUSED
+        crashed_now = state == FAILED and job.name not in self.said
+        if crashed_now and self.crashed[job.name] == 1:
+            return WAITING
+        return OVER
 
     def _decide(self) -> None:
         """Stops, grants and starts what the schedule says."""
@@ -162,7 +188,8 @@ class Campaign:
             self.say(f"{job.name}: starts")
             self._move(job, PREPARING)
             self._update(memories.begin(self.memory, job.name))
-            self.processes[job.name] = self.start(job)
+            attempt = self.memory.jobs[job.name]["attempts"]
+            self.processes[job.name] = self.start(job, attempt)
 
     def _ask_to_end(self, job: Job, why: str) -> None:
         if job.name not in self.stopping:

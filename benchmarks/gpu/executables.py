@@ -82,7 +82,9 @@ def load(path: pathlib.Path) -> compiling.Compiled:
     started = time.perf_counter()
     try:
         program = serialize_executable.deserialize_and_load(
-            content["payload"], *content["trees"]
+            content["payload"],
+            *content["trees"],
+            execution_devices=jax.devices()[:1],
         )
     except Exception as error:  # of jaxlib, of several kinds
         raise ValueError(f"{type(error).__name__}: {str(error)[:200]}") from error

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import images, packed_images
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu.child import Settings, settings_of
 from benchmarks.gpu.memory import DONE, STOPPED, Memory
 from egnas_jax.data.files.layouts import LAYOUTS
 
@@ -56,6 +57,20 @@ def test_torch_and_searches_are_left_out_where_they_cannot_run(card, tmp_path):
     assert stages == set(jobs.STAGES) - {"torch", "search", "table2"}
     command.main(["--out", str(tmp_path), "--no-torch", "--data-dir", "somewhere"])
     assert "search: paper" in card
+
+
+def test_only_the_first_attempt_loads_programs_compiled_beforehand(
+    tmp_path, monkeypatch
+):
+    environments = []
+    monkeypatch.setattr(
+        command, "Subprocess", lambda job, folder, env: environments.append(env)
+    )
+    settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
+    for attempt in (1, 2):
+        command.start_job(settings, None, attempt)
+    loads = [settings_of(env).executables for env in environments]
+    assert loads == [tmp_path / "programs", None]
 
 
 def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypatch):
