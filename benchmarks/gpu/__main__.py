@@ -127,16 +127,16 @@ def measure(
         save=functools.partial(_save, options.size, folder),
         ended=functools.partial(_archive, options.archive, folder),
         say=say,
-        slots=max(1, (os.cpu_count() or 1) // 2),
+        slots=max(1, 3 * (os.cpu_count() or 1) // 4),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     campaign.run(options.seconds)
     return campaign.memory
 
 
-def start_job(settings: Settings, job: jobs.Job, attempt: int) -> Subprocess:
-    """Starts the process of a job; a second attempt loads no program, but compiles."""
-    if attempt > 1:
+def start_job(settings: Settings, job: jobs.Job, loads: bool) -> Subprocess:
+    """Starts the process of a job, which loads programs or compiles all of them."""
+    if not loads:
         settings = settings._replace(executables=None)
     return Subprocess(job, settings.out, environment_of(settings))
 

@@ -34,7 +34,8 @@ class Campaign:
     Args:
       jobs: in order of worth; those that are done are left out.
       memory: of the calls before.
-      start: starts the process of a job; gets the number of the attempt, from 1.
+      start: starts the process of a job; the second argument says whether it may load
+        a program that was compiled beforehand, which a job that has failed may not.
       save: writes a memory.
       ended: called after every job.
       say: prints a line of progress.
@@ -54,7 +55,7 @@ class Campaign:
         self,
         jobs: Sequence[Job],
         memory: Memory,
-        start: Callable[[Job, int], JobProcess],
+        start: Callable[[Job, bool], JobProcess],
         *,
         save: Callable[[Memory], None],
         ended: Callable[[], None] = lambda: None,
@@ -137,7 +138,7 @@ class Campaign:
     def _handle(self, job: Job, message: dict) -> None:
         event = message.pop("event")
         if event == "ready":
-            machine = {**message["machine"], **self.memory.machine}
+            machine = {**self.memory.machine, **message["machine"]}
             self._update(self.memory._replace(machine=machine))
             self._move(job, READY)
         elif event == "result":
@@ -187,9 +188,9 @@ class Campaign:
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
             self.say(f"{job.name}: starts")
             self._move(job, PREPARING)
+            loads = self.memory.state(job.name) != FAILED
             self._update(memories.begin(self.memory, job.name))
-            attempt = self.memory.jobs[job.name]["attempts"]
-            self.processes[job.name] = self.start(job, attempt)
+            self.processes[job.name] = self.start(job, loads)
 
     def _ask_to_end(self, job: Job, why: str) -> None:
         if job.name not in self.stopping:

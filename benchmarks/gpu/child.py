@@ -104,7 +104,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         DATA: settings.data_dir,
         EXECUTABLES: settings.executables and str(settings.executables),
         PLATFORM: settings.platform,
-        "JAX_PLATFORMS": {"gpu": "cuda", "cpu": "cpu"}[settings.platform],
+        "JAX_PLATFORMS": {"gpu": "cuda,cpu", "cpu": "cpu"}[settings.platform],
         # several processes are on the card, of which one computes
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         # what a stopped job compiled serves its next attempt

@@ -21,7 +21,7 @@ class Memory(NamedTuple):
     Attributes:
       machine: device, versions; {} before the first job said so.
       size: name of the size of all programs.
-      jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date",
+      jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date", "jax",
         "results": {name: ...}}; the state is "" while the job runs.
     """
 
@@ -79,7 +79,8 @@ def with_result(memory: Memory, job: str, name: str, result: dict) -> Memory:
 def end(memory: Memory, job: str, state: str, reason: str, seconds: float) -> Memory:
     """Sets how a job ended, why, and how many seconds of the card it took."""
     ended = {"state": state, "reason": reason, "seconds": round(seconds, 2)}
-    entry = {**memory.jobs[job], **ended, "date": time.strftime("%Y-%m-%d %H:%M")}
+    made = {"date": time.strftime("%Y-%m-%d %H:%M"), "jax": memory.machine.get("jax")}
+    entry = {**memory.jobs[job], **ended, **made}
     return memory._replace(jobs={**memory.jobs, job: entry})
 
 

@@ -97,8 +97,8 @@ class Trial:
             for name, plan in plans.items()
         }
 
-        def start(job, attempt):
-            self.attempts.append((job.name, attempt))
+        def start(job, loads):
+            self.attempts.append((job.name, loads))
             process = FakeProcess(self.clock, **next(attempts[job.name]))
             self.started.setdefault(job.name, []).append(process)
             return process
@@ -145,14 +145,20 @@ def test_a_crash_is_recorded_and_the_next_job_runs():
     memory = trial.run(1000.0)
     assert memory.state("bad") == FAILED and memory.state("good") == DONE
     assert "ended with code -11" in memory.jobs["bad"]["reason"]
-    assert trial.attempts.count(("bad", 1)) == trial.attempts.count(("bad", 2)) == 1
     assert memory.jobs["bad"]["attempts"] == 2  # no more than one repetition in a call
 
 
 def test_a_job_that_crashes_once_is_measured_by_its_second_process():
     trial = Trial({"loads": [dict(crash=-11), {}]})
     assert trial.run(1000.0).state("loads") == DONE
-    assert trial.attempts == [("loads", 1), ("loads", 2)]
+    assert trial.attempts == [("loads", True), ("loads", False)]
+
+
+def test_a_job_that_was_stopped_may_load_a_program_in_the_next_call():
+    memory = Trial({"loads": dict(prepare=float("inf"))}).run(10.0)
+    trial = Trial({"loads": {}}, memory)
+    trial.run(10.0)
+    assert memory.state("loads") == STOPPED and trial.attempts == [("loads", True)]
 
 
 def test_a_compilation_that_does_not_end_is_stopped_and_named():

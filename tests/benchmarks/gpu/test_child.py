@@ -70,7 +70,7 @@ def test_settings_pass_through_the_environment(settings):
 
 def test_only_one_process_may_reserve_the_memory_of_the_card(settings):
     environment = child.environment_of(settings._replace(platform="gpu"))
-    assert environment["JAX_PLATFORMS"] == "cuda"
+    assert environment["JAX_PLATFORMS"] == "cuda,cpu"
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
 
 

@@ -59,7 +59,7 @@ def test_torch_and_searches_are_left_out_where_they_cannot_run(card, tmp_path):
     assert "search: paper" in card
 
 
-def test_only_the_first_attempt_loads_programs_compiled_beforehand(
+def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
     tmp_path, monkeypatch
 ):
     environments = []
@@ -67,10 +67,10 @@ def test_only_the_first_attempt_loads_programs_compiled_beforehand(
         command, "Subprocess", lambda job, folder, env: environments.append(env)
     )
     settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
-    for attempt in (1, 2):
-        command.start_job(settings, None, attempt)
-    loads = [settings_of(env).executables for env in environments]
-    assert loads == [tmp_path / "programs", None]
+    for loads in (True, False):
+        command.start_job(settings, None, loads)
+    folders = [settings_of(env).executables for env in environments]
+    assert folders == [tmp_path / "programs", None]
 
 
 def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypatch):
