@@ -14,7 +14,7 @@ EMPTY = Memory({}, "tiny", {})
 
 
 class Clock:
-    """Seconds that pass only in `sleep`."""
+    """Seconds that pass only in `sleep`, and not for ever."""
 
     def __init__(self):
         self.now = 0.0
@@ -24,6 +24,7 @@ class Clock:
 
     def sleep(self, seconds):
         self.now += seconds
+        assert self.now < 2000.0, "the campaign does not end"
 
 
 class FakeProcess:
