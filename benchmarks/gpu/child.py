@@ -19,6 +19,8 @@ OUT, DATA, EXECUTABLES, PLATFORM = (
     f"EGNAS_CAMPAIGN_{name}" for name in ("OUT", "DATA", "EXECUTABLES", "PLATFORM")
 )
 
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
 
 class UnfinishedError(Exception):
     """A task ended before its work did, and can go on; the message says how far."""
@@ -108,7 +110,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         # several processes are on the card, of which one computes
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         # what a stopped job compiled serves its next attempt
-        "JAX_COMPILATION_CACHE_DIR": str(settings.out / "cache"),
+        CACHE: os.environ.get(CACHE, str(settings.out / "cache")),
     }
     return {name: value for name, value in named.items() if value}
 

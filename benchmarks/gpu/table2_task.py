@@ -1,6 +1,7 @@
 """Carries the trainings of experiments/table2.py forward on the card."""
 
 import itertools
+import os
 import pathlib
 import signal
 import subprocess
@@ -10,7 +11,8 @@ from benchmarks.gpu.child import Context, UnfinishedError
 from benchmarks.gpu.sizes import SIZES
 from egnas_jax.storage import records
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "experiments" / "table2.py"
+ROOT = pathlib.Path(__file__).parents[2]
+SCRIPT = ROOT / "experiments" / "table2.py"
 CELL = "eg_nas_cifar10"  # the published cell, where no search has ended
 INTERRUPTED = 130  # exit code of a piece that is not the last
 MINUTES = 30.0  # of a piece, unless the job is asked to end before
@@ -34,7 +36,9 @@ def carry_trainings(context: Context, size: str) -> None:
     if context.settings.data_dir and made.name == "full":
         command += ["--data-dir", context.settings.data_dir]
     context.take_card()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment()
+    )
     # the script gets the same signal, and needs time for its checkpoint
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     progress, _ = process.communicate()
@@ -46,6 +50,12 @@ def carry_trainings(context: Context, size: str) -> None:
         raise RuntimeError(
             f"{SCRIPT.name} ended with {process.returncode}; see its log"
         )
+
+
+def environment() -> dict[str, str]:
+    """The environment of the script, which finds the package without installation."""
+    paths = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def is_progress(line: str) -> bool:

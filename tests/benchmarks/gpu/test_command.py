@@ -144,7 +144,7 @@ def campaign(out, *options):
 @pytest.mark.slow
 def test_a_dry_run_of_the_whole_campaign_in_two_calls(tmp_path):
     """The first call is cut short; the second one does the rest and nothing twice."""
-    first = campaign(tmp_path, "--seconds", "30")
+    first = campaign(tmp_path, "--seconds", "60")
     assert first.returncode == command.LEFT, first.stderr
     path = tmp_path / "cpu" / memory.FILE
     before = Memory(**json.loads(path.read_text()))

@@ -2,8 +2,11 @@
 
 import inspect
 
+import pytest
+
 from benchmarks.gpu import jobs, tasks
 from benchmarks.gpu.sizes import full_size
+from egnas_jax.runs.search_config import search_config
 
 
 def test_stages_come_in_order_of_worth_with_limits_of_one_to_two_minutes():
@@ -62,3 +65,13 @@ def test_autotuning_and_determinism_are_measured_apart():
     assert flags["speed"] == {jobs.PLAIN}
     assert flags["autotuning"] == {jobs.AUTOTUNED}
     assert flags["deterministic"] == {jobs.PLAIN, jobs.DETERMINISTIC}
+
+
+@pytest.mark.parametrize("variant", jobs.VARIANTS)
+def test_whole_searches_are_those_of_the_report_in_bfloat16(variant):
+    size = full_size()
+    config = search_config(size.searches[0], variant=variant, settings=size.searches[1])
+    assert (config.data.name, config.epochs, config.batch_size) == ("cifar10", 50, 256)
+    assert config.supernet.dtype == "bfloat16"
+    preset, settings = size.resumed
+    assert search_config(preset, variant=variant, settings=settings).epochs >= 2

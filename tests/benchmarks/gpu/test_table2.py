@@ -58,6 +58,7 @@ def test_the_exit_code_of_the_script_decides_how_the_job_ends(
 
     def start(command, **options):
         commands.append(command)
+        assert options["env"]["PYTHONPATH"].startswith(str(table2_task.ROOT))
         return Script(code)
 
     monkeypatch.setattr(subprocess, "Popen", start)
