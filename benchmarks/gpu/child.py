@@ -143,7 +143,9 @@ def main() -> None:
     from benchmarks.gpu.tasks import task_named
 
     job = Job(*json.loads(sys.argv[1]))
-    answers, sys.stdout = sys.stdout, sys.stderr  # stdout is for the messages alone
+    # stdout is for the messages alone, whatever a library in C prints
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     context = Context(settings_of(dict(os.environ)), answers, sys.stdin, job.flags)
     run(task_named(job.task), context, job.options)
     answers.flush()
