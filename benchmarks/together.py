@@ -6,6 +6,7 @@ rate and the method's scalars; they share images and program.
 Dims: K searches, S weight steps of a call.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -55,8 +56,8 @@ def train(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
 
 
 def evolve(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
-    """Row of one exploration of each of K searches."""
-    parts = _parts(plan, precision)
+    """Row of one exploration of each of K searches, within the memory of one."""
+    parts = _parts(sharing_memory(plan, count), precision)
     hyperparams = hyperparams_of(parts, count)
 
     def run(state, data, hyperparams):
@@ -69,6 +70,15 @@ def evolve(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
     return _of_passes(plan, row, passes, backward=False)._replace(
         name=f"{count} explorations"
     )
+
+
+def sharing_memory(plan: epoch.Plan, count: int) -> epoch.Plan:
+    """A plan in which K searches evaluate as many individuals at a time as one does."""
+    if count == 1:
+        return plan
+    chunk = -(-plan.strategy.population // count)
+    strategy = dataclasses.replace(plan.strategy, population_chunk=chunk)
+    return dataclasses.replace(plan, strategy=strategy)
 
 
 def _parts(plan: epoch.Plan, precision: str) -> epoch.Parts:
