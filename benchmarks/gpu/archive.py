@@ -1,6 +1,6 @@
 """Packs the folder of a campaign into files, and unpacks it on the next machine.
 
-A lent machine may keep nothing and hand back only a few small files. So the folder
+A rented machine may keep nothing and hand back only a few small files. So the folder
 becomes one tar archive in parts. Of each run the newest checkpoint is kept, which is
 enough to go on; compiled programs are left out.
 """

@@ -7,14 +7,13 @@ crash ends one job only, and no row waits for the slowest compilation.
 from typing import NamedTuple
 
 from benchmarks import opponent
-from benchmarks.gpu.sizes import Size
+from benchmarks.gpu.sizes import CHECKED, PROGRAMS, Size
 
 # Without autotuning compilation is reproducible, faster, and leaves the card alone.
 PLAIN = "--xla_gpu_autotune_level=0"
 AUTOTUNED = "--xla_gpu_autotune_level=4"
 DETERMINISTIC = f"{PLAIN} --xla_gpu_deterministic_ops=true"
 PREPARE_S = 400.0  # seconds that a compilation may take
-PROGRAMS = ("population-running", "population-batch", "weight-step")
 VARIANTS = ("paper", "reproduction")
 
 
@@ -75,18 +74,18 @@ STAGES = {
 
 def jobs_of(size: Size) -> list[Job]:
     """All jobs of a size, in order of worth."""
-    speed = ("bfloat16",), (*PROGRAMS, "retraining-step")
-    full = ("float32", "default"), (*PROGRAMS, "retraining-step")
+    short, long = ("bfloat16",), ("float32", "default")
+    again = size.repeated
     return [
-        *_rows("parity", ("float32", "bfloat16"), PROGRAMS, size, case=size.checked),
+        *_rows("parity", ("float32", "bfloat16"), CHECKED, size, case=size.checked),
         _job("speed", "limits", "limits", trial=size.name != "full"),
-        *_rows("speed", *speed, size),
+        *_rows("speed", short, PROGRAMS, size),
         *_torch(size),
-        *_rows("float32", *full, size),
+        *_rows("float32", long, again, size),
         _job("epoch", "an epoch", "epoch", size=size.name, precision="bfloat16"),
         *_together(size),
         *_deterministic(size),
-        *_rows("autotuning", *speed, size, flags=AUTOTUNED),
+        *_rows("autotuning", short, again, size, flags=AUTOTUNED),
         *_searches(size),
         *_trainings(size),
     ]
@@ -151,7 +150,7 @@ def _deterministic(size: Size) -> list[Job]:
     name, stage = "resume and verify", "deterministic"
     return [
         _job(stage, name, "resume", size=size.name)._replace(flags=DETERMINISTIC),
-        *_rows(stage, ("bfloat16",), PROGRAMS, size, flags=DETERMINISTIC),
+        *_rows(stage, ("bfloat16",), size.repeated, size, flags=DETERMINISTIC),
         _job(stage, f"{name}, without the flag", "resume", size=size.name),
     ]
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from benchmarks import epoch, parity, rows, small_space
 from egnas_jax.retrain.config import RetrainConfig
 
+CHECKED = "population-running", "population-batch", "weight-step"  # beside torch
+PROGRAMS = *CHECKED, "retraining-step"
+
 
 class Size(NamedTuple):
     """How large the programs of a campaign are.
@@ -17,6 +20,7 @@ class Size(NamedTuple):
       case: key of `parity.CASES` that is timed.
       plan: epoch of a search, and searches together.
       recipe: retraining.
+      repeated: programs that are measured again in float32 and under other flags.
       together: numbers of searches in one program.
       searches: preset of whole searches, and its settings.
       resumed: the same for short searches that are resumed and replayed.
@@ -28,6 +32,7 @@ class Size(NamedTuple):
     case: str
     plan: epoch.Plan
     recipe: RetrainConfig
+    repeated: tuple[str, ...]
     together: tuple[int, ...]
     searches: tuple[str, dict]
     resumed: tuple[str, dict]
@@ -42,6 +47,7 @@ def full_size() -> Size:
         case="full",
         plan=epoch.FULL,
         recipe=rows.recipe(parity.CASES["full"], trial=False),
+        repeated=PROGRAMS,
         together=(1, 4, 8, 16),
         searches=("cifar10", {"supernet.dtype": "bfloat16"}),
         resumed=("digits", {"supernet.dtype": "bfloat16"}),
@@ -75,6 +81,7 @@ def tiny_size() -> Size:
         case="tiny",
         plan=epoch.tiny_plan(),
         recipe=dataclasses.replace(recipe, network=network),
+        repeated=PROGRAMS[:1],
         together=(1, 3),
         searches=("digits", settings),
         resumed=("digits", settings),
