@@ -12,6 +12,7 @@ out.
 import argparse
 import contextlib
 import hashlib
+import lzma
 import pathlib
 import pickle
 import sys
@@ -51,26 +52,37 @@ def source_digest() -> str:
 def packed(program: jax.stages.Compiled, device_kind: str, seconds: float) -> bytes:
     """A compiled program as bytes, with what it fits."""
     payload, arguments, results = serialize_executable.serialize(program)
-    return pickle.dumps(
-        {
-            "jax": jax.__version__,
-            "device": device_kind,
-            "source": source_digest(),
-            "payload": payload,
-            "trees": (arguments, results),
-            "seconds": seconds,
-        }
-    )
+    content = {
+        "jax": jax.__version__,
+        "device": device_kind,
+        "source": source_digest(),
+        "payload": payload,
+        "trees": (arguments, results),
+        "seconds": seconds,
+    }
+    return lzma.compress(pickle.dumps(content))  # half as large
+
+
+def unpacked(path: pathlib.Path) -> dict[str, Any]:
+    """What `packed` wrote to a file, which must be one's own: pickle runs code.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        return pickle.loads(lzma.decompress(path.read_bytes()))
+    except (lzma.LZMAError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"the file is damaged: {error}") from error
 
 
 def load(path: pathlib.Path) -> compiling.Compiled:
     """Loads a program onto this machine's device.
 
     Raises:
-      ValueError: it was made by another jax, for another card or of another source, or
-        the device refuses it.
+      ValueError: the file is damaged, it was made by another jax, for another card or
+        of another source, or the device refuses it.
     """
-    content = pickle.loads(path.read_bytes())
+    content = unpacked(path)
     here = {
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,

@@ -1,5 +1,6 @@
 """Programs that are compiled beforehand: loaded where they fit, and only there."""
 
+import lzma
 import pickle
 
 import jax
@@ -50,11 +51,15 @@ def test_a_carried_program_computes_the_same(row, folder):
     assert compiled.bytes > 0
 
 
+def rewrite(path, **changes):
+    content = executables.unpacked(path) | changes
+    path.write_bytes(lzma.compress(pickle.dumps(content)))
+
+
 @pytest.mark.parametrize("what", ["jax", "device", "source"])
 def test_a_program_that_does_not_fit_is_compiled_and_the_reason_said(what, row, folder):
     path = folder / "double"
-    content = pickle.loads(path.read_bytes())
-    path.write_bytes(pickle.dumps(content | {what: "another"}))
+    rewrite(path, **{what: "another"})
     compiled, origin = executables.load_or_compile(row, folder, "double")
     assert origin.startswith("compiled here: the carried one failed: its " + what)
     assert compiled.call(*row.arguments).images[1, 2] == 10
@@ -62,10 +67,16 @@ def test_a_program_that_does_not_fit_is_compiled_and_the_reason_said(what, row, 
 
 def test_a_program_that_the_device_refuses_is_compiled(row, folder):
     path = folder / "double"
-    content = pickle.loads(path.read_bytes())
-    path.write_bytes(pickle.dumps(content | {"payload": b"no program"}))
+    rewrite(path, payload=b"no program")
     _, origin = executables.load_or_compile(row, folder, "double")
     assert origin.startswith("compiled here: the carried one failed")
+
+
+def test_a_damaged_file_is_compiled_and_the_reason_said(row, folder):
+    path = folder / "double"
+    path.write_bytes(path.read_bytes()[:-20])
+    _, origin = executables.load_or_compile(row, folder, "double")
+    assert origin.startswith("compiled here: the carried one failed: the file is dam")
 
 
 def test_a_missing_program_is_compiled(row, tmp_path):
