@@ -95,15 +95,25 @@ def data_folder(options: argparse.Namespace) -> pathlib.Path | None:
     return None
 
 
-def list_jobs(chosen: list[jobs.Job], known: memory.Memory) -> str:
-    """Stages with their purpose and limit, and the state of each of their jobs."""
+def list_jobs(
+    listed: list[jobs.Job], chosen: list[jobs.Job], known: memory.Memory
+) -> str:
+    """Stages with their purpose and limit, and the state of each of their jobs.
+
+    Args:
+      listed: jobs to list.
+      chosen: those of them whose needs are met.
+      known: what was measured.
+    """
     lines = []
     for stage in STAGES.values():
-        own = [job for job in chosen if job.stage == stage]
+        own = [job for job in listed if job.stage == stage]
         if own:
             limit = f"{stage.limit_s:.0f} s a call"
             lines.append(f"{stage.name}: {stage.purpose} ({limit})")
-        lines += [f"  {known.state(job.name) or 'left':8}{job.name}" for job in own]
+        for job in own:
+            left = "left" if job in chosen else f"no {job.needs}"
+            lines.append(f"  {known.state(job.name) or left:9}{job.name}")
     return "\n".join(lines)
 
 
@@ -172,7 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     has_data = options.data_dir is not None
     chosen = jobs.open_jobs(size, stages=options.stage, torch=has_torch, data=has_data)
     if options.list:
-        print(list_jobs(chosen, known))
+        listed = jobs.open_jobs(size, stages=options.stage, torch=True, data=True)
+        print(list_jobs(listed, chosen, known))
         return 0
     if options.again:
         known = memory.forget(known, [job.name for job in chosen])
