@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks import epoch, images
 from benchmarks.gpu.child import Context, UnfinishedError
+from benchmarks.gpu.process import file_name
 from benchmarks.gpu.row_task import check_platform
 from benchmarks.gpu.sizes import SIZES
 from egnas_jax.runs.search import run_search
@@ -62,7 +63,8 @@ def check_resume(context: Context, size: str) -> None:
         variant="reproduction",
         settings={**settings, "epochs": RESUMED_EPOCHS},
     )
-    folder = context.settings.out / "resume"
+    # a job under other flags may prepare while this one measures
+    folder = context.settings.out / "resume" / file_name(context.flags)
     shutil.rmtree(folder, ignore_errors=True)
     monitor = CardMonitor(context)
     straight = run_search(config, out=folder / "straight", monitor=monitor)
