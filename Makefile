@@ -34,6 +34,13 @@ bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks --json benchmarks.json
 
+# Everything that one GPU is asked, in calls of nine minutes that go on with each other
+# (docs/gpu.md). It runs in the environment that calls it, which has jax for CUDA.
+CAMPAIGN ?= campaign
+gpu:
+	$(PYTHON) -m benchmarks.gpu --out $(CAMPAIGN) $(if $(PIECES),--pieces $(PIECES)) \
+		$(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(RESUME),--resume-from $(RESUME)) $(GPU)
+
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,4 +53,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test test-slow bench lint format clean
+.PHONY: search test test-slow bench gpu lint format clean

@@ -2,11 +2,13 @@
 
 import dataclasses
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import rows, small_space
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
@@ -45,20 +47,41 @@ class Plan:
 
 
 FULL = Plan()
-TRIAL = Plan(
-    supernet=SupernetConfig(channels=4, layers=3, partial_channels=2),
-    strategy=EGNASConfig(
-        warmup=0, fitness_batch_size=16, population=4, samples=1, generations=1
-    ),
-    data=DataConfig(name="cifar10", pad=1, flip=True),
-    images=64,
-    side=8,
-    batch_size=16,
-)
 
 
-def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
-    """Sets the search up; the first half of the images trains, the other validates."""
+def tiny_plan() -> Plan:
+    """A plan of one cell, whose programs compile in seconds."""
+    return Plan(
+        supernet=SupernetConfig(
+            channels=4, layers=1, partial_channels=2, space=small_space.register()
+        ),
+        strategy=EGNASConfig(
+            warmup=0, fitness_batch_size=16, population=4, samples=1, generations=1
+        ),
+        data=DataConfig(name="cifar10", pad=1, flip=True),
+        images=64,
+        side=8,
+        batch_size=16,
+    )
+
+
+class Parts(NamedTuple):
+    """What a search is made of.
+
+    Attributes:
+      problem, data: as of `search.step`.
+      hyperparams: those of the first search.
+      image_shape: (H, W, C).
+    """
+
+    problem: SearchProblem
+    data: SearchData
+    hyperparams: SearchHyperparams
+    image_shape: tuple[int, int, int]
+
+
+def make_parts(plan: Plan, images: np.ndarray, labels: np.ndarray) -> Parts:
+    """Makes a search; the first half of the images trains, the other validates."""
     parts = [
         LabelledImages(jnp.asarray(images[part]), jnp.asarray(labels[part], jnp.int32))
         for part in (slice(plan.images), slice(plan.images, 2 * plan.images))
@@ -87,11 +110,24 @@ def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchR
         strategy=jax.tree.map(np.float32, strategy.hyperparams),
     )
     data = SearchData(*parts, scale=jnp.asarray(plan.scale, jnp.float32))
+    return Parts(problem, data, hyperparams, images.shape[1:])
+
+
+def in_precision(plan: Plan, precision: str) -> Plan:
+    """The plan with activations of a precision, a key of `rows.PRECISIONS`."""
+    dtype, _ = rows.PRECISIONS[precision]
+    supernet = dataclasses.replace(plan.supernet, dtype=dtype)
+    return dataclasses.replace(plan, supernet=supernet)
+
+
+def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
+    """Sets the search of `make_parts` up for the loop."""
+    parts = make_parts(plan, images, labels)
     return loop.SearchRun(
-        problem=problem,
-        programs=make_programs(problem, data),
-        hyperparams=hyperparams,
-        image_shape=images.shape[1:],
+        problem=parts.problem,
+        programs=make_programs(parts.problem, parts.data),
+        hyperparams=parts.hyperparams,
+        image_shape=parts.image_shape,
         num_train=plan.images,
         num_valid=plan.images,
     )

@@ -1,22 +1,20 @@
-"""Makes images for the benchmarks: synthetic ones, or a data set split into files.
+"""Makes the images of the benchmarks: synthetic ones, or those of CIFAR-10."""
 
-python -m benchmarks.images --preset cifar10 --data-dir DIR --out FOLDER --size 10000
-
-This command writes the training images of a data set as files of --size images each,
-in a fixed random order, so that some of them can be copied to a machine without a
-network.
-"""
-
-import argparse
 import pathlib
 
 import numpy as np
 
+from egnas_jax.data.config import DataConfig
+from egnas_jax.data.source import load_dataset
+
 SEED = 0
 CLASSES = 10
+CIFAR_SIDE = 32
 
 
-def synthetic(count: int, side: int, classes: int = CLASSES):
+def synthetic(
+    count: int, side: int, classes: int = CLASSES
+) -> tuple[np.ndarray, np.ndarray]:
     """Synthetic images u8[N, H, W, 3], a pattern of their class and noise; labels.
 
     A network can learn to classify them.
@@ -28,61 +26,20 @@ def synthetic(count: int, side: int, classes: int = CLASSES):
     return (patterns[labels] + noise).astype(np.uint8), labels.astype(np.int32)
 
 
-def from_pieces(paths: list[pathlib.Path], count: int):
-    """Reads images of several files as two halves without a common image.
-
-    Each half repeats its images where the files hold too few.
+def cifar10_or_synthetic(
+    count: int, side: int, data_dir: str | pathlib.Path | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The first training images of CIFAR-10, or synthetic ones.
 
     Args:
-      paths: .npz files with `images` u8[N, H, W, C] and `labels` [N].
-      count: number of images to return, even.
+      count: number of images, at most 50,000.
+      side: of an image in pixels; CIFAR-10 has 32, so other sides are synthetic.
+      data_dir: of CIFAR-10; None: synthetic images.
 
     Returns:
-      Images, labels i32, and the number of different images among them.
-
-    Raises:
-      ValueError: fewer than two images.
+      Images u8[N, H, W, 3], labels i32[N], and where they are from.
     """
-    parts = []
-    for path in paths:
-        with np.load(path) as file:
-            parts.append((file["images"], file["labels"]))
-    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
-    half = min(count, len(labels)) // 2
-    if not half:
-        raise ValueError(
-            f"--images holds {len(labels)} images, but must hold at least two."
-        )
-    first = np.arange(count // 2) % half
-    chosen = np.concatenate([first, half + first])
-    return images[chosen], labels[chosen].astype(np.int32), 2 * half
-
-
-def write_pieces(images, labels, folder: pathlib.Path, size: int) -> list[pathlib.Path]:
-    """Writes files of `size` images each, in a random order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    order, paths = np.random.RandomState(SEED).permutation(len(labels)), []
-    for start in range(0, len(labels), size):
-        part = order[start : start + size]
-        paths.append(folder / f"piece_{start // size:02d}.npz")
-        np.savez_compressed(paths[-1], images=images[part], labels=labels[part])
-    return paths
-
-
-def main() -> None:
-    from egnas_jax.data.source import load_dataset
-    from egnas_jax.runs.search_config import search_config
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="cifar10")
-    parser.add_argument("--data-dir")
-    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER")
-    parser.add_argument("--size", type=int, default=10_000, help="images per file")
-    options = parser.parse_args()
-    data = load_dataset(search_config(options.preset).data, options.data_dir, SEED)
-    for path in write_pieces(data.images, data.labels, options.out, options.size):
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-
-
-if __name__ == "__main__":
-    main()
+    if data_dir is None or side != CIFAR_SIDE:
+        return *synthetic(count, side), "synthetic"
+    data = load_dataset(DataConfig(name="cifar10"), data_dir)
+    return data.images[:count], data.labels[:count], "CIFAR-10"

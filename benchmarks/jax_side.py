@@ -106,5 +106,6 @@ class JaxSide:
 
 def _request(function, arguments: tuple, **options) -> program_cache.ProgramRequest:
     """A request to `program_cache` with options of `jax.jit`."""
-    program = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
-    return program_cache.ProgramRequest(functools.partial(program), arguments)
+    compiler = lowering.compiler_options()
+    program = jax.jit(function, compiler_options=compiler, **options)
+    return program_cache.ProgramRequest(functools.partial(program), arguments, compiler)

@@ -1,9 +1,10 @@
 """Writes the golden files of `benchmarks.parity` by torch on the CPU.
 
-python -m benchmarks.make_golden [trial] [full]
+python -m benchmarks.make_golden [trial] [tiny] [full]
 
-The trial problem is computed in float64. The full one would take an hour in float64 on
-two cores, so it is computed in float32, and only the first individuals are evaluated.
+The small problems are computed in float64. The full one would take an hour in float64
+on two cores, so it is computed in float32, and only the first individuals are
+evaluated.
 """
 
 import sys
@@ -108,7 +109,7 @@ def golden_arrays(
 
 def main() -> None:
     for size in sys.argv[1:] or parity.CASES:
-        case = parity.CASES[size]
+        case = parity.case_named(size)
         dtype = torch.float32 if size == "full" else torch.float64
         arrays = golden_arrays(case, parity.draw(case), dtype)
         path = parity.FOLDER / f"supernet_{size}.npz"

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import optax
 
+from benchmarks import small_space
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.space import SPACES
 from egnas_jax.types import PyTree
@@ -67,6 +68,22 @@ CASES = {
         checked=4,
     ),
 }
+
+
+def case_named(name: str) -> Case:
+    """The case of a name in `CASES`, or "tiny": one cell, which compiles in seconds."""
+    if name != "tiny":
+        return CASES[name]
+    return Case(
+        config=SupernetConfig(
+            channels=4, layers=1, partial_channels=2, space=small_space.register()
+        ),
+        side=8,
+        individuals=6,
+        images=8,
+        batch=8,
+        checked=5,
+    )
 
 
 class Drawn(NamedTuple):

@@ -1,6 +1,6 @@
 """Measures how far bfloat16 changes the order of individuals, by Kendall's tau.
 
-python -m benchmarks.ranks [--images FILE...] [--steps N] [--json FILE]
+python -m benchmarks.ranks [--data-dir DIR] [--steps N] [--json FILE]
 
 Trains a supernet for some steps in float32, then evaluates the same populations in
 float32 and in bfloat16, as EG-NAS does, with individuals far from alpha and near it.
@@ -165,16 +165,15 @@ def main() -> None:
     from benchmarks import epoch, images
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=pathlib.Path, nargs="+", metavar="FILE")
+    parser.add_argument("--data-dir", help="of CIFAR-10; none: synthetic images")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
     plan = dataclasses.replace(epoch.FULL, batch_size=options.batch_size)
-    if options.images:
-        pixels, labels, _ = images.from_pieces(options.images, 2 * plan.images)
-    else:
-        pixels, labels = images.synthetic(2 * plan.images, plan.side)
+    pixels, labels, _ = images.cifar10_or_synthetic(
+        2 * plan.images, plan.side, options.data_dir
+    )
     run, state = trained(plan, pixels, labels, options.steps)
     lines = compare(plan, state, pixels[plan.images :], labels[plan.images :])
     print(table(lines))

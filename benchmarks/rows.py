@@ -65,11 +65,11 @@ class Row(NamedTuple):
     bytes: int | None
 
 
-def _same_arguments(program, arguments):
+def same_arguments(program, arguments):
     return program(*arguments), arguments
 
 
-def _next_state(program, arguments):
+def next_state(program, arguments):
     """Calls a program that takes and returns a donated state."""
     state = program(*arguments)
     return state, (state, *arguments[1:])
@@ -94,7 +94,7 @@ def population(
         function=programs.population(make_supernet(config), batch_stats, chunk),
         arguments=jax.tree.map(jnp.asarray, arguments),
         options={},
-        run=_same_arguments,
+        run=same_arguments,
         images=passes,
         products=passes * supernet_multiply_adds(config, case.side),
         bytes=passes * traffic.forward_bytes(config, case.side),
@@ -115,7 +115,7 @@ def steps(case: Case, drawn: Drawn, precision: str, count: int) -> Row:
         function=programs.weight_steps(make_supernet(config)),
         arguments=(state, jnp.int32(count), mixing, batch, rate),
         options={"donate_argnums": 0},
-        run=_next_state,
+        run=next_state,
         images=passes,
         products=passes * STEP_PRODUCTS * supernet_multiply_adds(config, case.side),
         bytes=passes * traffic_of_step,
@@ -163,7 +163,7 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
         function=run,
         arguments=(state, images, labels, rate, drop),
         options={"donate_argnums": 0},
-        run=_next_state,
+        run=next_state,
         images=passes,
         products=passes * STEP_PRODUCTS * forward,
         bytes=None,

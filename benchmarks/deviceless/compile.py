@@ -112,8 +112,7 @@ def compile_for(
       arguments: arrays or their shapes; their values do not matter.
       precision: of `jax.default_matmul_precision`; None for jax's default.
     """
-    sharding = jax.sharding.SingleDeviceSharding(device)
-    shapes = _shapes(arguments, sharding)
+    shapes = shapes_on(device, arguments)
     started = time.perf_counter()
     with jax.default_matmul_precision(precision):
         trace = function.trace(*shapes)
@@ -130,7 +129,10 @@ def compile_for(
     )
 
 
-def _shapes(tree: PyTree, sharding) -> PyTree:
+def shapes_on(device: jax.Device, tree: PyTree) -> PyTree:
+    """The shapes of a tree's leaves, as arguments of a program for the device."""
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
     def shape(leaf):
         if not hasattr(leaf, "shape"):
             leaf = jnp.asarray(leaf)

@@ -1,6 +1,5 @@
 """Builds the programs of a search and of a retraining that are compiled for a card."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -49,7 +48,7 @@ def _epoch(name: str):
     """The piece of an epoch that `SearchPrograms` calls by this name."""
 
     def build(size: Size, precision: str) -> Request:
-        plan = _in_precision(size.plan, precision)
+        plan = epoch.in_precision(size.plan, precision)
         blank = np.zeros((2 * plan.images, plan.side, plan.side, 3), np.uint8)
         run = epoch.make_run(plan, blank, np.zeros(len(blank), np.int32))
         program = getattr(run.programs, name)  # with the images bound to it
@@ -68,12 +67,6 @@ def _epoch(name: str):
         )
 
     return build
-
-
-def _in_precision(plan, precision):
-    dtype, _ = rows.PRECISIONS[precision]
-    supernet = dataclasses.replace(plan.supernet, dtype=dtype)
-    return dataclasses.replace(plan, supernet=supernet)
 
 
 def _images_of_piece(plan, name) -> tuple[int, int]:

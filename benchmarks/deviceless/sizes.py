@@ -4,18 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks import epoch, parity, rows
+from benchmarks import epoch, parity, rows, small_space
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.space import SPACES, Space
-
-# A space whose programs compile in seconds; every edge has a pooling, a skip connection
-# and a convolution, so each sort of kernel occurs.
-SMALL_SPACE = Space(
-    "deviceless_small",
-    primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
-    num_nodes=1,
-)
 
 
 class Size(NamedTuple):
@@ -44,8 +35,7 @@ def small_size() -> Size:
     Individuals share the stem and what the only cell computes before the mixing, so a
     population moves less than `traffic` counts.
     """
-    SPACES.setdefault(SMALL_SPACE.name, SMALL_SPACE)
-    config = SupernetConfig(layers=1, space=SMALL_SPACE.name)
+    config = SupernetConfig(layers=1, space=small_space.register())
     case = parity.CASES["full"]._replace(config=config)
     strategy = dataclasses.replace(epoch.FULL.strategy, samples=2)
     plan = dataclasses.replace(

@@ -1,18 +1,16 @@
 """The CPU benchmark pairs runs, and its torch loop computes what we compute."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmark
-from benchmarks import epoch, primitives, problem
+from benchmarks import epoch, primitives, problem, small_space
 from benchmarks.__main__ import TorchPopulation, fastest, of_limits
 from benchmarks.timing import Comparison, alternate
 from benchmarks.worker import Worker, WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES
 from egnas_jax.training import program_cache
 
 pytestmark = pytest.mark.slow
@@ -139,13 +137,8 @@ def cache(tmp_path):
 
 def test_the_programs_of_a_search_are_compiled_once_and_then_read(cache, monkeypatch):
     monkeypatch.setattr(program_cache, "_REMEMBERED", {})
-    space = Space("tiny", ("max_pool_3x3", "skip_connect"), num_nodes=2)
-    monkeypatch.setitem(SPACES, space.name, space)
-    supernet = SupernetConfig(
-        channels=4, layers=1, partial_channels=2, space=space.name
-    )
-    plan = dataclasses.replace(epoch.TRIAL, supernet=supernet)
-    side = epoch.SearchSide(plan, cache)
+    monkeypatch.setitem(SPACES, small_space.SPACE.name, small_space.SPACE)
+    side = epoch.SearchSide(epoch.tiny_plan(), cache)
     assert side.compile()["seconds"] > 0
     monkeypatch.setattr(program_cache, "_REMEMBERED", {})
     monkeypatch.setattr(program_cache, "_lower", None)  # nothing is traced again

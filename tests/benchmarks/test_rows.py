@@ -1,48 +1,48 @@
-"""Runs the parts of the GPU benchmark at small size on the CPU."""
+"""Programs, work and parity of the rows of the GPU benchmark, on a CPU."""
 
-import argparse
 import dataclasses
-import json
-import re
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import epoch, gpu, images, limits, parity, ranks, rows, traffic
-from benchmarks.gpu_report import report
-from benchmarks.session import Session, measure_wave, record_parity
+from benchmarks import (
+    epoch,
+    images,
+    limits,
+    parity,
+    ranks,
+    rows,
+    small_space,
+    together,
+    traffic,
+)
+from benchmarks.gpu import row_task
+from benchmarks.gpu.child import Settings
 from egnas_jax import interop
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
-from egnas_jax.space import SPACES, Space, zoo
+from egnas_jax.search import step
+from egnas_jax.space import SPACES, zoo
 
 pytestmark = pytest.mark.slow
 
-SPACE = Space(
-    "small", primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"), num_nodes=1
-)
-LIMIT = {
-    "bytes_per_s": 1e9,
-    "float32": 1e10,
-    "default": 1e10,
-    "bfloat16": 1e10,
-    "seconds_per_kernel": 1e-6,
-}
+PROGRAMS = ("population-running", "population-batch", "weight-step")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def space():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, small_space.SPACE.name, small_space.SPACE)
+        yield
 
 
 @pytest.fixture(scope="module")
-def case():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, SPACE.name, SPACE)
-        config = SupernetConfig(
-            channels=4, layers=1, partial_channels=2, space=SPACE.name
-        )
-        yield parity.Case(config, side=8, individuals=6, images=8, batch=8, checked=5)
+def case(space):
+    return parity.case_named("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +51,38 @@ def drawn(case):
 
 
 @pytest.fixture(scope="module")
-def by_torch(case, drawn):
-    """Golden arrays of the small problem, computed by torch in float64."""
+def golden():
+    """Torch's results for the tiny case, in float64."""
+    return parity.load("tiny")
+
+
+class Collector:
+    """A context of a job that collects what is written."""
+
+    flags, beside = "", 0
+
+    def __init__(self, folder, platform="cpu"):
+        self.settings = Settings(folder, None, None, platform)
+        self.results = {}
+
+    def take_card(self):
+        """The card is always free."""
+
+    def write(self, name, result):
+        self.results[name] = result
+
+
+def test_golden_numbers_are_those_of_torch(case, drawn, golden):
     pytest.importorskip("torch", reason="needs the extra bench")
     from benchmarks.make_golden import golden_arrays
 
-    return golden_arrays(case, drawn)
-
-
-def make_session(seconds=1e6):
-    options = argparse.Namespace(seconds=seconds, json=None, images=None)
-    session = Session(options, time.perf_counter())
-    session.results["limits"] = LIMIT
-    return session
-
-
-def test_without_a_gpu_the_script_explains_how_to_try_it(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["gpu"])
-    assert gpu.main() == 2
-    said = capsys.readouterr().err
-    assert "No GPU was found: jax sees only cpu" in said
-    assert "--quick --platform cpu" in said
+    again = golden_arrays(case, drawn)
+    assert set(again) == set(golden)
+    for name, array in again.items():
+        if name == "names":
+            assert array.tolist() == golden[name].tolist()
+        else:
+            np.testing.assert_allclose(array, golden[name], rtol=1e-9)
 
 
 def test_bytes_of_a_small_network_equal_a_count_by_hand(case):
@@ -109,54 +120,53 @@ def test_multiply_adds_of_a_supernet_equal_those_of_torch_modules():
 
 
 @pytest.fixture(scope="module")
-def measured(case, drawn, by_torch):
-    """A session with population and weight step in float32 and bfloat16."""
-    session = make_session()
+def measured(space, tmp_path_factory):
+    """Results of all programs in float32 and bfloat16."""
+    context = Collector(tmp_path_factory.mktemp("rows"))
     for precision in ("float32", "bfloat16"):
-        session.part(precision, gpu.main_rows, case, drawn, by_torch, precision)
-    return session
+        for program in PROGRAMS:
+            row_task.measure_row(context, "tiny", "tiny", program, precision)
+    return context.results
 
 
 def test_float32_agrees_with_torch_and_bfloat16_approximately(measured):
-    errors = measured.results["parity"]
-    assert len(errors) == 6 and measured.results["failed"] == []
-    for what, error in errors.items():
-        most = 1e-5 if "float32" in what else 0.1
+    assert len(measured) == 6
+    for what, row in measured.items():
+        error, most = row["parity"], 1e-5 if "float32" in what else 0.1
         assert error["loss"] < most and error.get("gradient", 0.0) < 3 * most
         assert error["loss"] > (0.0 if "float32" in what else 1e-5)
         assert error.get("tau", 1.0) > 0.5
 
 
 def test_rows_count_the_work_of_a_call(case, measured):
-    lines = {
-        (line["name"], line["precision"]): line for line in measured.results["rows"]
-    }
-    assert len(lines) == 6
-    line = lines["population, running statistics", "bfloat16"]
+    row = measured["population-running, bfloat16"]
     short = dataclasses.replace(case.config, dtype="bfloat16")
-    assert line["bytes"] == 6 * 8 * traffic.forward_bytes(short, 8)
-    share = line["bytes"] / line["seconds"] / LIMIT["bytes_per_s"]
-    np.testing.assert_allclose(line["share_of_memory"], share)
-    np.testing.assert_allclose(line["images_per_s"] * line["seconds"], 48)
-    step = lines["weight step, 8 images", "float32"]
-    assert step["multiply_adds"] * 48 == 3 * 64 * line["multiply_adds"]
+    assert row["bytes"] == 6 * 8 * traffic.forward_bytes(short, 8)
+    np.testing.assert_allclose(row["images_per_s"] * row["seconds"], 48)
+    step = measured["weight-step, float32"]
+    assert step["multiply_adds"] * 48 == 3 * 64 * row["multiply_adds"]
 
 
-def test_other_weights_fail_the_parity_check(measured, by_torch):
-    row, program = measured.programs["population, batch statistics", "float32"]
-    wrong = jax.tree.map(lambda leaf: leaf * 1.01, row.arguments[0]["params"])
-    variables = row.arguments[0] | {"params": wrong}
-    scores = program.call(variables, *row.arguments[1:])
-    error = parity.population_error(by_torch, "batch", scores.loss, scores.correct)
-    assert not parity.passes(error)
-    session = make_session()
-    record_parity(session, "a row", "float32", error)
-    record_parity(session, "a row", "bfloat16", error)
-    assert len(session.results["failed"]) == 1  # bfloat16 is only reported
+def test_float32_that_is_too_far_from_torch_fails_after_its_result(
+    tmp_path, golden, monkeypatch
+):
+    changed = golden | {"loss_running": golden["loss_running"] * 1.001}
+    monkeypatch.setattr(parity, "load", lambda case: changed)
+    context, job = Collector(tmp_path), ("tiny", "tiny", "population-running")
+    with pytest.raises(row_task.ParityError, match="too far from torch"):
+        row_task.measure_row(context, *job, "float32")
+    assert "population-running, float32" in context.results
+    row_task.measure_row(context, *job, "bfloat16")  # is only reported
 
 
-def test_a_wrong_gradient_of_one_leaf_fails_the_parity_check(by_torch):
-    names, theirs = by_torch["names"].tolist(), by_torch["gradients"]
+def test_a_device_that_is_not_asked_for_is_not_measured(tmp_path):
+    context = Collector(tmp_path, platform="gpu")
+    with pytest.raises(RuntimeError, match="sees cpu and no gpu"):
+        row_task.measure_limits(context, trial=True)
+
+
+def test_a_wrong_gradient_of_one_leaf_fails_the_parity_check(golden):
+    names, theirs = golden["names"].tolist(), golden["gradients"]
     class_bias = names.index("classifier/bias")
     changed = theirs.copy()
     changed[class_bias] *= 1.1
@@ -165,9 +175,9 @@ def test_a_wrong_gradient_of_one_leaf_fails_the_parity_check(by_torch):
         patch.setattr(
             parity, "signature", lambda tree: dict(zip(names, tree, strict=True))
         )
-        loss = float(by_torch["loss_step"])
-        assert parity.passes(parity.step_error(by_torch, loss, theirs))
-        error = parity.step_error(by_torch, loss, changed)
+        loss = float(golden["loss_step"])
+        assert parity.passes(parity.step_error(golden, loss, theirs))
+        error = parity.step_error(golden, loss, changed)
     assert not parity.passes(error)
     np.testing.assert_allclose(error["gradient"], 0.1, rtol=1e-6)
 
@@ -184,11 +194,9 @@ def test_a_signature_depends_on_direction_and_length():
     np.testing.assert_allclose(doubled["a"], 2 * signature["a"])
 
 
-@pytest.mark.parametrize(
-    "size", [size for size in parity.CASES if parity.load(size) is not None]
-)
+@pytest.mark.parametrize("size", ["tiny", "trial", "full"])
 def test_golden_files_belong_to_the_current_network(size):
-    case, golden = parity.CASES[size], parity.load(size)
+    case, golden = parity.case_named(size), parity.load(size)
     shapes = jax.eval_shape(
         lambda key: parity.make_supernet(case.config).init(
             key, (case.side,) * 2 + (3,)
@@ -204,64 +212,9 @@ def test_golden_files_belong_to_the_current_network(size):
     assert path.stat().st_size < 20_000
 
 
-def test_parts_that_do_not_fit_the_time_are_named(case, drawn):
-    session = make_session(seconds=0.0)
-    session.longest = 1.0
-    measure_wave(session, [rows.population(case, drawn, "float32", "batch")])
-    gpu.search_epoch(session, epoch.TRIAL, "bfloat16")
-    assert session.results["rows"] == [] and "epoch" not in session.results
-    first, second = session.results["left_out"]
-    assert re.match(r"population, batch statistics \(float32\): -?\d+ s were", first)
-    assert second.startswith("an epoch of a search")
-
-
-def test_results_so_far_are_reported_when_the_time_is_up(measured, monkeypatch, capsys):
-    codes = []
-    monkeypatch.setattr(gpu.os, "_exit", codes.append)
-    session = make_session()
-    session.results |= measured.results | {
-        "left_out": [],
-        "size": "trial",
-        "torch": {},
-        "machine": gpu.machine(),
-    }
-    gpu.stop(session)
-    output = capsys.readouterr().out
-    assert codes == [1] and "Left out: the rest: the time was up" in output
-    assert "weight step, 8 images | bfloat16" in output
-
-
-def test_a_part_that_fails_is_named_and_the_next_runs():
-    session = make_session()
-
-    def broken(session):
-        raise RuntimeError("RESOURCE_EXHAUSTED: of memory\nmore lines")
-
-    session.part("an epoch", broken)
-    session.part("the next", lambda session: session.leave_out("a part", "a reason"))
-    assert session.results["failed"] == [
-        "an epoch: RuntimeError: RESOURCE_EXHAUSTED: of memory"
-    ]
-    assert session.results["left_out"] == ["a part: a reason"]
-
-
-def test_a_row_that_fails_is_named_and_the_others_run(case, drawn):
-    good = rows.population(case, drawn, "float32", "running")
-    bad = good._replace(name="bad", function=lambda *arguments: jnp.zeros(3) + "x")
-    session = make_session()
-    measure_wave(session, [bad, good])
-    assert [line["name"] for line in session.results["rows"]] == [good.name]
-    assert session.results["failed"][0].startswith("bad (float32): TypeError")
-
-
-def test_an_epoch_in_bfloat16_runs_and_is_extrapolated_to_a_search(case):
-    plan = dataclasses.replace(
-        epoch.TRIAL,
-        supernet=dataclasses.replace(case.config, dtype="bfloat16"),
-        images=32,
-        batch_size=8,
-        warmup=15,
-    )
+def test_an_epoch_in_bfloat16_runs_and_is_extrapolated_to_a_search():
+    plan = epoch.in_precision(epoch.tiny_plan(), "bfloat16")
+    plan = dataclasses.replace(plan, images=32, batch_size=8, warmup=15)
     pixels, labels = images.synthetic(64, 8)
     run = epoch.make_run(plan, pixels, labels)
     measured, state = epoch.measure(run, plan)
@@ -281,64 +234,12 @@ def test_kendalls_tau_equals_a_count_by_hand():
     assert ranks.kendall([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
 
 
-def test_pieces_hold_every_image_once(tmp_path):
-    pixels, labels = images.synthetic(10, 4)
-    paths = images.write_pieces(pixels, labels, tmp_path, 4)
-    again, classes, different = images.from_pieces(paths, 10)
-    assert len(paths) == 3 and different == 10
-    order = np.argsort(again.reshape(10, -1).astype(int).dot(np.arange(48)))
-    expected = np.argsort(pixels.reshape(10, -1).astype(int).dot(np.arange(48)))
-    np.testing.assert_array_equal(again[order], pixels[expected])
-    np.testing.assert_array_equal(classes[order], labels[expected])
-
-
-def test_too_few_images_are_repeated_within_disjoint_halves(tmp_path):
-    paths = images.write_pieces(*images.synthetic(5, 4), tmp_path, 5)
-    repeated, _, different = images.from_pieces(paths, 12)
-    assert different == 4
-    halves = [
-        {image.tobytes() for image in repeated[part]}
-        for part in (slice(6), slice(6, 12))
-    ]
-    assert [len(half) for half in halves] == [2, 2] and not halves[0] & halves[1]
-
-
-def test_images_of_another_size_are_refused(tmp_path):
-    path = images.write_pieces(*images.synthetic(4, 4), tmp_path, 4)
-    with pytest.raises(ValueError, match=r"\(4, 4, 3\).*takes \(8, 8, 3\)"):
-        gpu.data(path, epoch.TRIAL)
-
-
 def test_limits_are_plausible():
     measured = limits.measure(trial=True)
-    assert set(measured) == set(LIMIT)
+    assert set(measured) == {"bytes_per_s", "seconds_per_kernel", *rows.PRECISIONS}
     assert all(np.isfinite(value) and value > 0 for value in measured.values())
     assert 1e6 < measured["bytes_per_s"] < 1e12
     assert 1e6 < measured["float32"] < 1e15
-
-
-def test_the_report_names_device_shares_and_gaps(measured):
-    results = measured.results | {
-        "machine": {"date": "2030-01-01", "device": "a card", "jax": "0.0"},
-        "size": "full",
-        "torch": {"population, running statistics": {"images_per_s": 1e-9}},
-        "left_out": ["an epoch: 3 s were left"],
-    }
-    text = report(json.loads(json.dumps(results)))
-    assert "2030-01-01, a card, jax 0.0" in text and "trial" not in text
-    assert "Left out: an epoch: 3 s were left" in text
-    lines = [line for line in text.splitlines() if line.startswith("| population")]
-    assert len(lines) == 4 + 4  # of the times and of the parity
-    absent = report(results | {"torch": {"absent": "torch is not installed: no ratio"}})
-    assert "torch is not installed: no ratio" in absent
-
-
-def test_a_missing_torch_is_reported(case, monkeypatch):
-    from benchmarks import opponent
-
-    monkeypatch.setattr(opponent.importlib.util, "find_spec", lambda name: None)
-    recipe = rows.recipe(case, trial=True)
-    assert "not installed" in opponent.measure(case, recipe, "gpu")["absent"]
 
 
 def test_the_derived_network_of_the_benchmark_equals_the_reference(load_golden_network):
@@ -376,6 +277,56 @@ def test_the_auxiliary_head_of_the_benchmark_equals_ours():
     with torch.no_grad():
         _, auxiliary = theirs.train()(pixels, 0.0)
     np.testing.assert_allclose(auxiliary, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_searches_together_equal_searches_one_by_one():
+    """The rows of K = 2 against the steps of each search alone, in float32."""
+    plan = epoch.tiny_plan()
+    for make, piece in ((together.train, "train"), (together.evolve, "evolve")):
+        row = make(plan, "float32", 2)
+        states = jax.tree.map(jnp.copy, row.arguments[0])
+        both = rows.timed(row, rows.compiled(row), repeats=0).first
+        parts = epoch.make_parts(plan, *images.synthetic(128, 8))
+        seeds = together.hyperparams_of(parts, 2)
+        search_alone = jax.jit(_alone(parts, piece))
+        for k in range(2):
+            hyperparams, state = jax.tree.map(
+                lambda leaf, k=k: leaf[k], (seeds, states)
+            )
+            alone = search_alone(hyperparams, state)
+            here = jax.tree.map(lambda leaf, k=k: leaf[k], both)
+            for a, b in zip(*map(jax.tree.leaves, (here, alone)), strict=True):
+                np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def _alone(parts, piece):
+    def train(hyperparams, state):
+        span = jnp.int32(0), jnp.int32(4)
+        return step.train_steps(parts.problem, parts.data, hyperparams, state, span)[0]
+
+    def evolve(hyperparams, state):
+        return step.evolve(parts.problem, parts.data, hyperparams, state)[0]
+
+    return {"train": train, "evolve": evolve}[piece]
+
+
+@pytest.mark.parametrize("count, chunk", [(1, None), (2, 2), (3, 2), (4, 1), (9, 1)])
+def test_searches_together_evaluate_as_many_individuals_as_one(count, chunk):
+    plan = epoch.tiny_plan()
+    assert plan.strategy.population == 4
+    shared = together.sharing_memory(plan, count)
+    assert shared.strategy.population_chunk == chunk
+
+
+def test_the_work_of_searches_together_is_that_of_each_times_their_number():
+    plan = epoch.tiny_plan()
+    for make, images_of_one in (
+        (together.train, 4 * 16),
+        (together.evolve, plan.strategy.images_evaluated),
+    ):
+        one, four = make(plan, "bfloat16", 1), make(plan, "bfloat16", 4)
+        assert one.images == images_of_one and four.images == 4 * images_of_one
+        assert (four.products, four.bytes) == (4 * one.products, 4 * one.bytes)
 
 
 @pytest.mark.parametrize("precision", rows.PRECISIONS)

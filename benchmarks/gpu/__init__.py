@@ -1,0 +1,1 @@
+"""A campaign of measurements on one GPU that goes on where its last call stopped."""

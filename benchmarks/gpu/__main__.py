@@ -1,0 +1,200 @@
+"""Measures one GPU in calls of a few minutes, each of which goes on with the last.
+
+python -m benchmarks.gpu --out DIR [--pieces FILE...] [--stage NAME]... [--list]
+python -m benchmarks.gpu --out DIR --size tiny --platform cpu    # a trial of the script
+
+Needs no network: golden files are in the repository, and images are synthetic where
+CIFAR-10 is not there, except in whole searches and trainings, which are left out then.
+Results are in DIR/DEVICE/results.json, replaced after every row, and in report.md.
+"""
+
+import argparse
+import functools
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+from benchmarks import packed_images
+from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu.campaign import Campaign
+from benchmarks.gpu.child import Settings, environment_of
+from benchmarks.gpu.jobs import STAGES
+from benchmarks.gpu.memory import DONE, FAILED
+from benchmarks.gpu.process import Subprocess, file_name
+from benchmarks.gpu.report import report
+from benchmarks.gpu.sizes import SIZES
+from benchmarks.timing import say
+from egnas_jax.data.files.layouts import LAYOUTS
+
+ADVICE = """No GPU was found: nvidia-smi names none.
+To try the script without one: python -m benchmarks.gpu --out DIR --size tiny \
+--platform cpu"""
+SECONDS = 520.0
+LEFT = 130  # exit code where jobs are left for the next call
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; exits with 2 where it is not usable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0]
+    )
+    add, folder = parser.add_argument, dict(type=_absolute, metavar="DIR")
+    add("--out", required=True, help="folder that remembers", **folder)
+    text = "of this stage alone (may be repeated)"
+    add("--stage", choices=STAGES, action="append", default=[], help=text)
+    add("--list", action="store_true", help="list stages and jobs; measure nothing")
+    add("--again", action="store_true", help="forget the results of these stages")
+    add("--no-torch", action="store_true", help="leave torch out")
+    text = "until jobs are asked to end (%(default)s)"
+    add("--seconds", type=float, default=SECONDS, help=text)
+    add("--data-dir", help="of CIFAR-10, as of `egnas search`", **folder)
+    text = "of CIFAR-10, made by benchmarks.packed_images; kept for later calls"
+    add("--pieces", nargs="+", help=text, type=_absolute, metavar="FILE")
+    add("--executables", help="programs compiled beforehand", **folder)
+    add("--size", choices=SIZES, default="full", help="tiny: a trial in minutes")
+    add("--platform", choices=("gpu", "cpu"), default="gpu")
+    stem = dict(type=_absolute, metavar="FILE")
+    text = "also keep the folder as FILE.00, FILE.01, ..."
+    add("--archive", help=text, **stem)
+    add("--resume-from", help="an archive of an earlier call", **stem)
+    return parser.parse_args(arguments)
+
+
+def _absolute(text: str) -> pathlib.Path:
+    return pathlib.Path(text).absolute()
+
+
+def device_name(platform: str) -> str | None:
+    """Name of the first GPU as the driver reports it; None where there is none."""
+    if platform == "cpu":
+        return "CPU"
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return answer.stdout.strip().partition("\n")[0] or None
+
+
+def data_folder(options: argparse.Namespace) -> pathlib.Path | None:
+    """Where CIFAR-10 is; None where it is not there, or not all of its pieces.
+
+    Raises:
+      ValueError: a piece is damaged.
+    """
+    if options.data_dir is not None:
+        return options.data_dir
+    folder, layout = options.out / "data", LAYOUTS["cifar10"][0]
+    if (folder / layout.folder).is_dir():
+        return folder
+    if options.pieces and packed_images.unpack(options.pieces, folder, layout):
+        return folder
+    return None
+
+
+def list_jobs(
+    listed: list[jobs.Job], chosen: list[jobs.Job], known: memory.Memory
+) -> str:
+    """Stages with their purpose and limit, and the state of each of their jobs.
+
+    Args:
+      listed: jobs to list.
+      chosen: those of them whose needs are met.
+      known: what was measured.
+    """
+    lines = []
+    for stage in STAGES.values():
+        own = [job for job in listed if job.stage == stage]
+        if own:
+            limit = f"{stage.limit_s:.0f} s a call"
+            lines.append(f"{stage.name}: {stage.purpose} ({limit})")
+        for job in own:
+            left = "left" if job in chosen else f"no {job.needs}"
+            lines.append(f"  {known.state(job.name) or left:9}{job.name}")
+    return "\n".join(lines)
+
+
+def measure(
+    options: argparse.Namespace,
+    folder: pathlib.Path,
+    known: memory.Memory,
+    chosen: list[jobs.Job],
+) -> memory.Memory:
+    """Runs the chosen jobs within the time; returns what is known afterwards."""
+    settings = Settings(
+        out=folder,
+        data_dir=str(options.data_dir) if options.data_dir else None,
+        executables=options.executables,
+        platform=options.platform,
+    )
+    campaign = Campaign(
+        chosen,
+        known,
+        start=functools.partial(start_job, settings),
+        save=functools.partial(_save, options.size, folder),
+        ended=functools.partial(_archive, options.archive, folder),
+        say=say,
+        slots=max(1, 3 * (os.cpu_count() or 1) // 4),
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    campaign.run(options.seconds)
+    return campaign.memory
+
+
+def start_job(settings: Settings, job: jobs.Job, loads: bool) -> Subprocess:
+    """Starts the process of a job, which loads programs or compiles all of them."""
+    if not loads:
+        settings = settings._replace(executables=None)
+    return Subprocess(job, settings.out, environment_of(settings))
+
+
+def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:
+    memory.save(folder, known)
+    (folder / "report.md").write_text(report(known, jobs.jobs_of(SIZES[size]())))
+
+
+def _archive(stem: pathlib.Path | None, folder: pathlib.Path) -> None:
+    if stem is not None:
+        archive.write(folder, stem)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    options = parse(arguments)
+    device = device_name(options.platform)
+    if device is None:
+        print(ADVICE, file=sys.stderr)
+        return 2
+    folder = options.out / file_name(device)
+    size = SIZES[options.size]()
+    try:
+        if options.resume_from and not (folder / memory.FILE).exists():
+            archive.read(options.resume_from, folder)
+        known = memory.load(folder, options.size)
+        options.data_dir = data_folder(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    has_torch = importlib.util.find_spec("torch") is not None and not options.no_torch
+    has_data = options.data_dir is not None
+    chosen = jobs.open_jobs(size, stages=options.stage, torch=has_torch, data=has_data)
+    if options.list:
+        listed = jobs.open_jobs(size, stages=options.stage, torch=True, data=True)
+        print(list_jobs(listed, chosen, known))
+        return 0
+    if options.again:
+        known = memory.forget(known, [job.name for job in chosen])
+    known = known._replace(machine={"device": device, **known.machine})
+    known = measure(options, folder, known, chosen)
+    print(report(known, jobs.jobs_of(size)))
+    states = [known.state(job.name) for job in chosen]
+    if FAILED in states:
+        return 1
+    return 0 if all(state == DONE for state in states) else LEFT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Keeps compiled programs as files, so that another machine need not compile them.
+
+python -m benchmarks.gpu.executables --out DIR [--card h100] [--size full] [NAME...]
+
+Compiles the rows of the campaign for a card that is not there (extra bench-gpu), or
+without --card for this machine's own device. The campaign loads a file where it fits
+(`--executables DIR`): the same jax, card and source. Otherwise it compiles, and says
+why. Programs of a card are made without autotuning, so rows with autotuning are left
+out.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import lzma
+import pathlib
+import pickle
+import sys
+import time
+from typing import Any
+
+import jax
+from jax.experimental import serialize_executable
+
+from benchmarks import programs as compiling
+from benchmarks import rows
+from benchmarks.gpu import jobs, programs
+from benchmarks.gpu.process import file_name
+from benchmarks.gpu.sizes import SIZES
+from benchmarks.timing import say
+from egnas_jax.nn import lowering
+from egnas_jax.storage import records
+
+SUFFIX = ".executable"
+
+
+def name_of(size: str, case: str, program: str, precision: str, flags: str) -> str:
+    """Name of the file of a program; `flags` are those of XLA."""
+    return file_name(f"{size} {case} {program} {precision} {flags}") + SUFFIX
+
+
+def source_digest() -> str:
+    """Sha256 over the modules that the programs are made of."""
+    root = pathlib.Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for folder in ("egnas_jax", "benchmarks"):
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def packed(program: jax.stages.Compiled, device_kind: str, seconds: float) -> bytes:
+    """A compiled program as bytes, with what it fits."""
+    payload, arguments, results = serialize_executable.serialize(program)
+    content = {
+        "jax": jax.__version__,
+        "device": device_kind,
+        "source": source_digest(),
+        "payload": payload,
+        "trees": (arguments, results),
+        "seconds": seconds,
+    }
+    return lzma.compress(pickle.dumps(content))  # half as large
+
+
+def unpacked(path: pathlib.Path) -> dict[str, Any]:
+    """What `packed` wrote to a file, which must be one's own: pickle runs code.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        return pickle.loads(lzma.decompress(path.read_bytes()))
+    except (lzma.LZMAError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"the file is damaged: {error}") from error
+
+
+def load(path: pathlib.Path) -> compiling.Compiled:
+    """Loads a program onto this machine's device.
+
+    Raises:
+      ValueError: the file is damaged, it was made by another jax, for another card or
+        of another source, or the device refuses it.
+    """
+    content = unpacked(path)
+    here = {
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "source": source_digest(),
+    }
+    for what, value in here.items():
+        if content[what] != value:
+            raise ValueError(f"its {what} is {content[what]:.40} and not {value:.40}")
+    started = time.perf_counter()
+    try:
+        program = serialize_executable.deserialize_and_load(
+            content["payload"],
+            *content["trees"],
+            execution_devices=jax.devices()[:1],
+        )
+    except Exception as error:  # of jaxlib, of several kinds
+        raise ValueError(f"{type(error).__name__}: {str(error)[:200]}") from error
+    seconds = time.perf_counter() - started
+    return compiling.Compiled(program, seconds, compiling.reserved_bytes(program))
+
+
+def load_or_compile(
+    row: rows.Row, folder: pathlib.Path | None, name: str
+) -> tuple[compiling.Compiled, str]:
+    """Loads the program of a row, or compiles it; says which, and why."""
+    if folder is None:
+        return rows.compiled(row), "compiled here"
+    path = folder / name
+    if not path.exists():
+        return rows.compiled(row), f"compiled here: {name} was not carried"
+    try:
+        return load(path), "compiled beforehand"
+    except ValueError as error:
+        say(f"{path} was not loaded: {error}")
+        return rows.compiled(row), f"compiled here: the carried one failed: {error}"
+
+
+def compile_row(row: rows.Row, device: Any | None) -> jax.stages.Compiled:
+    """Compiles a row for a device of `deviceless.compile`, or for this machine's."""
+    _, precision = rows.PRECISIONS[row.precision]
+    options = {"compiler_options": lowering.compiler_options(), **row.options}
+    function, arguments = jax.jit(row.function, **options), row.arguments
+    with jax.default_matmul_precision(precision):
+        if device is None:
+            return function.lower(*arguments).compile()
+        from benchmarks.deviceless.compile import shapes_on
+
+        traced = function.trace(*shapes_on(device, arguments))
+        return traced.lower(lowering_platforms=("cuda",)).compile()
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Parses the command line; exits with 2 where it is not usable."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.executables",
+        description=__doc__.splitlines()[0],
+    )
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--card", help="as of benchmarks.deviceless; none: this device")
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of jobs (all)")
+    return parser.parse_args(arguments)
+
+
+@contextlib.contextmanager
+def target(card: str | None):
+    """A context with the device to compile for (None: this machine's) and its kind."""
+    if card is None:
+        yield None, jax.devices()[0].device_kind
+        return
+    from benchmarks.deviceless import cards, compile
+
+    described = cards.card_named(card)
+    compile.prepare()
+    device = compile.device_of(described)
+    with compile.as_if_on(described):
+        yield device, described.name
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compiles and writes the programs that the command names."""
+    options = parse(arguments)
+    wanted = [
+        job
+        for job in jobs.jobs_of(SIZES[options.size]())
+        if job.task == "row" and job.flags == jobs.PLAIN
+    ]
+    names = {job.name for job in wanted}
+    if unknown := set(options.names) - names:
+        print(f"unknown {sorted(unknown)}; known: {sorted(names)}", file=sys.stderr)
+        return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    with target(options.card) as (device, kind):
+        for job in wanted:
+            if not options.names or job.name in options.names:
+                _write(job, options.out, device, kind)
+    return 0
+
+
+def _write(job: jobs.Job, folder: pathlib.Path, device, kind: str) -> None:
+    of_row = {key: value for key, value in job.options.items() if key != "size"}
+    size = SIZES[job.options["size"]]()
+    row = programs.build(size, **of_row)
+    started = time.perf_counter()
+    program = compile_row(row, device)
+    seconds = time.perf_counter() - started
+    path = folder / name_of(**job.options, flags=job.flags)
+    records.write_bytes(path, packed(program, kind, seconds))
+    say(f"{job.name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

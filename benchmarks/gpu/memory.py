@@ -1,0 +1,99 @@
+"""Remembers what the campaign has found, so that the next call goes on from there.
+
+The memory is one JSON file, replaced as a whole after every row. Its functions return
+new memories and change nothing.
+"""
+
+import json
+import pathlib
+import time
+from typing import NamedTuple
+
+from egnas_jax.storage import records
+
+FILE = "results.json"
+DONE, FAILED, STOPPED = "done", "failed", "stopped"
+
+
+class Memory(NamedTuple):
+    """Outcomes of jobs, and the machine that they belong to.
+
+    Attributes:
+      machine: device, versions; {} before the first job said so.
+      size: name of the size of all programs.
+      jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date", "jax",
+        "results": {name: ...}}; the state is "" while the job runs.
+    """
+
+    machine: dict
+    size: str
+    jobs: dict[str, dict]
+
+    def state(self, job: str) -> str:
+        """The state of a job; "" where it did not end or is unknown."""
+        return self.jobs.get(job, {}).get("state", "")
+
+
+def load(folder: pathlib.Path, size: str) -> Memory:
+    """Reads the memory of a folder; an empty one where there is none.
+
+    Raises:
+      ValueError: the file is damaged, or its results are of another size.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Memory({}, size, {})
+    hint = "Name another folder by --out, or remove this one."
+    try:
+        memory = Memory(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {hint}") from error
+    if memory.size != size:
+        raise ValueError(
+            f"{path} holds results of the size {memory.size}, and this call measures "
+            f"the size {size}. {hint}"
+        )
+    return memory
+
+
+def save(folder: pathlib.Path, memory: Memory) -> None:
+    """Writes the memory: the whole file or none of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_json(folder / FILE, memory._asdict())
+
+
+def begin(memory: Memory, job: str) -> Memory:
+    """Counts an attempt at a job; results of earlier attempts stay until replaced."""
+    entry = memory.jobs.get(job, {"attempts": 0, "results": {}})
+    entry = {**entry, "attempts": entry["attempts"] + 1, "state": "", "reason": ""}
+    return memory._replace(jobs={**memory.jobs, job: entry})
+
+
+def with_result(memory: Memory, job: str, name: str, result: dict) -> Memory:
+    """Adds one result of a job that has begun."""
+    entry = memory.jobs[job]
+    entry = {**entry, "results": {**entry["results"], name: result}}
+    return memory._replace(jobs={**memory.jobs, job: entry})
+
+
+def end(memory: Memory, job: str, state: str, reason: str, seconds: float) -> Memory:
+    """Sets how a job ended, why, and how many seconds of the card it took."""
+    ended = {"state": state, "reason": reason, "seconds": round(seconds, 2)}
+    made = {"date": time.strftime("%Y-%m-%d %H:%M"), "jax": memory.machine.get("jax")}
+    entry = {**memory.jobs[job], **ended, **made}
+    return memory._replace(jobs={**memory.jobs, job: entry})
+
+
+def forget(memory: Memory, jobs: list[str]) -> Memory:
+    """Drops jobs, so that they are measured again."""
+    kept = {name: entry for name, entry in memory.jobs.items() if name not in jobs}
+    return memory._replace(jobs=kept)
+
+
+def in_order(memory: Memory, jobs: list) -> list:
+    """The jobs that are not done; those that failed come after all others.
+
+    A job that was stopped keeps its place, since it was worth as much before.
+    """
+    left = [job for job in jobs if memory.state(job.name) != DONE]
+    return sorted(left, key=lambda job: memory.state(job.name) == FAILED)

@@ -1,0 +1,218 @@
+"""Formats what a campaign has found as Markdown."""
+
+from benchmarks.gpu.jobs import Job
+from benchmarks.gpu.memory import DONE, Memory
+
+LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
+{float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
+{bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+# Table 1 of the report (%), and its 0.08 GPU-days for one search.
+REPORTED = "The report: 84.09 % and 115 minutes."
+
+
+def report(memory: Memory, jobs: list[Job]) -> str:
+    """All that was measured, and what is left.
+
+    Args:
+      memory: of the campaign.
+      jobs: all jobs of its size.
+    """
+    known = [job for job in jobs if job.name in memory.jobs]
+    parts = [
+        heading(memory),
+        limits(memory),
+        table(memory, known),
+        parity(memory, known),
+        torch(memory),
+        epoch(memory),
+        together(memory),
+        resume(memory, known),
+        searches(memory, known),
+        trainings(memory),
+        left(memory, jobs),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def heading(memory: Memory) -> str:
+    """Device and versions."""
+    machine = memory.machine
+    if "jax" not in machine:
+        return "Nothing has been measured yet."
+    text = f"{machine['device']}, jax {machine['jax']}, Python {machine['python']}"
+    if memory.size != "full":
+        text += ". A trial at small size: the numbers below say nothing about speed."
+    return text
+
+
+def results(memory: Memory, job: str) -> dict[str, dict]:
+    """Name -> result of a job; {} where there is none."""
+    return memory.jobs.get(job, {}).get("results", {})
+
+
+def limits_of(memory: Memory) -> dict | None:
+    """The measured limits of the device, or None."""
+    return results(memory, "speed: limits").get("limits")
+
+
+def limits(memory: Memory) -> str:
+    """The limits of the device in one sentence."""
+    limit = limits_of(memory)
+    if limit is None:
+        return ""
+    return LIMITS.format(
+        memory=limit["bytes_per_s"] / 1e9,
+        kernel=limit["seconds_per_kernel"] * 1e6,
+        **{name: limit[name] / 1e12 for name in ("float32", "default", "bfloat16")},
+    )
+
+
+def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
+    """The measured rows with their jobs."""
+    return [
+        (job, row)
+        for job in jobs
+        if job.task == "row"
+        for row in results(memory, job.name).values()
+    ]
+
+
+def torch_rates(memory: Memory) -> dict[str, dict]:
+    """Program -> the fastest result of torch."""
+    best: dict[str, dict] = {}
+    for job, entry in memory.jobs.items():
+        if job.startswith("torch: "):
+            for program, result in entry["results"].items():
+                rate = best.get(program, {"images_per_s": 0.0})["images_per_s"]
+                if result["images_per_s"] > rate:
+                    best[program] = result
+    return best
+
+
+def table(memory: Memory, jobs: list[Job]) -> str:
+    """One line per row; the ratio is torch's seconds over ours, of the timed size."""
+    lines = [
+        "| stage | program, precision | ms per call | images/s | of the memory limit | "
+        "of the arithmetic limit | torch / ours | compiled in s | program GB | "
+        "compiling beside it |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    limit, rates = limits_of(memory) or {}, torch_rates(memory)
+    for job, row in rows_of(memory, jobs):
+        precision = job.options["precision"]
+        rate = rates.get(row["program"]) if job.stage.name != "parity" else None
+        ratio = row["images_per_s"] / rate["images_per_s"] if rate else None
+        shares = (
+            _share(row["bytes"], row["seconds"], limit.get("bytes_per_s")),
+            _share(2 * row["multiply_adds"], row["seconds"], limit.get(precision)),
+        )
+        lines.append(
+            f"| {job.stage.name} | {row['program']}, {precision} | "
+            f"{1e3 * row['seconds']:.4g} | {row['images_per_s']:.0f} | {shares[0]} | "
+            f"{shares[1]} | {'-' if ratio is None else f'{ratio:.1f}'} | "
+            f"{row['compile_s']:.0f}{'*' * (row['origin'] == 'compiled beforehand')} | "
+            f"{row['program_bytes'] / 1e9:.2f} | {row['beside']} |"
+        )
+    if len(lines) == 2:
+        return ""
+    return "\n".join(lines) + "\n\n* loaded, having been compiled beforehand."
+
+
+def _share(work: float | None, seconds: float, limit: float | None) -> str:
+    if work is None or limit is None:
+        return "-"
+    return f"{100 * work / seconds / limit:.1f} %"
+
+
+def parity(memory: Memory, jobs: list[Job]) -> str:
+    """The differences from torch as a table."""
+    lines = ["| compared with torch on a CPU | largest difference |", "|---|---|"]
+    for job, row in rows_of(memory, jobs):
+        if row["parity"]:
+            error = row["parity"].items()
+            text = ", ".join(f"{name} {value:.2g}" for name, value in error)
+            lines.append(f"| {job.name} | {text} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def torch(memory: Memory) -> str:
+    """Torch's fastest settings."""
+    lines = [
+        f"- torch, {program}: {best['images_per_s']:.0f} images/s ({best['setting']})"
+        for program, best in torch_rates(memory).items()
+    ]
+    return "\n".join(lines)
+
+
+def epoch(memory: Memory) -> str:
+    """The time of an epoch and of a whole search."""
+    return "\n".join(
+        f"An epoch of the default search in {measured['precision']} on images "
+        f"({measured['images']}): {measured['seconds']:.2f} s, of which "
+        f"{measured['weights_and_host']:.2f} are weight steps and host, "
+        f"{measured['evolve']:.2f} exploration, {measured['validate']:.2f} validation. "
+        f"Extrapolated to {measured['whole_search_epochs']} epochs: "
+        f"{measured['whole_search']:.0f} s, and {measured['compile_s']:.0f} s of "
+        f"compilation."
+        for measured in results(memory, "epoch: an epoch").values()
+    )
+
+
+def together(memory: Memory) -> str:
+    """How much faster K searches are in one program than one after another."""
+    rates = {
+        row["program"]: row["images_per_s"]
+        for job, entry in memory.jobs.items()
+        if job.startswith("together: ")
+        for row in entry["results"].values()
+    }
+    lines = []
+    for program, rate in rates.items():
+        piece, _, count = program.partition("-of-")
+        alone = rates.get(f"{piece}-of-1")
+        if count != "1" and alone:
+            gain = rate / alone
+            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
+    return "\n".join(lines)
+
+
+def resume(memory: Memory, jobs: list[Job]) -> str:
+    """Whether a resumed run and a replayed one have the same digests."""
+    return "\n".join(
+        f"- {job.name} ({found['flags']}): resumed "
+        f"{'bit for bit' if found['resumed_equal'] else 'WITH OTHER DIGESTS'}, "
+        f"{'verified' if found['verified'] else 'NOT verified'}"
+        for job in jobs
+        if job.task == "resume"
+        for found in results(memory, job.name).values()
+    )
+
+
+def searches(memory: Memory, jobs: list[Job]) -> str:
+    """How far the whole searches have come, beside the report's."""
+    lines = [
+        f"- {job.name}: {found['epochs']} of {found['of']} epochs, validation accuracy "
+        f"{100 * found['valid_accuracy']:.2f} %, {found['seconds'] / 60:.1f} minutes"
+        for job in jobs
+        if job.task == "search"
+        for found in results(memory, job.name).values()
+    ]
+    return "\n".join([*lines, "", REPORTED]) if lines else ""
+
+
+def trainings(memory: Memory) -> str:
+    """How far the trainings of Table 2 have come."""
+    found = results(memory, "table2: trainings").get("trainings", {})
+    return "\n".join(f"- {line}" for line in found.get("progress", ()))
+
+
+def left(memory: Memory, jobs: list[Job]) -> str:
+    """The jobs that are not done, with their reasons."""
+    lines = []
+    for job in jobs:
+        state = memory.state(job.name)
+        if state == DONE:
+            continue
+        reason = memory.jobs.get(job.name, {}).get("reason") or "not begun"
+        lines.append(f"- {state or 'left'}: {job.name}: {reason}")
+    return "\n".join(lines)

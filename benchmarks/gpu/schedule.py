@@ -1,0 +1,110 @@
+"""Decides which job prepares next, which one gets the card, and which one must end.
+
+Pure functions of the jobs, in order of worth, and of where each of them is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks.gpu.jobs import Job
+
+WAITING, PREPARING, READY, MEASURING, PAUSED, OVER = (
+    "waiting",
+    "preparing",
+    "ready",
+    "measuring",
+    "paused",
+    "over",
+)
+ACTIVE = PREPARING, READY, MEASURING
+
+
+class Phase(NamedTuple):
+    """Where a job is.
+
+    Attributes:
+      name: one of the names above. A paused job was stopped by the limit of its stage
+        and may go on when no other job needs the card.
+      since: when it came there, in seconds of the campaign's clock.
+    """
+
+    name: str
+    since: float
+
+
+Phases = Mapping[str, Phase]  # name of a job -> where it is
+
+
+def admitted(jobs: Sequence[Job], phases: Phases) -> list[Job]:
+    """The jobs without the patient ones, as long as others are not over."""
+    others = [job for job in jobs if not job.is_patient]
+    if all(phases[job.name].name == OVER for job in others):
+        return list(jobs)
+    return others
+
+
+def to_prepare(jobs: Sequence[Job], phases: Phases, slots: int) -> Job | None:
+    """The next job to start, where fewer than `slots` jobs are preparing.
+
+    A paused job starts again once all others are over.
+    """
+    preparing = [job for job in jobs if phases[job.name].name == PREPARING]
+    if len(preparing) >= slots:
+        return None
+    for wanted in (WAITING, PAUSED):
+        for job in jobs:
+            if phases[job.name].name == wanted:
+                return job
+        if any(phases[job.name].name in ACTIVE for job in jobs):
+            return None
+    return None
+
+
+def to_grant(
+    jobs: Sequence[Job], phases: Phases, spent: Mapping[str, float]
+) -> Job | None:
+    """The ready job that gets the card next; None while another one has it.
+
+    Args:
+      jobs: in order of worth.
+      phases: where they are.
+      spent: stage -> seconds that it had the card. Jobs of a stage whose seconds are
+        used up come after all others.
+    """
+    if any(phases[job.name].name == MEASURING for job in jobs):
+        return None
+    ready = [job for job in jobs if phases[job.name].name == READY]
+    ready.sort(key=lambda job: is_used_up(job, spent))
+    return ready[0] if ready else None
+
+
+def is_used_up(job: Job, spent: Mapping[str, float]) -> bool:
+    """Whether the stage of a job has had the card for as long as it may."""
+    return spent.get(job.stage.name, 0.0) >= job.stage.limit_s
+
+
+def to_stop(
+    jobs: Sequence[Job], phases: Phases, spent: Mapping[str, float], now: float
+) -> list[tuple[Job, str]]:
+    """The jobs that must end, and why.
+
+    A preparation ends at its limit. A measurement ends at the limit of its stage where
+    jobs of other stages wait for the card, or will.
+    """
+    waiting = {
+        job.stage.name
+        for job in jobs
+        if phases[job.name].name in (WAITING, PREPARING, READY)
+    }
+    stopped = []
+    for job in jobs:
+        phase, took = phases[job.name].name, now - phases[job.name].since
+        if phase == PREPARING and took > job.prepare_s:
+            why = f"was not ready for the card after {job.prepare_s:.0f} s"
+            stopped.append((job, why))
+        used = spent.get(job.stage.name, 0.0) + took
+        others = waiting - {job.stage.name}
+        if phase == MEASURING and others and used > job.stage.limit_s:
+            why = f"the {job.stage.limit_s:.0f} s of its stage were used up"
+            stopped.append((job, why))
+    return stopped

@@ -1,0 +1,252 @@
+"""The campaign with a clock and processes that exist in the test alone."""
+
+import itertools
+
+import pytest
+
+from benchmarks.gpu import memory as memories
+from benchmarks.gpu.campaign import GRACE_S, Campaign
+from benchmarks.gpu.jobs import Job, Stage
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+
+STAGE, OTHER = Stage("first", "", 60.0), Stage("second", "", 60.0)
+EMPTY = Memory({}, "tiny", {})
+
+
+class Clock:
+    """Seconds that pass only in `sleep`, and not for ever."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        assert self.now < 2000.0, "the campaign does not end"
+
+
+class FakeProcess:
+    """Prepares, measures, writes a result and ends, each at its time.
+
+    Args:
+      clock: of the test.
+      prepare, measure: seconds; infinity: never.
+      crash: exit code instead of an end.
+      deaf: ignores a request to end.
+      saves: ends as unfinished when it is asked to.
+    """
+
+    def __init__(
+        self, clock, prepare=1.0, measure=1.0, *, crash=None, deaf=False, saves=False
+    ):
+        self.clock, self.prepare, self.measure = clock, prepare, measure
+        self.crash, self.deaf, self.saves = crash, deaf, saves
+        self.started, self.granted, self.beside, self.code = clock(), None, None, None
+        self.sent = set()
+
+    def messages(self):
+        found = []
+        if self._once("ready", self.clock() - self.started >= self.prepare):
+            found.append({"event": "ready", "machine": {"jax": "1.0"}})
+        has_run = self.granted is not None and self.code is None
+        if has_run and self.clock() - self.granted >= self.measure:
+            if self.crash is None and self._once("end", True):
+                result = {"seconds": self.measure}
+                found.append({"event": "result", "name": "row", "result": result})
+                found.append({"event": "end", "state": DONE, "reason": ""})
+            self.code = self.crash or 0
+        if "asked" in self.sent and self._once("end", self.saves):
+            found.append({"event": "end", "state": STOPPED, "reason": "saved"})
+            self.code = 0
+        return found
+
+    def _once(self, what, happens):
+        if happens and what not in self.sent:
+            self.sent.add(what)
+            return True
+        return False
+
+    def grant(self, beside):
+        self.granted, self.beside = self.clock(), beside
+
+    def stop(self, *, at_once=False):
+        if at_once:
+            self.code = -9 if self.code is None else self.code
+        elif self.saves:
+            self.sent.add("asked")
+        elif not self.deaf:
+            self.code = -15
+
+    def exit_code(self):
+        return self.code
+
+
+class Trial:
+    """A campaign of fake processes; `plans` are their arguments, attempt by attempt."""
+
+    def __init__(self, plans, memory=EMPTY, slots=2, stages=None):
+        self.clock, self.saved, self.said = Clock(), [], []
+        self.started, self.attempts = {}, []
+        jobs = [
+            Job(name, (stages or {}).get(name, STAGE), "row", {}, prepare_s=100.0)
+            for name in plans
+        ]
+        attempts = {
+            name: iter(plan if isinstance(plan, list) else itertools.repeat(plan))
+            for name, plan in plans.items()
+        }
+
+        def start(job, loads):
+            self.attempts.append((job.name, loads))
+            process = FakeProcess(self.clock, **next(attempts[job.name]))
+            self.started.setdefault(job.name, []).append(process)
+            return process
+
+        self.campaign = Campaign(
+            jobs,
+            memory,
+            start,
+            save=self.saved.append,
+            say=self.said.append,
+            slots=slots,
+            clock=self.clock,
+        )
+
+    def run(self, seconds):
+        self.campaign.run(seconds, self.clock.sleep)
+        return self.campaign.memory
+
+    def granted(self, name):
+        return self.started[name][0].granted
+
+
+def test_rows_are_timed_as_their_compilation_ends():
+    trial = Trial({"slow": dict(prepare=50.0), "quick": dict(prepare=2.0)})
+    memory = trial.run(1000.0)
+    assert memory.state("slow") == memory.state("quick") == DONE
+    assert 2.0 <= trial.granted("quick") < 3.0
+    assert 50.0 <= trial.granted("slow") < 51.0
+    assert trial.started["quick"][0].beside == 1  # the slow one compiled beside it
+    assert memory.jobs["quick"]["results"] == {"row": {"seconds": 1.0}}
+    assert memory.jobs["quick"]["seconds"] == pytest.approx(1.0, abs=0.2)
+    assert memory.machine == {"jax": "1.0"}
+
+
+def test_one_job_at_a_time_has_the_card():
+    trial = Trial({name: dict(prepare=1.0, measure=5.0) for name in "abc"}, slots=3)
+    trial.run(1000.0)
+    times = [trial.granted(name) for name in "abc"]
+    assert times[1] - times[0] >= 5.0 and times[2] - times[1] >= 5.0
+
+
+def test_a_crash_is_recorded_and_the_next_job_runs():
+    trial = Trial({"bad": dict(crash=-11), "good": {}})
+    memory = trial.run(1000.0)
+    assert memory.state("bad") == FAILED and memory.state("good") == DONE
+    assert "ended with code -11" in memory.jobs["bad"]["reason"]
+    assert memory.jobs["bad"]["attempts"] == 2  # no more than one repetition in a call
+
+
+def test_a_job_that_crashes_once_is_measured_by_its_second_process():
+    trial = Trial({"loads": [dict(crash=-11), {}]})
+    assert trial.run(1000.0).state("loads") == DONE
+    assert trial.attempts == [("loads", True), ("loads", False)]
+
+
+def test_a_job_that_was_stopped_may_load_a_program_in_the_next_call():
+    memory = Trial({"loads": dict(prepare=float("inf"))}).run(10.0)
+    trial = Trial({"loads": {}}, memory)
+    trial.run(10.0)
+    assert memory.state("loads") == STOPPED and trial.attempts == [("loads", True)]
+
+
+def test_a_compilation_that_does_not_end_is_stopped_and_named():
+    trial = Trial({"stuck": dict(prepare=float("inf")), "good": {}})
+    memory = trial.run(1000.0)
+    assert memory.state("good") == DONE
+    assert memory.state("stuck") == STOPPED
+    assert memory.jobs["stuck"]["reason"] == "was not ready for the card after 100 s"
+    assert trial.clock() < 110.0
+
+
+def test_a_process_that_does_not_listen_is_killed():
+    trial = Trial({"deaf": dict(prepare=float("inf"), deaf=True)})
+    memory = trial.run(1000.0)
+    assert memory.state("deaf") == STOPPED
+    assert 100.0 + GRACE_S < trial.clock() < 102.0 + GRACE_S
+
+
+def test_the_end_of_the_time_is_recorded_and_results_so_far_stay():
+    plans = {"done": {}, "endless": dict(measure=float("inf"), saves=True)}
+    trial = Trial({**plans, "waiting": {}}, slots=1)
+    memory = trial.run(30.0)
+    assert memory.state("done") == DONE
+    assert memory.jobs["endless"]["reason"] == "saved"
+    assert memory.state("endless") == STOPPED
+    assert trial.clock() < 31.0
+    assert [m.jobs["done"]["results"] for m in trial.saved][-1] == {
+        "row": {"seconds": 1.0}
+    }
+
+
+def test_the_next_call_goes_on_where_the_last_stopped():
+    first = Trial({"a": {}, "b": dict(measure=float("inf"))}, slots=1)
+    memory = first.run(10.0)
+    second = Trial({"a": {}, "b": {}}, memory)
+    memory = second.run(100.0)
+    assert set(second.started) == {"b"}
+    assert memory.state("a") == memory.state("b") == DONE
+    assert memory.jobs["b"]["attempts"] == 2
+
+
+def test_a_job_that_failed_is_tried_again_after_all_others():
+    memory = Trial({"bad": dict(crash=1)}).run(100.0)
+    trial = Trial({"bad": {}, "new": {}}, memory, slots=1)
+    assert trial.run(100.0).state("bad") == DONE
+    assert trial.granted("new") < trial.granted("bad")
+
+
+def test_a_stage_over_its_limit_makes_room_and_goes_on_later():
+    stretches = [dict(measure=float("inf"), saves=True), dict(measure=100.0)]
+    stages = {"long": STAGE, "short": OTHER}
+    trial = Trial({"long": stretches, "short": dict(prepare=5.0)}, stages=stages)
+    memory = trial.run(1000.0)
+    first, second = trial.started["long"]
+    assert 61.0 <= trial.granted("short") < 62.5  # the limit of the stage is 60 s
+    assert second.started > trial.granted("short")
+    assert second.granted + 100.0 <= trial.clock()  # nobody waits: no limit
+    assert memory.state("long") == memory.state("short") == DONE
+
+
+def test_every_row_is_saved_before_the_next_one_starts():
+    trial = Trial({name: {} for name in "abc"}, slots=1)
+    trial.run(100.0)
+    written = [
+        sum(bool(job["results"]) for job in memory.jobs.values())
+        for memory in trial.saved
+    ]
+    assert written == sorted(written) and set(written) == {0, 1, 2, 3}
+
+
+def test_interrupting_the_campaign_ends_its_processes():
+    trial = Trial({"long": dict(measure=float("inf"), saves=True)})
+    presses = iter([KeyboardInterrupt])
+
+    def pause(seconds):
+        trial.clock.sleep(seconds)
+        if trial.clock() > 5.0:
+            for press in presses:
+                raise press
+
+    trial.campaign.run(1000.0, pause)
+    assert trial.campaign.memory.state("long") == STOPPED
+    assert trial.clock() < 6.0
+
+
+def test_forgotten_jobs_are_measured_again():
+    memory = memories.forget(Trial({"a": {}}).run(100.0), ["a"])
+    trial = Trial({"a": {}}, memory)
+    trial.run(100.0)
+    assert "a" in trial.started

@@ -1,0 +1,167 @@
+"""The command of the campaign; slow: a dry run of the whole campaign on a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import images, packed_images
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu.child import Settings, settings_of
+from benchmarks.gpu.memory import DONE, STOPPED, Memory
+from egnas_jax.data.files.layouts import LAYOUTS
+
+SPEED = "speed: population-running, bfloat16"
+
+
+def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    assert command.main(["--out", str(tmp_path)]) == 2
+    assert "--size tiny --platform cpu" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A machine with a card, on which nothing is measured: jobs only become done."""
+    measured = []
+
+    def measure(options, folder, known, chosen):
+        for job in memory.in_order(known, chosen):
+            measured.append(job.name)
+            known = memory.end(memory.begin(known, job.name), job.name, DONE, "", 1.0)
+        memory.save(folder, known)
+        return known
+
+    monkeypatch.setattr(command, "device_name", lambda platform: "A Card 80GB")
+    monkeypatch.setattr(command, "measure", measure)
+    return measured
+
+
+def test_a_call_measures_only_what_is_left(card, tmp_path, capsys):
+    out = ["--out", str(tmp_path)]
+    assert command.main([*out, "--stage", "epoch"]) == 0
+    assert command.main([*out, "--stage", "epoch", "--stage", "parity"]) == 0
+    assert card.count("epoch: an epoch") == 1 and len(card) == 1 + 6
+    assert command.main([*out, "--stage", "epoch", "--again"]) == 0
+    assert card.count("epoch: an epoch") == 2
+    assert (tmp_path / "a-card-80gb" / "results.json").exists()
+
+
+def test_torch_and_searches_are_left_out_where_they_cannot_run(card, tmp_path):
+    command.main(["--out", str(tmp_path), "--no-torch"])
+    stages = {name.partition(":")[0] for name in card}
+    assert stages == set(jobs.STAGES) - {"torch", "search", "table2"}
+    command.main(["--out", str(tmp_path), "--no-torch", "--data-dir", "somewhere"])
+    assert "search: paper" in card
+
+
+def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
+    tmp_path, monkeypatch
+):
+    environments = []
+    monkeypatch.setattr(
+        command, "Subprocess", lambda job, folder, env: environments.append(env)
+    )
+    settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
+    for loads in (True, False):
+        command.start_job(settings, None, loads)
+    folders = [settings_of(env).executables for env in environments]
+    assert folders == [tmp_path / "programs", None]
+
+
+def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypatch):
+    """A layout of three images in two pieces stands for CIFAR-10's."""
+    layout = LAYOUTS["cifar10"][0]._replace(
+        train=("a.bin",), test=("t.bin",), train_records=2, test_records=1
+    )
+    monkeypatch.setattr(command, "LAYOUTS", {"cifar10": (layout,)})
+    pixels, labels = images.synthetic(3, 32)
+    paths = [str(tmp_path / f"{number}.npz") for number in range(2)]
+    for path, piece in zip(paths, packed_images.cut(pixels, labels, 2), strict=True):
+        packed_images.write_piece(path, piece)
+    for path, has_searched in zip(paths, (False, True), strict=True):
+        command.main(["--out", str(tmp_path / "out"), "--no-torch", "--pieces", path])
+        assert ("search: paper" in card) == has_searched
+    options = command.parse(["--out", str(tmp_path / "out")])
+    assert command.data_folder(options) == tmp_path / "out" / "data"
+
+
+def test_the_list_names_purpose_limit_and_state_and_measures_nothing(
+    card, tmp_path, capsys
+):
+    out = ["--out", str(tmp_path), "--no-torch"]
+    command.main([*out, "--stage", "epoch"])
+    capsys.readouterr()
+    assert command.main([*out, "--list"]) == 0
+    text = capsys.readouterr().out
+    assert "epoch: an epoch as `egnas search` runs it (60 s a call)" in text
+    assert "  done     epoch: an epoch" in text and f"  left     {SPEED}" in text
+    assert "  no data  search: paper" in text and "  no torch torch: AMP" in text
+    assert len(card) == 1
+
+
+def test_results_of_an_archive_are_gone_on_with_on_another_machine(card, tmp_path):
+    command.main(["--out", str(tmp_path / "first"), "--stage", "epoch"])
+    stem = tmp_path / "campaign.tar"
+    archive.write(tmp_path / "first" / "a-card-80gb", stem)
+    again = ["--out", str(tmp_path / "second"), "--resume-from", str(stem)]
+    command.main([*again, "--stage", "epoch"])
+    assert card == ["epoch: an epoch"]
+
+
+def test_a_missing_archive_is_refused_before_anything_is_measured(
+    card, tmp_path, capsys
+):
+    missing = ["--resume-from", str(tmp_path / "none.tar")]
+    assert command.main(["--out", str(tmp_path), *missing]) == 2
+    assert "Leave --resume-from out" in capsys.readouterr().err
+    assert card == []
+
+
+@pytest.mark.parametrize("state, code", [(DONE, 0), (STOPPED, command.LEFT)])
+def test_the_exit_code_says_whether_jobs_are_left(
+    state, code, card, tmp_path, monkeypatch
+):
+    def measure(options, folder, known, chosen):
+        [job] = chosen
+        known = memory.begin(known, job.name)
+        return memory.end(known, job.name, state, "", 1.0)
+
+    monkeypatch.setattr(command, "measure", measure)
+    assert command.main(["--out", str(tmp_path), "--stage", "epoch"]) == code
+
+
+def campaign(out, *options):
+    arguments = ["--out", str(out), "--size", "tiny", "--platform", "cpu", *options]
+    # no torch: the extra bench need not be installed
+    words = [sys.executable, "-m", "benchmarks.gpu", *arguments, "--no-torch"]
+    return subprocess.run(words, capture_output=True, text=True, env=os.environ)
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_the_whole_campaign_in_two_calls(tmp_path):
+    """The first call is cut short; the second one does the rest and nothing twice."""
+    first = campaign(tmp_path, "--seconds", "60")
+    assert first.returncode == command.LEFT, first.stderr
+    path = tmp_path / "cpu" / memory.FILE
+    before = Memory(**json.loads(path.read_text()))
+    done = {name for name in before.jobs if before.state(name) == DONE}
+    stopped = [job for job in before.jobs.values() if job["state"] == STOPPED]
+    assert done and stopped
+    assert all("time of the call" in job["reason"] for job in stopped)
+
+    second = campaign(tmp_path, "--seconds", "900")
+    assert second.returncode == 0, second.stdout
+    after = Memory(**json.loads(path.read_text()))
+    for name in done:
+        assert after.jobs[name] == before.jobs[name]
+    stages = {name.partition(":")[0] for name in after.jobs}
+    assert stages == set(jobs.STAGES) - {"torch"}
+    assert "resumed bit for bit, verified" in second.stdout
+    assert "search: reproduction: 2 of 2 epochs" in second.stdout
+    assert "| compared with torch on a CPU | largest difference |" in second.stdout
+    assert "- left" not in second.stdout.replace("- left: torch", "")

@@ -1,0 +1,100 @@
+"""Programs that are compiled beforehand: loaded where they fit, and only there."""
+
+import lzma
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.gpu import executables
+from benchmarks.rows import Row, same_arguments
+from egnas_jax.types import Batch
+
+
+@pytest.fixture(scope="module")
+def row():
+    """A program that takes and returns records."""
+    batch = Batch(jnp.arange(6.0).reshape(2, 3), jnp.array([1, 2], jnp.int32))
+
+    def run(batch):
+        return batch.replace(images=2.0 * batch.images)
+
+    return Row(
+        name="double",
+        precision="float32",
+        function=run,
+        arguments=(batch,),
+        options={},
+        run=same_arguments,
+        images=2,
+        products=0,
+        bytes=None,
+    )
+
+
+@pytest.fixture
+def folder(row, tmp_path):
+    program = executables.compile_row(row, None)
+    kind = jax.devices()[0].device_kind
+    (tmp_path / "double").write_bytes(executables.packed(program, kind, 1.0))
+    return tmp_path
+
+
+def test_a_carried_program_computes_the_same(row, folder):
+    compiled, origin = executables.load_or_compile(row, folder, "double")
+    assert origin == "compiled beforehand"
+    result = compiled.call(*row.arguments)
+    np.testing.assert_array_equal(result.images, [[0, 2, 4], [6, 8, 10]])
+    np.testing.assert_array_equal(result.labels, [1, 2])
+    assert compiled.bytes > 0
+
+
+def rewrite(path, **changes):
+    content = executables.unpacked(path) | changes
+    path.write_bytes(lzma.compress(pickle.dumps(content)))
+
+
+@pytest.mark.parametrize("what", ["jax", "device", "source"])
+def test_a_program_that_does_not_fit_is_compiled_and_the_reason_said(what, row, folder):
+    path = folder / "double"
+    rewrite(path, **{what: "another"})
+    compiled, origin = executables.load_or_compile(row, folder, "double")
+    assert origin.startswith("compiled here: the carried one failed: its " + what)
+    assert compiled.call(*row.arguments).images[1, 2] == 10
+
+
+def test_a_program_that_the_device_refuses_is_compiled(row, folder):
+    path = folder / "double"
+    rewrite(path, payload=b"no program")
+    _, origin = executables.load_or_compile(row, folder, "double")
+    assert origin.startswith("compiled here: the carried one failed")
+
+
+def test_a_damaged_file_is_compiled_and_the_reason_said(row, folder):
+    path = folder / "double"
+    path.write_bytes(path.read_bytes()[:-20])
+    _, origin = executables.load_or_compile(row, folder, "double")
+    assert origin.startswith("compiled here: the carried one failed: the file is dam")
+
+
+def test_a_missing_program_is_compiled(row, tmp_path):
+    _, origin = executables.load_or_compile(row, tmp_path, "other")
+    assert origin == "compiled here: other was not carried"
+    _, origin = executables.load_or_compile(row, None, "other")
+    assert origin == "compiled here"
+
+
+def test_names_tell_flags_apart():
+    names = {
+        executables.name_of("full", "full", "weight-step", "bfloat16", flags)
+        for flags in ("--level=0", "--level=4")
+    }
+    assert len(names) == 2
+
+
+def test_an_unknown_name_is_refused(tmp_path, capsys):
+    options = ["--out", str(tmp_path), "--size", "full", "speed: no such program"]
+    assert executables.main(options) == 2
+    assert "unknown ['speed: no such program']" in capsys.readouterr().err

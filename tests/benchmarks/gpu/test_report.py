@@ -1,0 +1,150 @@
+"""The report of a campaign, from a memory made by hand."""
+
+import pytest
+
+from benchmarks.gpu import memory, report
+from benchmarks.gpu.jobs import jobs_of
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.sizes import full_size
+
+LIMITS = {
+    "bytes_per_s": 2e12,
+    "float32": 50e12,
+    "default": 400e12,
+    "bfloat16": 800e12,
+    "seconds_per_kernel": 2e-6,
+}
+MACHINE = {"device": "A CARD", "jax": "0.11.2", "python": "3.12.3"}
+
+
+def row(program, **changes):
+    values = {
+        "program": program,
+        "seconds": 0.05,
+        "images_per_s": 128_000.0,
+        "compile_s": 61.0,
+        "program_bytes": 4.2e9,
+        "multiply_adds": 2_000_000_000_000,
+        "bytes": 35_000_000_000,
+        "origin": "compiled here",
+        "beside": 3,
+        "parity": {},
+    }
+    return values | changes
+
+
+def known(**results):
+    """A memory in which these jobs are done."""
+    found = Memory(MACHINE, "full", {})
+    for name, entries in results.items():
+        found = memory.begin(found, name)
+        for key, result in entries.items():
+            found = memory.with_result(found, name, key, result)
+        found = memory.end(found, name, DONE, "", 1.0)
+    return found
+
+
+def text_of(found):
+    return report.report(found, jobs_of(full_size()))
+
+
+def test_an_empty_memory_lists_every_job_as_left():
+    text = text_of(Memory({}, "full", {}))
+    assert text.startswith("Nothing has been measured yet.")
+    assert text.count("- left: ") == len(jobs_of(full_size()))
+
+
+def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
+    found = known(
+        **{
+            "speed: limits": {"limits": LIMITS},
+            "speed: population-running, bfloat16": {"row": row("population-running")},
+            "torch: AMP in bfloat16": {
+                "population-running": {"images_per_s": 6_400.0, "setting": {}},
+            },
+            "torch: float32, channels_last": {
+                "population-running": {"images_per_s": 3_200.0, "setting": {}},
+            },
+        }
+    )
+    text = text_of(found)
+    assert text.startswith("A CARD, jax 0.11.2, Python 3.12.3\n")
+    # 35 GB in 50 ms of 2 TB/s; 4 TFLOP in 50 ms of 800 TFLOP/s; 128,000 / 6,400
+    assert (
+        "| speed | population-running, bfloat16 | 50 | 128000 | 35.0 % | 10.0 % | 20.0 "
+        "| 61 | 4.20 | 3 |"
+    ) in text
+    assert "2000 GB/s copied" in text and "2.0 us per kernel" in text
+
+
+def test_a_program_that_was_carried_is_marked():
+    carried = row("weight-step", origin="compiled beforehand", bytes=None)
+    text = text_of(known(**{"speed: weight-step, bfloat16": {"row": carried}}))
+    assert "| speed | weight-step, bfloat16 | 50 | 128000 | - | - | - | 61* |" in text
+
+
+def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed():
+    found = known(
+        **{
+            "parity: weight-step, float32": {
+                "row": row("weight-step", parity={"loss": 1.5e-7, "gradient": 2e-6})
+            },
+            "torch: float32, channels_last": {
+                "weight-step": {"images_per_s": 1.0, "setting": {}}
+            },
+        }
+    )
+    text = text_of(found)
+    assert "| parity | weight-step, float32 | 50 | 128000 | - | - | - | 61 |" in text
+    assert "| parity: weight-step, float32 | loss 1.5e-07, gradient 2e-06 |" in text
+
+
+@pytest.mark.parametrize("alone_first", [True, False])
+def test_searches_together_are_compared_with_one(alone_first):
+    rates = {"train-of-1": 1_000.0, "train-of-4": 3_000.0, "evolve-of-4": 5.0}
+    order = sorted(rates, reverse=not alone_first)
+    found = known(
+        **{
+            f"together: {program}, bfloat16": {
+                "row": row(program, images_per_s=rates[program])
+            }
+            for program in order
+        }
+    )
+    text = text_of(found)
+    assert "- 4 searches, train: 3.00 times as fast" in text
+    assert "searches, evolve" not in text  # one search alone was not measured
+
+
+def test_a_search_stands_beside_the_report_and_says_how_far_it_is():
+    search = {
+        "epochs": 20,
+        "of": 50,
+        "valid_accuracy": 0.7312,
+        "seconds": 150.0,
+        "curve": [],
+        "genotype": "",
+    }
+    text = text_of(known(**{"search: paper": {"search": search}}))
+    assert (
+        "- search: paper: 20 of 50 epochs, validation accuracy 73.12 %, 2.5 minutes"
+        in text
+    )
+    assert "The report: 84.09 % and 115 minutes." in text
+
+
+def test_resumed_runs_with_other_digests_are_named():
+    entry = {"flags": "--flag", "resumed_equal": False, "verified": True}
+    found = known(**{"deterministic: resume and verify": {"resume": entry}})
+    assert "(--flag): resumed WITH OTHER DIGESTS, verified" in text_of(found)
+
+
+def test_what_failed_and_what_was_stopped_is_named_with_its_reason():
+    found = memory.begin(Memory(MACHINE, "full", {}), "epoch: an epoch")
+    found = memory.end(found, "epoch: an epoch", FAILED, "out of memory", 1.0)
+    found = memory.begin(found, "search: paper")
+    found = memory.end(found, "search: paper", STOPPED, "3 of 50 epochs are done", 9.0)
+    text = text_of(found)
+    assert "- failed: epoch: an epoch: out of memory" in text
+    assert "- stopped: search: paper: 3 of 50 epochs are done" in text
+    assert "- left: speed: limits: not begun" in text

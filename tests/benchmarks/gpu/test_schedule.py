@@ -1,0 +1,89 @@
+"""Which job prepares, which gets the card and which must end, by hand-made phases."""
+
+import pytest
+
+from benchmarks.gpu import schedule
+from benchmarks.gpu.jobs import Job, Stage
+from benchmarks.gpu.schedule import (
+    MEASURING,
+    OVER,
+    PAUSED,
+    PREPARING,
+    READY,
+    WAITING,
+    Phase,
+)
+
+FIRST, SECOND = Stage("first", "", 60.0), Stage("second", "", 90.0)
+A, B, C = (
+    Job(name, stage, "row", {}, prepare_s=100.0)
+    for name, stage in (("a", FIRST), ("b", FIRST), ("c", SECOND))
+)
+JOBS = [A, B, C]
+
+
+def phases(*names, since=0.0):
+    return {job.name: Phase(name, since) for job, name in zip(JOBS, names, strict=True)}
+
+
+def test_jobs_prepare_in_order_of_worth_while_slots_are_free():
+    assert schedule.to_prepare(JOBS, phases(WAITING, WAITING, WAITING), 2) == A
+    assert schedule.to_prepare(JOBS, phases(PREPARING, WAITING, WAITING), 2) == B
+    assert schedule.to_prepare(JOBS, phases(PREPARING, PREPARING, WAITING), 2) is None
+
+
+def test_a_job_that_measures_takes_no_slot():
+    assert schedule.to_prepare(JOBS, phases(MEASURING, READY, WAITING), 1) == C
+
+
+@pytest.mark.parametrize("other", [WAITING, PREPARING, READY, MEASURING])
+def test_a_paused_job_starts_again_only_after_all_others(other):
+    started = schedule.to_prepare(JOBS, phases(PAUSED, OVER, other), 2)
+    assert started == (C if other == WAITING else None)
+    assert schedule.to_prepare(JOBS, phases(PAUSED, OVER, OVER), 2) == A
+
+
+def test_the_card_goes_to_one_job_at_a_time():
+    assert schedule.to_grant(JOBS, phases(MEASURING, READY, READY), {}) is None
+    assert schedule.to_grant(JOBS, phases(WAITING, PREPARING, OVER), {}) is None
+
+
+def test_a_slow_compilation_holds_up_no_job_that_is_ready():
+    assert schedule.to_grant(JOBS, phases(PREPARING, WAITING, READY), {}) == C
+
+
+def test_the_most_valuable_ready_job_comes_first_unless_its_stage_is_used_up():
+    ready = phases(READY, READY, READY)
+    assert schedule.to_grant(JOBS, ready, {"first": 59.0}) == A
+    assert schedule.to_grant(JOBS, ready, {"first": 60.0}) == C
+    assert schedule.to_grant(JOBS, ready, {"first": 60.0, "second": 90.0}) == A
+
+
+def test_a_measurement_ends_at_the_limit_of_its_stage_where_others_wait():
+    spent = {"first": 40.0}
+    for other in (WAITING, PREPARING, READY):
+        where = phases(MEASURING, OVER, other)
+        assert schedule.to_stop(JOBS, where, spent, 20.0) == []
+        [(job, why)] = schedule.to_stop(JOBS, where, spent, 20.5)
+        assert job == A and why == "the 60 s of its stage were used up"
+    assert schedule.to_stop(JOBS, phases(MEASURING, OVER, PAUSED), spent, 500.0) == []
+
+
+def test_a_stage_makes_no_room_for_its_own_jobs():
+    assert schedule.to_stop(JOBS, phases(MEASURING, READY, OVER), {}, 500.0) == []
+    [(job, _)] = schedule.to_stop(JOBS, phases(MEASURING, READY, READY), {}, 500.0)
+    assert job == A
+
+
+@pytest.mark.parametrize("other", [WAITING, PREPARING, READY, MEASURING, PAUSED])
+def test_a_patient_job_begins_only_when_all_others_are_over(other):
+    patient = B._replace(is_patient=True)
+    jobs = [A, patient, C]
+    assert schedule.admitted(jobs, phases(OVER, WAITING, other)) == [A, C]
+    assert schedule.admitted(jobs, phases(OVER, WAITING, OVER)) == jobs
+
+
+def test_a_preparation_ends_at_its_limit():
+    assert schedule.to_stop(JOBS, phases(PREPARING, OVER, OVER), {}, 100.0) == []
+    [(job, why)] = schedule.to_stop(JOBS, phases(PREPARING, OVER, OVER), {}, 100.5)
+    assert job == A and why == "was not ready for the card after 100 s"
