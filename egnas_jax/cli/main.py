@@ -20,6 +20,7 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 from egnas_jax.cli.interruption import interruptible
+from egnas_jax.lookup import check_known
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,13 +193,24 @@ def _verify(options) -> int:
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"
     if wrong:
         print(f"{replayed}; {len(wrong)} came out different.")
-        say("Digests hold for the versions, processor and flags in environment.json.")
+        say(
+            "Digests hold for the code, versions, processor and flags in environment.json."
+        )
         return FAILED
     print(f"{replayed}; every digest is the same.")
     return DONE
 
 
+PREPARED = ("cifar10", "cifar100", "imagenet", "nasbench201")
+
+
 def _data(options) -> None:
+    if options.action == "prepare":
+        check_known(PREPARED, options.name, "data set to prepare")
+        if options.data_dir is None:
+            raise ValueError(
+                "data prepare needs --data-dir, a folder with the official files."
+            )
     from egnas_jax.data.config import DataConfig
     from egnas_jax.data.files.prepare import prepare
     from egnas_jax.data.files.prepare_folders import prepare_folders
@@ -211,10 +223,6 @@ def _data(options) -> None:
             name=options.name, pad=0, path=options.path, layout=options.layout
         )
         contact_sheet(load_dataset(config, options.data_dir), out=options.out)
-    elif options.data_dir is None:
-        raise ValueError(
-            "data prepare needs --data-dir, a folder with the official files."
-        )
     elif options.name == "nasbench201":
         prepare_table(options.data_dir, options.out, say)
     elif options.name == "imagenet":

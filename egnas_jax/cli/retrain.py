@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from egnas_jax.cli.console import (
+    check_run,
     check_run_options,
     read_genotype,
     say,
@@ -73,6 +74,9 @@ def retrain(options: argparse.Namespace) -> None:
     # what can be checked before JAX is imported
     check_run_options(options, ("out", "data_dir", "init_from", "restore"))
     check_known(RECIPES, options.preset, "preset")
+    for run in (options.init_from, options.restore):
+        if run is not None and not options.resume:  # which may do without
+            check_run(run)
     genotype = read_genotype(options.genotype)
     from egnas_jax import settings
     from egnas_jax.runs.genotype_source import existing_path

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from egnas_jax.cli.console import (
+    check_run,
     check_run_options,
     say,
     use_compilation_cache,
@@ -56,6 +57,8 @@ def search(options: argparse.Namespace) -> None:
     """Runs a search, with one seed or several, in one process or several."""
     check_run_options(options, ("out", "data_dir", "restore", "profile"))
     _check_names(options)
+    if options.restore is not None and not options.resume:
+        check_run(options.restore)
     quiet = options.json or options.print_config or options.distributed
     with waiting_for("Loading JAX", quiet=quiet):
         from egnas_jax.cli import distributed

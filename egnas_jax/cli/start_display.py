@@ -108,10 +108,13 @@ class CompileProgress:
         self.since[name] = time.monotonic()
 
     def text(self) -> str:
-        """The state as a line: what each program does, and for how long."""
+        """The state as a line: the time, and what each program does.
+
+        The time comes first, since a narrow terminal cuts the line.
+        """
         now = time.monotonic()
         parts = ", ".join(self._state_of(name, now) for name in self.plan.names)
-        return f"{self._what()}: {parts}; {self._times(now)}"
+        return f"{self._what()}, {self._times(now)}: {parts}"
 
     def summary(self) -> str:
         """What was done, as a line."""
@@ -134,10 +137,10 @@ class CompileProgress:
         return f"Compiling {programs}"
 
     def _times(self, now: float) -> str:
-        spent = f"{now - self.started:.0f} s so far"
+        spent = f"{now - self.started:.0f} s"
         if self.plan.seconds is None:
-            return spent
-        return f"{spent}, {self.plan.seconds:.0f} s the last time"
+            return f"{spent} so far"
+        return f"{spent} of about {self.plan.seconds:.0f}"
 
 
 @contextlib.contextmanager
@@ -152,8 +155,9 @@ def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
 
     def write(line: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # the reader may be gone
-            if stream.isatty():
-                line = line[: os.get_terminal_size(stream.fileno()).columns - 1]
+            columns = stream.isatty() and os.get_terminal_size(stream.fileno()).columns
+            if columns:  # some terminals do not know their width
+                line = line[: columns - 1]
             longest[0] = max(longest[0], len(line))
             stream.write(f"\r{line:<{longest[0]}}")
             stream.flush()

@@ -24,6 +24,7 @@ FORMS = (
 )
 # What stands after a genotype that is part of a path: `/...`, `.json`, ` (2).json`.
 REST_OF_PATH = re.compile(r"/.*|(?:[^\s/]*| ?\(\d+\))\.\w+")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 
 
@@ -100,7 +101,7 @@ def _in_file(path: pathlib.Path, log: Callable[[str], Any]) -> Genotype | Topolo
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}.") from None
     encoding = BOMS.get(content[:2]) or BOMS.get(content[:3]) or "utf-8"
-    text = content.decode(encoding, errors="replace")
+    text = COLOURS.sub("", content.decode(encoding, errors="replace"))
     if "\0" in text:
         raise ValueError(
             f"{path} is no text file, and a genotype is read from text. {FORMS}"

@@ -76,6 +76,10 @@ def test_help_and_lists_do_not_import_jax(arguments, output):
         (["verify", __file__], "is no directory"),
         (["noise", "no/run"], "'no/run' does not exist"),
         (["export", "no/run", "--format", "onnx"], "'no/run' does not exist"),
+        (["search", "--restore", "no/run"], "'no/run' does not exist"),
+        (["retrain", "--genotype", "EGNAS", "--init-from", "no/run"], "does not exist"),
+        (["data", "prepare", "--name", "cifar", "--out", "o"], "imagenet"),
+        (["data", "prepare", "--out", "o"], "needs --data-dir"),
         (["rank-correlation", "no/run", "--table", "t.npz"], "'no/run' does not exist"),
     ],
 )

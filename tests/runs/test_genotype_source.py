@@ -68,6 +68,11 @@ def test_a_line_that_mentions_a_path_is_read_as_a_text(text, form):
     assert read_genotype(text.format(form)) == read_genotype(form)
 
 
+def test_the_colours_of_a_terminal_are_left_out(folder):
+    (folder / "log").write_text(f"\x1b[36m{LAST.format()}\x1b[0m\n")
+    assert read_genotype(folder / "log") == LAST
+
+
 @pytest.mark.parametrize("name", ["Genotype(2).json", f"{CELL}.json", "Genotype (a)"])
 def test_a_file_named_like_a_genotype_is_read(name):
     pathlib.Path("runs", name).write_text(LAST.to_json())

@@ -230,8 +230,9 @@ def _other_order(shape, num_labels) -> tuple[str, str] | None:
 def _check_labels(source, key, labels):
     rule = "labels must be whole numbers from 0, one per image"
     if labels.ndim != 1:
-        is_row = labels.ndim == 2 and labels.shape[0] == 1
-        hint = f"{key}[0]" if is_row else f"of one-hot rows, {key}.argmax(axis=1)"
+        is_one_each = labels.size == max(labels.shape, default=0)
+        one_hot = f"of one-hot rows, {key}.argmax(axis=1)"
+        hint = f"{key}.reshape(-1)" if is_one_each else one_hot
         raise ValueError(
             f"{source}: `{key}` has shape {labels.shape}, but must be [N], a class "
             f"number for each image: {hint}."

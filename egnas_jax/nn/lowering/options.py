@@ -31,10 +31,15 @@ def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | in
 
 @functools.cache
 def _quick() -> dict[str, str | int]:
-    """The options of tiny images; none if this version of XLA does not know them."""
+    """The options of tiny images, without those that this version of XLA lacks."""
+    return {name: value for name, value in _QUICK.items() if _is_known(name, value)}
+
+
+def _is_known(name: str, value: str | int) -> bool:
+    shape = jax.ShapeDtypeStruct((), jnp.float32)  # no transfer to the device
+    program = jax.jit(lambda x: x, compiler_options={name: value})
     try:
-        shape = jax.ShapeDtypeStruct((), jnp.float32)  # no transfer to the device
-        jax.jit(lambda x: x, compiler_options=_QUICK).lower(shape).compile()
+        program.lower(shape).compile()
     except jax.errors.JaxRuntimeError:
-        return {}
-    return _QUICK
+        return False
+    return True
