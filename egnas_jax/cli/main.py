@@ -194,7 +194,8 @@ def _verify(options) -> int:
     if wrong:
         print(f"{replayed}; {len(wrong)} came out different.")
         say(
-            "Digests hold for the code, versions, processor and flags in environment.json."
+            "Digests hold for the commit, versions, processor and flags in "
+            "environment.json."
         )
         return FAILED
     print(f"{replayed}; every digest is the same.")

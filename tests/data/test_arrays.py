@@ -419,7 +419,7 @@ def test_labels_beyond_the_classes_of_the_network_are_refused(tmp_path):
         (dict(labels=np.arange(20.0) % 2), "float64; labels must be whole numbers"),
         (dict(labels=np.array(["cat"] * 20)), r"numpy.unique\(labels, return_inv"),
         (dict(labels=np.array([True] * 20)), r"type bool; .*labels.astype\('int32'\)"),
-        (dict(labels=np.ones((1, 20), int)), r"shape \(1, 20\).*image: labels\[0\]"),
+        (dict(labels=np.ones((1, 20), int)), r"shape \(1, 20\).*image: labels.reshape"),
         (dict(labels=np.r_[[0, -3], np.ones(18, int)]), "holds -3 for image 1"),
         (dict(labels=np.r_[[0, 2**40], np.ones(18, int)]), "holds 1099511627776"),
         (dict(labels=np.arange(19) % 2), "19 labels for 20 images"),
