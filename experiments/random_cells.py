@@ -1,5 +1,6 @@
 """Draws cells without a search, and widths at which cells have as many weights."""
 
+import bisect
 import dataclasses
 
 import jax
@@ -41,9 +42,11 @@ def equal_channels(
       target: number of weights.
     """
 
-    def distance(channels: int) -> int:
+    def weights(channels: int) -> int:
         config = dataclasses.replace(network, channels=channels)
-        weights = count_params(genotype, config, image_channels=image_channels)
-        return abs(weights - target)
+        return count_params(genotype, config, image_channels=image_channels)
 
-    return min(CHANNELS, key=distance)
+    # a wider network has more weights, so that few widths need be tried
+    above = bisect.bisect_left(CHANNELS, target, key=weights)
+    near = CHANNELS[max(above - 1, 0) : above + 1]
+    return min(near, key=lambda channels: abs(weights(channels) - target))
