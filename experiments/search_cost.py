@@ -92,4 +92,6 @@ def _choice_images(config: eg.SearchConfig, lines: Sequence[dict], steps: int) -
         return FORWARD * sum(line["candidate_images"] for line in lines)
     of = PASSES.get(config.strategy_name, lambda strategy: FIRST_ORDER)(strategy)
     images = of.valid * strategy.valid_batch_size + of.train * config.batch_size
-    return images * steps * max(len(lines) - strategy.warmup, 0)
+    # a method that searches in stages warms up in each of them
+    warmup = strategy.warmup * getattr(strategy, "num_stages", 1)
+    return images * steps * max(len(lines) - warmup, 0)

@@ -3,21 +3,19 @@
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from egnas_jax.settings import as_dict
+from egnas_jax.space import SPACES
 from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.studies.statistics import Comparison
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture
@@ -340,3 +338,63 @@ def test_wrong_options_are_refused_before_anything_runs(
         load("ten_systems").main(["--out", str(tmp_path / "out"), *wrong])
     assert ended.value.code == 2 and not (tmp_path / "out").exists()
     assert message in capsys.readouterr().err.partition("error:")[2]
+
+
+# a comparison of minutes: one seed, two epochs of a search, one of a training
+MINUTE = (
+    "--size tiny --seeds 1 --methods nsga2 --set supernet.space=tiny --set epochs=2 "
+    "--set supernet.layers=2 --train epochs=1 --train network.channels=4 "
+    "--train network.layers=2 --out"
+).split()
+PIECE = """
+import sys
+from egnas_jax.space import SPACES, Space
+SPACES["tiny"] = Space("tiny", ("avg_pool_3x3", "skip_connect"), num_nodes=1)
+import ten_systems
+ten_systems.main(sys.argv[1:])
+"""
+
+
+def run_until_killed(out, folder, epochs):
+    """Runs in a process of its own, which dies when a run has recorded epochs."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'experiments'}"}
+    command = [sys.executable, "-c", PIECE, *MINUTE, str(out)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while len(records.read(out / folder / "metrics.jsonl")) < epochs:
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_two_methods_are_compared_and_a_killed_piece_goes_on_to_the_same_bits(
+    load, tmp_path, monkeypatch, tiny_space, capsys
+):
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    main = load("ten_systems").main
+    main([*MINUTE, str(tmp_path / "whole")])
+    run_until_killed(tmp_path / "killed", "search-nsga2-0", 1)
+    with pytest.raises(SystemExit, match="130"):
+        main([*MINUTE, str(tmp_path / "killed"), "--epochs-now", "2"])
+    assert "of 6 runs have ended" in capsys.readouterr().out
+    main([*MINUTE, str(tmp_path / "killed")])
+    folders = ["search-nsga2-0", "search-random_search-0"]
+    digests, losses = [], []
+    for out in ("whole", "killed"):
+        lines = [records.read(tmp_path / out / f / "metrics.jsonl") for f in folders]
+        digests.append([[line["digest"] for line in run] for run in lines])
+        losses.append([[line["train_loss"] for line in run] for run in lines])
+    assert digests[0] == digests[1] and len(digests[0][0]) == 2
+    # methods that rank share the training of the weights, seed by seed
+    assert losses[0][0] == losses[0][1]
+    rows = [
+        json.loads((tmp_path / out / "ten_systems.json").read_text())["rows"]
+        for out in ("whole", "killed")
+    ]
+    for whole, killed in zip(*rows, strict=True):
+        assert whole[2]["mean"] == killed[2]["mean"]
+        assert whole[5:8] == killed[5:8]
+    assert [row[7] for row in rows[0]][:2] == [38_016 * 1.0, 2 * 66 * 64]
