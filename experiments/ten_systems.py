@@ -60,12 +60,7 @@ def check(options: argparse.Namespace) -> Size:
     """
     for name in options.methods or ():
         lookup(STRATEGIES, name, "method")
-    for setting in (*options.settings, *options.train):
-        if setting.startswith(("data.path=", "data.name=")):
-            raise ValueError(
-                f"{setting}: searches and trainings share the images of the size. "
-                f"Leave it out."
-            )
+    forks.check_images([*options.settings, *options.train])
     size, anywhere = SIZES[options.size], subset.Source(None, {})
     search_runs(options, size, anywhere)
     train_runs(options, size, anywhere, [])
@@ -80,11 +75,15 @@ def carry_out(
     Raises:
       SystemExit: the piece ended before all runs did.
     """
-    searches = search_runs(options, size, source)
-    left = pieces.carry(jobs_of(searches), pieces.limits(options))
+    searches, left = search_runs(options, size, source), pieces.limits(options)
+    for seed in range(options.seeds or size.seeds):
+        # early pieces hold whole seeds
+        mine = [run for run in searches if run.seed == seed]
+        left = pieces.carry(jobs_of(mine), left)
+        trainings = train_runs(options, size, source, mine)
+        ready = [run for run in trainings if run.seed == seed]
+        left = pieces.carry(jobs_of(ready), left)
     trainings = train_runs(options, size, source, searches)
-    if pieces.all_ended(jobs_of(searches)):
-        pieces.carry(jobs_of(trainings), left)
     runs = [*searches, *trainings]
     print(progress(options, size, runs))
     if num_ended(runs) < num_runs(options, size):

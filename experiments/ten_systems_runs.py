@@ -154,7 +154,7 @@ def method_of(row: Row, size: Size) -> Method:
 def search_runs(
     options: argparse.Namespace, size: Size, source: subset.Source
 ) -> list[Run]:
-    """Every search, seed by seed, so that early pieces hold whole seeds.
+    """Every search, seed by seed.
 
     Raises:
       ValueError: a setting that a search does not have.

@@ -107,7 +107,7 @@ SIZES = {
             epcnas_pso=dict(particles=16, generations=20),
         ),
         budget=38_016,
-        train={"network.layers": 3, "epochs": 8},
+        train={"network.layers": 3, "epochs": 6},
         target=100_000,
         tolerance=0.06,
         images=0,

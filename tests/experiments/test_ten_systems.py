@@ -246,6 +246,8 @@ def test_every_seed_of_every_method_is_trained_beside_two_controls(compared):
     calls, record = compared
     searches = [call for call in calls if call.is_search]
     assert len(searches) == 5 * 3 and len(calls) == 5 * (3 + 3 + 2)
+    seeds = [call.config.seed for call in calls]
+    assert seeds == sorted(seeds)  # so that early pieces hold whole seeds
     # random search joins by itself: all others are compared with it
     assert {call.config.strategy_name for call in searches} == {
         "egnas",
