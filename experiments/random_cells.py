@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -30,6 +31,7 @@ def _derived(mixing: Mixing) -> Genotype:
     return derive(SPACES["darts7"], jax.tree.map(np.asarray, mixing))
 
 
+@functools.cache
 def equal_channels(
     genotype: Genotype, network: NetworkConfig, image_channels: int, target: int
 ) -> int:
