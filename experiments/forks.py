@@ -110,6 +110,23 @@ def add_settings(
     )
 
 
+def check_images(settings: Sequence[str]) -> None:
+    """Refuses settings that would change the images of a size.
+
+    Args:
+      settings: PATH=VALUE, of searches and of trainings.
+
+    Raises:
+      ValueError: one does.
+    """
+    for setting in settings:
+        if setting.startswith(("data.path=", "data.name=")):
+            raise ValueError(
+                f"{setting}: searches and trainings share the images of the size. "
+                f"Leave it out."
+            )
+
+
 def describe_images(
     options: argparse.Namespace, method: Method | None = None, num_images: int = 0
 ) -> str:

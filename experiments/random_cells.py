@@ -1,6 +1,8 @@
 """Draws cells without a search, and widths at which cells have as many weights."""
 
+import bisect
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -29,6 +31,7 @@ def _derived(mixing: Mixing) -> Genotype:
     return derive(SPACES["darts7"], jax.tree.map(np.asarray, mixing))
 
 
+@functools.cache
 def equal_channels(
     genotype: Genotype, network: NetworkConfig, image_channels: int, target: int
 ) -> int:
@@ -41,9 +44,11 @@ def equal_channels(
       target: number of weights.
     """
 
-    def distance(channels: int) -> int:
+    def weights(channels: int) -> int:
         config = dataclasses.replace(network, channels=channels)
-        weights = count_params(genotype, config, image_channels=image_channels)
-        return abs(weights - target)
+        return count_params(genotype, config, image_channels=image_channels)
 
-    return min(CHANNELS, key=distance)
+    # a wider network has more weights, so that few widths need be tried
+    above = bisect.bisect_left(CHANNELS, target, key=weights)
+    near = CHANNELS[max(above - 1, 0) : above + 1]
+    return min(near, key=lambda channels: abs(weights(channels) - target))

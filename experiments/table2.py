@@ -78,12 +78,7 @@ def size_of(options: argparse.Namespace) -> Size:
         raise ValueError(
             "With --genotype nothing is searched: leave --searches and --set out."
         )
-    for setting in (*options.settings, *options.train):
-        if setting.startswith(("data.path=", "data.name=")):
-            raise ValueError(
-                f"{setting}: searches and trainings share the images of "
-                f"the size. Leave it out."
-            )
+    forks.check_images([*options.settings, *options.train])
     size = size._replace(
         preset=options.preset or size.preset,
         searches=options.searches or size.searches,

@@ -116,12 +116,64 @@ def compare(groups: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
     """
     comparisons = []
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
-        seeds = sorted(set(a) & set(b))
-        # Accuracies are counts over images: rounding errors must not break ties.
-        differences = [round(a[seed] - b[seed], 12) for seed in seeds]
-        if differences:
+        if differences := _differences(a, b):
             comparisons.append(_compare_pairs(first, second, differences))
     return _with_holm(comparisons)
+
+
+def compare_with(
+    control: str, groups: Mapping[str, Mapping[int, float]]
+) -> list[Comparison]:
+    """Compares every group with one of them, paired by seed, under one correction.
+
+    Of m comparisons that have a t test, the one with the k-th least p value gets the t
+    interval at level 1 - 0.05 / (m - k + 1). From the first interval that holds zero
+    on, all have its level. So an interval excludes zero exactly where Holm's procedure
+    rejects, and with probability 0.95 none does so wrongly.
+
+    Args:
+      control: label of the group with which the others are compared.
+      groups: label -> seed -> value.
+
+    Returns:
+      Each other group minus the control, in their order. `low` and `high` are bounds
+      of the interval above, None without a t test.
+
+    Source: Holm (1979), whose last accepted level bounds the rest.
+    """
+    comparisons = [
+        _compare_pairs(name, control, differences)
+        for name, group in groups.items()
+        if name != control and (differences := _differences(group, groups[control]))
+    ]
+    levels, alpha = {}, None
+    tested = [one for one in comparisons if one.t_test is not None]
+    for rank, one in enumerate(sorted(tested, key=lambda one: one.t_test)):
+        alpha = alpha or (1 - LEVEL) / (len(tested) - rank)
+        levels[one.first] = 1 - alpha
+        alpha = alpha if one.t_test >= alpha else None
+    return [
+        _at_level(one, groups, levels.get(one.first)) for one in _with_holm(comparisons)
+    ]
+
+
+def _at_level(
+    one: Comparison, groups: Mapping[str, Mapping[int, float]], level: float | None
+) -> Comparison:
+    """A comparison with the interval of a level; without one where there is none."""
+    if level is None:
+        return one._replace(low=None, high=None)
+    differences = _differences(groups[one.first], groups[one.second])
+    summary = summarise(differences, level)
+    return one._replace(low=summary.low, high=summary.high)
+
+
+def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
+    """a - b over the seeds that both have.
+
+    Accuracies are counts over images: rounding errors must not break ties.
+    """
+    return [round(a[seed] - b[seed], 12) for seed in sorted(set(a) & set(b))]
 
 
 def _compare_pairs(first: str, second: str, differences: list[float]) -> Comparison:

@@ -38,13 +38,40 @@ SMALL = {
         added_channels="0,0",
         skip_dropout="0.1,0.2",
     ),
-    "enas": dict(CONTROLLER, learning_rate=0.02, conv_bias=0.0),
+    "enas": dict(CONTROLLER, learning_rate=0.1, conv_bias=0.0) | dict(steps=8),
     "nasnet_ppo": dict(CONTROLLER, learning_rate=0.05, conv_bias=0.0),
     "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=9),
     "nsga2": dict(BLACK_BOX, population=12, offspring=9, point="best", final_batches=0),
     "epcnas_pso": dict(BLACK_BOX, particles=12, final_batches=0),
 }
 KEY = jax.random.key(0)
+
+# What a method learns from decides how far it comes in 40 updates on the toy net.
+FAMILIES = {
+    "egnas": "exploration",
+    "random_search": "random",
+    "darts": "gradient",
+    "snas": "gradient",
+    "pc_darts": "gradient",
+    "p_darts": "gradient",
+    "enas": "controller",
+    "nasnet_ppo": "controller",
+    "ageing_evolution": "evolution",
+    "nsga2": "evolution",
+    "epcnas_pso": "evolution",
+}
+# At least so many times as often as in a random cell, where it takes one edge of seven,
+# must the best primitive stand in the answer; 7 is all edges. The controllers' logits
+# are bounded, as published, so that no policy of theirs comes above 2.3 in the mean;
+# the best of ten of its cells does.
+FACTORS = {
+    "gradient": 6.5,
+    "exploration": 3.0,
+    "evolution": 3.5,
+    "controller": 3.2,
+    "random": 1.5,
+}
+BEST = 3  # index of the toy net's best primitive
 
 # whose update compiles for many seconds
 SLOW = {"ageing_evolution", "nsga2", "epcnas_pso", "enas", "nasnet_ppo"}
@@ -87,6 +114,13 @@ def run_updates(methods, init_of, variables, toy_batch):
         return strategy.incumbent(first), strategy.incumbent(state)
 
     return run
+
+
+def share_of_best(mixing):
+    """Share of the edges in use whose strongest primitive is the best one."""
+    rows = np.concatenate([*mixing.primitives.values()])
+    in_use = np.concatenate([*mixing.edges.values()]) > 0
+    return np.mean(np.argmax(rows, axis=-1)[in_use] == BEST)
 
 
 def loss(toy_net, variables, batch, mixing):
@@ -145,8 +179,8 @@ def test_it_learns_where_the_best_cell_is_known(
     start, end = run_updates(name, 40)
     before, after = (loss(toy_net, variables, toy_batch, m) for m in (start, end))
     assert after < before - 0.01
-    good = [float(jnp.mean(m.primitives["normal"][:, 3])) for m in (start, end)]
-    assert good[1] > good[0]
+    times = share_of_best(end) * len(SPACES["darts7"].primitives)
+    assert times >= FACTORS[FAMILIES[name]]
 
 
 @every_method
@@ -196,7 +230,7 @@ def test_a_configuration_says_what_the_loop_asks_of_it(name):
 
 
 def test_every_method_of_the_table_is_tested():
-    assert set(SMALL) == set(STRATEGIES)
+    assert set(SMALL) == set(FAMILIES) == set(STRATEGIES)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from scipy import stats
 
 from egnas_jax.studies.statistics import (
     compare,
+    compare_with,
     kendall,
     mean_and_spread,
     mean_interval,
@@ -61,6 +62,49 @@ def test_holm_multiplies_the_least_p_value_by_all_and_never_falls():
     assert first.holm == pytest.approx(3 * first.t_test)
     assert second.holm == pytest.approx(max(first.holm, 2 * second.t_test))
     assert third.holm == pytest.approx(max(second.holm, third.t_test))
+
+
+def test_comparisons_with_a_control_have_holms_intervals():
+    """Three groups: one rejected at 1 - 0.05 / 3, one not at 1 - 0.05 / 2."""
+    control = {0: 1.0, 1: 2.0, 2: 4.0, 3: 3.0, 4: 1.5}
+    offsets = {
+        "clear": [3.0, 3.2, 2.9, 3.1, 3.0],
+        "none": [1.0, -1.0, 0.5, -0.4, 0.1],
+        "close": [1.0, 2.0, 0.2, 1.5, 0.3],  # p = 0.044
+    }
+    groups = {"control": control} | {
+        name: {seed: control[seed] + value for seed, value in enumerate(values)}
+        for name, values in offsets.items()
+    }
+    pairs = {one.first: one for one in compare_with("control", groups)}
+    assert list(pairs) == list(offsets)
+    assert {one.second for one in pairs.values()} == {"control"}
+    # rank 1 of 3; the second holds zero, so the third has its level
+    for name, alpha in (("clear", 0.05 / 3), ("close", 0.025), ("none", 0.025)):
+        values, one = offsets[name], pairs[name]
+        test = stats.ttest_1samp(values, 0.0)
+        expected = test.confidence_interval(1 - alpha)
+        np.testing.assert_allclose((one.low, one.high), expected, rtol=1e-6)
+        assert one.t_test == pytest.approx(test.pvalue)
+        assert (one.holm < 0.05) == (one.low > 0 or one.high < 0)
+    assert pairs["close"].t_test < 0.05 < pairs["close"].holm
+    assert pairs["clear"].holm == pytest.approx(3 * pairs["clear"].t_test)
+
+
+def test_all_rejected_comparisons_step_down_to_the_plain_level():
+    control = dict.fromkeys(range(3), 0.0)
+    groups = {"control": control, "a": {0: 9.0, 1: 9.1, 2: 9.2}}
+    groups["b"] = {0: 5.0, 1: 5.1, 2: 5.4}
+    last = compare_with("control", groups)[1]
+    expected = stats.ttest_1samp([5.0, 5.1, 5.4], 0.0).confidence_interval(0.95)
+    np.testing.assert_allclose((last.low, last.high), expected, rtol=1e-6)
+
+
+def test_a_control_is_not_told_apart_by_equal_differences():
+    groups = {"control": {0: 1.0, 1: 2.0}, "a": {0: 2.0, 1: 3.0}, "b": {7: 1.0}}
+    (only,) = compare_with("control", groups)  # b shares no seed
+    assert (only.difference, only.n) == (1.0, 2)
+    assert (only.low, only.high, only.t_test, only.holm) == (None,) * 4
 
 
 def test_equal_differences_and_single_pairs_have_no_t_test():

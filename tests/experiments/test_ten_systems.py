@@ -1,0 +1,402 @@
+"""All methods are compared at equal cost, under one correction."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from egnas_jax.settings import as_dict
+from egnas_jax.space import SPACES
+from egnas_jax.storage import records
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.studies.statistics import Comparison
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def sizes(load):
+    return load("ten_systems_sizes").SIZES
+
+
+@pytest.fixture
+def configs(load, sizes):
+    """(size, setting) -> the configuration of every method with a row there."""
+    runs = load("ten_systems_runs")
+
+    def make(size, setting="common"):
+        names = [n for n in STRATEGIES if setting == "common" or n in runs.AS_PUBLISHED]
+        return {
+            name: runs.method_of(runs.Row(name, setting), sizes[size]).config()
+            for name in names
+        }
+
+    return make
+
+
+def candidates_of(strategy):
+    """Cells that a search of the two-phase mode evaluates, by hand."""
+    names = [n for n in ("population", "particles") if hasattr(strategy, n)]
+    members = getattr(strategy, names[0])
+    bred = getattr(strategy, "children", getattr(strategy, "offspring", members))
+    blocks = -(-members // bred)
+    again = strategy.finalists * strategy.final_batches
+    return (blocks + strategy.generations) * bred + again
+
+
+# method -> (configuration, its options) -> candidate images that it will record
+RANKING = {
+    "egnas": lambda c, s: (
+        (c.epochs - s.warmup)
+        * (s.samples * s.generations * (s.population + 1) * s.fitness_batch_size)
+    ),
+    "random_search": lambda c, s: c.epochs * (s.candidates + 1) * s.fitness_batch_size,
+    "enas": lambda c, s: c.epochs * (s.samples * s.steps + s.finalists) * s.batch_size,
+    "nasnet_ppo": lambda c, s: (
+        c.epochs * (s.samples * s.steps + s.finalists + 1) * s.batch_size
+    ),
+    **dict.fromkeys(
+        ("ageing_evolution", "nsga2", "epcnas_pso"),
+        lambda c, s: candidates_of(s) * s.fitness_batch_size,
+    ),
+}
+
+
+def lines_of(name, config):
+    """Records of a search, as far as its cost depends on them."""
+    images = 0.0
+    if name in RANKING:
+        images = RANKING[name](config, config.strategy) / config.epochs
+    return [{"candidate_images": images}] * config.epochs
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_all_methods_take_equal_steps_and_images_to_choose_by(
+    size, load, sizes, configs
+):
+    cost_of, budget = load("search_cost").cost_of, sizes[size].budget
+    costs = {
+        name: cost_of(config, lines_of(name, config), sizes[size].num_train)
+        for name, config in configs(size).items()
+    }
+    assert len({cost.weight_steps for cost in costs.values()}) == 1
+    assert len({cost.weight_images for cost in costs.values()}) == 1
+    assert costs.pop("snas").choice_images == 0  # it has no images of its own
+    for name, cost in costs.items():
+        assert abs(cost.choice_images / budget - 1) <= 0.01, (name, cost)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_all_methods_share_what_the_protocol_holds_equal(size, configs):
+    shared = ("data", "supernet", "schedule")
+    parts = {
+        json.dumps({part: as_dict(config)[part] for part in shared}, sort_keys=True)
+        for config in configs(size).values()
+    }
+    assert len(parts) == 1
+    for name in ("learning_rate", "batch_size", "clip_norm", "epochs", "weight_decay"):
+        assert len({getattr(config, name) for config in configs(size).values()}) == 1
+    statistics = {
+        config.strategy.batch_stats
+        for config in configs(size).values()
+        if hasattr(config.strategy, "batch_stats")
+    }
+    assert statistics == {"batch"}
+
+
+def test_published_rows_have_their_own_space_and_options(configs):
+    published = configs("tiny", "as published")
+    assert published["darts"].strategy.second_order == "finite_difference"
+    assert published["pc_darts"].supernet.partial_channels == 4
+    assert published["pc_darts"].supernet.space == "darts8"
+    assert published["snas"].strategy.derive == "edge_all"
+    assert published["egnas"].schedule.alpha_in_clip
+    common = configs("tiny")
+    for name, config in published.items():
+        assert config != common[name] and config.epochs == common[name].epochs
+
+
+@pytest.mark.parametrize(
+    "settings, images",
+    [
+        # 4 epochs of 5 steps, two of which only warm up; 3 passes of 8 images
+        ({}, 2 * 5 * 3 * 8),
+        ({"strategy.warmup": 0}, 4 * 5 * 3 * 8),
+        ({"strategy.warmup": 9}, 0),
+        ({"schedule.last_batch": "keep"}, 2 * 6 * 3 * 8),
+    ],
+)
+def test_the_cost_of_a_gradient_method_is_counted_by_hand(settings, images, load):
+    config = (
+        load("methods")
+        .Method("digits", "pc_darts")
+        .with_settings(
+            {"epochs": 4, "batch_size": 16, "strategy.warmup": 2}
+            | {"strategy.batch_size": 8}
+            | settings
+        )
+    )
+    cost = load("search_cost").cost_of(config.config(), [{}] * 4, num_train=95)
+    steps = 24 if "schedule.last_batch" in settings else 20
+    assert cost == (steps, steps * 16 * 3, images)
+
+
+def test_the_second_order_costs_four_gradients(load):
+    darts = load("methods").Method("digits", "darts")
+    config = darts.with_settings(
+        {"batch_size": 16, "strategy.batch_size": 8, "strategy.second_order": "exact"}
+    ).config()
+    cost = load("search_cost").cost_of(config, [{}], num_train=16)
+    assert cost.choice_images == 3 * 8 + 9 * 16
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_networks_agree_in_their_weights_within_the_tolerance(size, load, sizes):
+    runs, chosen = load("ten_systems_runs"), sizes[size]
+    options = (
+        load("ten_systems").make_parser().parse_args("--out /nowhere --seeds 2".split())
+    )
+    trainings = runs.train_runs(options, chosen, load("subset").Source(None, {}), [])
+    assert len(trainings) == 2 * 2
+    for run in trainings:
+        weights = runs.weights_of(run.job, chosen.image_channels)
+        assert abs(weights / chosen.target - 1) <= chosen.tolerance
+    assert {run.job.config.split_seed for run in trainings} == {0, 1}
+
+
+def comparison(low, high, n=5):
+    return Comparison("a", "b", n, 0.0, low, high, None, None)
+
+
+@pytest.mark.parametrize(
+    "bounds, n, said, interval",
+    [
+        ((-2.0, -0.1), 5, "better than random search", "-2.00 to -0.10"),
+        ((0.1, 2.0), 5, "worse than random search", "0.10 to 2.00"),
+        ((-0.1, 2.0), 5, "not told apart from random search", "-0.10 to 2.00"),
+        ((0.0, 2.0), 5, "not told apart from random search", "0.00 to 2.00"),
+        ((None, None), 1, "nothing can be said", "one seed"),
+        ((None, None), 2, "nothing can be said", "equal differences"),
+    ],
+)
+def test_a_verdict_says_what_its_interval_allows(bounds, n, said, interval, load):
+    tables, one = load("ten_systems_table"), comparison(*bounds, n=n)
+    assert tables.verdict(one) == said
+    assert tables.interval(one) == interval
+
+
+def test_claims_follow_from_the_intervals(load):
+    tables, make = load("ten_systems_table"), load("ten_systems_runs").Row
+    rows = {
+        make("darts", "common"): comparison(-2.0, -0.5),
+        make("darts", "as published"): comparison(-3.0, -1.0),
+        make("snas", "common"): comparison(0.25, 1.5),
+        make("enas", "common"): comparison(-0.75, 1.25),
+        make("random cells"): comparison(-0.5, 2.25),
+        make("new_method", "common"): comparison(None, None),
+    }
+    assert tables.claims(rows) == (
+        "Better than random search: DARTS, DARTS, as published (by 0.50 to 3.00 "
+        "points). Worse than random search: SNAS (by 0.25 to 1.50 points). Not told "
+        "apart from it: ENAS, random cells; their intervals reach from 0.75 points "
+        "better to 2.25 points worse, and differences within them remain possible. Of "
+        "these nothing can be said: new_method."
+    )
+    del rows[make("darts", "common")], rows[make("darts", "as published")]
+    said = tables.claims(rows)
+    assert said.startswith("No row is shown to be better than random search. Worse")
+
+
+# error of each method in percent, minus that of random search, seed by seed
+DIFFERENCES = {
+    "darts": [-3.0, -3.1, -2.9, -3.2, -2.8],
+    "egnas": [-0.4, 0.3, -0.2, 0.5, -0.1],
+    "random_search": [0.0] * 5,
+    "random_cells": [0.4, -0.3, 0.2, -0.5, 0.1],
+    "untrained_alpha": [1.0, 2.0, 0.5, 1.5, 0.2],
+}
+
+
+def metrics(call):
+    """Every random search has 5 % and its seed of error."""
+    kind, name, seed = call.out.name.split("-")
+    entries = {"epochs": call.config.epochs, "early_stop": None, "params": 101_000}
+    if kind == "train":
+        error = 5 + int(seed) + DIFFERENCES[name][int(seed)]
+        entries |= {"test_error_last": error / 100, "test_error_best": 0.01}
+    return entries
+
+
+COMMAND = "--size tiny --methods egnas darts --set epochs=5 --train epochs=5".split()
+
+
+@pytest.fixture
+def compared(load, stand_in, tmp_path):
+    """Calls and the record of a comparison of two methods."""
+    fake = stand_in(metrics)
+    load("ten_systems").main([*COMMAND, "--out", str(tmp_path)])
+    return fake.calls, json.loads((tmp_path / "ten_systems.json").read_text())
+
+
+def test_every_seed_of_every_method_is_trained_beside_two_controls(compared):
+    calls, record = compared
+    searches = [call for call in calls if call.is_search]
+    assert len(searches) == 5 * 3 and len(calls) == 5 * (3 + 3 + 2)
+    seeds = [call.config.seed for call in calls]
+    assert seeds == sorted(seeds)  # so that early pieces hold whole seeds
+    # random search joins by itself: all others are compared with it
+    assert {call.config.strategy_name for call in searches} == {
+        "egnas",
+        "darts",
+        "random_search",
+    }
+    # methods by their names and controls last, none by its error
+    assert [row[0] for row in record["rows"]] == [
+        "DARTS",
+        "EG-NAS",
+        "random search",
+        "random cells",
+        "untrained alpha",
+    ]
+    assert record["title"] == "All 3 methods on one supernet, size tiny"
+
+
+def test_rows_hold_corrected_verdicts_costs_and_quoted_figures(compared):
+    _, record = compared
+    rows = {row[0]: row[1:] for row in record["rows"]}
+    assert rows["DARTS"][3] == "better than random search"
+    # four comparisons: p = 0.028 of the second least is above 0.05 / 3
+    assert rows["untrained alpha"][3] == "not told apart from random search"
+    assert rows["EG-NAS"][3] == "not told apart from random search"
+    assert rows["random search"][2:4] == [None, None]
+    assert rows["DARTS"][1]["mean"] == pytest.approx(4.0)
+    # 5 epochs of 22 steps; 3 passes of 64 images in each
+    assert rows["DARTS"][5:7] == [110, 110 * 3 * 64]
+    assert rows["EG-NAS"][5:7] == [110, 300]  # that the stand-in records
+    assert rows["random cells"][5:8] == [None] * 3
+    assert rows["DARTS"][8].startswith("3.00 ± 0.14")
+    assert rows["EG-NAS"][8] == "2.53" and rows["random search"][8] is None
+
+
+def test_the_note_says_what_was_equal_and_what_was_not(compared):
+    note = compared[1]["note"]
+    assert "Better than random search: DARTS (by " in note
+    assert "for all 4 comparisons" in note and "over 5 seed(s)" in note
+    assert "110 weight steps, and 38,016 forward passes" in note
+    assert "DARTS 21,120" in note  # fewer epochs than those of the budget
+    assert "100,000 weights within 1.0 %" in note
+    assert "As quoted: of other networks" in note
+
+
+def test_published_rows_stand_beside_the_common_ones(load):
+    load_options = load("ten_systems").make_parser().parse_args
+    words = "--out /nowhere --methods darts enas --settings-of".split()
+    rows_of = load("ten_systems_runs").rows_of
+    assert [(row.name, row.setting) for row in rows_of(load_options([*words, "both"]))][
+        :4
+    ] == [
+        ("random_search", "common"),
+        ("darts", "common"),
+        ("darts", "as published"),
+        ("enas", "common"),
+    ]
+    published = [row.name for row in rows_of(load_options([*words, "published"]))]
+    assert published == ["random_search", "darts", "random cells", "untrained alpha"]
+
+
+def test_every_method_of_the_table_takes_part(load):
+    options = load("ten_systems").make_parser().parse_args(["--out", "/nowhere"])
+    rows = load("ten_systems_runs").rows_of(options)
+    assert {row.name for row in rows if row.setting} == set(STRATEGIES)
+
+
+def test_pieces_are_listed_without_running_any(load, stand_in, tmp_path, capsys):
+    fake = stand_in(metrics)
+    load("ten_systems").main([*COMMAND, "--out", str(tmp_path / "new"), "--list"])
+    printed = capsys.readouterr().out
+    assert "search-darts-4: 0 of 5 epochs" in printed
+    assert "0 of 40 runs have ended" in printed
+    assert not fake.calls and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (["--methods", "dart"], "Did you mean darts"),
+        (["--set", "data.path=x.npz"], "share the images"),
+        (["--train", "epoch=3"], "epoch"),
+        (["--set", "epoch=3"], "epoch"),
+        (["--settings-of", "own"], "own"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_runs(
+    wrong, message, load, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as ended:
+        load("ten_systems").main(["--out", str(tmp_path / "out"), *wrong])
+    assert ended.value.code == 2 and not (tmp_path / "out").exists()
+    assert message in capsys.readouterr().err.partition("error:")[2]
+
+
+# a comparison of minutes: one seed, two epochs of a search, one of a training
+MINUTE = (
+    "--size tiny --seeds 1 --methods nsga2 --set supernet.space=tiny --set epochs=2 "
+    "--set supernet.layers=2 --train epochs=1 --train network.channels=4 "
+    "--train network.layers=2 --out"
+).split()
+PIECE = """
+import sys
+from egnas_jax.space import SPACES, Space
+SPACES["tiny"] = Space("tiny", ("avg_pool_3x3", "skip_connect"), num_nodes=1)
+import ten_systems
+ten_systems.main(sys.argv[1:])
+"""
+
+
+def run_until_killed(out, folder, epochs):
+    """Runs in a process of its own, which dies when a run has recorded epochs."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'experiments'}"}
+    command = [sys.executable, "-c", PIECE, *MINUTE, str(out)]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        while len(records.read(out / folder / "metrics.jsonl")) < epochs:
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_two_methods_are_compared_and_a_killed_piece_goes_on_to_the_same_bits(
+    load, tmp_path, monkeypatch, tiny_space, capsys
+):
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    main = load("ten_systems").main
+    main([*MINUTE, str(tmp_path / "whole")])
+    run_until_killed(tmp_path / "killed", "search-nsga2-0", 1)
+    with pytest.raises(SystemExit, match="130"):
+        main([*MINUTE, str(tmp_path / "killed"), "--epochs-now", "2"])
+    assert "of 6 runs have ended" in capsys.readouterr().out
+    main([*MINUTE, str(tmp_path / "killed")])
+    folders = ["search-nsga2-0", "search-random_search-0"]
+    digests, losses = [], []
+    for out in ("whole", "killed"):
+        lines = [records.read(tmp_path / out / f / "metrics.jsonl") for f in folders]
+        digests.append([[line["digest"] for line in run] for run in lines])
+        losses.append([[line["train_loss"] for line in run] for run in lines])
+    assert digests[0] == digests[1] and len(digests[0][0]) == 2
+    # methods that rank share the training of the weights, seed by seed
+    assert losses[0][0] == losses[0][1]
+    rows = [
+        json.loads((tmp_path / out / "ten_systems.json").read_text())["rows"]
+        for out in ("whole", "killed")
+    ]
+    for whole, killed in zip(*rows, strict=True):
+        assert whole[2]["mean"] == killed[2]["mean"]
+        assert whole[5:8] == killed[5:8]
+    assert [row[7] for row in rows[0]][:2] == [38_016 * 1.0, 2 * 66 * 64]
