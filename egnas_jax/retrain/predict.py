@@ -24,20 +24,22 @@ BLOCKS_AHEAD = 4  # dispatched before their logits are read
 
 
 def make_logits(
-    net: Network, scale: tuple[tuple, tuple]
+    net: Network, scale: tuple[tuple, tuple], image_shape: tuple[int, int, int]
 ) -> Callable[[PyTree, Array], Array]:
     """The compiled function (variables, images u8[B, H, W, C]) -> logits f32[B, K].
 
     Args:
       net: the network; it normalises by its running statistics.
       scale: mean and standard deviation of the channels.
+      image_shape: (H, W, C) of the images.
     """
 
     def logits(variables, images):
         chex.assert_rank(images, 4)
         return net.apply(variables, normalise(images, *scale))[0]
 
-    return jax.jit(logits, compiler_options=lowering.compiler_options())
+    options = lowering.compiler_options(image_shape[:2])
+    return jax.jit(logits, compiler_options=options)
 
 
 def predict(

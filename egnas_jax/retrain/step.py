@@ -109,12 +109,12 @@ def make_programs(problem: RetrainProblem) -> RetrainPrograms:
     train = jax.jit(
         functools.partial(train_steps, problem),
         donate_argnums=0,
-        compiler_options=lowering.compiler_options(),
+        compiler_options=lowering.compiler_options(problem.image_shape[:2]),
     )
     return RetrainPrograms(
         init=functools.partial(initial_state, net, config, problem.image_shape),
         train=functools.partial(train, seed=jnp.int32(config.seed)),
-        logits=make_logits(net, problem.scale),
+        logits=make_logits(net, problem.scale, problem.image_shape),
     )
 
 

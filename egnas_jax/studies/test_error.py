@@ -168,7 +168,9 @@ def evaluate_network(trained: RetrainResult, data: EvaluationData) -> dict[str, 
       FloatingPointError: a logit is not finite.
     """
     images, labels = data.images
-    program = make_logits(trained.network, trained.metadata.scale)
+    program = make_logits(
+        trained.network, trained.metadata.scale, trained.metadata.image_shape
+    )
     logits = predict(program, trained.variables, images)
     num_broken = int((~np.isfinite(logits).all(axis=1)).sum())
     if num_broken:

@@ -55,7 +55,9 @@ def test_another_process_gives_the_same_evaluation(run, capsys):
 
 def test_logits_do_not_depend_on_the_number_of_images(run):
     trained = load_network(run)
-    program = make_logits(trained.network, trained.metadata.scale)
+    program = make_logits(
+        trained.network, trained.metadata.scale, trained.metadata.image_shape
+    )
     images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1), np.uint8)
     logits = predict(program, trained.variables, images)
     assert logits.shape == (300, 10) and len(np.unique(logits, axis=0)) == 300
@@ -122,7 +124,9 @@ def test_other_data_of_the_same_classes_have_no_recorded_error(run, tmp_path, ca
     assert (result["n"], result["recorded_test_error"]) == (30, None)
     # pixels are normalised as in training, not by the statistics of these images
     trained = load_network(run)
-    program = make_logits(trained.network, trained.metadata.scale)
+    program = make_logits(
+        trained.network, trained.metadata.scale, trained.metadata.image_shape
+    )
     logits = predict(program, trained.variables, images[:30])
     assert result["errors"] == (logits.argmax(axis=1) != labels[:30]).sum()
 

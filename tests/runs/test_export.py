@@ -96,7 +96,7 @@ def case(request):
         0, 256, (3, *finished.image_shape), np.uint8
     )
     net = make_network(finished.genotype, finished.config)
-    program = make_logits(net, (finished.mean, finished.std))
+    program = make_logits(net, (finished.mean, finished.std), finished.image_shape)
     return Case(finished, pixels, np.asarray(program(finished.variables, pixels)))
 
 
@@ -158,7 +158,7 @@ def exported(seeds, tmp_path_factory):
         assert main([*command, "--out", str(folder / "new" / name)]) == 0
     found = load_network(seeds / "seed1")
     pixels = np.random.default_rng(1).integers(0, 256, (70, 8, 8, 1), np.uint8)
-    program = make_logits(found.network, found.metadata.scale)
+    program = make_logits(found.network, found.metadata.scale, (8, 8, 1))
     logits = predict(program, found.variables, pixels)
     np.save(folder / "pixels.npy", pixels)
     return folder, found, pixels, logits
@@ -185,7 +185,7 @@ def test_a_trained_run_as_safetensors_is_rebuilt_from_the_file_alone(exported):
     variables = interop.network_from_torch(load_file(path), genotype, config)
     jax.tree.map(np.testing.assert_array_equal, variables, found.variables)
     scale = tuple(tuple(json.loads(about[name])) for name in ("mean", "std"))
-    program = make_logits(make_network(genotype, config), scale)
+    program = make_logits(make_network(genotype, config), scale, (8, 8, 1))
     np.testing.assert_array_equal(predict(program, variables, pixels), logits)
 
 

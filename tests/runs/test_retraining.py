@@ -78,7 +78,9 @@ def test_without_a_directory_nothing_is_written_and_the_result_is_the_same(
     chex.assert_trees_all_equal(result.variables, loaded.variables)
     logits = [
         predict(
-            make_logits(trained.network, trained.metadata.scale),
+            make_logits(
+                trained.network, trained.metadata.scale, trained.metadata.image_shape
+            ),
             trained.variables,
             arrays[0][:70],
         )
