@@ -23,7 +23,7 @@ from egnas_jax.runs.failures import running
 from egnas_jax.runs.front import write_front
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
-from egnas_jax.runs.search_setup import SearchSetup, set_up_search
+from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled
@@ -377,6 +377,11 @@ def _finish(
     """The result of a search, written where it has a directory."""
     run = setup.run
     result = search_result(setup.config, end, run.num_valid)
+    if searches_last(setup.config) and int(end.state.epoch) < run.epochs:
+        run.log(
+            f"{setup.config.strategy_name} searches after the last epoch alone, so the "
+            f"genotype is a random one until then. Go on with --resume."
+        )
     result = result._replace(folder=run.folder, data_dir=data_dir)
     if run.folder:
         records.write_text(run.folder / "genotype.json", result.genotype.to_json())

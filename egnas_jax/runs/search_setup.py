@@ -107,6 +107,7 @@ def set_up_search(
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
+    check_order(config)
     first = config_of_stage(config, None)
     parts = _split(first, dataset)
     _note_long_warmup(config, log)
@@ -198,10 +199,30 @@ def _split(config: SearchConfig, dataset: Dataset) -> tuple:
     name = "strategy.fitness_batch_size or .batch_size"
     check_batch_size(config.strategy.valid_batch_size, num_valid, name)
     if config.watch.eigenvalue != "off":
-        problem = search_problem(config, make_supernet(config.supernet))
+        image_shape = dataset.images.shape[1:]
+        problem = search_problem(config, make_supernet(config.supernet), image_shape)
         check_alpha(problem.strategy)
         check_batch_size(config.watch.images, num_valid, "watch.images")
     return splits.train, splits.valid
+
+
+def searches_last(config: SearchConfig) -> bool:
+    """Whether the method's only search follows the last weight step."""
+    return getattr(config.strategy, "searches_last", False)
+
+
+def check_order(config: SearchConfig) -> None:
+    """Refuses an order of the epoch in which a method would search too early.
+
+    Raises:
+      ValueError: the method's only search would come before the last weight steps.
+    """
+    if searches_last(config) and config.schedule.order == "strategy_first":
+        raise ValueError(
+            "strategy.mode is two_phase, which searches after the last weight step, "
+            "but schedule.order is strategy_first. Set schedule.order=weights_first "
+            "or strategy.mode=interleaved."
+        )
 
 
 def _note_long_warmup(config: SearchConfig, log: Callable) -> None:

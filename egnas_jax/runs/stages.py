@@ -44,7 +44,7 @@ def stage_of(
     """
     if not planned_stages(config):
         return None
-    stage = _planned(config, index)
+    stage = _planned(config, index, live)
     return Stage(index, stage.first, stage.first + stage.epochs, live)
 
 
@@ -58,7 +58,8 @@ def config_of_stage(config: SearchConfig, stage: dict | None) -> SearchConfig:
     if not planned_stages(config):
         return config
     stage = stage or {"index": 0, "live": None}
-    planned, live = _planned(config, stage["index"]), as_live(stage["live"])
+    live = as_live(stage["live"])
+    planned = _planned(config, stage["index"], live)
     return dataclasses.replace(
         config,
         epochs=planned.epochs,
@@ -67,12 +68,21 @@ def config_of_stage(config: SearchConfig, stage: dict | None) -> SearchConfig:
     )
 
 
-def _planned(config: SearchConfig, index: int) -> PlannedStage:
+def _planned(
+    config: SearchConfig, index: int, live: LivePrimitives | None
+) -> PlannedStage:
     stages = planned_stages(config)
     if index >= len(stages):
         raise ValueError(
             f"it holds stage {index + 1}, but this search has {len(stages)}. Set "
             f"strategy.kept to that of the run."
+        )
+    left = {len(edge) for edges in live or () for edge in edges}
+    if left and left != {stages[index - 1].kept}:
+        raise ValueError(
+            f"it holds stage {index + 1} with {max(left)} primitives on an edge, but "
+            f"this search keeps {stages[index - 1].kept} there. Set strategy.kept to "
+            f"that of the run."
         )
     return stages[index]
 

@@ -284,7 +284,8 @@ class StrategyConfig(Protocol):
     """What the loop reads of a method's configuration, a frozen dataclass.
 
     A method that searches in stages also has `plan(supernet, epochs)`, which returns a
-    tuple of `PlannedStage`.
+    tuple of `PlannedStage`. One whose only search follows the last weight step has
+    `searches_last`, which is True then.
 
     Attributes:
       valid_batch_size: images of the validation batch that `update` gets.

@@ -9,6 +9,7 @@ import tiny_search
 
 import egnas_jax as eg
 from egnas_jax.runs.finished_search import valid_batches
+from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.training.interrupt import Interrupted
 
 SETTINGS = {**tiny_search.SETTINGS, "epochs": 3}
@@ -137,6 +138,34 @@ def test_a_lowering_that_the_backend_cannot_run_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="is fused, but the backend is cpu"):
         eg.run_search(config, out=tmp_path / "run")
     assert not everything_below(tmp_path)
+
+
+def test_a_search_is_watched_if_its_method_has_an_alpha():
+    for strategy, refused in (("darts", False), ("nsga2", True)):
+        settings = {"watch.eigenvalue": "lanczos"}
+        config = eg.search_config("digits", strategy=strategy, settings=settings)
+        if refused:
+            with pytest.raises(ValueError, match="alpha"):
+                set_up_search(config)
+        else:
+            assert set_up_search(config).run.problem.watch.eigenvalue == "lanczos"
+
+
+def test_a_search_after_the_last_weight_step_is_not_put_before_it(tmp_path):
+    settings = {"schedule.order": "strategy_first"}
+    config = eg.search_config("digits", strategy="nsga2", settings=settings)
+    with pytest.raises(ValueError, match="two_phase.*schedule.order=weights_first"):
+        eg.run_search(config, out=tmp_path / "run")
+    assert not everything_below(tmp_path)
+    settings["strategy.mode"] = "interleaved"
+    set_up_search(eg.search_config("digits", strategy="nsga2", settings=settings))
+
+
+@pytest.mark.parametrize("strategy", ["nsga2", "ageing_evolution", "epcnas_pso"])
+def test_finalists_are_cells_that_were_evaluated(strategy):
+    settings = {"strategy.finalists": 500}
+    with pytest.raises(ValueError, match="strategy.finalists is 500, but a search"):
+        eg.search_config("digits", strategy=strategy, settings=settings)
 
 
 def test_settings_have_the_checks_of_the_command_line():

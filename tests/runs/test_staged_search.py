@@ -16,7 +16,7 @@ from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_resume import StartPoint
 from egnas_jax.runs.search_setup import set_up_search
-from egnas_jax.runs.stages import describe_plan
+from egnas_jax.runs.stages import config_of_stage, describe_plan
 from egnas_jax.search import loop
 from egnas_jax.storage import records
 
@@ -199,6 +199,14 @@ def test_the_start_of_a_search_lists_its_stages():
         "Stage 2: epochs 3 to 4, 3 cells, 2 primitives on every edge, of which 1 stay.",
     ]
     assert describe_plan(search_config("digits", strategy="darts")) == ""
+
+
+def test_a_stage_with_other_numbers_of_primitives_is_refused():
+    config = config_of()
+    live = (((0, 1),) * 2, ((0, 2),) * 2)
+    config_of_stage(config, {"index": 1, "live": live})
+    with pytest.raises(ValueError, match="with 3 primitives .* keeps 2 there"):
+        config_of_stage(config, {"index": 1, "live": (((0, 1, 2),) * 2, *live[1:])})
 
 
 def test_a_start_between_two_stages_is_in_the_later_one():

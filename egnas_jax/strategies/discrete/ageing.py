@@ -50,6 +50,7 @@ class AgeingEvolutionConfig(BlackBoxConfig):
                     f"strategy.{name} is {getattr(self, name)}, but the population has "
                     f"{self.population} cells: lower it, or raise strategy.population."
                 )
+        self.check_finalists(self.population + self.generations * self.children)
 
     @property
     def individuals(self) -> int:

@@ -150,7 +150,7 @@ class PPOConfig(ControllerConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_ranges(self, {"clip": RATE, "epochs": (1, 1000)}, "strategy.")
+        check_ranges(self, {"clip": (1e-9, RATE[1]), "epochs": (1, 1000)}, "strategy.")
         check_choices(self, {"level": LEVELS}, "strategy.")
 
 

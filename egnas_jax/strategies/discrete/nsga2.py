@@ -44,7 +44,9 @@ class NSGA2Config(BlackBoxConfig):
       cost: the second objective: "params" or "multiply_adds" of the network that
         `retrain` would train by default, in millions.
       point: the cell that the search answers: the "knee" of the front, or the "best" by
-        the fitness alone.
+        the fitness alone. The finalists under "knee" are the first F survivors; what is
+        left of the front afterwards are those that no other finalist dominates on the
+        other batches.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -61,6 +63,12 @@ class NSGA2Config(BlackBoxConfig):
         ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
         check_ranges(self, ranges, "strategy.")
         check_choices(self, {"cost": COSTS, "point": POINTS}, "strategy.")
+        self.check_finalists(self.population + self.generations * self.offspring)
+        if self.point == "knee" and self.finalists > self.population:
+            raise ValueError(
+                f"strategy.finalists is {self.finalists}, but the population has "
+                f"{self.population} cells: lower it, or raise strategy.population."
+            )
 
     @property
     def individuals(self) -> int:
@@ -121,12 +129,15 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     def metrics(state: NSGA2State) -> dict[str, Array]:
         return front_metrics(state.objectives, largest)
 
-    def choose(state: NSGA2State, best: Array) -> Array:
-        if config.point == "best":
-            return best
-        index = knee(state.objectives, ranks(state.objectives) == 0)
-        return cells.from_integers(state.population[index])
+    def answer(state: NSGA2State) -> tuple[Array, Array]:
+        index = knee(state.objectives, front_of(state.objectives))
+        cell = cells.from_integers(state.population[index])
+        return cell, state.objectives[index, 0]
 
+    def finalists(state: NSGA2State, number: int) -> Array:
+        return survivors(state.objectives, number)
+
+    has_knee = config.point == "knee"
     proposer = Proposer(
         init=init,
         members=members,
@@ -134,12 +145,13 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         ask=ask,
         tell=tell,
         metrics=metrics,
-        choose=choose,
+        answer=answer if has_knee else None,
+        finalists=finalists if has_knee else None,
     )
 
     def front(state: BlackBoxState) -> Front:
         objectives, population = state.proposer.objectives, members(state.proposer)
-        is_member = ranks(objectives) == 0
+        is_member = front_of(objectives)
         return Front(
             mixings=jax.vmap(cells.to_mixing)(population),
             objectives=dict(zip(names, objectives.T, strict=True)),
@@ -151,6 +163,16 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     return strategy._replace(front=front)
 
 
+def front_of(objectives: Array) -> Array:
+    """Which of a population are on its Pareto front, bool[P].
+
+    Cells without a known fitness are left out, unless there are no others.
+    """
+    front = ranks(objectives) == 0
+    known = front & (objectives[:, 0] < WORST)
+    return jnp.where(jnp.any(known), known, front)
+
+
 def front_metrics(objectives: Array, largest_cost: float) -> dict[str, Array]:
     """Size, ends and hypervolume of the Pareto front of a population.
 
@@ -158,7 +180,7 @@ def front_metrics(objectives: Array, largest_cost: float) -> dict[str, Array]:
       objectives: fitness and cost, f32[P, 2].
       largest_cost: of any cell; the volume is of costs over it, up to 1.1 in both.
     """
-    front = ranks(objectives) == 0
+    front = front_of(objectives)
     scaled = objectives / jnp.asarray([[1.0, largest_cost]])
     costs = jnp.where(front, objectives[:, 1], jnp.nan)
     return {

@@ -78,6 +78,23 @@ class BlackBoxConfig:
         check_choices(self, choices, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
+    def check_finalists(self, evaluated: int) -> None:
+        """Refuses more finalists than a search evaluates cells.
+
+        Raises:
+          ValueError: there are more.
+        """
+        if self.finalists > evaluated:
+            raise ValueError(
+                f"strategy.finalists is {self.finalists}, but a search evaluates "
+                f"{evaluated} cells: lower it, or raise strategy.generations."
+            )
+
+    @property
+    def searches_last(self) -> bool:
+        """Whether the only search follows the last weight step."""
+        return self.mode == "two_phase"
+
     @property
     def warmup(self) -> int:
         """No epoch is without a search that the mode has there."""
@@ -104,7 +121,10 @@ class Proposer(NamedTuple):
       ask: (key, state) -> state, cells [n, ...].
       tell: (state, cells [n, ...], fitness f32[n]) -> state.
       metrics: (state) -> scalars for the record.
-      choose: (state, best cell) -> the cell that the search answers.
+      answer: (state) -> the cell that the search answers, and its fitness; None: it
+        answers the best.
+      finalists: (state, F) -> which members are evaluated again, i32[F], where those
+        are not the best; the other members count no more. None: the best.
     """
 
     init: Callable[[Key], PyTree]
@@ -113,7 +133,8 @@ class Proposer(NamedTuple):
     ask: Callable[[Key, PyTree], tuple[PyTree, Array]]
     tell: Callable[[PyTree, Array, Array], PyTree]
     metrics: Callable[[PyTree], dict[str, Array]] = lambda state: {}
-    choose: Callable[[PyTree, Array], Array] = lambda state, best: best
+    answer: Callable[[PyTree], tuple[Array, Array]] | None = None
+    finalists: Callable[[PyTree, int], Array] | None = None
 
 
 @flax.struct.dataclass
@@ -180,8 +201,12 @@ def black_box(
                 key_search, state, proposer, evaluate, config.generations
             )
             keys = jax.random.split(key_final, config.final_batches)
-            return judge_again(
-                found, info, keys, lambda best, k: evaluate(best, draw_batch(k))
+            judge = judge_again if proposer.finalists is None else judge_members
+            return judge(
+                proposer,
+                (found, info),
+                keys,
+                lambda finalists, k: evaluate(finalists, draw_batch(k)),
             )
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -196,7 +221,9 @@ def black_box(
         return new, info | {"candidate_images": images}
 
     def incumbent(state: BlackBoxState) -> Mixing:
-        return cells.to_mixing(proposer.choose(state.proposer, state.best[0]))
+        if proposer.answer is None:
+            return cells.to_mixing(state.best[0])
+        return cells.to_mixing(proposer.answer(state.proposer)[0])
 
     return Strategy(
         update_every="epoch",
@@ -314,21 +341,24 @@ def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackB
 
 
 def judge_again(
-    state: BlackBoxState,
-    info: dict[str, Array],
+    proposer: Proposer,
+    found: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
     evaluate: Callable[[Array, Key], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
     """Orders the best cells by their mean fitness on other batches.
 
     Args:
-      state, info: of `search_once`.
+      proposer: what proposed them.
+      found: state and metrics of `search_once`.
       keys: one for each batch; without any, the order stays.
       evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
 
     Returns:
-      The state, and the metrics with "final_fitness".
+      The state, and the metrics with "final_fitness", that of the answered cell.
     """
+    del proposer
+    state, info = found
     if len(keys) == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
     fitness = lax.map(lambda key: evaluate(state.best, key), keys)
@@ -340,6 +370,30 @@ def judge_again(
         "final_fitness": mean[order[0]],
         "evaluations": info["evaluations"] + float(fitness.size),
     }
+
+
+def judge_members(
+    proposer: Proposer,
+    found: tuple[BlackBoxState, dict[str, Array]],
+    keys: Array,
+    evaluate: Callable[[Array, Key], Array],
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Replaces the fitness of the finalists by their mean fitness on other batches.
+
+    The members that are no finalists have the worst fitness then, since theirs does not
+    compare. Arguments and results are those of `judge_again`.
+    """
+    state, info = found
+    if len(keys) > 0:
+        members = proposer.members(state.proposer)
+        chosen = proposer.finalists(state.proposer, len(state.best))
+        fitness = lax.map(lambda key: evaluate(members[chosen], key), keys)
+        unknown = jnp.full((len(members),), WORST, jnp.float32)
+        known = unknown.at[chosen].set(jnp.mean(fitness, axis=0))
+        state = state.replace(proposer=proposer.revalue(state.proposer, known))
+        evaluations = info["evaluations"] + float(fitness.size)
+        info = info | {"evaluations": evaluations}
+    return state, info | {"final_fitness": proposer.answer(state.proposer)[1]}
 
 
 def no_search(proposer: Proposer, state: BlackBoxState) -> dict[str, Array]:

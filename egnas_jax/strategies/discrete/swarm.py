@@ -59,6 +59,7 @@ class EPCNASConfig(BlackBoxConfig):
         ranges = {name: (0.0, LARGEST_FLOAT) for name in ("inertia", "own", "swarm")}
         ranges |= {"clamp": (0.0, LARGEST_FLOAT), "particles": (2, 10**4)}
         check_ranges(self, ranges, "strategy.")
+        self.check_finalists(self.particles * (self.generations + 1))
 
     @property
     def individuals(self) -> int:

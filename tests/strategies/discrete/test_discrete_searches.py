@@ -19,6 +19,7 @@ from egnas_jax.strategies.discrete.search import (
     Proposer,
     in_blocks,
     judge_again,
+    judge_members,
     search_once,
     with_best,
 )
@@ -215,12 +216,12 @@ def test_finalists_are_ordered_by_other_images(state):
 
     keys = jax.random.split(KEY, 2)
     info = {"evaluations": jnp.float32(9.0)}
-    new, metrics = judge_again(state, info, keys, evaluate)
+    new, metrics = judge_again(None, (state, info), keys, evaluate)
     assert new.best[:2].tolist() == [[5], [7]]
     np.testing.assert_allclose(new.best_fitness[:2], [0.4, 0.2])
     assert metrics["final_fitness"] == pytest.approx(0.5)
     assert metrics["evaluations"] == 9 + 2 * 3
-    same, metrics = judge_again(state, info, keys[:0], evaluate)
+    same, metrics = judge_again(None, (state, info), keys[:0], evaluate)
     assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 
@@ -268,6 +269,44 @@ def test_a_search_tells_the_population_and_then_each_generation(counted):
     assert new.best[:, 0].tolist() == [12, 11]
     assert info["fitness"] == pytest.approx(0.4, rel=1e-5)
     assert info["evaluations"] == 6 + 2 * 3
+
+
+def test_a_front_is_judged_by_other_images_and_the_rest_counts_no_more(counted):
+    def answer(state):
+        index = jnp.argmin(state["fitness"])
+        return state["population"][index], state["fitness"][index]
+
+    proposer = counted._replace(
+        answer=answer, finalists=lambda state, number: jnp.asarray([0, 3])[:number]
+    )
+    inner = proposer.init(KEY) | {"fitness": jnp.asarray([0.2, 0.0, 0.5, 0.3, 0.4])}
+    best = jnp.zeros((2, 1), jnp.int32)
+    found = BlackBoxState(inner, best, jnp.zeros(2)), {"evaluations": jnp.float32(9)}
+    keys = jax.random.split(KEY, 4)
+
+    def evaluate(cells, key):  # member 3 is the best of the finalists here
+        return 1.0 - cells[:, 0] / 10 + 0.0 * jax.random.uniform(key)
+
+    new, metrics = judge_members(proposer, found, keys, evaluate)
+    np.testing.assert_allclose(new.proposer["fitness"], [1.0, WORST, WORST, 0.7, WORST])
+    assert metrics["final_fitness"] == pytest.approx(0.7)
+    assert metrics["evaluations"] == 9 + 4 * 2
+    same, metrics = judge_members(proposer, found, keys[:0], evaluate)
+    assert same is found[0] and metrics["final_fitness"] == 0.0
+
+
+@pytest.mark.slow
+def test_the_final_batches_decide_where_the_answer_is_a_knee(searched):
+    answers = [
+        searched("nsga2", generations=8, final_batches=count)[2:] for count in (0, 3)
+    ]
+    (plain, first), (judged, second) = answers
+    known = judged.proposer.objectives[:, 0] < WORST
+    assert known.sum() == SMALL["nsga2"]["finalists"] and np.all(
+        plain.proposer.objectives[:, 0] < WORST
+    )
+    assert second["candidate_images"] == first["candidate_images"] + 3 * 3 * 24
+    assert second["final_fitness"] in judged.proposer.objectives[:, 0]
 
 
 @pytest.mark.slow
