@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from egnas_jax.evolution.ageing import AgeingState, ageing_evolution_of
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import Strategy
-from egnas_jax.settings import check_ranges
+from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
+from egnas_jax.space.nasbench201 import PLACES
 from egnas_jax.strategies.discrete.cells import cells_of
 from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
 from egnas_jax.types import Array, Key
@@ -29,6 +30,8 @@ class AgeingEvolutionConfig(BlackBoxConfig):
       population: P, cells in the queue.
       tournament: S, cells drawn from it; the best of them becomes a parent.
       children: n, cells of one generation.
+      place: where a mutation changes a cell of NAS-Bench-201, one of
+        `space.nasbench201.PLACES`.
 
     Raises:
       ValueError: a number out of its range, or more children or a larger tournament
@@ -39,11 +42,13 @@ class AgeingEvolutionConfig(BlackBoxConfig):
     tournament: int = 25
     children: int = 16
     generations: int = 345
+    place: str = "uniform"
 
     def __post_init__(self):
         super().__post_init__()
         ranges = {"population": (2, 10**5), "tournament": (1, 10**5)}
         check_ranges(self, ranges | {"children": (1, 10**5)}, "strategy.")
+        check_choices(self, {"place": PLACES}, "strategy.")
         for name in ("tournament", "children"):
             if getattr(self, name) > self.population:
                 raise ValueError(
@@ -60,7 +65,7 @@ class AgeingEvolutionConfig(BlackBoxConfig):
 
 def ageing_evolution(net: Supernet, config: AgeingEvolutionConfig) -> Strategy:
     """Makes ageing evolution a strategy of the search loop."""
-    cells = cells_of(SPACES[net.config.space])
+    cells = cells_of(SPACES[net.config.space], config.place)
     ageing = ageing_evolution_of(cells.genes, config.population, config.tournament)
 
     def init(key: Key) -> AgeingState:

@@ -45,11 +45,29 @@ class Cells(NamedTuple):
     allowed: tuple[int, ...]
 
 
-def cells_of(space: Space) -> Cells:
-    """The cells of a space of any family."""
+def cells_of(space: Space, place: str = "uniform") -> Cells:
+    """The cells of a space of any family.
+
+    Args:
+      space: the space.
+      place: where a mutation changes a cell, one of `nasbench201.PLACES`.
+
+    Raises:
+      ValueError: the space has no edges of a node to choose from after the node.
+    """
+    if place == "node_first" and space.family != "topology":
+        raise ValueError(
+            f"strategy.place is node_first, but the space is {space.name}: it holds for "
+            f"NAS-Bench-201 alone. Set it to uniform."
+        )
     if space.family == "topology":
-        return _topology_cells(space)
+        return _topology_cells(space, place)
     return _darts_cells(space)
+
+
+def _targets(space: Space) -> range:
+    """The nodes that edges lead to."""
+    return range(space.num_inputs, space.num_inputs + space.num_nodes)
 
 
 def allowed_primitives(space: Space) -> tuple[int, ...]:
@@ -60,7 +78,11 @@ def allowed_primitives(space: Space) -> tuple[int, ...]:
     return tuple(i for i in everything if space.primitives[i] != "none")
 
 
-def _topology_cells(space: Space) -> Cells:
+def _topology_cells(space: Space, place: str) -> Cells:
+    edges_of_nodes = [
+        sum(t == node for _, t in space.edges) for node in _targets(space)
+    ]
+    groups = edges_of_nodes if place == "node_first" else None
     num_primitives = len(space.primitives)
     (kind,) = space.kinds
     upper = jnp.full((space.num_edges,), num_primitives - 1, jnp.int32)
@@ -70,7 +92,7 @@ def _topology_cells(space: Space) -> Cells:
         return Mixing({kind: rows}, {kind: jnp.ones(space.num_edges)})
 
     return Cells(
-        genes=vector_genes(space.num_edges, num_primitives),
+        genes=vector_genes(space.num_edges, num_primitives, groups),
         integers=IntegerGenes(upper, repair=lambda vector: vector),
         to_integers=lambda cell: cell,
         from_integers=lambda vector: vector,

@@ -4,8 +4,8 @@ import dataclasses
 
 from egnas_jax.controller.ppo import LEVELS
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
+from egnas_jax.space.nasbench201 import PLACES
 
-PLACES = ("uniform", "node_first")
 MOVES = ("best", "first")
 COSTS = ("params", "multiply_adds")
 COUNT, RATE, SHARE = (1, 10**5), (0.0, LARGEST_FLOAT), (0.0, 1.0)

@@ -28,6 +28,21 @@ def drawn(space, number=12):
     return jax.jit(jax.vmap(cells_of(space).genes.random))(keys)
 
 
+def test_node_first_changes_the_only_edge_of_the_first_node_more_often():
+    cell, keys = jnp.zeros(6, jnp.int32), jax.random.split(jax.random.key(2), 3000)
+
+    def share(place):
+        genes = cells_of(TOPOLOGY, place).genes
+        children = jax.jit(jax.vmap(genes.mutate, (0, None)))(keys, cell)
+        return np.mean(np.asarray(children[:, 0]) != 0)
+
+    # of three nodes, and of six edges; four standard deviations are 0.034
+    assert share("node_first") == pytest.approx(1 / 3, abs=0.034)
+    assert share("uniform") == pytest.approx(1 / 6, abs=0.034)
+    with pytest.raises(ValueError, match="node_first, but the space is darts7"):
+        cells_of(DARTS, "node_first")
+
+
 def genotypes(space, cells):
     """The genotypes that the mixings of cells derive."""
     mixings = jax.jit(jax.vmap(cells_of(space).to_mixing))(cells)
