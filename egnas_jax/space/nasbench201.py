@@ -8,8 +8,8 @@ Source: NAS-Bench-201 (Dong & Yang, ICLR 2020).
 
 from egnas_jax.space.base import Space
 
-# A mutation changes any edge alike, or an edge of a uniform node, as the benchmark's own
-# code does, so that the first node's only edge changes more often.
+# A mutation changes any edge alike, or an edge of a uniform node, as the benchmark's
+# own code does, so that the first node's only edge changes more often.
 PLACES = ("uniform", "node_first")
 CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 NASBENCH201 = Space(

@@ -57,8 +57,8 @@ def cells_of(space: Space, place: str = "uniform") -> Cells:
     """
     if place == "node_first" and space.family != "topology":
         raise ValueError(
-            f"strategy.place is node_first, but the space is {space.name}: it holds for "
-            f"NAS-Bench-201 alone. Set it to uniform."
+            f"strategy.place is node_first, but the space is {space.name}: it holds "
+            f"for NAS-Bench-201 alone. Set it to uniform."
         )
     if space.family == "topology":
         return _topology_cells(space, place)
