@@ -20,41 +20,52 @@ def make_search(
 ) -> SearchFunctions:
     """Makes a search as pure functions of keys, states, data and hyperparameters.
 
-    The functions can be compiled by `jax.jit` and batched by `jax.vmap` over keys,
-    states and hyperparameters; `SearchFunctions` documents each with its shapes. They
-    are those that `run_search` runs: with its seed, its data and its compiler options,
-    they give its weights and its genotype.
+    `jax.jit` compiles them, and `jax.vmap` batches them over keys, states and
+    hyperparameters; `SearchFunctions` documents each with its shapes. They are the
+    functions that `run_search` runs, and nothing is written.
 
     >>> import jax, jax.numpy as jnp, numpy as np
     >>> import egnas_jax as eg
-    >>> rng = np.random.default_rng(0)
-    >>> images = rng.integers(0, 256, (300, 8, 8, 1), dtype=np.uint8)
-    >>> labels = np.arange(300) % 3
-    >>> settings = {"epochs": 2, "supernet.channels": 4, "supernet.layers": 2}
+    >>> settings = {
+    ...     "epochs": 2,
+    ...     "supernet.channels": 4,
+    ...     "supernet.layers": 2,
+    ...     "strategy.candidates": 4,
+    ... }
     >>> config = eg.search_config(strategy="random_search", settings=settings)
+    >>> images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 1), np.uint8)
+    >>> labels = np.arange(400) % 3
     >>> search = eg.make_search(config, image_shape=(8, 8, 1), num_classes=3)
     >>> data = eg.search_data(config, data=(images, labels))
 
     Four searches with keys of their own run as one program, on the same images:
 
     >>> keys = jax.vmap(jax.random.key)(jnp.arange(4))
-    >>> init = jax.vmap(search.init, in_axes=(0, None))
-    >>> states = init(keys, search.hyperparams)
+    >>> init = jax.jit(jax.vmap(search.init, in_axes=(0, None)))
     >>> epoch = jax.jit(
     ...     jax.vmap(search.epoch, in_axes=(0, None, None)),
     ...     compiler_options=search.compiler_options,
     ... )
+    >>> states = init(keys, search.hyperparams)
     >>> for _ in range(config.epochs):
     ...     states, result = epoch(states, data, search.hyperparams)
     >>> result.evaluation.accuracy.shape
     (4,)
-    >>> mixings = jax.vmap(search.incumbent)(states)
-    >>> first = search.derive(jax.tree.map(lambda leaf: leaf[0], mixings))
-    >>> first.format()[:24]
-    'Genotype(normal=[(\\'skip_'
 
-    To give each member hyperparameters of its own, stack them along a first axis, and
-    set `in_axes` to 0 for them.
+    The genotype of the first:
+
+    >>> mixings = jax.vmap(search.incumbent)(states)
+    >>> search.derive(jax.tree.map(lambda leaf: leaf[0], mixings)).normal_concat
+    (2, 3, 4, 5)
+
+    Members have hyperparameters of their own where these are stacked along a first
+    axis, and `in_axes` is 0 for them. Members share the split of the data, which
+    `search_data` takes from `config.seed`; runs with other seeds would split otherwise.
+
+    A search has the digests of `run_search` bit for bit, on the same backend, if
+    `init` is called with `config.seed` and without `jax.jit`, and `epoch` is compiled
+    with `compiler_options` for one search. A batch, and a compiled `init`, agree to
+    rounding.
 
     Args:
       config: of the search. Its seed is not used: the key is an argument of `init`.
