@@ -26,13 +26,11 @@ def make_search(
 
     >>> import jax, jax.numpy as jnp, numpy as np
     >>> import egnas_jax as eg
-    >>> settings = {
-    ...     "epochs": 2,
-    ...     "supernet.channels": 4,
-    ...     "supernet.layers": 2,
-    ...     "strategy.candidates": 4,
-    ... }
-    >>> config = eg.search_config(strategy="random_search", settings=settings)
+    >>> config = eg.search_config(
+    ...     strategy="random_search",
+    ...     space="nasbench201",
+    ...     settings={"epochs": 2, "supernet.layers": 5, "strategy.candidates": 4},
+    ... )
     >>> images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 1), np.uint8)
     >>> labels = np.arange(400) % 3
     >>> search = eg.make_search(config, image_shape=(8, 8, 1), num_classes=3)
@@ -52,11 +50,12 @@ def make_search(
     >>> result.evaluation.accuracy.shape
     (4,)
 
-    The genotype of the first:
+    The cell of the first, which has six edges:
 
     >>> mixings = jax.vmap(search.incumbent)(states)
-    >>> search.derive(jax.tree.map(lambda leaf: leaf[0], mixings)).normal_concat
-    (2, 3, 4, 5)
+    >>> cell = search.derive(jax.tree.map(lambda leaf: leaf[0], mixings))
+    >>> cell.format().count("~")
+    6
 
     Members have hyperparameters of their own where these are stacked along a first
     axis, and `in_axes` is 0 for them. Members share the split of the data, which

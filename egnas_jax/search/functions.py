@@ -2,7 +2,8 @@
 
 They are the functions that the loop compiles (`search.step`), with the order of an
 epoch, and with the random numbers and the learning rate taken from their arguments. No
-function reads a clock or a file, and none is compiled here.
+function reads a clock or a file, and none is compiled here. Like a run they compute in
+32 bits, whatever JAX_ENABLE_X64 says.
 
 Dims: N images, H, W height and width in pixels, C channels, B images of a weight step,
 S weight steps of an epoch, T epochs of the search, E edges, K primitives.
@@ -29,6 +30,7 @@ from egnas_jax.search.step import (
 )
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES, Genotype, Topology
+from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import learning_rate, root_key
 from egnas_jax.types import Array, Evaluation, Key, Mixing, PyTree
 
@@ -135,67 +137,94 @@ def make_functions(
         key is an argument of `init`, and `problem.sgd` has the learning rates.
     """
 
-    def arguments(state, data, hyperparams):
-        check_data(problem, image_shape, data)
-        running = _running(state.key, hyperparams, state.search.epoch)
-        return problem, data, running, state.search
+    space, strategy = SPACES[problem.net.config.space], problem.strategy
+    steps = _bound_steps(problem, image_shape)
 
+    @pinned()
     def init(key, hyperparams):
         key = root_key(key)
         running = _running(key, hyperparams, 0)
         return KeyedState(key, step.init_state(problem, image_shape, running))
 
+    @pinned()
+    def epoch(state, data, hyperparams):
+        check_data(problem, image_shape, data)
+        return _epoch(problem, steps, state, data, hyperparams)
+
+    @pinned()
+    def incumbent(state):
+        return strategy.incumbent(state.search.strategy)
+
+    return SearchFunctions(
+        init=init,
+        epoch=epoch,
+        **steps._asdict(),
+        incumbent=incumbent,
+        derive=lambda mixing: derive_incumbent(strategy, space, mixing),
+        hyperparams=_scheduled(problem, hyperparams),
+        compiler_options=lowering.compiler_options(image_shape[:2]),
+    )
+
+
+class _Steps(NamedTuple):
+    """The parts of an epoch, see `SearchFunctions`."""
+
+    train_steps: Callable
+    weight_step: Callable
+    evolve: Callable
+    validate: Callable
+
+
+def _bound_steps(problem: SearchProblem, image_shape: tuple[int, int, int]) -> _Steps:
+    """The functions of `search.step` for a state that holds its key."""
+
+    def arguments(state, data, hyperparams):
+        check_data(problem, image_shape, data)
+        running = _running(state.key, hyperparams, state.search.epoch)
+        return problem, data, running, state.search
+
+    @pinned()
     def train_steps(state, data, hyperparams, span):
         new, totals = step.train_steps(*arguments(state, data, hyperparams), span)
         return state.replace(search=new), totals
 
+    @pinned()
     def weight_step(state, data, hyperparams, chosen):
         new = step.weight_step(*arguments(state, data, hyperparams), chosen)
         return state.replace(search=new)
 
+    @pinned()
     def evolve(state, data, hyperparams):
         _check_updates_once(problem)
         new, metrics = step.evolve(*arguments(state, data, hyperparams))
         return state.replace(search=new), metrics
 
+    @pinned()
     def validate(state, data, hyperparams):
         return step.validate(*arguments(state, data, hyperparams))
 
-    space, strategy = SPACES[problem.net.config.space], problem.strategy
-    functions = SearchFunctions(
-        init=init,
-        epoch=lambda *arguments: _epoch(problem, functions, *arguments),
-        train_steps=train_steps,
-        weight_step=weight_step,
-        evolve=evolve,
-        validate=validate,
-        incumbent=lambda state: strategy.incumbent(state.search.strategy),
-        derive=lambda mixing: derive_incumbent(strategy, space, mixing),
-        hyperparams=_scheduled(problem, hyperparams),
-        compiler_options=lowering.compiler_options(image_shape[:2]),
-    )
-    return functions
+    return _Steps(train_steps, weight_step, evolve, validate)
 
 
 def _epoch(
     problem: SearchProblem,
-    functions: SearchFunctions,
+    steps: _Steps,
     state: KeyedState,
     data: SearchData,
     hyperparams: ScheduledHyperparams,
 ) -> tuple[KeyedState, EpochResult]:
     """One epoch, from a state between two epochs to the next."""
     before, after = evolve_order(problem)
-    steps, metrics = step.steps_of_epoch(problem, len(data.train.labels)), {}
+    count, metrics = step.steps_of_epoch(problem, len(data.train.labels)), {}
     if before:
-        state, metrics = functions.evolve(state, data, hyperparams)
-    span = jnp.int32(0), jnp.int32(steps)
-    state, totals = functions.train_steps(state, data, hyperparams, span)
+        state, metrics = steps.evolve(state, data, hyperparams)
+    span = jnp.int32(0), jnp.int32(count)
+    state, totals = steps.train_steps(state, data, hyperparams, span)
     if after:
-        state, metrics = functions.evolve(state, data, hyperparams)
+        state, metrics = steps.evolve(state, data, hyperparams)
     result = EpochResult(
         totals=totals,
-        evaluation=functions.validate(state, data, hyperparams),
+        evaluation=steps.validate(state, data, hyperparams),
         learning_rate=_rate(hyperparams, state.search.epoch),
         metrics={**metrics, **_metrics_of(problem, state.search)},
     )

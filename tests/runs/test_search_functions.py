@@ -61,6 +61,8 @@ def test_searches_of_a_batch_are_those_of_their_configurations(config):
     )
     seeds, configs = (2, 5), (config, changed)
     searches = [eg.make_search(each, SHAPE, 10) for each in configs]
+    numbers = [jax.tree.leaves(one.hyperparams.strategy) for one in searches]
+    assert numbers[0] != numbers[1]
     data = eg.search_data(config)
     stacked = jax.tree.map(
         lambda *leaves: jnp.stack(leaves), *(one.hyperparams for one in searches)

@@ -273,6 +273,25 @@ def test_epochs_after_the_last_have_its_learning_rate(searches, compiled_epoch, 
     assert result.learning_rate == functions.hyperparams.learning_rates[-1]
 
 
+def test_the_functions_compute_in_32_bits_under_x64(searches, data):
+    functions = searches("noting")[-1]
+    state = functions.init(SEED, functions.hyperparams)
+    arguments = state.search, data, functions.hyperparams
+
+    def results(search, data, hyperparams):
+        given = state.replace(search=search)
+        new, result = functions.epoch(given, data, hyperparams)
+        return new.search, result, functions.incumbent(given)
+
+    expected = jax.eval_shape(results, *arguments)
+    with jax.enable_x64(True):
+        chex.assert_trees_all_equal_shapes_and_dtypes(
+            jax.eval_shape(results, *arguments), expected
+        )
+        first = functions.init(SEED, functions.hyperparams)
+    chex.assert_trees_all_equal(first.search, state.search)
+
+
 def batched(data):
     return jax.tree.map(lambda leaf: leaf[None], data)
 
