@@ -17,7 +17,10 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
     from egnas_jax.runs.search import SearchResult, run_search
     from egnas_jax.runs.search_config import SearchConfig, search_config
+    from egnas_jax.runs.search_functions import make_search
+    from egnas_jax.runs.search_setup import search_data
     from egnas_jax.search.evaluate import evaluate_population
+    from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
     from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
     from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
@@ -47,6 +50,7 @@ __all__ = [
     "RetrainConfig",
     "RetrainResult",
     "SearchConfig",
+    "SearchFunctions",
     "SearchResult",
     "Strategy",
     "Supernet",
@@ -65,6 +69,7 @@ __all__ = [
     "load_network",
     "load_search",
     "make_network",
+    "make_search",
     "make_supernet",
     "multiply_adds",
     "read_genotype",
@@ -72,6 +77,7 @@ __all__ = [
     "run_retraining",
     "run_search",
     "search_config",
+    "search_data",
     "softmax_mixing",
     "zoo",
 ]
@@ -91,7 +97,10 @@ _NAMES = {
     "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
     "egnas_jax.runs.search": "SearchResult run_search",
     "egnas_jax.runs.search_config": "SearchConfig search_config",
+    "egnas_jax.runs.search_functions": "make_search",
+    "egnas_jax.runs.search_setup": "search_data",
     "egnas_jax.search.evaluate": "evaluate_population",
+    "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",
     "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
     "egnas_jax.space": "SPACES Genotype Topology derive draw_svg zoo",

@@ -32,6 +32,7 @@ from egnas_jax.runs.data import (
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
 from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
+from egnas_jax.search.functions import check_batch_sizes
 from egnas_jax.search.loop import SearchRun
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
@@ -95,29 +96,87 @@ def set_up_search(
     """
     if config.tensorboard:
         tensorboard.check_installed()
-    check_one_source(data, data_dir)
-    if data is None:
-        dataset = load_dataset(config.data, data_dir, config.seed)
-    else:
-        dataset = dataset_from_arrays(data, config.data, config.seed)
-    check_image_shape(dataset.images.shape[1:])
-    # Refuses what cannot run before anything is compiled.
-    choice.for_images(config.supernet.lowering, dataset.images.shape[1:3])
+    dataset = _dataset(config, data, data_dir)
+    check_images(config, dataset.images.shape[1:])
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
     check_order(config)
     first = config_of_stage(config, None)
-    parts = _split(first, dataset)
+    search_data = _search_data(first, dataset, mesh)
     _note_long_warmup(config, log)
-    search_data = SearchData(
-        *(replicate(mesh, part) for part in parts),
-        scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
-    )
     run = _stage_run(config, (mesh, search_data), 0, None)
     run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
     return SearchSetup(config, run, dataset)
+
+
+def _dataset(
+    config: SearchConfig,
+    data: ArrayData | None,
+    data_dir: str | pathlib.Path | None,
+) -> Dataset:
+    """The arrays that were given, or the data that the configuration names."""
+    check_one_source(data, data_dir)
+    if data is None:
+        return load_dataset(config.data, data_dir, config.seed)
+    return dataset_from_arrays(data, config.data, config.seed)
+
+
+def check_images(config: SearchConfig, image_shape: tuple[int, ...]) -> None:
+    """Refuses images that the search cannot run on, before anything is compiled.
+
+    Args:
+      config: of the search.
+      image_shape: (H, W, C).
+
+    Raises:
+      ValueError: the supernet cannot halve the images twice, or the lowering does not
+        take their size or this backend.
+    """
+    check_image_shape(image_shape)
+    choice.for_images(config.supernet.lowering, image_shape[:2])
+
+
+@pinned()
+def search_data(
+    config: SearchConfig,
+    *,
+    data: ArrayData | None = None,
+    data_dir: str | pathlib.Path | None = None,
+) -> SearchData:
+    """Loads and splits the images of a search, and copies them to the default device.
+
+    They are the images that `run_search` has with the same arguments.
+
+    Args:
+      config: of the search. Its `seed` chooses the split, and the images for testing
+        that are left out where the data have no test set of their own.
+      data: (images u8[N, H, W, C], labels [N]), or another form that
+        `runs.data.dataset_from_arrays` knows; None: the data that the configuration
+        names.
+      data_dir: where to look for the data, or None for the usual places.
+
+    Returns:
+      Images u8[N, H, W, C] and labels i32[N] of training and validation, and the mean
+      and standard deviation of the channels, f32[2, C].
+
+    Raises:
+      ValueError: the data cannot be used, or cannot fill a batch.
+    """
+    dataset = _dataset(config, data, data_dir)
+    check_images(config, dataset.images.shape[1:])
+    return _search_data(config_of_stage(config, None), dataset, None)
+
+
+def _search_data(
+    config: SearchConfig, dataset: Dataset, mesh: Mesh | None
+) -> SearchData:
+    """The images of a search, or of its first stage, on its devices."""
+    return SearchData(
+        *(replicate(mesh, part) for part in _split(config, dataset)),
+        scale=replicate(mesh, np.asarray((dataset.mean, dataset.std), np.float32)),
+    )
 
 
 def _stage_run(
@@ -194,15 +253,14 @@ def _split(config: SearchConfig, dataset: Dataset) -> tuple:
       dataset: to be split.
     """
     splits = make_splits(dataset, config.schedule.split, config.seed)
-    num_train, num_valid = len(splits.train.labels), len(splits.valid.labels)
-    check_batch_size(config.batch_size, num_train)
-    name = "strategy.fitness_batch_size or .batch_size"
-    check_batch_size(config.strategy.valid_batch_size, num_valid, name)
+    sizes = config.batch_size, config.strategy.valid_batch_size
+    check_batch_sizes(sizes, splits.train, splits.valid)
     if config.watch.eigenvalue != "off":
         image_shape = dataset.images.shape[1:]
         problem = search_problem(config, make_supernet(config.supernet), image_shape)
         check_alpha(problem.strategy)
-        check_batch_size(config.watch.images, num_valid, "watch.images")
+        count = len(splits.valid.labels)
+        check_batch_size(config.watch.images, count, "watch.images")
     return splits.train, splits.valid
 
 

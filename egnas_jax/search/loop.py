@@ -18,6 +18,7 @@ import numpy as np
 from egnas_jax.search import stored_state
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.curvature import largest_eigenvalue
+from egnas_jax.search.functions import evolve_order, rate_of_epoch
 from egnas_jax.search.search_run import (
     Progress,
     SearchRun,
@@ -38,7 +39,6 @@ from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, chec
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileWatch, unwatched
-from egnas_jax.training.sgd import learning_rate
 
 __all__ = [
     "Progress",
@@ -260,19 +260,16 @@ def run_epoch(
     """
     started = time.perf_counter()
     state, info = start.state, start.info
-    epoch, schedule = int(state.epoch), run.problem.schedule
-    shift = schedule.learning_rate_epoch == "next"
-    first = run.stage.first if run.stage else 0
-    rate = learning_rate(run.problem.sgd, epoch - first + shift)
+    epoch, first = int(state.epoch), run.stage.first if run.stage else 0
+    rate = rate_of_epoch(run.problem, epoch - first)
     hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
     run = run._replace(hyperparams=hyperparams)
-    evolves = run.problem.strategy.update_every == "epoch"
-    evolves_first = schedule.order == "strategy_first"
-    if evolves and evolves_first and int(state.step) == 0:
+    evolves_before, evolves_after = evolve_order(run.problem)
+    if evolves_before and int(state.step) == 0:
         state, info = _evolve(run, state)
     with out_of_memory_in("train"):
         state, totals = _weight_steps(run, Progress(state, info), interrupted)
-    if evolves and not evolves_first:
+    if evolves_after:
         state, info = _evolve(run, state)
     with out_of_memory_in("validate"):
         scores = run.programs.validate(run.hyperparams, state)

@@ -97,7 +97,7 @@ class SearchHyperparams:
     """The numbers of one search that affect no shape.
 
     Attributes:
-      seed: of all random streams, u32[].
+      seed: of all random streams, u32[], or the key that it stands for.
       learning_rate: of the running epoch, f32[].
       strategy: as `Strategy.hyperparams` has them.
       epochs: of the whole search, or of its stage, i32[].
