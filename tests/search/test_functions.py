@@ -30,26 +30,19 @@ SGD_SETTINGS = SGD(
     clip_norm=5.0,
     epochs=3,
 )
-# method, its sizes, and its schedule: an update once an epoch, before the weights and
-# after them, and an update in every step
+# method, its sizes, and its schedule: updates once an epoch and in every step
 CASES = {
     "noting": (None, {}, dict(order="strategy_first", learning_rate_epoch="next")),
-    "first": (
+    "every epoch": (
         "egnas",
         dict(population=4, samples=2, fitness_batch_size=7, warmup=0),
         dict(order="strategy_first", last_batch="keep", augment_valid=True),
     ),
-    "last": ("random_search", dict(candidates=4, fitness_batch_size=7), {}),
     "every step": ("pc_darts", dict(batch_size=7, warmup=0), {}),
 }
 # the methods of the table compile for many seconds
-every_case = pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.slow] if CASES[case][0] else [])
-        for case in CASES
-    ],
-)
+EVERY_STEP = pytest.param("every step", marks=pytest.mark.slow)
+EVERY_EPOCH = pytest.param("every epoch", marks=pytest.mark.slow)
 
 
 def noting():
@@ -148,7 +141,7 @@ def member(tree, index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-@every_case
+@pytest.mark.parametrize("case", ["noting", EVERY_EPOCH, EVERY_STEP])
 def test_epochs_equal_those_of_the_loop_bit_for_bit(
     case, searches, compiled_epoch, data
 ):
@@ -218,7 +211,8 @@ def test_a_weight_step_takes_the_images_that_it_is_told(searches, data):
     assert jnp.max(jnp.abs(kernels[0] - kernels[2])) > 1e-4
 
 
-@every_case
+# a real supernet's batch by the other method is in tests/runs
+@pytest.mark.parametrize("case", ["noting", EVERY_STEP])
 def test_a_batch_of_searches_equals_searches_one_by_one(
     case, searches, compiled_epoch, data
 ):
