@@ -1,11 +1,16 @@
 """Formats what a campaign has found as Markdown."""
 
+import math
+from typing import Any
+
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
 LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
 {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
 {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+# Keys of results that may be unknown. Elsewhere null is how JSON keeps NaN.
+OPTIONAL = "bytes", "multiply_adds", "peak_bytes", "genotype"
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
 
@@ -46,8 +51,17 @@ def heading(memory: Memory) -> str:
 
 
 def results(memory: Memory, job: str) -> dict[str, dict]:
-    """Name -> result of a job; {} where there is none."""
-    return memory.jobs.get(job, {}).get("results", {})
+    """Name -> result of a job, with NaN where it was NaN; {} where there is none."""
+    return _with_nan(memory.jobs.get(job, {}).get("results", {}))
+
+
+def _with_nan(value: Any, key: str = "") -> Any:
+    """A value of JSON with NaN for null, except under the keys that may be unknown."""
+    if isinstance(value, dict):
+        return {name: _with_nan(entry, name) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(entry, key) for entry in value]
+    return math.nan if value is None and key not in OPTIONAL else value
 
 
 def limits_of(memory: Memory) -> dict | None:
@@ -80,9 +94,9 @@ def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
 def torch_rates(memory: Memory) -> dict[str, dict]:
     """Program -> the fastest result of torch."""
     best: dict[str, dict] = {}
-    for job, entry in memory.jobs.items():
+    for job in memory.jobs:
         if job.startswith("torch: "):
-            for program, result in entry["results"].items():
+            for program, result in results(memory, job).items():
                 rate = best.get(program, {"images_per_s": 0.0})["images_per_s"]
                 if result["images_per_s"] > rate:
                     best[program] = result
@@ -162,9 +176,9 @@ def together(memory: Memory) -> str:
     """How much faster K searches are in one program than one after another."""
     rates = {
         row["program"]: row["images_per_s"]
-        for job, entry in memory.jobs.items()
+        for job in memory.jobs
         if job.startswith("together: ")
-        for row in entry["results"].values()
+        for row in results(memory, job).values()
     }
     lines = []
     for program, rate in rates.items():

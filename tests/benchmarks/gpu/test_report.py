@@ -139,6 +139,35 @@ def test_resumed_runs_with_other_digests_are_named():
     assert "(--flag): resumed WITH OTHER DIGESTS, verified" in text_of(found)
 
 
+def test_results_that_were_nan_are_printed_as_nan():
+    """NaN is null in the file of results."""
+    error = {"loss": None, "tau": None}
+    search = {"epochs": 1, "of": 50, "valid_accuracy": None, "seconds": 1.0}
+    alone, four = (row(f"train-of-{n}", images_per_s=None) for n in (1, 4))
+    no_rate = {"images_per_s": None, "setting": {}}
+    text = text_of(
+        known(
+            **{
+                "parity: weight-step, float32": {
+                    "row": row("weight-step", parity=error, seconds=None)
+                },
+                "speed: weight-step, bfloat16": {
+                    "row": row("weight-step", images_per_s=None, bytes=None)
+                },
+                "torch: float32, channels_last": {"weight-step": no_rate},
+                "search: paper": {"search": search},
+                "together: train-of-1, bfloat16": {"row": alone},
+                "together: train-of-4, bfloat16": {"row": four},
+            }
+        )
+    )
+    assert "| parity: weight-step, float32 | loss nan, tau nan |" in text
+    assert "| parity | weight-step, float32 | nan | 128000 | - | - | - |" in text
+    assert "| speed | weight-step, bfloat16 | 50 | nan | - | - | - |" in text
+    assert "validation accuracy nan %" in text
+    assert "- 4 searches, train: nan times as fast" in text
+
+
 def test_what_failed_and_what_was_stopped_is_named_with_its_reason():
     found = memory.begin(Memory(MACHINE, "full", {}), "epoch: an epoch")
     found = memory.end(found, "epoch: an epoch", FAILED, "out of memory", 1.0)
