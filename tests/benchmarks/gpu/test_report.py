@@ -72,7 +72,7 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
     # 35 GB in 50 ms of 2 TB/s; 4 TFLOP in 50 ms of 800 TFLOP/s; 128,000 / 6,400
     assert (
         "| speed | population-running, bfloat16 | 50 | 128000 | 35.0 % | 10.0 % | 20.0 "
-        "| 61 | 4.20 | 3 |"
+        "| 61 | 4.20 | 3 | A CARD, 20"
     ) in text
     assert "2000 GB/s copied" in text and "2.0 us per kernel" in text
 
@@ -166,6 +166,29 @@ def test_results_that_were_nan_are_printed_as_nan():
     assert "| speed | weight-step, bfloat16 | 50 | nan | - | - | - |" in text
     assert "validation accuracy nan %" in text
     assert "- 4 searches, train: nan times as fast" in text
+
+
+def test_results_of_another_source_are_named_as_such():
+    first = "parity: weight-step, float32"
+    found = known(**{first: {"row": row("weight-step")}})
+    found = found._replace(machine={**MACHINE, "source": "b" * 64})
+    name = "speed: weight-step, bfloat16"
+    found = memory.with_result(memory.begin(found, name), name, "a", {**row("a")})
+    found = found._replace(machine={**MACHINE, "source": "c" * 64})
+    found = memory.with_result(found, name, "new", {**row("a")})
+    text = text_of(found)
+    assert "source cccccccccccc" in text.splitlines()[0]
+    others = [line for line in text.splitlines() if "OTHER SOURCE" in line]
+    assert others == [
+        f"- OTHER SOURCE (unknown): {first}: row",
+        f"- OTHER SOURCE (bbbbbbbbbbbb): {name}: a",
+    ]
+
+
+def test_a_row_without_a_date_has_none():
+    found = known(**{"speed: weight-step, bfloat16": {"row": row("weight-step")}})
+    del found.jobs["speed: weight-step, bfloat16"]["made"]
+    assert "| 3 | A CARD, - |" in text_of(found)
 
 
 def test_what_failed_and_what_was_stopped_is_named_with_its_reason():
