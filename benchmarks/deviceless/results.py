@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from benchmarks.deviceless.report import COLUMNS
+
 
 def load_programs(file: pathlib.Path, card: str, size: str) -> dict[str, dict]:
     """Reads the predictions of a --json file: program and precision -> its numbers.
@@ -18,7 +20,9 @@ def load_programs(file: pathlib.Path, card: str, size: str) -> dict[str, dict]:
         results = json.loads(file.read_text())
         programs, settings = results["programs"], results["settings"]
         earlier = settings["card"], settings["size"]
-        names = {name: row.keys() for name, row in programs.items()}
+        rows = list(programs.values())
+        if any({key for key, *_ in COLUMNS} - row.keys() for row in rows):
+            raise ValueError("numbers are missing")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} cannot be read as predictions. Name a file that "
