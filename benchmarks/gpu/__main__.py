@@ -156,17 +156,17 @@ def measure(
         executables=options.executables,
         platform=options.platform,
     )
-    campaign = Campaign(
-        chosen,
-        known,
-        start=functools.partial(start_job, settings),
-        save=functools.partial(_save, options.size, folder),
-        ended=functools.partial(_archive, options.archive, folder),
-        say=say,
-        slots=max(1, 3 * (os.cpu_count() or 1) // 4),
-        interruptions=lambda: len(asked),
-    )
     with counted_interruptions() as asked:
+        campaign = Campaign(
+            chosen,
+            known,
+            start=functools.partial(start_job, settings),
+            save=functools.partial(_save, options.size, folder),
+            ended=functools.partial(_archive, options.archive, folder),
+            say=say,
+            slots=max(1, 3 * (os.cpu_count() or 1) // 4),
+            interruptions=lambda: len(asked),
+        )
         campaign.run(options.seconds)
     return campaign.memory
 

@@ -139,7 +139,7 @@ def test_a_job_and_what_it_started_end_with_a_campaign_that_is_killed():
     word, number = campaign.stdout.readline().split()
     assert word == "granted" and has_not_ended(int(number))
     campaign.kill()
-    campaign.communicate()  # returns when the job, which shares stdout, has ended
+    campaign.communicate(timeout=20)  # until the job, which shares stdout, has ended
     until(lambda: not has_not_ended(int(number)))
 
 
