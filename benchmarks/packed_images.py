@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.replaced import replaced
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.data.files.layouts import LAYOUTS, Layout
@@ -41,12 +42,14 @@ class Piece(NamedTuple):
       images, labels: u8[N, H, W, C] and u8[N].
       first: position of the first image in the whole data set.
       total: images of the whole data set.
+      whole: digest of the whole data set; "" where its pieces do not say.
     """
 
     images: np.ndarray
     labels: np.ndarray
     first: int
     total: int
+    whole: str = ""
 
 
 def expected(left: np.ndarray, up: np.ndarray, corner: np.ndarray) -> np.ndarray:
@@ -83,17 +86,19 @@ def decode(packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
     return framed[1:, 1:].transpose(2, 0, 1, 3).copy()
 
 
-def digest(piece: Piece) -> str:
-    """Sha256 over the pixels and labels of a piece."""
-    content = piece.images.tobytes() + piece.labels.tobytes()
-    return hashlib.sha256(content).hexdigest()
+def digest(piece: Piece | LabelledImages) -> str:
+    """Sha256 over the pixels and labels of a piece or a data set."""
+    labels = piece.labels.astype(np.uint8)
+    return hashlib.sha256(piece.images.tobytes() + labels.tobytes()).hexdigest()
 
 
 def cut(images: np.ndarray, labels: np.ndarray, pieces: int) -> list[Piece]:
     """Cuts a data set into pieces of almost equal size."""
     bounds = np.linspace(0, len(labels), pieces + 1).astype(int)
+    whole = digest(LabelledImages(images, labels))
+    labels = labels.astype(np.uint8)
     return [
-        Piece(images[a:b], labels[a:b].astype(np.uint8), int(a), len(labels))
+        Piece(images[a:b], labels[a:b], int(a), len(labels), whole)
         for a, b in zip(bounds[:-1], bounds[1:], strict=True)
     ]
 
@@ -106,6 +111,7 @@ def write_piece(path: pathlib.Path, piece: Piece) -> None:
         shape=piece.images.shape,
         labels=piece.labels,
         place=(piece.first, piece.total),
+        whole=piece.whole,
         sha256=digest(piece),
     )
 
@@ -120,7 +126,8 @@ def read_piece(path: pathlib.Path) -> Piece:
         with path.open("rb") as opened, np.load(opened) as file:
             shape = tuple(file["shape"].tolist())
             images = decode(file["packed"].tobytes(), shape)
-            piece = Piece(images, file["labels"], *file["place"].tolist())
+            whole = str(file["whole"]) if "whole" in file else ""
+            piece = Piece(images, file["labels"], *file["place"].tolist(), whole)
             wanted = str(file["sha256"])
     except Exception as error:  # numpy, zipfile and zlib raise many kinds
         raise ValueError(f"{path} is not a whole piece: {error}. Copy it again.") from (
@@ -145,19 +152,54 @@ def is_complete(pieces: list[Piece]) -> bool:
 
 
 def write_official(data: LabelledImages, folder: pathlib.Path, layout: Layout) -> None:
-    """Writes the binary files of a layout: training images first, then test images."""
+    """Writes the binary files of a layout: training images first, then test images.
+
+    The folder of the layout appears when all are written.
+    """
     planes = data.images.transpose(0, 3, 1, 2).reshape(len(data.labels), -1)
     stored = np.concatenate([data.labels[:, None], planes], axis=1)
-    (folder / layout.folder).mkdir(parents=True, exist_ok=True)
     start = 0
-    for names, count in (
-        (layout.train, layout.train_records),
-        (layout.test, layout.test_records),
-    ):
-        for name in names:
-            content = stored[start : start + count].tobytes()
-            records.write_bytes(folder / layout.folder / name, content)
+    with replaced(folder / layout.folder) as new:
+        for name, count in counts(layout).items():
+            records.write_bytes(new / name, stored[start : start + count].tobytes())
             start += count
+
+
+def counts(layout: Layout) -> dict[str, int]:
+    """File of a layout -> number of its images, in order."""
+    train = dict.fromkeys(layout.train, layout.train_records)
+    return train | dict.fromkeys(layout.test, layout.test_records)
+
+
+def is_unpacked(folder: pathlib.Path, layout: Layout) -> bool:
+    """Whether all files of a layout of 32 x 32 pixels are there in full length."""
+    record = len(layout.label_keys) + 3 * 32 * 32  # bytes of labels and pixels
+    paths = {folder / layout.folder / name: n for name, n in counts(layout).items()}
+    return all(
+        path.is_file() and path.stat().st_size == count * record
+        for path, count in paths.items()
+    )
+
+
+def check_one_set(pieces: list[Piece], layout: Layout) -> None:
+    """Refuses pieces that are not all of one data set, or not of this layout.
+
+    Raises:
+      ValueError: they are not.
+    """
+    sets = {(piece.total, piece.whole) for piece in pieces}
+    if len(sets) > 1:
+        texts = sorted(f"{total} images ({whole[:12]})" for total, whole in sets)
+        raise ValueError(
+            f"The pieces are of different data sets: {', '.join(texts)}. Name pieces "
+            f"of one call of `pack`, and remove kept ones of another."
+        )
+    wanted = sum(counts(layout).values())
+    if pieces[0].total != wanted:
+        raise ValueError(
+            f"The pieces are of a data set of {pieces[0].total} images, and "
+            f"{layout.folder} has {wanted}. Name pieces of that one."
+        )
 
 
 def unpack(paths: list[pathlib.Path], folder: pathlib.Path, layout: Layout) -> bool:
@@ -172,12 +214,13 @@ def unpack(paths: list[pathlib.Path], folder: pathlib.Path, layout: Layout) -> b
       Whether the data set is complete.
 
     Raises:
-      ValueError: a file is damaged.
+      ValueError: a file is damaged, or pieces are of different data sets.
     """
     new = {piece.first: piece for piece in map(read_piece, paths)}
     kept = {int(path.stem): path for path in (folder / KEPT).glob("*.npz")}
     earlier = {first: read_piece(kept[first]) for first in kept.keys() - new.keys()}
     pieces = [piece for _, piece in sorted({**earlier, **new}.items())]
+    check_one_set(pieces, layout)
     if not is_complete(pieces):
         (folder / KEPT).mkdir(parents=True, exist_ok=True)
         for first, piece in new.items():

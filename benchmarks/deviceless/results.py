@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from benchmarks.deviceless.report import COLUMNS
+
 
 def load_programs(file: pathlib.Path, card: str, size: str) -> dict[str, dict]:
     """Reads the predictions of a --json file: program and precision -> its numbers.
@@ -17,14 +19,18 @@ def load_programs(file: pathlib.Path, card: str, size: str) -> dict[str, dict]:
     try:
         results = json.loads(file.read_text())
         programs, settings = results["programs"], results["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        earlier = settings["card"], settings["size"]
+        rows = list(programs.values())
+        if any({key for key, *_ in COLUMNS} - row.keys() for row in rows):
+            raise ValueError("numbers are missing")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} cannot be read as predictions. Name a file that "
             f"`python -m benchmarks.deviceless --json` wrote."
         ) from error
-    if (settings["card"], settings["size"]) != (card, size):
+    if earlier != (card, size):
         raise ValueError(
-            f"{file} is of card {settings['card']}, size {settings['size']}, but this "
-            f"run is of card {card}, size {size}. Name a file of the same two."
+            f"{file} is of card {earlier[0]}, size {earlier[1]}, but this run is of "
+            f"card {card}, size {size}. Name a file of the same two."
         )
     return programs

@@ -5,10 +5,13 @@ becomes one tar archive in parts. Of each run the newest checkpoint is kept, whi
 enough to go on; compiled programs are left out.
 """
 
+import hashlib
 import io
+import json
 import pathlib
 import tarfile
 
+from benchmarks.replaced import replaced
 from egnas_jax.storage import records
 
 PART_BYTES = 15 * 2**20
@@ -46,6 +49,9 @@ def part(stem: pathlib.Path, number: int) -> pathlib.Path:
 def write(folder: pathlib.Path, stem: pathlib.Path) -> int:
     """Writes the archive of a folder; returns the number of its parts.
 
+    Each part begins with a line that says which part it is, of how many, and the
+    digest of them all.
+
     Args:
       folder: of the campaign.
       stem: path of the archive, without the number of a part.
@@ -55,31 +61,59 @@ def write(folder: pathlib.Path, stem: pathlib.Path) -> int:
         for path in files_of(folder):
             tar.add(folder / path, arcname=str(path))
     data = content.getvalue()
-    starts = range(0, len(data), PART_BYTES)
+    pieces = [data[i : i + PART_BYTES] for i in range(0, len(data), PART_BYTES)]
+    facts = {"of": len(pieces), "sha256": hashlib.sha256(data).hexdigest()}
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for number, start in enumerate(starts):
-        records.write_bytes(part(stem, number), data[start : start + PART_BYTES])
-    number = len(starts)
+    for number, piece in enumerate(pieces):
+        first = json.dumps({"part": number, **facts}) + "\n"
+        records.write_bytes(_new(stem, number), first.encode() + piece)
+    # all are renamed at the end, so that a kill rarely leaves parts of two archives
+    for number in range(len(pieces)):
+        _new(stem, number).replace(part(stem, number))
+    number = len(pieces)
     while part(stem, number).exists():  # of a longer archive
         part(stem, number).unlink()
         number += 1
-    return len(starts)
+    return len(pieces)
+
+
+def _new(stem: pathlib.Path, number: int) -> pathlib.Path:
+    return part(stem.with_name(f".{stem.name}.new"), number)
 
 
 def read(stem: pathlib.Path, folder: pathlib.Path) -> None:
-    """Unpacks an archive.
+    """Unpacks an archive into a folder, which it replaces: all files or none.
 
     Raises:
-      ValueError: there is no archive, or it is damaged.
+      ValueError: a part is missing, or the archive is damaged.
+      OSError: a part cannot be read, or the folder cannot be written.
     """
-    data, number = b"", 0
-    while part(stem, number).exists():
-        data += part(stem, number).read_bytes()
-        number += 1
-    if not number:
+    if not part(stem, 0).exists():
         raise ValueError(f"There is no {part(stem, 0)}. Leave --resume-from out.")
+    number, count, pieces = 0, 1, []
+    while number < count:
+        facts, piece = _read_part(part(stem, number))
+        count, digest = facts["of"], facts["sha256"]
+        pieces.append(piece)
+        number += 1
+    data = b"".join(pieces)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ValueError(
+            f"{stem}: the parts have another digest than {part(stem, count - 1)} "
+            f"names. They are damaged or of different archives: copy all {count} parts "
+            f"again."
+        )
+    with replaced(folder) as new, tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extractall(new, filter="data")
+
+
+def _read_part(path: pathlib.Path) -> tuple[dict, bytes]:
+    """The facts of the first line of a part, and its bytes of the archive."""
+    if not path.exists():
+        raise ValueError(f"There is no {path}. Copy all parts of the archive.")
+    first, _, piece = path.read_bytes().partition(b"\n")
     try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{stem}: {error}. Are all of its parts there?") from error
+        facts = json.loads(first)
+        return {"of": int(facts["of"]), "sha256": str(facts["sha256"])}, piece
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no part of an archive. Copy it again.") from error

@@ -26,6 +26,7 @@ from benchmarks.gpu.schedule import (
 GRACE_S = 15.0  # from the request to end until a process is killed
 PAUSE_S = 0.1  # between two looks at the processes
 TIME_UP = "the time of the call was up"
+INTERRUPTED = "the campaign was interrupted"
 
 
 class Campaign:
@@ -40,6 +41,8 @@ class Campaign:
       ended: called after every job.
       say: prints a line of progress.
       slots: how many jobs may prepare at a time.
+      interruptions: how often the user asked the campaign to end. It is asked between
+        two steps, so that no message is lost half-handled.
       clock: seconds that only grow.
 
     Attributes:
@@ -61,12 +64,14 @@ class Campaign:
         ended: Callable[[], None] = lambda: None,
         say: Callable[[str], None],
         slots: int,
+        interruptions: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.jobs, self.memory = memories.in_order(memory, list(jobs)), memory
         self.start, self.say = start, say
         self.save, self.ended = save, ended
         self.slots, self.clock = slots, clock
+        self.interruptions = interruptions
         self.phases = {job.name: Phase(WAITING, clock()) for job in self.jobs}
         self.spent: dict[str, float] = {}
         self.processes: dict[str, JobProcess] = {}
@@ -75,25 +80,34 @@ class Campaign:
         self.crashed: dict[str, int] = {}
 
     def run(self, seconds: float, pause: Callable[[float], None] = time.sleep) -> None:
-        """Runs until every job is over, the time is up, or Ctrl-C was pressed.
+        """Runs until every job is over, the time is up, or it was interrupted.
+
+        No process is left when it returns or raises.
 
         Args:
           seconds: from now until the last process is asked to end.
           pause: waits for so many seconds.
+
+        Raises:
+          OSError: the memory cannot be written, or a process cannot be started.
         """
-        end, why = self.clock() + seconds, TIME_UP
         try:
-            while self.clock() < end and not self._is_over():
+            self._work(self.clock() + seconds, pause)
+            why = INTERRUPTED if self.interruptions() else TIME_UP
+            for job in self._in(*ACTIVE):
+                self._ask_to_end(job, why)
+            while self._in(*ACTIVE):
                 self._look()
-                self._decide()
+                self._kill_the_late()
                 pause(PAUSE_S)
-        except KeyboardInterrupt:
-            why = "the campaign was interrupted"
-        for job in self._in(*ACTIVE):
-            self._ask_to_end(job, why)
-        while self._in(*ACTIVE):
+        finally:
+            for process in self.processes.values():
+                process.stop(at_once=True)
+
+    def _work(self, end: float, pause: Callable[[float], None]) -> None:
+        while self.clock() < end and not self._is_over() and not self.interruptions():
             self._look()
-            self._kill_the_late()
+            self._decide()
             pause(PAUSE_S)
 
     def _is_over(self) -> bool:
@@ -188,7 +202,7 @@ class Campaign:
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
             self.say(f"{job.name}: starts")
             self._move(job, PREPARING)
-            loads = self.memory.state(job.name) != FAILED
+            loads = not memories.is_suspect(self.memory, job.name)
             self._update(memories.begin(self.memory, job.name))
             self.processes[job.name] = self.start(job, loads)
 
@@ -198,9 +212,13 @@ class Campaign:
             self.processes[job.name].stop()
 
     def _kill_the_late(self) -> None:
-        """Kills processes that did not end in time; their ends are seen later."""
+        """Kills processes that did not end in time; their ends are seen later.
+
+        A second interruption means that the user does not want to wait for them.
+        """
+        is_urgent = self.interruptions() > 1
         for name, (_, since) in self.stopping.items():
-            if self.clock() - since > GRACE_S:
+            if is_urgent or self.clock() - since > GRACE_S:
                 self.processes[name].stop(at_once=True)
 
 

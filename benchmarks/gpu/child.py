@@ -8,10 +8,13 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import queue
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from benchmarks.gpu.memory import DONE, FAILED, STOPPED
 
@@ -40,6 +43,39 @@ class Settings(NamedTuple):
     data_dir: str | None
     executables: pathlib.Path | None
     platform: str
+
+
+class Requests:
+    """The lines of the campaign, read in a thread that notices the campaign's end.
+
+    The pipe ends with the campaign, `kill -9` included. A job that went on would share
+    the card with the rows of the next call, and keep the lock of its run.
+
+    Args:
+      lines: of the campaign.
+      lost: called when they end.
+    """
+
+    def __init__(self, lines: TextIO, lost: Callable[[], None]):
+        self.read = queue.SimpleQueue()
+        threading.Thread(target=self._read_all, args=(lines, lost), daemon=True).start()
+
+    def _read_all(self, lines, lost):
+        for line in lines:
+            self.read.put(line)
+        lost()
+
+    def readline(self) -> str:
+        """Waits for the next line."""
+        return self.read.get()
+
+
+def end_at_once() -> None:
+    """Kills this process and those that it started."""
+    # A campaign starts every job as the leader of a group.
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 class Context:
@@ -146,7 +182,8 @@ def main() -> None:
     # stdout is for the messages alone, whatever a library in C prints
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    context = Context(settings_of(dict(os.environ)), answers, sys.stdin, job.flags)
+    requests = Requests(sys.stdin, lost=end_at_once)
+    context = Context(settings_of(dict(os.environ)), answers, requests, job.flags)
     run(task_named(job.task), context, job.options)
     answers.flush()
     os._exit(0)  # threads of an abandoned compilation would keep the process alive

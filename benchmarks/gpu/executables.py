@@ -11,7 +11,6 @@ out.
 
 import argparse
 import contextlib
-import hashlib
 import lzma
 import pathlib
 import pickle
@@ -27,26 +26,18 @@ from benchmarks import rows
 from benchmarks.gpu import jobs, programs
 from benchmarks.gpu.process import file_name
 from benchmarks.gpu.sizes import SIZES
+from benchmarks.gpu.source import source_digest
 from benchmarks.timing import say
 from egnas_jax.nn import lowering
 from egnas_jax.storage import records
 
 SUFFIX = ".executable"
+CONTENT = {"jax", "device", "source", "payload", "trees"}  # what loading reads
 
 
 def name_of(size: str, case: str, program: str, precision: str, flags: str) -> str:
     """Name of the file of a program; `flags` are those of XLA."""
     return file_name(f"{size} {case} {program} {precision} {flags}") + SUFFIX
-
-
-def source_digest() -> str:
-    """Sha256 over the modules that the programs are made of."""
-    root = pathlib.Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for folder in ("egnas_jax", "benchmarks"):
-        for path in sorted((root / folder).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def packed(program: jax.stages.Compiled, device_kind: str, seconds: float) -> bytes:
@@ -70,9 +61,12 @@ def unpacked(path: pathlib.Path) -> dict[str, Any]:
       ValueError: the file is damaged.
     """
     try:
-        return pickle.loads(lzma.decompress(path.read_bytes()))
-    except (lzma.LZMAError, EOFError, pickle.UnpicklingError) as error:
+        content = pickle.loads(lzma.decompress(path.read_bytes()))
+    except Exception as error:  # pickle raises whatever the bytes make it call
         raise ValueError(f"the file is damaged: {error}") from error
+    if not (isinstance(content, dict) and content.keys() >= CONTENT):
+        raise ValueError("the file is damaged: it holds something else")
+    return content
 
 
 def load(path: pathlib.Path) -> compiling.Compiled:
@@ -90,7 +84,8 @@ def load(path: pathlib.Path) -> compiling.Compiled:
     }
     for what, value in here.items():
         if content[what] != value:
-            raise ValueError(f"its {what} is {content[what]:.40} and not {value:.40}")
+            found = str(content[what])
+            raise ValueError(f"its {what} is {found:.40} and not {value:.40}")
     started = time.perf_counter()
     try:
         program = serialize_executable.deserialize_and_load(

@@ -19,10 +19,12 @@ class Memory(NamedTuple):
     """Outcomes of jobs, and the machine that they belong to.
 
     Attributes:
-      machine: device, versions; {} before the first job said so.
+      machine: device, versions, digest of the source; {} before the first call.
       size: name of the size of all programs.
       jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date", "jax",
-        "results": {name: ...}}; the state is "" while the job runs.
+        "results": {name: ...}, "made": {name: {"date", "source"}}}; the state is ""
+        while the job runs. A result stays through later attempts, so "made" says when
+        it was measured, and by which source.
     """
 
     machine: dict
@@ -46,6 +48,7 @@ def load(folder: pathlib.Path, size: str) -> Memory:
     hint = "Name another folder by --out, or remove this one."
     try:
         memory = Memory(**json.loads(path.read_text()))
+        _check(memory)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}. {hint}") from error
     if memory.size != size:
@@ -54,6 +57,19 @@ def load(folder: pathlib.Path, size: str) -> Memory:
             f"the size {size}. {hint}"
         )
     return memory
+
+
+def _check(memory: Memory) -> None:
+    """Raises a ValueError where the parts of a memory have other types than ours."""
+    entries = memory.jobs.items() if isinstance(memory.jobs, dict) else [("jobs", None)]
+    for name, entry in [("machine", memory.machine), *entries]:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name!r} is no JSON object")
+    for name, entry in entries:
+        types = {"attempts": int, "state": str, "reason": str, "results": dict}
+        wrong = [key for key, kind in types.items() if type(entry.get(key)) is not kind]
+        if wrong or not all(isinstance(r, dict) for r in entry["results"].values()):
+            raise ValueError(f"the job {name!r} has no usable {wrong or 'results'}")
 
 
 def save(folder: pathlib.Path, memory: Memory) -> None:
@@ -72,16 +88,25 @@ def begin(memory: Memory, job: str) -> Memory:
 def with_result(memory: Memory, job: str, name: str, result: dict) -> Memory:
     """Adds one result of a job that has begun."""
     entry = memory.jobs[job]
-    entry = {**entry, "results": {**entry["results"], name: result}}
+    made = {"date": _now(), "source": memory.machine.get("source")}
+    entry = {
+        **entry,
+        "results": {**entry["results"], name: result},
+        "made": {**entry.get("made", {}), name: made},
+    }
     return memory._replace(jobs={**memory.jobs, job: entry})
 
 
 def end(memory: Memory, job: str, state: str, reason: str, seconds: float) -> Memory:
     """Sets how a job ended, why, and how many seconds of the card it took."""
     ended = {"state": state, "reason": reason, "seconds": round(seconds, 2)}
-    made = {"date": time.strftime("%Y-%m-%d %H:%M"), "jax": memory.machine.get("jax")}
+    made = {"date": _now(), "jax": memory.machine.get("jax")}
     entry = {**memory.jobs[job], **ended, **made}
     return memory._replace(jobs={**memory.jobs, job: entry})
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M")
 
 
 def forget(memory: Memory, jobs: list[str]) -> Memory:
@@ -91,9 +116,22 @@ def forget(memory: Memory, jobs: list[str]) -> Memory:
 
 
 def in_order(memory: Memory, jobs: list) -> list:
-    """The jobs that are not done; those that failed come after all others.
+    """The jobs that are not done; suspect ones come last, by their attempts.
 
     A job that was stopped keeps its place, since it was worth as much before.
     """
-    left = [job for job in jobs if memory.state(job.name) != DONE]
-    return sorted(left, key=lambda job: memory.state(job.name) == FAILED)
+
+    def attempts(job) -> int:
+        suspect = is_suspect(memory, job.name)
+        return memory.jobs[job.name]["attempts"] if suspect else 0
+
+    return sorted((job for job in jobs if memory.state(job.name) != DONE), key=attempts)
+
+
+def is_suspect(memory: Memory, job: str) -> bool:
+    """Whether a job failed, or began and never ended.
+
+    The campaign that ran the latter was killed, perhaps because the job took the
+    machine down; so it must not be the first one of every call.
+    """
+    return job in memory.jobs and memory.state(job) in (FAILED, "")

@@ -1,11 +1,17 @@
 """Formats what a campaign has found as Markdown."""
 
+import math
+from typing import Any
+
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
 LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
 {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
 {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+# Keys of results that may be unknown. Elsewhere null is how JSON keeps NaN.
+OPTIONAL = "bytes", "multiply_adds", "peak_bytes", "genotype"
+SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
 
@@ -29,6 +35,7 @@ def report(memory: Memory, jobs: list[Job]) -> str:
         resume(memory, known),
         searches(memory, known),
         trainings(memory),
+        other_source(memory, known),
         left(memory, jobs),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -40,14 +47,25 @@ def heading(memory: Memory) -> str:
     if "jax" not in machine:
         return "Nothing has been measured yet."
     text = f"{machine['device']}, jax {machine['jax']}, Python {machine['python']}"
+    if machine.get("source"):
+        text += f", source {machine['source'][:SHORT]}"
     if memory.size != "full":
         text += ". A trial at small size: the numbers below say nothing about speed."
     return text
 
 
 def results(memory: Memory, job: str) -> dict[str, dict]:
-    """Name -> result of a job; {} where there is none."""
-    return memory.jobs.get(job, {}).get("results", {})
+    """Name -> result of a job, with NaN where it was NaN; {} where there is none."""
+    return _with_nan(memory.jobs.get(job, {}).get("results", {}))
+
+
+def _with_nan(value: Any, key: str = "") -> Any:
+    """A value of JSON with NaN for null, except under the keys that may be unknown."""
+    if isinstance(value, dict):
+        return {name: _with_nan(entry, name) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(entry, key) for entry in value]
+    return math.nan if value is None and key not in OPTIONAL else value
 
 
 def limits_of(memory: Memory) -> dict | None:
@@ -67,22 +85,27 @@ def limits(memory: Memory) -> str:
     )
 
 
+def made(memory: Memory, job: str, name: str) -> dict:
+    """Date and source of a result; {} where they were not written down."""
+    return memory.jobs[job].get("made", {}).get(name, {})
+
+
 def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
-    """The measured rows with their jobs."""
+    """The measured rows, each with its date ("-": unknown), and their jobs."""
     return [
-        (job, row)
+        (job, row | {"date": made(memory, job.name, name).get("date", "-")})
         for job in jobs
         if job.task == "row"
-        for row in results(memory, job.name).values()
+        for name, row in results(memory, job.name).items()
     ]
 
 
 def torch_rates(memory: Memory) -> dict[str, dict]:
     """Program -> the fastest result of torch."""
     best: dict[str, dict] = {}
-    for job, entry in memory.jobs.items():
+    for job in memory.jobs:
         if job.startswith("torch: "):
-            for program, result in entry["results"].items():
+            for program, result in results(memory, job).items():
                 rate = best.get(program, {"images_per_s": 0.0})["images_per_s"]
                 if result["images_per_s"] > rate:
                     best[program] = result
@@ -94,8 +117,8 @@ def table(memory: Memory, jobs: list[Job]) -> str:
     lines = [
         "| stage | program, precision | ms per call | images/s | of the memory limit | "
         "of the arithmetic limit | torch / ours | compiled in s | program GB | "
-        "compiling beside it |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "compiling beside it | card, date |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     limit, rates = limits_of(memory) or {}, torch_rates(memory)
     for job, row in rows_of(memory, jobs):
@@ -111,7 +134,8 @@ def table(memory: Memory, jobs: list[Job]) -> str:
             f"{1e3 * row['seconds']:.4g} | {row['images_per_s']:.0f} | {shares[0]} | "
             f"{shares[1]} | {'-' if ratio is None else f'{ratio:.1f}'} | "
             f"{row['compile_s']:.0f}{'*' * (row['origin'] == 'compiled beforehand')} | "
-            f"{row['program_bytes'] / 1e9:.2f} | {row['beside']} |"
+            f"{row['program_bytes'] / 1e9:.2f} | {row['beside']} | "
+            f"{memory.machine.get('device', '-')}, {row['date']} |"
         )
     if len(lines) == 2:
         return ""
@@ -162,9 +186,9 @@ def together(memory: Memory) -> str:
     """How much faster K searches are in one program than one after another."""
     rates = {
         row["program"]: row["images_per_s"]
-        for job, entry in memory.jobs.items()
+        for job in memory.jobs
         if job.startswith("together: ")
-        for row in entry["results"].values()
+        for row in results(memory, job).values()
     }
     lines = []
     for program, rate in rates.items():
@@ -204,6 +228,18 @@ def trainings(memory: Memory) -> str:
     """How far the trainings of Table 2 have come."""
     found = results(memory, "table2: trainings").get("trainings", {})
     return "\n".join(f"- {line}" for line in found.get("progress", ()))
+
+
+def other_source(memory: Memory, jobs: list[Job]) -> str:
+    """The results that another source measured than that of the newest call."""
+    newest = memory.machine.get("source")
+    lines = []
+    for job in jobs:
+        for name in results(memory, job.name):
+            source = made(memory, job.name, name).get("source") or "unknown"
+            if newest and source != newest:
+                lines.append(f"- OTHER SOURCE ({source[:SHORT]}): {job.name}: {name}")
+    return "\n".join(lines)
 
 
 def left(memory: Memory, jobs: list[Job]) -> str:

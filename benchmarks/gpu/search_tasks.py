@@ -99,9 +99,10 @@ def carry_search(context: Context, size: str, variant: str) -> None:
     config = search_config(preset, variant=variant, settings=settings)
     folder = context.settings.out / "searches" / variant
 
-    def write(record: dict) -> None:
+    def write(record: dict | None = None) -> None:
         lines = records.read(folder / "metrics.jsonl")
-        context.write("search", summary(lines, config.epochs))
+        if lines:
+            context.write("search", summary(lines, config.epochs))
 
     try:
         run_search(
@@ -117,6 +118,7 @@ def carry_search(context: Context, size: str, variant: str) -> None:
     except KeyboardInterrupt as stop:
         done = len(records.read(folder / "metrics.jsonl"))
         raise UnfinishedError(f"{done} of {config.epochs} epochs are done") from stop
+    write()  # a search that had ended before has no epoch that would say so
 
 
 def summary(lines: list[dict], epochs: int) -> dict:

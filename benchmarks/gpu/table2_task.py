@@ -36,6 +36,7 @@ def carry_trainings(context: Context, size: str) -> None:
     if context.settings.data_dir and made.name == "full":
         command += ["--data-dir", context.settings.data_dir]
     context.take_card()
+    # in the group of this job, which ends with the campaign
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment()
     )

@@ -57,6 +57,53 @@ def test_pieces_in_any_order_become_the_official_files(order, data, tmp_path):
     np.testing.assert_array_equal(np.concatenate([train.labels, test.labels]), labels)
 
 
+def test_files_are_unpacked_once_all_have_their_length(data, tmp_path, monkeypatch):
+    assert not packed_images.is_unpacked(tmp_path, LAYOUT)
+    (tmp_path / LAYOUT.folder).mkdir()
+    assert not packed_images.is_unpacked(tmp_path, LAYOUT)
+    path = tmp_path / "piece.npz"
+    packed_images.write_piece(path, packed_images.cut(*data, 1)[0])
+    written = []
+
+    def is_killed(path, content):
+        path.write_bytes(content)
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(packed_images.records, "write_bytes", is_killed)
+        packed_images.unpack([path], tmp_path, LAYOUT)
+    assert not packed_images.is_unpacked(tmp_path, LAYOUT)
+    assert packed_images.unpack([path], tmp_path, LAYOUT)
+    assert packed_images.is_unpacked(tmp_path, LAYOUT)
+    file = tmp_path / LAYOUT.folder / "t.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert not packed_images.is_unpacked(tmp_path, LAYOUT)
+
+
+def test_pieces_of_different_data_sets_are_refused(data, tmp_path):
+    """Their positions match; the second set has the classes in another order."""
+    pixels, labels = data
+    paths = [tmp_path / f"piece{i}.npz" for i in range(2)]
+    for number, (path, set_labels) in enumerate(
+        zip(paths, (labels, labels[::-1]), strict=True)
+    ):
+        piece = packed_images.cut(pixels, set_labels, 2)[number]
+        packed_images.write_piece(path, piece)
+    with pytest.raises(ValueError, match="are of different data sets: 5 images"):
+        packed_images.unpack(paths, tmp_path, LAYOUT)
+    assert not (tmp_path / LAYOUT.folder).exists()
+
+
+def test_pieces_of_a_data_set_of_another_length_are_refused(data, tmp_path):
+    path = tmp_path / "piece.npz"
+    packed_images.write_piece(path, packed_images.cut(*data, 1)[0])
+    longer = LAYOUT._replace(train_records=3)
+    with pytest.raises(ValueError, match="a data set of 5 images, and .* has 7"):
+        packed_images.unpack([path], tmp_path, longer)
+
+
 def test_a_changed_pixel_is_noticed(data, tmp_path):
     pixels, labels = data
     path = tmp_path / "piece.npz"

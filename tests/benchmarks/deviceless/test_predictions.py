@@ -12,6 +12,7 @@ from benchmarks.deviceless.compile import Compiled
 from benchmarks.deviceless.costs import Cost
 from benchmarks.deviceless.kernels import Kernel
 from benchmarks.deviceless.request import Request
+from benchmarks.deviceless.results import load_programs
 from benchmarks.deviceless.roofline import kernel_s, limit_of, rates_of
 
 H100 = rates_of(CARDS["h100"])
@@ -134,6 +135,26 @@ def test_predictions_of_another_card_or_size_are_refused(
         parse([option, str(file)])
     assert stop.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {}},
+        {"settings": []},
+        {"programs": []},
+        {"programs": {"weight-step float32": {"ms": 1.0}}},
+        {"programs": {"weight-step float32": 5}},
+    ],
+)
+def test_a_damaged_earlier_file_is_refused(changes, tmp_path):
+    content = {"settings": {"card": "h100", "size": "full"}, "programs": {}}
+    file = tmp_path / "earlier.json"
+    file.write_text(json.dumps(content))
+    assert load_programs(file, "h100", "full") == {}
+    file.write_text(json.dumps(content | changes))
+    with pytest.raises(ValueError, match="cannot be read as predictions"):
+        load_programs(file, "h100", "full")
 
 
 def test_the_earlier_file_is_read_before_anything_is_compiled(tmp_path, row):

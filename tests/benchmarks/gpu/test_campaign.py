@@ -86,7 +86,7 @@ class FakeProcess:
 class Trial:
     """A campaign of fake processes; `plans` are their arguments, attempt by attempt."""
 
-    def __init__(self, plans, memory=EMPTY, slots=2, stages=None):
+    def __init__(self, plans, memory=EMPTY, slots=2, stages=None, **options):
         self.clock, self.saved, self.said = Clock(), [], []
         self.started, self.attempts = {}, []
         jobs = [
@@ -108,10 +108,10 @@ class Trial:
             jobs,
             memory,
             start,
-            save=self.saved.append,
             say=self.said.append,
             slots=slots,
             clock=self.clock,
+            **{"save": self.saved.append, **options},
         )
 
     def run(self, seconds):
@@ -230,19 +230,44 @@ def test_every_row_is_saved_before_the_next_one_starts():
     assert written == sorted(written) and set(written) == {0, 1, 2, 3}
 
 
-def test_interrupting_the_campaign_ends_its_processes():
-    trial = Trial({"long": dict(measure=float("inf"), saves=True)})
-    presses = iter([KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "plan, presses, seconds",
+    [(dict(saves=True), 1, 0.5), (dict(deaf=True), 2, 3.5)],
+)
+def test_interrupting_the_campaign_ends_its_processes(plan, presses, seconds):
+    """A second interruption, three seconds later, kills what does not listen."""
+    times = [5.0, 8.0][:presses]
+    trial = Trial(
+        {"long": dict(measure=float("inf"), **plan)},
+        interruptions=lambda: sum(time <= trial.clock() for time in times),
+    )
+    memory = trial.run(1000.0)
+    assert memory.state("long") == STOPPED
+    reason = memory.jobs["long"]["reason"]
+    assert reason in ("saved", "the campaign was interrupted")
+    assert 5.0 < trial.clock() < 5.0 + seconds
+    [process] = trial.started["long"]
+    assert process.code is not None
 
-    def pause(seconds):
-        trial.clock.sleep(seconds)
-        if trial.clock() > 5.0:
-            for press in presses:
-                raise press
 
-    trial.campaign.run(1000.0, pause)
-    assert trial.campaign.memory.state("long") == STOPPED
-    assert trial.clock() < 6.0
+def test_no_process_is_left_when_the_disk_is_full():
+    def save(memory):
+        if memory.jobs.get("quick", {}).get("results"):
+            raise OSError(28, "No space left on device")
+
+    plans = {"quick": {}, "slow": dict(prepare=float("inf"))}
+    trial = Trial(plans, save=save)
+    with pytest.raises(OSError, match="No space left"):
+        trial.run(100.0)
+    [slow] = trial.started["slow"]
+    assert slow.code == -9
+
+
+def test_a_job_that_was_killed_with_its_campaign_comes_last_and_loads_nothing():
+    memory = memories.begin(EMPTY, "heavy")
+    trial = Trial({"heavy": {}, "new": {}}, memory, slots=1)
+    trial.run(100.0)
+    assert trial.attempts == [("new", True), ("heavy", False)]
 
 
 def test_forgotten_jobs_are_measured_again():

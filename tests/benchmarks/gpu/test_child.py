@@ -2,6 +2,8 @@
 
 import io
 import json
+import pathlib
+import subprocess
 import sys
 import time
 
@@ -106,6 +108,48 @@ def test_a_process_exchanges_messages_and_ends_when_it_is_asked(tmp_path, monkey
     assert process.exit_code() == -15
     process.stop(at_once=True)  # of a process that has ended
     assert "into the log" in (tmp_path / "logs" / "a-job.txt").read_text()
+
+
+JOB_THAT_GOES_ON = """
+import subprocess, sys, time
+from benchmarks.gpu.child import Requests, end_at_once
+requests = Requests(sys.stdin, end_at_once)
+started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(requests.readline().strip(), started.pid, flush=True)
+time.sleep(60)
+"""
+CAMPAIGN = """
+import subprocess, sys, time
+pipe = subprocess.PIPE
+job = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1]], stdin=pipe, text=True, start_new_session=True
+)
+job.stdin.write("granted\\n")
+job.stdin.flush()
+time.sleep(60)
+"""
+
+
+def test_a_job_and_what_it_started_end_with_a_campaign_that_is_killed():
+    campaign = subprocess.Popen(
+        [sys.executable, "-c", CAMPAIGN, JOB_THAT_GOES_ON],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    word, number = campaign.stdout.readline().split()
+    assert word == "granted" and has_not_ended(int(number))
+    campaign.kill()
+    campaign.communicate(timeout=20)  # until the job, which shares stdout, has ended
+    until(lambda: not has_not_ended(int(number)))
+
+
+def has_not_ended(number):
+    """Whether a process exists and is no zombie, which nobody may have awaited."""
+    try:
+        state = pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return False
+    return state.split()[0] != "Z"
 
 
 def next_message(process):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from benchmarks.gpu import archive, jobs, memory
 from benchmarks.gpu.child import Settings, settings_of
 from benchmarks.gpu.memory import DONE, STOPPED, Memory
 from egnas_jax.data.files.layouts import LAYOUTS
+from egnas_jax.storage import lock
 
 SPEED = "speed: population-running, bfloat16"
 
@@ -22,6 +24,30 @@ def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, cap
     assert command.main(["--out", str(tmp_path)]) == 2
     assert "--size tiny --platform cpu" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "code, text, name",
+    [
+        (0, "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\n", "NVIDIA H100 80GB HBM3"),
+        (0, "a warning\nGPU 0: A (B) (UUID: GPU-1)\nGPU 1: C (UUID: 2)\n", "A (B)"),
+        (0, "No devices were found\n", None),
+        (9, "NVIDIA-SMI has failed because it could not reach the driver\n", None),
+        (9, "GPU 0: A (UUID: GPU-1)\n", None),
+    ],
+)
+def test_only_a_line_of_a_gpu_names_a_card(code, text, name, monkeypatch):
+    answer = subprocess.CompletedProcess([], code, text)
+    monkeypatch.setattr(command.shutil, "which", lambda name: name)
+    monkeypatch.setattr(command.subprocess, "run", lambda *a, **b: answer)
+    assert command.device_name("gpu") == name
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_time_that_is_none_is_refused(seconds, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        command.parse(["--out", str(tmp_path), "--seconds", seconds])
+    assert stop.value.code == 2
 
 
 @pytest.fixture
@@ -55,7 +81,7 @@ def test_torch_and_searches_are_left_out_where_they_cannot_run(card, tmp_path):
     command.main(["--out", str(tmp_path), "--no-torch"])
     stages = {name.partition(":")[0] for name in card}
     assert stages == set(jobs.STAGES) - {"torch", "search", "table2"}
-    command.main(["--out", str(tmp_path), "--no-torch", "--data-dir", "somewhere"])
+    command.main(["--out", str(tmp_path), "--no-torch", "--data-dir", str(tmp_path)])
     assert "search: paper" in card
 
 
@@ -113,6 +139,42 @@ def test_results_of_an_archive_are_gone_on_with_on_another_machine(card, tmp_pat
     assert card == ["epoch: an epoch"]
 
 
+def test_a_second_call_on_a_folder_is_refused_while_the_first_one_measures(
+    card, tmp_path, capsys
+):
+    arguments = ["--out", str(tmp_path), "--stage", "epoch"]
+    with lock.locked(tmp_path, print):
+        assert command.main(arguments) == 2
+        assert card == []
+        assert "Another process is writing to" in capsys.readouterr().err
+        assert command.main([*arguments, "--list"]) == 0
+    assert command.main(arguments) == 0
+
+
+def test_an_out_that_is_a_file_is_refused(card, tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("")
+    assert command.main(["--out", str(path), "--stage", "epoch"]) == 2
+    assert str(path) in capsys.readouterr().err and card == []
+
+
+def test_a_missing_data_dir_is_refused(card, tmp_path, capsys):
+    missing = ["--data-dir", str(tmp_path / "none")]
+    assert command.main(["--out", str(tmp_path), *missing]) == 2
+    assert "there is no folder" in capsys.readouterr().err and card == []
+
+
+def test_a_stage_without_its_data_says_how_to_get_them(card, tmp_path, capsys):
+    assert command.main(["--out", str(tmp_path), "--stage", "search"]) == 2
+    text = capsys.readouterr().err
+    assert "left out: search: paper, search: reproduction. They need CIFAR-10" in text
+    assert "No job of these stages can run here." in text
+    both = ["--stage", "search", "--stage", "epoch"]
+    assert command.main(["--out", str(tmp_path), *both]) == 0
+    assert "name its --data-dir" in capsys.readouterr().err
+    assert card == ["epoch: an epoch"]
+
+
 def test_a_missing_archive_is_refused_before_anything_is_measured(
     card, tmp_path, capsys
 ):
@@ -120,6 +182,30 @@ def test_a_missing_archive_is_refused_before_anything_is_measured(
     assert command.main(["--out", str(tmp_path), *missing]) == 2
     assert "Leave --resume-from out" in capsys.readouterr().err
     assert card == []
+
+
+def test_reports_and_archives_that_fail_end_nothing(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command, "report", fail)
+    monkeypatch.setattr(command.archive, "write", fail)
+    known = Memory({}, "tiny", {"a": {"state": "done"}})
+    command._save("tiny", tmp_path, known)
+    command._archive(tmp_path / "campaign.tar", tmp_path)
+    assert json.loads((tmp_path / memory.FILE).read_text())["jobs"] == known.jobs
+    text = capsys.readouterr().err
+    assert "report.md was not written: OSError" in text
+    assert "campaign.tar was not written: OSError" in text
+
+
+def test_interruptions_are_counted_and_interrupt_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    with command.counted_interruptions() as asked:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert asked == [signal.SIGINT, signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("state, code", [(DONE, 0), (STOPPED, command.LEFT)])

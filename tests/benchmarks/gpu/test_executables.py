@@ -79,6 +79,13 @@ def test_a_damaged_file_is_compiled_and_the_reason_said(row, folder):
     assert origin.startswith("compiled here: the carried one failed: the file is dam")
 
 
+@pytest.mark.parametrize("content", [5, {"jax": jax.__version__}])
+def test_a_file_with_something_else_is_damaged(content, tmp_path):
+    (tmp_path / "double").write_bytes(lzma.compress(pickle.dumps(content)))
+    with pytest.raises(ValueError, match="the file is damaged: it holds something"):
+        executables.load(tmp_path / "double")
+
+
 def test_a_missing_program_is_compiled(row, tmp_path):
     _, origin = executables.load_or_compile(row, tmp_path, "other")
     assert origin == "compiled here: other was not carried"

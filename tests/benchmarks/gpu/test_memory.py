@@ -40,6 +40,30 @@ def test_results_of_another_size_and_damaged_files_are_refused(tmp_path):
         memory.load(tmp_path, "tiny")
 
 
+ENTRY = {"attempts": 1, "state": "done", "reason": "", "results": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jobs": []},
+        {"jobs": {"a": 5}},
+        {"machine": None},
+        {"jobs": {"a": {**ENTRY, "results": 5}}},
+        {"jobs": {"a": {**ENTRY, "results": {"row": 5}}}},
+        {"jobs": {"a": {**ENTRY, "attempts": None}}},
+        {"jobs": {"a": {}}},
+    ],
+)
+def test_a_file_with_other_types_is_damaged(changes, tmp_path):
+    content = {"machine": {}, "size": "tiny", "jobs": {"a": ENTRY}}
+    (tmp_path / memory.FILE).write_text(json.dumps(content))
+    assert memory.load(tmp_path, "tiny").state("a") == DONE
+    (tmp_path / memory.FILE).write_text(json.dumps(content | changes))
+    with pytest.raises(ValueError, match="is damaged.*Name another folder by --out"):
+        memory.load(tmp_path, "tiny")
+
+
 def test_functions_of_a_memory_do_not_change_it():
     first = memory.begin(Memory({}, "tiny", {}), "a")
     text = json.dumps(first)
@@ -60,9 +84,11 @@ def test_an_attempt_keeps_earlier_results_and_counts():
 def test_jobs_are_left_in_order_of_worth_with_failed_ones_last():
     known = ended(Memory({}, "tiny", {}), "failed", FAILED)
     known = ended(ended(known, "done", DONE), "stopped", STOPPED)
-    names = ["failed", "done", "stopped", "new"]
+    known = memory.begin(memory.begin(known, "killed twice"), "killed twice")
+    names = ["killed twice", "failed", "done", "stopped", "new"]
     left = memory.in_order(known, [job(name) for name in names])
-    assert [one.name for one in left] == ["stopped", "new", "failed"]
+    in_order = ["stopped", "new", "failed", "killed twice"]
+    assert [one.name for one in left] == in_order
 
 
 @pytest.fixture
@@ -114,6 +140,35 @@ def test_parts_of_a_longer_archive_do_not_stay(folder, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("campaign.tar.*"))) == short
 
 
+def write_in_two_parts(folder, stem, monkeypatch, byte):
+    monkeypatch.setattr(archive, "PART_BYTES", 16384)
+    (folder / "large").write_bytes(byte * 10_000)
+    assert archive.write(folder, stem) == 2
+
+
+def test_an_archive_without_its_last_part_leaves_no_file(folder, tmp_path, monkeypatch):
+    stem, copy = tmp_path / "campaign.tar", tmp_path / "copy"
+    write_in_two_parts(folder, stem, monkeypatch, b"a")
+    last = archive.part(stem, 1).rename(tmp_path / "kept")
+    with pytest.raises(ValueError, match="There is no .*campaign.tar.01"):
+        archive.read(stem, copy)
+    assert not copy.exists()
+    last.rename(archive.part(stem, 1))
+    archive.read(stem, copy)
+    assert (copy / "large").read_bytes() == b"a" * 10_000
+
+
+def test_parts_of_two_archives_are_refused(folder, tmp_path, monkeypatch):
+    stem, copy = tmp_path / "campaign.tar", tmp_path / "copy"
+    write_in_two_parts(folder, stem, monkeypatch, b"a")
+    old = archive.part(stem, 0).read_bytes()
+    write_in_two_parts(folder, stem, monkeypatch, b"b")
+    archive.part(stem, 0).write_bytes(old)
+    with pytest.raises(ValueError, match="of different archives: copy all 2 parts"):
+        archive.read(stem, copy)
+    assert not copy.exists()
+
+
 def test_a_missing_or_cut_archive_is_refused(folder, tmp_path):
     stem = tmp_path / "campaign.tar"
     with pytest.raises(ValueError, match="There is no .*campaign.tar.00"):
@@ -121,5 +176,8 @@ def test_a_missing_or_cut_archive_is_refused(folder, tmp_path):
     archive.write(folder, stem)
     part = archive.part(stem, 0)
     part.write_bytes(part.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="Are all of its parts there"):
+    with pytest.raises(ValueError, match="They are damaged"):
+        archive.read(stem, tmp_path / "copy")
+    part.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="is no part of an archive. Copy it again"):
         archive.read(stem, tmp_path / "copy")

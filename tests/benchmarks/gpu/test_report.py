@@ -72,7 +72,7 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
     # 35 GB in 50 ms of 2 TB/s; 4 TFLOP in 50 ms of 800 TFLOP/s; 128,000 / 6,400
     assert (
         "| speed | population-running, bfloat16 | 50 | 128000 | 35.0 % | 10.0 % | 20.0 "
-        "| 61 | 4.20 | 3 |"
+        "| 61 | 4.20 | 3 | A CARD, 20"
     ) in text
     assert "2000 GB/s copied" in text and "2.0 us per kernel" in text
 
@@ -137,6 +137,58 @@ def test_resumed_runs_with_other_digests_are_named():
     entry = {"flags": "--flag", "resumed_equal": False, "verified": True}
     found = known(**{"deterministic: resume and verify": {"resume": entry}})
     assert "(--flag): resumed WITH OTHER DIGESTS, verified" in text_of(found)
+
+
+def test_results_that_were_nan_are_printed_as_nan():
+    """NaN is null in the file of results."""
+    error = {"loss": None, "tau": None}
+    search = {"epochs": 1, "of": 50, "valid_accuracy": None, "seconds": 1.0}
+    alone, four = (row(f"train-of-{n}", images_per_s=None) for n in (1, 4))
+    no_rate = {"images_per_s": None, "setting": {}}
+    text = text_of(
+        known(
+            **{
+                "parity: weight-step, float32": {
+                    "row": row("weight-step", parity=error, seconds=None)
+                },
+                "speed: weight-step, bfloat16": {
+                    "row": row("weight-step", images_per_s=None, bytes=None)
+                },
+                "torch: float32, channels_last": {"weight-step": no_rate},
+                "search: paper": {"search": search},
+                "together: train-of-1, bfloat16": {"row": alone},
+                "together: train-of-4, bfloat16": {"row": four},
+            }
+        )
+    )
+    assert "| parity: weight-step, float32 | loss nan, tau nan |" in text
+    assert "| parity | weight-step, float32 | nan | 128000 | - | - | - |" in text
+    assert "| speed | weight-step, bfloat16 | 50 | nan | - | - | - |" in text
+    assert "validation accuracy nan %" in text
+    assert "- 4 searches, train: nan times as fast" in text
+
+
+def test_results_of_another_source_are_named_as_such():
+    first = "parity: weight-step, float32"
+    found = known(**{first: {"row": row("weight-step")}})
+    found = found._replace(machine={**MACHINE, "source": "b" * 64})
+    name = "speed: weight-step, bfloat16"
+    found = memory.with_result(memory.begin(found, name), name, "a", {**row("a")})
+    found = found._replace(machine={**MACHINE, "source": "c" * 64})
+    found = memory.with_result(found, name, "new", {**row("a")})
+    text = text_of(found)
+    assert "source cccccccccccc" in text.splitlines()[0]
+    others = [line for line in text.splitlines() if "OTHER SOURCE" in line]
+    assert others == [
+        f"- OTHER SOURCE (unknown): {first}: row",
+        f"- OTHER SOURCE (bbbbbbbbbbbb): {name}: a",
+    ]
+
+
+def test_a_row_without_a_date_has_none():
+    found = known(**{"speed: weight-step, bfloat16": {"row": row("weight-step")}})
+    del found.jobs["speed: weight-step, bfloat16"]["made"]
+    assert "| 3 | A CARD, - |" in text_of(found)
 
 
 def test_what_failed_and_what_was_stopped_is_named_with_its_reason():

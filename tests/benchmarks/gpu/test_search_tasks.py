@@ -56,7 +56,8 @@ def test_a_search_takes_the_card_when_its_programs_are_ready(context, monkeypatc
     run_search, _ = search_of([0, 1], interrupted=False)
     monkeypatch.setattr(search_tasks, "run_search", run_search)
     search_tasks.carry_search(context, "full", "paper")
-    ready, first, second = events(context)
+    ready, first, second, last = events(context)
+    assert last == second
     assert ready["event"] == "ready"
     assert first["result"]["epochs"] == 1
     assert second["result"] == {
@@ -67,6 +68,17 @@ def test_a_search_takes_the_card_when_its_programs_are_ready(context, monkeypatc
         "curve": [0.5, 0.6],
         "genotype": "a cell",
     }
+
+
+def test_a_search_that_had_ended_before_says_its_result_again(context, monkeypatch):
+    folder = context.settings.out / "searches" / "paper"
+    folder.mkdir(parents=True)
+    for epoch in range(2):
+        records.append(folder / "metrics.jsonl", line(epoch))
+    monkeypatch.setattr(search_tasks, "run_search", lambda config, **options: None)
+    search_tasks.carry_search(context, "full", "paper")
+    [said] = events(context)
+    assert said["result"]["epochs"] == 2 and said["result"]["valid_accuracy"] == 0.6
 
 
 def test_a_search_that_is_asked_to_end_says_how_far_it_came(context, monkeypatch):
