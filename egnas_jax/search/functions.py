@@ -87,7 +87,7 @@ class SearchFunctions(NamedTuple):
 
     `state` is a `KeyedState`, `data` a `SearchData` and `hyperparams` a
     `ScheduledHyperparams`. The data of a batch of searches are not batched: all its
-    members share the images and their split.
+    members share the images and their split. `jax.jit` may donate the state.
 
     Attributes:
       init: (key, hyperparams) -> the state before the first epoch. `key` is a key of
@@ -142,7 +142,7 @@ def make_functions(
 
     @pinned()
     def init(key, hyperparams):
-        key = root_key(key)
+        key = jnp.copy(root_key(key))  # the caller's stays where a state is donated
         running = _running(key, hyperparams, 0)
         return KeyedState(key, step.init_state(problem, image_shape, running))
 

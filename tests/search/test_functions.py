@@ -259,6 +259,15 @@ def test_a_seed_stands_for_its_key(searches):
     assert jnp.max(jnp.abs(other - first)) > 1e-4
 
 
+def test_a_state_can_be_donated_and_the_callers_key_stays(searches):
+    functions = searches("noting")[-1]
+    key = jax.random.key(SEED)
+    state = functions.init(key, functions.hyperparams)
+    advance = jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)
+    advance(state)
+    assert state.key.is_deleted() and not key.is_deleted()
+
+
 def test_epochs_after_the_last_have_its_learning_rate(searches, compiled_epoch, data):
     functions = searches("noting")[-1]
     state = functions.init(SEED, functions.hyperparams)
