@@ -362,7 +362,9 @@ def test_processes_exchange_in_one_order(processes, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     monkeypatch.setattr(search, "begin", noted)
     monkeypatch.setattr(search.loop, "compiled", noted)
-    assert search._begin_and_compile("run", None, None) == ("run", "run")
+    monkeypatch.setattr(search.loop, "next_stage", lambda run, begun: (run, begun))
+    start = search.StartPoint(None)
+    assert search._begin_and_compile("run", start, None) == ("run", "run")
     assert len(set(threads)) == 3 - processes
 
 
