@@ -144,7 +144,7 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
     assert flags["compiler_options"] == lowering.compiler_options()
     # warm-up lasts one epoch
     assert lines[0]["fitness"] is None and lines[1]["fitness"] is not None
-    np.testing.assert_allclose(lines[1]["learning_rate"], 0.075, rtol=1e-6)
+    np.testing.assert_allclose(lines[1]["learning_rate"], 0.0375, rtol=1e-6)
     summary = json.loads((straight / "summary.json").read_text())
     assert summary["valid_accuracy"] == lines[-1]["valid_accuracy"]
     assert summary["genotype"] == lines[-1]["genotype"]
