@@ -251,7 +251,7 @@ def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
         ("train", [], "batch_size=64"),
         ("validate", [], "validation_chunk=16"),  # of 32, a CPU's default
         ("validate", ["validation_chunk=5"], "validation_chunk=3"),
-        ("evolve", [], "strategy.fitness_batch_size=32"),  # one at a time by default
+        ("evolve", [], "strategy.fitness_batch_size=16"),  # one at a time by default
         ("evolve", ["strategy.batch_stats=running"], "strategy.image_chunk=16"),
         ("evolve", ["strategy.population_chunk=9"], "strategy.population_chunk=3"),
     ],
