@@ -58,11 +58,10 @@ def load_digits(seed: int) -> Dataset:
 def _digits_of_scikit_learn() -> tuple[np.ndarray, np.ndarray]:
     """Pixels f64[1797, 64] and labels, from the file that comes with scikit-learn.
 
-    Its function reads the same file, but it imports scikit-learn for that, which takes
-    longer than all else before the first epoch that is no compilation.
+    Its function reads the same file, but importing it takes a second of processor time.
     """
-    found = importlib.util.find_spec("sklearn")
-    for folder in (found and found.submodule_search_locations) or ():
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
         path = pathlib.Path(folder, "datasets", "data", "digits.csv.gz")
         if path.is_file():
             table = np.loadtxt(path, delimiter=",")
