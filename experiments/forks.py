@@ -65,6 +65,16 @@ CIFAR10_SMALL = {
     "strategy.samples": 2,
     **LIGHT,
 }
+# and of a training of what they find
+CIFAR10_SMALL_TRAINING = {
+    "network.layers": 5,
+    "network.auxiliary": False,
+    "network.drop_path": 0.1,
+    "epochs": 12,
+    "evaluate_every": 4,
+    "batch_size": 50,
+    "learning_rate": 0.05,
+}
 SIZES = {
     "tiny": Size(Method(settings=TINY_EGNAS), warmup=3, seeds=2),
     "small": Size(Method(settings={**LIGHT, "epochs": 16}), warmup=8, seeds=3),

@@ -55,16 +55,7 @@ SIZES = {
     "small": Size(
         preset="cifar10",
         search={**forks.CIFAR10_SMALL, "epochs": 24},
-        train={
-            "network.channels": 8,
-            "network.layers": 5,
-            "network.auxiliary": False,
-            "network.drop_path": 0.1,
-            "epochs": 12,
-            "evaluate_every": 4,
-            "batch_size": 50,
-            "learning_rate": 0.05,
-        },
+        train={**forks.CIFAR10_SMALL_TRAINING, "network.channels": 8},
         images=5_000,
         searches=2,
         seeds=3,

@@ -9,6 +9,7 @@ that a method was published with, at the same weight steps.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import forks
 from methods import Settings
 
 
@@ -156,15 +157,7 @@ SIZES = {
             epcnas_pso=dict(particles=20, generations=20),
         ),
         budget=86_400,
-        train={
-            "network.layers": 5,
-            "network.auxiliary": False,
-            "network.drop_path": 0.1,
-            "epochs": 12,
-            "evaluate_every": 4,
-            "batch_size": 50,
-            "learning_rate": 0.05,
-        },
+        train=forks.CIFAR10_SMALL_TRAINING,
         target=100_000,
         tolerance=0.08,
         images=5_000,
