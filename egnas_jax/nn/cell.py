@@ -244,11 +244,11 @@ def _fused_edges(primitives, variables, state, weights, *, stride, train):
     # Importing Pallas takes a fifth of the time that this package takes.
     from egnas_jax.nn.fused_edges import fused_edges
 
-    kinds = {name: p.fused for name, p in primitives.items() if p.fused}
+    fused = {name: p for name, p in primitives.items() if p.fused}
     names, options = list(primitives), {"stride": stride, "train": train}
-    columns = {name: weights[:, names.index(name)] for name in kinds}
-    total, new_stats = fused_edges(kinds, variables, state, columns, **options)
-    others = {name: p for name, p in primitives.items() if name not in kinds}
+    columns = {name: weights[:, names.index(name)] for name in fused}
+    total, new_stats = fused_edges(fused, variables, state, columns, **options)
+    others = {name: p for name, p in primitives.items() if name not in fused}
     if set(others) <= {"none"}:
         return total, new_stats
     used = weights[:, np.array([names.index(name) for name in others])]

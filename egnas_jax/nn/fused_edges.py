@@ -27,7 +27,7 @@ from egnas_jax.nn.layers import batch_scale_and_shift, relu, scale_and_shift
 from egnas_jax.nn.lowering.fused_kernels import Term, convolve, mix, moments
 from egnas_jax.nn.lowering.fused_sums import Pools, Weights
 from egnas_jax.nn.lowering.fused_tiles import Window
-from egnas_jax.nn.primitives import Fused
+from egnas_jax.nn.primitives import Primitive
 from egnas_jax.nn.sync_batch_norm import all_reduce_moments, num_shares
 from egnas_jax.types import Array, PyTree
 
@@ -49,7 +49,7 @@ class _Folded(NamedTuple):
 
 
 def fused_edges(
-    kinds: Mapping[str, Fused],
+    primitives: Mapping[str, Primitive],
     variables: tuple[PyTree, PyTree],
     state: Array,
     weights: Mapping[str, Array],
@@ -60,7 +60,7 @@ def fused_edges(
     """Sums the outputs of primitives.
 
     Args:
-      kinds: the primitives, by name.
+      primitives: by name; each is `fused`.
       variables: parameters and batch_stats of the state, by name of the primitive.
       state: [C, H, W, N], before its ReLU.
       weights: of the primitives on the edges, f32[S] by name.
@@ -73,8 +73,8 @@ def fused_edges(
     """
     params, stats = variables
     layers = {
-        name: _layers(kinds[name], params[name], stats[name], stride)
-        for name in kinds
+        name: _layers(primitives[name], params[name], stats[name], stride)
+        for name in primitives
         if name in params
     }
     sources, options = [relu(state[None])], {"stride": stride, "train": train}
@@ -89,25 +89,28 @@ def fused_edges(
     }
     second = _fold(second, sources, **options)
     terms, shift = _weighted(first | second, weights, len(state))
-    pooled = state, _pools(kinds, weights, stride)
+    pooled = state, _pools(primitives, weights, stride)
     total = mix(sources, terms, shift, pooled, stride)
     new_stats = {
-        name: _joined(kinds[name], first[name].new_stats, second.get(name))
+        name: _joined(primitives[name], first[name].new_stats, second.get(name))
         for name in layers
     }
     return total, new_stats
 
 
-def _layers(kind: Fused, params: PyTree, stats: PyTree, stride: int) -> list[_Layer]:
+def _layers(
+    primitive: Primitive, params: PyTree, stats: PyTree, stride: int
+) -> list[_Layer]:
     """The convolutions of a primitive that has some; they read the first source."""
-    if kind.kind == "convolution":
+    if primitive.fused == "convolution":
         terms = (_full(params["conv"], stride),)
-    elif kind.kind == "skip":
+    elif primitive.fused == "skip":
         terms = _shifted_halves(params["pointwise"])
     else:
-        pairs = zip(kind.blocks.split(params), kind.blocks.split(stats), strict=True)
+        blocks = primitive.blocks
+        pairs = zip(blocks.split(params), blocks.split(stats), strict=True)
         return [
-            _Layer((_separable(kind.blocks, p, stride),), p["norm"], s["norm"])
+            _Layer((_separable(blocks, p, stride),), p["norm"], s["norm"])
             for (p, s), stride in zip(pairs, (stride, 1), strict=False)
         ]
     return [_Layer(terms, params["norm"], stats["norm"])]
@@ -202,17 +205,17 @@ def _weighted(
 
 
 def _pools(
-    kinds: Mapping[str, Fused], weights: Mapping[str, Array], stride: int
+    primitives: Mapping[str, Primitive], weights: Mapping[str, Array], stride: int
 ) -> Pools:
     """The weights of the primitives without convolutions."""
-    by_kind = {kind.kind: weights[name] for name, kind in kinds.items()}
+    by_kind = {p.fused: weights[name] for name, p in primitives.items()}
     if stride == 2:
         by_kind.pop("skip", None)  # it is a convolution then
     return Pools(**{kind: by_kind.get(kind) for kind in Pools._fields})
 
 
-def _joined(kind: Fused, first: PyTree, second: _Folded | None) -> PyTree:
+def _joined(primitive: Primitive, first: PyTree, second: _Folded | None) -> PyTree:
     """The new batch_stats of a primitive from those of its layers."""
     if second is None:
         return first
-    return kind.blocks.join((first, second.new_stats))
+    return primitive.blocks.join((first, second.new_stats))

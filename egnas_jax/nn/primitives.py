@@ -88,19 +88,6 @@ class PrimitiveApply(Protocol):
         """
 
 
-class Fused(NamedTuple):
-    """How the fused kernels compute a primitive.
-
-    Attributes:
-      kind: "blocks", "convolution" (a full one and a norm), "skip", "maximum" or
-        "average" (3x3 poolings).
-      blocks: of the kind "blocks".
-    """
-
-    kind: str
-    blocks: Blocks | None = None
-
-
 class Primitive(NamedTuple):
     """One candidate operation.
 
@@ -109,13 +96,14 @@ class Primitive(NamedTuple):
       apply: computes its output.
       blocks: what it looks like if it is a chain of separable convolutions, which a
         cell of tiny images computes together; None for another primitive.
-      fused: how the fused kernels compute it; None if they do not.
+      fused: as what the fused kernels compute it: "blocks", "convolution" (a full one
+        and a norm), "skip", "maximum" or "average" (3x3 poolings); None if they do not.
     """
 
     init: PrimitiveInit
     apply: PrimitiveApply
     blocks: Blocks | None = None
-    fused: Fused | None = None
+    fused: str | None = None
 
 
 def source_of(state: Array) -> Source:
@@ -184,7 +172,7 @@ def _dil_conv(side: int) -> Primitive:
         _, x, padded = source
         return _block(params, stats, x, padded, dilation=2, **options)
 
-    return _of_blocks(init, apply, Blocks(side, 2, ()))
+    return Primitive(init, apply, Blocks(side, 2, ()), fused="blocks")
 
 
 def _sep_conv(side: int) -> Primitive:
@@ -204,11 +192,8 @@ def _sep_conv(side: int) -> Primitive:
         y, second_stats = second(y)
         return y, {"first": first_stats, "second": second_stats}
 
-    return _of_blocks(init, apply, Blocks(side, 1, ("first", "second")))
-
-
-def _of_blocks(init, apply, blocks):
-    return Primitive(init, apply, blocks, Fused("blocks", blocks))
+    blocks = Blocks(side, 1, ("first", "second"))
+    return Primitive(init, apply, blocks, fused="blocks")
 
 
 def _init_conv_7x1_1x7(edges, channels, stride, affine):
@@ -256,7 +241,7 @@ def _nor_conv(side: int) -> Primitive:
         y = y.reshape(edges, fan_out, *y.shape[1:])
         return _normalise(params, stats, y, train)
 
-    return Primitive(init, apply, fused=Fused("convolution"))
+    return Primitive(init, apply, fused="convolution")
 
 
 def _pool(params, stats, source, *, stride, train, kernels, window):
@@ -269,7 +254,7 @@ def _pool(params, stats, source, *, stride, train, kernels, window):
 
 def _pooling(window, kind) -> Primitive:
     apply = partial(_pool, window=window)
-    return Primitive(_init_nothing, apply, fused=Fused(kind))
+    return Primitive(_init_nothing, apply, fused=kind)
 
 
 def _init_skip(edges, channels, stride, affine):
@@ -295,7 +280,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "none": Primitive(_init_nothing, _none),
     "avg_pool_3x3": _pooling(lowering.avg_pool, "average"),
     "max_pool_3x3": _pooling(lowering.max_pool, "maximum"),
-    "skip_connect": Primitive(_init_skip, _skip, fused=Fused("skip")),
+    "skip_connect": Primitive(_init_skip, _skip, fused="skip"),
     "sep_conv_3x3": _sep_conv(3),
     "sep_conv_5x5": _sep_conv(5),
     "sep_conv_7x7": _sep_conv(7),
