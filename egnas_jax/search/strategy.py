@@ -34,7 +34,9 @@ class EpochSchedule:
         "file_order".
       augment_valid: whether validation images are cropped and flipped as in training.
       alpha_in_clip: whether the gradient of alpha, accumulated over all steps, counts
-        in the norm by which the gradient of the weights is clipped.
+        in the norm by which the gradient of the weights is clipped. It is zero, and
+        this has no effect, under the one-hot mixings of the methods that train one cell
+        at a time.
 
     Raises:
       ValueError: a value is none of the choices.

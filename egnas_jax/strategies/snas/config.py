@@ -15,6 +15,9 @@ from egnas_jax.strategies.alpha_adam import check_adam
 from egnas_jax.types import Array
 
 
+BETA1 = 0.5
+
+
 @flax.struct.dataclass
 class SNASHyperparams:
     """The numbers of SNAS that affect no shape; `SNASConfig` says what they are.
@@ -42,7 +45,7 @@ class SNASConfig:
         published for several. SGD moves alpha by at most `learning_rate * clip_norm` a
         step, so short runs need Adam or a larger rate.
       learning_rate, weight_decay: of that optimizer.
-      beta1: of Adam.
+      beta1: of Adam; SGD has none.
       clip_norm: largest norm of alpha's gradient.
       temperature: of the Gumbel-softmax at the start.
       temperature_min: what it falls to, on a line.
@@ -55,14 +58,14 @@ class SNASConfig:
         whose strongest is `none`; "two" derives as DARTS does.
 
     Raises:
-      ValueError: a number out of its range, an unknown choice, or a temperature that
-        would rise.
+      ValueError: a number out of its range, an unknown choice, a beta1 for SGD, or a
+        temperature that would rise.
     """
 
     alpha_optimizer: str = "sgd"
     learning_rate: float = 3e-4
     weight_decay: float = 0.0
-    beta1: float = 0.5
+    beta1: float = BETA1
     clip_norm: float = 10.0
     temperature: float = 1.0
     temperature_min: float = 0.03
@@ -88,6 +91,11 @@ class SNASConfig:
             "drop_path": (0.0, 0.99),
         }
         check_ranges(self, ranges, "strategy.")
+        if self.alpha_optimizer == "sgd" and self.beta1 != BETA1:
+            raise ValueError(
+                f"strategy.beta1 is {self.beta1}, but SGD has no beta1: leave it out, "
+                f"or set strategy.alpha_optimizer=adam."
+            )
         if self.temperature_min > self.temperature:
             raise ValueError(
                 f"strategy.temperature_min is {self.temperature_min}, but must be at "

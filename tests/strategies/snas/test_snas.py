@@ -181,6 +181,7 @@ def test_settings_that_make_no_search_are_refused(toy_net):
         (dict(drop_path=1.0), "drop_path is 1.0"),
         (dict(derive="three"), "edge_all, two"),
         (dict(alpha_optimizer="lion"), "sgd, adam"),
+        (dict(beta1=0.9), "SGD has no beta1"),
     ):
         with pytest.raises(ValueError, match=told):
             CONFIG(**wrong)
