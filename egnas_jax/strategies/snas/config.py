@@ -14,7 +14,6 @@ from egnas_jax.settings import (
 from egnas_jax.strategies.alpha_adam import check_adam
 from egnas_jax.types import Array
 
-
 BETA1 = 0.5
 
 
