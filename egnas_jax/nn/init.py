@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.nn import lowering
 from egnas_jax.types import Key, PyTree
 
 
@@ -70,7 +71,7 @@ class DrawnLeaf(NamedTuple):
 
     @property
     def copies(self) -> int:
-        """Number of copies, which is at least 1 unless an axis of them is empty."""
+        """Number of copies."""
         return math.prod(self.shape[: len(self.shape) - len(self.one)])
 
 
@@ -154,18 +155,38 @@ def _draw_trees(key, found) -> dict:
             roots.setdefault((root, leaf.draw, leaf.copies), []).append(position)
     arrays = {}
     for (root, draw_one, copies), positions in roots.items():
-        key_root = jax.random.fold_in(key, zlib.crc32(root.encode()))
-        drawn = _draw_copies(draw_one, copies, key_root)
+        drawn = _copies(key, (draw_one, np.uint32(zlib.crc32(root.encode()))), copies)
         for position in positions:
             leaf = found[position][1]
             arrays[position] = drawn[leaf.index].reshape(leaf.shape)
     return arrays
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _draw_copies(draw_one, copies, key):
-    keys = jax.random.split(key, copies)
-    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(jax.vmap(draw_one)(keys))]
+def _copies(key, what, copies):
+    """All copies of what a function draws, leaf by leaf.
+
+    Unless the key is traced, they are stacked on the host: the function is then
+    compiled once, and not once for each number of copies.
+    """
+    if isinstance(key, jax.core.Tracer):
+        return jax.vmap(functools.partial(_one_copy, *what, key))(jnp.arange(copies))
+    program = _copy_program()
+    drawn = [program(*what, key, copy) for copy in range(copies)]
+    where = drawn[0][0].sharding if drawn[0][0].committed else None
+    stacked = [np.stack(leaves) for leaves in zip(*jax.device_get(drawn), strict=True)]
+    return jax.device_put(stacked, where)
+
+
+@functools.cache
+def _copy_program():
+    """`_one_copy`, compiled with few optimisations, as it runs for microseconds."""
+    options = lowering.compiler_options(shape=(1, 1))
+    return jax.jit(_one_copy, static_argnums=0, compiler_options=options)
+
+
+def _one_copy(draw_one, root, key, copy):
+    key = jax.random.fold_in(jax.random.fold_in(key, root), copy)
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(draw_one(key))]
 
 
 @functools.partial(jax.jit, static_argnums=1)

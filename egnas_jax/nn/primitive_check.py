@@ -42,7 +42,8 @@ def check_primitive(
 ) -> None:
     """Refuses a primitive that a network cannot compute.
 
-    It is traced with strides 1 and 2, in training and in evaluation.
+    It is traced with strides 1 and 2, in training and in evaluation. Other numbers of
+    channels are checked as a network is traced.
 
     Args:
       primitive: with functions of a user's own; others pass.

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from egnas_jax.nn.precision import wide
 from egnas_jax.nn.primitive import Primitive
 from egnas_jax.nn.primitive_check import SIDE
 from egnas_jax.types import Array, Key, PyTree
@@ -25,8 +26,8 @@ def primitive_from_linen(
       module_class: makes a module from the keywords `channels` and `stride`. Its
         `__call__(x, train)` takes x [N, H, W, C] and returns [N, H / stride, W /
         stride, C]. It may have the collections "params" and "batch_stats", and needs
-        no random numbers but in its initialisation. What it returns is cast to the
-        dtype of x, since Flax computes in that of the parameters.
+        no random numbers but in its initialisation. It is given x in float32, the
+        dtype of its parameters; what it returns is rounded to the dtype of the state.
       family: as of `Primitive`.
     """
 
@@ -48,9 +49,10 @@ def primitive_from_linen(
         module = module_class(channels=x.shape[-1], stride=stride)
         variables = {"params": params, "batch_stats": batch_stats}
         if not train:
-            y = module.apply(variables, x, train=False)
-            return y.astype(x.dtype), batch_stats
-        y, updates = module.apply(variables, x, train=True, mutable=["batch_stats"])
+            return module.apply(variables, wide(x), train=False).astype(x.dtype), {}
+        y, updates = module.apply(
+            variables, wide(x), train=True, mutable=["batch_stats"]
+        )
         return y.astype(x.dtype), updates.get("batch_stats", {})
 
     # Messages name the line of the module's own code.

@@ -10,6 +10,7 @@ inside an operation also count its ReLUs.
 Dims: E edges, C channels, H, W sides, N images.
 """
 
+from collections.abc import Iterable
 from functools import partial
 
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from egnas_jax.nn.layers import (
     rectify,
 )
 from egnas_jax.nn.primitive import FIRST_HALF, SECOND_HALF, EdgeKernel, Primitive
+from egnas_jax.nn.primitive_check import check_primitive
 from egnas_jax.nn.primitive_edges import (
     functions_of_kernel,
     kernel_from_functions,
@@ -295,6 +297,24 @@ def register_primitive(primitive: Primitive) -> None:
             )
     register_name(primitive.name, primitive.family)
     PRIMITIVES[primitive.name] = primitive
+
+
+def check_primitives(
+    names: Iterable[str], channels: int, dtype: str = "float32"
+) -> None:
+    """Refuses primitives that a network cannot compute, before it is traced itself.
+
+    Args:
+      names: of the primitives.
+      channels: C, in any cell of the network.
+      dtype: of the activations.
+
+    Raises:
+      ValueError: there is no such primitive, or `check_primitive` refuses it.
+    """
+    for name in dict.fromkeys(names):
+        primitive = lookup(PRIMITIVES, name, "primitive")
+        check_primitive(primitive, channels, dict.fromkeys(("float32", dtype)))
 
 
 def kernel_of(name: str, pool_bn: bool = False) -> EdgeKernel:
