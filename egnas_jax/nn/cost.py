@@ -10,7 +10,6 @@ Dims: C channels.
 from typing import NamedTuple
 
 from egnas_jax.nn.cell_plan import CellPlan
-from egnas_jax.nn.network_cell import NUM_INPUTS
 from egnas_jax.nn.network_config import (
     FRAMES,
     HEAD_FEATURES,
@@ -21,6 +20,7 @@ from egnas_jax.nn.network_config import (
 )
 from egnas_jax.nn.primitive_cost import edge_multiply_adds, edge_params
 from egnas_jax.space import Genotype
+from egnas_jax.space.pairs import NUM_INPUTS
 
 # Printed beside the number, because published numbers follow several conventions.
 MULTIPLY_ADDS_CONVENTION = (

@@ -20,7 +20,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.primitive import Primitive
-from egnas_jax.nn.primitive_check import described, run
+from egnas_jax.nn.primitive_check import SIDE, described, run
 from egnas_jax.nn.primitive_edges import functions_of_kernel, kernel_from_functions
 from egnas_jax.nn.primitives import PRIMITIVES
 
@@ -85,19 +85,51 @@ def edge_products(
     return _products(primitive, channels, stride, side)
 
 
+def edge_expansion(name: str, channels: int) -> float:
+    """How many times as large as its input the largest array of an edge is, at least 1.
+
+    A built-in primitive has none that is larger.
+
+    Args and errors as of `edge_multiply_adds`, with stride 1.
+    """
+    primitive = lookup(PRIMITIVES, name, "primitive")
+    return 1.0 if primitive.kernel else _expansion(primitive, channels)
+
+
+@functools.lru_cache(maxsize=4096)
+def _expansion(primitive: Primitive, channels) -> float:
+    images = 64  # many, so that no kernel is larger than the activations
+    program = _traced(primitive, (images, SIDE, SIDE, channels), stride=1)
+    largest = max(_sizes(program), default=0)
+    return max(1.0, largest / (images * SIDE * SIDE * channels))
+
+
+def _sizes(program) -> Iterator[int]:
+    """Sizes of the arrays that a program computes, and those that it calls."""
+    for equation in program.eqns:
+        yield from (math.prod(variable.aval.shape) for variable in equation.outvars)
+        for inner in _programs_in(equation.params):
+            yield from _sizes(inner)
+
+
 @functools.lru_cache(maxsize=4096)
 def _products(primitive: Primitive, channels, stride, side) -> tuple[Product, ...]:
-    x = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+    program = _traced(primitive, (1, side, side, channels), stride)
+    return tuple(products_of(program))
+
+
+def _traced(primitive: Primitive, shape, stride):
+    """The program of one edge in evaluation, for a state [N, H, W, C]."""
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
     # Convolutions have to be traced as convolutions; on some backends, and in the fast
     # lowerings, they are sums of shifted images.
     if primitive.kernel is not None:
         functions = functions_of_kernel(primitive.kernel, "grouped")
         primitive = Primitive(primitive.name, *functions)
     with lowering.assume_backend("tpu"):
-        variables = described(primitive, channels, stride)
+        variables = described(primitive, shape[-1], stride)
         apply = functools.partial(run, primitive, stride=stride, train=False)
-        program = jax.make_jaxpr(apply)(*variables, x)
-    return tuple(products_of(program.jaxpr))
+        return jax.make_jaxpr(apply)(*variables, x).jaxpr
 
 
 def products_of(program: Any) -> Iterator[Product]:

@@ -14,8 +14,10 @@ from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.primitive import Primitive
 from egnas_jax.nn.primitive_cost import (
     Product,
+    edge_expansion,
     edge_multiply_adds,
     edge_params,
     edge_products,
@@ -178,6 +180,22 @@ def test_a_whole_supernet_traced_gives_the_count(traceable, space, layers, parti
         lambda *given: net.apply(*given)[0], variables, f32(1, 16, 16, 3), mixing
     )
     assert total == supernet_multiply_adds(config, 16)
+
+
+def test_the_expansion_is_that_of_the_widest_array(registered):
+    assert edge_expansion("sep_conv_7x7", 8) == edge_expansion(registered[0], 8) == 1.0
+
+    def widen(params, batch_stats, x, stride, train):
+        y = jnp.concatenate([x, x, x], axis=-1)[:, ::stride, ::stride]
+        return jnp.maximum(y, 0)[..., : x.shape[-1]], batch_stats
+
+    try:
+        widens = Primitive("widens", lambda key, channels, stride: ({}, {}), widen)
+        register_primitive(widens)
+        assert edge_expansion("widens", 8) == 3.0
+    finally:
+        PRIMITIVES.pop("widens", None)
+        FAMILIES.pop("widens", None)
 
 
 def test_an_unknown_primitive_has_no_cost():
