@@ -8,7 +8,6 @@ the `EdgeKernel` of a primitive: its own one if it has one, else the one that
 Dims: E edges, C channels, H, W sides, N images.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from jaxtyping import Float
@@ -165,7 +164,7 @@ class Primitive(NamedTuple):
     """
 
     name: str
-    init: Callable
-    apply: Callable
+    init: PrimitiveInit
+    apply: PrimitiveApply
     family: str = "other"
     kernel: EdgeKernel | None = None

@@ -67,6 +67,7 @@ def check_primitive(
                 jax.eval_shape(one, *shapes, x)
 
 
+@functools.lru_cache(maxsize=1024)
 def described(
     primitive: Primitive, channels: int, stride: int
 ) -> tuple[PyTree, PyTree]:
@@ -125,6 +126,8 @@ def run(
     if not isinstance(returned, tuple) or len(returned) != 2:
         complain(f"{what} returns {_short(returned)}. Return two: (y, batch_stats)")
     y, new_stats = returned
+    if not hasattr(y, "dtype"):
+        complain(f"{what} returns y = {_short(y)}. Return an array")
     images, height, width, channels = x.shape
     expected = (images, -(-height // stride), -(-width // stride), channels)
     if jnp.shape(y) != expected:
@@ -139,7 +142,9 @@ def run(
             f"{what} returns batch_stats {_short(new_stats)}, but was given "
             f"{_short(batch_stats)}. Structure, shapes and dtypes must stay"
         )
-    return y, new_stats
+    # A mapping of any type is taken, but networks compare types.
+    structure = jax.tree.structure(batch_stats)
+    return y, jax.tree.unflatten(structure, jax.tree.leaves(new_stats))
 
 
 def place_of(function: Any) -> str:
