@@ -21,7 +21,8 @@ from benchmarks.command import publish, sized_command
 from benchmarks.timing import say
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import is_leaf
-from egnas_jax.nn.primitives import PRIMITIVES, source_of
+from egnas_jax.nn.primitive import source_of
+from egnas_jax.nn.primitives import PRIMITIVES, kernel_of
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, PyTree
 
@@ -85,7 +86,7 @@ def make_problem(name: str, stride: int, shape: tuple[int, ...]) -> Problem:
 
         return jax.tree.map(draw, described, is_leaf=is_leaf)
 
-    params, stats = PRIMITIVES[name].init(edges, channels, stride, False)
+    params, stats = kernel_of(name).init(edges, channels, stride, False)
     state = jnp.asarray(rng.normal(size=(channels, *pixels)), jnp.float32)
     return Problem(name, stride, drawn(params, -1.0), drawn(stats, 0.5), state)
 
@@ -99,7 +100,7 @@ def make_program(problem: Problem, way: str, train: bool, gradient: bool):
     kernels = lowering.LOWERINGS[way]
 
     def outputs(params, stats, state):
-        out, _ = PRIMITIVES[problem.name].apply(
+        out, _ = kernel_of(problem.name).apply(
             params,
             stats,
             source_of(state[None]),

@@ -9,6 +9,9 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.nn.cost import count_params, multiply_adds
     from egnas_jax.nn.network import Network, make_network
     from egnas_jax.nn.network_config import NetworkConfig
+    from egnas_jax.nn.primitive import Primitive
+    from egnas_jax.nn.primitive_linen import primitive_from_linen
+    from egnas_jax.nn.primitives import register_primitive
     from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
     from egnas_jax.runs.finished_network import load_network
     from egnas_jax.runs.finished_search import load_search
@@ -47,6 +50,7 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
+    "Primitive",
     "RetrainConfig",
     "RetrainResult",
     "SearchConfig",
@@ -72,7 +76,9 @@ __all__ = [
     "make_search",
     "make_supernet",
     "multiply_adds",
+    "primitive_from_linen",
     "read_genotype",
+    "register_primitive",
     "retrain_config",
     "run_retraining",
     "run_search",
@@ -89,6 +95,9 @@ _NAMES = {
     "egnas_jax.nn.cost": "count_params multiply_adds",
     "egnas_jax.nn.network": "Network make_network",
     "egnas_jax.nn.network_config": "NetworkConfig",
+    "egnas_jax.nn.primitive": "Primitive",
+    "egnas_jax.nn.primitive_linen": "primitive_from_linen",
+    "egnas_jax.nn.primitives": "register_primitive",
     "egnas_jax.nn.supernet": "Supernet SupernetConfig make_supernet",
     "egnas_jax.runs.finished_network": "load_network",
     "egnas_jax.runs.finished_search": "load_search",

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from benchmarks import traffic
-from egnas_jax.nn.cell import OutEdges, out_edges
+from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.cell_plan import CellPlan
-from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution
-from egnas_jax.nn.primitives import WIDEST
+from egnas_jax.nn.primitive import WIDEST
+from egnas_jax.nn.primitive_cost import Product, edge_products
 from egnas_jax.nn.supernet import SupernetConfig, cells_of
 from egnas_jax.space import SPACES
 
@@ -80,16 +80,17 @@ def cell_cost(
         moved = traffic.mixed_cell_bytes(config, cell, side)
     shared = multiply_adds = operations = 0
     for outgoing in out_edges(space, cell.reduction):
-        source = (side if outgoing.stride == 2 else output) ** 2
+        before = side if outgoing.stride == 2 else output
+        source = before**2
         if batch_stats == "batch":
             moved += 2 * active * source * item
         edges, pixels = len(outgoing.edges), active * output**2
         bypass = cell.channels - active
         operations += STATE_OPERATIONS * active * source
         operations += edges * (EDGE_OPERATIONS * pixels + bypass * output**2)
-        for work in _work(config, outgoing, active, batch_stats):
+        for work in _work(config, (active, outgoing.stride, before), batch_stats):
             times = edges * work.repeats
-            multiply_adds += times * work.convolution.multiply_adds(output)
+            multiply_adds += times * work.product.multiply_adds
             shared += times * pixels * _shared_per_output(work)
     return FusedCost(moved, round(shared), multiply_adds, operations)
 
@@ -98,29 +99,33 @@ class _Work(NamedTuple):
     """A convolution of an edge.
 
     Attributes:
-      convolution: its sizes, of a state that was not halved.
+      product: its sizes.
       stride, dilation: of its window.
       repeats: how often it is computed.
     """
 
-    convolution: Convolution
+    product: Product
     stride: int
     dilation: int
     repeats: int
 
 
 def _work(
-    config: SupernetConfig, outgoing: OutEdges, active: int, batch_stats: str
+    config: SupernetConfig, edge: tuple[int, int, int], batch_stats: str
 ) -> Iterator[_Work]:
-    """All convolutions of one edge, in pairs: a depthwise one, a pointwise one."""
-    strided = outgoing.stride == 2
+    """All convolutions of one edge, in pairs: a depthwise one, a pointwise one.
+
+    Args:
+      config, batch_stats: as of `cell_cost`.
+      edge: channels, stride and side of the state that it leaves.
+    """
     for name in SPACES[config.space].primitives:
-        convolutions = PRIMITIVE_CONVOLUTIONS[name](active, 0, strided)
-        for position, convolution in enumerate(convolutions):
-            pairs_behind = (len(convolutions) - 1 - position) // 2
+        products = edge_products(name, *edge)
+        for position, product in enumerate(products):
+            pairs_behind = (len(products) - 1 - position) // 2
             yield _Work(
-                convolution,
-                stride=outgoing.stride if position < 2 else 1,
+                product,
+                stride=edge[1] if position < 2 else 1,
                 dilation=2 if name.startswith("dil") else 1,
                 repeats=BATCH_REPEATS[pairs_behind] if batch_stats == "batch" else 1,
             )
@@ -133,9 +138,9 @@ def _shared_per_output(work: _Work) -> float:
     outputs. It keeps all channels of a pixel in registers, so that a pointwise
     convolution needs none, and writes what the next depthwise convolution reads.
     """
-    if work.convolution.groups == 1:
+    if work.product.groups == 1:
         return 0.0
-    height, width = work.convolution.kernel
+    height, width = work.product.window
     numbers = work.stride * (STRIP - 1) + 1 + work.dilation * (width - 1)
     return FLOAT32_BYTES * (height * numbers / STRIP + 1)
 

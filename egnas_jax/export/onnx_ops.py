@@ -7,12 +7,14 @@ poolings do not count it.
 Source: nn.layers and nn.primitives.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from egnas_jax.nn.layers import EPSILON
+from egnas_jax.nn.primitives import kernel_of
 
 
 class Graph:
@@ -116,25 +118,67 @@ def zeros(graph: Graph, x: str, stride: int) -> str:
 
 
 def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
-    """One edge with any primitive except `none`."""
-    if kind == "skip_connect":
-        return x if stride == 1 else factorized_reduce(graph, x, prefix)
-    if "pool" in kind:
-        node = {"avg_pool_3x3": "AveragePool", "max_pool_3x3": "MaxPool"}[kind]
-        # AveragePool does not count the padding by default.
-        return graph.add(
-            node, x, kernel_shape=[3, 3], strides=[stride, stride], pads=[1, 1, 1, 1]
+    """One edge with any primitive except `none`.
+
+    Raises:
+      ValueError: there is no way to write the primitive as ONNX nodes.
+    """
+    writer = kernel_of(kind).onnx
+    if writer is None:
+        raise ValueError(
+            f"The primitive {kind} cannot be written as ONNX: only the built-in "
+            f"primitives can. Export the network by --format stablehlo, which writes "
+            f"any primitive."
         )
+    return WRITERS[writer](graph, x, stride, prefix)
+
+
+def _skip(graph, x, stride, prefix):
+    return x if stride == 1 else factorized_reduce(graph, x, prefix)
+
+
+def _pool(graph, x, stride, prefix, *, node):
+    """A 3x3 pooling; AveragePool does not count the padding by default."""
+    del prefix
+    return graph.add(
+        node, x, kernel_shape=[3, 3], strides=[stride, stride], pads=[1, 1, 1, 1]
+    )
+
+
+def _row_column(graph, x, stride, prefix):
+    x = conv(graph, graph.add("Relu", x), f"{prefix}1.weight", (1, stride), (0, 3))
+    x = conv(graph, x, f"{prefix}2.weight", (stride, 1), (3, 0))
+    return norm(graph, x, f"{prefix}3")
+
+
+def _convolution(graph, x, stride, prefix):
+    """A full convolution of a square window, whose output is as large as its input."""
+    weight = f"{prefix}op.1.weight"
+    padding = graph.constants[weight].shape[-1] // 2
+    x = conv(graph, graph.add("Relu", x), weight, stride, padding)
+    return norm(graph, x, f"{prefix}op.2")
+
+
+def _dil_conv(graph, x, stride, prefix):
     x = graph.add("Relu", x)
-    if kind == "conv_7x1_1x7":
-        x = conv(graph, x, f"{prefix}1.weight", (1, stride), (0, 3))
-        x = conv(graph, x, f"{prefix}2.weight", (stride, 1), (3, 0))
-        return norm(graph, x, f"{prefix}3")
-    dilation = 2 if kind.startswith("dil_conv") else 1
-    x = _block(graph, x, f"{prefix}op.", 1, stride=stride, dilation=dilation)
-    if kind.startswith("sep_conv"):
-        x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 5)
-    return x
+    return _block(graph, x, f"{prefix}op.", 1, stride=stride, dilation=2)
+
+
+def _sep_conv(graph, x, stride, prefix):
+    x = _block(graph, graph.add("Relu", x), f"{prefix}op.", 1, stride=stride)
+    return _block(graph, graph.add("Relu", x), f"{prefix}op.", 5)
+
+
+# By `EdgeKernel.onnx`: (graph, input, stride, prefix of the weights) -> output.
+WRITERS = {
+    "skip": _skip,
+    "average": functools.partial(_pool, node="AveragePool"),
+    "maximum": functools.partial(_pool, node="MaxPool"),
+    "row_column": _row_column,
+    "convolution": _convolution,
+    "dil_conv": _dil_conv,
+    "sep_conv": _sep_conv,
+}
 
 
 def _block(graph, x, prefix, first, *, stride=1, dilation=1):

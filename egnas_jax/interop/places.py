@@ -7,32 +7,18 @@ an operation also count its ReLUs.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.init import is_leaf
+from egnas_jax.nn.primitive import FIRST_HALF, SECOND_HALF
+from egnas_jax.nn.primitives import kernel_of
 
 Path = tuple[str | int, ...]
 Index = tuple[int | slice, ...]
 
 WINDOW = (3, 3)  # of the first kernel
-
-# Torch name inside a primitive -> path of our leaf, or of the leaves of a norm.
-BLOCK = {
-    "op.1.weight": ("depthwise",),
-    "op.2.weight": ("pointwise",),
-    "op.3": ("norm",),
-}
-PRIMITIVE_NAMES = {
-    "sep_conv": {
-        **{name: ("first", *path) for name, path in BLOCK.items()},
-        "op.5.weight": ("second", "depthwise"),
-        "op.6.weight": ("second", "pointwise"),
-        "op.7": ("second", "norm"),
-    },
-    "dil_conv": BLOCK,
-    "conv_7x1": {"1.weight": ("row",), "2.weight": ("column",), "3": ("norm",)},
-    "pool": {"1": ("norm",)},
-}
 
 
 class Place(NamedTuple):
@@ -43,11 +29,13 @@ class Place(NamedTuple):
       path: of the leaf.
       index: of the part of the leaf that the weight is, for instance the cell and the
         edge; () for the whole leaf.
+      as_is: whether the weight has our shape, whatever the name of the leaf.
     """
 
     name: str
     path: Path
     index: Index = ()
+    as_is: bool = False
 
 
 def image_channels(weights: Mapping[str, np.ndarray], name: str) -> int:
@@ -108,13 +96,38 @@ def factorized_reduce(
 def primitive(
     kind: str, prefix: str, path: Path, index: Index, channels: int
 ) -> Iterator[Place]:
-    """A candidate operation, with all the weights that one of its kind may have."""
-    if kind == "skip_connect":
-        yield from factorized_reduce(prefix, path, index, channels)
+    """A candidate operation, with all the weights that one of its kind may have.
+
+    Torch has no names for the weights of a user's own primitive: "params." or
+    "batch_stats." and their paths stand for them.
+    """
+    names = kernel_of(kind).torch
+    if names is None:
+        yield from _by_paths(kind, prefix, path, index, channels)
         return
-    family = "pool" if "pool" in kind else kind.rsplit("_", 1)[0]
-    for name, below in PRIMITIVE_NAMES.get(family, {}).items():
+    for name, below in names:
         if below[-1] == "norm":
             yield from norm(prefix + name, (*path, *below), index)
+        elif below[-1] in (FIRST_HALF, SECOND_HALF):
+            half = channels // 2
+            rows = slice(half) if below[-1] == FIRST_HALF else slice(half, None)
+            kernel_path = ("params", *path, *below[:-1])
+            yield Place(prefix + name, kernel_path, (*index, rows))
         else:
             yield Place(prefix + name, ("params", *path, *below), index)
+
+
+def _by_paths(kind, prefix, path, index, channels) -> Iterator[Place]:
+    """The arrays that a primitive has with either stride, by their own paths."""
+    found = {}
+    for stride in (1, 2):
+        trees = kernel_of(kind).init(1, channels, stride, True)
+        for collection, tree in zip(("params", "batch_stats"), trees, strict=True):
+            for keys, _ in jax.tree.leaves_with_path(tree, is_leaf=is_leaf):
+                below = tuple(
+                    key.key if hasattr(key, "key") else key.idx for key in keys
+                )
+                found[collection, below] = None
+    for collection, below in found:
+        name = ".".join(map(str, (collection, *below)))
+        yield Place(prefix + name, (collection, *path, *below), index, as_is=True)

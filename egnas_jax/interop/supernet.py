@@ -13,10 +13,11 @@ from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weigh
 from egnas_jax.interop.places import Place
 from egnas_jax.lookup import check_known
 from egnas_jax.nn.cell import out_edges
-from egnas_jax.nn.primitives import PRIMITIVES, with_pool_norm
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES
 from egnas_jax.space.base import PRIMITIVES as READ_PRIMITIVES
+from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.types import PyTree
 
 FIRST_KERNEL = "stem.0.weight"
@@ -99,13 +100,12 @@ def primitive_from_torch(
     check_known(dict.fromkeys(READ_PRIMITIVES), primitive, "primitive of torch")
     anchors = [place.name for place in places.primitive(primitive, "", (), (0,), 1)]
     weights = network_weights(weights, anchors, log)
-    pool_bn = bool(weights) and "pool" in primitive
-    make = with_pool_norm if pool_bn else PRIMITIVES.__getitem__
+    pool_bn = bool(weights) and FAMILIES[primitive] == "pool"
     shapes = filter(None, map(np.shape, weights.values()))  # counters have none
     channels = max((shape[0] for shape in shapes), default=1)
     stride = 2 if weights else 1  # a skip connection has weights only with stride 2
     affine = any(name.endswith(".bias") for name in weights)
-    trees = make(primitive).init(1, channels, stride, affine)
+    trees = kernel_of(primitive, pool_bn).init(1, channels, stride, affine)
     leaves = dict(zip(("params", "batch_stats"), trees, strict=True))
     variables = transfer.read(
         places.primitive(primitive, "", (), (0,), channels),
@@ -143,6 +143,6 @@ def _edges(config, plan, prefix, path, position) -> Iterator[Place]:
                     name,
                     f"{prefix}.{edge}._ops.{number}.",
                     (*path, source, name),
-                    (position, 0 if "pool" in name else row),
+                    (position, 0 if FAMILIES[name] == "pool" else row),
                     plan.channels // config.partial_channels,
                 )

@@ -97,6 +97,8 @@ def _array(name: str, weight) -> np.ndarray:
 
 def _torch_shape(place, part):
     """Shape of a weight in torch, which keeps axes of size one that we leave out."""
+    if place.as_is:
+        return part.shape
     if place.path[-1] == "depthwise":
         return (part.shape[0], 1, *part.shape[1:])
     return (*part.shape, 1, 1) if place.path[-1] == "pointwise" else part.shape

@@ -25,7 +25,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.precision import wide
-from egnas_jax.nn.primitives import PRIMITIVES, Primitive, source_of, with_pool_norm
+from egnas_jax.nn.primitive import EdgeKernel, source_of
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.space import Space
 from egnas_jax.types import Array, Mixing, PyTree
@@ -55,10 +56,9 @@ class CellSpec(NamedTuple):
         return self.kind == "reduce"
 
     @property
-    def primitives(self) -> dict[str, Primitive]:
+    def primitives(self) -> dict[str, EdgeKernel]:
         """The primitives of an edge, by name and in the order of the space."""
-        make = with_pool_norm if self.pool_bn else PRIMITIVES.__getitem__
-        return {name: make(name) for name in self.space.primitives}
+        return {name: kernel_of(name, self.pool_bn) for name in self.space.primitives}
 
 
 class OutEdges(NamedTuple):
@@ -218,7 +218,7 @@ def _mixed_edges(
       variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      stride, kernels, train: as of `PrimitiveApply`.
+      stride, kernels, train: as of `EdgeApply`.
       skips: as of `mixed_cell`, for this state.
 
     Returns:
@@ -338,7 +338,7 @@ def _applied(name, primitive, variables, source, *, skips, edges, **options):
     """The output of one primitive on its edges, and its new batch_stats."""
     params, stats = (tree.get(name, {}) for tree in variables)
     output, new_stats = primitive.apply(params, stats, source, **options)
-    if skips is not None and name == "skip_connect" and options["stride"] == 1:
+    if skips is not None and primitive.identity and options["stride"] == 1:
         output = Affine(drop_elements(output.x, edges, skips))
     return output, new_stats
 

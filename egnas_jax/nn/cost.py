@@ -1,12 +1,12 @@
-"""Counts weights and multiply-adds of a derived network, by arithmetic.
+"""Counts weights and multiply-adds of a derived network.
 
-Every part of the network is described once, as a list of convolutions. Both counts
-follow from that list.
+The edges of the cells are counted by tracing their primitives (`nn.primitive_cost`).
+The frame around them is counted by arithmetic: a list of convolutions describes the
+stem, the preprocessing of the cells' inputs and the auxiliary head.
 
 Dims: C channels.
 """
 
-import functools
 from typing import NamedTuple
 
 from egnas_jax.nn.cell_plan import CellPlan
@@ -18,7 +18,9 @@ from egnas_jax.nn.network_config import (
     cell_plan,
     output_channels,
 )
+from egnas_jax.nn.primitive_cost import edge_multiply_adds, edge_params
 from egnas_jax.space import Genotype
+from egnas_jax.space.pairs import NUM_INPUTS
 
 # Printed beside the number, because published numbers follow several conventions.
 MULTIPLY_ADDS_CONVENTION = (
@@ -68,6 +70,32 @@ class Convolution(NamedTuple):
         return self.kernel_size * height * width
 
 
+class Edge(NamedTuple):
+    """One edge of a cell.
+
+    Attributes:
+      primitive: its name.
+      channels: C.
+      stride: 1 or 2.
+      halvings: how often the state that it leaves has been halved since the image.
+    """
+
+    primitive: str
+    channels: int
+    stride: int
+    halvings: int
+
+    @property
+    def params(self) -> int:
+        """Number of weights, including those of batch norms."""
+        return edge_params(self.primitive, self.channels, self.stride)
+
+    def multiply_adds(self, image_size: int) -> int:
+        """Multiply-adds for an image of this side, pixels; half a side rounds up."""
+        side = -(-image_size // 2**self.halvings)
+        return edge_multiply_adds(self.primitive, self.channels, self.stride, side)
+
+
 def count_params(
     genotype: Genotype,
     config: NetworkConfig,
@@ -88,8 +116,8 @@ def count_params(
 
     Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
     """
-    convolutions = _convolutions(genotype, config, image_channels)
-    total = sum(conv.params for conv in convolutions)
+    parts = _parts(genotype, config, image_channels)
+    total = sum(part.params for part in parts)
     total += _classifier(genotype, config) + config.num_classes  # the bias
     if auxiliary:
         # The head reads the output of the second reduction.
@@ -127,18 +155,23 @@ def multiply_adds(
     """
     if type(image_size) is not int or image_size < 1:
         raise ValueError(f"image_size must be a whole number > 0, got {image_size!r}.")
-    convolutions = _convolutions(genotype, config, image_channels)
-    total = sum(conv.multiply_adds(image_size) for conv in convolutions)
+    parts = _parts(genotype, config, image_channels)
+    total = sum(part.multiply_adds(image_size) for part in parts)
     return total + _classifier(genotype, config)
 
 
-def _convolutions(genotype, config, image_channels) -> list[Convolution]:
-    """All convolutions of the network except those of the auxiliary head."""
-    convolutions, halvings = _stem(config, image_channels)
+def _parts(genotype, config, image_channels) -> list[Convolution | Edge]:
+    """Everything that counts, except the auxiliary head and the classifier."""
+    parts, halvings = _stem(config, image_channels)
     for cell in cell_plan(genotype, config):
+        parts += preprocessing(cell, halvings)
+        for primitive, source in getattr(genotype, cell.kind):
+            from_input = source < NUM_INPUTS
+            strided = cell.reduction and from_input
+            before = halvings + (cell.reduction and not from_input)
+            parts.append(Edge(primitive, cell.channels, 1 + strided, before))
         halvings += cell.reduction
-        convolutions += _cell(genotype, cell, halvings)
-    return convolutions
+    return parts
 
 
 def _stem(config, image_channels) -> tuple[list[Convolution], int]:
@@ -158,17 +191,6 @@ def _stem(config, image_channels) -> tuple[list[Convolution], int]:
         )
         fan_in = fan_out
     return convolutions, halvings
-
-
-def _cell(genotype: Genotype, cell: CellPlan, after: int) -> list[Convolution]:
-    """Convolutions of one cell; its output has been halved `after` times."""
-    channels = cell.channels
-    convolutions = preprocessing(cell, after - cell.reduction)
-    for pairs in genotype.blocks(cell.kind):
-        for primitive, source in pairs:
-            strided = cell.reduction and source < 2
-            convolutions += PRIMITIVE_CONVOLUTIONS[primitive](channels, after, strided)
-    return convolutions
 
 
 def preprocessing(cell: CellPlan, before: int) -> list[Convolution]:
@@ -196,83 +218,6 @@ def _pointwise(fan_in, fan_out, after):
 def _factorized_reduce(fan_in, fan_out, after):
     """Two pointwise convolutions, each with half of the channels and stride 2."""
     return 2 * _pointwise(fan_in, fan_out // 2, after)
-
-
-# One function per primitive: (C, how often its output has been halved, whether its
-# stride is 2) -> its convolutions.
-
-
-def _nothing(channels, after, strided):
-    del channels, after, strided
-    return []
-
-
-def _skip_connect(channels, after, strided):
-    return _factorized_reduce(channels, channels, after) if strided else []
-
-
-def _dil_conv(side, channels, after, strided):
-    """Depthwise and pointwise; dilation and stride change neither count."""
-    del strided
-    depthwise = Convolution(
-        kernel=(side, side),
-        fan_in=channels,
-        fan_out=channels,
-        halvings=(after, after),
-        groups=channels,
-        norm=False,
-    )
-    return [depthwise, *_pointwise(channels, channels, after)]
-
-
-def _sep_conv(side, channels, after, strided):
-    """Twice the convolutions of `_dil_conv`; the first pair has the stride."""
-    return 2 * _dil_conv(side, channels, after, strided)
-
-
-def _conv_7x1_1x7(channels, after, strided):
-    """1x7, which strides along the width, then 7x1, which strides along the height."""
-    between = (after - strided, after)
-    return [
-        Convolution(
-            kernel=(1, 7),
-            fan_in=channels,
-            fan_out=channels,
-            halvings=between,
-            norm=False,
-        ),
-        Convolution(
-            kernel=(7, 1), fan_in=channels, fan_out=channels, halvings=(after, after)
-        ),
-    ]
-
-
-def _nor_conv(side, channels, after, strided):
-    del strided
-    return [
-        Convolution(
-            kernel=(side, side),
-            fan_in=channels,
-            fan_out=channels,
-            halvings=(after, after),
-        )
-    ]
-
-
-PRIMITIVE_CONVOLUTIONS = {
-    "none": _nothing,
-    "avg_pool_3x3": _nothing,
-    "max_pool_3x3": _nothing,
-    "skip_connect": _skip_connect,
-    "sep_conv_3x3": functools.partial(_sep_conv, 3),
-    "sep_conv_5x5": functools.partial(_sep_conv, 5),
-    "sep_conv_7x7": functools.partial(_sep_conv, 7),
-    "dil_conv_3x3": functools.partial(_dil_conv, 3),
-    "dil_conv_5x5": functools.partial(_dil_conv, 5),
-    "conv_7x1_1x7": _conv_7x1_1x7,
-    "nor_conv_1x1": functools.partial(_nor_conv, 1),
-    "nor_conv_3x3": functools.partial(_nor_conv, 3),
-}
 
 
 def _classifier(genotype, config):

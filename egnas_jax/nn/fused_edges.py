@@ -27,7 +27,7 @@ from egnas_jax.nn.layers import batch_scale_and_shift, relu, scale_and_shift
 from egnas_jax.nn.lowering.fused_kernels import Term, convolve, mix, moments
 from egnas_jax.nn.lowering.fused_sums import Pools, Weights
 from egnas_jax.nn.lowering.fused_tiles import Window
-from egnas_jax.nn.primitives import Primitive
+from egnas_jax.nn.primitive import EdgeKernel
 from egnas_jax.nn.sync_batch_norm import all_reduce_moments, num_shares
 from egnas_jax.types import Array, PyTree
 
@@ -49,7 +49,7 @@ class _Folded(NamedTuple):
 
 
 def fused_edges(
-    primitives: Mapping[str, Primitive],
+    primitives: Mapping[str, EdgeKernel],
     variables: tuple[PyTree, PyTree],
     state: Array,
     weights: Mapping[str, Array],
@@ -99,7 +99,7 @@ def fused_edges(
 
 
 def _layers(
-    primitive: Primitive, params: PyTree, stats: PyTree, stride: int
+    primitive: EdgeKernel, params: PyTree, stats: PyTree, stride: int
 ) -> list[_Layer]:
     """The convolutions of a primitive that has some; they read the first source."""
     if primitive.fused == "convolution":
@@ -205,7 +205,7 @@ def _weighted(
 
 
 def _pools(
-    primitives: Mapping[str, Primitive], weights: Mapping[str, Array], stride: int
+    primitives: Mapping[str, EdgeKernel], weights: Mapping[str, Array], stride: int
 ) -> Pools:
     """The weights of the primitives without convolutions."""
     by_kind = {p.fused: weights[name] for name, p in primitives.items()}
@@ -214,7 +214,7 @@ def _pools(
     return Pools(**{kind: by_kind.get(kind) for kind in Pools._fields})
 
 
-def _joined(primitive: Primitive, first: PyTree, second: _Folded | None) -> PyTree:
+def _joined(primitive: EdgeKernel, first: PyTree, second: _Folded | None) -> PyTree:
     """The new batch_stats of a primitive from those of its layers."""
     if second is None:
         return first

@@ -311,17 +311,23 @@ def factorized_reduce(
 ) -> tuple[Array, PyTree]:
     """Halves H and W by two 1x1 convolutions of stride 2, one pixel apart.
 
+    An odd side, which the networks refuse, is rounded up: the second convolution reads
+    zeros behind the border.
+
     Args:
       params, stats: of `init_conv_norm`; the first half of the output channels reads
         the even pixels, the second half the odd ones.
-      rectified: the state after its ReLU, [E or 1, C, H, W, N], H and W even.
+      rectified: the state after its ReLU, [E or 1, C, H, W, N].
       train: as of `batch_norm`.
 
     Returns:
       [E, O, H / 2, W / 2, N] and the new running batch_stats.
     """
-    weight = params["pointwise"]
+    weight, (height, width) = params["pointwise"], rectified.shape[-3:-1]
     half = weight.shape[1] // 2
+    if height % 2 or width % 2:
+        odd = (0, height % 2), (0, width % 2), (0, 0)
+        rectified = jnp.pad(rectified, ((0, 0), (0, 0), *odd))
     parts = []
     for offset, rows in ((0, weight[:, :half]), (1, weight[:, half:])):
         pixels = rectified[..., offset::2, offset::2, :]

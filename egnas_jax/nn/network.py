@@ -31,6 +31,7 @@ from egnas_jax.nn.network_config import (
     cell_plan,
     output_channels,
 )
+from egnas_jax.nn.primitives import check_primitives
 from egnas_jax.nn.stem_and_head import (
     auxiliary,
     classify,
@@ -117,10 +118,13 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
     Equal arguments give the same functions, so that JAX reuses compiled programs.
 
     Raises:
-      ValueError: a cell that is used has no path from its inputs to its output.
+      ValueError: a cell that is used has no path from its inputs to its output, or a
+        primitive of a user's own cannot be traced, or returns what it must not.
     """
     for kind in sorted({cell.kind for cell in cell_plan(genotype, config)}):
         check_path(genotype, kind)
+        names = [name for name, _ in getattr(genotype, kind)]
+        check_primitives(names, config.channels)
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)

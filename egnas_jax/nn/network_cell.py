@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.primitives import PRIMITIVES, source_of
+from egnas_jax.nn.primitive import source_of
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.space import Genotype
 from egnas_jax.types import Array, PyTree
 
@@ -43,7 +44,7 @@ class Stack(NamedTuple):
     @property
     def identity(self) -> bool:
         """Whether they pass the state on unchanged; such edges are never dropped."""
-        return self.primitive == "skip_connect" and self.stride == 1
+        return kernel_of(self.primitive).identity and self.stride == 1
 
 
 def stacks_of(genotype: Genotype, kind: str) -> tuple[Stack, ...]:
@@ -84,7 +85,7 @@ def check_path(genotype: Genotype, kind: str) -> None:
 def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyTree]:
     """Leaves of a cell: parameters and batch_stats, by the names of its stacks."""
     leaves = {
-        stack.name: PRIMITIVES[stack.primitive].init(
+        stack.name: kernel_of(stack.primitive).init(
             len(stack.edges), channels, stack.stride, True
         )
         for stack in stacks_of(genotype, kind)
@@ -137,7 +138,7 @@ def derived_cell(
 def _outputs(stack, variables, source, train, factors):
     """The output of each of the S edges of a stack, [C, H', W', N]; new batch_stats."""
     params, stats = variables
-    output, new_stats = PRIMITIVES[stack.primitive].apply(
+    output, new_stats = kernel_of(stack.primitive).apply(
         params.get(stack.name, {}),
         stats.get(stack.name, {}),
         source,

@@ -1,21 +1,21 @@
-"""Defines the candidate operations, each for all edges that leave one state.
+"""Defines the built-in primitives, and the table that own ones are added to.
 
-Every primitive is a record `Primitive(init, apply)`. `apply` takes a `Source`, which
-holds a state before and after the ReLU that most primitives start with. It returns an
-`Affine` of shape [E, C, H', W', N], or [1, C, H', W', N] where the result does not
-depend on the edge.
+The built-in primitives are written as kernels for all edges that leave one state
+(`nn.primitive.EdgeKernel`). Their functions for one edge follow from them.
 
 Source: operations.py of the DARTS family (convolutions without bias); `nor_conv` of
-NAS-Bench-201.
+NAS-Bench-201. The names of weights in torch are those of operations.py, where positions
+inside an operation also count its ReLUs.
 
 Dims: E edges, C channels, H, W sides, N images.
 """
 
+from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple, Protocol
 
 import jax.numpy as jnp
 
+from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import kernel
 from egnas_jax.nn.joint_blocks import Blocks
@@ -28,88 +28,40 @@ from egnas_jax.nn.layers import (
     init_conv_norm,
     lazy_batch_norm,
     rectify,
-    relu,
 )
-from egnas_jax.types import Array, PyTree
+from egnas_jax.nn.primitive import FIRST_HALF, SECOND_HALF, EdgeKernel, Primitive
+from egnas_jax.nn.primitive_check import check_primitive
+from egnas_jax.nn.primitive_edges import (
+    functions_of_kernel,
+    kernel_from_functions,
+    with_norm,
+)
+from egnas_jax.space.primitive_names import FAMILIES, register_name
 
-WIDEST = 4  # pixels from the centre of the widest window, dil_conv_5x5, to its edge
-
-
-class Source(NamedTuple):
-    """A state as its out-edges read it, each array [1, C, H, W, N].
-
-    Attributes:
-      raw: the state.
-      rectified: the state after the ReLU.
-      padded: the rectified state with zeros around it, enough for the widest kernel.
-    """
-
-    raw: Array
-    rectified: Array
-    padded: Array
-
-
-class PrimitiveInit(Protocol):
-    def __call__(
-        self, edges: int, channels: int, stride: int, affine: bool
-    ) -> tuple[PyTree, PyTree]:
-        """Describes parameters and batch_stats, as trees of `nn.init.Leaf`.
-
-        Args:
-          edges: E.
-          channels: C, before and after the primitive.
-          stride: 1, or 2 where a reduction cell reads its inputs.
-          affine: whether norms have a scale and a shift.
-        """
-
-
-class PrimitiveApply(Protocol):
-    def __call__(
-        self,
-        params: PyTree,
-        stats: PyTree,
-        source: Source,
-        *,
-        stride: int,
-        train: bool,
-        kernels: lowering.Kernels,
-    ) -> tuple[Affine, PyTree]:
-        """Applies the primitive to a state, for all edges that leave it.
-
-        Args:
-          params, stats: arrays that `PrimitiveInit` describes.
-          source: the state.
-          stride: as of `PrimitiveInit`.
-          train: whether norms use the batch's statistics and update the running ones.
-          kernels: implementations; they change the speed, not the result.
-
-        Returns:
-          The output, [E or 1, C, H', W', N], and the new batch_stats.
-        """
-
-
-class Primitive(NamedTuple):
-    """One candidate operation.
-
-    Attributes:
-      init: describes its arrays.
-      apply: computes its output.
-      blocks: what it looks like if it is a chain of separable convolutions, which a
-        cell of tiny images computes together; None for another primitive.
-      fused: as what the fused kernels compute it: "blocks", "convolution" (a full one
-        and a norm), "skip", "maximum" or "average" (3x3 poolings); None if they do not.
-    """
-
-    init: PrimitiveInit
-    apply: PrimitiveApply
-    blocks: Blocks | None = None
-    fused: str | None = None
-
-
-def source_of(state: Array) -> Source:
-    """Prepares a state [1, C, H, W, N] for its out-edges."""
-    rectified = relu(state)
-    return Source(state, rectified, lowering.pad_sides(rectified, WIDEST))
+# Torch's names inside an operation, and our paths; see `EdgeKernel.torch`.
+TORCH_BLOCK = (
+    ("op.1.weight", ("depthwise",)),
+    ("op.2.weight", ("pointwise",)),
+    ("op.3", ("norm",)),
+)
+TORCH_BLOCKS = (
+    *((name, ("first", *path)) for name, path in TORCH_BLOCK),
+    ("op.5.weight", ("second", "depthwise")),
+    ("op.6.weight", ("second", "pointwise")),
+    ("op.7", ("second", "norm")),
+)
+TORCH_ROW_COLUMN = (
+    ("1.weight", ("row",)),
+    ("2.weight", ("column",)),
+    ("3", ("norm",)),
+)
+TORCH_CONVOLUTION = (("op.1.weight", ("conv",)), ("op.2", ("norm",)))
+TORCH_POOL = (("1", ("norm",)),)
+TORCH_REDUCE = (
+    ("conv_1.weight", ("pointwise", FIRST_HALF)),
+    ("conv_2.weight", ("pointwise", SECOND_HALF)),
+    ("bn", ("norm",)),
+)
 
 
 def _init_nothing(edges, channels, stride, affine):
@@ -162,7 +114,7 @@ def _normalise(params, stats, y, train):
     return y, {"norm": norm}
 
 
-def _dil_conv(side: int) -> Primitive:
+def _dil_conv(side: int) -> EdgeKernel:
     def init(edges, channels, stride, affine):
         del stride
         return _init_block(edges, channels, side, affine)
@@ -172,10 +124,17 @@ def _dil_conv(side: int) -> Primitive:
         _, x, padded = source
         return _block(params, stats, x, padded, dilation=2, **options)
 
-    return Primitive(init, apply, Blocks(side, 2, ()), fused="blocks")
+    return EdgeKernel(
+        init,
+        apply,
+        blocks=Blocks(side, 2, ()),
+        fused="blocks",
+        torch=TORCH_BLOCK,
+        onnx="dil_conv",
+    )
 
 
-def _sep_conv(side: int) -> Primitive:
+def _sep_conv(side: int) -> EdgeKernel:
     def init(edges, channels, stride, affine):
         del stride
         params, stats = _init_block(edges, channels, side, affine)
@@ -192,8 +151,14 @@ def _sep_conv(side: int) -> Primitive:
         y, second_stats = second(y)
         return y, {"first": first_stats, "second": second_stats}
 
-    blocks = Blocks(side, 1, ("first", "second"))
-    return Primitive(init, apply, blocks, fused="blocks")
+    return EdgeKernel(
+        init,
+        apply,
+        blocks=Blocks(side, 1, ("first", "second")),
+        fused="blocks",
+        torch=TORCH_BLOCKS,
+        onnx="sep_conv",
+    )
 
 
 def _init_conv_7x1_1x7(edges, channels, stride, affine):
@@ -221,7 +186,7 @@ def _conv_7x1_1x7(params, stats, source, *, stride, train, kernels):
     return _normalise(params, stats, y, train)
 
 
-def _nor_conv(side: int) -> Primitive:
+def _nor_conv(side: int) -> EdgeKernel:
     """ReLU, full convolution and norm, as in NAS-Bench-201."""
 
     def init(edges, channels, stride, affine):
@@ -241,20 +206,21 @@ def _nor_conv(side: int) -> Primitive:
         y = y.reshape(edges, fan_out, *y.shape[1:])
         return _normalise(params, stats, y, train)
 
-    return Primitive(init, apply, fused="convolution")
+    return EdgeKernel(
+        init,
+        apply,
+        fused="convolution",
+        torch=TORCH_CONVOLUTION,
+        onnx="convolution",
+    )
 
 
-def _pool(params, stats, source, *, stride, train, kernels, window):
-    """Pooling, followed by a norm where there are batch_stats for it (`pool_bn`)."""
-    y = window(source.raw, stride, kernels.pooling)
-    if not stats:
-        return Affine(y), stats
-    return _normalise(params, stats, y, train)
+def _pooling(window, kind) -> EdgeKernel:
+    def apply(params, stats, source, *, stride, train, kernels):
+        del params, train
+        return Affine(window(source.raw, stride, kernels.pooling)), stats
 
-
-def _pooling(window, kind) -> Primitive:
-    apply = partial(_pool, window=window)
-    return Primitive(_init_nothing, apply, fused=kind)
+    return EdgeKernel(_init_nothing, apply, fused=kind, torch=TORCH_POOL, onnx=kind)
 
 
 def _init_skip(edges, channels, stride, affine):
@@ -276,34 +242,92 @@ def _none(params, stats, source, *, stride, train, kernels):
     return Affine(jnp.zeros_like(source.raw[..., ::stride, ::stride, :])), stats
 
 
-PRIMITIVES: dict[str, Primitive] = {
-    "none": Primitive(_init_nothing, _none),
+_KERNELS: dict[str, EdgeKernel] = {
+    "none": EdgeKernel(_init_nothing, _none, torch=()),
     "avg_pool_3x3": _pooling(lowering.avg_pool, "average"),
     "max_pool_3x3": _pooling(lowering.max_pool, "maximum"),
-    "skip_connect": Primitive(_init_skip, _skip, fused="skip"),
+    "skip_connect": EdgeKernel(
+        _init_skip,
+        _skip,
+        identity=True,
+        fused="skip",
+        torch=TORCH_REDUCE,
+        onnx="skip",
+    ),
     "sep_conv_3x3": _sep_conv(3),
     "sep_conv_5x5": _sep_conv(5),
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
-    "conv_7x1_1x7": Primitive(_init_conv_7x1_1x7, _conv_7x1_1x7),
+    "conv_7x1_1x7": EdgeKernel(
+        _init_conv_7x1_1x7,
+        _conv_7x1_1x7,
+        torch=TORCH_ROW_COLUMN,
+        onnx="row_column",
+    ),
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
 
 
-def with_pool_norm(name: str) -> Primitive:
-    """The primitive of a supernet whose poolings are followed by a norm (`pool_bn`).
+PRIMITIVES: dict[str, Primitive] = {
+    name: Primitive(
+        name, *functions_of_kernel(edge_kernel), FAMILIES[name], edge_kernel
+    )
+    for name, edge_kernel in _KERNELS.items()
+}
 
-    All edges that leave a state pool the same pixels, so they share one norm.
+
+def register_primitive(primitive: Primitive) -> None:
+    """Adds a primitive of one's own, so that spaces and genotypes may name it.
+
+    Args:
+      primitive: the record; nothing of it runs before a network is made with it.
+
+    Raises:
+      ValueError: the name is no word or is taken, the family is unknown, or `init` or
+        `apply` is no function.
     """
-    primitive = PRIMITIVES[name]
-    if "pool" not in name:
-        return primitive
+    for field in ("init", "apply"):
+        function = getattr(primitive, field)
+        if not callable(function) or getattr(function, "__hash__", None) is None:
+            raise ValueError(
+                f"{field} of the primitive {primitive.name} is {function!r}. Give a "
+                f"function."
+            )
+    register_name(primitive.name, primitive.family)
+    PRIMITIVES[primitive.name] = primitive
 
-    def init(edges, channels, stride, affine):
-        del edges, stride
-        norm, stats = init_batch_norm(1, channels, affine)
-        return {"norm": norm}, {"norm": stats}
 
-    return primitive._replace(init=init, fused=None)
+def check_primitives(
+    names: Iterable[str], channels: int, dtype: str = "float32"
+) -> None:
+    """Refuses primitives that a network cannot compute, before it is traced itself.
+
+    Args:
+      names: of the primitives.
+      channels: C, in any cell of the network.
+      dtype: of the activations.
+
+    Raises:
+      ValueError: there is no such primitive, or `check_primitive` refuses it.
+    """
+    for name in dict.fromkeys(names):
+        primitive = lookup(PRIMITIVES, name, "primitive")
+        check_primitive(primitive, channels, dict.fromkeys(("float32", dtype)))
+
+
+def kernel_of(name: str, pool_bn: bool = False) -> EdgeKernel:
+    """How the networks compute a primitive.
+
+    Args:
+      name: of the primitive.
+      pool_bn: whether a pooling is followed by a norm.
+
+    Raises:
+      ValueError: there is no such primitive.
+    """
+    primitive = lookup(PRIMITIVES, name, "primitive")
+    edge_kernel = primitive.kernel or kernel_from_functions(primitive)
+    is_normed = pool_bn and primitive.family == "pool"
+    return with_norm(edge_kernel) if is_normed else edge_kernel

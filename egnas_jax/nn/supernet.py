@@ -19,6 +19,7 @@ from jaxtyping import Float
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
+from egnas_jax.nn.primitives import check_primitives
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
@@ -110,7 +111,13 @@ def make_supernet(config: SupernetConfig) -> Supernet:
     """Makes the supernet of a configuration.
 
     Equal configurations give the same functions, so that JAX reuses compiled programs.
+
+    Raises:
+      ValueError: a primitive of a user's own cannot be traced, or returns what it must
+        not.
     """
+    active = config.channels // config.partial_channels
+    check_primitives(SPACES[config.space].primitives, active, config.dtype)
     forward = _network_of(config).forward
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:

@@ -1,12 +1,12 @@
-"""Counts the multiply-adds of a supernet, by arithmetic.
+"""Counts the multiply-adds of a supernet.
 
 Dims: C channels, k of partial channels.
 """
 
 from egnas_jax.nn.cell import out_edges
-from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution, preprocessing
+from egnas_jax.nn.cost import Convolution, Edge, preprocessing
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of
-from egnas_jax.nn.topology_cost import topology_convolutions
+from egnas_jax.nn.topology_cost import topology_parts
 from egnas_jax.space import SPACES
 
 
@@ -25,7 +25,7 @@ def supernet_multiply_adds(
     """
     space, last = SPACES[config.space], cells_of(config)[-1].channels
     if space.family == "topology":
-        convolutions = topology_convolutions(
+        parts = topology_parts(
             [name for _ in space.edges for name in space.primitives],
             config.channels,
             config.layers,
@@ -34,30 +34,28 @@ def supernet_multiply_adds(
         )
         features = last
     else:
-        convolutions = _darts_convolutions(config, image_channels)
+        parts = _darts_parts(config, image_channels)
         features = last * space.num_nodes
-    total = sum(conv.multiply_adds(image_size) for conv in convolutions)
+    total = sum(part.multiply_adds(image_size) for part in parts)
     return total + features * config.num_classes
 
 
-def _darts_convolutions(config, image_channels) -> list[Convolution]:
-    """All convolutions of a supernet of the DARTS family."""
+def _darts_parts(config, image_channels) -> list[Convolution | Edge]:
+    """Everything that counts in a supernet of the DARTS family but its classifier."""
     space, width = SPACES[config.space], config.stem_multiplier * config.channels
-    convolutions, halvings = (
-        [
-            Convolution(
-                kernel=(3, 3), fan_in=image_channels, fan_out=width, halvings=(0, 0)
-            )
-        ],
-        0,
-    )
+    parts: list[Convolution | Edge] = [
+        Convolution(
+            kernel=(3, 3), fan_in=image_channels, fan_out=width, halvings=(0, 0)
+        )
+    ]
+    halvings = 0
     for cell in cells_of(config):
-        convolutions += preprocessing(cell, halvings)
-        halvings += cell.reduction
+        parts += preprocessing(cell, halvings)
         active = cell.channels // config.partial_channels
         for outgoing in out_edges(space, cell.reduction):
-            strided = outgoing.stride == 2
+            before = halvings + (cell.reduction and outgoing.stride == 1)
             for name in space.primitives:
-                edge = PRIMITIVE_CONVOLUTIONS[name](active, halvings, strided)
-                convolutions += len(outgoing.edges) * edge
-    return convolutions
+                edge = Edge(name, active, outgoing.stride, before)
+                parts += len(outgoing.edges) * [edge]
+        halvings += cell.reduction
+    return parts

@@ -1,4 +1,4 @@
-"""Counts weights and multiply-adds of the networks of NAS-Bench-201, by arithmetic.
+"""Counts weights and multiply-adds of the networks of NAS-Bench-201.
 
 The counts equal the published numbers of the benchmark, except that the benchmark adds
 one multiply-add per class for the classifier's bias (`MULTIPLY_ADDS_CONVENTION`).
@@ -9,7 +9,7 @@ Dims: C channels, N cells of a stage.
 from collections.abc import Iterable
 
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
-from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, Convolution
+from egnas_jax.nn.cost import Convolution, Edge
 from egnas_jax.space import Topology
 
 CHANNELS, LAYERS = 16, 17  # of the networks that the benchmark trained
@@ -35,12 +35,10 @@ def topology_params(
     Returns:
       Number of weights (not millions), including scales and shifts of norms.
     """
-    convolutions = topology_convolutions(
-        topology.primitives, channels, layers, image_channels
-    )
+    parts = topology_parts(topology.primitives, channels, layers, image_channels)
     last = stage_channels(channels, NUM_STAGES - 1)
     norm, classifier = 2 * last, (last + 1) * num_classes
-    return sum(conv.params for conv in convolutions) + norm + classifier
+    return sum(part.params for part in parts) + norm + classifier
 
 
 def topology_multiply_adds(
@@ -61,29 +59,27 @@ def topology_multiply_adds(
     Returns:
       Multiply-adds (not millions).
     """
-    convolutions = topology_convolutions(
-        topology.primitives, channels, layers, image_channels
-    )
-    total = sum(conv.multiply_adds(image_size) for conv in convolutions)
+    parts = topology_parts(topology.primitives, channels, layers, image_channels)
+    total = sum(part.multiply_adds(image_size) for part in parts)
     return total + stage_channels(channels, NUM_STAGES - 1) * num_classes
 
 
-def topology_convolutions(
+def topology_parts(
     primitives: Iterable[str],
     channels: int,
     layers: int,
     image_channels: int,
     *,
     partial_channels: int = 1,
-) -> list[Convolution]:
-    """All convolutions of a network of NAS-Bench-201.
+) -> list[Convolution | Edge]:
+    """Everything that counts in a network of NAS-Bench-201, except its classifier.
 
     Args:
       primitives: everything that the edges of one cell compute, with repetitions.
       channels, layers, image_channels: as of `topology_params`.
       partial_channels: k; only C / k channels go through the primitives.
     """
-    convolutions = [
+    parts: list[Convolution | Edge] = [
         Convolution(
             kernel=(3, 3), fan_in=image_channels, fan_out=channels, halvings=(0, 0)
         )
@@ -92,11 +88,10 @@ def topology_convolutions(
     for stage in range(NUM_STAGES):
         width = stage_channels(channels, stage)
         if stage:
-            convolutions += _block(width // 2, width, stage)
-        for name in primitives:
-            edge = PRIMITIVE_CONVOLUTIONS[name](width // partial_channels, stage, False)
-            convolutions += stage_cells(layers) * edge
-    return convolutions
+            parts += _block(width // 2, width, stage)
+        edges = [Edge(name, width // partial_channels, 1, stage) for name in primitives]
+        parts += stage_cells(layers) * edges
+    return parts
 
 
 def _block(fan_in, fan_out, halvings):

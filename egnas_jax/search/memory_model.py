@@ -3,8 +3,9 @@
 The model counts arrays. A cell keeps states of C channels: inputs, nodes, outputs of
 the cells before it; it keeps all of these twice where equal cells compile to a loop.
 The S edges that leave one state keep several arrays of their C / k active channels
-each, padded with zeros. The compiler decides how many are alive at once, so the factors
-are fitted to what XLA reserves (`memory_analysis` of compiled programs);
+each, padded with zeros; more where a primitive of a user's own has wider arrays. The
+compiler decides how many are alive at once, so the factors are fitted to what XLA
+reserves (`memory_analysis` of compiled programs);
 tests/search/test_memory_model.py compares them with it again.
 
 Dims: P individuals, N images, H image side, C channels, S edges that leave one state.
@@ -13,6 +14,7 @@ Dims: P individuals, N images, H image side, C channels, S edges that leave one 
 import jax.numpy as jnp
 
 from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.primitive_cost import edge_expansion
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES
 
@@ -42,7 +44,9 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
         plan = cells[group[0]]
         height = side * config.channels // plan.channels  # halves as channels double
         fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
-        edges = EDGE_ARRAYS * fan_out / config.partial_channels
+        active = plan.channels // config.partial_channels
+        wider = max(edge_expansion(name, active) for name in space.primitives)
+        edges = EDGE_ARRAYS * fan_out * wider / config.partial_channels
         area = STATES * height**2 + edges * (height + 2 * BORDER) ** 2
         widest = max(widest, plan.channels * area)
         if len(group) > 1:  # its carried outputs stay reserved during the others

@@ -12,7 +12,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.layers import batch_norm, factorized_reduce, relu, relu_conv_norm
-from egnas_jax.nn.primitives import PRIMITIVES, source_of, with_pool_norm
+from egnas_jax.nn.primitive import source_of
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Mixing
@@ -77,7 +78,7 @@ def norm_by_definition(stats, x, train):
 def one_primitive(name, stride, train, params, stats, x):
     """A primitive on one edge: [C, H, W, N] -> [C, H', W', N]."""
     pool_norm = "pool" in name and stats
-    out, new_stats = PRIMITIVES[name].apply(
+    out, new_stats = kernel_of(name).apply(
         params,
         {} if pool_norm else stats,
         source_of(x[None]),
@@ -218,7 +219,7 @@ def pool_by_definition(kind, x, stride):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kind", ["avg_pool_3x3", "max_pool_3x3"])
 def test_a_pooling_norm_scales_each_channel_to_mean_0_and_variance_1(kind, stride):
-    primitive = with_pool_norm(kind)
+    primitive = kernel_of(kind, pool_bn=True)
     description = primitive.init(5, 2, stride, False)
     params, stats = (draw(jax.random.key(0), tree) for tree in description)
     assert not jax.tree.leaves(params)  # without scale and bias
@@ -248,7 +249,7 @@ def test_pooling_norms_equal_numbers_computed_by_hand():
     x[..., 0, 0, :] = 4.0, 8.0
     stats = {"norm": {"mean": jnp.array([[1.0]]), "var": jnp.array([[2.0]])}}
     for kind, mean, deviation in (("max_pool_3x3", 6, 2), ("avg_pool_3x3", 1.5, 0.5)):
-        out, new_stats = with_pool_norm(kind).apply(
+        out, new_stats = kernel_of(kind, pool_bn=True).apply(
             {"norm": {}}, stats, source_of(x), stride=1, train=True, kernels=KERNELS
         )
         one = deviation / np.sqrt(deviation**2 + 1e-5)

@@ -18,7 +18,7 @@ from egnas_jax.nn.cell import _mixed_edges
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.lowering import fused_kernels, fused_tiles
 from egnas_jax.nn.lowering.fused_tiles import Sides
-from egnas_jax.nn.primitives import PRIMITIVES, with_pool_norm
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import unweighted
 from egnas_jax.space import SPACES
@@ -58,7 +58,7 @@ def sums(way, primitives, *, stride=1, train=False):
 
 
 def named(names):
-    return {name: PRIMITIVES[name] for name in names}
+    return {name: kernel_of(name) for name in names}
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_sums_and_statistics_are_those_of_the_reference(
 @pytest.mark.parametrize("train", [True, pytest.param(False, marks=slow)])
 def test_norms_with_a_scale_and_norms_behind_poolings(train, assert_close, quick_jit):
     primitives = named(["nor_conv_1x1"]) | {
-        "max_pool_3x3": with_pool_norm("max_pool_3x3")
+        "max_pool_3x3": kernel_of("max_pool_3x3", pool_bn=True)
     }
     given = arguments(primitives, (1, 2, 4, 4, 2), affine=True)
     fused, reference = (

@@ -13,7 +13,8 @@ import pytest
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.joint_blocks import Blocks, joint_blocks
-from egnas_jax.nn.primitives import PRIMITIVES, source_of
+from egnas_jax.nn.primitive import source_of
+from egnas_jax.nn.primitives import PRIMITIVES, kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import unweighted
 
@@ -33,7 +34,7 @@ def random_arrays(description, low):
 def arguments(names, stride, affine=False):
     """Parameters, batch_stats, a state [1, C, 8, 8, N] and weights by primitive."""
     leaves = {
-        name: PRIMITIVES[name].init(EDGES, CHANNELS, stride, affine) for name in names
+        name: kernel_of(name).init(EDGES, CHANNELS, stride, affine) for name in names
     }
     params = {name: random_arrays(p, -1.0) for name, (p, _) in leaves.items()}
     stats = {name: random_arrays(s, 0.5) for name, (_, s) in leaves.items()}
@@ -45,7 +46,7 @@ def arguments(names, stride, affine=False):
 
 
 def together(params, stats, state, weights, *, stride, train):
-    kinds = {name: PRIMITIVES[name].blocks for name in weights}
+    kinds = {name: kernel_of(name).blocks for name in weights}
     return joint_blocks(
         kinds, (params, stats), jax.nn.relu(state), weights, stride=stride, train=train
     )
@@ -54,7 +55,7 @@ def together(params, stats, state, weights, *, stride, train):
 def one_by_one(params, stats, state, weights, *, stride, train):
     total, new_stats = 0.0, {}
     for name, factors in weights.items():
-        output, new_stats[name] = PRIMITIVES[name].apply(
+        output, new_stats[name] = kernel_of(name).apply(
             params[name],
             stats[name],
             source_of(state),
@@ -91,10 +92,10 @@ def test_norms_may_have_a_scale_and_a_shift(assert_close):
 
 
 def test_a_primitive_that_is_no_chain_has_no_blocks():
-    chains = {name for name, primitive in PRIMITIVES.items() if primitive.blocks}
+    chains = {name for name in PRIMITIVES if kernel_of(name).blocks}
     windows = {f"{kind}_{s}x{s}" for kind in ("sep_conv", "dil_conv") for s in (3, 5)}
     assert chains == windows | {"sep_conv_7x7"}
-    assert PRIMITIVES["dil_conv_5x5"].blocks == Blocks(5, 2, ())
+    assert kernel_of("dil_conv_5x5").blocks == Blocks(5, 2, ())
 
 
 def test_a_matrix_of_a_tap_selects_the_pixel_that_the_tap_reads():

@@ -6,7 +6,8 @@ import pytest
 
 from egnas_jax.interop import primitive_from_torch
 from egnas_jax.nn import lowering
-from egnas_jax.nn.primitives import PRIMITIVES, source_of
+from egnas_jax.nn.primitive import source_of
+from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.space import PRIMITIVES as NAMES
 
 
@@ -29,7 +30,7 @@ def drop_edge_axis(tree):
 def apply_to_images(name, params, stats, x, **options):
     """Applies an operation to images in the layout of torch, [N, C, H, W]."""
     source = source_of(jnp.transpose(x, (1, 2, 3, 0))[None])
-    out, new_stats = PRIMITIVES[name].apply(params, stats, source, **options)
+    out, new_stats = kernel_of(name).apply(params, stats, source, **options)
     return jnp.transpose(out.value()[0], (3, 0, 1, 2)), new_stats
 
 

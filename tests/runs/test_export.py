@@ -13,17 +13,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from own_primitives import CONV_NORM, SQUEEZE_EXCITE
 from safetensors import safe_open
 from safetensors.numpy import load, load_file
 
 from egnas_jax import export, interop
 from egnas_jax.cli.main import main
 from egnas_jax.export.program import PLATFORMS
+from egnas_jax.nn import primitives as nn_primitives
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.primitives import register_primitive
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.runs.finished_network import load_network
 from egnas_jax.space import PRIMITIVES, Genotype, zoo
+from egnas_jax.space.primitive_names import FAMILIES
 
 NAMES = [*PRIMITIVES]
 
@@ -89,15 +93,19 @@ def random_network(genotype, frame="cifar", auxiliary=False, side=8):
     )
 
 
+def logits_of(finished, pixels):
+    net = make_network(finished.genotype, finished.config)
+    program = make_logits(net, (finished.mean, finished.std), finished.image_shape)
+    return np.asarray(program(finished.variables, pixels))
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     finished = random_network(*CASES[request.param])
     pixels = np.random.default_rng(1).integers(
         0, 256, (3, *finished.image_shape), np.uint8
     )
-    net = make_network(finished.genotype, finished.config)
-    program = make_logits(net, (finished.mean, finished.std), finished.image_shape)
-    return Case(finished, pixels, np.asarray(program(finished.variables, pixels)))
+    return Case(finished, pixels, logits_of(finished, pixels))
 
 
 def assert_close(logits, expected):
@@ -138,6 +146,50 @@ def test_torch_loads_the_weights_and_gives_the_same_logits(case):
     images = torch.tensor(images.transpose(0, 3, 1, 2), dtype=torch.float32)
     with torch.no_grad():
         assert_close(net.eval()(images).numpy(), case.logits)
+
+
+def test_full_convolutions_run_as_onnx():
+    pairs = pairs_of("nor_conv_3x3 0 nor_conv_1x1 1 nor_conv_3x3 2 skip_connect 0")
+    finished = random_network(Genotype(pairs, [2, 3], pairs, [2, 3]))
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    runtime = session(export.FORMATS["onnx"].write(finished))
+    expected = logits_of(finished, pixels)
+    assert_close(runtime.run(None, {"images": pixels})[0], expected)
+
+
+@pytest.fixture
+def own_network():
+    """A network with two primitives of a user's own."""
+    own = (CONV_NORM, SQUEEZE_EXCITE)
+    for primitive in own:
+        register_primitive(primitive)
+    pairs = pairs_of("own_conv_3x3 0 squeeze_excite 1 squeeze_excite 2 skip_connect 0")
+    yield random_network(Genotype(pairs, [2, 3], pairs, [2, 3]))
+    for primitive in own:
+        del nn_primitives.PRIMITIVES[primitive.name], FAMILIES[primitive.name]
+
+
+def test_own_primitives_are_stored_by_the_paths_of_their_weights(own_network):
+    content = export.FORMATS["safetensors"].write(own_network)
+    weights = load(content)
+    assert weights["cells.0._ops.0.params.conv"].shape == (3, 3, 4, 4)
+    assert "cells.2._ops.2.batch_stats.BatchNorm_0.mean" in weights
+    restored = interop.network_from_torch(
+        weights, own_network.genotype, own_network.config
+    )
+    jax.tree.map(np.testing.assert_array_equal, restored, own_network.variables)
+
+
+def test_onnx_names_a_primitive_that_it_cannot_write(own_network):
+    with pytest.raises(ValueError, match="own_conv_3x3 .*--format stablehlo"):
+        export.FORMATS["onnx"].write(own_network)
+
+
+def test_own_primitives_run_as_stablehlo(own_network):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    content = export.FORMATS["stablehlo"].write(own_network)
+    program = jax.export.deserialize(bytearray(content))
+    assert_close(np.asarray(program.call(pixels)), logits_of(own_network, pixels))
 
 
 @pytest.mark.slow

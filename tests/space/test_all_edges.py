@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn.cost import PRIMITIVE_CONVOLUTIONS, count_params
+from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.primitive_cost import edge_params
 from egnas_jax.space import SPACES, Genotype
 from egnas_jax.space.all_edges import derive_all_edges, pairs_of_edges
 from egnas_jax.types import Mixing
@@ -66,7 +67,7 @@ def test_every_edge_counts_once_in_the_parameters():
     assert len(genotype.blocks("normal")) == 10  # 1 + 2 + 3 + 4 links
     assert genotype.normal_concat == (2, 4, 7, 11)
     config = NetworkConfig(channels=8, layers=3, auxiliary=False)
-    edge = sum(c.params for c in PRIMITIVE_CONVOLUTIONS["sep_conv_3x3"](8, 0, False))
+    edge = edge_params("sep_conv_3x3", channels=8, stride=1)
     choices["normal"] = np.full(14, SKIP)
     skips = derive_all_edges(SPACE, mixing_of(choices))
     difference = count_params(genotype, config) - count_params(skips, config)

@@ -23,7 +23,7 @@ from egnas_jax.evolution.swarm import (
     new_velocity,
     remember,
 )
-from egnas_jax.nn.topology_cost import CHANNELS, LAYERS, topology_convolutions
+from egnas_jax.nn.topology_cost import CHANNELS, LAYERS, topology_parts
 from egnas_jax.studies.nasbench201.method_configs import (
     LocalSearchConfig,
     NSGA2Config,
@@ -136,10 +136,10 @@ def cost_of_primitives(cost: str) -> Array:
     """What an edge with each primitive adds to the network's cost, millions, f32[K]."""
 
     def total(primitives):
-        convolutions = topology_convolutions(primitives, CHANNELS, LAYERS, 3)
+        parts = topology_parts(primitives, CHANNELS, LAYERS, 3)
         if cost == "params":
-            return sum(convolution.params for convolution in convolutions)
-        return sum(one.multiply_adds(IMAGE_SIZE) for one in convolutions)
+            return sum(part.params for part in parts)
+        return sum(part.multiply_adds(IMAGE_SIZE) for part in parts)
 
     added = [total((name,)) - total(()) for name in SPACE.primitives]
     return jnp.asarray(added, jnp.float32) / 1e6

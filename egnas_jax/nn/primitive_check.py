@@ -1,0 +1,199 @@
+"""Checks the functions of a user's own primitive, by tracing them.
+
+Nothing is computed. A message names the primitive and the line of the user's file.
+
+Dims: C channels.
+"""
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn.primitive import Primitive
+from egnas_jax.types import IMPL, PyTree
+
+STRIDES = (1, 2)
+SIDE, IMAGES = 8, 2  # of the arrays that a check traces with
+
+
+class OneEdge(NamedTuple):
+    """Draws the variables of one edge of a primitive: key -> params, batch_stats.
+
+    Attributes:
+      init: `Primitive.init`.
+      channels, stride: as of `PrimitiveInit`.
+    """
+
+    init: Callable
+    channels: int
+    stride: int
+
+    def __call__(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        return self.init(key, self.channels, self.stride)
+
+
+def check_primitive(
+    primitive: Primitive, channels: int, dtypes: Iterable[str] = ("float32",)
+) -> None:
+    """Refuses a primitive that a network cannot compute.
+
+    It is traced with strides 1 and 2, in training and in evaluation. Other numbers of
+    channels are checked as a network is traced.
+
+    Args:
+      primitive: with functions of a user's own; others pass.
+      channels: C.
+      dtypes: of the images.
+
+    Raises:
+      ValueError: a function does not trace, or what it returns has another structure,
+        shape or dtype than it must have. The message names the function's file and
+        line.
+    """
+    if primitive.kernel is not None:
+        return
+    for stride in STRIDES:
+        shapes = described(primitive, channels, stride)
+        for dtype in dtypes:
+            shape = (IMAGES, SIDE, SIDE, channels)
+            x = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+            for train in (True, False):
+                one = functools.partial(run, primitive, stride=stride, train=train)
+                jax.eval_shape(one, *shapes, x)
+
+
+@functools.lru_cache(maxsize=1024)
+def described(
+    primitive: Primitive, channels: int, stride: int
+) -> tuple[PyTree, PyTree]:
+    """Shapes of the parameters and batch_stats of one edge.
+
+    Raises:
+      ValueError: as of `check_primitive`.
+    """
+    one, what = OneEdge(primitive.init, channels, stride), f"init({channels}, {stride})"
+    complain = functools.partial(_refuse, primitive, primitive.init)
+    try:
+        trees = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))
+    except Exception as error:
+        raise _untraceable(primitive, primitive.init, what, error) from error
+    if not isinstance(trees, tuple) or len(trees) != 2:
+        complain(f"init returns {_short(trees)}. Return two: (params, batch_stats)")
+    for name, tree in zip(("params", "batch_stats"), trees, strict=True):
+        if not isinstance(tree, Mapping):
+            complain(
+                f"init returns {name} {_short(tree)}. Return a dictionary, or {{}}"
+            )
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            if leaf.dtype != jnp.float32:
+                where = f"{name}{jax.tree_util.keystr(path)}"
+                complain(f"init returns {where} in {leaf.dtype}. Return float32 arrays")
+    return trees
+
+
+def run(
+    primitive: Primitive,
+    params: PyTree,
+    batch_stats: PyTree,
+    x: jax.Array,
+    *,
+    stride: int,
+    train: bool,
+) -> tuple[jax.Array, PyTree]:
+    """Calls `apply` of a primitive, and checks what it returns.
+
+    Args:
+      primitive: the primitive.
+      params, batch_stats, x, stride, train: as of `PrimitiveApply`.
+
+    Returns:
+      The output, and the new batch_stats; in evaluation those that were given.
+
+    Raises:
+      ValueError: as of `check_primitive`.
+    """
+    what = f"apply(x {x.dtype}{list(x.shape)}, stride={stride}, train={train})"
+    complain = functools.partial(_refuse, primitive, primitive.apply)
+    try:
+        returned = primitive.apply(params, batch_stats, x, stride, train)
+    except Exception as error:
+        raise _untraceable(primitive, primitive.apply, what, error) from error
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        complain(f"{what} returns {_short(returned)}. Return two: (y, batch_stats)")
+    y, new_stats = returned
+    if not hasattr(y, "dtype"):
+        complain(f"{what} returns y = {_short(y)}. Return an array")
+    images, height, width, channels = x.shape
+    expected = (images, -(-height // stride), -(-width // stride), channels)
+    if jnp.shape(y) != expected:
+        complain(f"{what} returns shape {jnp.shape(y)}. The output must be {expected}")
+    if jnp.result_type(y) != x.dtype:
+        fix = f"Return the dtype of x, as by y.astype(x.dtype): {x.dtype}"
+        complain(f"{what} returns {jnp.result_type(y)}. {fix}")
+    if not train:
+        return y, batch_stats
+    if _layout(new_stats) != _layout(batch_stats):
+        complain(
+            f"{what} returns batch_stats {_short(new_stats)}, but was given "
+            f"{_short(batch_stats)}. Structure, shapes and dtypes must stay"
+        )
+    # A mapping of any type is taken, but networks compare types.
+    structure = jax.tree.structure(batch_stats)
+    return y, jax.tree.unflatten(structure, jax.tree.leaves(new_stats))
+
+
+def place_of(function: Any) -> str:
+    """FILE:LINE where a user's function is defined, or its name where none is known."""
+    code = _code(function)
+    if code is None:
+        return repr(function)
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def _code(function):
+    """The code of a function behind partials and decorators; None where it has none."""
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    if not hasattr(function, "__code__"):  # an object that can be called
+        function = inspect.unwrap(type(function).__call__)
+    return getattr(function, "__code__", None)
+
+
+def _refuse(primitive, function, problem):
+    where = place_of(function)
+    raise ValueError(f"The primitive {primitive.name} ({where}): {problem}.")
+
+
+def _untraceable(primitive, function, what, error) -> ValueError:
+    """The error of a function that raises; names the last line of the user's file."""
+    code, where = _code(function), place_of(function)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if code and f.filename == code.co_filename]
+    if lines:
+        where = f"{code.co_filename}:{lines[-1]}"
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(
+        f"The primitive {primitive.name} ({where}): {what} cannot be traced: "
+        f"{type(error).__name__}: {reason}"
+    )
+
+
+def _layout(tree):
+    """Structure, shapes and dtypes; a mapping of any type counts as a dictionary."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path): (jnp.shape(leaf), jnp.result_type(leaf))
+        for path, leaf in leaves
+    }
+
+
+def _short(value):
+    """What a value is, for a message: shapes of arrays, else the value."""
+    shown = jax.tree.map(lambda leaf: getattr(leaf, "shape", leaf), value)
+    return str(shown)[:120]

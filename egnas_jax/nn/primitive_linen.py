@@ -1,0 +1,61 @@
+"""Makes a primitive of a Flax module.
+
+Dims: C channels, H, W sides, N images.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from egnas_jax.nn.precision import wide
+from egnas_jax.nn.primitive import Primitive
+from egnas_jax.nn.primitive_check import SIDE
+from egnas_jax.types import Array, Key, PyTree
+
+COLLECTIONS = ("params", "batch_stats")
+
+
+def primitive_from_linen(
+    name: str, module_class: Callable[..., Any], *, family: str = "other"
+) -> Primitive:
+    """The primitive that a `flax.linen` module computes.
+
+    Args:
+      name: of the primitive.
+      module_class: makes a module from the keywords `channels` and `stride`. Its
+        `__call__(x, train)` takes x [N, H, W, C] and returns [N, H / stride, W /
+        stride, C]. It may have the collections "params" and "batch_stats", and needs
+        no random numbers but in its initialisation. It is given x in float32, the
+        dtype of its parameters; what it returns is rounded to the dtype of the state.
+      family: as of `Primitive`.
+    """
+
+    def init(key: Key, channels: int, stride: int) -> tuple[PyTree, PyTree]:
+        module = module_class(channels=channels, stride=stride)
+        x = jnp.zeros((1, SIDE, SIDE, channels), jnp.float32)
+        variables = module.init(key, x, train=False)
+        others = sorted(set(variables) - set(COLLECTIONS))
+        if others:
+            raise ValueError(
+                f"the module has variables in {', '.join(others)}, but a primitive may "
+                f"have {' and '.join(COLLECTIONS)} only"
+            )
+        return tuple(variables.get(collection, {}) for collection in COLLECTIONS)
+
+    def apply(
+        params: PyTree, batch_stats: PyTree, x: Array, stride: int, train: bool
+    ) -> tuple[Array, PyTree]:
+        module = module_class(channels=x.shape[-1], stride=stride)
+        variables = {"params": params, "batch_stats": batch_stats}
+        if not train:
+            return module.apply(variables, wide(x), train=False).astype(x.dtype), {}
+        y, updates = module.apply(
+            variables, wide(x), train=True, mutable=["batch_stats"]
+        )
+        return y.astype(x.dtype), updates.get("batch_stats", {})
+
+    # Messages name the line of the module's own code.
+    if isinstance(module_class, type):  # messages name the lines of the module
+        init.__wrapped__ = apply.__wrapped__ = module_class.__call__
+    return Primitive(name, init, apply, family)
