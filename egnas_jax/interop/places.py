@@ -30,6 +30,7 @@ PRIMITIVE_NAMES = {
         "op.7": ("second", "norm"),
     },
     "dil_conv": BLOCK,
+    "nor_conv": {"op.1.weight": ("conv",), "op.2": ("norm",)},
     "conv_7x1": {"1.weight": ("row",), "2.weight": ("column",), "3": ("norm",)},
     "pool": {"1": ("norm",)},
 }

@@ -24,7 +24,7 @@ def supernet_multiply_adds(
       image_channels: channels of the images.
     """
     space, last = SPACES[config.space], cells_of(config)[-1].channels
-    if space.family == "topology":
+    if space.macro == "nasbench201":
         convolutions = topology_convolutions(
             [name for _ in space.edges for name in space.primitives],
             config.channels,
@@ -35,7 +35,7 @@ def supernet_multiply_adds(
         features = last
     else:
         convolutions = _darts_convolutions(config, image_channels)
-        features = last * space.num_nodes
+        features = last * len(space.output_nodes)
     total = sum(conv.multiply_adds(image_size) for conv in convolutions)
     return total + features * config.num_classes
 
