@@ -67,9 +67,9 @@ def _by_function(space, mixing) -> Genotype | Topology:
     """The genotype that the space's own function derives, checked."""
     for kind in space.kinds:
         checked_arrays(space, mixing, kind)
-    genotype = space.derive(space, mixing)
     wanted = Genotype if space.kinds == Genotype.kinds else Topology
     try:
+        genotype = space.derive(space, mixing)
         if not isinstance(genotype, wanted):
             raise ValueError(
                 f"it returned {str(genotype)[:80]!r}, but must return a "
@@ -77,11 +77,11 @@ def _by_function(space, mixing) -> Genotype | Topology:
             )
         for kind in space.kinds:
             check_path(genotype, kind)
-    except ValueError as error:
+    except Exception as error:  # whatever a user's function raises is named with it
         raise ValueError(
             f"The derivation of the space {space.name} ({_place_of(space.derive)}): "
-            f"{error}"
-        ) from None
+            f"{error if isinstance(error, ValueError) else repr(error)}"
+        ) from error
     return genotype
 
 

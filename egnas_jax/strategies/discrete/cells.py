@@ -64,9 +64,9 @@ def cells_of(space: Space, place: str = "uniform") -> Cells:
         return _cells_of_all_edges(space, place)
     if place == "node_first":
         raise ValueError(
-            f"strategy.place is node_first, but in the space {space.name} a node keeps "
-            f"two of its edges: it holds for spaces such as nasbench201, whose cells "
-            f"keep all. Set it to uniform."
+            f"strategy.place is node_first, but the space is {space.name}, whose "
+            f"nodes keep two edges: it holds for spaces whose cells keep all, such as "
+            f"nasbench201. Set it to uniform."
         )
     return _cells_of_two_edges(space)
 
