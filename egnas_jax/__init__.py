@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first used
     from egnas_jax import evolution, interop
     from egnas_jax.nn import linen
-    from egnas_jax.nn.cost import count_params, multiply_adds
     from egnas_jax.nn.network import Network, make_network
     from egnas_jax.nn.network_config import NetworkConfig
+    from egnas_jax.nn.network_cost import count_params, multiply_adds
     from egnas_jax.nn.primitive import Primitive
     from egnas_jax.nn.primitive_linen import primitive_from_linen
     from egnas_jax.nn.primitives import register_primitive
@@ -26,7 +26,16 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
     from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
-    from egnas_jax.space import SPACES, Genotype, Topology, derive, draw_svg, zoo
+    from egnas_jax.space import (
+        SPACES,
+        Genotype,
+        Space,
+        Topology,
+        derive,
+        draw_svg,
+        register_space,
+        zoo,
+    )
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas.config import EGNASConfig
     from egnas_jax.strategies.egnas.evaluation import (
@@ -56,6 +65,7 @@ __all__ = [
     "SearchConfig",
     "SearchFunctions",
     "SearchResult",
+    "Space",
     "Strategy",
     "Supernet",
     "SupernetConfig",
@@ -79,6 +89,7 @@ __all__ = [
     "primitive_from_linen",
     "read_genotype",
     "register_primitive",
+    "register_space",
     "retrain_config",
     "run_retraining",
     "run_search",
@@ -92,7 +103,7 @@ __all__ = [
 _NAMES = {
     "egnas_jax": "evolution interop",
     "egnas_jax.nn": "linen",
-    "egnas_jax.nn.cost": "count_params multiply_adds",
+    "egnas_jax.nn.network_cost": "count_params multiply_adds",
     "egnas_jax.nn.network": "Network make_network",
     "egnas_jax.nn.network_config": "NetworkConfig",
     "egnas_jax.nn.primitive": "Primitive",
@@ -112,7 +123,9 @@ _NAMES = {
     "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",
     "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
-    "egnas_jax.space": "SPACES Genotype Topology derive draw_svg zoo",
+    "egnas_jax.space": (
+        "SPACES Genotype Space Topology derive draw_svg register_space zoo"
+    ),
     "egnas_jax.strategies": "STRATEGIES",
     "egnas_jax.strategies.egnas.config": "EGNASConfig",
     "egnas_jax.strategies.egnas.evaluation": (

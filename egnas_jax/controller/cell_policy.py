@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from egnas_jax.controller.lstm import (
@@ -46,6 +47,8 @@ class CellShape(NamedTuple):
       num_inputs: inputs of a cell, 2 or more.
       convolutions: indices of the separable convolutions.
       distinct_inputs: whether the two inputs of a node differ.
+      sources: the inputs that each node may have; None: all inputs of the cell and all
+        nodes before it.
     """
 
     num_kinds: int
@@ -54,6 +57,7 @@ class CellShape(NamedTuple):
     num_inputs: int = 2
     convolutions: tuple[int, ...] = ()
     distinct_inputs: bool = True
+    sources: tuple[tuple[int, ...], ...] | None = None
 
 
 class _Memory(NamedTuple):
@@ -151,6 +155,17 @@ def _remember_inputs(
     return state, _Memory(keys, memory)
 
 
+def _allowed_inputs(shape: CellShape, index: Array) -> Array:
+    """Which states the node number `index` may read, bool[A]."""
+    num_states = shape.num_inputs + shape.num_nodes
+    if shape.sources is None:
+        return jnp.arange(num_states) < shape.num_inputs + index
+    allowed = np.zeros((shape.num_nodes, num_states), bool)
+    for node, sources in enumerate(shape.sources):
+        allowed[node, list(sources)] = True
+    return jnp.asarray(allowed)[index]
+
+
 def _node(
     params: LSTMParams,
     config: LSTMConfig,
@@ -163,7 +178,7 @@ def _node(
     """The four decisions of one node, and the step that makes it an input of others."""
     (state, memory), (bias, index, given) = carry, xs
     position = shape.num_inputs + index
-    allowed = jnp.arange(len(memory.keys)) < position
+    allowed = _allowed_inputs(shape, index)
     x, choices, scores = params.start, [], []
     for decision in range(DECISIONS):
         state = lstm_step(params, state, x)

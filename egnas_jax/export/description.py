@@ -5,7 +5,7 @@ import json
 from typing import NamedTuple
 
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
 from egnas_jax.types import PyTree
 
 
@@ -20,7 +20,7 @@ class Finished(NamedTuple):
       class_names: one for each class, or None.
     """
 
-    genotype: Genotype
+    genotype: Genotype | Topology
     config: NetworkConfig
     variables: PyTree
     image_shape: tuple[int, int, int]

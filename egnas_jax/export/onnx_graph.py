@@ -20,7 +20,6 @@ from egnas_jax.export.onnx_ops import (
 )
 from egnas_jax.interop import network_to_torch
 from egnas_jax.nn.cell_plan import CellPlan
-from egnas_jax.nn.network_cell import NUM_INPUTS
 from egnas_jax.nn.network_config import cell_plan
 from egnas_jax.space import Genotype
 
@@ -29,10 +28,19 @@ IR_VERSION = 8  # belongs to opset 17; older runtimes cannot read a newer versio
 
 
 def as_onnx(finished: Finished) -> bytes:
-    """An ONNX file of pixels u8[batch, H, W, C] -> logits f32[batch, K], any batch."""
+    """An ONNX file of pixels u8[batch, H, W, C] -> logits f32[batch, K], any batch.
+
+    Raises:
+      ValueError: the network is not of the DARTS family.
+    """
     import onnx
     from onnx import TensorProto, helper
 
+    if finished.genotype.macro != Genotype.macro:
+        raise ValueError(
+            f"{finished.genotype.format()} is a cell of stages, whose network "
+            f"cannot be written as ONNX. Use --format stablehlo."
+        )
     weights = network_to_torch(finished.variables, finished.genotype, finished.config)
     graph = Graph(weights)
     logits = _network(graph, finished)
@@ -123,7 +131,7 @@ def _cell(
     for block, pairs in enumerate(genotype.blocks(plan.kind)):
         parts = []
         for position, (kind, source) in enumerate(pairs):
-            stride = 2 if plan.reduction and source < NUM_INPUTS else 1
+            stride = 2 if plan.reduction and source < genotype.num_inputs else 1
             prefix = f"{name}._ops.{2 * block + position}."
             if kind == "none":
                 none_input = states[source], stride

@@ -1,4 +1,7 @@
-"""Reads and writes derived networks of the DARTS family (model.py in torch)."""
+"""Reads and writes derived networks (model.py of the DARTS family in torch).
+
+The names of a network of stages are in topology_places.py.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,10 +12,11 @@ import numpy as np
 from egnas_jax.interop import places, transfer
 from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weights
 from egnas_jax.interop.places import Place
+from egnas_jax.interop.topology_places import FIRST_KERNEL, topology_places
 from egnas_jax.nn.network import describe, runs_of
 from egnas_jax.nn.network_cell import stacks_of
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
 from egnas_jax.types import PyTree
 
 # Torch names of each convolution of the stem and of the norm after it.
@@ -30,7 +34,7 @@ OF_SEARCH = re.compile(r"cells\.\d+\._ops\.\d+\._ops\.")
 
 def network_from_torch(
     weights: Mapping[str, Any],
-    genotype: Genotype,
+    genotype: Genotype | Topology,
     config: NetworkConfig,
     *,
     log: Note | None = None,
@@ -60,18 +64,21 @@ def network_from_torch(
             "every edge. Read them by supernet_from_torch, or give those of the "
             "network that was trained from the genotype."
         )
-    image_channels = places.image_channels(weights, FIRST_KERNELS[config.frame])
+    is_of_stages = genotype.macro == Topology.macro
+    first = FIRST_KERNEL if is_of_stages else FIRST_KERNELS[config.frame]
+    image_channels = places.image_channels(weights, first)
     leaves = describe(genotype, config, image_channels)
     settings = "the genotype, channels, layers, num_classes, auxiliary and frame"
     return transfer.read(_places(genotype, config), weights, leaves, settings)
 
 
 def network_to_torch(
-    variables: PyTree, genotype: Genotype, config: NetworkConfig
+    variables: PyTree, genotype: Genotype | Topology, config: NetworkConfig
 ) -> dict[str, np.ndarray]:
     """The weights of a derived network by torch name, in torch's layout.
 
-    `load_state_dict` of the DARTS family's network accepts them.
+    `load_state_dict` of the DARTS family's network accepts them; of NAS-Bench-201's
+    `TinyNetwork` for a cell of that benchmark.
 
     Args:
       variables: {"params", "batch_stats"}.
@@ -80,8 +87,13 @@ def network_to_torch(
     return transfer.write(_places(genotype, config), variables)
 
 
-def _places(genotype: Genotype, config: NetworkConfig) -> Iterator[Place]:
+def _places(genotype, config: NetworkConfig) -> Iterator[Place]:
     """Every weight that such a network may have."""
+    return PLACES[genotype.macro](genotype, config)
+
+
+def _darts_places(genotype: Genotype, config: NetworkConfig) -> Iterator[Place]:
+    """Every weight that a network of the DARTS family may have."""
     for position, (conv, norm) in enumerate(STEMS[config.frame].items()):
         yield Place(f"{conv}.weight", ("params", "stem", position, "conv"))
         yield from places.norm(norm, ("stem", position, "norm"), (0,))
@@ -115,3 +127,7 @@ def _auxiliary() -> Iterator[Place]:
     yield Place(f"{head}.features.5.weight", ("params", *path, "conv"))
     yield from places.norm(f"{head}.features.6", (*path, "second_norm"), (0,))
     yield from places.classifier(f"{head}.classifier", (*path, "classifier"))
+
+
+# macro structure -> the weights of its networks
+PLACES = {"darts": _darts_places, "nasbench201": topology_places}

@@ -47,15 +47,17 @@ def supernet_from_torch(
         unexpected or has another shape than the configuration asks for; the space is
         not of the DARTS family, or the supernet is pruned.
     """
-    if SPACES[config.space].family != "darts":
+    space = SPACES[config.space]
+    if space.macro != "darts":
         raise ValueError(
             f"The space is {config.space}, but torch weights can only be read for "
-            f"spaces of the DARTS family."
+            f"spaces with the macro structure of DARTS."
         )
-    if config.live is not None:
+    if config.live is not None or space.live is not None:
         raise ValueError(
             "Torch weights can only be read for a supernet whose edges have all "
-            "primitives. Leave `live` of its configuration out."
+            "primitives. Leave `live` of its configuration out, and take a space whose "
+            "edges have the same primitives."
         )
     log = log or logging.getLogger("egnas_jax").warning
     weights = _without_alphas(network_weights(weights, ANCHORS, log), log)

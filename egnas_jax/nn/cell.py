@@ -81,7 +81,11 @@ def out_edges(space: Space, reduction: bool) -> tuple[OutEdges, ...]:
     for edge, (source, target) in enumerate(space.edges):
         by_source[source].append((edge, target - space.num_inputs))
     return tuple(
-        OutEdges(*zip(*pairs, strict=True), _stride(space, source, reduction))
+        OutEdges(
+            edges=tuple(edge for edge, _ in pairs),
+            targets=tuple(target for _, target in pairs),
+            stride=_stride(space, source, reduction),
+        )
         for source, pairs in enumerate(by_source)
     )
 
@@ -146,7 +150,7 @@ def mixed_cell(
     Args:
       spec: the cell.
       variables: parameters and batch_stats, arrays that `init_cell` describes.
-      inputs: the preprocessed inputs, [C, H, W, N]; one in a topology space, else two.
+      inputs: the preprocessed inputs, [C, H, W, N], as many as the space has.
       mixing: weights of the primitives [E, K] and of the edges [E] by kind of cell.
       train: whether norms use the batch's statistics and update the running ones.
       implementation: a key of `lowering.CHOICES`.
@@ -154,8 +158,8 @@ def mixed_cell(
       skips: drops elements behind the skips of stride 1; None: drops none.
 
     Returns:
-      The output and the new batch_stats. The output is the last node [C, H, W, N] in a
-      topology space, else all intermediate nodes concatenated, [nodes * C, H', W', N].
+      The output and the new batch_stats. The output is the last node, or all
+      intermediate nodes concatenated, [nodes * C, H', W', N]: the space decides.
     """
     (params, stats), space = variables, spec.space
     edge_weights = mixing.edges[spec.kind]
@@ -171,6 +175,9 @@ def mixed_cell(
     for source, outgoing in enumerate(out_edges(space, spec.reduction)):
         if source >= space.num_inputs:
             states.append(node(source - space.num_inputs))
+        if not outgoing.edges:
+            new_stats.append({})
+            continue
         state, edges = states[source], jnp.asarray(outgoing.edges)
         weights = mixing.primitives[spec.kind][edges] * edge_weights[edges][:, None]
         mixed, source_stats = _edges_of(spec, outgoing)(
@@ -191,7 +198,7 @@ def mixed_cell(
             bypass_sums[target] += edge_weights[edge] * passed
         new_stats.append(source_stats)
     last = node(-1)
-    if space.family == "topology":
+    if space.output == "last":
         return last, new_stats
     return jnp.concatenate([*states[space.num_inputs :], last]), new_stats
 

@@ -1,4 +1,4 @@
-"""Computes the search network of the DARTS family: a stack of mixed cells.
+"""Computes the search network of DARTS's macro structure: a stack of mixed cells.
 
 Neighbouring cells of equal shape form a group, which runs as one `lax.scan` and so
 compiles the cell once. The cells of a group differ only in their preprocessing, which
@@ -33,7 +33,12 @@ from egnas_jax.nn.stem_and_head import (
     init_stem_layer,
     stem_layer,
 )
-from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
+from egnas_jax.nn.supernet_config import (
+    SupernetConfig,
+    cells_of,
+    groups_of,
+    live_primitives,
+)
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Mixing, PyTree
 
@@ -49,7 +54,7 @@ def describe(config: SupernetConfig, image_channels: int) -> PyTree:
         plan = cells[group[0]]
         trees = init_cell(_spec(config, plan.kind), plan.channels)
         groups.append([stack_leaves(tree, len(group)) for tree in trees])
-    features = cells[-1].channels * SPACES[config.space].num_nodes
+    features = cells[-1].channels * len(SPACES[config.space].output_nodes)
     params = {
         "stem": stem_params,
         "preprocess": [params for params, _ in preprocess],
@@ -154,14 +159,13 @@ def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
         ],
         cell=cell,
         variables=tuple(tree["groups"][position] for tree in trees),
-        channels=cells[indices[0]].channels * spec.space.num_nodes,
+        channels=cells[indices[0]].channels * len(spec.space.output_nodes),
     )
 
 
 def _spec(config: SupernetConfig, kind: str) -> CellSpec:
-    space, live = SPACES[config.space], None
-    if config.live is not None:
-        live = config.live[space.kinds.index(kind)]
+    live = live_primitives(config, kind)
+    space = SPACES[config.space]
     return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
 
 

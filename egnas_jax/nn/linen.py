@@ -36,7 +36,7 @@ from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.network import Logits, describe, drops_paths, make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
@@ -52,7 +52,7 @@ class Network(nn.Module):
         of a run to this layout.
     """
 
-    genotype: Genotype
+    genotype: Genotype | Topology
     config: NetworkConfig
     lists_as_dicts: bool = False
 

@@ -1,5 +1,8 @@
 """Builds the network that a genotype describes, as two pure functions.
 
+This is the network of two kinds of cells, each with two inputs. That of a `Topology` is
+in topology_network.py.
+
 Neighbouring cells of equal shape run as one `lax.scan`, so a network of twenty cells
 compiles nine; a GPU trains without the loop (`Rules.looped_cells`). The primitives are
 those of the supernet, with norms that have a scale and a shift.
@@ -15,16 +18,15 @@ from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Float
 
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, topology_network
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
 from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import rectify
-from egnas_jax.nn.network_cell import check_path, derived_cell, init_cell
+from egnas_jax.nn.network_cell import derived_cell, init_cell
 from egnas_jax.nn.network_config import (
     FRAMES,
     NetworkConfig,
@@ -32,6 +34,7 @@ from egnas_jax.nn.network_config import (
     output_channels,
 )
 from egnas_jax.nn.primitives import check_primitives
+from egnas_jax.nn.runs_of_cells import run_cells
 from egnas_jax.nn.stem_and_head import (
     auxiliary,
     classify,
@@ -41,7 +44,8 @@ from egnas_jax.nn.stem_and_head import (
     init_stem,
     stem,
 )
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
+from egnas_jax.space.paths import check_path
 from egnas_jax.types import Array, Key, PyTree
 
 Logits = Float[Array, "N classes"]
@@ -105,26 +109,25 @@ class Network(NamedTuple):
       apply: runs the network.
     """
 
-    genotype: Genotype
+    genotype: Genotype | Topology
     config: NetworkConfig
     init: NetworkInit
     apply: NetworkApply
 
 
 @functools.cache
-def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
+def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Network:
     """Makes the network of a genotype.
 
     Equal arguments give the same functions, so that JAX reuses compiled programs.
 
     Raises:
-      ValueError: a cell that is used has no path from its inputs to its output, or a
-        primitive of a user's own cannot be traced, or returns what it must not.
+      ValueError: a cell that is used has no path from its inputs to its output, the
+        network cannot have a setting of the configuration, or a primitive of a user's
+        own cannot be traced, or returns what it must not.
     """
-    for kind in sorted({cell.kind for cell in cell_plan(genotype, config)}):
-        check_path(genotype, kind)
-        names = [name for name, _ in getattr(genotype, kind)]
-        check_primitives(names, config.channels)
+    check_network(genotype, config)
+    forward = FORWARD[genotype.macro]
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)
@@ -143,16 +146,27 @@ def make_network(genotype: Genotype, config: NetworkConfig) -> Network:
         drops = drops_paths(train, drop_path)
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
-        run_cell = functools.partial(
-            _run_cell,
-            genotype,
-            train=train,
-            key=key if drops else None,
-            drop_path=drop_path,
-        )
-        return _forward(genotype, config, variables, images, run_cell, train=train)
+        options = {"key": key if drops else None, "drop_path": drop_path}
+        return forward(genotype, config, variables, images, train=train, **options)
 
     return Network(genotype, config, init, apply)
+
+
+def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
+    """Refuses what a network cannot be made of: cells, primitives and settings.
+
+    Raises:
+      ValueError: as of `make_network`.
+    """
+    if genotype.macro == Topology.macro:
+        topology_network.check_config(genotype, config)
+        kinds = genotype.kinds
+    else:
+        kinds = sorted({cell.kind for cell in cell_plan(genotype, config)})
+    for kind in kinds:
+        check_path(genotype, kind)
+        names = [name for name, _, _ in genotype.edges_of(kind)]
+        check_primitives(names, config.channels)
 
 
 def drops_paths(train: bool, drop_path: Array | float) -> bool:
@@ -203,8 +217,14 @@ def runs_of(
     return tuple((plan, tuple(indices)) for plan, indices in runs)
 
 
-def describe(genotype: Genotype, config: NetworkConfig, image_channels: int) -> PyTree:
+def describe(
+    genotype: Genotype | Topology, config: NetworkConfig, image_channels: int
+) -> PyTree:
     """The leaves of a network: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
+    return DESCRIBE[genotype.macro](genotype, config, image_channels)
+
+
+def _describe_darts(genotype, config, image_channels) -> PyTree:
     frame = FRAMES[config.frame]
     stem_params, stem_stats = init_stem(frame, config.channels, image_channels)
     runs = []
@@ -232,8 +252,13 @@ def _describe_cell(genotype, plan):
     return input_params | {"edges": params}, input_stats | {"edges": stats}
 
 
-def _forward(genotype, config, variables, images, run_cell, *, train):
-    """Stem, runs of cells, global average, classifiers; `run_cell` is `_run_cell`."""
+def _forward_darts(
+    genotype, config, variables, images, *, train, key, drop_path
+) -> tuple[Array, Array | None, PyTree]:
+    """Stem, runs of cells, global average, classifiers."""
+    run_cell = functools.partial(
+        _run_cell, genotype, train=train, key=key, drop_path=drop_path
+    )
     params, stats = variables["params"], variables["batch_stats"]
     frame, x = FRAMES[config.frame], images_innermost(images)
     states, stem_stats = stem(frame, params["stem"], stats["stem"], x, train)
@@ -246,7 +271,7 @@ def _forward(genotype, config, variables, images, run_cell, *, train):
         cell = functools.partial(run_cell, plan)
         cell = jax.checkpoint(cell) if config.remat else cell
         scanned = params["runs"][position], stats["runs"][position], jnp.array(indices)
-        states, run_stats = _run(cell, tuple(states), scanned, looped=looped)
+        states, run_stats = run_cells(cell, tuple(states), scanned, looped=looped)
         new_stats["runs"].append(run_stats)
         if config.auxiliary and train and indices[-1] == 2 * config.layers // 3:
             auxiliary_logits, new_stats["auxiliary"] = auxiliary(
@@ -257,28 +282,6 @@ def _forward(genotype, config, variables, images, run_cell, *, train):
             # networks of at most three layers.
             states = states[0], rectify(states[1])
     return classify(params["classifier"], states[1]), auxiliary_logits, new_stats
-
-
-def _run(cell, states, scanned, *, looped):
-    """Runs equal cells one after another.
-
-    Args:
-      cell: (states, arrays of a cell) -> new states, new batch_stats.
-      states: outputs of the two cells before, older first.
-      scanned: parameters, batch_stats and indices of the cells, each leaf [G, ...].
-      looped: whether they share one compiled body.
-
-    Returns:
-      The last two outputs and the new batch_stats, each leaf [G, ...].
-    """
-    size, new_stats = len(scanned[-1]), []
-    if size > 1 and looped:
-        return lax.scan(cell, states, scanned)
-    for index in range(size):
-        arrays = jax.tree.map(lambda leaf, i=index: leaf[i], scanned)
-        states, cell_stats = cell(states, arrays)
-        new_stats.append(jax.tree.map(lambda leaf: leaf[None], cell_stats))
-    return states, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *new_stats)
 
 
 def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
@@ -303,3 +306,8 @@ def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
         factors=factors,
     )
     return (newer, out), input_stats | {"edges": edge_stats}
+
+
+# macro structure -> the functions that describe and run its networks
+DESCRIBE = {"darts": _describe_darts, "nasbench201": topology_network.describe}
+FORWARD = {"darts": _forward_darts, "nasbench201": topology_network.forward}

@@ -1,4 +1,4 @@
-"""Computes one cell of a derived network: two chosen primitives per node, added up.
+"""Computes one cell of a derived network: a chosen primitive per edge, nodes added up.
 
 Edges that read the same state by the same primitive run stacked on one axis, as in the
 mixed cell. Both kinds of cell therefore share the primitives and their kernels.
@@ -6,7 +6,7 @@ mixed cell. Both kinds of cell therefore share the primitives and their kernels.
 Source: `Cell` of model.py of the DARTS family; drop path (Larsson et al., ICLR 2017) as
 its `drop_path`.
 
-Dims: E edges of the cell (two per node), S stacked edges, C channels, H, W sides,
+Dims: E edges of the cell, S stacked edges, C channels, H, W sides,
 N images.
 """
 
@@ -18,10 +18,8 @@ import jax.numpy as jnp
 from egnas_jax.nn import lowering
 from egnas_jax.nn.primitive import source_of
 from egnas_jax.nn.primitives import kernel_of
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology
 from egnas_jax.types import Array, PyTree
-
-NUM_INPUTS = 2
 
 
 class Stack(NamedTuple):
@@ -31,7 +29,7 @@ class Stack(NamedTuple):
       name: key of their arrays, "SOURCE PRIMITIVE".
       primitive: their primitive.
       source: the state that they read.
-      edges: their positions among the genotype's pairs; edge e ends in node e // 2.
+      edges: their positions among the edges of the cell.
       stride: 2 where a reduction cell reads its inputs, else 1.
     """
 
@@ -47,10 +45,10 @@ class Stack(NamedTuple):
         return kernel_of(self.primitive).identity and self.stride == 1
 
 
-def stacks_of(genotype: Genotype, kind: str) -> tuple[Stack, ...]:
+def stacks_of(genotype: Genotype | Topology, kind: str) -> tuple[Stack, ...]:
     """The stacks of a kind of cell, by ascending source state."""
     edges = {}
-    for edge, (primitive, source) in enumerate(getattr(genotype, kind)):
+    for edge, (primitive, source, _) in enumerate(genotype.edges_of(kind)):
         edges.setdefault((source, primitive), []).append(edge)
     return tuple(
         Stack(
@@ -58,31 +56,15 @@ def stacks_of(genotype: Genotype, kind: str) -> tuple[Stack, ...]:
             primitive=primitive,
             source=source,
             edges=tuple(edges[source, primitive]),
-            stride=2 if kind == "reduce" and source < NUM_INPUTS else 1,
+            stride=2 if kind == "reduce" and source < genotype.num_inputs else 1,
         )
         for source, primitive in sorted(edges)
     )
 
 
-def check_path(genotype: Genotype, kind: str) -> None:
-    """Refuses a cell whose output does not depend on its inputs.
-
-    Raises:
-      ValueError: every path to the output nodes contains `none`.
-    """
-    reached = set(range(NUM_INPUTS))
-    for node, pairs in enumerate(genotype.blocks(kind), start=NUM_INPUTS):
-        if any(name != "none" and source in reached for name, source in pairs):
-            reached.add(node)
-    if not reached & set(genotype.concat(kind)):
-        raise ValueError(
-            f"The {kind} cell has no path from an input to its output nodes "
-            f"{list(genotype.concat(kind))}: every edge on the way is none. Choose "
-            f"another genotype."
-        )
-
-
-def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyTree]:
+def init_cell(
+    genotype: Genotype | Topology, kind: str, channels: int
+) -> tuple[PyTree, PyTree]:
     """Leaves of a cell: parameters and batch_stats, by the names of its stacks."""
     leaves = {
         stack.name: kernel_of(stack.primitive).init(
@@ -95,10 +77,10 @@ def init_cell(genotype: Genotype, kind: str, channels: int) -> tuple[PyTree, PyT
 
 
 def derived_cell(
-    genotype: Genotype,
+    genotype: Genotype | Topology,
     kind: str,
     variables: tuple[PyTree, PyTree],
-    inputs: tuple[Array, Array],
+    inputs: tuple[Array, ...],
     *,
     train: bool,
     factors: Array | None = None,
@@ -107,30 +89,30 @@ def derived_cell(
 
     Args:
       genotype: the cells.
-      kind: "normal" or "reduce".
+      kind: of the cell, such as "normal".
       variables: parameters and batch_stats, arrays that `init_cell` describes.
-      inputs: both preprocessed inputs, [C, H, W, N].
+      inputs: the preprocessed inputs, [C, H, W, N].
       train: whether norms use the batch's statistics and update the running ones.
       factors: result of `drop_path.keep_factors`, or None to drop nothing.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.
     """
-    num_nodes = len(genotype.blocks(kind))
-    sums = [None] * num_nodes
+    first, targets = len(inputs), [target for *_, target in genotype.edges_of(kind)]
+    sums = dict.fromkeys(sorted(targets))
     states, new_stats = list(inputs), {}
     by_source = itertools.groupby(stacks_of(genotype, kind), lambda s: s.source)
     by_source = {source: list(stacks) for source, stacks in by_source}
-    for state in range(NUM_INPUTS + num_nodes):
-        if state >= NUM_INPUTS:
-            states.append(lowering.materialise(sums[state - NUM_INPUTS]))
+    for state in range(first + len(sums)):
+        if state >= first:
+            states.append(lowering.materialise(sums[state]))
         source = source_of(states[state][None])
         for stack in by_source.get(state, ()):
             outputs, stack_stats = _outputs(stack, variables, source, train, factors)
             if stack_stats:
                 new_stats[stack.name] = stack_stats
             for edge, output in zip(stack.edges, outputs, strict=True):
-                node = edge // 2
+                node = targets[edge]
                 sums[node] = output if sums[node] is None else sums[node] + output
     return jnp.concatenate([states[node] for node in genotype.concat(kind)]), new_stats
 

@@ -3,8 +3,8 @@
 A supernet never sees alpha. It takes a `Mixing`, so one network serves every search
 method, and `jax.vmap` over that argument alone evaluates a population of mixings.
 
-The network of the DARTS family is in darts_supernet.py, that of NAS-Bench-201 in
-topology_supernet.py.
+The space's macro structure decides on the network around the cells: that of DARTS is in
+darts_supernet.py, that of NAS-Bench-201 in topology_supernet.py.
 
 Dims: N images, H, W sides, C channels.
 """
@@ -22,7 +22,7 @@ from egnas_jax.nn.init import draw
 from egnas_jax.nn.primitives import check_primitives
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 __all__ = [
@@ -36,6 +36,10 @@ __all__ = [
     "groups_of",
     "make_supernet",
 ]
+
+
+# macro structure -> the module that describes and runs its networks
+NETWORKS = {"darts": darts_supernet, "nasbench201": topology_supernet}
 
 
 class SupernetInit(Protocol):
@@ -79,7 +83,7 @@ class SupernetApply(Protocol):
             not depend on the mixing: the stem and most primitives of that cell. The
             values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
-            and in the DARTS family alone; None: drops none.
+            and in the macro structure of DARTS alone; None: drops none.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
@@ -106,19 +110,24 @@ class Supernet(NamedTuple):
     mesh: jax.sharding.Mesh | None = None
 
 
-@functools.cache
 def make_supernet(config: SupernetConfig) -> Supernet:
     """Makes the supernet of a configuration.
 
-    Equal configurations give the same functions, so that JAX reuses compiled programs.
+    Equal configurations of equal spaces give the same functions, so that JAX reuses
+    compiled programs.
 
     Raises:
       ValueError: a primitive of a user's own cannot be traced, or returns what it must
         not.
     """
+    return _made(config, SPACES[config.space])
+
+
+@functools.cache
+def _made(config: SupernetConfig, space: Space) -> Supernet:
     active = config.channels // config.partial_channels
-    check_primitives(SPACES[config.space].primitives, active, config.dtype)
-    forward = _network_of(config).forward
+    check_primitives(space.primitives, active, config.dtype)
+    forward = NETWORKS[space.macro].forward
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(image_shape)
@@ -137,7 +146,7 @@ def make_supernet(config: SupernetConfig) -> Supernet:
         check_image_shape(images.shape[1:])
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
-        # the networks of other families have no dropout
+        # the networks of other macro structures have no dropout
         optional = {} if dropout is None else {"dropout": dropout}
         options = {"train": train, "many": many, **optional}
         return forward(used, variables, images, mixing, **options)
@@ -147,13 +156,7 @@ def make_supernet(config: SupernetConfig) -> Supernet:
 
 def describe(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
-    return _network_of(config).describe(config, image_channels)
-
-
-def _network_of(config):
-    """The module that describes and runs the networks of a space's family."""
-    topology = SPACES[config.space].family == "topology"
-    return topology_supernet if topology else darts_supernet
+    return NETWORKS[SPACES[config.space].macro].describe(config, image_channels)
 
 
 def check_image_shape(shape: tuple[int, ...]) -> None:

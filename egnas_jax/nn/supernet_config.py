@@ -12,7 +12,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
 from egnas_jax.nn.precision import PRECISIONS
 from egnas_jax.settings import check_choices, check_ranges
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES
+from egnas_jax.space.per_edge import LivePrimitives, checked_live
 
 # The upper bounds are far beyond any useful size: they catch typing errors, which would
 # otherwise end in an unclear crash.
@@ -23,10 +24,6 @@ RANGES = {
     "partial_channels": (1, 4096),
     "stem_multiplier": (1, 64),
 }
-
-
-# kind of cell -> edge -> positions of its primitives
-LivePrimitives = tuple[tuple[tuple[int, ...], ...], ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class SupernetConfig:
         "fused" (on a GPU), or "auto" for what `nn.lowering.choice` selects by backend
         and image size. The results are equal up to rounding.
       live: of each kind of cell and edge, the positions of the primitives that it has,
-        in the order of the space; None: every edge has all. The others have no arrays
+        in the order of the space; None: as the space says. The others have no arrays
         and are not computed, whatever their weight in a mixing. Not a setting of a
         search: P-DARTS decides it between its stages.
       dtype: dtype of the activations, "float32" or "bfloat16". Parameters, batch_stats,
@@ -80,27 +77,11 @@ class SupernetConfig:
                 f"by supernet.partial_channels, {self.partial_channels}: "
                 f"change one of the two."
             )
-        if space.family == "topology":
+        if space.macro == "nasbench201":
             self._check_stages()
         if self.live is not None:
-            self._check_live(space)
-
-    def _check_live(self, space: Space):
-        """Refuses live primitives that the edges of a space cannot have."""
-        shape = [len(edges) for edges in self.live]
-        if space.family == "topology" or shape != [space.num_edges] * len(space.kinds):
-            raise ValueError(
-                f"supernet.live has edges {shape} by kind of cell, but must have "
-                f"{space.num_edges} for each of {', '.join(space.kinds)}, in a space "
-                f"of the DARTS family; the space is {space.name}."
-            )
-        allowed = range(len(space.primitives))
-        for edge in itertools.chain(*self.live):
-            if not edge or list(edge) != sorted(set(edge) & set(allowed)):
-                raise ValueError(
-                    f"supernet.live gives an edge the primitives {list(edge)}, but an "
-                    f"edge needs at least one of 0 to {allowed[-1]}, ascending."
-                )
+            shape = len(space.kinds), space.num_edges, len(space.primitives)
+            checked_live(f"supernet.live in the space {space.name}", self.live, shape)
 
     def _check_stages(self):
         """Refuses settings that a network of NAS-Bench-201 cannot have."""
@@ -125,12 +106,21 @@ def as_live(nested: Sequence | None) -> LivePrimitives | None:
     return tuple(tuple(tuple(edge) for edge in edges) for edges in nested)
 
 
+def live_primitives(
+    config: SupernetConfig, kind: str
+) -> tuple[tuple[int, ...], ...] | None:
+    """Returns the primitives of the edges of a kind of cell, as of `CellSpec.live`."""
+    space = SPACES[config.space]
+    live = space.live if config.live is None else config.live
+    return None if live is None else live[space.kinds.index(kind)]
+
+
 def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:
     """Plans the cells of a supernet, first to last."""
     space = SPACES[config.space]
-    if space.family == "topology":
+    if space.macro == "nasbench201":
         return plan_stages(space.kinds[0], config.channels, config.layers)
-    width, nodes = config.stem_multiplier * config.channels, space.num_nodes
+    width, nodes = config.stem_multiplier * config.channels, len(space.output_nodes)
     return plan_cells(config.channels, config.layers, (width, width), (nodes, nodes))
 
 

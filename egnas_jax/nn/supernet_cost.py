@@ -5,7 +5,7 @@ Dims: C channels, k of partial channels.
 
 from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.cost import Convolution, Edge, preprocessing
-from egnas_jax.nn.supernet_config import SupernetConfig, cells_of
+from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, live_primitives
 from egnas_jax.nn.topology_cost import topology_parts
 from egnas_jax.space import SPACES
 
@@ -24,9 +24,10 @@ def supernet_multiply_adds(
       image_channels: channels of the images.
     """
     space, last = SPACES[config.space], cells_of(config)[-1].channels
-    if space.family == "topology":
+    if space.macro == "nasbench201":
+        (kind,) = space.kinds
         parts = topology_parts(
-            [name for _ in space.edges for name in space.primitives],
+            [name for names in _names_of_edges(config, kind) for name in names],
             config.channels,
             config.layers,
             image_channels,
@@ -35,7 +36,7 @@ def supernet_multiply_adds(
         features = last
     else:
         parts = _darts_parts(config, image_channels)
-        features = last * space.num_nodes
+        features = last * len(space.output_nodes)
     total = sum(part.multiply_adds(image_size) for part in parts)
     return total + features * config.num_classes
 
@@ -52,10 +53,21 @@ def _darts_parts(config, image_channels) -> list[Convolution | Edge]:
     for cell in cells_of(config):
         parts += preprocessing(cell, halvings)
         active = cell.channels // config.partial_channels
+        names_of_edges = _names_of_edges(config, cell.kind)
         for outgoing in out_edges(space, cell.reduction):
             before = halvings + (cell.reduction and outgoing.stride == 1)
-            for name in space.primitives:
-                edge = Edge(name, active, outgoing.stride, before)
-                parts += len(outgoing.edges) * [edge]
+            for edge in outgoing.edges:
+                parts += [
+                    Edge(name, active, outgoing.stride, before)
+                    for name in names_of_edges[edge]
+                ]
         halvings += cell.reduction
     return parts
+
+
+def _names_of_edges(config: SupernetConfig, kind: str) -> list[tuple[str, ...]]:
+    """The primitives that each edge of a kind of cell has."""
+    space, live = SPACES[config.space], live_primitives(config, kind)
+    if live is None:
+        return [space.primitives] * space.num_edges
+    return [tuple(space.primitives[k] for k in positions) for positions in live]

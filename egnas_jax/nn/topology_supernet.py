@@ -16,12 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
-from egnas_jax.nn.init import kernel, stack_leaves
+from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu
-from egnas_jax.nn.precision import wide
+from egnas_jax.nn.residual_block import init_residual_block, residual_block
 from egnas_jax.nn.stem_and_head import (
     classify,
     images_innermost,
@@ -29,7 +28,7 @@ from egnas_jax.nn.stem_and_head import (
     init_stem_layer,
     stem_layer,
 )
-from egnas_jax.nn.supernet_config import SupernetConfig
+from egnas_jax.nn.supernet_config import SupernetConfig, live_primitives
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Mixing, PyTree
 
@@ -41,7 +40,7 @@ def describe(config: SupernetConfig, image_channels: int) -> PyTree:
     for stage in range(NUM_STAGES):
         channels = stage_channels(config.channels, stage)
         if stage:
-            blocks.append(_init_block(channels // 2, channels))
+            blocks.append(init_residual_block(channels // 2, channels))
         trees = init_cell(_spec(config), channels)
         stages.append(
             [stack_leaves(tree, stage_cells(config.layers)) for tree in trees]
@@ -95,7 +94,7 @@ def forward(
     for stage in range(NUM_STAGES):
         if stage:
             block = params["blocks"][stage - 1], stats["blocks"][stage - 1]
-            x, block_stats = _block(*block, x, train)
+            x, block_stats = residual_block(*block, x, train)
             new_stats["blocks"].append(block_stats)
         cells = params["stages"][stage], stats["stages"][stage]
         scan = not (many and stage == 0) and stage_cells(config.layers) > 1
@@ -108,7 +107,8 @@ def forward(
 def _spec(config: SupernetConfig) -> CellSpec:
     space = SPACES[config.space]
     (kind,) = space.kinds
-    return CellSpec(space, kind, config.partial_channels, config.pool_bn)
+    live = live_primitives(config, kind)
+    return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
 
 
 def _stage(mixed, variables, x, size, *, scan):
@@ -136,35 +136,3 @@ def _stage(mixed, variables, x, size, *, scan):
         x, new_stats = cell(x, cell_variables)
         stats_of_cells.append(new_stats)
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *stats_of_cells)
-
-
-def _init_block(fan_in, fan_out):
-    """Leaves of a residual block."""
-    first, first_stats = init_batch_norm(1, fan_out, affine=True)
-    second, second_stats = init_batch_norm(1, fan_out, affine=True)
-    params = {
-        "first": kernel((fan_out, fan_in, 3, 3), 9 * fan_in),
-        "first_norm": first,
-        "second": kernel((fan_out, fan_out, 3, 3), 9 * fan_out),
-        "second_norm": second,
-        "shortcut": kernel((fan_out, fan_in, 1, 1), fan_in),
-    }
-    return params, {"first_norm": first_stats, "second_norm": second_stats}
-
-
-def _block(params, stats, x, train):
-    """Residual block: [C, H, W, N] -> [2 C, H / 2, W / 2, N].
-
-    The main branch is twice ReLU, 3x3 convolution and norm, the first of stride 2. The
-    shortcut is a 2x2 average pooling and a 1x1 convolution.
-    """
-    y, new_stats = x, {}
-    for name, stride in (("first", 2), ("second", 1)):
-        y = lowering.convolve(relu(y), params[name], (stride, stride), (1, 1))
-        norm = f"{name}_norm"
-        y, new_stats[norm] = batch_norm(params[norm], stats[norm], y[None], train)
-        y = y[0]
-    channels, height, width, images = x.shape
-    quads = wide(x).reshape(channels, height // 2, 2, width // 2, 2, images)
-    mean = jnp.mean(quads, axis=(2, 4)).astype(x.dtype)
-    return y + lowering.convolve(mean, params["shortcut"], (1, 1), (0, 0)), new_stats

@@ -15,7 +15,7 @@ from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.step import RetrainState, initial_state
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.retrain_config import from_dict
-from egnas_jax.space import Genotype
+from egnas_jax.space import Genotype, Topology, genotype_from_json, parse_genotype
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.types import PyTree
@@ -135,7 +135,7 @@ def load_network(
     folder = pathlib.Path(folder)
     _check_kind(folder)
     config, metadata = load_config(folder), load_metadata(folder)
-    genotype = Genotype.parse(config.genotype)
+    genotype = parse_genotype(config.genotype)
     _check_genotype(folder, genotype)
     restored = restore(folder)
     for note in restored.notes:
@@ -174,7 +174,7 @@ def restore(folder: pathlib.Path) -> checkpoint.Restored:
       ValueError: the directory holds no retraining or no valid checkpoint.
     """
     config, metadata = load_config(folder), load_metadata(folder)
-    net = make_network(Genotype.parse(config.genotype), config.network)
+    net = make_network(parse_genotype(config.genotype), config.network)
 
     def init() -> RetrainState:
         return initial_state(net, config, metadata.image_shape)
@@ -237,11 +237,11 @@ def _check_kind(folder: pathlib.Path) -> None:
         )
 
 
-def _check_genotype(folder: pathlib.Path, genotype: Genotype) -> None:
+def _check_genotype(folder: pathlib.Path, genotype: Genotype | Topology) -> None:
     """Refuses a directory whose genotype.json is missing or is not what was trained."""
     path = folder / "genotype.json"
     try:
-        stored = Genotype.from_json(path.read_text())
+        stored = genotype_from_json(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{folder} holds no readable genotype.json ({error}). {HINT}"

@@ -14,13 +14,15 @@ from typing import Any
 from egnas_jax.space import Genotype, Topology, zoo
 from egnas_jax.space.genotype_forms import last_span
 from egnas_jax.space.genotype_search import holds_genotype, last_genotype
+from egnas_jax.space.reading import GENOTYPES
 
 Source = Genotype | Topology | str | os.PathLike
 
 FORMS = (
     "A genotype is written as Genotype(normal=[('sep_conv_3x3', 1), ...], "
     "normal_concat=range(2, 6), reduce=[...], reduce_concat=range(2, 6)), as JSON with "
-    "these fields, or as a cell of NAS-Bench-201, |op~0|+|op~0|op~1|+|op~0|op~1|op~2|."
+    "these fields, or as a cell of stages, |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, such "
+    "as those of NAS-Bench-201."
 )
 # What stands after a genotype that is part of a path: `/...`, `.json`, ` (2).json`.
 REST_OF_PATH = re.compile(r"/.*|(?:[^\s/]*| ?\(\d+\))\.\w+")
@@ -45,7 +47,7 @@ def read_genotype(
       ValueError: there is no such file, directory or name; a file or a text holds no
         genotype; or its genotype is invalid. Nothing in a text is evaluated.
     """
-    if isinstance(source, Genotype | Topology):
+    if isinstance(source, GENOTYPES):
         return source
     if not isinstance(source, str | os.PathLike):
         raise ValueError(

@@ -27,7 +27,7 @@ from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
-from egnas_jax.space import Genotype, draw_svg
+from egnas_jax.space import draw_svg, parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import pinned
 
@@ -142,7 +142,7 @@ def prepare(
             f"warmup is {config.warmup} and epochs is {config.epochs}: the learning "
             f"rate will rise to the end."
         )
-    net = make_network(Genotype.parse(config.genotype), config.network)
+    net = make_network(parse_genotype(config.genotype), config.network)
     data = make_data(source, config)
     check_image_shape(config.network, data.image_shape)
     problem = RetrainProblem(

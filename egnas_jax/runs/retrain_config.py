@@ -7,12 +7,13 @@ from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
+from egnas_jax.nn.network import check_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.runs.genotype_source import Source, read_genotype
 from egnas_jax.runs.presets import RECIPES
 from egnas_jax.settings import apply_settings, check_types
-from egnas_jax.space import Genotype, Topology
+from egnas_jax.space import parse_genotype
 
 # fields of earlier versions that no result depended on
 REMOVED = ("eval_batch_size",)
@@ -64,16 +65,11 @@ def with_genotype(
         "egnas_jax" gets it as a warning.
 
     Raises:
-      ValueError: there is no such genotype; or it is a cell of NAS-Bench-201, whose
-        networks the benchmark has trained already.
+      ValueError: there is no such genotype, it has no path through a cell, or its
+        network cannot have a setting of `config.network`.
     """
     genotype = read_genotype(genotype, log=log)
-    if isinstance(genotype, Topology):
-        raise ValueError(
-            f"{genotype.format()} is a cell of NAS-Bench-201. The benchmark's table "
-            f"holds the results of its trained network. Give a cell of the DARTS "
-            f"family to train."
-        )
+    check_network(genotype, config.network)
     return dataclasses.replace(config, genotype=genotype.format())
 
 
@@ -93,5 +89,5 @@ def from_dict(stored: dict[str, Any]) -> RetrainConfig:
         }
     )
     check_types(config, stored)
-    Genotype.parse(config.genotype)
+    parse_genotype(config.genotype)
     return config

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
+from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION
+from egnas_jax.nn.network_cost import count_params, multiply_adds
 from egnas_jax.retrain.loop import RetrainRun
 from egnas_jax.runs.finished_network import Metadata
 

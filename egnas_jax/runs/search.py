@@ -1,6 +1,7 @@
 """Runs a search from its configuration to its result, with or without a directory."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import pathlib
@@ -11,10 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from egnas_jax.nn.cost import count_params
-from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.network_cost import PUBLISHED, count_params
 from egnas_jax.nn.supernet import Supernet, make_supernet
-from egnas_jax.nn.topology_cost import topology_params
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.data import ArrayData
@@ -423,8 +422,7 @@ def search_result(
 
 
 def _params(genotype: Genotype | Topology, num_classes: int) -> int:
-    """Weights of the network of the published tables: 36 channels and 20 cells, or what
-    NAS-Bench-201 trained."""
-    if isinstance(genotype, Topology):
-        return topology_params(genotype, num_classes)
-    return count_params(genotype, NetworkConfig(num_classes=num_classes))
+    """Weights of the network of the published tables, see `network_cost.PUBLISHED`."""
+    published = PUBLISHED[genotype.macro]
+    config = dataclasses.replace(published, num_classes=num_classes)
+    return count_params(genotype, config)

@@ -167,7 +167,7 @@ def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:
 
 def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
     """Settings of a preset's supernet in another space."""
-    if lookup(SPACES, space, "space").family == "topology":
+    if lookup(SPACES, space, "space").macro == "nasbench201":
         # as NAS-Bench-201 has it: all channels, and 5 cells a stage by default; the
         # next number of layers, if the preset's has no equal stages and two blocks
         layers = supernet.get("layers", 17)

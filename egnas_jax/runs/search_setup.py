@@ -318,7 +318,7 @@ def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
     names = [path[0].name for path, _ in jax.tree.leaves_with_path(hyperparams)]
     return {
         "settings": compiled_in(config, names),
-        "space": space,
+        "space": space.layout(),
         "lowering": copy.deepcopy(  # as the tables are now
             [
                 choice.TABLE,

@@ -9,7 +9,7 @@ Dims: E edges of a cell, K primitives of an edge.
 import numpy as np
 
 from egnas_jax.space import Genotype, Space, Topology, derive
-from egnas_jax.space.all_edges import pairs_of_edges
+from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.types import Mixing
 
 
@@ -31,18 +31,11 @@ def architecture_metrics(
     genotype = derive(space, mixing) if genotype is None else genotype
     metrics = {}
     for kind in space.kinds:
-        kept = _kept_primitives(genotype, kind)
+        kept = genotype.primitives_of(kind)
         metrics[f"entropy_{kind}"] = entropy(np.asarray(mixing.primitives[kind]))
-        metrics[f"skip_{kind}"] = kept.count("skip_connect")
-        metrics[f"pool_{kind}"] = sum("pool" in primitive for primitive in kept)
+        metrics[f"skip_{kind}"] = sum(FAMILIES[name] == "skip" for name in kept)
+        metrics[f"pool_{kind}"] = sum(FAMILIES[name] == "pool" for name in kept)
     return metrics | {"genotype": genotype.format()}
-
-
-def _kept_primitives(genotype: Genotype | Topology, kind: str) -> list[str]:
-    """Primitives of one cell, an entry for each edge that was kept."""
-    if isinstance(genotype, Topology):
-        return list(genotype.primitives)
-    return [primitive for primitive, _ in pairs_of_edges(genotype, kind)]
 
 
 def entropy(rows: np.ndarray) -> float:

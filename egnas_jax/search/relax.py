@@ -5,10 +5,12 @@ Dims: E edges, K primitives, D = kinds * E * K.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from egnas_jax.space import Space
+from egnas_jax.space.mixing_arrays import live_mask
 from egnas_jax.types import Array, Mixing
 
 
@@ -25,6 +27,51 @@ def softmax_mixing(alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
     """
     primitives = {kind: jax.nn.softmax(rows, axis=-1) for kind, rows in alpha.items()}
     return unweighted(primitives)
+
+
+def live_rows(
+    space: Space | None,
+    rows: dict[str, Float[Array, "*P E K"]],
+    *,
+    dead: float = -jnp.inf,
+) -> dict[str, Array]:
+    """Returns rows with a fixed value for the primitives that an edge lacks.
+
+    After -inf their softmax is 0, and so is their gradient.
+
+    Args:
+      space: says which edge has which primitives; None: every edge has all.
+      rows: cell kind -> [..., E, K]; unchanged where every edge has all primitives.
+      dead: the value.
+    """
+    if space is None or space.live is None:
+        return rows
+    return {
+        kind: jnp.where(live_mask(space, kind), row, dead) for kind, row in rows.items()
+    }
+
+
+def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
+    """Returns how many primitives each edge has: K, or i64[E, 1] where edges differ.
+
+    Args:
+      space: as of `live_rows`.
+      kind: of the cell.
+      row: [..., E, K], for the shape.
+    """
+    if space is None or space.live is None:
+        return row.shape[-1]
+    return live_mask(space, kind).sum(axis=-1, keepdims=True)
+
+
+def relaxed(space: Space | None, alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
+    """Applies `softmax_mixing` over the primitives that each edge of a space has.
+
+    Args:
+      space: of the cells; None: every edge has all primitives.
+      alpha: cell kind -> [..., E, K].
+    """
+    return softmax_mixing(live_rows(space, alpha))
 
 
 def unweighted(primitives: dict[str, Array]) -> Mixing:

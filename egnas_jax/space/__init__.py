@@ -1,16 +1,13 @@
 """Defines search spaces and genotypes; derives, reads and draws genotypes."""
 
 from egnas_jax.space.base import PRIMITIVES, Space
-from egnas_jax.space.darts import DARTS7, DARTS8
 from egnas_jax.space.derivation import derive
 from egnas_jax.space.drawing.draw import draw_svg
 from egnas_jax.space.genotype import Genotype
-from egnas_jax.space.nasbench201 import NASBENCH201
 from egnas_jax.space.reading import genotype_from_json, parse_genotype
+from egnas_jax.space.registry import SPACES, register_space
 from egnas_jax.space.topology import Topology
 from egnas_jax.space.zoo import ZooEntry, zoo
-
-SPACES = {"darts7": DARTS7, "darts8": DARTS8, "nasbench201": NASBENCH201}
 
 __all__ = [
     "PRIMITIVES",
@@ -23,5 +20,6 @@ __all__ = [
     "draw_svg",
     "genotype_from_json",
     "parse_genotype",
+    "register_space",
     "zoo",
 ]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from egnas_jax.space.base import Space
-from egnas_jax.space.derivation import checked_arrays
 from egnas_jax.space.genotype import Genotype
-from egnas_jax.space.pairs import NUM_INPUTS, Pair
+from egnas_jax.space.mixing_arrays import checked_arrays, strongest_primitives
+from egnas_jax.space.pairs import Pair
 
 if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
     from egnas_jax.types import Mixing
@@ -28,7 +28,7 @@ def derive_all_edges(space: Space, mixing: "Mixing") -> Genotype:
     Ties go to the earlier primitive.
 
     Args:
-      space: of the DARTS family.
+      space: with normal and reduction cells of two inputs.
       mixing: per kind, weights of primitives [E, K] and of edges [E].
 
     Raises:
@@ -40,27 +40,13 @@ def derive_all_edges(space: Space, mixing: "Mixing") -> Genotype:
     cells = {}
     for kind in space.kinds:
         primitives, _ = checked_arrays(space, mixing, kind)
-        cells[kind] = _chained_cell(space, primitives.argmax(axis=1))
+        choices = strongest_primitives(space, kind, primitives)
+        cells[kind] = _chained_cell(space, choices)
     (normal, normal_outputs), (reduce, reduce_outputs) = (
         cells["normal"],
         cells["reduce"],
     )
     return Genotype(normal, normal_outputs, reduce, reduce_outputs)
-
-
-def pairs_of_edges(genotype: Genotype, kind: str) -> tuple[Pair, ...]:
-    """Returns the pairs of a cell without the identities that only continue a chain.
-
-    Args:
-      genotype: of `derive_all_edges`, or one whose nodes are all outputs.
-      kind: of the cell.
-    """
-    outputs = genotype.concat(kind)
-    return tuple(
-        (primitive, source)
-        for primitive, source in getattr(genotype, kind)
-        if primitive != "skip_connect" or source < NUM_INPUTS or source in outputs
-    )
 
 
 def _chained_cell(
@@ -82,10 +68,11 @@ def _chained_cell(
         ]
         kept = [pair for pair in pairs if pair[0] != "none"]
         dropped = [pair for pair in pairs if pair[0] == "none"]
-        kept = (kept + dropped)[:2] if len(kept) < 2 else kept  # a node has two pairs
+        if len(kept) < 2:  # a node has two pairs, also where the space gives it one
+            kept = (kept + dropped + 2 * [("none", 0)])[:2]
         cell += kept[:2]
         for pair in kept[2:]:
             so_far = space.num_inputs + len(cell) // 2 - 1
             cell += [pair, ("skip_connect", so_far)]
         number.append(space.num_inputs + len(cell) // 2 - 1)
-    return tuple(cell), tuple(number[space.num_inputs :])
+    return tuple(cell), tuple(number[node] for node in space.output_nodes)

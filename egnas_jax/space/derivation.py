@@ -3,12 +3,20 @@
 Dims: E edges of a cell, K primitives of an edge.
 """
 
+import inspect
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from egnas_jax.space.all_edges import derive_all_edges
 from egnas_jax.space.base import Space
 from egnas_jax.space.genotype import PAIRS_PER_NODE, Genotype
+from egnas_jax.space.mixing_arrays import (
+    checked_arrays,
+    derivable_mask,
+    strongest_primitives,
+)
+from egnas_jax.space.paths import check_path
 from egnas_jax.space.topology import Topology
 
 if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
@@ -18,11 +26,16 @@ if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
 def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     """The genotype of the strongest edges and primitives of a mixing.
 
-    In a space of the DARTS family, each node keeps its two strongest edges, in
+    `space.derive` is the rule. By "darts", each node keeps its two strongest edges, in
     descending order. The strength of an edge is the weight of its strongest primitive
-    times its edge weight; `none` never counts. In a topology space, every edge keeps
-    its strongest primitive, which may be `none`, and edge weights have no effect. Ties
-    go to the lower edge and to the earlier primitive.
+    times its edge weight; `none` never counts. By "argmax", every edge keeps its
+    strongest primitive, which may be `none`, and edge weights have no effect: the
+    result is a `Topology` where there is one kind of cell, else a `Genotype` that keeps
+    all edges (see `derive_all_edges`). Ties go to the lower edge and to the earlier
+    primitive. Primitives that an edge lacks are never chosen.
+
+    A function (space, mixing) is called as it is. Its result is checked: a `Genotype`
+    for normal and reduction cells, else a `Topology`, with a path through each cell.
 
     Args:
       space: names the primitives.
@@ -32,73 +45,79 @@ def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
 
     Raises:
       ValueError: a kind is missing, or an array has another shape or a value that is
-        not finite.
+        not finite; or the result of a function is no genotype of the space.
 
     Source: `genotype()` of DARTS; edge weights as in PC-DARTS (Xu et al., ICLR 2020);
     topologies as in `genotype()` of NAS-Bench-201 (Dong & Yang, ICLR 2020).
     """
-    arrays = {kind: checked_arrays(space, mixing, kind) for kind in space.kinds}
-    if space.family == "topology":
-        ((primitives, _),) = arrays.values()
-        return Topology.of_choices(primitives.argmax(axis=1).tolist())
-    first, last = space.num_inputs, space.num_inputs + space.num_nodes
+    if callable(space.derive):
+        return _by_function(space, mixing)
+    if space.derive == "darts":
+        return _two_edges_a_node(space, mixing)
+    if space.kinds == Genotype.kinds:
+        return derive_all_edges(space, mixing)
+    (kind,) = space.kinds
+    primitives, _ = checked_arrays(space, mixing, kind)
+    return Topology.of_choices(
+        strongest_primitives(space, kind, primitives).tolist(), space
+    )
+
+
+def _by_function(space, mixing) -> Genotype | Topology:
+    """The genotype that the space's own function derives, checked."""
+    for kind in space.kinds:
+        checked_arrays(space, mixing, kind)
+    wanted = Genotype if space.kinds == Genotype.kinds else Topology
+    try:
+        genotype = space.derive(space, mixing)
+        if not isinstance(genotype, wanted):
+            raise ValueError(
+                f"it returned {str(genotype)[:80]!r}, but must return a "
+                f"{wanted.__name__}."
+            )
+        for kind in space.kinds:
+            check_path(genotype, kind)
+    except Exception as error:  # whatever a user's function raises is named with it
+        raise ValueError(
+            f"The derivation of the space {space.name} ({_place_of(space.derive)}): "
+            f"{error if isinstance(error, ValueError) else repr(error)}"
+        ) from error
+    return genotype
+
+
+def _place_of(function) -> str:
+    """The file and the line where a function is defined."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:  # an object with __call__
+        code = getattr(type(function).__call__, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def _two_edges_a_node(space, mixing) -> Genotype:
+    """The genotype of DARTS's rule."""
     cells = {}
-    for kind, (primitives, edges) in arrays.items():
+    for kind in space.kinds:
+        primitives, edges = checked_arrays(space, mixing, kind)
         weights = primitives * edges[:, None]
+        weights = np.where(derivable_mask(space, kind), weights, -np.inf)
         cells[kind] = tuple(
             pair
-            for target in range(first, last)
+            for target in range(space.num_inputs, space.num_inputs + space.num_nodes)
             for pair in _strongest(space, weights, target)
         )
-    nodes = tuple(range(first, last))
+    nodes = space.output_nodes
     return Genotype(cells["normal"], nodes, cells["reduce"], nodes)
 
 
-def checked_arrays(space: Space, mixing: "Mixing", kind: str) -> list[np.ndarray]:
-    """Returns the weights of one kind of cell on the host, checked.
-
-    Args:
-      space: has the shapes.
-      mixing: per kind, weights of primitives [E, K] and of edges [E].
-      kind: of the cell.
-
-    Returns:
-      Weights of primitives f32[E, K] and of edges f32[E].
-
-    Raises:
-      ValueError: the kind is missing, or an array has another shape or a value that is
-        not finite.
-    """
-    shapes = {
-        "primitives": (space.num_edges, len(space.primitives)),
-        "edges": (space.num_edges,),
-    }
-    arrays = []
-    for field, shape in shapes.items():
-        table = getattr(mixing, field)
-        if kind not in table:
-            raise ValueError(
-                f"mixing.{field} lacks the kind {kind!r}; it holds {sorted(table)}."
-            )
-        array = np.asarray(table[kind], np.float32)
-        if array.shape != shape or not np.isfinite(array).all():
-            raise ValueError(
-                f"mixing.{field}[{kind!r}] of the space {space.name} must be finite "
-                f"and of shape {shape}; got shape {array.shape}, "
-                f"{int((~np.isfinite(array)).sum())} values not finite."
-            )
-        arrays.append(array)
-    return arrays
-
-
 def _strongest(space, weights, target):
-    """The two strongest pairs (primitive, source) of one node, in descending order."""
-    columns = [k for k, name in enumerate(space.primitives) if name != "none"]
-    rows = [e for e, (_, node) in enumerate(space.edges) if node == target]
-    allowed = weights[np.ix_(rows, columns)]
-    scores = allowed.max(axis=1)
+    """The two strongest pairs (primitive, source) of one node, in descending order.
+
+    `weights` [E, K] is -inf where a primitive must not be chosen.
+    """
+    rows = space.in_edges(target)
+    scores = weights[list(rows)].max(axis=1)
     strongest = np.argsort(-scores, kind="stable")[:PAIRS_PER_NODE]
     return [
-        (space.primitives[columns[int(allowed[source].argmax())]], int(source))
-        for source in strongest
+        (space.primitives[int(weights[edge].argmax())], space.edges[edge][0])
+        for edge in (rows[position] for position in strongest)
     ]

@@ -9,6 +9,7 @@ Source: DARTS (Liu et al., ICLR 2019), `Genotype` and `genotype()` of its refere
 
 import dataclasses
 import json
+from typing import ClassVar
 
 from egnas_jax.space.genotype_text import FIELDS, read_fields, read_json_fields
 from egnas_jax.space.pairs import (
@@ -40,6 +41,10 @@ class Genotype:
     normal_concat: tuple[int, ...]
     reduce: tuple[Pair, ...]
     reduce_concat: tuple[int, ...]
+
+    macro: ClassVar[str] = "darts"  # the structure that its network has
+    kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
+    num_inputs: ClassVar[int] = NUM_INPUTS
 
     def __post_init__(self):
         for kind in ("normal", "reduce"):
@@ -93,6 +98,29 @@ class Genotype:
     def concat(self, kind: str) -> tuple[int, ...]:
         """Output nodes of the cell of this kind."""
         return getattr(self, f"{kind}_concat")
+
+    def edges_of(self, kind: str) -> tuple[tuple[str, int, int], ...]:
+        """(primitive, source, target) of each edge of the cell of this kind."""
+        return tuple(
+            (primitive, source, NUM_INPUTS + index // PAIRS_PER_NODE)
+            for index, (primitive, source) in enumerate(getattr(self, kind))
+        )
+
+    def primitives_of(self, kind: str) -> tuple[str, ...]:
+        """The primitives that the cell of this kind kept, an entry for each edge.
+
+        A `skip_connect` from a node that is no output only continues the chain of a
+        node with more than two edges (space/all_edges.py), and is left out. Where the
+        output is a single node, chains cannot be told from edges, and all count.
+        """
+        outputs, pairs = self.concat(kind), getattr(self, kind)
+        if len(outputs) == 1:
+            return tuple(primitive for primitive, _ in pairs)
+        return tuple(
+            primitive
+            for primitive, source in pairs
+            if primitive != "skip_connect" or source < NUM_INPUTS or source in outputs
+        )
 
 
 def _checked_concat(field, concat, num_nodes):

@@ -19,7 +19,8 @@ OPENING = r"(?:(?:list|tuple|(?:np\.|numpy\.)?array)?[\[(]\s*)"
 PAIRS = rf"{OPENING}{{2,}}(?:(?:np\.|numpy\.)?str_\(\s*)?[\"']"
 EDGE = r"[A-Za-z_][\w.-]*~\d+\|"
 GROUP = rf"\|(?:{EDGE}){{1,16}}"  # the limit keeps the search from being quadratic
-CELL = rf"{GROUP}(?:\s*\+\s*{GROUP})+|\|[A-Za-z_][\w.-]*~0\|"
+REST = r"(?:[A-Za-z_][\w.-]*(?:~\d*)?)?"  # of a cell that was cut off within an edge
+CELL = rf"{GROUP}(?:\s*\+\s*{GROUP})+{REST}|\|[A-Za-z_][\w.-]*~0\|"
 NODES = r"\b(?:Cell)?Structure\s*\(\s*[\[(]"
 PRIMITIVES = r"\bTopology\s*\(\s*(?:primitives\s*=\s*)?[\[(]"  # as Python prints it
 BY_POSITION = rf"\b[Gg]enotype\s*(?=\(\s*{PAIRS})"

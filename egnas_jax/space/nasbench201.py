@@ -15,8 +15,9 @@ CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 NASBENCH201 = Space(
     name="nasbench201",
     primitives=("none", "skip_connect", *CONVOLUTIONS, "avg_pool_3x3"),
-    kinds=("cell",),
     num_nodes=3,
     num_inputs=1,
-    family="topology",
+    derive="argmax",
+    output="last",
+    macro="nasbench201",
 )

@@ -5,6 +5,8 @@ import json
 from egnas_jax.space.genotype import Genotype
 from egnas_jax.space.topology import FIELD, Topology
 
+GENOTYPES = (Genotype, Topology)
+
 
 def parse_genotype(text: str) -> Genotype | Topology:
     """Reads `Genotype(...)`, or `|op~0|+...` if the text begins with a bar.

@@ -1,42 +1,55 @@
-"""Defines the genotypes of NAS-Bench-201: one cell with one primitive on every edge.
+"""Defines the genotypes with one kind of cell, whose every edge has a primitive.
 
-The text form is the benchmark's own: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`. Every node
-after the input has a group, which holds `primitive~source` for each of its edges.
+The text form is that of NAS-Bench-201: `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`. Every
+node after the input has a group, which holds `primitive~source` for each of its edges.
+An edge that the graph lacks is left out of its group.
 
 Source: NAS-Bench-201 (Dong & Yang, ICLR 2020), `arch_str`.
 """
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from egnas_jax.lookup import lookup
+from egnas_jax.space.base import MAX_NODES, Space
 from egnas_jax.space.genotype_text import read_json_fields
+from egnas_jax.space.graph import Edge, checked_edges
 from egnas_jax.space.nasbench201 import NASBENCH201
+from egnas_jax.space.primitive_names import FAMILIES
 
-KNOWN_PRIMITIVES = {name: name for name in NASBENCH201.primitives}
 FIELD = "cell"  # of the JSON form
+NUM_INPUTS = 1
 
 HOWTO = (
-    "Allowed: |op~0|+|op~0|op~1|+|op~0|op~1|op~2| with op of "
+    "A cell of NAS-Bench-201 is |op~0|+|op~0|op~1|+|op~0|op~1|op~2| with op of "
     f"{', '.join(NASBENCH201.primitives)}, e.g. "
-    "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|."
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|. "
+    "A cell of another space may have other primitives, nodes and edges."
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Topology:
-    """The cell that a network of NAS-Bench-201 is built of.
+    """The cell that a network of stages is built of.
 
     Attributes:
-      primitives: one per edge, in the order of the space's edges.
+      primitives: one per edge, in the order of the edges.
+      edges: (source, target), sorted by target, then by source; node 0 is the input,
+        and the last node is the output.
 
     Raises:
-      ValueError: the number of primitives is not six, or one of them is unknown.
+      ValueError: there are more or fewer primitives than edges, one of them is unknown,
+        or the edges are no graph of a cell (see `space.graph`).
     """
 
     primitives: tuple[str, ...]
+    edges: tuple[Edge, ...] = NASBENCH201.edges
+
+    macro: ClassVar[str] = "nasbench201"  # the structure that its network has
+    kinds: ClassVar[tuple[str, ...]] = NASBENCH201.kinds
+    num_inputs: ClassVar[int] = NUM_INPUTS
 
     def __post_init__(self):
         names = self.primitives
@@ -44,50 +57,74 @@ class Topology:
             raise ValueError(
                 f"A cell is a list of primitives, got {str(names)[:80]!r}."
             )
-        names = tuple(names)
-        if len(names) != NASBENCH201.num_edges:
+        names, edges = tuple(names), tuple(tuple(edge) for edge in self.edges)
+        num_nodes = max((target for _, target in edges), default=1)
+        if edges != checked_edges("The cell", edges, NUM_INPUTS, num_nodes):
             raise ValueError(
-                f"A cell of NAS-Bench-201 has {NASBENCH201.num_edges} edges, got "
-                f"{len(names)} primitives. {HOWTO}"
+                f"The edges of a cell must be sorted by target, then by source; got "
+                f"{list(edges)}."
             )
-        names = tuple(lookup(KNOWN_PRIMITIVES, name, "primitive") for name in names)
+        if len(names) != len(edges):
+            raise ValueError(
+                f"The cell has {len(edges)} edges, got {len(names)} primitives. {HOWTO}"
+            )
+        names = tuple(lookup(FAMILIES, name, "primitive") and name for name in names)
         object.__setattr__(self, "primitives", names)
+        object.__setattr__(self, "edges", edges)
+
+    def __repr__(self) -> str:
+        if self.edges == NASBENCH201.edges:
+            return f"Topology(primitives={self.primitives!r})"
+        return f"Topology.parse({self.format()!r})"
 
     @classmethod
-    def of_choices(cls, choices: Sequence[int]) -> "Topology":
-        """The cell whose edge e has the space's primitive number choices[e]."""
-        return cls(tuple(NASBENCH201.primitives[choice] for choice in choices))
+    def of_choices(
+        cls, choices: Sequence[int], space: Space = NASBENCH201
+    ) -> "Topology":
+        """The cell whose edge e has primitive number choices[e] of a space."""
+        names = tuple(space.primitives[choice] for choice in choices)
+        return cls(names, space.edges)
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """For each edge, the number of its primitive in the space."""
-        return tuple(map(NASBENCH201.primitives.index, self.primitives))
+        """For each edge, the number of its primitive in NAS-Bench-201.
+
+        Raises:
+          ValueError: the cell is not one of NAS-Bench-201.
+        """
+        known = NASBENCH201.primitives
+        if self.edges != NASBENCH201.edges or not set(self.primitives) <= set(known):
+            raise ValueError(f"{self.format()} is no cell of NAS-Bench-201. {HOWTO}")
+        return tuple(map(known.index, self.primitives))
 
     @classmethod
     def parse(cls, text: str) -> "Topology":
-        """Reads the benchmark's text.
+        """Reads the text form.
 
         Raises:
           ValueError: the text is not a cell; the message names the wrong part.
         """
         if not isinstance(text, str):
             raise ValueError(f"A cell's text must be a str, got {text!r}. {HOWTO}")
-        groups, targets = text.strip().split("+"), NASBENCH201.num_nodes
-        if len(groups) != targets:
+        groups = text.strip().split("+")
+        if len(groups) > MAX_NODES:
             raise ValueError(
-                f"Not a cell of NAS-Bench-201: {text.strip()[:80]!r} has {len(groups)} "
-                f"groups between `+`, not {targets}. {HOWTO}"
+                f"The text has {len(groups)} groups between `+`, but a cell has at "
+                f"most {MAX_NODES} nodes. {HOWTO}"
             )
-        nodes = [_node(number, group) for number, group in enumerate(groups, 1)]
-        return cls(tuple(itertools.chain.from_iterable(nodes)))
+        pairs = [
+            (name, (source, number))
+            for number, group in enumerate(groups, start=1)
+            for name, source in _node(number, group)
+        ]
+        names, edges = zip(*pairs, strict=True)
+        return cls(names, edges)
 
     def format(self) -> str:
-        """The text that the benchmark uses for the cell."""
-        groups = [""] * NASBENCH201.num_nodes
-        for (source, target), name in zip(
-            NASBENCH201.edges, self.primitives, strict=True
-        ):
-            groups[target - NASBENCH201.num_inputs] += f"{name}~{source}|"
+        """The text that NAS-Bench-201 uses for its cells."""
+        groups = [""] * self.edges[-1][1]
+        for name, source, target in self.edges_of():
+            groups[target - 1] += f"{name}~{source}|"
         return "+".join(f"|{group}" for group in groups)
 
     @classmethod
@@ -105,22 +142,43 @@ class Topology:
         """One JSON object whose only field holds the text form."""
         return json.dumps({FIELD: self.format()})
 
+    def edges_of(self, kind: str = FIELD) -> tuple[tuple[str, int, int], ...]:
+        """(primitive, source, target) of each edge of the cell."""
+        del kind  # there is one
+        return tuple(
+            (name, *edge)
+            for name, edge in zip(self.primitives, self.edges, strict=True)
+        )
+
+    def primitives_of(self, kind: str = FIELD) -> tuple[str, ...]:
+        """The primitives of the cell, an entry for each edge."""
+        del kind  # there is one
+        return self.primitives
+
+    def concat(self, kind: str = FIELD) -> tuple[int, ...]:
+        """The output node of the cell."""
+        del kind  # there is one
+        return (self.edges[-1][1],)
+
 
 def _node(number, group):
-    """Primitives of the edges that end in one node, by ascending source."""
+    """Primitives and sources of the edges that end in one node, by ascending source."""
     parts = group.strip().split("|")
-    if len(parts) != number + 2 or parts[0] or parts[-1]:
+    if len(parts) < 3 or parts[0] or parts[-1]:
         raise ValueError(
-            f"Node {number} takes {number} `op~source` between bars, got "
-            f"{group.strip()[:80]!r}. {HOWTO}"
+            f"Node {number} takes `op~source` between bars, one for each of its edges; "
+            f"got {group.strip()[:80]!r}. {HOWTO}"
         )
-    names = []
-    for source, part in enumerate(parts[1:-1]):
-        name, _, read_source = part.partition("~")
-        if read_source != str(source):
+    pairs, first = [], 0
+    for part in parts[1:-1]:
+        name, _, source = part.partition("~")
+        allowed = range(first, number)
+        if source not in map(str, allowed):
+            known = ", ".join(map(str, allowed)) or "none is left"
             raise ValueError(
-                f"Node {number} takes its edges in the order of their sources: "
-                f"`op~{source}` was expected, got {part[:80]!r}. {HOWTO}"
+                f"Node {number} takes `op~source` by ascending source (here {known}), "
+                f"got {part[:80]!r}. {HOWTO}"
             )
-        names.append(name)
-    return names
+        pairs.append((name, int(source)))
+        first = int(source) + 1
+    return pairs

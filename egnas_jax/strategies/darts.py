@@ -15,7 +15,7 @@ import jax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import softmax_mixing, unflatten
+from egnas_jax.search.relax import relaxed, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_choices, check_ranges
 from egnas_jax.space import SPACES
@@ -91,7 +91,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
 
     def mixing(key: Key, state: DARTSState) -> Mixing:
         del key
-        return softmax_mixing(state.alpha)
+        return relaxed(space, state.alpha)
 
     def update(
         key: Key,
@@ -116,7 +116,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         return DARTSState(alpha, optimizer), {}
 
     def incumbent(state: DARTSState) -> Mixing:
-        return softmax_mixing(state.alpha)
+        return relaxed(space, state.alpha)
 
     return Strategy(
         update_every="step",
@@ -132,7 +132,7 @@ def _first_order_gradient(net, alpha, trainee, batch) -> dict[str, Array]:
     """The validation loss's gradient by alpha, the weights constant."""
 
     def network(alpha, variables):
-        return variables, softmax_mixing(alpha)
+        return variables, relaxed(SPACES[net.config.space], alpha)
 
     gradients, _ = batch_gradients(net, network, alpha, batch, trainee.variables)
     return gradients.sources

@@ -202,5 +202,5 @@ def _genotype(net: Supernet, weights: list, max_skips: int | None) -> Genotype:
             else final_cell(*arguments)
         )
         cells[kind] = cell.pairs(space)
-    nodes = tuple(range(space.num_inputs, space.num_inputs + space.num_nodes))
+    nodes = space.output_nodes
     return Genotype(cells["normal"], nodes, cells["reduce"], nodes)

@@ -155,10 +155,12 @@ class PDARTSConfig:
     def _check_kept(self, supernet: SupernetConfig) -> None:
         """Refuses numbers of primitives that the edges of a space cannot have."""
         space = SPACES[supernet.space]
-        if space.family == "topology" or supernet.live is not None:
+        pruned = supernet.live is not None or space.live is not None
+        if not space.keeps_two_edges or pruned:
             raise ValueError(
-                f"p_darts prunes the space {space.name}: it needs a space of the DARTS "
-                f"family (--space darts8, say) and a supernet with all primitives."
+                f"p_darts prunes the space {space.name}: it needs a space whose nodes "
+                f'keep two edges (derive="darts", such as --space darts8), and whose '
+                f"edges all have the same primitives."
             )
         before = len(space.primitives), *self.entries("kept")
         falls = all(old > new for old, new in zip(before, before[1:], strict=False))

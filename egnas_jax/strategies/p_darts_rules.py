@@ -35,8 +35,11 @@ class PrunedCell(NamedTuple):
 
     def skips(self, space: Space) -> list[int]:
         """Returns the kept edges whose primitive is `skip_connect`."""
-        skip = space.primitives.index("skip_connect")
-        return [edge for edge in self.edges if self.choices[edge] == skip]
+        return [
+            edge
+            for edge in self.edges
+            if space.primitives[self.choices[edge]] == "skip_connect"
+        ]
 
     def pairs(self, space: Space) -> tuple[Pair, ...]:
         """Returns the pairs (primitive, source) of a genotype, by ascending source."""
@@ -118,8 +121,7 @@ def final_cell(
     strengths = weights[:, columns].max(axis=1)
     kept = []
     for node in range(space.num_inputs, space.num_inputs + space.num_nodes):
-        edges = [e for e, (_, target) in enumerate(space.edges) if target == node]
-        by_strength = sorted(edges, key=lambda edge: strengths[edge])
+        by_strength = sorted(space.in_edges(node), key=lambda edge: strengths[edge])
         kept += sorted(by_strength[-PAIRS_PER_NODE:])
     return PrunedCell(left.argmax(axis=1), tuple(kept))
 
@@ -142,9 +144,9 @@ def limit_skips(
       space, weights, live, dropped: as of `final_cell`.
       limit: largest number of skips; the authors recommend 2.
     """
-    weights, skip = weights.copy(), space.primitives.index("skip_connect")
-    cell = final_cell(space, weights, live, dropped)
+    cell, weights = final_cell(space, weights, live, dropped), weights.copy()
     while len(skips := cell.skips(space)) > limit:
+        skip = space.primitives.index("skip_connect")
         weighted = [edge for edge in skips if weights[edge, skip] > 0]
         if not weighted:
             break

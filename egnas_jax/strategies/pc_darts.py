@@ -22,7 +22,7 @@ from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import softmax_mixing, unflatten
+from egnas_jax.search.relax import relaxed, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_ranges
 from egnas_jax.space import SPACES, Space
@@ -167,7 +167,7 @@ def edge_normalised_mixing(
       beta: cell kind -> f32[E].
     """
     edges = {kind: node_softmax(space, row) for kind, row in beta.items()}
-    return softmax_mixing(alpha).replace(edges=edges)
+    return relaxed(space, alpha).replace(edges=edges)
 
 
 def node_softmax(space: Space, beta: Array) -> Array:

@@ -20,6 +20,7 @@ from egnas_jax.search.evaluate import STATISTICS, check_options, score_populatio
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.mixing_arrays import derivable_mask
 from egnas_jax.strategies.population_statistics import quantiles
 from egnas_jax.types import Array, Batch, Key, Mixing
 
@@ -138,8 +139,8 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
 def random_child(key: Key, space: Space) -> Mixing:
     """Draws a derived cell as a mixing: one primitive an edge, two edges a node.
 
-    In a topology space every cell is as likely as any other: all edges count, and
-    `none` is a primitive like the others.
+    Where the derivation keeps all edges, every cell is as likely as any other: all
+    edges count, and `none` is a primitive like the others.
 
     Args:
       key: consumed.
@@ -149,20 +150,19 @@ def random_child(key: Key, space: Space) -> Mixing:
     keys = jax.random.split(key, len(space.kinds))
     for kind, key_kind in zip(space.kinds, keys, strict=True):
         key_primitive, *key_nodes = jax.random.split(key_kind, 1 + space.num_nodes)
-        primitives[kind] = _random_primitives(key_primitive, space)
-        if space.family == "topology":
-            edges[kind] = jnp.ones(space.num_edges)
-        else:
+        primitives[kind] = _random_primitives(key_primitive, space, kind)
+        if space.keeps_two_edges:
             edges[kind] = _two_edges_a_node(key_nodes, space)
+        else:
+            edges[kind] = jnp.ones(space.num_edges)
     return Mixing(primitives, edges)
 
 
-def _random_primitives(key: Key, space: Space) -> Array:
-    """One-hot rows f32[E, K]; never `none` in a DARTS space, which never derives it."""
+def _random_primitives(key: Key, space: Space, kind: str) -> Array:
+    """One-hot rows f32[E, K] of primitives that a derived cell may have."""
     scores = jax.random.uniform(key, (space.num_edges, len(space.primitives)))
-    topology = space.family == "topology"
-    allowed = [[topology or name != "none" for name in space.primitives]]
-    choice = jnp.argmax(jnp.where(jnp.asarray(allowed), scores, -1.0), axis=-1)
+    allowed = jnp.asarray(derivable_mask(space, kind))
+    choice = jnp.argmax(jnp.where(allowed, scores, -1.0), axis=-1)
     return jax.nn.one_hot(choice, len(space.primitives))
 
 
@@ -170,6 +170,8 @@ def _two_edges_a_node(keys: list[Key], space: Space) -> Array:
     """Ones at two random edges into each node, f32[E]; a key for each node."""
     parts = []
     for node, key in enumerate(keys):
-        order = jax.random.permutation(key, space.num_inputs + node)
+        order = jax.random.permutation(
+            key, len(space.in_edges(space.num_inputs + node))
+        )
         parts.append((order < 2).astype(jnp.float32))
     return jnp.concatenate(parts)

@@ -25,8 +25,9 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.curvature import twice_differentiable
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Trainee
+from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, PyTree
 
 FORMS = ("exact", "finite_difference")
@@ -169,7 +170,7 @@ def mixed_derivative(
 
     def loss(params, alpha):
         changed = {**variables, "params": params}
-        mixing = softmax_mixing(alpha)
+        mixing = relaxed(SPACES[net.config.space], alpha)
         logits, _ = net.apply(changed, batch.images, mixing, train=True)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
@@ -187,7 +188,8 @@ def _gradients(net, sources, variables, batch) -> PyTree:
 
     def network(sources, variables):
         params = sources.get("params", variables["params"])
-        return {**variables, "params": params}, softmax_mixing(sources["alpha"])
+        mixing = relaxed(SPACES[net.config.space], sources["alpha"])
+        return {**variables, "params": params}, mixing
 
     gradients, _ = batch_gradients(net, network, sources, batch, variables)
     return gradients.sources

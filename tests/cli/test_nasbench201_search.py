@@ -55,12 +55,38 @@ def test_a_search_returns_a_cell_with_its_drawing_and_its_parameters(run, cell, 
     assert "A cell of NAS-Bench-201" in (run / "genotype.svg").read_text()
 
 
-def test_the_cell_can_be_drawn_but_not_retrained(run, tmp_path, capsys):
+def test_the_cell_can_be_drawn(run, tmp_path):
     out = tmp_path / "cell.svg"
     assert main(["draw", str(run), "--out", str(out)]) == 0
     assert out.read_text() == (run / "genotype.svg").read_text()
-    assert main(["retrain", "--genotype", str(run)]) == 2
-    assert "is a cell of NAS-Bench-201" in capsys.readouterr().err
+
+
+def test_a_network_of_three_stages_needs_fitting_settings(cell, capsys):
+    command = ["retrain", "--genotype", cell.format(), "--set", "network.layers=6"]
+    assert main(command) == 2
+    assert "must be 3 N + 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_cell_can_be_retrained_evaluated_and_exported(cell, tmp_path, capsys):
+    out = tmp_path / "network"
+    settings = {"epochs": 1, "network.channels": 4, "batch_size": 128}
+    command = ["retrain", "--genotype", cell.format(), "--out", str(out)]
+    assert main([*command, *words(settings)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    layers = {"channels": 4, "layers": 5, "image_channels": 1}
+    assert summary["params"] == topology_params(cell, **layers)
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["test_error"] == summary["test_error_last"]
+    for name in ("safetensors", "stablehlo"):
+        file = tmp_path / f"network.{name}"
+        assert main(["export", str(out), "--format", name, "--out", str(file)]) == 0
+        assert file.stat().st_size > 0
+    capsys.readouterr()
+    assert main(["export", str(out), "--format", "onnx"]) != 0
+    assert "Use --format stablehlo" in capsys.readouterr().err
 
 
 def test_a_search_replays_to_the_same_digests(run, capsys):

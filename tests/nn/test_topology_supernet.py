@@ -290,5 +290,5 @@ def test_settings_that_the_benchmark_does_not_have_are_refused(settings, message
 
 
 def test_torch_weights_of_the_space_are_refused():
-    with pytest.raises(ValueError, match="DARTS family"):
+    with pytest.raises(ValueError, match="macro structure of DARTS"):
         interop.supernet_from_torch({}, CONFIG)

@@ -9,7 +9,7 @@ from egnas_jax.nn.cost import count_params
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.primitive_cost import edge_params
 from egnas_jax.space import SPACES, Genotype
-from egnas_jax.space.all_edges import derive_all_edges, pairs_of_edges
+from egnas_jax.space.all_edges import derive_all_edges
 from egnas_jax.types import Mixing
 
 SPACE = SPACES["darts8"]
@@ -91,7 +91,7 @@ def test_links_of_a_chain_are_no_edges_of_the_cell():
     choices = {kind: np.full(14, SEP) for kind in SPACE.kinds}
     choices["normal"][[0, 13]] = SKIP
     genotype = derive_all_edges(SPACE, mixing_of(choices))
-    found = [name for name, _ in pairs_of_edges(genotype, "normal")]
+    found = genotype.primitives_of("normal")
     assert sorted(found) == ["sep_conv_3x3"] * 12 + ["skip_connect"] * 2
     assert len(genotype.normal) == 20
 

@@ -30,8 +30,10 @@ class CellGraph(NamedTuple):
 
 def cell_graphs(genotype: Genotype | Topology) -> tuple[str, tuple[CellGraph, ...]]:
     """The title of a drawing and its cells, from top to bottom."""
-    if isinstance(genotype, Topology):
-        return "A cell of NAS-Bench-201", (_topology_cell(genotype),)
+    if genotype.kinds == Topology.kinds:
+        is_benchmark = genotype.edges == NASBENCH201.edges
+        title = "A cell of NAS-Bench-201" if is_benchmark else "A cell"
+        return title, (_topology_cell(genotype),)
     cells = (
         _darts_cell(genotype, "normal", "Normal cell"),
         _darts_cell(genotype, "reduce", "Reduction cell"),
@@ -40,18 +42,13 @@ def cell_graphs(genotype: Genotype | Topology) -> tuple[str, tuple[CellGraph, ..
 
 
 def _darts_cell(genotype, kind, heading):
-    edges = tuple(
-        (primitive, source, NUM_INPUTS + index // PAIRS_PER_NODE)
-        for index, (primitive, source) in enumerate(getattr(genotype, kind))
-    )
+    edges = genotype.edges_of(kind)
     blocks = map(str, range(len(edges) // PAIRS_PER_NODE))
     names = ("c_{k-2}", "c_{k-1}", *blocks)
     return CellGraph(heading, names, NUM_INPUTS, edges, genotype.concat(kind))
 
 
 def _topology_cell(genotype):
-    edges = tuple(
-        (primitive, *nodes)
-        for primitive, nodes in zip(genotype.primitives, NASBENCH201.edges, strict=True)
-    )
-    return CellGraph("Cell", ("input", "1", "2", "output"), 1, edges, ())
+    (last,) = genotype.concat()
+    names = ("input", *map(str, range(1, last)), "output")
+    return CellGraph("Cell", names, 1, genotype.edges_of(), ())

@@ -1,11 +1,14 @@
 """Writes cells as integers, and turns them into mixings.
 
-In the DARTS family a cell is i32[G, M, 2, 2]: for each kind, node and slot the source
-node and the primitive. The two sources of a node differ. In a topology it is i32[E], a
-primitive for each edge. Primitives are numbered among those that a cell may have: in
-the DARTS family all but `none`, which is never derived.
+Where a derivation keeps two edges of a node, a cell is i32[G, M, 2, 2]: for each kind,
+node and slot the edge, as its position among the in-edges of the node, and the
+primitive. In a complete graph that position is the source node. The two edges of a node
+differ. Otherwise a cell is i32[G E], a primitive for each edge. Primitives are numbered
+among those that the edge of a derived cell may have, so `none` has no number where it
+is never derived. Where edges have unlike many primitives, all have as many numbers as
+the largest, and an edge with fewer counts them cyclically.
 
-Dims: G kinds of cells, M nodes, E edges, K primitives, A primitives that are allowed.
+Dims: G kinds of cells, M nodes, E edges, K primitives, A numbers of primitives.
 """
 
 from collections.abc import Callable
@@ -18,6 +21,7 @@ import numpy as np
 from egnas_jax.evolution.breeding import IntegerGenes
 from egnas_jax.evolution.genes import Genes, vector_genes
 from egnas_jax.space import Space
+from egnas_jax.space.mixing_arrays import derivable_mask
 from egnas_jax.types import Array, Key, Mixing
 
 SLOTS = 2  # edges that a node keeps
@@ -34,7 +38,8 @@ class Cells(NamedTuple):
       to_integers: (cell) -> i32[D].
       from_integers: (i32[D]) -> cell.
       to_mixing: (cell) -> Mixing, one-hot rows of E edges and K primitives.
-      allowed: indices of the primitives that a cell may have, in the space's numbering.
+      allowed: the primitive that each number of each edge stands for, by its position
+        in the space, int[G, E, A].
     """
 
     genes: Genes
@@ -42,27 +47,28 @@ class Cells(NamedTuple):
     to_integers: Callable[[Array], Array]
     from_integers: Callable[[Array], Array]
     to_mixing: Callable[[Array], Mixing]
-    allowed: tuple[int, ...]
+    allowed: np.ndarray
 
 
 def cells_of(space: Space, place: str = "uniform") -> Cells:
-    """The cells of a space of any family.
+    """The cells of a space as its derivation makes them.
 
     Args:
       space: the space.
       place: where a mutation changes a cell, one of `nasbench201.PLACES`.
 
     Raises:
-      ValueError: the space has no edges of a node to choose from after the node.
+      ValueError: the place is an edge of a node, and nodes keep two edges.
     """
-    if place == "node_first" and space.family != "topology":
+    if not space.keeps_two_edges:
+        return _cells_of_all_edges(space, place)
+    if place == "node_first":
         raise ValueError(
-            f"strategy.place is node_first, but the space is {space.name}: it holds "
-            f"for NAS-Bench-201 alone. Set it to uniform."
+            f"strategy.place is node_first, but the space is {space.name}, whose "
+            f"nodes keep two edges: it holds for spaces whose cells keep all, such as "
+            f"nasbench201. Set it to uniform."
         )
-    if space.family == "topology":
-        return _topology_cells(space, place)
-    return _darts_cells(space)
+    return _cells_of_two_edges(space)
 
 
 def _targets(space: Space) -> range:
@@ -70,51 +76,63 @@ def _targets(space: Space) -> range:
     return range(space.num_inputs, space.num_inputs + space.num_nodes)
 
 
-def allowed_primitives(space: Space) -> tuple[int, ...]:
-    """Indices of the primitives that a discrete cell may have."""
-    everything = range(len(space.primitives))
-    if space.family == "topology":
-        return tuple(everything)
-    return tuple(i for i in everything if space.primitives[i] != "none")
-
-
-def _topology_cells(space: Space, place: str) -> Cells:
-    edges_of_nodes = [
-        sum(t == node for _, t in space.edges) for node in _targets(space)
+def allowed_primitives(space: Space) -> np.ndarray:
+    """The primitive that each number of each edge stands for, int[G, E, A]."""
+    rows = [
+        [np.flatnonzero(row) for row in derivable_mask(space, kind)]
+        for kind in space.kinds
     ]
-    groups = edges_of_nodes if place == "node_first" else None
-    num_primitives = len(space.primitives)
-    (kind,) = space.kinds
-    upper = jnp.full((space.num_edges,), num_primitives - 1, jnp.int32)
+    largest = max(len(row) for edges in rows for row in edges)
+    return np.array([[np.resize(row, largest) for row in edges] for edges in rows])
+
+
+def _cells_of_all_edges(space: Space, place: str) -> Cells:
+    groups = [len(space.in_edges(node)) for node in _targets(space)] * len(space.kinds)
+    allowed = allowed_primitives(space)
+    num_edges, num_allowed = len(space.kinds) * space.num_edges, allowed.shape[-1]
+    upper = jnp.full((num_edges,), num_allowed - 1, jnp.int32)
 
     def to_mixing(cell: Array) -> Mixing:
-        rows = jax.nn.one_hot(cell, num_primitives)
-        return Mixing({kind: rows}, {kind: jnp.ones(space.num_edges)})
+        numbers = cell.reshape(len(space.kinds), space.num_edges)
+        chosen = _primitives_at(allowed, numbers)
+        rows = jax.nn.one_hot(chosen, len(space.primitives))
+        primitives = dict(zip(space.kinds, rows, strict=True))
+        return Mixing(
+            primitives, {kind: jnp.ones(space.num_edges) for kind in space.kinds}
+        )
 
     return Cells(
-        genes=vector_genes(space.num_edges, num_primitives, groups),
+        genes=vector_genes(
+            num_edges, num_allowed, groups if place == "node_first" else None
+        ),
         integers=IntegerGenes(upper, repair=lambda vector: vector),
         to_integers=lambda cell: cell,
         from_integers=lambda vector: vector,
         to_mixing=to_mixing,
-        allowed=allowed_primitives(space),
+        allowed=allowed,
     )
 
 
-def _darts_cells(space: Space) -> Cells:
+def _primitives_at(allowed: np.ndarray, numbers: Array) -> Array:
+    """The primitives i32[G, E] of the numbers of all edges, i32[G, E]."""
+    table = jnp.asarray(allowed, jnp.int32)
+    return jnp.take_along_axis(table, numbers[..., None], axis=-1)[..., 0]
+
+
+def _cells_of_two_edges(space: Space) -> Cells:
     allowed = allowed_primitives(space)
+    num_allowed = allowed.shape[-1]
     shape = len(space.kinds), space.num_nodes, SLOTS, 2
-    num_sources = space.num_inputs + np.arange(space.num_nodes)
     upper = np.zeros(shape, np.int32)
-    upper[..., 0] = len(allowed) - 1  # as integers: (primitive, source)
-    upper[..., 1] = num_sources[None, :, None] - 1
+    upper[..., 0] = num_allowed - 1  # as integers: (primitive, edge)
+    upper[..., 1] = _num_in_edges(space)[None, :, None] - 1
     flat_upper = jnp.asarray(upper.reshape(-1))
 
     def random(key: Key) -> Array:
-        return _random_cell(key, space, len(allowed))
+        return _random_cell(key, space, num_allowed)
 
     def mutate(key: Key, cell: Array) -> Array:
-        return _random_mutation(key, space, cell, len(allowed))
+        return _random_mutation(key, space, cell, num_allowed)
 
     def to_integers(cell: Array) -> Array:
         return cell[..., ::-1].reshape(-1)
@@ -130,21 +148,22 @@ def _darts_cells(space: Space) -> Cells:
         integers=IntegerGenes(flat_upper, repair),
         to_integers=to_integers,
         from_integers=from_integers,
-        to_mixing=lambda cell: _darts_mixing(space, cell, allowed),
+        to_mixing=lambda cell: _two_edges_mixing(space, cell, allowed),
         allowed=allowed,
     )
 
 
-def _source_counts(space: Space) -> Array:
-    """How many sources each node can have, i32[M]."""
-    return jnp.asarray(space.num_inputs + np.arange(space.num_nodes), jnp.int32)
+def _num_in_edges(space: Space) -> np.ndarray:
+    """How many edges lead to each node, i32[M]."""
+    numbers = [len(space.in_edges(node)) for node in _targets(space)]
+    return np.asarray(numbers, np.int32)
 
 
 def _random_cell(key: Key, space: Space, num_allowed: int) -> Array:
     """A uniform cell i32[G, M, 2, 2]."""
     key_first, key_second, key_primitive = jax.random.split(key, 3)
     shape = len(space.kinds), space.num_nodes
-    counts = jnp.broadcast_to(_source_counts(space)[None, :], shape)
+    counts = jnp.broadcast_to(jnp.asarray(_num_in_edges(space))[None, :], shape)
     first = jax.random.randint(key_first, shape, 0, counts)
     # The second is drawn among the others, cyclically from the first.
     shift = jax.random.randint(key_second, shape, 1, counts)
@@ -188,8 +207,8 @@ def mutated(
       mutation: `IDENTITY`, `SOURCE` or `PRIMITIVE`.
       where: kind, node and slot, i32[3].
       pick: takes the (pick mod count)-th of the allowed values in ascending order:
-        sources that the node does not use, of which the first node has none and stays
-        as it is, or the other primitives.
+        edges that the node does not use, of which a node with two in-edges has none
+        and stays as it is, or the other primitives.
       num_allowed: A.
 
     Source: the two mutations of Real et al. (AAAI 2019); that sources stay distinct is
@@ -197,9 +216,10 @@ def mutated(
     """
     kind, node, slot = where[0], where[1], where[2]
     source, primitive = cell[kind, node, slot]
-    sources = jnp.arange(space.num_inputs + space.num_nodes)
+    numbers = _num_in_edges(space)
+    sources = jnp.arange(int(numbers.max()))
     used = cell[kind, node, :, 0]
-    free = (sources < space.num_inputs + node) & ~jnp.any(
+    free = (sources < jnp.asarray(numbers)[node]) & ~jnp.any(
         sources[:, None] == used[None, :], axis=1
     )
     new_source = jnp.where(jnp.any(free), _pick(free, pick), source)
@@ -224,13 +244,13 @@ def _pick(allowed: Array, pick: Array) -> Array:
 
 def distinct_sources(space: Space, cell: Array) -> Array:
     """The cell with the second source of a node moved to the next where both equal."""
-    counts = _source_counts(space)[None, :]
+    counts = jnp.asarray(_num_in_edges(space))[None, :]
     first, second = cell[..., 0, 0], cell[..., 1, 0]
     moved = jnp.where(first == second, (second + 1) % counts, second)
     return cell.at[..., 1, 0].set(moved)
 
 
-def _darts_mixing(space: Space, cell: Array, allowed: tuple[int, ...]) -> Mixing:
+def _two_edges_mixing(space: Space, cell: Array, allowed: np.ndarray) -> Mixing:
     """Ones at the two edges of each node and at their primitives.
 
     Edges that the cell lacks count with 0, under the first primitive that is allowed.
@@ -239,19 +259,21 @@ def _darts_mixing(space: Space, cell: Array, allowed: tuple[int, ...]) -> Mixing
     sources, numbers = cell[..., 0], cell[..., 1]
     nodes = jnp.arange(space.num_nodes)
     places = index[nodes[:, None], sources].reshape(len(space.kinds), -1)
-    chosen = jnp.asarray(allowed, jnp.int32)[numbers].reshape(len(space.kinds), -1)
+    numbers = numbers.reshape(len(space.kinds), -1)
     primitives, edges = {}, {}
     for row, kind in enumerate(space.kinds):
-        choice = jnp.full((space.num_edges,), allowed[0], jnp.int32)
-        choice = choice.at[places[row]].set(chosen[row])
+        table = jnp.asarray(allowed[row], jnp.int32)
+        chosen = table[places[row], numbers[row]]
+        choice = table[:, 0].at[places[row]].set(chosen)
         primitives[kind] = jax.nn.one_hot(choice, len(space.primitives))
         edges[kind] = jnp.zeros(space.num_edges).at[places[row]].set(1.0)
     return Mixing(primitives, edges)
 
 
 def edge_index(space: Space) -> Array:
-    """Number of the edge from each source into each node, i32[M, inputs + M]."""
-    index = np.zeros((space.num_nodes, space.num_inputs + space.num_nodes), np.int32)
-    for edge, (source, target) in enumerate(space.edges):
-        index[target - space.num_inputs, source] = edge
+    """The edge at each position among the in-edges of each node, i32[M, most]."""
+    index = np.zeros((space.num_nodes, _num_in_edges(space).max()), np.int32)
+    for node, target in enumerate(_targets(space)):
+        edges = space.in_edges(target)
+        index[node, : len(edges)] = edges
     return jnp.asarray(index)

@@ -18,6 +18,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from egnas_jax.controller.cell_policy import CellShape, cell_policy
@@ -227,31 +228,50 @@ def nasnet_ppo(net: Supernet, config: PPOConfig) -> Strategy:
 
 
 def policy_of(space: Space, config: ControllerConfig) -> Policy:
-    """The controller of a space of any family."""
+    """The controller of a space: over two edges a node, or over all edges."""
     lstm = LSTMConfig(
         hidden=config.hidden, conv_bias=config.conv_bias, fixed_bias=config.fixed_bias
     )
     allowed = cells_of(space).allowed
-    if space.family == "topology":
-        return edge_policy(lstm, space.num_edges, len(allowed))
-    names = [space.primitives[index] for index in allowed]
+    num_kinds, num_edges, num_allowed = allowed.shape
+    if not space.keeps_two_edges:
+        return edge_policy(lstm, num_kinds * num_edges, num_allowed)
+    is_conv = np.array([name.startswith("sep_conv") for name in space.primitives])
     shape = CellShape(
-        num_kinds=len(space.kinds),
+        num_kinds=num_kinds,
         num_nodes=space.num_nodes,
-        num_primitives=len(allowed),
+        num_primitives=num_allowed,
         num_inputs=space.num_inputs,
-        convolutions=tuple(i for i, n in enumerate(names) if n.startswith("sep_conv")),
+        convolutions=tuple(np.flatnonzero(is_conv[allowed].all(axis=(0, 1))).tolist()),
+        sources=_sources(space),
     )
     return cell_policy(lstm, shape)
 
 
 def cell_of_choices(space: Space, choices: Array) -> Array:
     """The cell, as of `cells`, of choices i32[T] in the order of the decisions."""
-    if space.family == "topology":
+    if not space.keeps_two_edges:
         return choices
     # [kind, node, what, slot], where what is the source or the primitive
     decisions = choices.reshape(len(space.kinds), space.num_nodes, 2, 2)
-    return jnp.swapaxes(decisions, 2, 3)
+    cell = jnp.swapaxes(decisions, 2, 3)
+    if (sources := _sources(space)) is None:
+        return cell
+    index = np.zeros((space.num_nodes, space.num_inputs + space.num_nodes), np.int32)
+    for node, allowed in enumerate(sources):
+        index[node, list(allowed)] = np.arange(len(allowed))
+    nodes = np.arange(space.num_nodes)[:, None]
+    return cell.at[..., 0].set(jnp.asarray(index)[nodes, cell[..., 0]])
+
+
+def _sources(space: Space) -> tuple[tuple[int, ...], ...] | None:
+    """The sources that each node has edges from; None where it has all before it."""
+    targets = range(space.num_inputs, space.num_inputs + space.num_nodes)
+    sources = tuple(
+        tuple(space.edges[edge][0] for edge in space.in_edges(node)) for node in targets
+    )
+    complete = all(len(s) == t for s, t in zip(sources, targets, strict=True))
+    return None if complete else sources
 
 
 def _controller(

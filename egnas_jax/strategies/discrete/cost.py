@@ -16,7 +16,7 @@ from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
 from egnas_jax.space import Genotype, Space, Topology
-from egnas_jax.strategies.discrete.cells import allowed_primitives
+from egnas_jax.strategies.discrete.cells import allowed_primitives, edge_index
 from egnas_jax.types import Array
 
 COSTS = ("params", "multiply_adds")
@@ -33,56 +33,84 @@ def make_cost(
       num_classes: of the network, which has the default width and depth.
       cost: "params" or "multiply_adds" (of an image of 32 pixels a side).
     """
-    if space.family == "topology":
-        return _topology_cost(space, num_classes, cost)
-    return _darts_cost(space, num_classes, cost)
+    base, shares = SHARES[space.macro](space, num_classes, cost)
+    allowed = allowed_primitives(space)
+    kinds, edges = np.ogrid[: allowed.shape[0], : allowed.shape[1]]
+    # [kind, edge, number]: what a number of an edge costs
+    added = shares[kinds[..., None], edges[..., None], allowed]
+    if not space.keeps_two_edges:
+        flat = jnp.asarray(added, jnp.float32).reshape(-1, added.shape[-1]) / MILLION
+        largest = base + added.max(axis=-1).sum()
+
+        def cost_of_all_edges(cell: Array) -> Array:
+            costs = jnp.take_along_axis(flat, cell[:, None], axis=1)[:, 0]
+            return base / MILLION + jnp.sum(costs)
+
+        return cost_of_all_edges, float(largest / MILLION)
+
+    table = jnp.asarray(added / MILLION, jnp.float32)
+    index, kinds = edge_index(space), jnp.arange(len(space.kinds))[:, None, None]
+    nodes = jnp.arange(space.num_nodes)[:, None]
+
+    def cost_of_two_edges(cell: Array) -> Array:
+        places = index[nodes, cell[..., 0]]
+        return base / MILLION + jnp.sum(table[kinds, places, cell[..., 1]])
+
+    num_edges = 2 * space.num_nodes
+    largest = base + num_edges * added.max(axis=(1, 2)).sum()
+    return cost_of_two_edges, float(largest / MILLION)
 
 
-def _topology_cost(space, num_classes, cost):
+def _shares_of_stages(space, num_classes, cost):
+    """Costs of the rest of a network of stages, 0, and of its edges, f64[1, E, K].
+
+    All edges cost alike, so an edge's share of a cell of E equal edges is an E-th.
+    """
     count = {"params": topology_params, "multiply_adds": topology_multiply_adds}[cost]
-
-    def total(choice):
-        return count(Topology.of_choices([choice] * space.num_edges), num_classes)
-
-    # All edges cost alike, so a sixth of a cell of six equal edges is one edge's share.
-    shares = [total(k) / space.num_edges for k in range(len(space.primitives))]
-    table = jnp.asarray(shares, jnp.float32) / MILLION
-    largest = max(shares) * space.num_edges / MILLION
-    return lambda cell: jnp.sum(table[cell]), largest
+    shares = [
+        count(Topology((name,) * space.num_edges, space.edges), num_classes)
+        / space.num_edges
+        for name in space.primitives
+    ]
+    return 0.0, np.tile(shares, (1, space.num_edges, 1))
 
 
-def _darts_cost(space, num_classes, cost):
+def _shares_of_darts(space, num_classes, cost):
+    """Costs of a network without edges, and of its edges, f64[G, E, K].
+
+    An edge of a reduction cell has a stride where its source is an input, so it costs
+    another sum.
+    """
     count = {"params": count_params, "multiply_adds": multiply_adds}[cost]
     config = NetworkConfig(num_classes=num_classes)
-    names = [space.primitives[index] for index in allowed_primitives(space)]
-    plain = [(names[0], slot) for _ in range(space.num_nodes) for slot in range(2)]
-    outputs = tuple(range(space.num_inputs, space.num_inputs + space.num_nodes))
+    plain = [("none", slot) for _ in range(space.num_nodes) for slot in range(2)]
 
     def total(kind, place, pair):
         pairs = {each: list(plain) for each in space.kinds}
         if kind is not None:
             pairs[kind][place] = pair
-        cells = pairs["normal"], outputs, pairs["reduce"], outputs
-        return count(Genotype(*cells), config)
+        outputs = space.output_nodes
+        return count(
+            Genotype(pairs["normal"], outputs, pairs["reduce"], outputs), config
+        )
 
     base = total(None, None, None)
-    # [kind, whether the source is a node, primitive]: what the edge costs more than the
-    # first primitive from an input. The last pair belongs to the last node.
-    last = len(plain) - 1
+    last = (
+        len(plain) - 1
+    )  # the last pair belongs to the last node, which any can lead to
     sources = (1, space.num_inputs) if space.num_nodes > 1 else (1, 1)
     added = np.asarray(
         [
-            [[total(kind, last, (n, s)) - base for n in names] for s in sources]
+            [
+                [total(kind, last, (n, s)) - base for n in space.primitives]
+                for s in sources
+            ]
             for kind in space.kinds
         ]
     )
-    table = jnp.asarray(added / MILLION, jnp.float32)
-    num_edges = 2 * space.num_nodes
-    largest = (base + num_edges * added.max(axis=(1, 2)).sum()) / MILLION
-    kinds = jnp.arange(len(space.kinds))[:, None, None]
+    is_node = [int(source >= space.num_inputs) for source, _ in space.edges]
+    return base, added[:, is_node]
 
-    def cost_of(cell: Array) -> Array:
-        is_node = (cell[..., 0] >= space.num_inputs).astype(jnp.int32)
-        return base / MILLION + jnp.sum(table[kinds, is_node, cell[..., 1]])
 
-    return cost_of, float(largest)
+# macro structure -> (space, number of classes, cost) -> cost of the rest, of the edges
+SHARES = {"darts": _shares_of_darts, "nasbench201": _shares_of_stages}

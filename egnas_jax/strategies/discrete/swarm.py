@@ -2,7 +2,7 @@
 
 Level 1 has a number for each primitive of each edge, of which the largest is the edge's
 primitive. Level 2 has a bit for each edge, repaired to two edges a node. Both levels
-move in every generation. In a topology all edges are there, and level 2 is left out.
+move in every generation. Where a derivation keeps all edges, level 2 is left out.
 
 Source: EPCNAS (Huang et al.), whose space, truncation to whole numbers and training of
 each particle are others; see docs/methods.md.
@@ -103,14 +103,15 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
     constants = SwarmConstants(
         config.inertia, config.own, config.swarm, config.clamp or float("inf")
     )
-    build = jax.vmap(lambda *levels: cell_at(space, len(cells.allowed), *levels))
+    num_allowed = cells.allowed.shape[-1]
+    build = jax.vmap(lambda *levels: cell_at(space, num_allowed, *levels))
 
     def to_cells(pair: tuple[Particles, Array]) -> Array:
         position, bit_velocity = pair
         return build(position.primitives, position.edges, bit_velocity)
 
     def init(key: Key) -> SwarmState:
-        position = random_particles(key, space, len(cells.allowed), config.particles)
+        position = random_particles(key, space, num_allowed, config.particles)
         velocity = Particles(
             jnp.ones_like(position.primitives), jnp.zeros_like(position.edges)
         )
@@ -204,13 +205,13 @@ def cell_at(
     """
     shape = len(space.kinds), space.num_edges
     choice = jnp.argmax(numbers.reshape(*shape, num_allowed), axis=-1).astype(jnp.int32)
-    if space.family == "topology":
-        return choice[0]
+    if not space.keeps_two_edges:
+        return choice.reshape(-1)
     set_first = bits + jax.nn.sigmoid(velocity)  # bits first, then velocities
     strength = set_first.reshape(shape)
     index, nodes = edge_index(space), []
     for node in range(space.num_nodes):
-        edges = index[node, : space.num_inputs + node]
+        edges = index[node, : len(space.in_edges(space.num_inputs + node))]
         order = jnp.argsort(-strength[:, edges], axis=1, stable=True)[:, :SLOTS]
         primitives = jnp.take_along_axis(choice[:, edges], order, axis=1)
         nodes.append(jnp.stack([order.astype(jnp.int32), primitives], axis=-1))

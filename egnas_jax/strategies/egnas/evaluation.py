@@ -18,7 +18,14 @@ from jaxtyping import Float, Int
 from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_population
-from egnas_jax.search.relax import softmax_mixing, unflatten, unflatten_like, unweighted
+from egnas_jax.search.relax import (
+    live_rows,
+    num_live,
+    relaxed,
+    unflatten,
+    unflatten_like,
+    unweighted,
+)
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.fitness import (
@@ -146,15 +153,17 @@ def evaluate_individuals(
       alpha: cell kind -> [E, K].
       z: individuals, f32[P, D].
     """
-    config, hyperparams = method.config, method.hyperparams
-    rows = unflatten(method.space, z)
+    config, hyperparams, space = method.config, method.hyperparams, method.space
+    rows = unflatten(space, z)
     mixings = jax.tree.map(
         lambda current, others: jnp.concatenate([current[None], others]),
-        softmax_mixing(alpha),  # in the same batch, so only one program is compiled
-        unweighted(individual_rows(rows, config)),
+        relaxed(space, alpha),  # in the same batch, so only one program is compiled
+        unweighted(individual_rows(rows, config, space)),
     )
     scores = evaluate(mixings)
-    likeness = jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity))(rows)
+    likeness = jax.vmap(
+        lambda z: similarity_as_read(alpha, z, config.similarity, space)
+    )(rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
@@ -174,18 +183,20 @@ def evaluate_individuals(
     )
 
 
-def individual_rows(rows: dict[str, Array], options: EGNASConfig) -> dict[str, Array]:
+def individual_rows(
+    rows: dict[str, Array], options: EGNASConfig, space: Space | None = None
+) -> dict[str, Array]:
     """Returns q, the rows of the mixing under which an individual is evaluated.
 
     Args:
       rows: z, cell kind -> [..., E, K].
       options: `individual_mixing` is used.
+      space: of the cells; None: every edge has all primitives.
     """
-    normalised = options.individual_mixing == "normalised_softmax"
-    return {
-        kind: jax.nn.softmax(_unit(row) if normalised else row, axis=-1)
-        for kind, row in rows.items()
-    }
+    if options.individual_mixing == "normalised_softmax":
+        live = live_rows(space, rows, dead=0.0)
+        rows = {kind: _unit(row) for kind, row in live.items()}
+    return relaxed(space, rows).primitives
 
 
 def _unit(row: Array) -> Array:
@@ -205,6 +216,7 @@ def egnas_step_direction(
     z: Float[Array, " D"] | dict[str, Float[Array, "E K"]],
     alpha: dict[str, Float[Array, "E K"]],
     options: EGNASConfig,
+    space: Space | None = None,
 ) -> dict[str, Float[Array, "E K"]]:
     """Returns s*, the direction in which alpha steps along one individual.
 
@@ -212,16 +224,19 @@ def egnas_step_direction(
       z: the individual, f32[D] or cell kind -> [E, K].
       alpha: cell kind -> [E, K].
       options: `direction` is used, and `individual_mixing` where it needs q.
+      space: of the cells; None: every edge has all primitives. Entries of primitives
+        that an edge lacks are 0.
     """
     rows = z if isinstance(z, dict) else unflatten_like(alpha, z)
     if options.direction == "z":
-        return rows
-    if options.direction == "z_minus_alpha":
-        return jax.tree.map(jnp.subtract, rows, alpha)
-    if options.direction == "double_softmax":
-        q = individual_rows(rows, options)
-        return {kind: jax.nn.softmax(row, axis=-1) for kind, row in q.items()}
-    return {
-        kind: jax.nn.softmax(row, axis=-1) - 1.0 / row.shape[-1]
-        for kind, row in rows.items()
-    }
+        step = rows
+    elif options.direction == "z_minus_alpha":
+        step = jax.tree.map(jnp.subtract, rows, alpha)
+    elif options.direction == "double_softmax":
+        step = relaxed(space, individual_rows(rows, options, space)).primitives
+    else:
+        step = {
+            kind: row - 1.0 / num_live(space, kind, row)
+            for kind, row in relaxed(space, rows).primitives.items()
+        }
+    return live_rows(space, step, dead=0.0)

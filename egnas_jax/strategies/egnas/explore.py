@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.evolution import EVOLUTIONS, Evolution
-from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
+from egnas_jax.search.relax import flatten, relaxed, unflatten
 from egnas_jax.space import Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import (
@@ -176,7 +176,7 @@ def _sigma(method: EGNAS, state: EGNASState) -> Array:
 def _centres(method: EGNAS, key: Key, alpha: dict[str, Array]) -> Array:
     """m_n of every sample, [N, D]."""
     config, space = method.config, method.space
-    rows = alpha if config.centre == "alpha" else softmax_mixing(alpha).primitives
+    rows = alpha if config.centre == "alpha" else relaxed(space, alpha).primitives
     draws = 1 if config.centre_noise == "shared" else config.samples
     noise = jax.random.normal(key, (draws, space.dim))
     return jnp.broadcast_to(
@@ -228,8 +228,9 @@ def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
     """Index of the sample whose leader becomes s*; ties go to the lower."""
     if method.config.best_sample == "fitness":
         return jnp.argmin(leaders.fitness)
-    q = individual_rows(unflatten(method.space, leaders.z), method.config)
-    scores = evaluate(softmax_mixing(q))
+    rows = unflatten(method.space, leaders.z)
+    q = individual_rows(rows, method.config, method.space)
+    scores = evaluate(relaxed(method.space, q))
     # the official code minimises 1 / accuracy and takes 0 for it where nothing is right
     correct = scores.correct.astype(jnp.float32)
     return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
@@ -239,7 +240,7 @@ def _step_alpha(method: EGNAS, state: EGNASState, best: Best) -> EGNASState:
     """Alpha one step further; unchanged, and counted, where all fitness was NaN."""
     finite = jnp.isfinite(best.fitness)
     rows = unflatten(method.space, best.z)
-    direction = egnas_step_direction(rows, state.alpha, method.config)
+    direction = egnas_step_direction(rows, state.alpha, method.config, method.space)
     momentum, step = method.hyperparams.momentum, method.hyperparams.step
     velocity = jax.tree.map(lambda v, d: momentum * v + d, state.velocity, direction)
     alpha = jax.tree.map(lambda a, v: a + step * v, state.alpha, velocity)

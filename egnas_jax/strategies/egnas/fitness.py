@@ -9,6 +9,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.search.relax import live_rows, num_live, relaxed
+from egnas_jax.space import Space
 from egnas_jax.types import Array
 
 FLOOR = 1e-8  # of a product of norms: a row of zeros counts as orthogonal
@@ -35,7 +37,10 @@ def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
 
 
 def similarity_as_read(
-    alpha: dict[str, Array], z: dict[str, Array], reading: str
+    alpha: dict[str, Array],
+    z: dict[str, Array],
+    reading: str,
+    space: Space | None = None,
 ) -> Array:
     """Returns L2 of one individual z in one of the `READINGS` of the formula, f32[].
 
@@ -43,19 +48,34 @@ def similarity_as_read(
       alpha, z: cell kind -> [E, K]; z as it was drawn.
       reading: see `EGNASConfig.similarity`. The "normalised" rows of z need no
         division here, since a cosine does not depend on norms.
+      space: of the cells; None: every edge has all primitives. What an edge lacks does
+        not count.
     """
     if reading == "normalised":
-        alpha = {kind: jax.nn.softmax(row, axis=-1) for kind, row in alpha.items()}
-    elif reading == "centred":
-        alpha, z = jax.tree.map(
-            lambda row: row - jnp.mean(row, axis=-1, keepdims=True), (alpha, z)
-        )
+        alpha = relaxed(space, alpha).primitives
+    alpha, z = (live_rows(space, rows, dead=0.0) for rows in (alpha, z))
+    if reading == "centred":
+        alpha, z = (_centred(space, rows) for rows in (alpha, z))
     elif reading == "flattened":
         alpha, z = (
             {"all": jnp.concatenate([t[kind].reshape(1, -1) for kind in alpha], axis=1)}
             for t in (alpha, z)
         )
     return similarity(alpha, z)
+
+
+def _centred(space: Space | None, rows: dict[str, Array]) -> dict[str, Array]:
+    """Rows minus their means over the primitives that the edges have."""
+    if space is None or space.live is None:
+        return {
+            kind: row - jnp.mean(row, axis=-1, keepdims=True)
+            for kind, row in rows.items()
+        }
+    centred = {
+        kind: row - jnp.sum(row, axis=-1, keepdims=True) / num_live(space, kind, row)
+        for kind, row in rows.items()
+    }
+    return live_rows(space, centred, dead=0.0)
 
 
 def compound_fitness(

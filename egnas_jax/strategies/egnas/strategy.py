@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.relax import softmax_mixing
+from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import weight_grid
@@ -37,7 +37,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
-        return softmax_mixing(state.alpha)
+        return relaxed(space, state.alpha)
 
     def update(
         key: Key,
@@ -64,7 +64,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         return new.replace(epochs=state.epochs + 1), info
 
     def incumbent(state: EGNASState) -> Mixing:
-        return softmax_mixing(state.alpha)
+        return relaxed(space, state.alpha)
 
     return Strategy(
         update_every="epoch",

@@ -78,16 +78,16 @@ def check_costs(config: SupernetConfig) -> None:
     """Refuses a supernet whose edges SNAS assigns no costs.
 
     Raises:
-      ValueError: a primitive of the space has no costs, or its cells are not those of
-        the DARTS family.
+      ValueError: a primitive of the space has no costs, or its macro structure is not
+        that of DARTS.
     """
     space = SPACES[config.space]
     missing = [name for name in space.primitives if name not in COSTS]
-    if missing or space.family != "darts":
+    if missing or space.macro != "darts":
         what = f"no costs are known of {', '.join(missing)}"
         raise ValueError(
             f"strategy.resource_penalty is above 0, but in the space {config.space} "
-            f"{what if missing else 'the cells are not those of the DARTS family'}. "
+            f"{what if missing else 'the macro structure is not that of DARTS'}. "
             f"Set strategy.resource_penalty=0, or take the space darts7 or darts8."
         )
 

@@ -16,7 +16,7 @@ import optax
 
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search.gradients import softmax_gradient
-from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
+from egnas_jax.search.relax import live_rows, relaxed, unflatten, unweighted
 from egnas_jax.search.strategy import DeriveFn, Strategy, Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.all_edges import derive_all_edges
@@ -55,7 +55,8 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
 
     Raises:
       ValueError: there is a resource penalty, and the space has primitives without
-        costs; or there is a drop path, and it has cells of another family.
+        costs; or there is a resource penalty or a drop path, and the space has another
+        macro structure than that of DARTS.
     """
     space = SPACES[net.config.space]
     _check_space(net.config, config)
@@ -67,7 +68,8 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
 
     def mixing(key: Key, state: SNASState) -> Mixing:
         noise = gumbel_noise(key, state.alpha)
-        return unweighted(gumbel_softmax(state.alpha, noise, state.temperature))
+        rows = live_rows(space, state.alpha)
+        return unweighted(gumbel_softmax(rows, noise, state.temperature))
 
     def update(
         key: Key,
@@ -100,7 +102,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         return _alpha_step(config, hyperparams, state, mixing.primitives, by_rows)
 
     def incumbent(state: SNASState) -> Mixing:
-        return softmax_mixing(state.alpha)
+        return relaxed(space, state.alpha)
 
     return Strategy(
         update_every="step",
@@ -120,10 +122,12 @@ def _check_space(supernet: SupernetConfig, config: SNASConfig) -> None:
     """Refuses options that the cells of a space cannot have."""
     if config.resource_penalty > 0:
         check_costs(supernet)
-    if config.drop_path > 0 and SPACES[supernet.space].family != "darts":
+    space = SPACES[supernet.space]
+    if config.drop_path > 0 and space.macro != "darts":
         raise ValueError(
             f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
-            f"in spaces of the DARTS family, not in {supernet.space}. Set it to 0."
+            f"in networks of the macro structure darts, and the space {space.name} has "
+            f"{space.macro}. Set it to 0."
         )
 
 
@@ -196,9 +200,9 @@ def _optimizer(
 def _derivation(space: Space, config: SNASConfig) -> DeriveFn | None:
     """The method's own rule; None for that of the space.
 
-    The cells of a topology space keep every edge anyway.
+    Where the space's own rule does not choose two edges of a node, it stands.
     """
-    if config.derive == "two" or space.family == "topology":
+    if config.derive == "two" or not space.keeps_two_edges:
         return None
 
     def derive(mixing: Mixing):

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from egnas_jax.space import SPACES, Genotype, Topology, draw_svg, parse_genotype
+from egnas_jax.space import Genotype, Topology, draw_svg, parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.studies.report.curves import (
     FigureData,
@@ -148,14 +148,8 @@ def _cells_figure(name: str, group: Group) -> Figure:
 
 def _edges(genotype: Genotype | Topology) -> list[tuple]:
     """Kind, node, primitive and source of every edge of the cells."""
-    if isinstance(genotype, Topology):
-        edges = zip(genotype.primitives, SPACES["nasbench201"].edges, strict=True)
-        return [
-            ("cell", node, primitive, source) for primitive, (source, node) in edges
-        ]
     return [
         (kind, node, primitive, source)
-        for kind in ("normal", "reduce")
-        for node, pairs in enumerate(genotype.blocks(kind), start=2)
-        for primitive, source in pairs
+        for kind in genotype.kinds
+        for primitive, source, node in genotype.edges_of(kind)
     ]

@@ -125,7 +125,7 @@ def test_a_mixing_derives_the_cell_that_it_was_made_of(name):
         for row, kind in enumerate(space.kinds):
             for node, block in enumerate(found.blocks(kind)):
                 expected = {
-                    (space.primitives[cells.allowed[primitive]], int(source))
+                    (space.primitives[cells.allowed[row, 0, primitive]], int(source))
                     for source, primitive in cell[row, node]
                 }
                 assert set(block) == expected

@@ -1,0 +1,95 @@
+"""Counts weights and multiply-adds of the network of any genotype.
+
+The networks of the DARTS family are counted in cost.py, those of stages in
+topology_cost.py.
+"""
+
+from egnas_jax.nn import cost, topology_cost
+from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.space import Genotype, Topology
+
+# macro structure -> the network of the published tables: DARTS's on CIFAR-10, and those
+# that NAS-Bench-201 trained
+PUBLISHED = {
+    Genotype.macro: NetworkConfig(),
+    Topology.macro: NetworkConfig(
+        channels=topology_cost.CHANNELS,
+        layers=topology_cost.LAYERS,
+        auxiliary=False,
+        drop_path=0.0,
+    ),
+}
+
+
+def count_params(
+    genotype: Genotype | Topology,
+    config: NetworkConfig,
+    *,
+    auxiliary: bool = False,
+    image_channels: int = 3,
+) -> int:
+    """Number of weights of the network of a genotype.
+
+    Args:
+      genotype: the cells.
+      config: the network around the cells.
+      auxiliary: whether to count the auxiliary head, which published sizes leave out.
+      image_channels: channels of the images.
+
+    Returns:
+      Number of weights (not millions), including batch norm's scales and shifts.
+
+    Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
+    """
+    if genotype.macro == Topology.macro:
+        return topology_cost.topology_params(
+            genotype,
+            config.num_classes,
+            channels=config.channels,
+            layers=config.layers,
+            image_channels=image_channels,
+        )
+    return cost.count_params(
+        genotype, config, auxiliary=auxiliary, image_channels=image_channels
+    )
+
+
+def multiply_adds(
+    genotype: Genotype | Topology,
+    config: NetworkConfig,
+    image_size: int = 32,
+    *,
+    image_channels: int = 3,
+) -> int:
+    """Multiply-adds of one forward pass of one image.
+
+    Convolutions and the classifier count; batch norm, pooling, additions and the
+    auxiliary head do not (`cost.MULTIPLY_ADDS_CONVENTION`).
+
+    Args:
+      genotype: the cells.
+      config: the network around the cells.
+      image_size: side of the image, pixels. Where an odd side is halved, it is rounded
+        up, in factorised reductions too.
+      image_channels: channels of the images.
+
+    Returns:
+      Multiply-adds (not millions). FLOPs are about twice that.
+
+    Raises:
+      ValueError: the side of the image is not a positive whole number.
+
+    Source: the "+x" column of the ImageNet tables since DARTS (Liu et al., 2019).
+    """
+    if genotype.macro == Topology.macro:
+        return topology_cost.topology_multiply_adds(
+            genotype,
+            config.num_classes,
+            image_size,
+            channels=config.channels,
+            layers=config.layers,
+            image_channels=image_channels,
+        )
+    return cost.multiply_adds(
+        genotype, config, image_size, image_channels=image_channels
+    )
