@@ -270,7 +270,7 @@ def test_scanned_cells_equal_cells_one_by_one(small, monkeypatch):
             new_stats.append(cell_stats)
         return states, jax.tree.map(lambda *leaves: jnp.stack(leaves), *new_stats)
 
-    monkeypatch.setattr(network, "_run", run_unrolled)
+    monkeypatch.setattr(network, "run_cells", run_unrolled)
     unrolled = net.apply(variables, images, train=True)
     chex.assert_trees_all_close(scanned, unrolled, atol=1e-5)
 
