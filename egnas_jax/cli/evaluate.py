@@ -145,6 +145,7 @@ def export(options: argparse.Namespace) -> None:
     if out.is_dir() or options.out == "":
         raise ValueError(f"--out is {options.out!r}, but must name a file.")
     trained = load_network(options.run, log=say)
+    form.check(trained.finished)
     check_writable(out.parent)
     with running():
         content = form.write(trained.finished)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from egnas_jax.export.description import Finished, describe
-from egnas_jax.export.onnx_graph import as_onnx
+from egnas_jax.export.onnx_graph import as_onnx, check_onnx
 from egnas_jax.export.program import as_stablehlo
 from egnas_jax.export.torch_weights import as_safetensors
 from egnas_jax.lookup import lookup
@@ -20,17 +20,19 @@ class Format(NamedTuple):
       write: `Finished` -> the bytes of the file.
       packages: that writing needs; the extra `export` installs them.
       described: whether the file contains its own description (`describe`).
+      check: refuses a network that it cannot hold, by a ValueError.
     """
 
     write: Callable[[Finished], bytes]
     packages: tuple[str, ...]
     described: bool
+    check: Callable[[Finished], None] = lambda finished: None
 
 
 FORMATS = {
     "safetensors": Format(as_safetensors, ("safetensors",), True),
     "stablehlo": Format(as_stablehlo, ("flatbuffers",), False),
-    "onnx": Format(as_onnx, ("onnx",), True),
+    "onnx": Format(as_onnx, ("onnx",), True, check_onnx),
 }
 
 

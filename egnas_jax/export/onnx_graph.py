@@ -11,6 +11,7 @@ import numpy as np
 from egnas_jax.export.description import Finished, describe
 from egnas_jax.export.onnx_ops import (
     Graph,
+    check_writable,
     conv,
     factorized_reduce,
     norm,
@@ -27,20 +28,34 @@ OPSET = 17
 IR_VERSION = 8  # belongs to opset 17; older runtimes cannot read a newer version
 
 
+def check_onnx(finished: Finished) -> None:
+    """Refuses a network that cannot be written as ONNX.
+
+    Raises:
+      ValueError: it is not of the DARTS family, or holds a primitive of a user's own.
+    """
+    genotype = finished.genotype
+    if genotype.macro != Genotype.macro:
+        raise ValueError(
+            f"{genotype.format()} is a cell of stages, whose network cannot be written "
+            f"as ONNX. Use --format stablehlo."
+        )
+    for kind in genotype.kinds:
+        for name, *_ in genotype.edges_of(kind):
+            if name != "none":
+                check_writable(name)
+
+
 def as_onnx(finished: Finished) -> bytes:
     """An ONNX file of pixels u8[batch, H, W, C] -> logits f32[batch, K], any batch.
 
     Raises:
-      ValueError: the network is not of the DARTS family.
+      ValueError: as of `check_onnx`.
     """
     import onnx
     from onnx import TensorProto, helper
 
-    if finished.genotype.macro != Genotype.macro:
-        raise ValueError(
-            f"{finished.genotype.format()} is a cell of stages, whose network "
-            f"cannot be written as ONNX. Use --format stablehlo."
-        )
+    check_onnx(finished)
     weights = network_to_torch(finished.variables, finished.genotype, finished.config)
     graph = Graph(weights)
     logits = _network(graph, finished)

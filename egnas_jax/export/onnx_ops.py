@@ -117,20 +117,23 @@ def zeros(graph: Graph, x: str, stride: int) -> str:
     return graph.add("ConstantOfShape", graph.add("Shape", like))
 
 
-def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
-    """One edge with any primitive except `none`.
+def check_writable(kind: str) -> None:
+    """Refuses a primitive that cannot be written as ONNX nodes.
 
     Raises:
-      ValueError: there is no way to write the primitive as ONNX nodes.
+      ValueError: it has no writer.
     """
-    writer = kernel_of(kind).onnx
-    if writer is None:
+    if kernel_of(kind).onnx is None:
         raise ValueError(
             f"The primitive {kind} cannot be written as ONNX: only the built-in "
             f"primitives can. Export the network by --format stablehlo, which writes "
             f"any primitive."
         )
-    return WRITERS[writer](graph, x, stride, prefix)
+
+
+def primitive(graph: Graph, kind: str, x: str, stride: int, prefix: str) -> str:
+    """One edge with any primitive that `check_writable` takes, except `none`."""
+    return WRITERS[kernel_of(kind).onnx](graph, x, stride, prefix)
 
 
 def _skip(graph, x, stride, prefix):

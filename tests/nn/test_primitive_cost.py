@@ -26,7 +26,8 @@ from egnas_jax.nn.primitive_cost import (
 from egnas_jax.nn.primitives import PRIMITIVES, register_primitive
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
-from egnas_jax.space import SPACES, Genotype, zoo
+from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
+from egnas_jax.space import SPACES, Genotype, Topology, zoo
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.types import Mixing
 
@@ -165,8 +166,22 @@ def test_a_whole_network_traced_gives_the_count(traceable, name, frame, layers, 
     assert sum(leaf.size for leaf in params) == count_params(genotype, config)
 
 
+def test_a_network_of_stages_traced_gives_the_count(traceable, registered):
+    names = ("nor_conv_3x3", "none", registered[0], "skip_connect", registered[1])
+    topology = Topology((*names, "nor_conv_1x1"))
+    config = NetworkConfig(8, 8, 10, auxiliary=False, drop_path=0.0)
+    network, shape = make_network(topology, config), (12, 12, 3)
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), shape))
+    total = traced_total(lambda v, x: network.apply(v, x)[0], variables, f32(1, *shape))
+    sizes = {"channels": 8, "layers": 8}
+    assert total == topology_multiply_adds(topology, 10, 12, **sizes)
+    params = jax.tree.leaves(variables["params"])
+    assert sum(leaf.size for leaf in params) == topology_params(topology, 10, **sizes)
+
+
 @pytest.mark.parametrize(
-    "space, layers, partial", [("darts8", 3, 2), ("nasbench201", 5, 1)]
+    "space, layers, partial",
+    [("darts8", 3, 2), ("nasbench201", 5, 1), ("robust_s1", 3, 1)],
 )
 def test_a_whole_supernet_traced_gives_the_count(traceable, space, layers, partial):
     config = SupernetConfig(8, layers, 10, partial_channels=partial, space=space)

@@ -180,9 +180,12 @@ def test_own_primitives_are_stored_by_the_paths_of_their_weights(own_network):
     jax.tree.map(np.testing.assert_array_equal, restored, own_network.variables)
 
 
-def test_onnx_names_a_primitive_that_it_cannot_write(own_network):
+@pytest.mark.parametrize("function", ["check", "write"])
+def test_onnx_names_a_primitive_that_it_cannot_write(own_network, function):
     with pytest.raises(ValueError, match="own_conv_3x3 .*--format stablehlo"):
-        export.FORMATS["onnx"].write(own_network)
+        getattr(export.FORMATS["onnx"], function)(own_network)
+    for name in ("safetensors", "stablehlo"):
+        export.FORMATS[name].check(own_network)
 
 
 def test_own_primitives_run_as_stablehlo(own_network):
