@@ -130,7 +130,8 @@ def test_the_cost_of_a_cell_is_that_of_its_network(space):
     assert max(expected) <= 1e6 * largest
 
 
-@by_space_quick
+@pytest.mark.slow
+@by_space
 def test_controllers_and_swarms_stay_within_the_space(space):
     policy, cells = policy_of(space, ENASConfig(hidden=8)), cells_of(space)
     params = policy.init(jax.random.key(0))
