@@ -52,7 +52,7 @@ def live_rows(
 
 
 def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
-    """Returns how many primitives each edge has: K, or i64[E, 1] where edges differ.
+    """Returns how many primitives each edge has: K, or f32[E, 1] where edges differ.
 
     Args:
       space: as of `live_rows`.
@@ -61,7 +61,7 @@ def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
     """
     if space is None or space.live is None:
         return row.shape[-1]
-    return live_mask(space, kind).sum(axis=-1, keepdims=True)
+    return live_mask(space, kind).sum(axis=-1, keepdims=True).astype(np.float32)
 
 
 def relaxed(space: Space | None, alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:

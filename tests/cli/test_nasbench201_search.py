@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny_search
 
 from egnas_jax.cli.main import main
 from egnas_jax.nn.topology_cost import topology_params
@@ -67,12 +68,11 @@ def test_a_network_of_three_stages_needs_fitting_settings(cell, capsys):
     assert "must be 3 N + 2" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_cell_can_be_retrained_evaluated_and_exported(cell, tmp_path, capsys):
     out = tmp_path / "network"
     settings = {"epochs": 1, "network.channels": 4, "batch_size": 128}
     command = ["retrain", "--genotype", cell.format(), "--out", str(out)]
-    assert main([*command, *words(settings)]) == 0
+    assert main([*command, *tiny_search.words(settings)]) == 0
     summary = json.loads((out / "summary.json").read_text())
     layers = {"channels": 4, "layers": 5, "image_channels": 1}
     assert summary["params"] == topology_params(cell, **layers)

@@ -90,7 +90,7 @@ def with_trivial_affines(path, leaf):
     return leaf
 
 
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_network_computes_what_its_supernet_computes_under_its_cell(
     train, problem, assert_close, quick_jit
 ):
