@@ -10,14 +10,13 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from egnas_jax.lookup import lookup
-from egnas_jax.space.base import PRIMITIVES
+from egnas_jax.lookup import check_known
+from egnas_jax.space.primitive_names import FAMILIES
 
 Pair = tuple[str, int]
 
 NUM_INPUTS = 2
 PAIRS_PER_NODE = 2
-KNOWN_PRIMITIVES = {name: name for name in PRIMITIVES}
 
 
 def read_pairs(kind: str, pairs: Any) -> tuple[Pair, ...]:
@@ -94,7 +93,7 @@ def _read_pair(kind, index, pair):
             f"(primitive, source node, 0.5)."
         )
     try:
-        primitive = lookup(KNOWN_PRIMITIVES, pair[0], "primitive")
+        check_known(FAMILIES, pair[0], "primitive")
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     source = integer(f"{where}: the source node", pair[1])
@@ -105,7 +104,7 @@ def _read_pair(kind, index, pair):
         )
     for extra in pair[2:]:
         _check_third(where, extra, target)
-    return primitive, source
+    return pair[0], source
 
 
 def _check_third(where, value, target):

@@ -7,26 +7,20 @@ text.
 """
 
 import itertools
+import zlib
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from egnas_jax.space.drawing.cells import cell_graphs
 from egnas_jax.space.drawing.layout import Box, place
 from egnas_jax.space.genotype import Genotype
+from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.space.topology import Topology
 
-# By family of primitive; the colours of Okabe and Ito, which people with any colour
-# vision can distinguish.
-COLOURS = {
-    "sep_conv": "#0072B2",
-    "dil_conv": "#D55E00",
-    "conv_7x1": "#CC79A7",
-    "nor_conv": "#0072B2",
-    "max_pool": "#009E73",
-    "avg_pool": "#009E73",
-    "skip": "#555555",
-    "none": "#BBBBBB",
-}
+# The colours of Okabe and Ito, which people with any colour vision can distinguish. A
+# family without an entry has one for each kind of primitive, whatever its window.
+FAMILY_COLOURS = {"pool": "#009E73", "skip": "#555555", "none": "#BBBBBB"}
+KIND_COLOURS = ("#0072B2", "#56B4E9", "#CC79A7", "#E69F00", "#D55E00")
 INK, OUTPUT_COLOUR = "#222222", "#A0A0A0"
 
 # Lengths in pixels.
@@ -156,7 +150,15 @@ def _connect(items, source, target, primitive=None):
 
 
 def _colour(primitive):
-    return COLOURS[primitive.rsplit("_", 1)[0]] if primitive else OUTPUT_COLOUR
+    """The colour of a primitive, or of a line to the output (None)."""
+    if primitive is None:
+        return OUTPUT_COLOUR
+    family = FAMILIES[primitive]
+    if family in FAMILY_COLOURS:
+        return FAMILY_COLOURS[family]
+    kind = primitive.rsplit("_", 1)[0]  # without the window: sep_conv of sep_conv_3x3
+    # Python's own hash differs from process to process.
+    return KIND_COLOURS[zlib.crc32(kind.encode()) % len(KIND_COLOURS)]
 
 
 def _corner(boxes, centres):
