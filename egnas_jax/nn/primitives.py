@@ -290,6 +290,7 @@ PRIMITIVES: dict[str, Primitive] = {
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
+BUILT_IN = dict(PRIMITIVES)  # before a script or a plug-in adds or replaces an entry
 
 
 def with_pool_norm(name: str) -> Primitive:
