@@ -1,6 +1,7 @@
 """Looks up entries of registries by name, with one error message for all of them."""
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
@@ -107,7 +108,9 @@ def defined_at(value: Any) -> str:
       value: a function, a class, or a wrapped or partly applied function. Of anything
         else the name of its module or type is returned.
     """
-    value = inspect.unwrap(getattr(value, "func", value))
+    value = inspect.unwrap(value)
+    while isinstance(value, functools.partial):
+        value = inspect.unwrap(value.func)
     try:
         file = inspect.getsourcefile(value)
         return f"{file}:{max(1, inspect.getsourcelines(value)[1])}"

@@ -43,13 +43,15 @@ def add_plugin_arguments(parser: argparse.ArgumentParser) -> None:
 def plugins_of_command(options: argparse.Namespace) -> Iterator[None]:
     """Context in which the plug-ins of a command are loaded.
 
-    These are the installed ones, those that `--plugin` names, and those of a run that
-    the command goes on with, whose names it needs before it reads that run.
+    These are the installed ones, those that `--plugin` names, and those of runs that
+    the command goes on with or takes a genotype from: it checks names before it reads
+    such a run.
 
     Raises:
       ValueError: a plug-in is missing, has changed or cannot be loaded.
     """
     from egnas_jax.runs import plugin_records, plugins
+    from egnas_jax.runs.genotype_source import plugins_of
 
     plugins.load_installed(say)
     named = [
@@ -60,6 +62,8 @@ def plugins_of_command(options: argparse.Namespace) -> Iterator[None]:
     with plugin_records.command(files, allow_changed=options.allow_changed_plugin):
         for folder in _runs_to_go_on_with(options):
             plugin_records.load_recorded(folder)
+        if genotype := getattr(options, "genotype", None):
+            plugin_records.also_needed(plugins_of(genotype))
         yield
 
 

@@ -79,12 +79,10 @@ def retrain(options: argparse.Namespace) -> None:
             check_run(run)
     genotype = read_genotype(options.genotype)
     from egnas_jax import settings
-    from egnas_jax.runs.genotype_source import existing_path, plugins_of
-    from egnas_jax.runs.plugin_records import also_needed
+    from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.studies import retrain_seeds
 
-    also_needed(plugins_of(options.genotype))
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
     base = retrain_config(

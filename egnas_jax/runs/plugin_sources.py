@@ -151,9 +151,11 @@ def _file_of_module(name: str) -> pathlib.Path:
 
 def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
     top, *rest = name.split(".")
+    if top == "__main__":  # the command itself
+        return None
     try:
         spec = importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # "" or "__main__"
+    except (ValueError, ImportError):  # an empty name
         return None
     full = top
     for part in rest:

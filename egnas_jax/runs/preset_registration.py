@@ -69,7 +69,7 @@ def _with_settings(parts: dict, settings: Mapping[str, Any], command: str) -> di
                 f"The preset sets {path}, but a preset serves several methods. Write "
                 f"the name of the method instead: random_search.{rest}."
             )
-        if path == "supernet.space":
+        if path == "supernet.space" and command == "search":
             parts["space"] = value
         else:
             others[path] = value
