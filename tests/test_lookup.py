@@ -67,6 +67,10 @@ def test_a_lazy_table_knows_its_first_entries_from_others():
     assert table.is_original("a")
     table["b"] = object()  # never imported
     assert not table.is_original("b")
+    snapshot = table.snapshot()
+    table["b"] = object()
+    table.restore(snapshot)
+    assert table["b"] and not table.is_original("b")
 
 
 def test_a_lazy_table_goes_back_to_a_snapshot():

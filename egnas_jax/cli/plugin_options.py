@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 from egnas_jax.cli.console import say
 from egnas_jax.cli.run_folders import RUNS
+from egnas_jax.cli.start_display import waiting_for
 from egnas_jax.settings import assignments
 from egnas_jax.strategies.egnas.variants import DEFAULT_SEEDS
+
+_QUIET = ("json", "print_config", "distributed")  # options that show no progress
 
 
 def add_plugin_argument(parser: argparse.ArgumentParser, dest: str) -> None:
@@ -53,11 +56,11 @@ def plugins_of_command(options: argparse.Namespace) -> Iterator[None]:
     from egnas_jax.runs import plugin_records, plugins
     from egnas_jax.runs.genotype_source import plugins_of
 
-    plugins.load_installed(say)
-    named = [
-        plugins.load_plugin(name, log=say)
-        for name in (*options.plugins_before, *options.plugins)
-    ]
+    names = (*options.plugins_before, *options.plugins)
+    quiet = not names or any(getattr(options, name, False) for name in _QUIET)
+    with waiting_for("Loading plug-ins and JAX", quiet=quiet):
+        plugins.load_installed(say)
+        named = [plugins.load_plugin(name, log=say) for name in names]
     files = [plugin.file for plugin in named]
     with plugin_records.command(files, allow_changed=options.allow_changed_plugin):
         for folder in _runs_to_go_on_with(options):

@@ -147,11 +147,20 @@ def is_of_plugin(kind: str, name: str, entry: Any) -> bool:
       name: of the entry.
       entry: what the table holds now.
     """
-    return any(
-        name in plugin.registered.get(kind, {})
-        and plugin.registered[kind][name] is entry
-        for plugin in loaded_plugins()
-    )
+    return owner_of(kind, name, entry) is not None
+
+
+def owner_of(kind: str, name: str, entry: Any) -> Plugin | None:
+    """The plug-in that has put an entry into a table; None: no plug-in has.
+
+    Args:
+      kind, name, entry: as of `is_of_plugin`.
+    """
+    for plugin in loaded_plugins():
+        entries = plugin.registered.get(kind, {})
+        if name in entries and entries[name] is entry:
+            return plugin
+    return None
 
 
 def plugin_place(error: BaseException) -> str | None:

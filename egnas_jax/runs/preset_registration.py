@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from egnas_jax.lookup import lookup
+from egnas_jax.runs.plugins import owner_of
 from egnas_jax.runs.presets import PRESETS, RECIPES
 from egnas_jax.strategies import STRATEGIES
 
@@ -46,9 +47,12 @@ def register_preset(
             f"underscores and hyphens, and starts with a letter."
         )
     if name in table:
+        kind = "preset" if command == "search" else "recipe"
+        owner = owner_of(kind, name, table[name])
+        by = f", registered by {owner.file}" if owner else ""
         raise ValueError(
-            f"There is a preset {name!r} of egnas {command} already. Choose another "
-            f"name than {', '.join(table)}."
+            f"There is a preset {name!r} of egnas {command} already{by}. Choose "
+            f"another name than {', '.join(table)}."
         )
     parts = dict(lookup(table, base, "preset"))
     table[name] = _with_settings(parts, settings, command)

@@ -151,6 +151,15 @@ def test_a_bad_plugin_is_named_with_its_line_and_leaves_nothing(name, tmp_path):
         assert plugins._snapshot(table) == tables[kind]
 
 
+def test_a_preset_of_another_plugin_is_named_with_its_file(tmp_path):
+    for command in ("search", "retrain"):
+        text = PRESET.format("mine", 3).replace("})", f"}}, command={command!r})")
+        first = write(tmp_path / f"first_{command}.py", text)
+        eg.load_plugin(first)
+        with pytest.raises(ValueError, match=f"registered by {first}"):
+            eg.load_plugin(write(tmp_path / f"second_{command}.py", text))
+
+
 def test_a_mended_plugin_can_be_loaded(tmp_path):
     text = PRESET.format("mine", 3)
     file = write(tmp_path / "mine.py", text + "broken\n")
