@@ -6,6 +6,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 import egnas_jax as eg
+from egnas_jax.space import Space
 
 UPDATES = 1.0
 
@@ -37,7 +38,7 @@ def constant(net, config):
     )
 
 
-eg.SPACES["one_node"] = eg.SPACES["darts7"]._replace(
+eg.SPACES["one_node"] = Space(
     name="one_node",
     primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
     num_nodes=1,

@@ -13,7 +13,7 @@ from egnas_jax.runs.plugin_records import load_recorded, write_plugins
 from egnas_jax.runs.plugins import loaded_plugins
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.settings import as_dict
-from egnas_jax.space import zoo
+from egnas_jax.space import Space, zoo
 from egnas_jax.storage import records
 from egnas_jax.studies.report.runs import read_runs
 
@@ -88,8 +88,7 @@ def test_a_primitive_of_the_space_makes_a_plugin_needed(tmp_path):
         'register_name("mine_3x3", "conv")\n'
     )
     eg.load_plugin("names.py")
-    space = eg.SPACES["darts7"]._replace(name="own", primitives=("mine_3x3",))
-    eg.SPACES["own"] = space
+    eg.SPACES["own"] = Space("own", ("mine_3x3",))
     try:
         for name, expected in (("darts7", False), ("own", True)):
             write_plugins(tmp_path, search_config("digits", space=name))

@@ -181,7 +181,8 @@ def test_entries_of_all_tables_are_noticed(tmp_path):
     text = (
         "import egnas_jax as eg\nfrom egnas_jax.evolution import EVOLUTIONS\n"
         "from egnas_jax.space.primitive_names import register_name\n"
-        'eg.SPACES["mine"] = eg.SPACES["darts7"]._replace(name="mine")\n'
+        "from egnas_jax.space import Space\n"
+        'eg.SPACES["mine"] = Space("mine", ("skip_connect",))\n'
         'EVOLUTIONS["mine"] = EVOLUTIONS["open_es"]\n'
         'register_name("mine_3x3", "conv")\n'
     )
