@@ -290,7 +290,6 @@ PRIMITIVES: dict[str, Primitive] = {
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
 }
-BUILT_IN = dict(PRIMITIVES)  # before a script or a plug-in adds or replaces an entry
 
 
 def with_pool_norm(name: str) -> Primitive:
@@ -308,3 +307,7 @@ def with_pool_norm(name: str) -> Primitive:
         return {"norm": norm}, {"norm": stats}
 
     return primitive._replace(init=init, fused=None)
+
+
+# before a script or a plug-in adds or replaces an entry
+BUILT_IN = dict(PRIMITIVES)
