@@ -63,7 +63,11 @@ class Plugin:
     @property
     def names(self) -> dict[str, list[str]]:
         """Kind -> the names that it registered."""
-        return {kind: sorted(entries) for kind, entries in self.registered.items()}
+        names: dict[str, set[str]] = {}
+        for kind, entries in self.registered.items():
+            # a primitive stands in the table of its functions and in that of its family
+            names.setdefault(kind.removesuffix(" family"), set()).update(entries)
+        return {kind: sorted(of_kind) for kind, of_kind in names.items()}
 
 
 _LOADED: dict[pathlib.Path, Plugin] = {}
@@ -236,7 +240,7 @@ def _tables() -> dict[str, MutableMapping]:
 
     return {
         "primitive": PRIMITIVES,
-        "primitive name": FAMILIES,
+        "primitive family": FAMILIES,
         "space": SPACES,
         "strategy": STRATEGIES,
         "evolution": EVOLUTIONS,

@@ -188,7 +188,7 @@ def test_entries_of_all_tables_are_noticed(tmp_path):
     )
     plugin = eg.load_plugin(write(tmp_path / "mine.py", text))
     assert plugin.names == {
-        "primitive name": ["mine_3x3"],
+        "primitive": ["mine_3x3"],
         "space": ["mine"],
         "evolution": ["mine"],
     }
