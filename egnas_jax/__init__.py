@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.finished_network import load_network
     from egnas_jax.runs.finished_search import load_search
     from egnas_jax.runs.genotype_source import read_genotype
+    from egnas_jax.runs.plugins import load_plugin
+    from egnas_jax.runs.preset_registration import register_preset
     from egnas_jax.runs.retrain import RetrainResult, run_retraining
     from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
     from egnas_jax.runs.search import SearchResult, run_search
@@ -43,6 +45,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         egnas_step_direction,
         evaluate_fitness,
     )
+    from egnas_jax.strategies.registration import register_strategy
     from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"
@@ -81,6 +84,7 @@ __all__ = [
     "interop",
     "linen",
     "load_network",
+    "load_plugin",
     "load_search",
     "make_network",
     "make_search",
@@ -90,6 +94,8 @@ __all__ = [
     "read_genotype",
     "register_primitive",
     "register_space",
+    "register_preset",
+    "register_strategy",
     "retrain_config",
     "run_retraining",
     "run_search",
@@ -113,6 +119,8 @@ _NAMES = {
     "egnas_jax.runs.finished_network": "load_network",
     "egnas_jax.runs.finished_search": "load_search",
     "egnas_jax.runs.genotype_source": "read_genotype",
+    "egnas_jax.runs.plugins": "load_plugin",
+    "egnas_jax.runs.preset_registration": "register_preset",
     "egnas_jax.runs.retrain": "RetrainResult run_retraining",
     "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
     "egnas_jax.runs.search": "SearchResult run_search",
@@ -131,6 +139,7 @@ _NAMES = {
     "egnas_jax.strategies.egnas.evaluation": (
         "EvaluatedPopulation egnas_step_direction evaluate_fitness"
     ),
+    "egnas_jax.strategies.registration": "register_strategy",
     "egnas_jax.types": "Batch Evaluation Mixing",
 }
 _MODULE_OF = {name: module for module, text in _NAMES.items() for name in text.split()}

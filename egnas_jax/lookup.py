@@ -1,8 +1,10 @@
 """Looks up entries of registries by name, with one error message for all of them."""
 
 import difflib
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -18,10 +20,15 @@ class LazyTable(MutableMapping[str, T]):
         """Takes a function per name that imports and returns the entry."""
         self._loaders = dict(loaders)
         self._entries: dict[str, T] = {}
+        self._first_loaders = dict(loaders)
+        self._first_entries: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
-            self._entries[name] = self._loaders[name]()
+            loader = self._loaders[name]
+            self._entries[name] = loader()
+            if loader is self._first_loaders.get(name):
+                self._first_entries.setdefault(name, self._entries[name])
         return self._entries[name]
 
     def __setitem__(self, name: str, entry: T) -> None:
@@ -40,6 +47,24 @@ class LazyTable(MutableMapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._loaders)
+
+    def is_original(self, name: str) -> bool:
+        """Whether an entry is the one that the table was made with."""
+        loader = self._loaders.get(name)
+        if loader is not None and loader is self._first_loaders.get(name):
+            return True
+        entry = self._entries.get(name)
+        return entry is not None and entry is self._first_entries.get(name)
+
+    def snapshot(self) -> dict[str, Callable[[], T]]:
+        """The functions that make the entries now, by name; imports no entry."""
+        return dict(self._loaders)
+
+    def restore(self, snapshot: Mapping[str, Callable[[], T]]) -> None:
+        """Brings the entries of a snapshot back, and removes all others."""
+        for name in [n for n in self if self._loaders[n] is not snapshot.get(n)]:
+            del self[name]
+        self._loaders.update(snapshot)
 
 
 def lookup(table: Mapping[str, T], name: str, what: str) -> T:
@@ -74,3 +99,20 @@ def check_known(table: Mapping[str, T], name: str, what: str) -> None:
         f"Unknown {what} {name!r}. {hint}Known: {', '.join(sorted(table))}. "
         f"See `python -m egnas_jax list`."
     )
+
+
+def defined_at(value: Any) -> str:
+    """Where a function or a class is written, for messages: "my_file.py:12".
+
+    Args:
+      value: a function, a class, or a wrapped or partly applied function. Of anything
+        else the name of its module or type is returned.
+    """
+    value = inspect.unwrap(value)
+    while isinstance(value, functools.partial):
+        value = inspect.unwrap(value.func)
+    try:
+        file = inspect.getsourcefile(value)
+        return f"{file}:{max(1, inspect.getsourcelines(value)[1])}"
+    except (TypeError, OSError):
+        return getattr(value, "__module__", None) or type(value).__name__

@@ -1,8 +1,11 @@
 """Tests of the lookup that all registries share."""
 
+import functools
+import pathlib
+
 import pytest
 
-from egnas_jax.lookup import LazyTable, check_known, lookup
+from egnas_jax.lookup import LazyTable, check_known, defined_at, lookup
 
 TABLE = {"digits": 1, "cifar10": 2, "cifar100": 3}
 
@@ -52,3 +55,48 @@ def test_a_lazy_table_takes_entries_of_ones_own():
     assert dict(table) == {"mine": 2}
     with pytest.raises(KeyError):
         table["a"]
+
+
+def test_a_lazy_table_knows_its_first_entries_from_others():
+    table = LazyTable({"a": lambda: object(), "b": lambda: object()})
+    assert table.is_original("a") and not table.is_original("mine")
+    first = table["a"]
+    table["a"] = object()
+    assert not table.is_original("a")
+    table["a"] = first  # as a test does that had replaced it
+    assert table.is_original("a")
+    table["b"] = object()  # never imported
+    assert not table.is_original("b")
+    snapshot = table.snapshot()
+    table["b"] = object()
+    table.restore(snapshot)
+    assert table["b"] and not table.is_original("b")
+
+
+def test_a_lazy_table_goes_back_to_a_snapshot():
+    table = LazyTable({"a": lambda: 1})
+    table["mine"] = 2
+    snapshot = table.snapshot()
+    table["a"], table["other"] = 3, 4
+    table.restore(snapshot)
+    assert dict(table) == {"a": 1, "mine": 2}
+    assert table.is_original("a") and not table.is_original("mine")
+
+
+def test_the_place_of_a_function_or_a_class_is_its_file_and_line():
+    here = pathlib.Path(__file__).read_text().splitlines()
+
+    class Mine:
+        pass
+
+    for value, text in (
+        (lookup, None),
+        (Mine, "    class Mine:"),
+        (functools.partial(test_a_lazy_table_goes_back_to_a_snapshot), "def test_a_"),
+    ):
+        file, _, line = defined_at(value).rpartition(":")
+        if text is None:
+            assert file.endswith("lookup.py")
+        else:
+            assert file == __file__ and here[int(line) - 1].startswith(text)
+    assert defined_at(3) == "int"

@@ -20,6 +20,11 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 from egnas_jax.cli.interruption import interruptible
+from egnas_jax.cli.plugin_options import (
+    add_plugin_argument,
+    add_plugin_arguments,
+    plugins_of_command,
+)
 from egnas_jax.lookup import check_known
 
 
@@ -36,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options) -> int:
     try:
-        with interruptible():
+        with interruptible(), plugins_of_command(options):
             return options.command(options) or DONE
     except KeyboardInterrupt as stop:  # that of the loop says what it saved
         say(str(stop) or "Interrupted.")
@@ -44,8 +49,16 @@ def _run(options) -> int:
     except Exception as error:
         if options.debug:
             raise
-        say(f"egnas: {error}")
+        say(f"egnas: {error}{_place_in_plugin(error)}")
         return UNUSABLE if isinstance(error, (ValueError, OSError)) else FAILED
+
+
+def _place_in_plugin(error: Exception) -> str:
+    """Where a plug-in raised the error, if one did and the message does not say."""
+    from egnas_jax.runs.plugins import plugin_place
+
+    place = plugin_place(error)
+    return f"\nRaised in the plug-in, {place}." if place else ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="egnas", description="EG-NAS: search a cell for image classification."
     )
+    add_plugin_argument(parser, "plugins_before")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function: Callable, add_arguments: Callable) -> None:
@@ -67,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         command.add_argument("--debug", action="store_true", help="show tracebacks")
         add_arguments(command)
+        add_plugin_arguments(command)
 
     add("search", search.search, search.search_arguments)
     add("retrain", retrain.retrain, retrain.retrain_arguments)

@@ -13,8 +13,10 @@ from egnas_jax.evolution.open_es import OpenESState, open_es
 from egnas_jax.evolution.sep_cma import SepCMAState, sep_cma_constants, sep_cma_es
 
 EVOLUTIONS = {"cma_es": cma_es, "sep_cma_es": sep_cma_es, "open_es": open_es}
+BUILT_IN = dict(EVOLUTIONS)  # before a script or a plug-in adds or replaces an entry
 
 __all__ = [
+    "BUILT_IN",
     "EVOLUTIONS",
     "Ageing",
     "AgeingState",

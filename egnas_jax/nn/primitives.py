@@ -331,3 +331,7 @@ def kernel_of(name: str, pool_bn: bool = False) -> EdgeKernel:
     edge_kernel = primitive.kernel or kernel_from_functions(primitive)
     is_normed = pool_bn and primitive.family == "pool"
     return with_norm(edge_kernel) if is_normed else edge_kernel
+
+
+# before a script or a plug-in adds or replaces an entry
+BUILT_IN = dict(PRIMITIVES)

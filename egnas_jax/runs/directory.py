@@ -1,18 +1,20 @@
 """Claims the directory of a run for one process, and writes its first files.
 
 config.json holds the configuration, restored.json the run that it started from,
-environment.json what its metrics may depend on.
+environment.json what its metrics may depend on, plugins.json the plug-ins it needs.
 """
 
 import contextlib
 import json
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.environment import environment
+from egnas_jax.runs.plugin_records import load_recorded, write_plugins
+from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.runs.unknown_settings import check_known
 from egnas_jax.settings import as_dict
@@ -108,6 +110,7 @@ def claim(
     *,
     resume: bool,
     trains: bool = True,
+    plugins: Iterable[Plugin] = (),
     log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Makes the directory of a run, and keeps other processes from writing to it.
@@ -121,6 +124,7 @@ def claim(
         again, since another process may have written it while the data were loaded.
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
+      plugins: that the run depends on, beside those that its configuration names.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.
 
     Raises:
@@ -135,19 +139,21 @@ def claim(
             raise _unwritable(folder, error) from None
         if not resume:
             check_free(folder, resume=False)
-        _write_beginning(config, folder, origin, mesh, trains)
+        try:
+            records.write_json(folder / "config.json", as_dict(config))
+            if trains or not (folder / "plugins.json").exists():
+                write_plugins(folder, config, plugins)
+            _write_beginning(folder, origin, mesh, trains)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
         yield
 
 
-def _write_beginning(config, folder, origin, mesh, trains):
-    try:
-        records.write_json(folder / "config.json", as_dict(config))
-        if origin:
-            records.write_json(folder / "restored.json", origin)
-        if trains or not (folder / "environment.json").exists():
-            records.write_json(folder / "environment.json", environment(mesh))
-    except OSError as error:
-        raise _unwritable(folder, error) from None
+def _write_beginning(folder, origin, mesh, trains):
+    if origin:
+        records.write_json(folder / "restored.json", origin)
+    if trains or not (folder / "environment.json").exists():
+        records.write_json(folder / "environment.json", environment(mesh))
 
 
 def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
@@ -163,9 +169,13 @@ def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict)
       folder: run directory.
       read: makes a configuration of what config.json holds; by default of a search.
 
+    The plug-ins of the run are loaded first.
+
     Raises:
-      ValueError: it holds no such run, or one of a later version.
+      ValueError: it holds no such run, or one of a later version; or a plug-in of the
+        run is missing or has changed.
     """
+    load_recorded(folder)
     path = folder / "config.json"
     try:
         stored = json.loads(path.read_text())

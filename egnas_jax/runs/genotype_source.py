@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from egnas_jax.runs.plugin_records import load_recorded
+from egnas_jax.runs.plugins import Plugin
 from egnas_jax.space import Genotype, Topology, zoo
 from egnas_jax.space.genotype_forms import last_span
 from egnas_jax.space.genotype_search import holds_genotype, last_genotype
@@ -45,7 +47,8 @@ def read_genotype(
 
     Raises:
       ValueError: there is no such file, directory or name; a file or a text holds no
-        genotype; or its genotype is invalid. Nothing in a text is evaluated.
+        genotype; its genotype is invalid; or a plug-in of its run is missing or has
+        changed. Nothing in a text is evaluated.
     """
     if isinstance(source, GENOTYPES):
         return source
@@ -57,6 +60,7 @@ def read_genotype(
     log = log or logging.getLogger("egnas_jax").warning
     path = existing_path(source)
     if path is not None:
+        plugins_of(path)  # whose primitives the genotype may name
         return _in_file(_file_of(path), log)
     text = os.fspath(source)
     is_text = isinstance(source, str) and not _is_path_with_genotype(text)
@@ -65,6 +69,21 @@ def read_genotype(
     if text in zoo:
         return zoo[text].genotype
     raise ValueError(_what_is_missing(text))
+
+
+def plugins_of(source: Source) -> tuple[Plugin, ...]:
+    """The plug-ins of the run that a source is, or lies in; they are loaded.
+
+    Args:
+      source: as of `read_genotype`.
+
+    Raises:
+      ValueError: a plug-in is missing or has changed.
+    """
+    path = existing_path(source)
+    if path is None:
+        return ()
+    return load_recorded(path if path.is_dir() else path.parent)
 
 
 def existing_path(source: Source) -> pathlib.Path | None:

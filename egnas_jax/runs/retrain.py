@@ -21,8 +21,9 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
-from egnas_jax.runs.genotype_source import Source
+from egnas_jax.runs.genotype_source import Source, plugins_of
 from egnas_jax.runs.initial_weights import with_initial_digest
+from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
@@ -90,6 +91,7 @@ def run_retraining(
             on_epoch(record)
 
     config = with_genotype(config, genotype, log=log)
+    plugins = plugins_of(genotype)
     source, config = load_data(config, data, data_dir)
     config = with_initial_digest(config, folder)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
@@ -100,7 +102,7 @@ def run_retraining(
     start = find_start(run, restore, resume=resume)
     history.extend(start.records)
     advise = functools.partial(memory_advice, config=config, folder=folder)
-    with _claimed(run, start, stop_after, resume), running(advise):
+    with _claimed(run, start, stop_after, resume, plugins), running(advise):
         if folder is not None:
             _write_network_files(run, metadata)
         write_beginning(run, start)
@@ -183,7 +185,11 @@ def _with_search_seconds(
 
 
 def _claimed(
-    run: loop.RetrainRun, start: RetrainStart, stop_after: int | None, resume: bool
+    run: loop.RetrainRun,
+    start: RetrainStart,
+    stop_after: int | None,
+    resume: bool,
+    plugins: tuple[Plugin, ...],
 ):
     """A context that holds the lock of the run directory, if there is one."""
     if run.folder is None:
@@ -195,6 +201,7 @@ def _claimed(
         start.origin,
         resume=resume,
         trains=trains,
+        plugins=plugins,
         log=run.log,
     )
 

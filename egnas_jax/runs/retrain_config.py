@@ -44,7 +44,7 @@ def retrain_config(
         init_from=None if init_from is None else str(pathlib.Path(init_from).resolve()),
         **parts["run"],
     )
-    settings = dict(settings or {})
+    settings = {**parts.get("settings", {}), **(settings or {})}
     if not auxiliary:
         settings["network.auxiliary"] = False
     return apply_settings(config, settings)

@@ -20,6 +20,7 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.front import write_front
+from egnas_jax.runs.plugins import plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
@@ -260,11 +261,19 @@ def _interruption(log: Callable[[str], None]):
 
 
 def check_same_configuration(config: SearchConfig) -> None:
-    """Refuses processes that were started with unlike settings, or unlike data.
+    """Refuses processes that were started with unlike settings, data or plug-ins.
 
     Raises:
-      SharedError: two configurations differ; on every process.
+      SharedError: two configurations or plug-ins differ; on every process.
     """
+    plugins = allgather_json(plugin_identity())
+    for number, other in enumerate(plugins):
+        if other != plugins[0]:
+            raise SharedError(
+                f"Process {number} has loaded other plug-ins than process 0, or other "
+                f"contents of their files. Start all by the same command, and copy the "
+                f"plug-ins to all machines."
+            )
     first, *others = allgather_json(as_dict(config))
     for number, other in enumerate(others, start=1):
         if changed := changes(from_dict(first), from_dict(other)):

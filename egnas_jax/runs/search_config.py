@@ -132,6 +132,7 @@ def search_config(
     """
     parts = lookup(PRESETS, preset, "preset")
     supernet = dict(parts.get("supernet", {}))
+    space = space or parts.get("space")
     if space is not None:
         supernet = _supernet_of(space, supernet)
     config = SearchConfig(
@@ -141,7 +142,28 @@ def search_config(
         **_method(strategy, variant, parts.get(strategy, {})),
         **parts.get("run", {}),
     )
-    return apply_settings(config, settings or {})
+    registered = _settings_of(parts.get("settings", {}), strategy, variant)
+    return apply_settings(config, {**registered, **(settings or {})})
+
+
+def _settings_of(
+    registered: Mapping[str, Any], strategy: str, variant: str | None
+) -> dict[str, Any]:
+    """The settings of a registered preset that a search by one method has.
+
+    Args:
+      registered: dotted path -> value; paths of a method begin with its name.
+      strategy: name of the method.
+      variant: of EG-NAS, or None.
+    """
+    chosen = {}
+    for path, value in registered.items():
+        group, _, name = path.partition(".")
+        if group not in STRATEGIES:
+            chosen[path] = value
+        elif group == strategy and (variant, name) not in _VARIANT_DECIDES:
+            chosen[f"strategy.{name}"] = value
+    return chosen
 
 
 def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from egnas_jax import evolution
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
 from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.nn import kernels
+from egnas_jax.nn import kernels, primitives
 from egnas_jax.nn.lowering import choice, rules
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
@@ -29,6 +30,7 @@ from egnas_jax.runs.data import (
     dataset_from_arrays,
     digest_of,
 )
+from egnas_jax.runs.plugins import is_of_plugin, plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, compiled_in
 from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
@@ -37,21 +39,11 @@ from egnas_jax.search.loop import SearchRun
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
 from egnas_jax.training.jax_settings import pinned
-
-# The tables as this package fills them, before a script adds or replaces an entry.
-_BUILT_IN = {
-    name: dict(table)
-    for name, table in (
-        ("strategy", STRATEGIES),
-        ("primitive", PRIMITIVES),
-        ("evolution", EVOLUTIONS),
-    )
-}
 
 
 class SearchSetup(NamedTuple):
@@ -300,21 +292,31 @@ def _as_loaded(
     return dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
 
 
+def _is_known_code(strategy: str, space: Space) -> bool:
+    """Whether all that programs are made of is in this package or in a plug-in."""
+    method = STRATEGIES.is_original(strategy) or is_of_plugin(
+        "strategy", strategy, STRATEGIES[strategy]
+    )
+    used = (
+        ("primitive", PRIMITIVES, primitives.BUILT_IN, space.primitives),
+        ("evolution", EVOLUTIONS, evolution.BUILT_IN, EVOLUTIONS),
+    )
+    return method and all(
+        table[name] is built_in.get(name) or is_of_plugin(kind, name, table[name])
+        for kind, table, built_in, names in used
+        for name in names
+    )
+
+
 def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
     """What the programs are made of, for `training.program_cache`.
 
     None where an entry of a table takes part that a script has added or replaced: its
-    source is not part of the cache's key.
+    source is not part of the cache's key. That of plug-ins is.
     """
     space = SPACES[config.supernet.space]
-    used = (
-        ("strategy", STRATEGIES, [config.strategy_name]),
-        ("primitive", PRIMITIVES, space.primitives),
-        ("evolution", EVOLUTIONS, EVOLUTIONS),
-    )
-    for kind, table, names in used:
-        if any(table[name] is not _BUILT_IN[kind].get(name) for name in names):
-            return None
+    if not _is_known_code(config.strategy_name, space):
+        return None
     names = [path[0].name for path, _ in jax.tree.leaves_with_path(hyperparams)]
     return {
         "settings": compiled_in(config, names),
@@ -328,4 +330,5 @@ def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
                 rules.RULES,
             ]
         ),
+        "plugins": plugin_identity(),
     }

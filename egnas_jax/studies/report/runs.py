@@ -10,6 +10,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
+from egnas_jax.runs.plugin_records import load_recorded
 from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.runs.unknown_settings import check_known
@@ -139,6 +140,7 @@ def _unique_names(folders: list[pathlib.Path]) -> list[str]:
 
 
 def _read(path: pathlib.Path, name: str) -> RunRecord:
+    load_recorded(path.parent)
     lines = _read_lines(path)
     stored = _read_object(path.parent / "config.json")
     check_known(stored, path.parent / "config.json")

@@ -1,0 +1,51 @@
+"""The method in docs/extending.md is a plug-in that works as it stands there."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import own_plugins
+import pytest
+import tiny_search
+
+import egnas_jax as eg
+from egnas_jax.types import Batch
+
+DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+
+
+@pytest.fixture
+def config(tmp_path):
+    text = DOCUMENT.read_text()
+    section = text[text.index("## A method") :]
+    (tmp_path / "hill_climb.py").write_text(
+        re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    )
+    with own_plugins.as_in_a_new_process(), tiny_search.registered_space():
+        plugin = eg.load_plugin(tmp_path / "hill_climb.py")
+        assert plugin.names == {"strategy": ["hill_climb"], "preset": ["digits_climb"]}
+        yield eg.search_config(
+            "digits_climb", strategy="hill_climb", space=tiny_search.SPACE.name
+        )
+
+
+def test_the_documented_method_keeps_to_the_protocol(config):
+    assert (config.epochs, config.strategy.neighbours) == (20, 32)
+    _, make = eg.STRATEGIES["hill_climb"]
+    net = eg.make_supernet(config.supernet)
+    strategy = make(net, config.strategy)
+    state = strategy.init(jax.random.key(0), ())
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), (8, 8, 1)))
+    size = config.strategy.valid_batch_size
+    batch = Batch(jnp.zeros((size, 8, 8, 1)), jnp.zeros(size, jnp.int32))
+
+    def update(variables):
+        trainee = eg.Trainee(variables, momentum=None, learning_rate=jnp.float32(0.1))
+        batches = dict(train_batch=batch, valid_batch=batch)
+        return strategy.update(jax.random.key(1), state, (), trainee, **batches)
+
+    after, info = jax.eval_shape(update, variables)
+    like = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == like
+    assert info["best_loss"].shape == ()
