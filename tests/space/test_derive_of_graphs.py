@@ -71,6 +71,8 @@ def test_all_edges_of_a_graph_are_kept_where_the_rule_is_argmax():
         *(("sep_conv_3x3", 2), ("skip_connect", 3)),
     )
     assert genotype.normal_concat == (2, 4)
+    last = dataclasses.replace(space, output="last")
+    assert derive(last, one_hot(last, [2, 2, 1, 2])).normal_concat == (4,)
 
 
 def test_primitives_that_an_edge_lacks_are_never_derived():
