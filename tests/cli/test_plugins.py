@@ -1,16 +1,15 @@
 """`--plugin`: own methods and presets pass every command, and bad files are named."""
 
 import json
-import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 
 import jax
 import own_plugins
 import pytest
+from own_plugins import egnas, run_until_killed
 
 from egnas_jax.cli import main as main_module
 from egnas_jax.cli.main import main
@@ -28,12 +27,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(own_plugins.CONSTANT_METHOD, tmp_path / "mine.py")
     return tmp_path
-
-
-def egnas(*arguments):
-    """Runs a command as a process of its own would, as far as plug-ins go."""
-    with own_plugins.as_in_a_new_process():
-        return main([str(argument) for argument in arguments])
 
 
 def test_a_plugin_is_named_before_or_after_the_command(folder, capsys):
@@ -181,38 +174,10 @@ def test_a_changed_plugin_is_refused_by_every_command_unless_allowed(finished, c
         file.write_text(text)
 
 
-KILLED_IN_EPOCH_1 = """
-import os
-import signal
-import sys
-
-from egnas_jax.cli.main import main
-from egnas_jax.storage import records
-
-append = records.append
-
-
-def append_and_end(path, record):
-    append(path, record)
-    if record["epoch"] == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-records.append = append_and_end
-sys.exit(main())
-"""
-
-
 @pytest.mark.slow
 def test_a_killed_run_goes_on_with_its_plugin(finished, folder):
     command = ["search", *METHOD, "--out", "run"]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_EPOCH_1, *command, "--plugin", "mine.py"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_until_killed(*command, "--plugin", "mine.py")
     assert egnas(*command, "--resume") == 0
     assert digests("run") == digests(finished / "run")
 
