@@ -108,6 +108,7 @@ def claim(
     *,
     resume: bool,
     trains: bool = True,
+    batch: dict | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Makes the directory of a run, and keeps other processes from writing to it.
@@ -121,6 +122,8 @@ def claim(
         again, since another process may have written it while the data were loaded.
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
+      batch: what environment.json says of the batch that computes the run, see
+        `environment`.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.
 
     Raises:
@@ -135,17 +138,19 @@ def claim(
             raise _unwritable(folder, error) from None
         if not resume:
             check_free(folder, resume=False)
-        _write_beginning(config, folder, origin, mesh, trains)
+        describes = trains or not (folder / "environment.json").exists()
+        described = environment(mesh, batch) if describes else None
+        _write_beginning(config, folder, origin, described)
         yield
 
 
-def _write_beginning(config, folder, origin, mesh, trains):
+def _write_beginning(config, folder, origin, described):
     try:
         records.write_json(folder / "config.json", as_dict(config))
         if origin:
             records.write_json(folder / "restored.json", origin)
-        if trains or not (folder / "environment.json").exists():
-            records.write_json(folder / "environment.json", environment(mesh))
+        if described is not None:
+            records.write_json(folder / "environment.json", described)
     except OSError as error:
         raise _unwritable(folder, error) from None
 
