@@ -150,7 +150,8 @@ def make_member_programs(
     def compiled(function, *, more=(), out_axes=0, donate=()):
         def one(data, hyperparams, state, *rest):
             arguments = _data_of(data, function), hyperparams.search, state, *rest
-            return function(_with_sgd(problem, hyperparams), *arguments)
+            with lowering.matrix_convolutions():
+                return function(_with_sgd(problem, hyperparams), *arguments)
 
         axes = _DATA_AXES, _HYPERPARAMS_AXES, _STATE_AXES, *more
         several = jax.vmap(one, in_axes=axes, out_axes=out_axes)
