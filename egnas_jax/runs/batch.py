@@ -85,7 +85,6 @@ def run_batch(
     last = loop.last_epoch(runs[0], options.stop_after)
     trains = [start.epochs < last for start in starts]
     with contextlib.ExitStack() as stack:
-        interrupted = stack.enter_context(_interruption(runs[0]))
         for index, setup in enumerate(batch.setups):
             place = _place(runs, index, options.width)
             claim = claim_run(
@@ -100,6 +99,7 @@ def run_batch(
             programs = compiled_programs(batch, options.width, options.watch)
         engine = programs and Engine(batch.images, programs, options.width)
         begun, members = _begun(batch, starts, stack)
+        interrupted = stack.enter_context(_interruption(runs[0]))
         ends = search_members(engine, members, begun, last, interrupted)
         return [
             _ending(setup, end, options.data_dir)

@@ -20,7 +20,7 @@ _ARGUMENTS = (
     *("momentum", "weight_decay", "clip_norm"),
 )
 # settings that the host reads for each search by itself
-_OF_THE_RUN = (*FREE, "data.digest")
+OF_THE_RUN = (*FREE, "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
 _OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
 MODES = ("auto", "on", "off")
@@ -54,7 +54,7 @@ def check_batchable(configs: Sequence[SearchConfig]) -> None:
     settings = [dict(flat(as_dict(config))) for config in configs]
     for path in dict.fromkeys(path for each in settings for path in each):
         values = dict.fromkeys(repr(each.get(path)) for each in settings)
-        if len(values) > 1 and path not in (*allowed, *_OF_THE_RUN):
+        if len(values) > 1 and path not in (*allowed, *OF_THE_RUN):
             raise ValueError(
                 f"{path} differs between the searches ({', '.join(values)}), but "
                 f"{_reason(path)}. Searches of one batch may differ in "
@@ -84,6 +84,12 @@ def _check_one_program(config: SearchConfig) -> None:
             f"watch.eigenvalue is {config.watch.eigenvalue}, but the host computes the "
             f"eigenvalue of each search by itself. Set watch.eigenvalue=off, or run "
             f"the searches one after another (batched off)."
+        )
+    if config.supernet.lowering == "fused":
+        raise ValueError(
+            "supernet.lowering is fused, but fused kernels compute with the weights of "
+            "one supernet. Choose auto or shifted, or run the searches one after "
+            "another (batched off)."
         )
     if config.devices not in (None, 1):
         raise ValueError(

@@ -17,13 +17,18 @@ from egnas_jax.runs.batch import (
     run_batch,
 )
 from egnas_jax.runs.batch_members import BatchSetup, set_up_members
-from egnas_jax.runs.batchable import check_batchable, check_mode, even_width
+from egnas_jax.runs.batchable import (
+    OF_THE_RUN,
+    check_batchable,
+    check_mode,
+    even_width,
+)
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import members_of, warn_of_changes
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.members import MemberPrograms
-from egnas_jax.settings import FREE, as_dict, flat
+from egnas_jax.settings import as_dict, flat
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import OutOfMemoryError, free_bytes
 
@@ -155,7 +160,7 @@ def setting_labels(configs: Sequence[SearchConfig]) -> list[str]:
     varied = [
         path
         for path in paths
-        if path not in ("seed", *FREE)
+        if path not in ("seed", *OF_THE_RUN)
         and len({repr(each.get(path)) for each in settings}) > 1
     ]
     return [
@@ -176,6 +181,11 @@ def _folders(
         raise ValueError("There is no configuration to search with. Give at least one.")
     if out is None:
         return (None,) * len(configs)
+    if (pathlib.Path(out) / "config.json").exists():
+        raise ValueError(
+            f"{out} is the directory of a run, and cannot hold those of several. Name "
+            f"another --out."
+        )
     names = run_names(configs)
     for index, name in enumerate(names):
         if (first := names.index(name)) < index:
