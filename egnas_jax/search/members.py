@@ -250,8 +250,9 @@ def stack_hyperparams(members: Sequence[Member]) -> MemberHyperparams:
 
 def stack_states(states: Sequence[SearchState]) -> SearchState:
     """Stacks the states of searches that are in the same step of the same epoch."""
-    first = states[0]
-    return stack_trees(states).replace(epoch=first.epoch, step=first.step)
+    # copies, since the programs donate the stacked state
+    same = {"epoch": np.array(states[0].epoch), "step": np.array(states[0].step)}
+    return stack_trees(states).replace(**same)
 
 
 def stack_trees(trees: Sequence[PyTree]) -> PyTree:

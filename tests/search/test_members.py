@@ -268,6 +268,7 @@ def test_the_directories_hold_what_the_searches_return(engine, members, undistur
         newest, notes = loop.newest(member.run)
         assert not notes
         chex.assert_trees_all_equal(newest.state, end.progress.state)
+    assert digests(search_members(None, members, ends, 3)) == digests(ends)
 
 
 class KilledError(Exception):
