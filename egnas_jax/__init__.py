@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.search_config import SearchConfig, search_config
     from egnas_jax.runs.search_functions import make_search
     from egnas_jax.runs.search_setup import search_data
+    from egnas_jax.runs.searches import SearchesResult, run_searches
     from egnas_jax.search.evaluate import evaluate_population
     from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
@@ -69,6 +70,7 @@ __all__ = [
     "SearchFunctions",
     "SearchResult",
     "Space",
+    "SearchesResult",
     "Strategy",
     "Supernet",
     "SupernetConfig",
@@ -99,6 +101,7 @@ __all__ = [
     "retrain_config",
     "run_retraining",
     "run_search",
+    "run_searches",
     "search_config",
     "search_data",
     "softmax_mixing",
@@ -127,6 +130,7 @@ _NAMES = {
     "egnas_jax.runs.search_config": "SearchConfig search_config",
     "egnas_jax.runs.search_functions": "make_search",
     "egnas_jax.runs.search_setup": "search_data",
+    "egnas_jax.runs.searches": "SearchesResult run_searches",
     "egnas_jax.search.evaluate": "evaluate_population",
     "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",

@@ -188,21 +188,20 @@ def _verify(options) -> int:
     check_folders(options, ("data_dir",))
     from egnas_jax.runs.data import with_moved_data
     from egnas_jax.runs.directory import stored_config
-    from egnas_jax.runs.search_setup import set_up_search
-    from egnas_jax.runs.verify import verify
+    from egnas_jax.runs.verify import verify_run
     from egnas_jax.settings import assignments
 
     folder = pathlib.Path(options.run)
     config = with_moved_data(stored_config(folder), assignments(options.overrides))
     use_compilation_cache()
-    setup = set_up_search(
+    first, last, wrong = verify_run(
         config,
+        folder,
         data_dir=options.data_dir,
-        folder=folder,
+        from_start=options.from_start,
         on_epoch=search.progress_printer(config.epochs, quiet=False),
         log=say,
     )
-    first, last, wrong = verify(setup.run, from_start=options.from_start)
     for line in wrong:
         say(line)
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"

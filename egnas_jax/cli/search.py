@@ -16,6 +16,12 @@ from egnas_jax.cli.console import (
 )
 from egnas_jax.cli.run_folders import run_folders
 from egnas_jax.cli.start_display import StartDisplay, waiting_for
+from egnas_jax.cli.sweep import (
+    check_sweep,
+    has_sweep,
+    search_many,
+    sweep_arguments,
+)
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.space import SPACES
@@ -41,6 +47,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "run N seeds; name the best by validation"
     add("--seeds", type=int, default=1, metavar="N", help=text)
+    sweep_arguments(parser)
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
     add("--restore", metavar="RUN", help="start from the state of another run")
@@ -53,9 +60,14 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
-def search(options: argparse.Namespace) -> None:
-    """Runs a search, with one seed or several, in one process or several."""
+def search(options: argparse.Namespace) -> int | None:
+    """Runs a search, with one seed or several, in one process or several.
+
+    Returns:
+      The exit code; None is that of success.
+    """
     check_run_options(options, ("out", "data_dir", "restore", "profile"))
+    check_sweep(options)
     _check_names(options)
     if options.restore is not None and not options.resume:
         check_run(options.restore)
@@ -76,7 +88,9 @@ def search(options: argparse.Namespace) -> None:
     )
     if options.print_config:
         print(json.dumps(as_dict(base), indent=2))
-        return
+        return None
+    if has_sweep(options):
+        return search_many(options, base, epoch_line)
     configs = [
         apply_settings(base, {"seed": base.seed + i}) for i in range(options.seeds)
     ]
@@ -85,6 +99,7 @@ def search(options: argparse.Namespace) -> None:
         summaries = _search_all(options, configs)
         if is_first():
             _show_all(summaries, as_json=options.json)
+    return None
 
 
 def _check_names(options) -> None:
@@ -185,20 +200,28 @@ def progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
         pace = statistics.median(seconds[1:][-3:] or seconds)
         bound = "about" if seconds[1:] else "at most"
         left = pace * (epochs - record["epoch"] - 1)
-        if quiet:
-            return
-        train, valid = (
-            f"{part} {record[f'{part}_loss']:.3f} "
-            f"{100 * record[f'{part}_accuracy']:5.1f} %"
-            for part in ("train", "valid")
-        )
-        stage = f"stage {record['stage'] + 1}  " if "stage" in record else ""
-        say(
-            f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{train}  {valid}  "
-            f"{record['seconds']:.1f} s, {bound} {left:.0f} s left"
-        )
+        if not quiet:
+            say(f"{epoch_line(record, epochs)}, {bound} {left:.0f} s left")
 
     return print_progress
+
+
+def epoch_line(record: dict, epochs: int) -> str:
+    """Returns the record of an epoch as a line.
+
+    Args:
+      record: of the epoch.
+      epochs: of the whole search.
+    """
+    train, valid = (
+        f"{part} {record[f'{part}_loss']:.3f} {100 * record[f'{part}_accuracy']:5.1f} %"
+        for part in ("train", "valid")
+    )
+    stage = f"stage {record['stage'] + 1}  " if "stage" in record else ""
+    return (
+        f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{train}  {valid}  "
+        f"{record['seconds']:.1f} s"
+    )
 
 
 def _show(summary: dict) -> None:

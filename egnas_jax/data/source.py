@@ -62,6 +62,14 @@ def load_dataset(
     return dataset
 
 
+def seed_chooses_images(config: DataConfig) -> bool:
+    """Whether another seed may hold other images out for testing.
+
+    An .npz may have test images of its own, which only its contents tell.
+    """
+    return config.path is not None or config.name == "digits"
+
+
 def load_cifar(
     name: str,
     directory: pathlib.Path | None,

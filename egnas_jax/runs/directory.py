@@ -111,6 +111,7 @@ def claim(
     resume: bool,
     trains: bool = True,
     plugins: Iterable[Plugin] = (),
+    batch: dict | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Makes the directory of a run, and keeps other processes from writing to it.
@@ -125,6 +126,8 @@ def claim(
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
       plugins: that the run depends on, beside those that its configuration names.
+      batch: what environment.json says of the batch that computes the run, see
+        `environment`.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.
 
     Raises:
@@ -143,17 +146,15 @@ def claim(
             records.write_json(folder / "config.json", as_dict(config))
             if trains or not (folder / "plugins.json").exists():
                 write_plugins(folder, config, plugins)
-            _write_beginning(folder, origin, mesh, trains)
+            if origin:
+                records.write_json(folder / "restored.json", origin)
+            if trains or not (folder / "environment.json").exists():
+                records.write_json(
+                    folder / "environment.json", environment(mesh, batch)
+                )
         except OSError as error:
             raise _unwritable(folder, error) from None
         yield
-
-
-def _write_beginning(folder, origin, mesh, trains):
-    if origin:
-        records.write_json(folder / "restored.json", origin)
-    if trains or not (folder / "environment.json").exists():
-        records.write_json(folder / "environment.json", environment(mesh))
 
 
 def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:

@@ -29,14 +29,21 @@ VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
 )
 # parts of environment.json under which a digest holds
-_COMPARED = ("versions", "backend", "device_kind", "processor", "jax", "flags")
+_COMPARED = (
+    *("versions", "backend", "device_kind", "processor", "jax", "flags"),
+    "batch",
+)
+# of a run that is computed alone
+ALONE = {"members": 1}
 
 
-def environment(mesh: dict | None) -> dict[str, Any]:
+def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
     """The content of environment.json: versions, device, settings and flags.
 
     Args:
       mesh: what is known of the devices in use (`training.devices.describe`).
+      batch: number of members of the batch that the run is computed in, its position,
+        and the names of the runs; None: it is computed alone.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -46,7 +53,21 @@ def environment(mesh: dict | None) -> dict[str, Any]:
         "device_count": jax.device_count(),
         "mesh": mesh,
         "git": _git(),
+        "batch": batch or ALONE,
     }
+
+
+def members_of(folder: pathlib.Path) -> int:
+    """Returns how many searches were computed together with a run, itself included.
+
+    Args:
+      folder: run directory; one without environment.json was computed alone.
+    """
+    path = folder / "environment.json"
+    if not path.exists():
+        return 1
+    stored = records.read_object(path, "The file was altered.")
+    return stored.get("batch", ALONE)["members"]
 
 
 def _compared() -> dict[str, Any]:
@@ -78,18 +99,22 @@ def _cores() -> int | None:
     return os.cpu_count()
 
 
-def warn_of_changes(folder: pathlib.Path, log: Callable[[str], Any]) -> None:
+def warn_of_changes(
+    folder: pathlib.Path, log: Callable[[str], Any], members: int = 1
+) -> None:
     """Says which settings of this process differ from those that computed the run.
 
     Args:
       folder: run directory; without a readable environment.json nothing is said.
       log: called with a sentence, if anything differs.
+      members: searches that this process computes together.
     """
     try:
         stored = records.read_object(folder / "environment.json")
     except ValueError:
         return
-    if changed := changed_settings(stored, records.plain(_compared())):
+    now = records.plain(_compared() | {"batch": {"members": members}})
+    if changed := changed_settings(stored, now):
         log(
             f"{folder} was computed under other settings than those of this process: "
             f"{'; '.join(changed)}. Its digests may not come out again. Set what "

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -123,7 +123,7 @@ class StartMonitor(Protocol):
         """Called for a context in which programs compile, see `CompileWatch`."""
 
 
-class _Silent:
+class Silent:
     """A `StartMonitor` that shows nothing."""
 
     def data_loaded(self, setup: SearchSetup) -> None:
@@ -183,7 +183,7 @@ def run_search(
     log = log or logging.getLogger("egnas_jax").warning
     on_epoch = on_epoch or (lambda record: None)
 
-    monitor = monitor or _Silent()
+    monitor = monitor or Silent()
     open_run = functools.partial(
         _open_run,
         config,
@@ -201,7 +201,7 @@ def run_search(
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
         wrap = _profiler(setup, profile, start, stop_after) if trains else None
-        claim = _claim(setup, start, trains, resume)
+        claim = claim_run(setup, start, trains, resume)
         run_on_all(lambda: stack.enter_context(claim))
         stack.enter_context(running(_advice(setup)))
         monitor.data_loaded(setup)
@@ -213,7 +213,7 @@ def run_search(
             interrupted=interrupted,
             watch=monitor.compiling,
         )
-        return _finish(setup, end, data_dir)
+        return finish(setup, end, data_dir)
 
 
 def _open_run(
@@ -283,8 +283,22 @@ def check_same_configuration(config: SearchConfig) -> None:
             )
 
 
-def _claim(setup: SearchSetup, start: StartPoint, trains: bool, resume: bool):
-    """A context that holds the lock of the run directory, if there is one."""
+def claim_run(
+    setup: SearchSetup,
+    start: StartPoint,
+    trains: bool,
+    resume: bool,
+    batch: dict | None = None,
+) -> AbstractContextManager[None]:
+    """Returns a context that holds the lock of the run directory, if there is one.
+
+    Args:
+      setup: of the search.
+      start: where it begins.
+      trains: whether an epoch is left to run.
+      resume: whether the directory may hold the run already.
+      batch: what environment.json says of a batch, see `runs.environment`.
+    """
     config, run = setup.config, setup.run
     if run.folder is None:
         return contextlib.nullcontext()
@@ -298,6 +312,7 @@ def _claim(setup: SearchSetup, start: StartPoint, trains: bool, resume: bool):
         mesh,
         resume=resume,
         trains=trains,
+        batch=batch,
         log=run.log,
     )
 
@@ -332,10 +347,8 @@ def _run_epochs(
     watch: CompileWatch,
 ) -> loop.SearchEnd:
     """Runs the epochs that are left; `wrap` is None where none is."""
-    run, config = setup.run, setup.config
-    if run.folder:
-        model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
-        records.write_json(run.folder / "model.json", model)
+    run = setup.run
+    write_model(run)
     # of several processes the first one alone has read a checkpoint
     stage = allgather_json(start.progress and start.progress.stage)[0]
     run = loop.in_stage(run, stage)
@@ -344,8 +357,24 @@ def _run_epochs(
     else:
         progress, run = _begin_and_compile(run, start, watch)
         run = run._replace(programs=wrap(run.programs))
+    with with_scalars(run, setup, progress) as run:
+        earlier = None if run.folder else list(start.records)
+        return loop.search(run, progress, stop_after, earlier, interrupted, watch=watch)
+
+
+@contextlib.contextmanager
+def with_scalars(
+    run: loop.SearchRun, setup: SearchSetup, progress: loop.Progress
+) -> Iterator[loop.SearchRun]:
+    """Context that gives a run which writes for TensorBoard too, if it is asked to.
+
+    Args:
+      run: of the search, or of a stage of it.
+      setup: has the configuration, and the callback for a record.
+      progress: where the run begins.
+    """
     scalars = contextlib.nullcontext(lambda record: None)
-    if config.tensorboard and run.folder:
+    if setup.config.tensorboard and run.folder:
         folder = run.folder / "tensorboard"
         scalars = tensorboard.writer(folder, int(progress.state.epoch))
     with scalars as write:
@@ -354,9 +383,14 @@ def _run_epochs(
             write(record)
             setup.run.on_epoch(record)
 
-        earlier = None if run.folder else list(start.records)
-        run = run._replace(on_epoch=on_epoch)
-        return loop.search(run, progress, stop_after, earlier, interrupted, watch=watch)
+        yield run._replace(on_epoch=on_epoch)
+
+
+def write_model(run: loop.SearchRun) -> None:
+    """Writes what `load_search` needs beside the configuration, to model.json."""
+    if run.folder:
+        model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
+        records.write_json(run.folder / "model.json", model)
 
 
 def _begin_and_compile(
@@ -377,12 +411,18 @@ def _begin_and_compile(
     return beginning.result(), run
 
 
-def _finish(
+def finish(
     setup: SearchSetup,
     end: loop.SearchEnd,
     data_dir: str | pathlib.Path | None,
 ) -> SearchResult:
-    """The result of a search, written where it has a directory."""
+    """Returns the result of a search, and writes it where the search has a directory.
+
+    Args:
+      setup: of the search.
+      end: where its loop ended.
+      data_dir: where its data were looked for.
+    """
     run = setup.run
     result = search_result(setup.config, end, run.num_valid)
     if searches_last(setup.config) and int(end.state.epoch) < run.epochs:

@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 
 from egnas_jax import evolution
 from egnas_jax.data.batches import check_batch_size
-from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
@@ -86,29 +85,31 @@ def set_up_search(
       ValueError: the data do not fit the configuration or are not those that it names
         by their digest, or a package or a backend is missing that it asks for.
     """
-    if config.tensorboard:
-        tensorboard.check_installed()
-    dataset = _dataset(config, data, data_dir)
-    check_images(config, dataset.images.shape[1:])
+    dataset = load_search_dataset(config, data, data_dir)
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
-    loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
-    config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
-    check_order(config)
+    config = as_loaded(config, dataset, data_dir, mesh.size if mesh else 1)
     first = config_of_stage(config, None)
     search_data = _search_data(first, dataset, mesh)
-    _note_long_warmup(config, log)
+    note_long_warmup(config, log)
     run = _stage_run(config, (mesh, search_data), 0, None)
     run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
     return SearchSetup(config, run, dataset)
 
 
-def _dataset(
+def load_search_dataset(
     config: SearchConfig,
     data: ArrayData | None,
     data_dir: str | pathlib.Path | None,
 ) -> Dataset:
-    """The arrays that were given, or the data that the configuration names."""
+    """Makes a data set of arrays, or loads the one that the configuration names.
+
+    Args:
+      config, data, data_dir: as of `set_up_search`.
+
+    Raises:
+      ValueError: the data cannot be used.
+    """
     check_one_source(data, data_dir)
     if data is None:
         return load_dataset(config.data, data_dir, config.seed)
@@ -156,7 +157,7 @@ def search_data(
     Raises:
       ValueError: the data cannot be used, or cannot fill a batch.
     """
-    dataset = _dataset(config, data, data_dir)
+    dataset = load_search_dataset(config, data, data_dir)
     check_images(config, dataset.images.shape[1:])
     return _search_data(config_of_stage(config, None), dataset, None)
 
@@ -187,25 +188,49 @@ def _stage_run(
     mesh, data = parts
     stage = stage_of(config, index, live)
     own = config_of_stage(config, stage and stage.name())
+    sizes = len(data.train.labels), len(data.valid.labels)
     net = make_supernet(own.supernet)._replace(mesh=mesh)
-    image_shape = data.train.images.shape[1:]
-    problem = search_problem(own, net, image_shape)._replace(stage=index)
-    hyperparams = search_hyperparams(own, problem.strategy)
+    run = run_without_programs(own, net, data.train.images.shape[1:], sizes)
+    problem, hyperparams = run.problem._replace(stage=index), run.hyperparams
     if stage is not None:
         hyperparams = hyperparams.replace(first_epoch=np.int32(stage.first))
-    return SearchRun(
+    return run._replace(
         problem=problem,
         programs=make_programs(problem, data),
         hyperparams=hyperparams,
-        image_shape=image_shape,
-        num_train=len(data.train.labels),
-        num_valid=len(data.valid.labels),
-        steps_per_call=config.steps_per_call,
-        keep_checkpoints=config.keep_checkpoints,
-        identity=None if mesh else _identity(own, hyperparams.strategy),
+        identity=None if mesh else run.identity,
         stage=stage,
         enter=functools.partial(_stage_run, config, parts) if stage else None,
         all_epochs=config.epochs,
+    )
+
+
+def run_without_programs(
+    config: SearchConfig,
+    net: Supernet,
+    image_shape: tuple[int, int, int],
+    sizes: tuple[int, int],
+) -> SearchRun:
+    """Returns what the loop needs to run a search, but for its programs.
+
+    Args:
+      config: of the search, or of a stage of it.
+      net: its supernet.
+      image_shape: of the data, (H, W, C).
+      sizes: numbers of training and of validation images.
+    """
+    problem = search_problem(config, net, image_shape)
+    hyperparams = search_hyperparams(config, problem.strategy)
+    return SearchRun(
+        problem=problem,
+        programs=None,
+        hyperparams=hyperparams,
+        image_shape=image_shape,
+        num_train=sizes[0],
+        num_valid=sizes[1],
+        steps_per_call=config.steps_per_call,
+        keep_checkpoints=config.keep_checkpoints,
+        identity=_identity(config, hyperparams.strategy),
     )
 
 
@@ -275,7 +300,7 @@ def check_order(config: SearchConfig) -> None:
         )
 
 
-def _note_long_warmup(config: SearchConfig, log: Callable) -> None:
+def note_long_warmup(config: SearchConfig, log: Callable[[str], None]) -> None:
     """Says where the warm-up takes a whole search, or a whole stage of it."""
     stages, warmup = planned_stages(config), config.strategy.warmup
     epochs = min((stage.epochs for stage in stages), default=config.epochs)
@@ -284,10 +309,29 @@ def _note_long_warmup(config: SearchConfig, log: Callable) -> None:
         log(f"strategy.warmup is {warmup} and {what} {epochs}: alpha will not move.")
 
 
-def _as_loaded(
-    config: SearchConfig, data: DataConfig, dataset: Dataset, devices: int
+def as_loaded(
+    config: SearchConfig,
+    dataset: Dataset,
+    data_dir: str | pathlib.Path | None,
+    devices: int,
 ) -> SearchConfig:
-    """The configuration with what is known once data and devices are."""
+    """Returns the configuration with what is known once data and devices are.
+
+    Args:
+      config: of the search.
+      dataset: its data.
+      data_dir: where they were looked for, or None for the usual places.
+      devices: that share the search.
+
+    Raises:
+      ValueError: the data do not fit the configuration, or a package is missing that
+        it asks for.
+    """
+    if config.tensorboard:
+        tensorboard.check_installed()
+    check_images(config, dataset.images.shape[1:])
+    data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
+    check_order(config)
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     return dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
 

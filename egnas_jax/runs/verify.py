@@ -1,11 +1,28 @@
-"""Replays epochs of a run and compares their digests with the recorded ones."""
+"""Replays epochs of a run and compares their digests with the recorded ones.
 
+A run that was computed in a batch is replayed in a batch of as many members, all of
+which are copies of it: no member depends on the others, and the same programs give it
+the same bits.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from egnas_jax.runs.environment import warn_of_changes
+from egnas_jax.runs.batch import compiled_programs
+from egnas_jax.runs.batch_members import BatchSetup, set_up_members
+from egnas_jax.runs.environment import members_of, warn_of_changes
+from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search import loop
+from egnas_jax.search.member_epochs import make_batch, run_epoch, stacked
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.jax_settings import pinned
+from egnas_jax.training.program_cache import unwatched
+
+# (run, where it starts) -> the records of its next epochs, computed again
+Replay = Callable[[loop.SearchRun, loop.Progress], Iterator[dict]]
 
 
 class Verdict(NamedTuple):
@@ -22,7 +39,95 @@ class Verdict(NamedTuple):
 
 
 @pinned()
-def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
+def verify_run(
+    config: SearchConfig,
+    folder: pathlib.Path,
+    *,
+    data_dir: str | pathlib.Path | None,
+    from_start: bool,
+    on_epoch: Callable[[dict], None],
+    log: Callable[[str], None],
+) -> Verdict:
+    """Replays a run as it was computed, alone or in a batch.
+
+    Args:
+      config: that the run has stored, with the place of its data.
+      folder: its directory.
+      data_dir: where to look for the data, or None for the usual places.
+      from_start: replay every epoch.
+      on_epoch: called with the record of each epoch.
+      log: called with notes.
+
+    Raises:
+      ValueError: the data or the run cannot be used, see `verify`.
+    """
+    members = members_of(folder)
+    if members == 1:
+        setup = set_up_search(
+            config, data_dir=data_dir, folder=folder, on_epoch=on_epoch, log=log
+        )
+        return verify(setup.run, from_start=from_start)
+    batch = set_up_members(
+        [config],
+        [folder],
+        {"data_dir": data_dir},
+        on_epoch=lambda index, record: on_epoch(record),
+        log=log,
+    )
+    replay = functools.partial(replayed_in_batch, batch, members)
+    run = batch.setups[0].run
+    return verify(run, from_start=from_start, replay=replay, members=members)
+
+
+def replayed_alone(run: loop.SearchRun, start: loop.Progress) -> Iterator[dict]:
+    """Yields the records of the next epochs of a run that is computed alone.
+
+    Args:
+      run: the search.
+      start: where the first of these epochs begins.
+    """
+    run, start = loop.next_stage(loop.in_stage(run, start.stage), start)
+    run = loop.compiled(run)
+    while True:
+        run, start = loop.next_compiled(run, start)
+        state, record = loop.run_epoch(run, start)
+        start = loop.Progress(state, {})
+        yield record
+
+
+def replayed_in_batch(
+    setup: BatchSetup, members: int, run: loop.SearchRun, start: loop.Progress
+) -> Iterator[dict]:
+    """Yields the records of the next epochs of a run that is computed in a batch.
+
+    Args:
+      setup: of the one search.
+      members: of the batch, copies of the search.
+      run: the search.
+      start: where the first of these epochs begins.
+
+    Raises:
+      FloatingPointError: a loss is NaN or infinite.
+    """
+    programs = compiled_programs(setup, members, unwatched)
+    batch = make_batch(programs, setup.images, setup.members, members)
+    state, metrics = stacked(batch, [start]), start.info
+    while True:
+        state, (end,) = run_epoch(batch, state, [metrics])
+        if end.error is not None:
+            raise end.error
+        metrics = {}
+        yield end.record
+
+
+@pinned()
+def verify(
+    run: loop.SearchRun,
+    *,
+    from_start: bool,
+    replay: Replay = replayed_alone,
+    members: int = 1,
+) -> Verdict:
     """Replays epochs of a run from its oldest checkpoint, or from the first epoch.
 
     Where no checkpoint is followed by an epoch, the replay starts from the beginning.
@@ -30,6 +135,8 @@ def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
     Args:
       run: as `search_setup.set_up_search` makes it from the stored configuration.
       from_start: replay every epoch.
+      replay: computes the epochs.
+      members: searches that it computes together.
 
     Raises:
       ValueError: no epoch is finished, records of epochs are missing, or the start of
@@ -39,22 +146,10 @@ def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
     records.read_epochs(run.folder, _known_epochs(run))  # none is missing
-    warn_of_changes(run.folder, run.log)
-    start = None if from_start else _oldest(run, len(lines))
-    if start is None:
-        if (run.folder / "restored.json").exists():
-            raise ValueError(
-                f"{run.folder} started from another run (restored.json), so its first "
-                f"epochs cannot be replayed. Verify that run."
-            )
-        start = loop.beginning(run)
+    warn_of_changes(run.folder, run.log, members)
+    start = _start_of(run, len(lines), from_start)
     first, wrong = int(start.state.epoch), []
-    run, start = loop.next_stage(loop.in_stage(run, start.stage), start)
-    run = loop.compiled(run)
-    for line in lines[first:]:
-        run, start = loop.next_compiled(run, start)
-        state, again = loop.run_epoch(run, start)
-        start = loop.Progress(state, {})
+    for line, again in zip(lines[first:], replay(run, start), strict=False):
         if again["digest"] != line["digest"]:
             wrong.append(
                 f"epoch {line['epoch']}: {line['digest'][:12]} was recorded, "
@@ -62,6 +157,19 @@ def verify(run: loop.SearchRun, *, from_start: bool) -> Verdict:
             )
         run.on_epoch(again)
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
+
+
+def _start_of(run: loop.SearchRun, epochs: int, from_start: bool) -> loop.Progress:
+    """Where the replay starts."""
+    start = None if from_start else _oldest(run, epochs)
+    if start is not None:
+        return start
+    if (run.folder / "restored.json").exists():
+        raise ValueError(
+            f"{run.folder} started from another run (restored.json), so its first "
+            f"epochs cannot be replayed. Verify that run."
+        )
+    return loop.beginning(run)
 
 
 def _known_epochs(run: loop.SearchRun) -> int:

@@ -34,6 +34,9 @@ from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import learning_rate, root_key
 from egnas_jax.types import Array, Evaluation, Key, Mixing, PyTree
 
+# what methods call the number of validation images of an update
+VALID_BATCH_SIZE = "strategy.fitness_batch_size or .batch_size"
+
 
 @flax.struct.dataclass
 class KeyedState:
@@ -324,8 +327,7 @@ def check_batch_sizes(
       ValueError: a batch is larger than its half.
     """
     check_batch_size(sizes[0], len(train.labels))
-    name = "strategy.fitness_batch_size or .batch_size"
-    check_batch_size(sizes[1], len(valid.labels), name)
+    check_batch_size(sizes[1], len(valid.labels), VALID_BATCH_SIZE)
 
 
 def _check_updates_once(problem: SearchProblem) -> None:

@@ -39,14 +39,17 @@ from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, chec
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileWatch, unwatched
+from egnas_jax.types import Evaluation, Mixing
 
 __all__ = [
+    "Measured",
     "Progress",
     "SearchEnd",
     "SearchRun",
     "Stage",
     "beginning",
     "compiled",
+    "epoch_record",
     "in_stage",
     "last_epoch",
     "layout",
@@ -59,6 +62,7 @@ __all__ = [
     "save",
     "search",
     "state_digest",
+    "write_epoch",
 ]
 
 
@@ -178,15 +182,26 @@ def search(
             progress = Progress(state, {})
             lines.append(record)
             stopped = _stop_early(run, lines)
-            if run.folder:
-                records.append(run.folder / "metrics.jsonl", record)
-            save(run, progress)
-            run.on_epoch(record)
+            write_epoch(run, progress, record)
             if stopped:
                 run.log(_early_stop_note(record))
             if interrupted():
                 raise Interrupted(SAVED)
     return SearchEnd(progress.state, lines, run.stage and run.stage.name())
+
+
+def write_epoch(run: SearchRun, progress: Progress, record: dict) -> None:
+    """Writes the record of an epoch and then its checkpoint, and reports the record.
+
+    Args:
+      run: the search.
+      progress: after the epoch.
+      record: of the epoch, as `run_epoch` returns it.
+    """
+    if run.folder:
+        records.append(run.folder / "metrics.jsonl", record)
+    save(run, progress)
+    run.on_epoch(record)
 
 
 def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
@@ -274,23 +289,55 @@ def run_epoch(
     with out_of_memory_in("validate"):
         scores = run.programs.validate(run.hyperparams, state)
         check_finite(run.folder, epoch, "validation", float(scores.loss))
-    record = {
-        "epoch": epoch,
-        "train_loss": totals.loss / totals.images,
-        "train_accuracy": totals.correct / totals.images,
-        "valid_loss": float(scores.loss),
-        "valid_accuracy": float(scores.accuracy),
-        "learning_rate": rate,
-        **({"stage": run.stage.index} if run.stage else {}),
-        **info,
-        **run.programs.metrics(state),
-        **_architecture(run, state),
-        **_eigenvalue(run, state),
-    }
+    measured = Measured(
+        epoch=epoch,
+        learning_rate=rate,
+        totals=totals,
+        scores=scores,
+        metrics={**info, **run.programs.metrics(state)},
+        mixing=run.programs.incumbent(state),
+    )
+    record = epoch_record(run, measured) | _eigenvalue(run, state)
     state = _next_epoch(run, state)
     record["digest"] = state_digest(state)
     record["seconds"] = time.perf_counter() - started
     return state, records.plain(record)  # as metrics.jsonl holds it
+
+
+class Measured(NamedTuple):
+    """What an epoch measured, on the host.
+
+    Attributes:
+      epoch: from 0.
+      learning_rate: of its weight steps.
+      totals: sums over its weight steps, numbers.
+      scores: of the incumbent on all validation images.
+      metrics: name -> what the method reports of its update and of its state.
+      mixing: the incumbent.
+    """
+
+    epoch: int
+    learning_rate: float
+    totals: Totals
+    scores: Evaluation
+    metrics: dict[str, float | list | None]
+    mixing: Mixing
+
+
+def epoch_record(run: SearchRun, measured: Measured) -> dict:
+    """Makes the record of an epoch, but for its eigenvalue, digest and time."""
+    totals, scores = measured.totals, measured.scores
+    return {
+        "epoch": measured.epoch,
+        "train_loss": totals.loss / totals.images,
+        "train_accuracy": totals.correct / totals.images,
+        "valid_loss": float(scores.loss),
+        "valid_accuracy": float(scores.accuracy),
+        "learning_rate": measured.learning_rate,
+        **({"stage": run.stage.index} if run.stage else {}),
+        **measured.metrics,
+        **_architecture(run, measured.mixing),
+    }
 
 
 def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:
@@ -300,9 +347,8 @@ def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:
     return state.replace(epoch=epoch, step=step, totals=totals)
 
 
-def _architecture(run: SearchRun, state: SearchState) -> dict[str, float | int | str]:
-    """Describes the incumbent and its genotype."""
-    mixing = run.programs.incumbent(state)
+def _architecture(run: SearchRun, mixing: Mixing) -> dict[str, float | int | str]:
+    """Describes an incumbent and its genotype."""
     genotype = derive_incumbent(run.problem.strategy, run.space, mixing)
     return architecture_metrics(run.space, mixing, genotype)
 

@@ -52,7 +52,8 @@ class SearchRun(NamedTuple):
 
     Attributes:
       problem: what is searched.
-      programs: its compiled functions.
+      programs: its compiled functions; None for a search of a batch, which has none
+        of its own.
       hyperparams: its numbers; the loop sets the learning rate of each epoch.
       image_shape: of the data, (H, W, C).
       num_train, num_valid: images of training and validation.
@@ -68,7 +69,7 @@ class SearchRun(NamedTuple):
     """
 
     problem: SearchProblem
-    programs: SearchPrograms
+    programs: SearchPrograms | None
     hyperparams: SearchHyperparams
     image_shape: tuple[int, int, int]
     num_train: int

@@ -1,9 +1,12 @@
 """Measures the free memory of a device, and names the program that ran out of it."""
 
 import contextlib
+import contextvars
 from collections.abc import Iterator
 
 import jax
+
+_SHARED_BY = contextvars.ContextVar("searches that share the memory", default=1)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -38,8 +41,24 @@ def out_of_memory_in(program: str) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def memory_shared_by(searches: int) -> Iterator[None]:
+    """Context in which the free memory of a device is that of one of several searches.
+
+    Args:
+      searches: that run side by side.
+    """
+    token = _SHARED_BY.set(searches)
+    try:
+        yield
+    finally:
+        _SHARED_BY.reset(token)
+
+
 def free_bytes() -> int | None:
     """Returns the unused memory of the device; None where it is unknown (a CPU).
+
+    It is the share of one search where `memory_shared_by` says so.
 
     The number is rounded down, by an eighth at most, so that it is the same in most
     runs: chunks depend on it, and so does the key of a cached program.
@@ -48,5 +67,6 @@ def free_bytes() -> int | None:
     if "bytes_limit" not in stats:
         return None
     free = max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)
+    free //= _SHARED_BY.get()
     spare = max(free.bit_length() - 4, 0)  # binary digits
     return free >> spare << spare

@@ -47,6 +47,7 @@ from egnas_jax.nn.lowering.rules import (
     RULES,
     Rules,
     assume_backend,
+    matrix_convolutions,
     rules_for,
     target_backend,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "interpret_kernels",
     "kernels_for",
     "materialise",
+    "matrix_convolutions",
     "max_pool",
     "output_shape",
     "output_side",

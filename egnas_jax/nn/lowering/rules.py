@@ -84,6 +84,7 @@ RULES = {
     ),
 }
 
+_products = contextvars.ContextVar("convolutions are matrix products", default=False)
 _assumed = contextvars.ContextVar("assumed backend", default=None)
 
 
@@ -109,10 +110,25 @@ def assume_backend(name: str) -> Iterator[None]:
         _assumed.reset(token)
 
 
+@contextlib.contextmanager
+def matrix_convolutions() -> Iterator[None]:
+    """Computes full convolutions as matrix products in the programs traced inside.
+
+    `jax.vmap` over kernels makes a convolution a grouped one, which backends run
+    slowly, but a matrix product a batch of such products.
+    """
+    token = _products.set(True)
+    try:
+        yield
+    finally:
+        _products.reset(token)
+
+
 def rules_for(backend: str | None = None) -> Rules:
     """The rules of a backend; one that has none gets those of the GPU.
 
     Args:
       backend: JAX's name of the backend, or None for `target_backend()`.
     """
-    return RULES.get(backend or target_backend(), RULES["gpu"])
+    rules = RULES.get(backend or target_backend(), RULES["gpu"])
+    return rules._replace(matrix_convolutions=True) if _products.get() else rules

@@ -57,7 +57,8 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
             return new, _info(config, new, exploration, len(valid_batch.labels))
 
         new, info = lax.cond(
-            state.epochs >= config.warmup,
+            # equal in all searches of a batch, so that none explores in the warm-up
+            trainee.epoch >= config.warmup,
             run_exploration,
             lambda: (state, _no_info(config)),
         )

@@ -98,9 +98,14 @@ def searched(toy_net, variables, toy_batch, init_of, update_of):
         strategy, update = compiled(dataclasses.replace(config, **plain))
         batch = jax.tree.map(lambda leaf: leaf[: config.valid_batch_size], toy_batch)
         state = init_of(strategy, KEY)
-        for key in keys:
+        for epoch, key in enumerate(keys):
             state, info = update(
-                jax.random.key(key), state, variables, batch, config.hyperparams
+                jax.random.key(key),
+                state,
+                variables,
+                batch,
+                config.hyperparams,
+                epoch=epoch,
             )
         return state, info
 

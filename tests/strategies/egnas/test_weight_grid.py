@@ -73,7 +73,7 @@ def test_the_grid_holds_the_runs_own_choice_and_changes_nothing_else(
         state = init_of(strategy, jax.random.key(1))
         key = jax.random.key(2)
         state, warming = update(key, state, variables, toy_batch)
-        state, info = update(key, state, variables, toy_batch)
+        state, info = update(key, state, variables, toy_batch, epoch=1)
         states.append(state)
         assert ("grid_chosen" in info) == ("grid_own" in info) == grid
     jax.tree.map(np.testing.assert_array_equal, *states)

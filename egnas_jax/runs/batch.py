@@ -1,0 +1,176 @@
+"""Runs several searches as one program, each an ordinary run in a directory of its own.
+
+What `run_search` does for one search is done here for each of several: the lock, the
+first files, the start or the newest checkpoint, and the result.
+"""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from egnas_jax.runs import out_of_memory
+from egnas_jax.runs.batch_members import BatchSetup
+from egnas_jax.runs.failures import running
+from egnas_jax.runs.search import (
+    SearchResult,
+    claim_run,
+    finish,
+    with_scalars,
+    write_model,
+)
+from egnas_jax.runs.search_resume import StartPoint, begin, find_start
+from egnas_jax.search import loop
+from egnas_jax.search.member_epochs import filled_up, make_batch
+from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
+from egnas_jax.search.members import (
+    MemberPrograms,
+    compile_members,
+    make_member_programs,
+)
+from egnas_jax.storage import records
+from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
+from egnas_jax.training.program_cache import CompileWatch
+
+
+class BatchOptions(NamedTuple):
+    """How a batch runs.
+
+    Attributes:
+      width: searches that run at a time, members of the programs.
+      resume: whether the runs may exist already.
+      stop_after: epochs after which they end early, or None.
+      data_dir: where their data were looked for, or None.
+      watch: is told how far the programs are.
+    """
+
+    width: int
+    resume: bool
+    stop_after: int | None
+    data_dir: str | pathlib.Path | None
+    watch: CompileWatch
+
+
+class Ending(NamedTuple):
+    """How a search ended.
+
+    Attributes:
+      result: None where its loss was not finite.
+      error: what ended it; its last good checkpoint is whole.
+    """
+
+    result: SearchResult | None
+    error: FloatingPointError | None = None
+
+
+def run_batch(
+    batch: BatchSetup, programs: MemberPrograms | None, options: BatchOptions
+) -> list[Ending]:
+    """Runs searches side by side until all of them have ended.
+
+    Args:
+      batch: at most `options.width` searches.
+      programs: compiled ones; None: they are compiled here, if an epoch is left.
+      options: of the runs.
+
+    Raises:
+      Interrupted: SIGINT or SIGTERM arrived; a checkpoint of each search was written.
+      ValueError: a directory cannot be used.
+      RuntimeError: the batch failed; every checkpoint is whole.
+    """
+    runs = [setup.run for setup in batch.setups]
+    starts = [find_start(run, None, resume=_resumes(run, options)) for run in runs]
+    last = loop.last_epoch(runs[0], options.stop_after)
+    trains = [start.epochs < last for start in starts]
+    with contextlib.ExitStack() as stack:
+        for index, setup in enumerate(batch.setups):
+            place = _place(runs, index, options.width)
+            claim = claim_run(
+                setup, starts[index], trains[index], options.resume, place
+            )
+            stack.enter_context(claim)
+        advise = functools.partial(_advice, batch=batch, width=options.width)
+        stack.enter_context(running(advise))
+        for run in runs:
+            write_model(run)
+        if programs is None and any(trains):
+            programs = compiled_programs(batch, options.width, options.watch)
+        engine = programs and Engine(batch.images, programs, options.width)
+        begun, members = _begun(batch, starts, stack)
+        interrupted = stack.enter_context(_interruption(runs[0]))
+        ends = search_members(engine, members, begun, last, interrupted)
+        return [
+            _ending(setup, end, options.data_dir)
+            for setup, end in zip(batch.setups, ends, strict=True)
+        ]
+
+
+def _resumes(run: loop.SearchRun, options: BatchOptions) -> bool:
+    """Whether a run may have checkpoints; one that never began has none."""
+    return options.resume and run.folder is not None and run.folder.exists()
+
+
+def _interruption(run: loop.SearchRun):
+    """Remembers a signal where checkpoints can be written; else it acts at once."""
+    if run.folder is None:
+        return contextlib.nullcontext(lambda: False)
+    return InterruptFlag(run.log)
+
+
+def _place(runs: Sequence[loop.SearchRun], index: int, width: int) -> dict:
+    """What environment.json says of a batch."""
+    names = [str(run.folder) for run in runs]
+    return {"members": width, "position": index, "runs": names}
+
+
+def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
+    setup = batch.setups[0]
+    advice = out_of_memory.search_advice(error, config=setup.config, run=setup.run)
+    fewer = -(-width // 2)
+    return f"{advice}\nOr run fewer searches at a time, under new directories: {fewer}."
+
+
+def compiled_programs(
+    batch: BatchSetup, width: int, watch: CompileWatch
+) -> MemberPrograms:
+    """Compiles the programs of a batch, or reads them from the user's cache.
+
+    Args:
+      batch: any searches of it.
+      width: members of the programs.
+      watch: is told how far they are.
+    """
+    run, filled = batch.setups[0].run, filled_up(batch.members[:1], width)
+    programs = make_member_programs(run.problem, run.image_shape)
+    data = make_batch(programs, batch.images, filled, width).data
+    identity = run.identity and {**run.identity, "members": width}
+    with memory_shared_by(width):
+        return compile_members(programs, filled, data, identity=identity, watch=watch)
+
+
+def _begun(batch: BatchSetup, starts: Sequence[StartPoint], stack):
+    """Where each search begins, its files brought there; and the members.
+
+    Args:
+      batch, starts: the searches, and what was found of each.
+      stack: takes the contexts that last as long as the searches.
+    """
+    begun, members = [], []
+    for index, setup in enumerate(batch.setups):
+        run, start = setup.run, starts[index]
+        progress = begin(run, start)
+        earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
+        begun.append(MemberEnd(on_host(progress), earlier))
+        run = stack.enter_context(with_scalars(run, setup, progress))
+        members.append(batch.members[index]._replace(run=run))
+    return begun, members
+
+
+def _ending(setup, end: MemberEnd, data_dir) -> Ending:
+    """The result of a search, written; or the error that ended it."""
+    if end.error is not None:
+        return Ending(None, end.error)
+    ended = loop.SearchEnd(end.progress.state, end.records)
+    return Ending(finish(setup, ended, data_dir))

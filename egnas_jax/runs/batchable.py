@@ -1,0 +1,132 @@
+"""Decides which searches can run as one program, and how many at a time.
+
+One program serves searches that differ in arrays alone: their seeds, and the numbers
+that affect no shape and no order of the host's calls.
+"""
+
+from collections.abc import Sequence
+
+import jax
+
+from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.stages import planned_stages
+from egnas_jax.settings import FREE, as_dict, flat
+from egnas_jax.strategies import STRATEGIES
+
+# settings of the run that are arguments of a batch's programs
+_ARGUMENTS = (
+    *("seed", "learning_rate", "learning_rate_min"),
+    *("momentum", "weight_decay", "clip_norm"),
+)
+# settings that the host reads for each search by itself
+OF_THE_RUN = (*FREE, "data.digest")
+# settings that the host reads, whose calls serve all searches of a batch
+_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
+MODES = ("auto", "on", "off")
+
+
+def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
+    """Returns the settings in which the searches of a batch may differ.
+
+    Args:
+      config: of one of them.
+    """
+    _, make = STRATEGIES[config.strategy_name]
+    strategy = make(make_supernet(config.supernet), config.strategy)
+    leaves = jax.tree.leaves_with_path(strategy.hyperparams)
+    numbers = tuple(f"strategy.{path[0].name}" for path, _ in leaves)
+    return (*_ARGUMENTS, *numbers)
+
+
+def check_batchable(configs: Sequence[SearchConfig]) -> None:
+    """Refuses searches that one program cannot serve.
+
+    Args:
+      configs: of the searches.
+
+    Raises:
+      ValueError: names the first setting that stands in the way, and why.
+    """
+    first = configs[0]
+    _check_one_program(first)
+    allowed = batchable_paths(first)
+    settings = [dict(flat(as_dict(config))) for config in configs]
+    for path in dict.fromkeys(path for each in settings for path in each):
+        values = dict.fromkeys(repr(each.get(path)) for each in settings)
+        if len(values) > 1 and path not in (*allowed, *OF_THE_RUN):
+            raise ValueError(
+                f"{path} differs between the searches ({', '.join(values)}), but "
+                f"{_reason(path)}. Searches of one batch may differ in "
+                f"{', '.join(allowed)}. Run these one after another (batched off), or "
+                f"as a batch for each value."
+            )
+
+
+def _reason(path: str) -> str:
+    if path.startswith(_OF_THE_HOST):
+        return "the calls of one host serve all searches of a batch"
+    if path.startswith("data."):
+        return "the searches of a batch read one data set in one way"
+    return "it is part of the compiled program, of which a batch has one"
+
+
+def _check_one_program(config: SearchConfig) -> None:
+    """Refuses what the host does between epochs, and what needs several devices."""
+    if planned_stages(config):
+        raise ValueError(
+            f"{config.strategy_name} searches in stages, whose programs follow from "
+            f"what each search has found. Run such searches one after another (batched "
+            f"off)."
+        )
+    if config.watch.eigenvalue != "off":
+        raise ValueError(
+            f"watch.eigenvalue is {config.watch.eigenvalue}, but the host computes the "
+            f"eigenvalue of each search by itself. Set watch.eigenvalue=off, or run "
+            f"the searches one after another (batched off)."
+        )
+    if config.supernet.lowering == "fused":
+        raise ValueError(
+            "supernet.lowering is fused, but fused kernels compute with the weights of "
+            "one supernet. Choose auto or shifted, or run the searches one after "
+            "another (batched off)."
+        )
+    if config.devices not in (None, 1):
+        raise ValueError(
+            f"devices is {config.devices}, but a batch computes on one device. Set "
+            f"devices=1, or run the searches one after another (batched off)."
+        )
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"A batch computes in one process, and there are {jax.process_count()}. "
+            f"Start one, or run the searches one after another (batched off)."
+        )
+
+
+def check_mode(batched: str | int) -> None:
+    """Refuses an unknown way to run several searches.
+
+    Args:
+      batched: "auto", "on", "off", or how many searches run at a time.
+
+    Raises:
+      ValueError: another word, or a number below 1.
+    """
+    if batched in MODES:
+        return
+    is_number = isinstance(batched, int) and not isinstance(batched, bool)
+    if not is_number or batched < 1:
+        raise ValueError(
+            f"batched is {batched!r}, but must be auto, on, off, or a number of "
+            f"searches from 1."
+        )
+
+
+def even_width(count: int, most: int) -> int:
+    """Returns how many searches run at a time, so that all batches are about as full.
+
+    Args:
+      count: of the searches.
+      most: at a time.
+    """
+    return -(-count // -(-count // most))
