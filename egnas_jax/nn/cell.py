@@ -100,6 +100,8 @@ def live_positions(spec: CellSpec, outgoing: OutEdges) -> dict[str, tuple[int, .
     Primitives that none of them has are left out.
     """
     edges = range(len(outgoing.edges))
+    if not edges:
+        return {}
     if spec.live is None:
         return dict.fromkeys(spec.space.primitives, tuple(edges))
     names = spec.space.primitives

@@ -140,6 +140,20 @@ def test_a_supernet_has_arrays_for_the_primitives_that_its_edges_have(registered
     ]
 
 
+def test_a_state_without_edges_has_no_arrays():
+    names = ("sep_conv_3x3", "skip_connect")
+    edges = ((0, 2), (0, 3), (2, 3))
+    space = Space("s", names, num_nodes=2, edges=edges, derive="argmax")
+    spec, inputs = CellSpec(space, "reduce", 1, False), 2 * (jnp.ones((2, 4, 4, 3)),)
+    params, stats = (draw(jax.random.key(0), tree) for tree in init_cell(spec, 2))
+    assert params[1] == stats[1] == {}
+    mixing = random_mixing(space)
+    _, new_stats = jax.eval_shape(
+        lambda: mixed_cell(spec, (params, stats), inputs, mixing, train=True)
+    )
+    assert jax.tree.structure(new_stats) == jax.tree.structure(stats)
+
+
 def test_another_space_of_the_same_name_gives_another_supernet(registered):
     first = make_supernet(registered(GRAPH))
     assert make_supernet(registered(GRAPH)) is first
