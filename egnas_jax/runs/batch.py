@@ -142,9 +142,10 @@ def compiled_programs(
       width: members of the programs.
       watch: is told how far they are.
     """
-    run, filled = batch.setups[0].run, filled_up(batch.members[:1], width)
+    run, one = batch.setups[0].run, {0: batch.members[0]}
+    filled = filled_up(one, width)
     programs = make_member_programs(run.problem, run.image_shape)
-    data = make_batch(programs, batch.images, filled, width).data
+    data = make_batch(programs, batch.images, one, width).data
     identity = run.identity and {**run.identity, "members": width}
     with memory_shared_by(width):
         return compile_members(programs, filled, data, identity=identity, watch=watch)

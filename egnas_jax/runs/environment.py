@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -57,17 +57,31 @@ def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
     }
 
 
-def members_of(folder: pathlib.Path) -> int:
-    """Returns how many searches were computed together with a run, itself included.
+class Place(NamedTuple):
+    """Where a run is computed.
+
+    Attributes:
+      members: of its batch; 1 for a run alone.
+      position: in the batch, from 0.
+    """
+
+    members: int = 1
+    position: int = 0
+
+
+def place_of(folder: pathlib.Path) -> Place:
+    """Reads where a run was computed.
 
     Args:
       folder: run directory; one without environment.json was computed alone.
     """
     path = folder / "environment.json"
     if not path.exists():
-        return 1
-    stored = records.read_object(path, "The file was altered.")
-    return stored.get("batch", ALONE)["members"]
+        return Place()
+    stored = records.read_object(path, "The file was altered.").get("batch", {})
+    return Place(
+        *(stored.get(name, default) for name, default in Place._field_defaults.items())
+    )
 
 
 def _compared() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from egnas_jax.runs.batchable import (
     even_width,
 )
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.environment import members_of, warn_of_changes
+from egnas_jax.runs.environment import place_of, warn_of_changes
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.members import MemberPrograms
@@ -205,11 +205,12 @@ def _decided(call: _Call, batched: str | int) -> int | None:
         another size.
     """
     count = len(call.configs)
-    began = {
-        members_of(folder)
-        for folder in call.folders
+    places = {
+        index: place_of(folder)
+        for index, folder in enumerate(call.folders)
         if folder and (folder / "environment.json").exists()
     }
+    began = {place.members for place in places.values()}
     if batched == "auto":
         width = _automatic(call) if not began else min(began)
     else:
@@ -221,6 +222,13 @@ def _decided(call: _Call, batched: str | int) -> int | None:
             f"The runs in {call.folders[0].parent} began in batches of {sizes}, and "
             f"{width} would run at a time now, which rounds differently. Go on with as "
             f"many: --batched {max(began)}."
+        )
+    moved = [i for i, place in places.items() if place.position != i % (width or 1)]
+    if moved:
+        raise ValueError(
+            f"{call.folders[moved[0]]} began at another position of its batch, which "
+            f"may round differently. Go on with the searches that it began with, in "
+            f"their order."
         )
     if width != 1:
         check_batchable(call.configs)

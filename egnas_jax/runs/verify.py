@@ -1,8 +1,8 @@
 """Replays epochs of a run and compares their digests with the recorded ones.
 
 A run that was computed in a batch is replayed in a batch of as many members, all of
-which are copies of it: no member depends on the others, and the same programs give it
-the same bits.
+which are copies of it: no member depends on the others, and the same position in the
+same programs gives it the same bits.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from egnas_jax.runs.batch import compiled_programs
 from egnas_jax.runs.batch_members import BatchSetup, set_up_members
-from egnas_jax.runs.environment import members_of, warn_of_changes
+from egnas_jax.runs.environment import Place, place_of, warn_of_changes
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search import loop
@@ -61,8 +61,8 @@ def verify_run(
     Raises:
       ValueError: the data or the run cannot be used, see `verify`.
     """
-    members = members_of(folder)
-    if members == 1:
+    place = place_of(folder)
+    if place.members == 1:
         setup = set_up_search(
             config, data_dir=data_dir, folder=folder, on_epoch=on_epoch, log=log
         )
@@ -74,9 +74,9 @@ def verify_run(
         on_epoch=lambda index, record: on_epoch(record),
         log=log,
     )
-    replay = functools.partial(replayed_in_batch, batch, members)
+    replay = functools.partial(replayed_in_batch, batch, place)
     run = batch.setups[0].run
-    return verify(run, from_start=from_start, replay=replay, members=members)
+    return verify(run, from_start=from_start, replay=replay, members=place.members)
 
 
 def replayed_alone(run: loop.SearchRun, start: loop.Progress) -> Iterator[dict]:
@@ -96,21 +96,22 @@ def replayed_alone(run: loop.SearchRun, start: loop.Progress) -> Iterator[dict]:
 
 
 def replayed_in_batch(
-    setup: BatchSetup, members: int, run: loop.SearchRun, start: loop.Progress
+    setup: BatchSetup, place: Place, run: loop.SearchRun, start: loop.Progress
 ) -> Iterator[dict]:
     """Yields the records of the next epochs of a run that is computed in a batch.
 
     Args:
       setup: of the one search.
-      members: of the batch, copies of the search.
+      place: number of members of the batch, copies of the search; and its position.
       run: the search.
       start: where the first of these epochs begins.
 
     Raises:
       FloatingPointError: a loss is NaN or infinite.
     """
-    programs = compiled_programs(setup, members, unwatched)
-    batch = make_batch(programs, setup.images, setup.members, members)
+    programs = compiled_programs(setup, place.members, unwatched)
+    member = {place.position: setup.members[0]}
+    batch = make_batch(programs, setup.images, member, place.members)
     state, metrics = stacked(batch, [start]), start.info
     while True:
         state, (end,) = run_epoch(batch, state, [metrics])

@@ -1,14 +1,16 @@
 """Runs epochs of several searches on the host, as `search.loop` does for one.
 
-The programs of a batch always have M members. Where fewer searches take part, because
-some have ended or are ahead, copies of the first one fill the batch: no member depends
-on another, and the same programs give a search the same bits in every company.
+The programs of a batch always have M slots. Where fewer searches take part, because
+some have ended or are ahead, copies of the first one fill the other slots: no slot
+depends on another, and the same slot of the same programs gives a search the same bits
+in every company. Slots may differ in rounding, since a compiler computes the last
+elements of an array by other instructions; so a search keeps its slot.
 """
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +40,14 @@ class Batch(NamedTuple):
 
     Attributes:
       members: M at most; all have the shapes of the first.
+      slots: of the members, each below M.
       programs: of M members.
       data: of M members.
       hyperparams: of M members, with the learning rates of any epoch.
     """
 
     members: tuple[Member, ...]
+    slots: tuple[int, ...]
     programs: MemberPrograms
     data: MembersData
     hyperparams: MemberHyperparams
@@ -80,16 +84,16 @@ class Running(NamedTuple):
 def make_batch(
     programs: MemberPrograms,
     images: tuple[Array, Array],
-    members: Sequence[Member],
+    members: Mapping[int, Member],
     width: int,
 ) -> Batch:
-    """Makes a batch of M searches, some of which may be copies that fill it.
+    """Makes a batch of M slots, some of which hold copies.
 
     Args:
       programs: of M members.
       images: the pool and its labels, u8[N, H, W, C] and i32[N], of the
         host or of the device.
-      members: 1 to M searches.
+      members: slot -> search, 1 to M of them.
       width: M.
     """
     filled = filled_up(members, width)
@@ -100,22 +104,30 @@ def make_batch(
         scale=np.stack([member.scale for member in filled]),
     )
     return Batch(
-        members=tuple(members),
+        members=tuple(members.values()),
+        slots=tuple(members),
         programs=programs,
         data=jax.device_put(data),
         hyperparams=stack_hyperparams(filled),
     )
 
 
-def filled_up(entries: Sequence, width: int) -> list:
-    """The entries, and copies of the first one that make them `width`."""
-    return [*entries, *(entries[:1] * (width - len(entries)))]
+def filled_up(entries: Mapping[int, Any], width: int) -> list:
+    """The entries in their slots, and copies of the first one in the others."""
+    first = next(iter(entries.values()))
+    return [entries.get(slot, first) for slot in range(width)]
 
 
 def stacked(batch: Batch, starts: Sequence[Progress]) -> SearchState:
-    """The states of the members, and of the copies, as the programs take them."""
-    width = len(batch.data.train)
-    return stack_states(filled_up([start.state for start in starts], width))
+    """The states of the searches, and of the copies, as the programs take them."""
+    return stack_states(_in_slots(batch, [start.state for start in starts]))
+
+
+def _in_slots(batch: Batch, entries: Sequence) -> list:
+    """One entry for each slot, of one for each search."""
+    return filled_up(
+        dict(zip(batch.slots, entries, strict=True)), len(batch.data.train)
+    )
 
 
 def run_epoch(
@@ -176,7 +188,7 @@ class _Measured(NamedTuple):
 def _in_epoch(batch: Batch, epoch: int) -> tuple[Batch, list[float]]:
     """The batch with the learning rates of an epoch, and these."""
     rates = [rate_of_epoch(member.run.problem, epoch) for member in batch.members]
-    filled = np.float32(filled_up(rates, len(batch.data.train)))
+    filled = np.float32(_in_slots(batch, rates))
     search = batch.hyperparams.search.replace(learning_rate=filled)
     return batch._replace(hyperparams=batch.hyperparams.replace(search=search)), rates
 
@@ -187,7 +199,7 @@ def _evolve(batch: Batch, running: Running) -> Running:
         evolve = batch.programs.evolve
         state, metrics = evolve(batch.data, batch.hyperparams, running.state)
         metrics = jax.tree.map(np.asarray, metrics)
-    own = tuple(_of_member(metrics, i) for i in range(len(batch.members)))
+    own = tuple(_of_member(metrics, slot) for slot in batch.slots)
     return running._replace(state=state, metrics=own)
 
 
@@ -243,7 +255,9 @@ def _checked(
     errors, (epoch, losses) = dict(running.errors), measured
     for index, member in enumerate(batch.members):
         try:
-            check_finite(member.run.folder, epoch, which, float(losses[index]))
+            check_finite(
+                member.run.folder, epoch, which, float(losses[batch.slots[index]])
+            )
         except FloatingPointError as error:
             errors.setdefault(index, error)
     return running._replace(errors=errors)
@@ -254,7 +268,8 @@ def _save_all(batch: Batch, running: Running) -> None:
     states = jax.device_get(running.state)
     for index, member in enumerate(batch.members):
         if index not in running.errors:
-            own = Progress(state_of(states, index), running.metrics[index])
+            state = state_of(states, batch.slots[index])
+            own = Progress(state, running.metrics[index])
             loop.save(member.run, own)
 
 
@@ -276,9 +291,10 @@ def _epoch_ends(
         if index in running.errors:
             ends.append(EpochEnd(None, None, running.errors[index]))
             continue
-        of_state = _of_member(measured.metrics, index)
+        slot = batch.slots[index]
+        of_state = _of_member(measured.metrics, slot)
         totals, scores, mixing = jax.tree.map(
-            lambda leaf, i=index: leaf[i],
+            lambda leaf, slot=slot: leaf[slot],
             (measured.totals, measured.scores, measured.mixings),
         )
         own = loop.Measured(
@@ -289,7 +305,7 @@ def _epoch_ends(
             metrics={**running.metrics[index], **of_state},
             mixing=mixing,
         )
-        state = state_of(states, index)
+        state = state_of(states, slot)
         record = loop.epoch_record(member.run, own)
         record["digest"] = loop.state_digest(state)
         ends.append(EpochEnd(Progress(state, {}), record))

@@ -58,7 +58,7 @@ def search_members(
 
     Args:
       engine: of these searches; None where no epoch is left.
-      members: the searches, as many as the engine has members, or fewer.
+      members: the searches, in the order of their slots; at most `engine.width`.
       starts: where each begins, with the records of its earlier epochs.
       last: epochs that are done at the end.
       interrupted: called after each call of the device; True ends the run.
@@ -74,7 +74,7 @@ def search_members(
     while behind := _furthest_behind(ends, last):
         if behind != together:
             together = behind
-            own = [members[index] for index in together]
+            own = {index: members[index] for index in together}
             batch = make_batch(engine.programs, engine.images, own, engine.width)
             state = stacked(batch, [ends[index].progress for index in together])
         metrics = [ends[index].progress.info for index in together]

@@ -15,7 +15,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.runs import searches
 from egnas_jax.runs.batch_members import set_up_members
 from egnas_jax.runs.batchable import batchable_paths, check_batchable, even_width
-from egnas_jax.runs.environment import members_of
+from egnas_jax.runs.environment import place_of
 from egnas_jax.runs.search_setup import search_data, set_up_search
 from egnas_jax.runs.searches import (
     fitting_programs,
@@ -194,12 +194,14 @@ def test_runs_go_on_in_batches_of_the_size_they_began_in(batched, base, tmp_path
         (tmp_path / f"seed{seed}").mkdir()
         for name in ("config", "environment"):
             path = tmp_path / f"seed{seed}" / f"{name}.json"
-            path.write_text(json.dumps({"batch": {"members": 2}}))
+            path.write_text(json.dumps({"batch": {"members": 2, "position": 1 - seed}}))
     configs = with_each(base, *({"seed": seed} for seed in range(5)))
-    assert members_of(tmp_path / "seed0") == 2 and members_of(tmp_path) == 1
+    assert place_of(tmp_path / "seed0") == (2, 1) and place_of(tmp_path) == (1, 0)
     # five searches in batches of two at most are batches of 2, 2 and 1
     with pytest.raises(ValueError, match="began in batches of 2.*--batched 2"):
         run_searches(configs, tmp_path, batched=batched, resume=True)
+    with pytest.raises(ValueError, match="seed0 began at another position"):
+        run_searches(configs, tmp_path, batched=2, resume=True)
 
 
 # --- the data of the members
@@ -239,7 +241,7 @@ def lowered(config, name, width):
     setup = set_up_members([config], [None], {})
     run = setup.setups[0].run
     programs = make_member_programs(run.problem, run.image_shape)
-    batch = make_batch(programs, setup.images, setup.members, width)
+    batch = make_batch(programs, setup.images, {0: setup.members[0]}, width)
     shapes = loop.layout(run)
     state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype), shapes
@@ -411,7 +413,8 @@ def test_verify_replays_a_search_in_a_batch(swept, tmp_path):
             log=notes.append,
         )
 
-    assert verified(found.results[3].folder) == (0, 2, ())
+    for index in (2, 3):  # the last of a batch, and the first of another
+        assert verified(found.results[index].folder) == (0, 2, ())
     assert not notes
     alone = eg.run_search(configs[3], out=tmp_path / "alone")
     environment = found.results[3].folder / "environment.json"
@@ -509,7 +512,7 @@ def test_one_weight_step_and_one_exploration_equal_those_alone(base):
     setup = set_up_members(configs, [None] * 3, {})
     run = setup.setups[0].run
     programs = make_member_programs(run.problem, run.image_shape)
-    batch = make_batch(programs, setup.images, setup.members, 3)
+    batch = make_batch(programs, setup.images, dict(enumerate(setup.members)), 3)
     starts = [loop.beginning(each.run) for each in setup.setups]
     span = jnp.int32(0), jnp.int32(1)
     stepped, _ = programs.train(
