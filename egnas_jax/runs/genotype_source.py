@@ -42,8 +42,8 @@ def read_genotype(
         that holds one (genotype.json, summary.json, a log, what `egnas derive` printed,
         genotypes.py, a drawing); or a run directory. Where a text or a file holds
         several, the last one counts.
-      log: called with a note where several were found; None: the logger "egnas_jax"
-        gets it as a warning.
+      log: called with a note where several were found, or where the text of a cell of
+        stages lacks edges; None: the logger "egnas_jax" gets it as a warning.
 
     Raises:
       ValueError: there is no such file, directory or name; a file or a text holds no
@@ -61,11 +61,12 @@ def read_genotype(
     path = existing_path(source)
     if path is not None:
         plugins_of(path)  # whose primitives the genotype may name
-        return _in_file(_file_of(path), log)
+        genotype = _in_file(_file_of(path), log)
+        return genotype if path.is_dir() else _noted(genotype, str(path), log)
     text = os.fspath(source)
     is_text = isinstance(source, str) and not _is_path_with_genotype(text)
     if is_text and holds_genotype(text):
-        return _in_text(text, "The text", log)
+        return _noted(_in_text(text, "The text", log), "The text", log)
     if text in zoo:
         return zoo[text].genotype
     raise ValueError(_what_is_missing(text))
@@ -144,6 +145,16 @@ def _in_text(text: str, name: str, log: Callable[[str], Any]) -> Genotype | Topo
             f"{match.genotype.format()}"
         )
     return match.genotype
+
+
+def _noted(genotype: Genotype | Topology, name: str, log: Callable) -> Any:
+    """The genotype; a note names edges that its text may have lost."""
+    if lacking := genotype.lacking_edges:
+        log(
+            f"{name}: the cell lacks the edges {_listed(map(str, lacking))} (source, "
+            f"target). If its text was cut off, give the whole text."
+        )
+    return genotype
 
 
 def _what_is_missing(text: str) -> str:

@@ -45,6 +45,7 @@ class Genotype:
     macro: ClassVar[str] = "darts"  # the structure that its network has
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     num_inputs: ClassVar[int] = NUM_INPUTS
+    lacking_edges: ClassVar[tuple] = ()  # a node takes two of its edges
 
     def __post_init__(self):
         for kind in ("normal", "reduce"):

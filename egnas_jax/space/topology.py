@@ -97,6 +97,17 @@ class Topology:
             raise ValueError(f"{self.format()} is no cell of NAS-Bench-201. {HOWTO}")
         return tuple(map(known.index, self.primitives))
 
+    @property
+    def lacking_edges(self) -> tuple[Edge, ...]:
+        """The edges of a graph of as many nodes that the cell does not have."""
+        nodes = range(self.edges[-1][1] + 1)
+        return tuple(
+            (source, target)
+            for target in nodes
+            for source in range(target)
+            if (source, target) not in self.edges
+        )
+
     @classmethod
     def parse(cls, text: str) -> "Topology":
         """Reads the text form.

@@ -122,6 +122,19 @@ def test_of_several_genotypes_the_last_counts_and_a_note_says_so(caplog):
     assert "The text holds 2 genotypes" in caplog.text
 
 
+def test_a_text_that_may_have_been_cut_off_is_noted():
+    notes = []
+    cut = CELL[: CELL.index("none~1|skip")]  # behind a bar
+    genotype = read_genotype(cut, log=notes.append)
+    (note,) = notes
+    assert genotype.lacking_edges == ((1, 3), (2, 3))
+    assert "lacks the edges (1, 3), (2, 3)" in note and "cut off" in note
+    assert read_genotype(CELL, log=notes.append).lacking_edges == ()
+    pathlib.Path("runs/a/genotype.json").write_text(genotype.to_json())
+    assert read_genotype("runs/a", log=notes.append) == genotype
+    assert len(notes) == 1  # a run wrote its whole cell
+
+
 @pytest.mark.parametrize(
     "source, message",
     [
