@@ -7,6 +7,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax import evolution, interop
     from egnas_jax.nn import linen
     from egnas_jax.nn.cost import count_params, multiply_adds
+    from egnas_jax.nn.costs import Cost, cost
     from egnas_jax.nn.network import Network, make_network
     from egnas_jax.nn.network_config import NetworkConfig
     from egnas_jax.nn.primitive import Primitive
@@ -42,6 +43,7 @@ __all__ = [
     "SPACES",
     "STRATEGIES",
     "Batch",
+    "Cost",
     "EGNASConfig",
     "EpochSchedule",
     "EvaluatedPopulation",
@@ -61,6 +63,7 @@ __all__ = [
     "SupernetConfig",
     "Topology",
     "Trainee",
+    "cost",
     "count_params",
     "derive",
     "draw_svg",
@@ -93,6 +96,7 @@ _NAMES = {
     "egnas_jax": "evolution interop",
     "egnas_jax.nn": "linen",
     "egnas_jax.nn.cost": "count_params multiply_adds",
+    "egnas_jax.nn.costs": "Cost cost",
     "egnas_jax.nn.network": "Network make_network",
     "egnas_jax.nn.network_config": "NetworkConfig",
     "egnas_jax.nn.primitive": "Primitive",
