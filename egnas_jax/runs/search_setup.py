@@ -29,7 +29,8 @@ from egnas_jax.runs.data import (
     dataset_from_arrays,
     digest_of,
 )
-from egnas_jax.runs.search_config import SearchConfig, compiled_in
+from egnas_jax.runs.limits import limit_of_run
+from egnas_jax.runs.search_config import SearchConfig, compiled_in, with_limit_of
 from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.functions import check_batch_sizes
@@ -102,6 +103,7 @@ def set_up_search(
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
+    config = with_limit_of(config, limit_of_run(config, dataset))
     check_order(config)
     first = config_of_stage(config, None)
     search_data = _search_data(first, dataset, mesh)
