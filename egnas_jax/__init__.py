@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         egnas_step_direction,
         evaluate_fitness,
     )
+    from egnas_jax.training.latency import latency
     from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"
@@ -72,6 +73,7 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "latency",
     "linen",
     "load_network",
     "load_search",
@@ -122,6 +124,7 @@ _NAMES = {
     "egnas_jax.strategies.egnas.evaluation": (
         "EvaluatedPopulation egnas_step_direction evaluate_fitness"
     ),
+    "egnas_jax.training.latency": "latency",
     "egnas_jax.types": "Batch Evaluation Mixing",
 }
 _MODULE_OF = {name: module for module, text in _NAMES.items() for name in text.split()}

@@ -33,7 +33,7 @@ def test_excess_is_the_sum_of_shares_over_each_limit():
     mixings = children(6)
     counted = costs_of(mixings, 6)
     limit = Limit(params=2.9e6, multiply_adds=4.7e8)
-    excess = jax.vmap(make_excess(SPACE, 10, limit))(mixings)
+    excess = jax.jit(jax.vmap(make_excess(SPACE, 10, limit)))(mixings)
     by_hand = [
         max(0, c.params - 2.9e6) / 2.9e6 + max(0, c.multiply_adds - 4.7e8) / 4.7e8
         for c in counted
@@ -48,8 +48,8 @@ def test_a_cell_exactly_at_its_limit_keeps_it():
         cell = jax.tree.map(lambda leaf, i=index: leaf[i], mixings)
         exact = Limit(multiply_adds=float(counted.multiply_adds))
         below = Limit(multiply_adds=counted.multiply_adds - 1.0)
-        assert make_excess(SPACE, 10, exact)(cell) == 0
-        assert make_excess(SPACE, 10, below)(cell) > 0
+        assert jax.jit(make_excess(SPACE, 10, exact))(cell) == 0
+        assert jax.jit(make_excess(SPACE, 10, below))(cell) > 0
 
 
 def test_cells_over_a_limit_rank_last_by_their_excess():
