@@ -16,6 +16,8 @@ from egnas_jax.strategies.limits import costs as limit_costs
 from egnas_jax.strategies.limits.config import NANOSECONDS, Limit
 from egnas_jax.training.latency_table import latency_costs
 
+NETWORK = ("channels", "layers", "frame", "num_classes")  # of what summary.json holds
+
 
 def limit_of_run(
     config: SearchConfig,
@@ -123,7 +125,7 @@ def costs_of_run(config: SearchConfig, genotype: Genotype | Topology) -> dict | 
     return {
         "limits": {name: getattr(limit, name) for name in limit.largest},
         "network": {
-            **{n: getattr(network.config, n) for n in ("channels", "layers", "frame")},
+            **{name: getattr(network.config, name) for name in NETWORK},
             "image_size": network.image_size,
             "image_channels": network.image_channels,
         },

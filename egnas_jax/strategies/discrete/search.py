@@ -41,6 +41,7 @@ from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 MODES = ("two_phase", "interleaved")
+NO_LIMIT = Limit()
 FITNESSES = ("accuracy", "loss")
 WORST = 1e9  # fitness of a cell whose loss is no number
 
@@ -208,7 +209,14 @@ def black_box(
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            found, info = search_once(key_search, state, proposer, evaluate, config)
+            found, info = search_once(
+                key_search,
+                state,
+                proposer,
+                evaluate,
+                config.generations,
+                limit=config.limit,
+            )
             keys = jax.random.split(key_final, config.final_batches)
             judge = judge_again if proposer.finalists is None else judge_members
             judged, info = judge(
@@ -280,7 +288,9 @@ def search_once(
     state: BlackBoxState,
     proposer: Proposer,
     evaluate: Callable[[Array], Array],
-    config: BlackBoxConfig,
+    generations: int,
+    *,
+    limit: Limit = NO_LIMIT,
 ) -> tuple[BlackBoxState, dict[str, Array]]:
     """Evaluates the population, then one generation after the other.
 
@@ -314,14 +324,14 @@ def search_once(
     unknown = jnp.full_like(state.best_fitness, WORST)
     known = jnp.full(blocks.shape[:2], WORST, jnp.float32)
     start = state.replace(best_fitness=unknown), known
-    steps = len(blocks) + config.generations
+    steps = len(blocks) + generations
     keys = jax.random.split(key, steps)
     (new, _), by_step = lax.scan(step, start, (keys, jnp.arange(steps)))
     info = {
-        "fitness": without_over(new.best_fitness[0], config.limit),
+        "fitness": without_over(new.best_fitness[0], limit),
         "evaluations": jnp.float32(by_step.size),
-        **quantiles(fitness=without_over(by_step[-1], config.limit)),
-        **limit_metrics(by_step[-1], config.limit),
+        **quantiles(fitness=without_over(by_step[-1], limit)),
+        **limit_metrics(by_step[-1], limit),
         **proposer.metrics(new.proposer),
     }
     return new, info
