@@ -10,7 +10,6 @@ integers of 64 bits, so it keeps them in two parts, and is exact all the same.
 Dims: G kinds of cells, E edges, K primitives.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -100,7 +99,6 @@ class CountedNetwork(NamedTuple):
     image_channels: int
 
 
-@functools.lru_cache(maxsize=64)
 def counted_costs(space: Space, network: CountedNetwork, name: str) -> EdgeCosts:
     """Counts a cost of every edge of a space.
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from egnas_jax.data.dataset import Dataset
 from egnas_jax.nn.costs import Cost, cost
 from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.space import SPACES, Genotype, Space, Topology
@@ -21,15 +20,15 @@ NETWORK = ("channels", "layers", "frame", "num_classes")  # of what summary.json
 
 def limit_of_run(
     config: SearchConfig,
-    dataset: Dataset,
-    folder: pathlib.Path | None,
-    log: Callable[[str], None],
+    image_shape: tuple[int, ...],
+    folder: pathlib.Path | None = None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> Limit:
     """Returns the limits with the size of the images and the table of latencies.
 
     Args:
       config: of the search, with the data's number of classes.
-      dataset: the loaded data.
+      image_shape: (H, W, C) of the images.
       folder: run directory, whose table is used where it has one, so that a resumed
         search keeps the limit of its first epochs; or None.
       log: called with a note before latencies are measured.
@@ -41,7 +40,7 @@ def limit_of_run(
     limit = limit_of(config)
     if not limit.is_set:
         return limit
-    height, width, channels = dataset.images.shape[1:]
+    height, width, channels = image_shape
     if limit.image_size is None and height != width:
         raise ValueError(
             f"The costs that strategy.limit limits are those of square images, and "

@@ -103,7 +103,9 @@ def set_up_search(
     check_divisible(config.batch_size, mesh)
     loaded = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     config = _as_loaded(config, loaded, dataset, mesh.size if mesh else 1)
-    config = with_limit_of(config, limit_of_run(config, dataset, folder, log))
+    config = with_limit_of(
+        config, limit_of_run(config, dataset.images.shape[1:], folder, log)
+    )
     check_order(config)
     first = config_of_stage(config, None)
     search_data = _search_data(first, dataset, mesh)

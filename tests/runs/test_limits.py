@@ -1,7 +1,6 @@
 """Limits from the settings of a search to its configuration, summary and report."""
 
 import json
-import types
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from egnas_jax.settings import as_dict
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.studies.report.write import write_report
 
-DIGITS = types.SimpleNamespace(images=np.zeros((4, 8, 8, 1), np.uint8))
+DIGITS, WIDE = (8, 8, 1), (8, 16, 3)
 
 
 def limited(preset="digits", strategy="egnas", space=None, **values):
@@ -75,12 +74,11 @@ def test_a_cell_of_nasbench201_is_counted_in_the_published_network():
 def test_images_of_the_data_complete_the_limits():
     limit = limits.limit_of_run(limited(params=1e6), DIGITS, None, print)
     assert (limit.image_size, limit.image_channels) == (8, 1)
-    wide = types.SimpleNamespace(images=np.zeros((4, 8, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="8x16 pixels"):
-        limits.limit_of_run(limited(params=1e6), wide, None, print)
-    limit = limits.limit_of_run(limited(params=1e6, image_size=16), wide, None, print)
+        limits.limit_of_run(limited(params=1e6), WIDE, None, print)
+    limit = limits.limit_of_run(limited(params=1e6, image_size=16), WIDE, None, print)
     assert (limit.image_size, limit.image_channels) == (16, 3)
-    assert limits.limit_of_run(eg.search_config("digits"), wide, None, print) == Limit()
+    assert limits.limit_of_run(eg.search_config("digits"), WIDE, None, print) == Limit()
 
 
 def test_a_run_keeps_the_table_that_it_began_with(tmp_path, monkeypatch):

@@ -68,12 +68,13 @@ def derive_limited(space: Space, mixing: Mixing, tables: Costs) -> Genotype | To
       tables: costs with their limits.
 
     Raises:
-      ValueError: no cell keeps the limits.
+      ValueError: no cell keeps the limits, or `derive` refuses the mixing.
     """
     mixing = jax.tree.map(np.asarray, mixing)
+    genotype = derive(space, mixing)
     chosen = _as_choices(space, jax.tree.map(np.asarray, derived_mixing(space, mixing)))
     if _keeps(chosen, tables):
-        return derive(space, mixing)
+        return genotype
     weights = _weights(space, mixing)
     chosen = _best(space, weights, tables)
     if chosen is None:
