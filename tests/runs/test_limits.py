@@ -144,7 +144,8 @@ def write_run(folder, accuracy, settings, summary):
     folder.mkdir()
     genotype = eg.zoo["DARTS_V2"].genotype.format()
     line = {"epoch": 0, "valid_accuracy": accuracy, "seconds": 1.0, "over_limit": 0.25}
-    (folder / "metrics.jsonl").write_text(json.dumps(line | {"genotype": genotype}))
+    line["genotype"] = genotype
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     config = as_dict(eg.search_config("cifar10", settings=settings))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -129,6 +129,7 @@ def test_a_space_without_a_table_is_refused():
         latency_table.latency_costs(eg.SPACES["nasbench201"], NETWORK, 1)
 
 
+@pytest.mark.slow
 def test_an_edge_takes_longer_on_more_channels():
     seconds = [
         latency_table.edge_seconds("sep_conv_5x5", EdgePlace(channels, 16, 1), 8)
