@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first used
     from egnas_jax import evolution, interop
     from egnas_jax.nn import linen
+    from egnas_jax.nn.costs import Cost, cost
     from egnas_jax.nn.network import Network, make_network
     from egnas_jax.nn.network_config import NetworkConfig
     from egnas_jax.nn.network_cost import count_params, multiply_adds
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         evaluate_fitness,
     )
     from egnas_jax.strategies.registration import register_strategy
+    from egnas_jax.training.latency import latency
     from egnas_jax.types import Batch, Evaluation, Mixing
 
 __version__ = "0.1.0"
@@ -55,6 +57,7 @@ __all__ = [
     "SPACES",
     "STRATEGIES",
     "Batch",
+    "Cost",
     "EGNASConfig",
     "EpochSchedule",
     "EvaluatedPopulation",
@@ -76,6 +79,7 @@ __all__ = [
     "SupernetConfig",
     "Topology",
     "Trainee",
+    "cost",
     "count_params",
     "derive",
     "draw_svg",
@@ -84,6 +88,7 @@ __all__ = [
     "evaluate_population",
     "evolution",
     "interop",
+    "latency",
     "linen",
     "load_network",
     "load_plugin",
@@ -113,6 +118,7 @@ _NAMES = {
     "egnas_jax": "evolution interop",
     "egnas_jax.nn": "linen",
     "egnas_jax.nn.network_cost": "count_params multiply_adds",
+    "egnas_jax.nn.costs": "Cost cost",
     "egnas_jax.nn.network": "Network make_network",
     "egnas_jax.nn.network_config": "NetworkConfig",
     "egnas_jax.nn.primitive": "Primitive",
@@ -144,6 +150,7 @@ _NAMES = {
         "EvaluatedPopulation egnas_step_direction evaluate_fitness"
     ),
     "egnas_jax.strategies.registration": "register_strategy",
+    "egnas_jax.training.latency": "latency",
     "egnas_jax.types": "Batch Evaluation Mixing",
 }
 _MODULE_OF = {name: module for module, text in _NAMES.items() for name in text.split()}

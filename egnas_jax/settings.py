@@ -12,7 +12,9 @@ from typing import Any
 LARGEST_INT = 2**31 - 1  # of an i32 on the device
 LARGEST_FLOAT = 3.4e38  # of an f32
 # fields that arguments of their own set, and no dotted path
-FIXED = ("strategy_name", "genotype", "init_from", "init_digest", "live")
+FIXED = (
+    *("strategy_name", "genotype", "init_from", "init_digest", "live", "latencies"),
+)
 # the only settings that may change when a run is resumed
 FREE = ("keep_checkpoints", "tensorboard")
 

@@ -5,7 +5,15 @@ import functools
 import pathlib
 from collections.abc import Callable
 
-from egnas_jax.cli import evaluate, nasbench201, noise, report, retrain, search
+from egnas_jax.cli import (
+    evaluate,
+    latency_table,
+    nasbench201,
+    noise,
+    report,
+    retrain,
+    search,
+)
 from egnas_jax.cli.console import (
     DONE,
     FAILED,
@@ -92,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     table = nasbench201
     add("table-search", table.table_search, table.table_search_arguments)
     add("rank-correlation", table.rank_correlation, table.rank_arguments)
+    latencies = latency_table
+    add("latency-table", latencies.latency_table, latencies.latency_table_arguments)
     add("derive", _derive, _derive_arguments)
     add("draw", _draw, _draw_arguments)
     add("verify", _verify, _verify_arguments)
@@ -109,6 +119,7 @@ HELP = {
     "noise": "measure what one fitness batch is worth",
     "table-search": "many searches at once in the table of NAS-Bench-201",
     "rank-correlation": "how well a supernet ranks cells, by the table",
+    "latency-table": "measure what primitives take on this device",
     "derive": "print the genotype of a run",
     "draw": "draw a genotype as SVG",
     "verify": "replay a run and compare its digests",

@@ -69,8 +69,8 @@ def set_up_members(
     """
     datasets = _load_all(configs, **sources)
     loaded = [
-        as_loaded(config, dataset, sources.get("data_dir"), 1)
-        for config, dataset in zip(configs, datasets, strict=True)
+        as_loaded(config, dataset, sources.get("data_dir"), 1, folder=folder, log=log)
+        for config, dataset, folder in zip(configs, datasets, folders, strict=True)
     ]
     note_long_warmup(loaded[0], log)
     images, starts = _pool_of(loaded, datasets)

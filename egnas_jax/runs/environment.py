@@ -16,6 +16,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.settings import flat
 from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import current_settings
+from egnas_jax.training.processors import processor_model, usable_cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # The kernels and the threads of BLAS compute CMA-ES's eigenvectors on a CPU, and
@@ -90,27 +91,10 @@ def _compared() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
-        "processor": {"model": _processor(), "cores": _cores()},
+        "processor": {"model": processor_model(), "cores": usable_cores()},
         "jax": current_settings(),
         "flags": {**variables, "compiler_options": lowering.compiler_options()},
     }
-
-
-def _processor() -> str:
-    """The model of the CPU, as far as the system tells."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return models[0].strip() if models else platform.processor() or platform.machine()
-
-
-def _cores() -> int | None:
-    """How many cores this process may use; BLAS starts a thread on each."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def warn_of_changes(

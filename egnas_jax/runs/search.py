@@ -20,6 +20,7 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.front import write_front
+from egnas_jax.runs.limits import costs_of_run
 from egnas_jax.runs.plugins import plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
@@ -100,6 +101,7 @@ class SearchResult(NamedTuple):
         if not self.records:
             return None
         last, num_classes = self.records[-1], self.config.supernet.num_classes
+        limited = costs_of_run(self.config, self.genotype)
         return {
             "genotype": self.genotype.format(),
             "valid_accuracy": self.valid_accuracy,
@@ -110,6 +112,7 @@ class SearchResult(NamedTuple):
             "first_valid_accuracy": self.records[0]["valid_accuracy"],
             "chance": 1 / num_classes,
             "digest": last["digest"],
+            **({} if limited is None else {"limited": limited}),
         }
 
 

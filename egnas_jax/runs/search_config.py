@@ -6,9 +6,10 @@ from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
+from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_config import as_live
-from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.presets import PRESETS, RECIPES
 from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import (
@@ -29,6 +30,7 @@ from egnas_jax.strategies.egnas.variants import (
     VARIANT_SCHEDULES,
     VARIANTS,
 )
+from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.training.sgd import SGD
 
 
@@ -143,7 +145,8 @@ def search_config(
         **parts.get("run", {}),
     )
     registered = _settings_of(parts.get("settings", {}), strategy, variant)
-    return apply_settings(config, {**registered, **(settings or {})})
+    config = apply_settings(config, {**registered, **(settings or {})})
+    return with_limit_of(config, limit_network(config, parts["data"]["name"]))
 
 
 def _settings_of(
@@ -187,6 +190,38 @@ def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:
     return {"strategy": config(**sizes)}
 
 
+def limit_of(config: SearchConfig) -> Limit:
+    """Returns the limits of a search; a method that takes none has no limits."""
+    return getattr(config.strategy, "limit", Limit())
+
+
+def with_limit_of(config: SearchConfig, limit: Limit) -> SearchConfig:
+    """Returns the configuration with other limits, of a method that takes them."""
+    if limit == limit_of(config):
+        return config
+    strategy = dataclasses.replace(config.strategy, limit=limit)
+    return dataclasses.replace(config, strategy=strategy)
+
+
+def limit_network(config: SearchConfig, data: str) -> Limit:
+    """Returns the limits of a search, of the network that a retraining would train.
+
+    Args:
+      config: of the search.
+      data: name of the preset's data. The recipe of that name has the network.
+    """
+    limit = limit_of(config)
+    if not limit.is_set or "reduce" not in SPACES[config.supernet.space].kinds:
+        return limit
+    network = NetworkConfig(**RECIPES.get(data, {}).get("network", {}))
+    sizes = {
+        name: getattr(network, name)
+        for name in ("channels", "layers", "frame")
+        if getattr(limit, name) is None
+    }
+    return dataclasses.replace(limit, **sizes)
+
+
 def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
     """Settings of a preset's supernet in another space."""
     if lookup(SPACES, space, "space").macro == "nasbench201":
@@ -216,13 +251,21 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
             **stored,
             "data": DataConfig(**stored["data"]),
             "supernet": _stored_supernet(stored["supernet"]),
-            "strategy": method(**stored["strategy"]),
+            "strategy": _stored_strategy(method, stored["strategy"]),
             "schedule": EpochSchedule(**stored.get("schedule", {})),
             "watch": WatchConfig(**stored.get("watch", {})),
         }
     )
     check_types(config, stored)
     return config
+
+
+def _stored_strategy(method: type, stored: dict[str, Any]) -> StrategyConfig:
+    """The method's configuration of a stored one, with its limits."""
+    limit = stored.get("limit")
+    if limit is not None:
+        stored = stored | {"limit": Limit(**limit)}
+    return method(**stored)
 
 
 def _stored_supernet(stored: dict[str, Any]) -> SupernetConfig:

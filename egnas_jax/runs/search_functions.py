@@ -3,7 +3,8 @@
 import dataclasses
 
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.limits import limit_of_run
+from egnas_jax.runs.search_config import SearchConfig, with_limit_of
 from egnas_jax.runs.search_setup import (
     check_images,
     search_hyperparams,
@@ -81,6 +82,8 @@ def make_search(
     _check_one_program(config)
     check_images(config, image_shape)
     supernet = dataclasses.replace(config.supernet, num_classes=num_classes)
+    config = dataclasses.replace(config, supernet=supernet)
+    config = with_limit_of(config, limit_of_run(config, image_shape))
     net = make_supernet(supernet)
     problem = search_problem(config, net, image_shape)
     hyperparams = search_hyperparams(config, problem.strategy)

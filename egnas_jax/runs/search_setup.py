@@ -29,8 +29,9 @@ from egnas_jax.runs.data import (
     dataset_from_arrays,
     digest_of,
 )
+from egnas_jax.runs.limits import limit_of_run
 from egnas_jax.runs.plugins import is_of_plugin, plugin_identity
-from egnas_jax.runs.search_config import SearchConfig, compiled_in
+from egnas_jax.runs.search_config import SearchConfig, compiled_in, with_limit_of
 from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.functions import check_batch_sizes
@@ -88,7 +89,8 @@ def set_up_search(
     dataset = load_search_dataset(config, data, data_dir)
     mesh = make_mesh(config.devices)
     check_divisible(config.batch_size, mesh)
-    config = as_loaded(config, dataset, data_dir, mesh.size if mesh else 1)
+    devices = mesh.size if mesh else 1
+    config = as_loaded(config, dataset, data_dir, devices, folder=folder, log=log)
     first = config_of_stage(config, None)
     search_data = _search_data(first, dataset, mesh)
     note_long_warmup(config, log)
@@ -314,6 +316,9 @@ def as_loaded(
     dataset: Dataset,
     data_dir: str | pathlib.Path | None,
     devices: int,
+    *,
+    folder: pathlib.Path | None,
+    log: Callable[[str], None],
 ) -> SearchConfig:
     """Returns the configuration with what is known once data and devices are.
 
@@ -322,6 +327,7 @@ def as_loaded(
       dataset: its data.
       data_dir: where they were looked for, or None for the usual places.
       devices: that share the search.
+      folder, log: as of `set_up_search`.
 
     Raises:
       ValueError: the data do not fit the configuration, or a package is missing that
@@ -333,7 +339,9 @@ def as_loaded(
     data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     check_order(config)
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    return dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
+    config = dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
+    limit = limit_of_run(config, dataset.images.shape[1:], folder, log)
+    return with_limit_of(config, limit)
 
 
 def _is_known_code(strategy: str, space: Space) -> bool:

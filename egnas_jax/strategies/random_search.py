@@ -21,6 +21,14 @@ from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.mixing_arrays import derivable_mask
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.limits.costs import (
+    limit_metrics,
+    limited_fitness,
+    make_excess,
+    without_over,
+)
+from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantiles
 from egnas_jax.types import Array, Batch, Key, Mixing
 
@@ -35,6 +43,7 @@ class RandomSearchConfig:
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: children and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses.
+      limit: that the children keep; those over it rank last.
 
     Raises:
       ValueError: a number out of its range or unknown statistics.
@@ -45,6 +54,7 @@ class RandomSearchConfig:
     batch_stats: str = "batch"
     population_chunk: int | None = None
     image_chunk: int | None = None
+    limit: Limit = Limit()
 
     warmup: ClassVar[int] = 0
 
@@ -79,6 +89,7 @@ class RandomSearchState:
 def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
     """Makes random search a strategy of the search loop."""
     space = SPACES[net.config.space]
+    excess = make_excess(space, net.config.num_classes, config.limit)
 
     def init(key: Key, hyperparams: tuple) -> RandomSearchState:
         del hyperparams  # there are none
@@ -113,20 +124,22 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
             image_chunk=config.image_chunk,
             batch_stats=config.batch_stats,
         )
-        winner = jnp.argmin(jnp.where(jnp.isnan(scores.loss), jnp.inf, scores.loss))
+        fitness = limited_fitness(scores.loss, candidates, excess)
+        winner = jnp.argmin(jnp.where(jnp.isnan(fitness), jnp.inf, fitness))
         best = jax.tree.map(lambda leaf: leaf[winner], candidates)
         info = {
-            "fitness": scores.loss[winner],
+            "fitness": without_over(fitness[winner], config.limit),
             "fitness_accuracy": scores.accuracy[winner],
             "candidate_images": jnp.float32(len(scores.loss) * len(valid_batch.labels)),
             **quantiles(fitness=scores.loss, accuracy=scores.accuracy),
+            **limit_metrics(fitness, config.limit),
         }
         return RandomSearchState(best), info
 
     def incumbent(state: RandomSearchState) -> Mixing:
         return state.best
 
-    return Strategy(
+    strategy = Strategy(
         update_every="epoch",
         init=init,
         mixing=mixing,
@@ -134,6 +147,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         incumbent=incumbent,
         hyperparams=(),
     )
+    return with_limit(strategy, net, config.limit)
 
 
 def random_child(key: Key, space: Space) -> Mixing:

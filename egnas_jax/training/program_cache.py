@@ -142,7 +142,7 @@ def compile_all(
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
     cached = frozenset(name for name, key in keys.items() if _is_stored(key))
-    times = None if identity is None else _cache_folder()
+    times = None if identity is None else cache_folder()
     task, started = _task(requests, cached), time.monotonic()
     plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
     with watch(plan) as report:
@@ -295,7 +295,7 @@ def _source_digest() -> str:
 _SOURCE = _source_digest()
 
 
-def _cache_folder() -> pathlib.Path | None:
+def cache_folder() -> pathlib.Path | None:
     """JAX's folder of compiled programs; None where it has no local one."""
     base = jax.config.jax_compilation_cache_dir
     if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
@@ -305,7 +305,7 @@ def _cache_folder() -> pathlib.Path | None:
 
 def _folder() -> pathlib.Path | None:
     """The folder of lowered programs, beside JAX's own files."""
-    base = _cache_folder()
+    base = cache_folder()
     return None if base is None else base / "lowered"
 
 

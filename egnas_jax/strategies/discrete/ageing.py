@@ -19,6 +19,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.space.nasbench201 import PLACES
 from egnas_jax.strategies.discrete.cells import cells_of
 from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
+from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
 
 
@@ -79,7 +80,7 @@ def ageing_evolution(net: Supernet, config: AgeingEvolutionConfig) -> Strategy:
         return state, jax.vmap(lambda k: ageing.ask(k, state))(keys)
 
     def metrics(state: AgeingState) -> dict[str, Array]:
-        return {"queue_fitness": jnp.mean(state.fitness)}
+        return {"queue_fitness": mean_within(state.fitness, config.limit)}
 
     proposer = Proposer(
         init=init,

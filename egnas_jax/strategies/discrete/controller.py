@@ -12,6 +12,7 @@ Dims: S cells of one step of the controller, T decisions, F finalists.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,9 @@ from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import Cells, cells_of
 from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.limits.costs import ExcessFn, make_excess
+from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.types import Array, Batch, Key, Mixing
 
 BATCHES = ("own", "shared")
@@ -66,6 +70,7 @@ class ControllerConfig:
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses.
+      limit: that the cells keep; those over it have the least rewards, see `_Judge`.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -86,6 +91,7 @@ class ControllerConfig:
     batch_stats: str = "batch"
     population_chunk: int | None = None
     image_chunk: int | None = None
+    limit: Limit = Limit()
 
     def __post_init__(self):
         count = (1, 10**5)
@@ -283,7 +289,8 @@ def _controller(
 ) -> Strategy:
     space = SPACES[net.config.space]
     policy, cells = policy_of(space, config), cells_of(space)
-    judge = _Judge(net, config, space, cells)
+    excess = make_excess(space, net.config.num_classes, config.limit)
+    judge = _Judge(net, config, space, cells, excess)
 
     def init(key: Key, hyperparams: ControllerHyperparams) -> ControllerState:
         del hyperparams
@@ -329,7 +336,7 @@ def _controller(
         }
         return ControllerState(trained, finalists[jnp.argmax(reward)]), info
 
-    return Strategy(
+    strategy = Strategy(
         update_every="epoch",
         init=init,
         mixing=mixing,
@@ -340,6 +347,7 @@ def _controller(
         ),
         draws_batches=True,
     )
+    return with_limit(strategy, net, config.limit)
 
 
 def _samples(policy: Policy, key: Key, trained: PolicyState, number: int) -> Array:
@@ -350,12 +358,19 @@ def _samples(policy: Policy, key: Key, trained: PolicyState, number: int) -> Arr
 
 @dataclasses.dataclass(frozen=True)
 class _Judge:
-    """Evaluates choices of a controller."""
+    """Evaluates choices of a controller.
+
+    Under a limit, rewards are at least a floor: 0 of an accuracy, and of 1 - loss that
+    of a loss twice as large as that of guessing. A cell over the limit is rewarded with
+    less than the floor, down to 2 less by its excess. A policy learns from the size of
+    rewards, so a penalty must not be much larger than they are.
+    """
 
     net: Supernet
     config: ControllerConfig
     space: Space
     cells: Cells
+    excess: ExcessFn | None
 
     def mixing(self, choices: Array) -> Mixing:
         return self.cells.to_mixing(cell_of_choices(self.space, choices))
@@ -372,7 +387,19 @@ class _Judge:
         )
         finite = jnp.isfinite(scores.loss)
         worst = jnp.min(jnp.where(finite, reward, 0.0))
-        return jnp.where(finite, reward, jnp.minimum(worst, 0.0))
+        reward = jnp.where(finite, reward, jnp.minimum(worst, 0.0))
+        return self.limited(reward, mixings)
+
+    def limited(self, reward: Array, mixings: Mixing) -> Array:
+        """Rewards f32[n] of cells, with those over a limit below all others."""
+        if self.excess is None:
+            return reward
+        floor = 0.0
+        if self.config.fitness == "loss":
+            floor = 1.0 - 2.0 * math.log(self.net.config.num_classes)
+        over = jax.vmap(self.excess)(mixings)
+        penalty = floor - 1.0 - over / (1.0 + over)
+        return jnp.where(over > 0, penalty, jnp.maximum(reward, floor))
 
     def rewards(
         self, key: Key, trainee: Trainee, choices: Array, draw_batch: DrawFn

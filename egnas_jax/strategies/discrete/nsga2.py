@@ -28,6 +28,7 @@ from egnas_jax.strategies.discrete.search import (
     Proposer,
     black_box,
 )
+from egnas_jax.strategies.limits.costs import OVER, WORST_WITHIN
 from egnas_jax.types import Array, Key
 
 POINTS = ("knee", "best")
@@ -96,6 +97,8 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     cost, largest = make_cost(space, net.config.num_classes, config.cost)
     to_cells = jax.vmap(cells.from_integers)
     names = config.fitness_name, config.cost
+    limited = config.limit.is_set
+    unknown = WORST_WITHIN if limited else WORST  # fitness of a cell without any
 
     def init(key: Key) -> NSGA2State:
         population = random_population(key, cells.integers, config.population)
@@ -104,13 +107,20 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         )
 
     def _objectives(population: Array, fitness: Array) -> Array:
-        return jnp.stack([fitness, jax.vmap(cost)(to_cells(population))], axis=-1)
+        costs = jax.vmap(cost)(to_cells(population))
+        if limited:
+            # A cell over a limit is dominated by all that keep it, and by those that
+            # are less over it (constrained domination, Deb et al., 2002).
+            costs = jnp.where(fitness >= OVER, fitness, costs)
+        return jnp.stack([fitness, costs], axis=-1)
 
     def members(state: NSGA2State) -> Array:
         return to_cells(state.population)
 
     def revalue(state: NSGA2State, fitness: Array) -> NSGA2State:
         objectives = state.objectives.at[:, 0].set(fitness)
+        if limited:
+            objectives = _objectives(state.population, fitness)
         return state.replace(objectives=objectives)
 
     def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
@@ -127,10 +137,10 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return NSGA2State(everyone[chosen], objectives[chosen])
 
     def metrics(state: NSGA2State) -> dict[str, Array]:
-        return front_metrics(state.objectives, largest)
+        return front_metrics(state.objectives, largest, unknown)
 
     def answer(state: NSGA2State) -> tuple[Array, Array]:
-        index = knee(state.objectives, front_of(state.objectives))
+        index = knee(state.objectives, front_of(state.objectives, unknown))
         cell = cells.from_integers(state.population[index])
         return cell, state.objectives[index, 0]
 
@@ -151,11 +161,12 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
 
     def front(state: BlackBoxState) -> Front:
         objectives, population = state.proposer.objectives, members(state.proposer)
-        is_member = front_of(objectives)
+        is_member = front_of(objectives, unknown)
+        costs = jax.vmap(cost)(population) if limited else objectives[:, 1]
         return Front(
             mixings=jax.vmap(cells.to_mixing)(population),
-            objectives=dict(zip(names, objectives.T, strict=True)),
-            is_member=is_member & (objectives[:, 0] < WORST),
+            objectives=dict(zip(names, (objectives[:, 0], costs), strict=True)),
+            is_member=is_member & (objectives[:, 0] < unknown),
             knee=knee(objectives, is_member),
         )
 
@@ -163,24 +174,31 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     return strategy._replace(front=front)
 
 
-def front_of(objectives: Array) -> Array:
+def front_of(objectives: Array, unknown: float = WORST) -> Array:
     """Which of a population are on its Pareto front, bool[P].
 
     Cells without a known fitness are left out, unless there are no others.
+
+    Args:
+      objectives: fitness and cost, f32[P, 2].
+      unknown: the fitness from which on it counts as not known.
     """
     front = ranks(objectives) == 0
-    known = front & (objectives[:, 0] < WORST)
+    known = front & (objectives[:, 0] < unknown)
     return jnp.where(jnp.any(known), known, front)
 
 
-def front_metrics(objectives: Array, largest_cost: float) -> dict[str, Array]:
+def front_metrics(
+    objectives: Array, largest_cost: float, unknown: float = WORST
+) -> dict[str, Array]:
     """Size, ends and hypervolume of the Pareto front of a population.
 
     Args:
       objectives: fitness and cost, f32[P, 2].
       largest_cost: of any cell; the volume is of costs over it, up to 1.1 in both.
+      unknown: as of `front_of`.
     """
-    front = front_of(objectives)
+    front = front_of(objectives, unknown)
     scaled = objectives / jnp.asarray([[1.0, largest_cost]])
     costs = jnp.where(front, objectives[:, 1], jnp.nan)
     return {

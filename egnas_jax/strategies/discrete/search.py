@@ -28,11 +28,20 @@ from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.discrete.cells import Cells
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.limits.costs import (
+    limit_metrics,
+    limited_fitness,
+    make_excess,
+    without_over,
+)
+from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantile_names, quantiles
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 MODES = ("two_phase", "interleaved")
+NO_LIMIT = Limit()
 FITNESSES = ("accuracy", "loss")
 WORST = 1e9  # fitness of a cell whose loss is no number
 
@@ -54,6 +63,7 @@ class BlackBoxConfig:
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses.
+      limit: that the cells keep; those over it rank last.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -68,6 +78,7 @@ class BlackBoxConfig:
     batch_stats: str = "batch"
     population_chunk: int | None = None
     image_chunk: int | None = None
+    limit: Limit = Limit()
 
     def __post_init__(self):
         count = (1, 10**6)
@@ -164,6 +175,7 @@ def black_box(
       proposer: what proposes.
     """
     space = SPACES[net.config.space]
+    excess = make_excess(space, net.config.num_classes, config.limit)
 
     def init(key: Key, hyperparams: tuple) -> BlackBoxState:
         del hyperparams  # there are none
@@ -194,23 +206,30 @@ def black_box(
         def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
             scores = score_cells(net, config, trainee, mixings, batch)
-            return fitness_of(config, scores)
+            return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
             found, info = search_once(
-                key_search, state, proposer, evaluate, config.generations
+                key_search,
+                state,
+                proposer,
+                evaluate,
+                config.generations,
+                limit=config.limit,
             )
             keys = jax.random.split(key_final, config.final_batches)
             judge = judge_again if proposer.finalists is None else judge_members
-            return judge(
+            judged, info = judge(
                 proposer,
                 (found, info),
                 keys,
                 lambda finalists, k: evaluate(finalists, draw_batch(k)),
             )
+            final = without_over(info["final_fitness"], config.limit)
+            return judged, info | {"final_fitness": final}
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            return state, no_search(proposer, state)
+            return state, no_search(proposer, state, config.limit)
 
         if config.mode == "interleaved":
             new, info = search(state)
@@ -225,7 +244,7 @@ def black_box(
             return cells.to_mixing(state.best[0])
         return cells.to_mixing(proposer.answer(state.proposer)[0])
 
-    return Strategy(
+    strategy = Strategy(
         update_every="epoch",
         init=init,
         mixing=mixing,
@@ -234,6 +253,7 @@ def black_box(
         hyperparams=(),
         draws_batches=True,
     )
+    return with_limit(strategy, net, config.limit)
 
 
 def score_cells(
@@ -269,6 +289,8 @@ def search_once(
     proposer: Proposer,
     evaluate: Callable[[Array], Array],
     generations: int,
+    *,
+    limit: Limit = NO_LIMIT,
 ) -> tuple[BlackBoxState, dict[str, Array]]:
     """Evaluates the population, then one generation after the other.
 
@@ -306,9 +328,10 @@ def search_once(
     keys = jax.random.split(key, steps)
     (new, _), by_step = lax.scan(step, start, (keys, jnp.arange(steps)))
     info = {
-        "fitness": new.best_fitness[0],
+        "fitness": without_over(new.best_fitness[0], limit),
         "evaluations": jnp.float32(by_step.size),
-        **quantiles(fitness=by_step[-1]),
+        **quantiles(fitness=without_over(by_step[-1], limit)),
+        **limit_metrics(by_step[-1], limit),
         **proposer.metrics(new.proposer),
     }
     return new, info
@@ -396,13 +419,16 @@ def judge_members(
     return state, info | {"final_fitness": proposer.answer(state.proposer)[1]}
 
 
-def no_search(proposer: Proposer, state: BlackBoxState) -> dict[str, Array]:
+def no_search(
+    proposer: Proposer, state: BlackBoxState, limit: Limit
+) -> dict[str, Array]:
     """The metrics of an epoch without a search: NaN, and no evaluation."""
     names = [
         "fitness",
         "final_fitness",
         *quantile_names("fitness"),
         *proposer.metrics(state.proposer),
+        *limit_metrics(state.best_fitness, limit),
     ]
     return {name: jnp.float32(jnp.nan) for name in names} | {
         "evaluations": jnp.float32(0.0)

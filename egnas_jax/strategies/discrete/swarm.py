@@ -30,6 +30,7 @@ from egnas_jax.settings import LARGEST_FLOAT, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import SLOTS, cells_of, edge_index
 from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
+from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
 
 
@@ -139,7 +140,7 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
         speed = jnp.mean(jnp.abs(state.velocity.primitives))
         return {
             "swarm_speed": speed,
-            "swarm_fitness": jnp.mean(state.memory.own_fitness),
+            "swarm_fitness": mean_within(state.memory.own_fitness, config.limit),
         }
 
     proposer = Proposer(

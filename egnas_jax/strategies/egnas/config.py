@@ -19,6 +19,7 @@ from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
+from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.types import Array
 
 CHOICES = {
@@ -105,6 +106,8 @@ class EGNASConfig:
       population_chunk, image_chunk: individuals and images evaluated at a time; None:
         as `search.evaluate.default_chunks` chooses. With the statistics of the batch
         its images cannot be split.
+      limit: that the derived cell keeps; individuals whose derived cell is over it rank
+        last.
 
     Raises:
       ValueError: an unknown choice or a number out of its range.
@@ -138,11 +141,17 @@ class EGNASConfig:
     weight_grid: bool = False
     population_chunk: int | None = None
     image_chunk: int | None = None
+    limit: Limit = Limit()
 
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
         check_ranges(self, RANGES, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        if self.weight_grid and self.limit.is_set:
+            raise ValueError(
+                "strategy.weight_grid records choices without a limit, and "
+                "strategy.limit sets one. Leave one of the two out."
+            )
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":

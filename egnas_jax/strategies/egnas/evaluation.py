@@ -33,6 +33,8 @@ from egnas_jax.strategies.egnas.fitness import (
     compound_fitness,
     similarity_as_read,
 )
+from egnas_jax.strategies.limits.costs import ExcessFn, limited_fitness, make_excess
+from egnas_jax.strategies.limits.derived import derived_mixing
 from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 # Evaluates mixings [P]: a supernet under its weights, or a table of results.
@@ -46,11 +48,13 @@ class EGNAS(NamedTuple):
       space: of the cells.
       config: the static options; another one is another program.
       hyperparams: the numbers that may be traced; all values share one program.
+      excess: how far a cell is over the limits, or None without a limit.
     """
 
     space: Space
     config: EGNASConfig
     hyperparams: EGNASHyperparams
+    excess: ExcessFn | None = None
 
 
 @flax.struct.dataclass
@@ -97,7 +101,9 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       ValueError: another number of labels than images; a label that is not traced
         is outside 0 to num_classes - 1.
     """
-    method = EGNAS(SPACES[net.config.space], options, options.hyperparams)
+    space = SPACES[net.config.space]
+    excess = make_excess(space, net.config.num_classes, options.limit)
+    method = EGNAS(space, options, options.hyperparams, excess)
     evaluate = make_evaluate(net, variables, Batch(images, labels), options)
     return evaluate_individuals(method, evaluate, alpha, z)
 
@@ -173,6 +179,9 @@ def evaluate_individuals(
         eta=hyperparams.eta,
         sign=config.sign,
     )
+    if method.excess is not None:
+        cells = jax.vmap(lambda row: derived_mixing(space, relaxed(space, row)))
+        fitness = limited_fitness(fitness, cells(rows), method.excess)
     return EvaluatedPopulation(
         cross_entropy=scores.loss[1:],
         correct=scores.correct[1:],

@@ -25,6 +25,7 @@ from egnas_jax.strategies.egnas.evaluation import (
     evaluate_individuals,
     individual_rows,
 )
+from egnas_jax.strategies.limits.costs import OVER
 from egnas_jax.types import IMPL, Array, Key, PyTree
 
 
@@ -233,7 +234,10 @@ def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
     scores = evaluate(relaxed(method.space, q))
     # the official code minimises 1 / accuracy and takes 0 for it where nothing is right
     correct = scores.correct.astype(jnp.float32)
-    return jnp.argmin(jnp.where(correct == 0, 0.0, 1.0 / correct))
+    ranked = jnp.where(correct == 0, 0.0, 1.0 / correct)
+    if method.excess is not None:
+        ranked = jnp.where(leaders.fitness >= OVER, leaders.fitness, ranked)
+    return jnp.argmin(ranked)
 
 
 def _step_alpha(method: EGNAS, state: EGNASState, best: Best) -> EGNASState:

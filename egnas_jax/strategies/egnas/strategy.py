@@ -23,6 +23,12 @@ from egnas_jax.strategies.egnas.explore import (
     explore,
     initial_state,
 )
+from egnas_jax.strategies.limits.costs import (
+    limit_metrics,
+    make_excess,
+    without_over,
+)
+from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantile_names, quantiles
 from egnas_jax.types import Array, Batch, Key, Mixing
 
@@ -30,6 +36,7 @@ from egnas_jax.types import Array, Batch, Key, Mixing
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     """Makes EG-NAS a strategy of the search loop."""
     space = SPACES[net.config.space]
+    excess = make_excess(space, net.config.num_classes, config.limit)
 
     def init(key: Key, hyperparams: EGNASHyperparams) -> EGNASState:
         del hyperparams  # the first state depends on none
@@ -49,7 +56,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         valid_batch: Batch,
     ) -> tuple[EGNASState, dict[str, Array]]:
         del train_batch  # the loop trains the weights
-        method = EGNAS(space, config, hyperparams)
+        method = EGNAS(space, config, hyperparams, excess)
 
         def run_exploration():
             evaluate = make_evaluate(net, trainee.variables, valid_batch, config)
@@ -67,7 +74,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     def incumbent(state: EGNASState) -> Mixing:
         return relaxed(space, state.alpha)
 
-    return Strategy(
+    strategy = Strategy(
         update_every="epoch",
         init=init,
         mixing=mixing,
@@ -75,6 +82,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         incumbent=incumbent,
         hyperparams=config.hyperparams,
     )
+    return with_limit(strategy, net, config.limit)
 
 
 def _info(
@@ -83,16 +91,17 @@ def _info(
     """Metrics of an exploration; their names do not depend on what happens in it."""
     populations = exploration.populations
     info = {
-        "fitness": exploration.best.fitness,
+        "fitness": without_over(exploration.best.fitness, config.limit),
         "fitness_accuracy": exploration.best.correct / images,
         "sigma": exploration.sigma,
         "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": jnp.float32(config.images_evaluated),
         **quantiles(
-            fitness=populations.fitness,
+            fitness=without_over(populations.fitness, config.limit),
             accuracy=populations.correct / images,
             similarity=populations.similarity,
         ),
+        **limit_metrics(populations.fitness, config.limit),
     }
     if config.weight_grid:
         info |= weight_grid.grid_metrics(populations, config.sign, config.tie)
@@ -113,4 +122,5 @@ def _no_info(config: EGNASConfig) -> dict[str, Array]:
     populations = config.samples * config.generations
     grid = weight_grid.no_grid_metrics(populations) if config.weight_grid else {}
     zero = jnp.zeros(())
+    grid |= limit_metrics(zero, config.limit)  # no individual was over it
     return {**grid, **missing, "skipped": zero, "candidate_images": zero}

@@ -78,6 +78,11 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
     """
     for entry in overrides:
         method, _, name = entry.partition("=")[0].partition(".")
+        if method == "egnas" and name.startswith("limit."):
+            raise ValueError(
+                f"egnas.{name} limits what a search finds, and searches in the table "
+                f"take no limits: leave it out."
+            )
         if method == "egnas" and name in IMAGE_OPTIONS.split():
             raise ValueError(
                 f"egnas.{name} concerns images or training, and a table has neither: "

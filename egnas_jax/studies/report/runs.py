@@ -20,7 +20,10 @@ from egnas_jax.storage import records
 
 METRICS_FILE = "metrics.jsonl"
 # settings that follow from the seed or affect no result
-IGNORED_SETTINGS = ("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard")
+IGNORED_SETTINGS = (
+    *("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard"),
+    "strategy.limit.latencies",  # a table of the device
+)
 NUMBERS = (
     "valid_accuracy",
     "test_error",
@@ -41,6 +44,7 @@ class RunRecord(NamedTuple):
         without config.json.
       lines: records of metrics.jsonl, one for each epoch.
       environment: contents of environment.json; {} without one.
+      limited: limits and costs in summary.json; {} without limits.
     """
 
     name: str
@@ -49,6 +53,7 @@ class RunRecord(NamedTuple):
     settings: dict[str, Any] | None
     lines: tuple[dict, ...]
     environment: dict
+    limited: dict
 
     @property
     def result(self) -> dict:
@@ -158,6 +163,7 @@ def _read(path: pathlib.Path, name: str) -> RunRecord:
         settings=settings,
         lines=tuple(lines),
         environment=_read_object(path.parent / "environment.json") or {},
+        limited=(_read_object(path.parent / "summary.json") or {}).get("limited", {}),
     )
 
 

@@ -12,6 +12,7 @@ from egnas_jax.studies.report.curves import (
     search_figures,
 )
 from egnas_jax.studies.report.draw import draw_lines, draw_population
+from egnas_jax.studies.report.limit_table import limit_table
 from egnas_jax.studies.report.page import Figure, Section, html_page, markdown
 from egnas_jax.studies.report.run_tables import (
     comparison_table,
@@ -112,6 +113,8 @@ def _search_section(groups: list[Group]) -> Section:
         if any("genotype" in run.result for run in group.runs)
     ]
     tables = _tables(groups, "Validation accuracy")
+    limits = limit_table(groups)
+    tables += [limits] if limits else []
     return Section("Searches", SEARCH_TEXT, tables, figures)
 
 

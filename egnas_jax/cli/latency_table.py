@@ -1,0 +1,99 @@
+"""Implements `egnas latency-table`, which measures and checks tables of latencies."""
+
+import argparse
+
+from egnas_jax.cli.console import say, use_compilation_cache
+from egnas_jax.lookup import lookup
+
+SHOWN = 4  # digits
+
+
+def latency_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `egnas latency-table`."""
+    add = parser.add_argument
+    add("--space", default="darts7", help="space of the cells (default: darts7)")
+    text = "whose retraining's network is measured (default: cifar10)"
+    add("--preset", default="cifar10", help=text)
+    add("--batch-size", type=int, default=1, metavar="N", help="images of a batch")
+    add("--channels", type=int, metavar="C", help="of the first cell, if not as preset")
+    add("--layers", type=int, metavar="L", help="number of cells, if not as preset")
+    add("--image-size", type=int, metavar="S", help="side of images, if not as preset")
+    text = "measure random cells, too, and print how well the table ranks them"
+    add("--check", action="store_true", help=text)
+    add("--cells", type=int, default=100, metavar="N", help="of --check (default: 100)")
+
+
+def latency_table(options: argparse.Namespace) -> None:
+    """Prints the table of this device, and with --check how well it predicts."""
+    for name, least in (("batch_size", 1), ("cells", 3)):
+        if getattr(options, name) < least:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}, but must be "
+                f"at least {least}."
+            )
+    from egnas_jax.space import SPACES
+    from egnas_jax.training.latency_table import latency_costs
+
+    space = lookup(SPACES, options.space, "space")
+    network = _network(options)
+    use_compilation_cache()
+    costs = latency_costs(space, network, options.batch_size, log=say)
+    print(f"frame: {costs.base / 1e6:.{SHOWN}g} ms")
+    for row in _rows(space, costs):
+        print(row)
+    if options.check:
+        _check(options, space, network, costs)
+
+
+def _network(options):
+    """The network that a retraining with the preset would train, and its images."""
+    from egnas_jax.nn.edge_costs import CountedNetwork
+    from egnas_jax.nn.network_config import NetworkConfig
+    from egnas_jax.runs.presets import RECIPES
+
+    recipe = lookup(RECIPES, options.preset, "preset")
+    sizes = {
+        name: value
+        for name in ("channels", "layers")
+        if (value := getattr(options, name)) is not None
+    }
+    config = NetworkConfig(**{**recipe["network"], **sizes, "auxiliary": False})
+    sides = {"digits": 8, "imagenet": 224}
+    side = options.image_size or sides.get(options.preset, 32)
+    return CountedNetwork(config, side, 1 if options.preset == "digits" else 3)
+
+
+def _rows(space, costs) -> list[str]:
+    """What one edge of a kind of cell costs by its primitive, milliseconds."""
+    rows = []
+    for kind, table in zip(space.kinds, costs.edges, strict=True):
+        for what, edge in (("from an input", 0), ("from a node", -1)):
+            cells = [
+                f"{name} {nanoseconds / 1e6:.{SHOWN}g}"
+                for name, nanoseconds in zip(space.primitives, table[edge], strict=True)
+            ]
+            rows.append(f"{kind}, {what}, ms: {', '.join(cells)}")
+    return rows
+
+
+def _check(options, space, network, costs) -> None:
+    from egnas_jax.studies.latency_check import check_latencies
+
+    def on_cell(done: int) -> None:
+        if done % 10 == 0:
+            say(f"{done} of {options.cells} cells are compiled.")
+
+    result = check_latencies(
+        space,
+        network,
+        options.batch_size,
+        costs,
+        number=options.cells,
+        on_cell=on_cell,
+    )
+    low, high = result.measured.min(), result.measured.max()
+    print(
+        f"{options.cells} random cells, batches of {options.batch_size}: measured "
+        f"{low:.{SHOWN}g} to {high:.{SHOWN}g} ms, Spearman of predicted and measured "
+        f"{result.spearman:.3f}"
+    )

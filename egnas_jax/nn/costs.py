@@ -1,0 +1,83 @@
+"""Counts what the network of a cell costs: weights, multiply-adds and activations."""
+
+import dataclasses
+
+from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.network_cost import PUBLISHED, count_params, multiply_adds
+from egnas_jax.nn.peak_memory import peak_activation_bytes
+from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.types import Mixing
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What the network of a cell costs; the auxiliary head is not counted.
+
+    Attributes:
+      params: number of weights, with scales and shifts of norms.
+      multiply_adds: of one image, see `nn.cost.MULTIPLY_ADDS_CONVENTION`.
+      peak_activation_bytes: the most that the activations of one image take in
+        evaluation, by the rule of `nn.peak_memory`.
+    """
+
+    params: int
+    multiply_adds: int
+    peak_activation_bytes: int
+
+
+def cost(
+    architecture: Genotype | Topology | Mixing,
+    network: NetworkConfig | None = None,
+    *,
+    image_size: int = 32,
+    image_channels: int = 3,
+    space: Space | None = None,
+) -> Cost:
+    """Counts what a network costs that is built of an architecture.
+
+    Args:
+      architecture: a genotype, or a mixing, whose derived genotype is counted: it is
+        the network that would be trained. (`edge_costs.EdgeCosts` has the expected
+        cost of a mixing.)
+      network: the network around the cells; None: that of the published tables, which
+        is `NetworkConfig()`, and for a topology 16 channels and 17 layers.
+      image_size: side of the image, pixels.
+      image_channels: channels of the images.
+      space: of a mixing; None for a genotype.
+
+    Raises:
+      ValueError: a mixing without a space, or a genotype with one.
+
+    Example:
+      >>> from egnas_jax import zoo, cost
+      >>> cost(zoo["DARTS_V2"].genotype).params
+      3349342
+    """
+    genotype = genotype_of(architecture, space)
+    network = network or published_network(genotype)
+    return Cost(
+        count_params(genotype, network, image_channels=image_channels),
+        multiply_adds(genotype, network, image_size, image_channels=image_channels),
+        peak_activation_bytes(genotype, network, image_size),
+    )
+
+
+def genotype_of(
+    architecture: Genotype | Topology | Mixing, space: Space | None
+) -> Genotype | Topology:
+    """Returns a genotype as it is, and the derived genotype of a mixing.
+
+    Raises:
+      ValueError: a mixing without a space, or a genotype with one.
+    """
+    if isinstance(architecture, Mixing) == (space is None):
+        raise ValueError(
+            f"Got {type(architecture).__name__} with space={space and space.name}. A "
+            f"mixing needs the space of its edges, and a genotype needs none."
+        )
+    return architecture if space is None else derive(space, architecture)
+
+
+def published_network(genotype: Genotype | Topology) -> NetworkConfig:
+    """Returns the network in which the published tables count a genotype."""
+    return PUBLISHED[genotype.macro]

@@ -1,0 +1,150 @@
+"""Measures how far cells are over the limits of a search.
+
+Dims: G kinds of cells, E edges, K primitives, n cells.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from egnas_jax.nn.edge_costs import EdgeCosts, counted_costs
+from egnas_jax.space import Space
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.types import Array, Mixing
+
+# Fitness under limits is at most WORST_WITHIN for a cell that keeps them, and for other
+# cells between OVER and WORST_OVER. All are below 1e9, which discrete searches reserve
+# for cells without a fitness.
+WORST_WITHIN, OVER, WORST_OVER = 1e8, 1.1e8, 9e8
+
+# (mixing with one-hot rows) -> f32[]: 0 where the limits are kept, else above 0
+ExcessFn = Callable[[Mixing], Array]
+
+
+class LimitedCost(NamedTuple):
+    """A cost with its limit.
+
+    Attributes:
+      costs: of every edge.
+      limit: the largest cost that is allowed.
+    """
+
+    costs: EdgeCosts
+    limit: int
+
+
+def limited_costs(
+    space: Space, num_classes: int, limit: Limit
+) -> dict[str, LimitedCost]:
+    """Returns name -> the costs that have a limit.
+
+    Args:
+      space: of the cells.
+      num_classes: of the network.
+      limit: the limits.
+
+    Raises:
+      ValueError: there is a limit of the latency and no table for it, or the space has
+        a derivation under which costs do not add up over its edges.
+    """
+    rule = "darts" if space.macro == "darts" else "argmax"
+    if space.derive != rule:
+        raise ValueError(
+            f"strategy.limit needs a space whose cells derive={rule!r} finds, and the "
+            f"space {space.name} has derive={space.derive!r}. Leave the limits out."
+        )
+    network = limit.network(space, num_classes)
+    tables = {}
+    for name, largest in limit.largest.items():
+        if name == "latency_ms":
+            costs = latency_costs(space, limit)
+        else:
+            costs = counted_costs(space, network, name)
+        tables[name] = LimitedCost(costs, largest)
+    return tables
+
+
+def latency_costs(space: Space, limit: Limit) -> EdgeCosts:
+    """Returns the latencies that a limit holds, in nanoseconds.
+
+    Raises:
+      ValueError: it holds none, or those of another space.
+    """
+    shape = len(space.kinds), space.num_edges, len(space.primitives)
+    if limit.latencies is None or len(limit.latencies) != 1 + np.prod(shape):
+        raise ValueError(
+            f"strategy.limit.latency_ms needs a table of latencies for the space "
+            f"{space.name}, with {1 + np.prod(shape)} numbers. A run measures and "
+            f"stores it; in a configuration of your own fill in limit.latencies by "
+            f"runs.limits.with_latencies."
+        )
+    base, *edges = limit.latencies
+    return EdgeCosts(base, np.asarray(edges, np.int64).reshape(shape))
+
+
+def make_excess(space: Space, num_classes: int, limit: Limit) -> ExcessFn | None:
+    """Returns a function that tells how far a cell is over all limits together.
+
+    It adds up, over the limits that the cell does not keep, by which share of the limit
+    it is over. Without a limit the result is None.
+
+    Args:
+      space: of the cells.
+      num_classes: of the network.
+      limit: the limits.
+    """
+    if not limit.is_set:
+        return None
+    tables = limited_costs(space, num_classes, limit).values()
+
+    def excess(mixing: Mixing) -> Array:
+        shares = [
+            jnp.maximum(costs.over(space, mixing, largest), 0.0) / largest
+            for costs, largest in tables
+        ]
+        return sum(shares)
+
+    return excess
+
+
+def limited_fitness(fitness: Array, mixings: Mixing, excess: ExcessFn | None) -> Array:
+    """Returns a fitness that ranks cells over a limit last, those by their excess.
+
+    Args:
+      fitness: lower is better, f32[n]; NaN counts as the worst of what is allowed.
+      mixings: one-hot, leaves [n, ...].
+      excess: of one mixing; None leaves the fitness as it is.
+    """
+    if excess is None:
+        return fitness
+    over = jax.vmap(excess)(mixings)
+    within = jnp.minimum(jnp.nan_to_num(fitness, nan=WORST_WITHIN), WORST_WITHIN)
+    penalty = OVER + (WORST_OVER - OVER) * over / (1.0 + over)
+    return jnp.where(over > 0, penalty, within)
+
+
+def without_over(fitness: Array, limit: Limit) -> Array:
+    """Returns the fitness with NaN for cells over a limit, for statistics.
+
+    Without a limit it is returned as it is.
+    """
+    if not limit.is_set:
+        return fitness
+    return jnp.where(fitness >= OVER, jnp.nan, fitness)
+
+
+def mean_within(fitness: Array, limit: Limit) -> Array:
+    """Returns the mean fitness of the cells that keep the limits, f32[]."""
+    if not limit.is_set:
+        return jnp.mean(fitness)
+    return jnp.nanmean(without_over(fitness, limit))
+
+
+def limit_metrics(fitness: Array, limit: Limit) -> dict[str, Array]:
+    """Returns the share of a population that is over a limit; nothing without one."""
+    if not limit.is_set:
+        return {}
+    return {"over_limit": jnp.mean((fitness >= OVER).astype(jnp.float32))}

@@ -1,0 +1,81 @@
+"""Compares predicted latencies with measured ones, over random cells.
+
+Every cell is compiled once. Then all are measured in turn, several times over, and the
+least of a cell's medians counts, because other programs of the machine can only slow a
+measurement down.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from egnas_jax.nn.edge_costs import CountedNetwork, EdgeCosts
+from egnas_jax.nn.network import make_network
+from egnas_jax.space import Genotype, Space, derive
+from egnas_jax.strategies.random_search import random_child
+from egnas_jax.training.latency import median_seconds
+
+ROUNDS = 5
+
+
+class LatencyCheck(NamedTuple):
+    """Predicted and measured latencies of random cells.
+
+    Attributes:
+      predicted, measured: milliseconds of a batch, f64[n].
+      spearman: their rank correlation.
+    """
+
+    predicted: np.ndarray
+    measured: np.ndarray
+    spearman: float
+
+
+def check_latencies(
+    space: Space,
+    network: CountedNetwork,
+    batch_size: int,
+    costs: EdgeCosts,
+    *,
+    number: int = 100,
+    on_cell: Callable[[int], None] = lambda done: None,
+) -> LatencyCheck:
+    """Measures random cells and compares them with a table.
+
+    Args:
+      space: of the cells.
+      network: around the cells, with its images.
+      batch_size: images of a batch.
+      costs: the table, nanoseconds.
+      number: of cells, at least two.
+      on_cell: called with the number of cells that are compiled.
+    """
+    draw = jax.jit(lambda key: random_child(key, space))
+    predicted, programs = [], []
+    for index in range(number):
+        mixing = jax.tree.map(np.asarray, draw(jax.random.key(index)))
+        rows = [mixing.primitives[k] * mixing.edges[k][:, None] for k in space.kinds]
+        predicted.append(costs.of_choices(np.stack(rows) > 0) / 1e6)
+        programs.append(_compiled(derive(space, mixing), network, batch_size))
+        on_cell(index + 1)
+    medians = [
+        [1e3 * median_seconds(*program) for program in programs] for _ in range(ROUNDS)
+    ]
+    measured = np.min(medians, axis=0)
+    found = float(stats.spearmanr(predicted, measured)[0])
+    return LatencyCheck(np.asarray(predicted), measured, found)
+
+
+def _compiled(genotype: Genotype, network: CountedNetwork, batch_size: int):
+    """The program of a network in evaluation, and its arguments."""
+    key = jax.random.key(0)
+    shape = network.image_size, network.image_size, network.image_channels
+    net = make_network(genotype, network.config)
+    variables = net.init(key, shape)
+    images = jax.random.normal(key, (batch_size, *shape), jnp.float32)
+    program = jax.jit(lambda *arguments: net.apply(*arguments)[0])
+    return program.lower(variables, images).compile(), (variables, images)

@@ -1,0 +1,78 @@
+"""Measures how long compiled programs take on a device.
+
+A latency is the median of some runs after a few that warm up. The results of a run are
+waited for, so that transfers to the device count and nothing is left running.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from egnas_jax.nn.costs import genotype_of, published_network
+from egnas_jax.nn.network import make_network
+from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.space import Genotype, Topology
+
+WARMUP, REPEATS = 3, 20
+
+
+def latency(
+    genotype: Genotype | Topology,
+    device: jax.Device | None = None,
+    *,
+    network: NetworkConfig | None = None,
+    image_size: int = 32,
+    image_channels: int = 3,
+    batch_size: int = 1,
+    repeats: int = REPEATS,
+) -> float:
+    """Measures how long the network of a genotype takes for one batch, in evaluation.
+
+    Args:
+      genotype: the cells.
+      device: where it runs; None: the default device.
+      network: the network around the cells; None: that of the published tables.
+      image_size: side of the images, pixels.
+      image_channels: channels of the images.
+      batch_size: images of the batch.
+      repeats: runs of which the median is taken, after three that warm up.
+
+    Returns:
+      Seconds for the batch, float32, without compilation.
+
+    Raises:
+      ValueError: a number below one, or images that the network cannot read.
+    """
+    for name, value in (("batch_size", batch_size), ("repeats", repeats)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be a whole number > 0, got {value!r}.")
+    network = network or published_network(genotype_of(genotype, None))
+    shape = image_size, image_size, image_channels
+    net, key = make_network(genotype, network), jax.random.key(0)
+    with jax.default_device(device or jax.devices()[0]):
+        variables = net.init(key, shape)
+        images = jax.random.normal(key, (batch_size, *shape), jnp.float32)
+        program = jax.jit(lambda *arguments: net.apply(*arguments)[0])
+        compiled = program.lower(variables, images).compile()
+        return median_seconds(compiled, (variables, images), repeats)
+
+
+def median_seconds(
+    program: Callable, arguments: tuple, repeats: int = REPEATS
+) -> float:
+    """Returns the median duration of calls of a compiled program, in seconds.
+
+    Args:
+      program: compiled, so that no call compiles it.
+      arguments: of a call, on the device.
+      repeats: calls that count, after `WARMUP` that do not.
+    """
+    seconds = []
+    for _ in range(WARMUP + repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(program(*arguments))
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARMUP:])

@@ -1,0 +1,111 @@
+"""Every method that ranks cells answers one that keeps its limits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import egnas_jax as eg
+from egnas_jax.search.strategy import derive_incumbent
+from egnas_jax.strategies.discrete.controller import ENASConfig, _Judge
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.limits.costs import make_excess
+
+SPACE = eg.SPACES["darts7"]
+NETWORK = dict(channels=8, layers=5)
+BLACK_BOX = dict(
+    generations=4, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1
+)
+CONTROLLER = dict(hidden=8, samples=9, steps=2, batch_size=24, batches="shared")
+SMALL = {
+    "egnas": dict(warmup=0, population=8, samples=2, fitness_batch_size=24),
+    "random_search": dict(candidates=24, fitness_batch_size=24),
+    "enas": dict(CONTROLLER, finalists=30, conv_bias=0.0),
+    "nasnet_ppo": dict(CONTROLLER, finalists=30, conv_bias=0.0),
+    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=9),
+    "nsga2": dict(BLACK_BOX, population=12, offspring=9),
+    "epcnas_pso": dict(BLACK_BOX, particles=12),
+}
+SLOW = {"enas", "nasnet_ppo", "ageing_evolution", "nsga2", "epcnas_pso"}
+KEY = jax.random.key(0)
+
+
+def config_of(name, **limits):
+    config, make = eg.STRATEGIES[name]
+    return config(**SMALL[name], limit=Limit(**NETWORK, **limits)), make
+
+
+def params_of(genotype):
+    network = eg.NetworkConfig(**NETWORK, num_classes=3, auxiliary=False)
+    return eg.cost(genotype, network).params
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in SMALL],
+)
+def test_the_genotype_keeps_the_limit(name, toy_net, toy_batch, init_of, update_of):
+    # About a quarter of random cells are below this; the best cell is far above.
+    limit = 41_000
+    config, make = config_of(name, params=float(limit))
+    strategy = make(toy_net, config)
+    update, state = update_of(strategy, traced_once=True), init_of(strategy, KEY)
+    variables = toy_net.init(jax.random.key(1))
+    genotypes = [derive_incumbent(strategy, SPACE, strategy.incumbent(state))]
+    for step in range(3):
+        key = jax.random.fold_in(KEY, step)
+        state, info = update(key, state, variables, toy_batch)
+        genotypes.append(derive_incumbent(strategy, SPACE, strategy.incumbent(state)))
+    assert all(params_of(genotype) <= limit for genotype in genotypes)
+    if name not in ("egnas", "enas", "nasnet_ppo"):
+        # The search itself found a cell within the limit.
+        excess = make_excess(SPACE, 3, config.limit)
+        assert excess(strategy.incumbent(state)) == 0
+        assert info["over_limit"] < 1
+        assert 0 < info["fitness"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_limit_that_all_cells_keep_leaves_the_search_as_it_is(
+    name, toy_net, toy_batch, init_of, update_of
+):
+    incumbents = []
+    for limits in (dict(), dict(params=1e9)):
+        config, make = config_of(name, **limits)
+        strategy = make(toy_net, config)
+        variables = toy_net.init(jax.random.key(1))
+        state = init_of(strategy, KEY)
+        state, _ = update_of(strategy)(KEY, state, variables, toy_batch)
+        incumbents.append(strategy.incumbent(state))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *incumbents)
+
+
+def test_a_limit_that_no_cell_keeps_is_refused_when_the_method_is_made(toy_net):
+    for name in SMALL:
+        config, make = config_of(name, params=1000.0)
+        with pytest.raises(ValueError, match="the least that a cell of the space"):
+            make(toy_net, config)
+
+
+def test_a_controller_rewards_cells_over_a_limit_least(toy_net):
+    # The "mixings" are the excesses themselves.
+    rewards = jnp.asarray([0.9, 0.8, -50.0, 0.7])
+    excess = jnp.asarray([0.5, 0.0, 0.0, 2.0])
+    for fitness, floor in (("accuracy", 0.0), ("loss", 1 - 2 * np.log(3))):
+        config = ENASConfig(fitness=fitness)
+        judge = _Judge(toy_net, config, SPACE, None, lambda mixing: mixing)
+        np.testing.assert_allclose(
+            judge.limited(rewards, excess),
+            [floor - 1 - 1 / 3, 0.8, floor, floor - 1 - 2 / 3],
+            rtol=1e-6,
+        )
+        judge = dataclasses.replace(judge, excess=None)
+        assert judge.limited(rewards, excess) is rewards
+
+
+def test_the_weight_grid_of_egnas_takes_no_limit():
+    with pytest.raises(ValueError, match="weight_grid records choices without"):
+        eg.EGNASConfig(weight_grid=True, limit=Limit(params=1e6))
