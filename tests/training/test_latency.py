@@ -1,5 +1,6 @@
 """Latencies are medians of runs, and their table is measured once and stored."""
 
+import dataclasses
 import json
 import time
 
@@ -100,7 +101,7 @@ def test_a_table_is_measured_once_for_what_it_depends_on(made_up, tmp_path):
     np.testing.assert_array_equal(first.edges, again.edges)
     latency_table.latency_costs(SPACE, NETWORK, 3)
     latency_table.latency_costs(SPACE, NETWORK._replace(image_size=8), 2)
-    latency_table.latency_costs(SPACE._replace(name="other"), NETWORK, 2)
+    latency_table.latency_costs(dataclasses.replace(SPACE, name="other"), NETWORK, 2)
     assert len(made_up) == 4
     assert len(list((tmp_path / "latencies").glob("*.json"))) == 4
 
