@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import egnas_jax as eg
+from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.strategies.discrete.controller import ENASConfig, _Judge
 from egnas_jax.strategies.limits.config import Limit
@@ -109,3 +110,33 @@ def test_a_controller_rewards_cells_over_a_limit_least(toy_net):
 def test_the_weight_grid_of_egnas_takes_no_limit():
     with pytest.raises(ValueError, match="weight_grid records choices without"):
         eg.EGNASConfig(weight_grid=True, limit=Limit(params=1e6))
+
+
+def test_individuals_of_egnas_rank_by_the_cells_that_are_derived_from_them(
+    toy_net, toy_batch
+):
+    limit, z = 44_000, 2.0 * jax.random.normal(KEY, (12, SPACE.dim))
+    alpha = unflatten(SPACE, jnp.zeros(SPACE.dim))
+    variables = toy_net.init(jax.random.key(1))
+
+    def fitness_under(**limits):
+        config, _ = config_of("egnas", **limits)
+        arguments = alpha, z, toy_batch.images, toy_batch.labels, config
+        return jax.jit(
+            lambda: eg.evaluate_fitness(toy_net, variables, *arguments).fitness
+        )()
+
+    sizes = np.asarray(
+        [
+            params_of(eg.derive(SPACE, eg.softmax_mixing(unflatten(SPACE, row))))
+            for row in z
+        ]
+    )
+    free, fitness = fitness_under(), fitness_under(params=float(limit))
+    kept = sizes <= limit
+    assert 0 < kept.sum() < 12
+    np.testing.assert_allclose(fitness[kept], free[kept], rtol=1e-5)
+    assert fitness[~kept].min() > fitness[kept].max()
+    np.testing.assert_array_equal(
+        np.argsort(fitness[~kept], stable=True), np.argsort(sizes[~kept], stable=True)
+    )
