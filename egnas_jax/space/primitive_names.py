@@ -29,6 +29,24 @@ FAMILIES: dict[str, str] = {
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
+def check_word(name: str, what: str, example: str) -> None:
+    """Refuses a name that cannot stand in texts, settings and file names.
+
+    Args:
+      name: to be checked.
+      what: whose name it is, as messages say it ("a space").
+      example: of such a name.
+
+    Raises:
+      ValueError: the name is no word.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be the name of {what}: it takes letters, digits and "
+            f"underscores, and starts with a letter. Choose a name like {example}."
+        )
+
+
 def check_new_name(name: str, family: str) -> None:
     """Refuses a name that a new primitive cannot have.
 
@@ -39,11 +57,7 @@ def check_new_name(name: str, family: str) -> None:
     Raises:
       ValueError: the name is no word or is taken, or the family is unknown.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot be the name of a primitive: it takes letters, digits and "
-            f"underscores, and starts with a letter. Choose a name like my_conv_3x3."
-        )
+    check_word(name, "a primitive", "my_conv_3x3")
     if name in FAMILIES:
         raise ValueError(
             f"There is a primitive {name!r} already. Choose another name than "

@@ -15,7 +15,7 @@ from typing import ClassVar
 from egnas_jax.lookup import lookup
 from egnas_jax.space.base import MAX_NODES, Space
 from egnas_jax.space.genotype_text import read_json_fields
-from egnas_jax.space.graph import Edge, checked_edges
+from egnas_jax.space.graph import Edge, checked_edges, read_edges
 from egnas_jax.space.nasbench201 import NASBENCH201
 from egnas_jax.space.primitive_names import FAMILIES
 
@@ -57,7 +57,7 @@ class Topology:
             raise ValueError(
                 f"A cell is a list of primitives, got {str(names)[:80]!r}."
             )
-        names, edges = tuple(names), tuple(tuple(edge) for edge in self.edges)
+        names, edges = tuple(names), tuple(read_edges("The cell", self.edges))
         num_nodes = max((target for _, target in edges), default=1)
         if edges != checked_edges("The cell", edges, NUM_INPUTS, num_nodes):
             raise ValueError(
