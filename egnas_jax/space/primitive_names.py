@@ -6,6 +6,8 @@ without JAX. nn/primitives.py defines what the names compute.
 
 import re
 
+from egnas_jax.lookup import check_known
+
 # "conv" has weights, "pool" summarises windows, "skip" passes its input on, "none" is
 # the absence of an edge, "other" is anything else.
 FAMILY_NAMES = ("conv", "pool", "skip", "other")
@@ -27,6 +29,22 @@ FAMILIES: dict[str, str] = {
 
 # A name stands between quotes, bars or blanks in the texts of genotypes.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def check_primitive_name(name: str) -> None:
+    """Refuses a name that no primitive has.
+
+    Raises:
+      ValueError: the message lists all names, and says how to add one.
+    """
+    try:
+        check_known(FAMILIES, name, "primitive")
+    except ValueError as error:
+        raise ValueError(
+            f"{error} A primitive of your own is added by its plug-in (--plugin "
+            f"FILE.py, egnas_jax.load_plugin) or by egnas_jax.register_primitive, "
+            f"before it is named."
+        ) from None
 
 
 def check_word(name: str, what: str, example: str) -> None:
