@@ -124,7 +124,7 @@ HELP = {
     "draw": "draw a genotype as SVG",
     "verify": "replay a run and compare its digests",
     "data": "convert official files, or draw sample images",
-    "list": "list presets, strategies, variants, spaces, the zoo",
+    "list": "list presets, strategies, variants, spaces, primitives, the zoo",
 }
 
 
@@ -266,6 +266,7 @@ def _list(options) -> None:
     from egnas_jax.nn.kernels import CHOICES
     from egnas_jax.runs.presets import PRESETS, RECIPES
     from egnas_jax.space import SPACES, zoo
+    from egnas_jax.space.primitive_names import FAMILIES
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas.variants import VARIANTS
     from egnas_jax.studies.nasbench201.method_table import METHODS
@@ -276,6 +277,7 @@ def _list(options) -> None:
         "strategies": STRATEGIES,
         "variants": VARIANTS,
         "spaces": SPACES,
+        "primitives": [f"{name} ({family})" for name, family in FAMILIES.items()],
         "lowerings": CHOICES,
         "zoo": zoo,
         "methods": METHODS,

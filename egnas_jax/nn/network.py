@@ -201,7 +201,7 @@ def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"Images of {shape[0]}x{shape[1]} pixels do not fit the auxiliary head: it "
             f"takes sides of {sides} in the {config.frame} frame. Leave the head out "
-            f"(--no-auxiliary), or resize the images."
+            f"(auxiliary=False; --no-auxiliary), or resize the images."
         )
 
 

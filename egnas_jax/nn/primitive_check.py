@@ -7,6 +7,7 @@ Dims: C channels.
 
 import functools
 import inspect
+import itertools
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from egnas_jax.types import IMPL, PyTree
 
 STRIDES = (1, 2)
 SIDE, IMAGES = 8, 2  # of the arrays that a check traces with
+OTHER_SIDES = 16, 12  # a primitive must not depend on the size, nor need squares
 
 
 class OneEdge(NamedTuple):
@@ -42,8 +44,9 @@ def check_primitive(
 ) -> None:
     """Refuses a primitive that a network cannot compute.
 
-    It is traced with strides 1 and 2, in training and in evaluation. Other numbers of
-    channels are checked as a network is traced.
+    It is traced with strides 1 and 2, in training and in evaluation; in training also
+    with images of other sides, which are no squares. Other numbers of channels are
+    checked as a network is traced.
 
     Args:
       primitive: with functions of a user's own; others pass.
@@ -59,12 +62,12 @@ def check_primitive(
         return
     for stride in STRIDES:
         shapes = described(primitive, channels, stride)
-        for dtype in dtypes:
-            shape = (IMAGES, SIDE, SIDE, channels)
+        squares = itertools.product([(SIDE, SIDE)], dtypes, (True, False))
+        for sides, dtype, train in (*squares, (OTHER_SIDES, "float32", True)):
+            shape = (IMAGES, *sides, channels)
             x = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
-            for train in (True, False):
-                one = functools.partial(run, primitive, stride=stride, train=train)
-                jax.eval_shape(one, *shapes, x)
+            one = functools.partial(run, primitive, stride=stride, train=train)
+            jax.eval_shape(one, *shapes, x)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -90,6 +93,13 @@ def described(
                 f"init returns {name} {_short(tree)}. Return a dictionary, or {{}}"
             )
         for path, leaf in jax.tree.leaves_with_path(tree):
+            dotted = [k for entry in path if "." in (k := str(_key(entry)))]
+            if dotted:
+                complain(
+                    f"init returns {name} with the name {dotted[0]!r}. A dot separates "
+                    f"the names of a path in files of weights: leave it out, as in "
+                    f"{dotted[0].replace('.', '_')!r}"
+                )
             if leaf.dtype != jnp.float32:
                 where = f"{name}{jax.tree_util.keystr(path)}"
                 complain(f"init returns {where} in {leaf.dtype}. Return float32 arrays")
@@ -145,6 +155,11 @@ def run(
     # A mapping of any type is taken, but networks compare types.
     structure = jax.tree.structure(batch_stats)
     return y, jax.tree.unflatten(structure, jax.tree.leaves(new_stats))
+
+
+def _key(entry):
+    """The name of an entry of a path; of an entry of a list, its position."""
+    return getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", "")))
 
 
 def place_of(function: Any) -> str:

@@ -3,6 +3,7 @@
 Dims: C channels, H, W sides, N images.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from egnas_jax.nn.primitive_check import SIDE
 from egnas_jax.types import Array, Key, PyTree
 
 COLLECTIONS = ("params", "batch_stats")
+KEYWORDS = {"channels": 16, "stride": 1}  # that the module class is called with
 
 
 def primitive_from_linen(
@@ -29,7 +31,11 @@ def primitive_from_linen(
         no random numbers but in its initialisation. It is given x in float32, the
         dtype of its parameters; what it returns is rounded to the dtype of the state.
       family: as of `Primitive`.
+
+    Raises:
+      ValueError: `module_class` cannot be called with the two keywords alone.
     """
+    _check_keywords(name, module_class)
 
     def init(key: Key, channels: int, stride: int) -> tuple[PyTree, PyTree]:
         module = module_class(channels=channels, stride=stride)
@@ -59,3 +65,36 @@ def primitive_from_linen(
     if isinstance(module_class, type):  # messages name the lines of the module
         init.__wrapped__ = apply.__wrapped__ = module_class.__call__
     return Primitive(name, init, apply, family)
+
+
+def _check_keywords(name, module_class):
+    """Refuses what makes no module from the keywords alone, naming what is missing."""
+    allowed = (
+        "Give a class of flax.linen.Module with the fields channels and stride, whose "
+        "other fields have defaults."
+    )
+    if not callable(module_class):
+        raise ValueError(
+            f"The primitive {name}: the module class is {module_class!r}. {allowed}"
+        )
+    try:
+        signature = inspect.signature(module_class)
+    except ValueError:  # of code that is not written in Python
+        return
+    try:
+        signature.bind(**KEYWORDS)
+    except TypeError:  # says one name at a time
+        parameters = signature.parameters.values()
+    else:
+        return
+    names = [parameter.name for parameter in parameters]
+    missing = [keyword for keyword in KEYWORDS if keyword not in names]
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.name not in KEYWORDS
+    ]
+    problem = f"lacks {' and '.join(missing)}" if missing else "has fields of its own"
+    problem += f" and needs {', '.join(needed)}" if needed else ""
+    shown = getattr(module_class, "__name__", repr(module_class))
+    raise ValueError(f"The primitive {name}: {shown} {problem}. {allowed}")

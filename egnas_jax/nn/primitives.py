@@ -285,9 +285,13 @@ def register_primitive(primitive: Primitive) -> None:
       primitive: the record; nothing of it runs before a network is made with it.
 
     Raises:
-      ValueError: the name is no word or is taken, the family is unknown, or `init` or
-        `apply` is no function.
+      ValueError: it is no primitive, the name is no word or is taken, the family is
+        unknown, or `init` or `apply` is no function.
     """
+    if not isinstance(primitive, Primitive):
+        raise ValueError(
+            f"register_primitive takes a Primitive, got {str(primitive)[:80]!r}."
+        )
     for field in ("init", "apply"):
         function = getattr(primitive, field)
         if not callable(function) or getattr(function, "__hash__", None) is None:

@@ -12,7 +12,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
 from egnas_jax.nn.precision import PRECISIONS
 from egnas_jax.settings import check_choices, check_ranges
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.space.per_edge import LivePrimitives, checked_live
 
 # The upper bounds are far beyond any useful size: they catch typing errors, which would
@@ -67,6 +67,12 @@ class SupernetConfig:
     live: LivePrimitives | None = None
 
     def __post_init__(self):
+        if isinstance(self.space, Space):
+            raise ValueError(
+                f"supernet.space is the space {self.space.name} itself, but must be "
+                f"its name: give {self.space.name!r}. A space of your own is added by "
+                f"egnas_jax.register_space before."
+            )
         space = lookup(SPACES, self.space, "space")
         lookup(lowering.CHOICES, self.lowering, "lowering")
         check_choices(self, {"dtype": PRECISIONS}, "supernet.")

@@ -11,8 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from egnas_jax.lookup import lookup
-from egnas_jax.space.graph import Edge, check_used, checked_edges
+from egnas_jax.space.graph import (
+    Edge,
+    cell_name,
+    check_used,
+    checked_edges,
+    reached_nodes,
+)
+from egnas_jax.space.pairs import integer
 from egnas_jax.space.per_edge import LivePrimitives, checked_live, read_primitives
+from egnas_jax.space.primitive_names import check_word
 
 # All primitives that a network of the DARTS family may hold. A space offers some of
 # them; the published cells (NASNet-A, AmoebaNet-A) use all of them.
@@ -93,7 +101,8 @@ class Space:
 
     Raises:
       ValueError: the graph has a cycle, an unknown node or a node without in-edge; a
-        primitive is unknown; or the parts do not fit each other.
+        primitive is unknown; no primitives give a path from an input to the output; or
+        the parts do not fit each other.
     """
 
     name: str
@@ -109,7 +118,7 @@ class Space:
 
     def __post_init__(self):
         where = f"The space {self.name}"
-        self._check_sizes()
+        self._read_sizes()
         macro = lookup(MACROS, self.macro, "macro structure")
         kinds = macro.kinds if self.kinds is None else tuple(self.kinds)
         self._check_macro(macro, kinds)
@@ -124,17 +133,18 @@ class Space:
         num_all = self.num_inputs + self.num_nodes
         check_used(where, edges, self.output_nodes, num_all)
         self._check_rule(where)
+        self._check_paths(where)
 
-    def _check_sizes(self):
-        if not isinstance(self.name, str) or not self.name.strip():
-            raise ValueError(f"The name of a space must be a word, got {self.name!r}.")
+    def _read_sizes(self):
+        check_word(self.name, "a space", "my_space")
         for field in ("num_nodes", "num_inputs"):
-            value = getattr(self, field)
-            if type(value) is not int or not 1 <= value <= MAX_NODES:
+            value = integer(f"The space {self.name}: {field}", getattr(self, field))
+            if not 1 <= value <= MAX_NODES:
                 raise ValueError(
                     f"The space {self.name}: {field} is {value!r}, but must be a whole "
                     f"number from 1 to {MAX_NODES}."
                 )
+            object.__setattr__(self, field, value)
 
     def _check_macro(self, macro: Macro, kinds: Sequence[str]):
         """Refuses cells that the macro structure cannot put together."""
@@ -180,6 +190,22 @@ class Space:
                         f'{where}: derive="darts" never keeps none, and the edge '
                         f"{pair} of the {kind} cell has no other primitive. {hint}"
                     )
+
+    def _check_paths(self, where: str):
+        """Refuses cells whose output no genotype can connect to an input."""
+        for kind in self.kinds:
+            pairs = [
+                pair
+                for edge, pair in enumerate(self.edges)
+                if set(self.primitives_of(kind, edge)) != {"none"}
+            ]
+            if not reached_nodes(pairs, self.num_inputs) & set(self.output_nodes):
+                raise ValueError(
+                    f"{where}: no genotype has a path from an input of the "
+                    f"{cell_name(kind)} to its output nodes {list(self.output_nodes)}, "
+                    f"because every edge on the way has no primitive but none. Give "
+                    f"the edges of a path another one, such as skip_connect."
+                )
 
     @property
     def num_edges(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from egnas_jax.space.all_edges import derive_all_edges
 from egnas_jax.space.base import Space
 from egnas_jax.space.genotype import PAIRS_PER_NODE, Genotype
+from egnas_jax.space.membership import check_member
 from egnas_jax.space.mixing_arrays import (
     checked_arrays,
     derivable_mask,
@@ -34,8 +35,12 @@ def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     all edges (see `derive_all_edges`). Ties go to the lower edge and to the earlier
     primitive. Primitives that an edge lacks are never chosen.
 
+    By "argmax" a cell may be `none` on every edge, as some cells of NAS-Bench-201 are.
+    It is a genotype, but no network can be made of it.
+
     A function (space, mixing) is called as it is. Its result is checked: a `Genotype`
-    for normal and reduction cells, else a `Topology`, with a path through each cell.
+    for normal and reduction cells, else a `Topology`, with nodes, edges and primitives
+    that the space has, and a path through each cell.
 
     Args:
       space: names the primitives.
@@ -75,6 +80,7 @@ def _by_function(space, mixing) -> Genotype | Topology:
                 f"it returned {str(genotype)[:80]!r}, but must return a "
                 f"{wanted.__name__}."
             )
+        check_member(space, genotype)
         for kind in space.kinds:
             check_path(genotype, kind)
     except Exception as error:  # whatever a user's function raises is named with it

@@ -11,6 +11,8 @@ import graphlib
 from collections.abc import Iterable
 from typing import Any
 
+from egnas_jax.space.pairs import integer
+
 Edge = tuple[int, int]
 
 
@@ -35,7 +37,9 @@ def checked_edges(
     targets = range(num_inputs, num_all)
     if edges is None:
         return tuple((source, target) for target in targets for source in range(target))
-    edges = [_checked_edge(where, edge, num_inputs, num_all) for edge in _list(edges)]
+    edges = read_edges(where, edges)
+    for edge in edges:
+        _check_edge(where, edge, num_inputs, num_all)
     if len(set(edges)) < len(edges):
         twice = next(edge for edge in edges if edges.count(edge) > 1)
         raise ValueError(f"{where} has the edge {twice} more than once: keep one.")
@@ -73,19 +77,55 @@ def check_used(
         )
 
 
-def _list(edges):
+def reached_nodes(edges: Iterable[Edge], num_inputs: int) -> set[int]:
+    """Returns the nodes that a path leads to from an input, inputs included.
+
+    Args:
+      edges: of the cell, sorted by target.
+      num_inputs: the first nodes.
+    """
+    reached = set(range(num_inputs))
+    for source, target in edges:
+        if source in reached:
+            reached.add(target)
+    return reached
+
+
+def cell_name(kind: str) -> str:
+    """Returns what messages call a cell: "normal cell", or "cell" where all are one."""
+    return "cell" if kind == "cell" else f"{kind} cell"
+
+
+def read_edges(where: str, edges: Any) -> list[Edge]:
+    """Returns edges as pairs of int, in the order in which they are given.
+
+    Args:
+      where: as of `checked_edges`.
+      edges: lists, tuples or rows of an array, of whole numbers.
+
+    Raises:
+      ValueError: they are no pairs of whole numbers.
+    """
     if isinstance(edges, str) or not isinstance(edges, Iterable):
-        raise ValueError(f"edges must be pairs (source, target), got {edges!r}.")
-    return list(edges)
+        raise ValueError(
+            f"{where}: edges must be pairs (source, target), got {edges!r}."
+        )
+    return [_read_edge(where, edge) for edge in edges]
 
 
-def _checked_edge(where, edge, num_inputs, num_all) -> Edge:
-    pair = tuple(edge) if isinstance(edge, tuple | list) else ()
-    if len(pair) != 2 or any(type(node) is not int for node in pair):
+def _read_edge(where, edge) -> Edge:
+    try:
+        source, target = (integer("a node", node) for node in edge)
+    except (TypeError, ValueError):
         raise ValueError(
             f"{where}: an edge is a pair (source, target) of whole numbers, got "
             f"{edge!r}."
-        )
+        ) from None
+    return source, target
+
+
+def _check_edge(where, pair, num_inputs, num_all):
+    """Refuses an edge that names an unknown node, an input or one node twice."""
     unknown = [node for node in pair if node not in range(num_all)]
     if unknown:
         raise ValueError(
@@ -99,7 +139,6 @@ def _checked_edge(where, edge, num_inputs, num_all) -> Edge:
             f"{where}: the edge {pair} leads to an input. Allowed targets: "
             f"{num_inputs} to {num_all - 1}."
         )
-    return pair
 
 
 def _check_order(where, edges, num_inputs):

@@ -10,8 +10,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from egnas_jax.lookup import check_known
-from egnas_jax.space.primitive_names import FAMILIES
+from egnas_jax.space.primitive_names import check_primitive_name
 
 Pair = tuple[str, int]
 
@@ -93,7 +92,7 @@ def _read_pair(kind, index, pair):
             f"(primitive, source node, 0.5)."
         )
     try:
-        check_known(FAMILIES, pair[0], "primitive")
+        check_primitive_name(pair[0])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     source = integer(f"{where}: the source node", pair[1])

@@ -1,6 +1,7 @@
 """Finds out whether the output of a derived cell depends on its inputs."""
 
 from egnas_jax.space.genotype import Genotype
+from egnas_jax.space.graph import cell_name, reached_nodes
 from egnas_jax.space.topology import Topology
 
 
@@ -14,13 +15,10 @@ def check_path(genotype: Genotype | Topology, kind: str) -> None:
     Raises:
       ValueError: every path to the output nodes contains `none`.
     """
-    reached = set(range(genotype.num_inputs))
-    for primitive, source, target in genotype.edges_of(kind):
-        if primitive != "none" and source in reached:
-            reached.add(target)
+    edges = [edge for name, *edge in genotype.edges_of(kind) if name != "none"]
     outputs = genotype.concat(kind)
-    if not reached & set(outputs):
+    if not reached_nodes(edges, genotype.num_inputs) & set(outputs):
         raise ValueError(
-            f"The {kind} cell has no path from an input to its output nodes "
+            f"The {cell_name(kind)} has no path from an input to its output nodes "
             f"{list(outputs)}: every edge on the way is none. Choose another genotype."
         )

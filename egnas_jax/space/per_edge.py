@@ -6,9 +6,8 @@ Dims: E edges of a cell, K primitives of the space: those that any edge has.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from egnas_jax.lookup import lookup
 from egnas_jax.space.graph import Edge
-from egnas_jax.space.primitive_names import FAMILIES
+from egnas_jax.space.primitive_names import check_primitive_name
 
 # kind of cell -> edge -> positions of its primitives, ascending
 LivePrimitives = tuple[tuple[tuple[int, ...], ...], ...]
@@ -114,12 +113,9 @@ def _names(where, names) -> tuple[str, ...]:
         )
     for name in names:
         try:
-            lookup(FAMILIES, name, "primitive")
+            check_primitive_name(name)
         except ValueError as error:
-            raise ValueError(
-                f"{where}: {error} A primitive of your own is added by "
-                f"egnas_jax.register_primitive, before the space."
-            ) from None
+            raise ValueError(f"{where}: {error}") from None
         if list(names).count(name) > 1:
             raise ValueError(f"{where} has the primitive {name} twice: keep one.")
     return tuple(names)

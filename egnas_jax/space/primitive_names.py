@@ -6,6 +6,8 @@ without JAX. nn/primitives.py defines what the names compute.
 
 import re
 
+from egnas_jax.lookup import check_known
+
 # "conv" has weights, "pool" summarises windows, "skip" passes its input on, "none" is
 # the absence of an edge, "other" is anything else.
 FAMILY_NAMES = ("conv", "pool", "skip", "other")
@@ -29,6 +31,40 @@ FAMILIES: dict[str, str] = {
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
+def check_primitive_name(name: str) -> None:
+    """Refuses a name that no primitive has.
+
+    Raises:
+      ValueError: the message lists all names, and says how to add one.
+    """
+    try:
+        check_known(FAMILIES, name, "primitive")
+    except ValueError as error:
+        raise ValueError(
+            f"{error} A primitive of your own is added by its plug-in (--plugin "
+            f"FILE.py, egnas_jax.load_plugin) or by egnas_jax.register_primitive, "
+            f"before it is named."
+        ) from None
+
+
+def check_word(name: str, what: str, example: str) -> None:
+    """Refuses a name that cannot stand in texts, settings and file names.
+
+    Args:
+      name: to be checked.
+      what: whose name it is, as messages say it ("a space").
+      example: of such a name.
+
+    Raises:
+      ValueError: the name is no word.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be the name of {what}: it takes letters, digits and "
+            f"underscores, and starts with a letter. Choose a name like {example}."
+        )
+
+
 def check_new_name(name: str, family: str) -> None:
     """Refuses a name that a new primitive cannot have.
 
@@ -39,11 +75,7 @@ def check_new_name(name: str, family: str) -> None:
     Raises:
       ValueError: the name is no word or is taken, or the family is unknown.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot be the name of a primitive: it takes letters, digits and "
-            f"underscores, and starts with a letter. Choose a name like my_conv_3x3."
-        )
+    check_word(name, "a primitive", "my_conv_3x3")
     if name in FAMILIES:
         raise ValueError(
             f"There is a primitive {name!r} already. Choose another name than "

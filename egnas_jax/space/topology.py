@@ -12,12 +12,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from egnas_jax.lookup import lookup
 from egnas_jax.space.base import MAX_NODES, Space
 from egnas_jax.space.genotype_text import read_json_fields
-from egnas_jax.space.graph import Edge, checked_edges
+from egnas_jax.space.graph import Edge, checked_edges, read_edges
 from egnas_jax.space.nasbench201 import NASBENCH201
-from egnas_jax.space.primitive_names import FAMILIES
+from egnas_jax.space.primitive_names import check_primitive_name
 
 FIELD = "cell"  # of the JSON form
 NUM_INPUTS = 1
@@ -57,7 +56,7 @@ class Topology:
             raise ValueError(
                 f"A cell is a list of primitives, got {str(names)[:80]!r}."
             )
-        names, edges = tuple(names), tuple(tuple(edge) for edge in self.edges)
+        names, edges = tuple(names), tuple(read_edges("The cell", self.edges))
         num_nodes = max((target for _, target in edges), default=1)
         if edges != checked_edges("The cell", edges, NUM_INPUTS, num_nodes):
             raise ValueError(
@@ -68,7 +67,8 @@ class Topology:
             raise ValueError(
                 f"The cell has {len(edges)} edges, got {len(names)} primitives. {HOWTO}"
             )
-        names = tuple(lookup(FAMILIES, name, "primitive") and name for name in names)
+        for name in names:
+            check_primitive_name(name)
         object.__setattr__(self, "primitives", names)
         object.__setattr__(self, "edges", edges)
 

@@ -40,6 +40,19 @@ def test_a_plugin_is_named_before_or_after_the_command(folder, capsys):
     assert capsys.readouterr().out.count("constant_tiny") == 2  # of both commands
 
 
+def test_primitives_are_listed_with_their_family(folder, capsys):
+    lines = [
+        "import egnas_jax as eg",
+        "nothing = lambda *arguments: ({}, {})",
+        'eg.register_primitive(eg.Primitive("own", nothing, nothing, family="pool"))',
+    ]
+    (folder / "other.py").write_text("\n".join(lines))
+    assert egnas("list", "primitives", "--plugin", "other.py") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("primitives: none (none), avg_pool_3x3 (pool), max_pool")
+    assert said.endswith("own (pool)\n")
+
+
 @pytest.mark.parametrize("command", main_module.HELP)
 def test_every_command_takes_plugins(command, capsys):
     with pytest.raises(SystemExit):

@@ -308,7 +308,7 @@ def test_cells_without_a_path_are_refused_where_they_are_used():
     "config, shape, message",
     [
         (NetworkConfig(), (32, 28, 3), "takes sides of 32, 36, 40 in the cifar frame"),
-        (NetworkConfig(), (8, 8, 1), r"Leave the head out \(--no-auxiliary\)"),
+        (NetworkConfig(), (8, 8, 1), r"out \(auxiliary=False; --no-auxiliary\)"),
         (SMALL, (10, 8, 1), "divisible by 4, as it halves them 2 times"),
         (IMAGENET, (192, 192, 3), "takes sides of 224, 256 in the imagenet frame"),
         (IMAGENET, (230, 224, 3), "divisible by 32"),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from own_primitives import CONV_NORM, SQUEEZE_EXCITE, SqueezeExcite, conv_norm
 
 from egnas_jax.nn import lowering
@@ -20,6 +21,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.primitive import Primitive, source_of
 from egnas_jax.nn.primitive_check import check_primitive
 from egnas_jax.nn.primitive_edges import kernel_from_functions
+from egnas_jax.nn.primitive_linen import primitive_from_linen
 from egnas_jax.nn.primitives import PRIMITIVES, kernel_of, register_primitive
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.space import SPACES, Genotype, Space
@@ -286,6 +288,22 @@ def init_broken(key, channels, stride):
     return {"w": jnp.zeros((3, 3)) + jnp.zeros(2)}, {}
 
 
+def init_dotted(key, channels, stride):
+    return {"a": {"b.c": jnp.zeros(channels)}, "b": [jnp.zeros(channels)]}, {}
+
+
+def init_pixels(key, channels, stride):
+    return {"w": jnp.zeros((8, 8, channels))}, {}
+
+
+def pixels(params, batch_stats, x, stride, train):
+    return keep(params, batch_stats, x * params["w"][None], stride, train)
+
+
+def only_squares(params, batch_stats, x, stride, train):
+    return keep(params, batch_stats, x.transpose(0, 2, 1, 3), stride, train)
+
+
 def line_of(function, offset=0):
     return f"{__file__}:{function.__code__.co_firstlineno + offset}"
 
@@ -312,6 +330,24 @@ def line_of(function, offset=0):
         ),
         (init_doubles, keep, "params['w'] in int32", line_of(init_doubles)),
         (init_list, keep, "Return a dictionary", line_of(init_list)),
+        (
+            init_dotted,
+            keep,
+            "init returns params with the name 'b.c'. A dot separates",
+            line_of(init_dotted),
+        ),
+        (
+            init_pixels,
+            pixels,
+            "apply(x float32[2, 16, 12, 4], stride=1, train=True) cannot be traced",
+            line_of(pixels, 1),
+        ),
+        (
+            init_nothing,
+            only_squares,
+            "returns shape (2, 12, 16, 4). The output must be (2, 16, 12, 4)",
+            line_of(only_squares),
+        ),
         (init_broken, keep, "init(4, 1) cannot be traced", line_of(init_broken, 1)),
     ],
 )
@@ -333,6 +369,39 @@ def test_a_bad_linen_module_is_refused_with_its_line():
         check_primitive(bad, CHANNELS)
 
 
+class NoStride(nn.Module):
+    channels: int
+    width: int
+
+    def __call__(self, x, train):
+        return x
+
+
+@pytest.mark.parametrize(
+    "module_class, message",
+    [
+        (3, "The primitive q: the module class is 3. Give a class of flax.linen.Modu"),
+        (NoStride, "q: NoStride lacks stride and needs width. Give a class .* fields"),
+        (
+            lambda width, channels, stride: None,
+            "q: <lambda> has fields of its own and needs width",
+        ),
+    ],
+)
+def test_what_makes_no_module_is_refused_at_once(module_class, message):
+    with pytest.raises(ValueError, match=message):
+        primitive_from_linen("q", module_class)
+
+
+def test_a_module_with_more_fields_is_taken_where_they_are_given():
+    class Wide(NoStride):
+        stride: int = 1
+
+    with pytest.raises(ValueError, match="needs width"):
+        primitive_from_linen("q", Wide)
+    assert primitive_from_linen("q", functools.partial(Wide, width=3)).name == "q"
+
+
 def test_networks_refuse_a_bad_primitive_as_they_are_made():
     pairs = [("unhalved", 0), ("unhalved", 1)]
     try:
@@ -351,6 +420,10 @@ def test_networks_refuse_a_bad_primitive_as_they_are_made():
 def test_names_are_registered_once(registered):
     with pytest.raises(ValueError, match="There is a primitive 'own_conv_3x3' already"):
         register_primitive(CONV_NORM)
+    with pytest.raises(
+        ValueError, match="register_primitive takes a Primitive, got 'x"
+    ):
+        register_primitive("x")
     with pytest.raises(ValueError, match="apply of the primitive f is 3"):
         register_primitive(Primitive("f", init_nothing, 3))
     assert "f" not in FAMILIES

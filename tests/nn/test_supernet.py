@@ -13,6 +13,7 @@ from egnas_jax import interop
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import softmax_mixing, unweighted
+from egnas_jax.space import SPACES
 
 # the first one compiles for more than a minute
 FILES = [
@@ -117,6 +118,11 @@ def test_weights_that_do_not_fit_are_named(load_golden_supernet):
     wider = dataclasses.replace(config, num_classes=config.num_classes + 2)
     with pytest.raises(ValueError, match="classifier"):
         interop.supernet_from_torch(weights, wider)
+
+
+def test_a_space_itself_is_refused_with_its_name():
+    with pytest.raises(ValueError, match="space darts7 itself, .*: give 'darts7'"):
+        SupernetConfig(space=SPACES["darts7"])
 
 
 def test_channels_that_k_does_not_divide_are_refused():

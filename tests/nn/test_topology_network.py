@@ -151,10 +151,18 @@ def test_weights_go_to_torch_and_back(problem):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"layers": 7}, r"layers is 7, but .* must be 3 N \+ 2.* Nearest: 8"),
-        ({"layers": 2}, "Nearest: 5"),
-        ({"auxiliary": True}, "no auxiliary head. .*--no-auxiliary"),
-        ({"frame": "imagenet"}, "set network.frame=cifar"),
+        ({"layers": 7}, r"layers is 7, but .* 3 N \+ 2 .*NetworkConfig\(layers=8\),"),
+        ({"layers": 2}, r"\(layers=5\), .* --set network.layers=5\. NAS-Bench"),
+        (
+            {"auxiliary": True},
+            r"auxiliary is True, but .* no auxiliary head .*"
+            r"\(auxiliary=False\), .* --set network.auxiliary=false\. ",
+        ),
+        (
+            {"frame": "imagenet", "layers": 10, "auxiliary": True},
+            r"\(layers=11, auxiliary=False, frame='cifar'\), on the command line --set "
+            "network.layers=11 --set network.auxiliary=false --set network.frame=cifar",
+        ),
     ],
 )
 def test_settings_that_the_network_cannot_have_are_refused(changes, message):
@@ -164,5 +172,7 @@ def test_settings_that_the_network_cannot_have_are_refused(changes, message):
 
 
 def test_a_cell_without_a_path_is_refused():
-    with pytest.raises(ValueError, match="no path from an input to its output nodes"):
+    with pytest.raises(
+        ValueError, match="^The cell has no path from an input to its output nodes"
+    ):
         make_network(Topology(["none"] * 6), CONFIG)

@@ -139,6 +139,18 @@ def unknown(space, mixing):
     return Topology(("skip",) * space.num_edges, space.edges)
 
 
+def too_many_nodes(space, mixing):
+    return Topology.parse("|skip_connect~0|+" * 4 + "|skip_connect~0|")
+
+
+def foreign_edge(space, mixing):
+    return Topology.parse("|skip_connect~0|+|skip_connect~0|+|skip_connect~2|")
+
+
+def foreign_primitive(space, mixing):
+    return Topology(("skip_connect", "nor_conv_3x3", "none", "none"), space.edges)
+
+
 class Rule:
     """A rule that is an object, and returns no genotype."""
 
@@ -151,6 +163,13 @@ class Rule:
     [
         (cut, "no path from an input to its output nodes"),
         (unknown, "Unknown primitive 'skip'"),
+        (too_many_nodes, "nodes 1 to 5 and .* of the space chain has the nodes 1 to 3"),
+        (foreign_edge, r"has the edge \(0, 2\), which the space chain lacks. Its edge"),
+        (
+            foreign_primitive,
+            r"edge \(1, 2\) of the cell of its result has the primitive nor_conv_3x3, "
+            "but in the space chain it has none or skip_connect or sep_conv_3x3",
+        ),
         (Rule(), "returned 'nothing', but must return a Topology"),
         (lambda space, mixing: derive(SPACES["darts8"], mixing), "lacks the kind"),
     ],
@@ -162,3 +181,67 @@ def test_a_function_with_a_wrong_result_is_named_by_file_and_line(rule, message)
     code = getattr(rule, "__code__", None) or Rule.__call__.__code__
     line = inspect.getsourcelines(code)[1]
     assert f"test_derive_of_graphs.py:{line})" in str(error.value)
+
+
+SETS = dict.fromkeys(EDGES, NAMES) | {(0, 2): ("sep_conv_3x3",)}
+BY_KIND = {"normal": SETS, "reduce": NAMES}
+
+
+def derived_by(result, **parts):
+    """What `derive` makes of the result of a function, where edges have sets."""
+    parts |= {"num_nodes": 3, "edges": EDGES, "derive": lambda space, mixing: result}
+    space = Space("sets", BY_KIND, **parts)
+    return derive(space, one_hot(space, [2] * 7))
+
+
+def cells(*pairs, concat=(2, 3, 4), normal_0="sep_conv_3x3"):
+    """A genotype with skips in these places; and its normal (0, 2) has a primitive."""
+    normal, reduce = (
+        [(name, source) for source in pairs] for name in 2 * ["skip_connect"]
+    )
+    normal[0] = (normal_0, pairs[0])
+    return Genotype(normal, concat, reduce, concat)
+
+
+def test_a_function_may_return_any_genotype_of_its_space():
+    assert derived_by(cells(0, 1, 1, 2, 0, 3))
+    every = Space("sets", BY_KIND, num_nodes=3, edges=EDGES, derive="argmax")
+    chained = derive(every, one_hot(every, [2] * 7))
+    assert len(chained.normal) == 2 * 4  # node 4 has three edges
+    assert derived_by(chained) == chained
+
+
+CHAINED = cells(0, 1, 1, 2, 0, 3, 2, 4, concat=(2, 3, 5))
+LINK_READ_BY_CONV = dataclasses.replace(
+    CHAINED, reduce=(*CHAINED.reduce[:-1], ("sep_conv_3x3", 4))
+)
+
+
+def test_links_cannot_be_told_from_nodes_where_the_output_is_the_last_node():
+    last = dataclasses.replace(CHAINED, normal_concat=(5,), reduce_concat=(5,))
+    assert derived_by(last, output="last") == last
+    pairs = (*last.reduce[:-1], ("max_pool_3x3", 0))
+    with pytest.raises(ValueError, match="reduce cell .* has the primitive max_pool"):
+        derived_by(dataclasses.replace(last, reduce=pairs), output="last")
+
+
+@pytest.mark.parametrize(
+    "result, message",
+    [
+        (
+            cells(0, 1, 1, 2, 0, 3, normal_0="skip_connect"),
+            r"edge \(0, 2\) of the normal cell .* skip_connect, but .* sep_conv_3x3",
+        ),
+        (cells(0, 1, 0, 2, 0, 3), r"normal cell .* the edge \(0, 3\), which the space"),
+        (cells(0, 1, 1, 2, concat=(2, 3)), "the nodes 2 to 3 .* the nodes 2 to 4, and"),
+        (cells(0, 1, 1, 2, 0, 3, concat=(2, 4)), r"output nodes \[2, 4\], but"),
+        (
+            cells(0, 1, 1, 2, 0, 3, 1, 4, concat=(2, 3, 5)),
+            r"normal cell .* edge \(1, 4\), which",
+        ),
+        (LINK_READ_BY_CONV, "node 4 .* sep_conv_3x3 to node 5, but is no output node"),
+    ],
+)
+def test_a_genotype_of_another_space_is_refused(result, message):
+    with pytest.raises(ValueError, match=message):
+        derived_by(result)

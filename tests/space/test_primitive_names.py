@@ -4,7 +4,15 @@ import re
 
 import pytest
 
-from egnas_jax.space import PRIMITIVES, SPACES, Genotype, draw_svg, zoo
+from egnas_jax.space import (
+    PRIMITIVES,
+    SPACES,
+    Genotype,
+    Space,
+    Topology,
+    draw_svg,
+    zoo,
+)
 from egnas_jax.space.primitive_names import FAMILIES, register_name
 
 PAIRS = [("blur_3x3", 0), ("skip_connect", 1)]
@@ -31,6 +39,17 @@ def test_a_registered_name_may_stand_in_a_genotype(blur):
     assert Genotype.parse(genotype.format()) == genotype
     assert Genotype.from_json(genotype.to_json()) == genotype
     assert blur in draw_svg(genotype)
+
+
+def test_an_unknown_name_is_refused_with_what_adds_one():
+    unknown = "Unknown primitive 'own_conv'.*own is added by its plug-in .--plugin"
+    for make in (
+        lambda: Genotype([("own_conv", 0), ("own_conv", 1)], [2], [], [2]),
+        lambda: Topology.parse("|own_conv~0|"),
+        lambda: Space("mine", ("own_conv",)),
+    ):
+        with pytest.raises(ValueError, match=unknown):
+            make()
 
 
 def test_an_unknown_name_is_refused_in_a_genotype():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES, Space, register_space
@@ -51,6 +52,25 @@ def test_edges_that_are_no_graph_of_a_cell_are_refused(edges, message):
         Space("mine", ("skip_connect",), num_nodes=3, edges=edges)
 
 
+def test_edges_and_sizes_may_be_numbers_of_numpy():
+    numbers = {"num_nodes": np.int64(5), "edges": np.array(EDGES)}
+    space = dataclasses.replace(GRAPH, **numbers)
+    assert space == GRAPH and hash(space) == hash(GRAPH)
+    assert {type(n) for edge in space.edges for n in edge} == {int}
+    assert type(space.num_nodes) is int
+
+
+def test_a_space_without_a_path_from_input_to_output_is_refused():
+    for derive in ("argmax", lambda space, mixing: None):
+        with pytest.raises(ValueError, match="mine: .*path from an input of the norma"):
+            Space("mine", ("none",), derive=derive)
+    row = {(0, 1): ("none",), (0, 2): ("none",), (1, 2): ("skip_connect", "none")}
+    parts = STAGES | {"num_nodes": 2, "derive": "argmax"}
+    with pytest.raises(ValueError, match=r"of the cell to its output nodes \[2\], "):
+        Space("mine", row, **parts)
+    assert Space("mine", row | {(0, 2): ("none", "skip_connect")}, **parts)
+
+
 def test_nodes_in_another_order_are_refused_with_the_same_graph_in_order():
     edges = ((0, 3), (1, 3), (3, 2), (0, 2), (2, 4), (1, 4))
     with pytest.raises(ValueError, match=r"\(3, 2\) leads to an earlier") as error:
@@ -79,8 +99,11 @@ def test_nodes_in_another_order_are_refused_with_the_same_graph_in_order():
         ({"derive": "max"}, "derive is 'max', but must be one of darts, argmax, or a"),
         ({"output": "sum"}, "output is 'sum', but in"),
         ({"num_nodes": 0}, "num_nodes is 0, but must be a whole number from 1"),
-        ({"num_nodes": 2.0}, "num_nodes is 2.0, but must be"),
-        ({"name": ""}, "name of a space must be a word"),
+        ({"num_nodes": 2.0}, "num_nodes must be a whole number, got 2.0"),
+        ({"name": ""}, "'' cannot be the name of a space: it takes letters, digits"),
+        ({"name": "../x y"}, "'../x y' cannot be the name of a space.* like my_space"),
+        ({"name": 3}, "3 cannot be the name of a space"),
+        ({"num_nodes": True}, "num_nodes must be a whole number, got True"),
         (
             {"num_nodes": 2, "edges": ((0, 2), (1, 2), (2, 3))},
             "keeps two edges of each node, and node 3 has one",

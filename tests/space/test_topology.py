@@ -107,6 +107,20 @@ def test_wrong_lists_of_primitives_are_refused(primitives):
         Topology(primitives)
 
 
+@pytest.mark.parametrize(
+    "edges, message",
+    [
+        (3, r"The cell: edges must be pairs \(source, target\), got 3"),
+        (((0, 1, 2),), r"The cell: an edge is a pair .* got \(0, 1, 2\)"),
+        ((0, 1), "an edge is a pair .* got 0"),
+        (((0, True),), "an edge is a pair .* of whole numbers"),
+    ],
+)
+def test_wrong_edges_are_refused(edges, message):
+    with pytest.raises(ValueError, match=message):
+        Topology(("none",), edges)
+
+
 @pytest.mark.parametrize("text", ['{"cell": 1}', '{"cel": "|"}', "[]", "{"])
 def test_wrong_json_is_refused(text):
     with pytest.raises(ValueError, match=r"str|exactly|read"):
