@@ -42,6 +42,7 @@ def test_excess_is_the_sum_of_shares_over_each_limit():
     np.testing.assert_allclose(excess, by_hand, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cell_exactly_at_its_limit_keeps_it():
     mixings = children(3)
     for index, counted in enumerate(costs_of(mixings, 3)):
