@@ -149,7 +149,8 @@ def test_a_state_without_edges_has_no_arrays():
     assert params[1] == stats[1] == {}
     mixing = random_mixing(space)
     _, new_stats = jax.eval_shape(
-        lambda: mixed_cell(spec, (params, stats), inputs, mixing, train=True)
+        lambda mixing: mixed_cell(spec, (params, stats), inputs, mixing, train=True),
+        mixing,
     )
     assert jax.tree.structure(new_stats) == jax.tree.structure(stats)
 

@@ -239,6 +239,14 @@ def test_links_cannot_be_told_from_nodes_where_the_output_is_the_last_node():
             cells(0, 1, 1, 2, 0, 3, 1, 4, concat=(2, 3, 5)),
             r"normal cell .* edge \(1, 4\), which",
         ),
+        (
+            cells(0, 1, 1, 2, 0, 1, 3, 4, concat=(2, 3, 5)),
+            r"normal cell .* edge \(1, 4\), which",  # of a link
+        ),
+        (
+            cells(0, 1, 1, 2, 0, 3, 0, 1, concat=(2, 3, 4)),
+            r"nodes 2 to 5 and the output nodes \[2, 3, 4\], but",
+        ),
         (LINK_READ_BY_CONV, "node 4 .* sep_conv_3x3 to node 5, but is no output node"),
     ],
 )
