@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn import darts_supernet, layers, lowering, network
+from egnas_jax.nn import darts_supernet, layers, lowering
 from egnas_jax.nn.lowering import RULES
+from egnas_jax.nn.runs_of_cells import run_cells
 
 RNG = np.random.default_rng(0)
 
@@ -187,8 +188,8 @@ def toy_cell(states, arrays):
 
 def test_cells_of_a_network_give_the_same_in_a_loop_and_without():
     states, arrays = (normal(3), normal(3)), (normal(4), jnp.zeros(4), jnp.arange(4.0))
-    looped = network._run(toy_cell, states, arrays, looped=True)
-    unrolled = network._run(toy_cell, states, arrays, looped=False)
+    looped = run_cells(toy_cell, states, arrays, looped=True)
+    unrolled = run_cells(toy_cell, states, arrays, looped=False)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), looped, unrolled
     )

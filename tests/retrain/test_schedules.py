@@ -92,7 +92,7 @@ def test_a_minimum_rate_that_no_epoch_reaches_is_refused(schedule, least, messag
     [
         ("DARTS_V3", "Did you mean DARTS_V2"),
         ("Genotype(normal=[])", "Genotype"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", "a cell of NAS-Bench-201"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|", "auxiliary is True"),
     ],
 )
 def test_a_bad_genotype_is_refused(genotype, message):
