@@ -183,6 +183,7 @@ def test_mixed_cell_equals_a_loop_over_edges(
     assert jax.tree.structure(new_stats) == jax.tree.structure(variables[1])
 
 
+@pytest.mark.slow
 def test_gradients_of_mixed_cell_equal_those_of_a_loop_over_edges(
     assert_close, quick_jit
 ):

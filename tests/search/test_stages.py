@@ -120,6 +120,7 @@ def without_times(lines):
     return [line | {"seconds": 0} for line in lines]
 
 
+@pytest.mark.slow
 def test_stages_follow_one_another_and_a_resume_ends_the_same(run, tmp_path):
     whole = searched(run._replace(folder=None))
     assert [line["stage"] for line in whole.records] == [0, 0, 1, 2, 2]
