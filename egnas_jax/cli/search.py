@@ -6,7 +6,7 @@ import json
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from egnas_jax.cli.console import (
     check_run,
@@ -75,22 +75,25 @@ def search(options: argparse.Namespace) -> int | None:
     with waiting_for("Loading JAX", quiet=quiet):
         from egnas_jax.cli import distributed
         from egnas_jax.runs.search import run_search  # noqa: F401  loads all of it
-        from egnas_jax.runs.search_config import search_config
+        from egnas_jax.runs.search_config import SearchConfig, search_config
         from egnas_jax.settings import apply_settings, as_dict, assignments
         from egnas_jax.training.processes import is_first
 
-    base = search_config(
-        options.preset,
-        strategy=options.strategy,
-        variant=options.variant,
-        space=options.space,
-        settings=assignments(options.overrides),
-    )
+    def make(settings: Mapping[str, str]) -> SearchConfig:
+        return search_config(
+            options.preset,
+            strategy=options.strategy,
+            variant=options.variant,
+            space=options.space,
+            settings={**assignments(options.overrides), **settings},
+        )
+
+    base = make({})
     if options.print_config:
         print(json.dumps(as_dict(base), indent=2))
         return None
     if has_sweep(options):
-        return search_many(options, base, epoch_line)
+        return search_many(options, make, epoch_line)
     configs = [
         apply_settings(base, {"seed": base.seed + i}) for i in range(options.seeds)
     ]

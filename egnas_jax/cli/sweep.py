@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from egnas_jax.cli.console import DONE, FAILED, say, use_compilation_cache
@@ -15,6 +15,8 @@ from egnas_jax.cli.start_display import StartDisplay
 if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.search_config import SearchConfig
     from egnas_jax.runs.searches import SearchesResult
+
+    MakeConfig = Callable[[Mapping[str, str]], SearchConfig]
 
 MODES = ("auto", "on", "off")
 
@@ -49,7 +51,12 @@ def check_sweep(options: argparse.Namespace) -> None:
     if not has_sweep(options):
         return
     read_batched(options.batched)
+    fixed = {entry.partition("=")[0] for entry in options.overrides}
     for path, _ in read_sweep(options.sweep):
+        if path in fixed:
+            raise ValueError(
+                f"--sweep and --set both give {path}. Leave one of the two out."
+            )
         if path == "seed" and options.seeds > 1:
             raise ValueError(
                 f"--sweep sets the seed and --seeds is {options.seeds}. Leave one of "
@@ -103,25 +110,32 @@ def read_sweep(entries: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def configurations(
-    base: "SearchConfig", sweep: Sequence[tuple[str, list[str]]], seeds: int
+    make: "MakeConfig", sweep: Sequence[tuple[str, list[str]]], seeds: int
 ) -> list["SearchConfig"]:
     """Returns the configuration of every combination with every seed.
 
     Args:
-      base: of the whole command; its seed is the first.
+      make: settings -> the configuration of the whole command with them; its seed is
+        the first.
       sweep: from `read_sweep`.
       seeds: number of seeds.
 
     Raises:
-      ValueError: an unknown path, or a value of the wrong type or out of range.
+      ValueError: an unknown path, a value of the wrong type or out of range, or two
+        values that are the same.
     """
     from egnas_jax.settings import apply_settings
 
     paths = [path for path, _ in sweep]
-    settings = [
-        apply_settings(base, dict(zip(paths, values, strict=True)))
-        for values in itertools.product(*(values for _, values in sweep))
-    ]
+    combinations = list(itertools.product(*(values for _, values in sweep)))
+    settings = [make(dict(zip(paths, values, strict=True))) for values in combinations]
+    for index, config in enumerate(settings):
+        if (first := settings.index(config)) < index:
+            raise ValueError(
+                f"--sweep has the same setting twice, for {', '.join(paths)}: "
+                f"{', '.join(combinations[first])} and "
+                f"{', '.join(combinations[index])}. Leave one out."
+            )
     return [
         apply_settings(config, {"seed": config.seed + i})
         for config in settings
@@ -131,19 +145,19 @@ def configurations(
 
 def search_many(
     options: argparse.Namespace,
-    base: "SearchConfig",
+    make: "MakeConfig",
     describe_epoch: Callable[[dict, int], str],
 ) -> int:
     """Runs the searches of a command, compares their settings, and returns its code.
 
     Args:
       options: of `egnas search`.
-      base: the configuration without the sweep.
+      make: settings of the sweep -> the configuration with them.
       describe_epoch: (record, epochs of the search) -> a line.
     """
     from egnas_jax.runs.searches import run_names, run_searches
 
-    configs = configurations(base, read_sweep(options.sweep), options.seeds)
+    configs = configurations(make, read_sweep(options.sweep), options.seeds)
     names = run_names(configs)
 
     def on_epoch(index: int, record: dict) -> None:

@@ -68,8 +68,13 @@ def genotype_of(
     """Returns a genotype as it is, and the derived genotype of a mixing.
 
     Raises:
-      ValueError: a mixing without a space, or a genotype with one.
+      ValueError: something else, a mixing without a space, or a genotype with one.
     """
+    if not isinstance(architecture, Genotype | Topology | Mixing):
+        raise ValueError(
+            f"Got {str(architecture)[:80]!r}. Give a Genotype, a Topology, or a Mixing "
+            f"with its space; eg.read_genotype reads texts, files and names."
+        )
     if isinstance(architecture, Mixing) == (space is None):
         raise ValueError(
             f"Got {type(architecture).__name__} with space={space and space.name}. A "

@@ -4,7 +4,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import jax
@@ -164,9 +164,14 @@ def setting_labels(configs: Sequence[SearchConfig]) -> list[str]:
         and len({repr(each.get(path)) for each in settings}) > 1
     ]
     return [
-        ",".join(f"{path}={quote(str(each.get(path)), safe='')}" for path in varied)
+        ",".join(f"{path}={_quoted(each.get(path))}" for path in varied)
         for each in settings
     ]
+
+
+def _quoted(value: Any) -> str:
+    """A value as part of a directory's name; whole numbers have no decimals."""
+    return quote(str(value).removesuffix(".0"), safe="")
 
 
 def _folders(

@@ -51,9 +51,14 @@ def space():
         yield
 
 
+def made_with(**settings):
+    """What makes a configuration of the settings of a sweep."""
+    return lambda more: search_config(settings={**settings, **more})
+
+
 def test_every_combination_is_searched_with_every_seed():
     sweep = read_sweep(["strategy.eta=0.2,0.4", "momentum=0.5,0.9"])
-    configs = configurations(search_config(settings={"seed": 7}), sweep, 2)
+    configs = configurations(made_with(seed=7), sweep, 2)
     found = [(c.strategy.eta, c.momentum, c.seed) for c in configs]
     assert found == [
         (eta, momentum, seed)
@@ -61,8 +66,16 @@ def test_every_combination_is_searched_with_every_seed():
         for momentum in (0.5, 0.9)
         for seed in (7, 8)
     ]
-    by_seed = configurations(search_config(), read_sweep(["seed=3,5"]), 1)
+    by_seed = configurations(made_with(), read_sweep(["seed=3,5"]), 1)
     assert [config.seed for config in by_seed] == [3, 5]
+
+
+def test_a_swept_limit_is_of_the_network_of_the_preset():
+    sweep = read_sweep(["strategy.limit.params=20000,30000"])
+    for config in configurations(made_with(), sweep, 1):
+        expected = {"strategy.limit.params": config.strategy.limit.params}
+        assert config == search_config(settings=expected)
+        assert (config.strategy.limit.channels, config.strategy.limit.layers) == (8, 5)
 
 
 def test_batched_is_a_word_or_a_number():
@@ -74,6 +87,11 @@ def test_batched_is_a_word_or_a_number():
 
 # options -> part of the message
 BAD = {
+    "a setting twice": (["--sweep", "strategy.eta=0.2,0.20"], "same setting twice"),
+    "a setting of --set": (
+        ["--sweep", "strategy.eta=0.2,0.4", "--set", "strategy.eta=0.3"],
+        "--sweep and --set both give strategy.eta",
+    ),
     "no search at a time": (["--batched", "0"], "--batched is '0'"),
     "a negative number": (["--batched", "-2"], "--batched"),
     "a fraction": (["--batched", "1.5"], "--batched is '1.5'"),
@@ -89,10 +107,6 @@ BAD = {
         "strategy.eta twice",
     ),
     "seeds twice": (["--seeds", "2", "--sweep", "seed=1,2"], "Leave one of the two"),
-    "the same search twice": (
-        ["--sweep", "strategy.eta=0.2,0.20"],
-        "Searches 1 and 2 have the same directory",
-    ),
     "not batchable": (
         ["--batched", "on", "--sweep", "strategy.population=4,8"],
         "strategy.population differs between the searches (4, 8)",

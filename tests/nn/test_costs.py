@@ -45,6 +45,11 @@ def test_cost_equals_the_separate_counts():
     )
 
 
+def test_what_is_no_architecture_is_refused():
+    with pytest.raises(ValueError, match="Got 'DARTS_V2'. Give a Genotype"):
+        eg.cost("DARTS_V2")
+
+
 def test_a_topology_is_counted_in_the_published_network():
     cell = eg.Topology(6 * ("nor_conv_3x3",))
     assert eg.cost(cell).params == topology_params(cell)

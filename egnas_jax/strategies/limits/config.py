@@ -5,10 +5,11 @@ import dataclasses
 from egnas_jax.nn.edge_costs import CountedNetwork
 from egnas_jax.nn.network_config import FRAMES, NetworkConfig
 from egnas_jax.nn.topology_cost import CHANNELS, LAYERS
-from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
+from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import Space
 
 NANOSECONDS = 1e6  # of a millisecond
+LARGEST_COST = 1e15  # costs in compiled code have two parts, see `EdgeCosts.over`
 LIMITS = ("params", "multiply_adds", "latency_ms")
 
 
@@ -49,13 +50,19 @@ class Limit:
             object.__setattr__(self, "latencies", tuple(self.latencies))
         least = 1 / NANOSECONDS
         ranges = {
-            "params": (1, LARGEST_FLOAT),
-            "multiply_adds": (1, LARGEST_FLOAT),
-            "latency_ms": (least, LARGEST_FLOAT),
+            "params": (1, LARGEST_COST),
+            "multiply_adds": (1, LARGEST_COST),
+            "latency_ms": (least, LARGEST_COST / NANOSECONDS),
             **dict.fromkeys(("channels", "layers", "image_channels"), (1, 10**6)),
             **dict.fromkeys(("image_size", "batch_size"), (1, 10**6)),
         }
         check_ranges(self, ranges, "strategy.limit.")
+        for name in ("params", "multiply_adds"):
+            value = getattr(self, name)
+            if value is not None and value != int(value):
+                raise ValueError(
+                    f"strategy.limit.{name} is {value}, but must be a whole number."
+                )
         if self.frame is not None:
             check_choices(self, {"frame": tuple(FRAMES)}, "strategy.limit.")
 

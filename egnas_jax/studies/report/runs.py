@@ -118,7 +118,8 @@ def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if (path / METRICS_FILE).is_file():
         return [path / METRICS_FILE]
-    files = path.glob(f"*/{METRICS_FILE}")
+    levels = (f"*/{METRICS_FILE}", f"*/*/{METRICS_FILE}")  # of seeds; of settings
+    files = (file for level in levels for file in path.glob(level))
     files = sorted(files, key=lambda file: _natural_order(file.parent))
     if not files:
         raise ValueError(
@@ -131,7 +132,7 @@ def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
 
 def _natural_order(path: pathlib.Path):
     """Sort key that puts seed2 before seed10."""
-    parts = re.split(r"(\d+)", path.name)
+    parts = re.split(r"(\d+)", str(path))
     return [int(part) if part.isdigit() else part for part in parts]
 
 

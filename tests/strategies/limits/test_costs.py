@@ -84,6 +84,8 @@ def test_no_limit_is_no_function():
     "wrong, message",
     [
         (dict(params=0.0), "strategy.limit.params is 0.0"),
+        (dict(params=1e30), "strategy.limit.params is 1e\\+30"),
+        (dict(multiply_adds=1.5), "multiply_adds is 1.5, but must be a whole number"),
         (dict(latency_ms=-1.0), "strategy.limit.latency_ms is -1.0"),
         (dict(frame="other"), "strategy.limit.frame is 'other'"),
         (dict(batch_size=0), "strategy.limit.batch_size is 0"),

@@ -216,6 +216,12 @@ def refused(capsys, *arguments):
     return error
 
 
+def test_the_runs_of_a_sweep_are_found_below_their_settings(write_run, tmp_path):
+    folders = [write_run(f"sweep/eta={eta}/seed0") for eta in (0.2, 0.4)]
+    names = [run.name for run in read_runs([str(folders[0].parents[1])])]
+    assert len(names) == 2 and "eta=0.2" in names[0] and "eta=0.4" in names[1]
+
+
 def test_folders_without_runs_and_folders_with_other_files_are_refused(
     write_run, tmp_path, capsys
 ):
