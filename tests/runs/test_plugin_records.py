@@ -192,7 +192,7 @@ def test_a_resumed_run_remembers_the_digests_of_its_earlier_epochs(run, file):
 
 
 def test_a_module_is_loaded_from_another_folder(run, file, tmp_path, monkeypatch):
-    package = tmp_path / "code" / "forks"
+    package = tmp_path / "code" / "moved_forks"
     package.mkdir()
     (package / "__init__.py").write_text("")
     shutil.copy(own_plugins.CONSTANT_METHOD, package / "first.py")
@@ -200,15 +200,17 @@ def test_a_module_is_loaded_from_another_folder(run, file, tmp_path, monkeypatch
     folder.mkdir()
     monkeypatch.chdir(tmp_path / "code")
     with own_plugins.as_in_a_new_process():
-        eg.load_plugin("forks.first")
+        eg.load_plugin("moved_forks.first")
         write_plugins(folder, search_config("constant_tiny", strategy="constant"))
     monkeypatch.chdir(tmp_path / "run")
     with own_plugins.as_in_a_new_process():
-        assert [plugin.name for plugin in load_recorded(folder)] == ["forks.first"]
+        assert [plugin.name for plugin in load_recorded(folder)] == [
+            "moved_forks.first"
+        ]
     (package / "first.py").unlink()
     with (
         own_plugins.as_in_a_new_process(),
-        pytest.raises(ValueError, match="needs the plug-in module forks.first"),
+        pytest.raises(ValueError, match="needs the plug-in module moved_forks.first"),
     ):
         load_recorded(folder)
 

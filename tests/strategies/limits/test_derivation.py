@@ -104,9 +104,9 @@ def test_no_cell_within_the_limits_has_a_larger_sum_of_weights(space, seed):
     free = eg.cost(eg.derive(space, mixing))
     weights, smaller = weights_of(space, mixing), 0
     for share in (0.97, 0.9, 0.8):
-        limit = Limit(params=share * free.params)
+        limit = Limit(params=share * free.params // 1)
         if seed == 1:
-            limit = Limit(params=limit.params, multiply_adds=free.multiply_adds * 0.85)
+            limit = Limit(limit.params, multiply_adds=0.85 * free.multiply_adds // 1)
         tables = limited_costs(space, 10, limit)
         best = best_by_trying_all(space, weights, tables)
         if best is None:
