@@ -65,7 +65,7 @@ def test_the_cell_can_be_drawn(run, tmp_path):
 def test_a_network_of_three_stages_needs_fitting_settings(cell, capsys):
     command = ["retrain", "--genotype", cell.format(), "--set", "network.layers=6"]
     assert main(command) == 2
-    assert "must be 3 N + 2" in capsys.readouterr().err
+    assert "has 3 N + 2 layers" in capsys.readouterr().err
 
 
 def test_the_cell_can_be_retrained_evaluated_and_exported(cell, tmp_path, capsys):

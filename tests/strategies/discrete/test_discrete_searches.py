@@ -156,7 +156,7 @@ CHANGED = {
 }
 # what one piece of code reads for several methods, and one of them is enough
 SHARED = set(CHANGED_BLACK_BOX) | set(CHANGED_CONTROLLER)
-READ_ELSEWHERE = {"fitness_batch_size", "batch_size", "image_chunk", "place"}
+READ_ELSEWHERE = {"fitness_batch_size", "batch_size", "image_chunk", "place", "limit"}
 
 
 @pytest.fixture(scope="module")
