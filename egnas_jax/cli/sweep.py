@@ -167,7 +167,7 @@ def search_many(
     use_compilation_cache()
     with _folder(options) as folder:
         with StartDisplay(quiet=options.json, folder=folder) as display:
-            found = run_searches(
+            searches = run_searches(
                 configs,
                 folder,
                 batched=read_batched(options.batched),
@@ -178,8 +178,8 @@ def search_many(
                 log=say,
                 monitor=display,
             )
-        _show(options, configs, found, folder)
-    return FAILED if found.errors else DONE
+        _show(options, configs, searches, folder)
+    return FAILED if searches.errors else DONE
 
 
 def _folder(options) -> contextlib.AbstractContextManager[pathlib.Path]:
@@ -189,19 +189,21 @@ def _folder(options) -> contextlib.AbstractContextManager[pathlib.Path]:
     return default_folder(options, f"{options.preset}-searches")
 
 
-def _show(options, configs, found: "SearchesResult", folder: pathlib.Path) -> None:
+def _show(options, configs, searches: "SearchesResult", folder: pathlib.Path) -> None:
     """Writes the comparison of the settings, and prints it."""
     from egnas_jax.studies import search_comparison
 
     seeds = [config.seed for config in configs]
-    settings = search_comparison.compare_settings(found.labels, seeds, found.results)
+    settings = search_comparison.compare_settings(
+        searches.labels, seeds, searches.results
+    )
     paths = search_comparison.write_comparison(folder, settings)
-    ended = [result for result in found.results if result is not None]
+    ended = [result for result in searches.results if result is not None]
     best = max(ended, key=lambda result: result.valid_accuracy, default=None)
     if options.json:
         content = search_comparison.as_json(settings)
         best = best and best.summary | {"run": str(best.folder)}
-        print(json.dumps(content | {"best": best, "at_a_time": found.width}))
+        print(json.dumps(content | {"best": best, "at_a_time": searches.width}))
         return
     print(search_comparison.as_table(settings), end="")
     if best is not None:

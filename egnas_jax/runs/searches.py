@@ -228,10 +228,10 @@ def _decided(call: _Call, batched: str | int) -> int | None:
             f"{width} would run at a time now, which rounds differently. Go on with as "
             f"many: --batched {max(began)}."
         )
-    moved = [i for i, place in places.items() if place.position != i % (width or 1)]
-    if moved:
+    displaced = [i for i, place in places.items() if place.position != i % (width or 1)]
+    if displaced:
         raise ValueError(
-            f"{call.folders[moved[0]]} began at another position of its batch, which "
+            f"{call.folders[displaced[0]]} began at another position of its batch, which "
             f"may round differently. Go on with the searches that it began with, in "
             f"their order."
         )

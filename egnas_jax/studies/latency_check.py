@@ -66,8 +66,8 @@ def check_latencies(
         [1e3 * median_seconds(*program) for program in programs] for _ in range(ROUNDS)
     ]
     measured = np.min(medians, axis=0)
-    found = float(stats.spearmanr(predicted, measured)[0])
-    return LatencyCheck(np.asarray(predicted), measured, found)
+    correlation = float(stats.spearmanr(predicted, measured)[0])
+    return LatencyCheck(np.asarray(predicted), measured, correlation)
 
 
 def _compiled(genotype: Genotype, network: CountedNetwork, batch_size: int):
