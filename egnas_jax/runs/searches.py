@@ -231,9 +231,9 @@ def _decided(call: _Call, batched: str | int) -> int | None:
     displaced = [i for i, place in places.items() if place.position != i % (width or 1)]
     if displaced:
         raise ValueError(
-            f"{call.folders[displaced[0]]} began at another position of its batch, which "
-            f"may round differently. Go on with the searches that it began with, in "
-            f"their order."
+            f"{call.folders[displaced[0]]} began at another position of its batch, "
+            f"which may round differently. Go on with the searches that it began with, "
+            f"in their order."
         )
     if width != 1:
         check_batchable(call.configs)
