@@ -41,6 +41,11 @@ gpu:
 	$(PYTHON) -m benchmarks.gpu --out $(CAMPAIGN) $(if $(PIECES),--pieces $(PIECES)) \
 		$(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(RESUME),--resume-from $(RESUME)) $(GPU)
 
+# The documentation site: build/docs/index.html. A warning is an error.
+docs: $(BIN)/.installed
+	$(BIN)/pip install --quiet --editable ".[docs]"
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,4 +58,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test test-slow bench gpu lint format clean
+.PHONY: search test test-slow bench gpu docs lint format clean

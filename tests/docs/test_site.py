@@ -1,0 +1,62 @@
+"""The documentation site names all public names, and its links lead somewhere."""
+
+import importlib.util
+import pathlib
+import re
+
+import pytest
+
+import egnas_jax
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def conf():
+    spec = importlib.util.spec_from_file_location("docs_conf", DOCS / "conf.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_names_every_public_name_once():
+    text = (DOCS / "api.md").read_text()
+    reference, _, modules = text.partition("`eg.evolution`")
+    assert "`eg.interop`" in modules
+    names = re.findall(
+        r"^\.\. (?:auto)?(?:function|class|data):: (\w+)$", reference, re.M
+    )
+    modules = {"evolution", "interop", "linen"}
+    assert sorted(names) == sorted(set(egnas_jax.__all__) - modules)
+    assert "egnas_jax.nn.linen.Supernet" in text
+
+
+def test_every_page_is_in_the_contents():
+    contents = set(re.findall(r"^([\w/]+)$", (DOCS / "index.md").read_text(), re.M))
+    pages = [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]
+    pages = {str(page.relative_to(DOCS).with_suffix("")) for page in pages}
+    assert pages - {"index"} == contents & pages
+    assert {"guide", "api", "notebooks/own_space"} <= contents
+
+
+@pytest.mark.parametrize(
+    ("link", "written"),
+    [
+        ("[a](../egnas.md#ideas)", "[a](../egnas.md#ideas)"),
+        ("[a](../../README.md)", "[a](../index.md)"),
+        ("[a](../../benchmarks/README.md#x)", "[a](benchmarks.md#x)"),
+        ("[a](../../egnas_jax/types.py)", "[a](../../egnas_jax/types.py)"),
+        ("[a](../../experiments/results)", "[a]"),
+        ("[a](https://example.org/b.md)", "[a](https://example.org/b.md)"),
+        ("[a](#ideas)", "[a](#ideas)"),
+    ],
+)
+def test_links_lead_to_pages_or_files(conf, link, written):
+    page = DOCS / "lab" / "scaling.md"
+    assert conf.relink(link, page.parent, page) == written
+
+
+def test_links_of_an_included_file_count_from_its_folder(conf):
+    text = "[a](docs/egnas.md), [b](egnas_jax/types.py)"
+    written = conf.relink(text, DOCS.parent, DOCS / "contributing.md")
+    assert written == "[a](egnas.md), [b](../egnas_jax/types.py)"
