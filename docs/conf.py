@@ -37,7 +37,9 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_custom_sections = [("Attributes", "params_style")]  # "a, b: text" is one entry
+smartquotes = False  # "auto" is a value
+# One entry for "a, b: text".
+napoleon_custom_sections = [("Args", "params_style"), ("Attributes", "params_style")]
 
 # Pages that show a file from outside of docs/. Links to the file lead to the page.
 PAGES = {
