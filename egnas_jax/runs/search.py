@@ -1,6 +1,7 @@
 """Runs a search from its configuration to its result, with or without a directory."""
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import logging

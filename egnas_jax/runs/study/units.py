@@ -3,6 +3,7 @@
 Searches come first, since a retraining needs the search whose genotype it trains.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -32,13 +33,26 @@ def plan_units(plan: StudyPlan) -> list[Unit]:
       ValueError: an unknown name or path, a value of the wrong type or out of range,
         data that are not there, or two units with the same directory.
     """
-    searches = [unit for each in plan.searches for unit in _searches(each, plan)]
+    searches = []
+    for each in plan.searches:
+        with _named(f"[search] {each.name}".rstrip()):
+            searches += _searches(each, plan)
     units = [unit for unit, _ in searches]
     if plan.retrain is not None:
-        for unit, config in searches:
-            units += _retrainings(plan.retrain, unit, config, plan)
+        with _named("[retrain]"):
+            for unit, config in searches:
+                units += _retrainings(plan.retrain, unit, config, plan)
     _check_directories(units)
     return units
+
+
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Context whose errors say which table of the plan they concern."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _searches(
