@@ -107,7 +107,7 @@ def work_off(
     """
     watch = Watch(options.stale, clock.now)
     worker = _Worker(run_unit, options.check(), log, clock, watch, {}, {})
-    taken, idle_since = 0, clock.now()
+    taken, idle_since, waiting = 0, clock.now(), False
     while True:
         study = read_study(study.folder)
         statuses = unit_statuses(study, options.tries, worker.known)
@@ -116,12 +116,16 @@ def work_off(
         found = _take_one(worker, study, statuses)
         if found is not None:
             _run(worker, study, *found)
-            taken, idle_since = taken + 1, clock.now()
+            taken, idle_since, waiting = taken + 1, clock.now(), False
             if taken == options.units:
                 return unit_statuses(study, options.tries, worker.known)
             continue
         if options.idle is not None and clock.now() - idle_since >= options.idle:
             return statuses
+        if not waiting:
+            running = sum(each.state == status.RUNNING for each in statuses)
+            log(f"Waiting for {running} units that other workers have claimed.")
+            waiting = True
         clock.sleep(options.beat)
 
 

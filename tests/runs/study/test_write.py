@@ -13,6 +13,7 @@ from egnas_jax.runs.study.study_file import read_study
 from egnas_jax.runs.study.write import write_study
 from egnas_jax.settings import as_dict
 
+DOCUMENTATION = pathlib.Path(__file__).resolve().parents[3] / "docs" / "clusters.md"
 PLAN = """
 [settings]
 batch_size = 64
@@ -269,6 +270,13 @@ def test_a_plan_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not TOML"):
         write_study(tmp_path / "plan.toml", tmp_path / "study")
     assert not (tmp_path / "study").exists()
+
+
+def test_the_plan_of_the_documentation_is_one(write):
+    text = DOCUMENTATION.read_text().split("```toml\n")[1].split("```")[0]
+    here = [line for line in text.splitlines() if not line.startswith(("data", "plug"))]
+    kinds = [unit.kind for unit in write("\n".join(here)).units]
+    assert (kinds.count("search"), kinds.count("retrain")) == (8, 16)
 
 
 def test_a_directory_with_something_else_is_refused(write, tmp_path):
