@@ -76,7 +76,7 @@ def worker_arguments(parser: argparse.ArgumentParser) -> None:
 
 def worker(options: argparse.Namespace) -> int:
     """Runs units of a study, or prints their state; returns the exit code."""
-    check_folders(options, ("study", "data_dir"))
+    check_folders(options, ("data_dir",))
     names = ("tries", "units", "idle", "beat", "stale")
     numbers = {name: getattr(options, name) for name in names}
     WorkerOptions(**numbers).check()

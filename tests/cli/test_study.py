@@ -29,10 +29,13 @@ steps_per_call = 2
 [search]
 space = "tiny"
 seeds = 3
-settings = {{ epochs = 3, strategy.warmup = 1 }}
-[search.settings.supernet]
-channels = {tiny_search.SETTINGS["supernet.channels"]}
-layers = {tiny_search.SETTINGS["supernet.layers"]}
+[search.settings]
+epochs = 3  # of a search
+strategy.warmup = 1
+strategy.population = {tiny_search.SETTINGS["strategy.population"]}
+strategy.fitness_batch_size = {tiny_search.SETTINGS["strategy.fitness_batch_size"]}
+supernet.channels = {tiny_search.SETTINGS["supernet.channels"]}
+supernet.layers = {tiny_search.SETTINGS["supernet.layers"]}
 [search.sweep]
 "strategy.eta" = [0.1, 0.6]
 [retrain]
@@ -154,7 +157,7 @@ def test_workers_that_are_killed_lose_no_unit_and_run_none_twice(plan, tmp_path)
 @pytest.mark.slow
 def test_a_terminated_worker_gives_its_unit_back_after_a_checkpoint(plan, tmp_path):
     folder = tmp_path / "study"
-    plan.write_text(PLAN.replace("epochs = 3, strategy", "epochs = 2000, strategy"))
+    plan.write_text(PLAN.replace("epochs = 3  #", "epochs = 2000  #"))
     finished(start("sweep", plan, "--out", folder))
     process = start("worker", folder, "--units", "1")
     study = read_study(folder)
@@ -182,7 +185,7 @@ def test_a_terminated_worker_gives_its_unit_back_after_a_checkpoint(plan, tmp_pa
 @pytest.mark.slow
 def test_a_worker_that_was_paused_finds_its_unit_taken_and_leaves_it(plan, tmp_path):
     folder = tmp_path / "study"
-    text = PLAN.replace("epochs = 3, strategy", "epochs = 60, strategy")
+    text = PLAN.replace("epochs = 3  #", "epochs = 60  #")
     plan.write_text(text.replace("seeds = 3", "seeds = 1").replace("0.1, ", ""))
     finished(start("sweep", plan, "--out", folder))
     study = read_study(folder)

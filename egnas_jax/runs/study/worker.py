@@ -7,10 +7,13 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from egnas_jax.data.config import DataConfig
+from egnas_jax.data.files.prepared import existing_directory
+from egnas_jax.data.location import located
 from egnas_jax.runs.plugin_records import load_recorded, needing
 from egnas_jax.runs.study.run_unit import UnitOptions, run_unit
 from egnas_jax.runs.study.status import UnitStatus
-from egnas_jax.runs.study.study_file import Unit, read_study
+from egnas_jax.runs.study.study_file import Study, Unit, read_study
 from egnas_jax.runs.study.work import BEAT, STALE, WorkerOptions, work_off
 
 
@@ -46,8 +49,8 @@ def run_worker(
       The state of all units.
 
     Raises:
-      ValueError: there is no study, a plug-in of it is missing or has changed, or an
-        argument is out of range.
+      ValueError: there is no study, this machine lacks its data, a plug-in of it is
+        missing or has changed, or an argument is out of range; nothing was claimed.
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back, after a
         checkpoint if an epoch had begun.
     """
@@ -55,9 +58,11 @@ def run_worker(
     options = WorkerOptions(
         tries=tries, units=units, idle=idle, beat=beat, stale=stale
     ).check()
+    data_dir = None if data_dir is None else os.fspath(data_dir)
+    _check_data(study, data_dir)
     log = log or logging.getLogger("egnas_jax").warning
     unit_options = UnitOptions(
-        data_dir=None if data_dir is None else os.fspath(data_dir),
+        data_dir=data_dir,
         on_epoch=on_epoch or (lambda unit, record: None),
         log=log,
     )
@@ -66,3 +71,21 @@ def run_worker(
     run = functools.partial(run_unit, options=unit_options)
     with needing(load_recorded(study.folder)):
         return work_off(study, run, options, log)
+
+
+def _check_data(study: Study, data_dir: str | None) -> None:
+    """Refuses a machine that lacks data, on which every unit would fail.
+
+    Raises:
+      ValueError: a folder or an .npz that units name is not there.
+    """
+    places = {(data_dir or u.data_dir, u.config["data"]["path"]) for u in study.units}
+    for folder, path in places:
+        if folder is not None:
+            existing_directory(folder)
+        config = located(DataConfig(path=path), folder)
+        if config.path is not None and not pathlib.Path(config.path).is_file():
+            raise ValueError(
+                f"This machine has no {config.path}, which the study reads. Name the "
+                f"folder that holds it here by --data-dir."
+            )
