@@ -2,16 +2,20 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
+import own_plugins
 import pytest
 
 import egnas_jax as eg
 from egnas_jax.runs import retrain_config, search_config
 from egnas_jax.runs.study.plan import read_plan
 from egnas_jax.runs.study.study_file import read_study
+from egnas_jax.runs.study.worker import run_worker
 from egnas_jax.runs.study.write import write_study
 from egnas_jax.settings import as_dict
+from egnas_jax.storage import records
 
 DOCUMENTATION = pathlib.Path(__file__).resolve().parents[3] / "docs" / "clusters.md"
 PLAN = """
@@ -142,6 +146,24 @@ def test_paths_start_from_the_plan_and_plans_can_be_dictionaries(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     study = write_study({"search": {"settings": {"data.path": "mine.npz"}}}, "out")
     assert study.units[0].config["data"]["path"] == path
+
+
+def test_a_study_names_its_plugins_and_a_changed_one_is_refused(write, tmp_path):
+    plugin = shutil.copy(own_plugins.CONSTANT_METHOD, tmp_path / "mine.py")
+    text = 'plugins = ["mine.py"]\n[search]\npreset = "constant_tiny"\n'
+    text += 'strategy = "constant"\nsettings.strategy.sharpness = 2.0'
+    with own_plugins.as_in_a_new_process():
+        study = write(text)
+        assert study.units[0].config["strategy"] == {"sharpness": 2.0}
+        (plugin_record,) = records.read_object(study.folder / "plugins.json")["plugins"]
+        assert plugin_record["file"] == str(plugin)
+    plugin.write_text(plugin.read_text() + "\n# changed\n")
+    with (
+        own_plugins.as_in_a_new_process(),
+        pytest.raises(ValueError, match="--allow-changed-plugin"),
+    ):
+        run_worker(study.folder)
+    assert not (study.folder / "units").exists()
 
 
 def test_the_same_plan_adds_nothing(write):
