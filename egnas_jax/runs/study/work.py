@@ -105,8 +105,15 @@ def work_off(
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back.
       OSError: the directory of the study cannot be written.
     """
-    watch = Watch(options.stale, clock.now)
-    worker = _Worker(run_unit, options.check(), log, clock, watch, {}, {})
+    worker = _Worker(
+        run_unit=run_unit,
+        options=options.check(),
+        log=log,
+        clock=clock,
+        watch=Watch(options.stale, clock.now),
+        known={},
+        not_before={},
+    )
     taken, idle_since, waiting = 0, clock.now(), False
     while True:
         study = read_study(study.folder)
