@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.search_functions import make_search
     from egnas_jax.runs.search_setup import search_data
     from egnas_jax.runs.searches import SearchesResult, run_searches
+    from egnas_jax.runs.study.worker import run_worker
+    from egnas_jax.runs.study.write import write_study
     from egnas_jax.search.evaluate import evaluate_population
     from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
@@ -107,9 +109,11 @@ __all__ = [
     "run_retraining",
     "run_search",
     "run_searches",
+    "run_worker",
     "search_config",
     "search_data",
     "softmax_mixing",
+    "write_study",
     "zoo",
 ]
 
@@ -137,6 +141,8 @@ _NAMES = {
     "egnas_jax.runs.search_functions": "make_search",
     "egnas_jax.runs.search_setup": "search_data",
     "egnas_jax.runs.searches": "SearchesResult run_searches",
+    "egnas_jax.runs.study.worker": "run_worker",
+    "egnas_jax.runs.study.write": "write_study",
     "egnas_jax.search.evaluate": "evaluate_population",
     "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",

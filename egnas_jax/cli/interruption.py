@@ -14,12 +14,16 @@ import threading
 from collections.abc import Iterator
 
 from egnas_jax.cli.console import INTERRUPTED, say
+from egnas_jax.storage.claims import give_back_held
 from egnas_jax.training.signals import FORWARDED, SIGNALS, InterruptAtOnce
 
 PATIENCE = (
     10.0  # seconds; SLURM kills 30 s after its SIGTERM unless it is told otherwise
 )
-ENDED = "Interrupted; every checkpoint so far is whole. Go on with --resume."
+ENDED = (
+    "Interrupted; every checkpoint so far is whole. Go on with --resume (of a study: "
+    "start a worker again)."
+)
 
 
 @contextlib.contextmanager
@@ -74,5 +78,13 @@ def _watch(receiver, handler: InterruptAtOnce, ended: threading.Event) -> None:
         if signal.getsignal(numbers[0]) is not handler:
             continue  # a training loop has its own
         if not ended.wait(PATIENCE):
+            _give_back()
             say(ENDED)
             os._exit(INTERRUPTED)
+
+
+def _give_back() -> None:
+    """Gives the unit of a worker back, unless the file system does not answer."""
+    thread = threading.Thread(target=give_back_held, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)

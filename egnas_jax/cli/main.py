@@ -13,6 +13,7 @@ from egnas_jax.cli import (
     report,
     retrain,
     search,
+    study,
 )
 from egnas_jax.cli.console import (
     DONE,
@@ -93,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("search", search.search, search.search_arguments)
     add("retrain", retrain.retrain, retrain.retrain_arguments)
+    add("sweep", study.sweep, study.sweep_arguments)
+    add("worker", study.worker, study.worker_arguments)
     add("evaluate", evaluate.evaluate, evaluate.evaluate_arguments)
     add("export", evaluate.export, evaluate.export_arguments)
     add("report", report.report, report.report_arguments)
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
 HELP = {
     "search": "search a genotype; `egnas list` shows all names",
     "retrain": "train a genotype from scratch",
+    "sweep": "write the runs of a plan as units for workers",
+    "worker": "run units of a study, beside other workers",
     "evaluate": "evaluate a trained network",
     "export": "write a trained network for others",
     "report": "tables and figures of runs",

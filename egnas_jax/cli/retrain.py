@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import math
 import pathlib
 import statistics
 import time
@@ -81,13 +80,14 @@ def retrain(options: argparse.Namespace) -> None:
     from egnas_jax import settings
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
+    from egnas_jax.runs.searched import search_seconds, split_seed
     from egnas_jax.studies import retrain_seeds
 
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
     base = retrain_config(
         options.preset,
-        settings=_split_seed(origin) | settings.assignments(options.overrides),
+        settings=split_seed(origin) | settings.assignments(options.overrides),
         auxiliary=not options.no_auxiliary,
         init_from=options.init_from,
     )
@@ -99,7 +99,7 @@ def retrain(options: argparse.Namespace) -> None:
         if options.seeds > 1 and not options.out:
             table = default_folder(options, f"{options.preset}-retrain")
             options.out = str(stack.enter_context(table))
-        summaries = _retrain_all(options, base, _search_seconds(origin))
+        summaries = _retrain_all(options, base, search_seconds(origin))
         results = retrain_seeds.aggregate(summaries)
         if options.seeds > 1:
             retrain_seeds.write(pathlib.Path(options.out), results)
@@ -179,45 +179,6 @@ def _check_table_folder(folder: pathlib.Path) -> None:
         )
 
 
-def _split_seed(origin: pathlib.Path | None) -> dict[str, int]:
-    """The setting that keeps the test images of a search out of the training."""
-    from egnas_jax.runs.unknown_settings import check_known
-
-    stored = _read_object(origin, "config.json")
-    if origin is not None:
-        check_known(stored, origin / "config.json")
-    seed = stored.get("split_seed", stored.get("seed"))
-    return {} if seed is None else {"split_seed": seed}
-
-
-def _search_seconds(origin: pathlib.Path | None) -> float | None:
-    """Duration of the search in a run directory, or of that before a retraining.
-
-    Raises:
-      ValueError: the file was altered.
-    """
-    summary = _read_object(origin, "summary.json")
-    seconds = summary.get("search_seconds", summary.get("seconds"))
-    if seconds is None:
-        return None
-    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
-        raise ValueError(
-            f"{origin / 'summary.json'} was altered: its seconds are {seconds!r}, and "
-            f"should be a number from 0. Name another run, or its genotype.json alone."
-        )
-    return seconds
-
-
-def _read_object(origin: pathlib.Path | None, name: str) -> dict:
-    """The JSON object in a file of a run directory; empty where there is no file."""
-    from egnas_jax.storage import records
-
-    if origin is None or not (origin / name).is_file():
-        return {}
-    hint = "The file was altered: name another run, or its genotype.json alone."
-    return records.read_object(origin / name, hint)
-
-
 def _progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
     """A callback that prints a line for each epoch, with the time that is left."""
     seconds, started = [], time.perf_counter()
@@ -228,12 +189,24 @@ def _progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
             return
         # the first epochs include compilation: the last three tell the pace
         left = statistics.median(seconds[-3:]) * (epochs - record["epoch"] - 1)
-        error = record["test_error"]
-        tested = "" if error is None else f"  test error {100 * error:.2f} %"
         say(
-            f"epoch {record['epoch'] + 1:>3}/{epochs}  train "
-            f"{record['train_loss']:.3f} {100 * record['train_accuracy']:5.1f} %"
-            f"{tested}  {time.perf_counter() - started:.0f} s, about {left:.0f} s left"
+            f"{epoch_line(record, epochs)}  {time.perf_counter() - started:.0f} s, "
+            f"about {left:.0f} s left"
         )
 
     return on_epoch
+
+
+def epoch_line(record: dict, epochs: int) -> str:
+    """Returns the record of an epoch as a line.
+
+    Args:
+      record: of the epoch.
+      epochs: of the whole retraining.
+    """
+    error = record["test_error"]
+    tested = "" if error is None else f"  test error {100 * error:.2f} %"
+    return (
+        f"epoch {record['epoch'] + 1:>3}/{epochs}  train {record['train_loss']:.3f} "
+        f"{100 * record['train_accuracy']:5.1f} %{tested}"
+    )

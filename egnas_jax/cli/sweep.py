@@ -2,21 +2,20 @@
 
 import argparse
 import contextlib
-import itertools
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from egnas_jax.cli.console import DONE, FAILED, say, use_compilation_cache
 from egnas_jax.cli.run_folders import default_folder
 from egnas_jax.cli.start_display import StartDisplay
+from egnas_jax.runs.sweep_configs import swept_configs, with_seeds
 
 if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.search_config import SearchConfig
     from egnas_jax.runs.searches import SearchesResult
-
-    MakeConfig = Callable[[Mapping[str, str]], SearchConfig]
+    from egnas_jax.runs.sweep_configs import MakeConfig
 
 MODES = ("auto", "on", "off")
 
@@ -124,23 +123,8 @@ def configurations(
       ValueError: an unknown path, a value of the wrong type or out of range, or two
         values that are the same.
     """
-    from egnas_jax.settings import apply_settings
-
-    paths = [path for path, _ in sweep]
-    combinations = list(itertools.product(*(values for _, values in sweep)))
-    settings = [make(dict(zip(paths, values, strict=True))) for values in combinations]
-    for index, config in enumerate(settings):
-        if (first := settings.index(config)) < index:
-            raise ValueError(
-                f"--sweep has the same setting twice, for {', '.join(paths)}: "
-                f"{', '.join(combinations[first])} and "
-                f"{', '.join(combinations[index])}. Leave one out."
-            )
-    return [
-        apply_settings(config, {"seed": config.seed + i})
-        for config in settings
-        for i in range(seeds)
-    ]
+    configs = swept_configs(make, dict(sweep))
+    return [each for config in configs for each in with_seeds(config, seeds)]
 
 
 def search_many(

@@ -12,7 +12,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from egnas_jax.runs.plugin_sources import Source, add_to_path, find_source, root_of
@@ -56,6 +56,21 @@ def command(files: Iterable[pathlib.Path], *, allow_changed: bool) -> Iterator[N
         _COMMAND.reset(token)
 
 
+@contextlib.contextmanager
+def needing(plugins: Iterable[Plugin]) -> Iterator[None]:
+    """Context in which every run that is written depends on plug-ins.
+
+    Args:
+      plugins: beside those that the command names.
+    """
+    token = _COMMAND.set(_COMMAND.get())
+    try:
+        also_needed(plugins)
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
 def also_needed(plugins: Iterable[Plugin]) -> None:
     """Adds to the plug-ins that the command names, until its context ends.
 
@@ -93,7 +108,7 @@ def write_plugins(
 
     Args:
       folder: run directory.
-      config: of the run.
+      config: of the run, or what its config.json holds.
       also: further plug-ins that the run depends on.
 
     Raises:
@@ -120,7 +135,7 @@ def _needed(config: Any) -> list[Plugin]:
 
 def _words(config: Any) -> set[str]:
     """All names in a configuration, those of its space's primitives included."""
-    stored = as_dict(config)
+    stored = config if isinstance(config, Mapping) else as_dict(config)
     space = stored.get("supernet", {}).get("space")
     return set(re.findall(r"[\w.-]+", f"{json.dumps(stored)} {SPACES.get(space)!r}"))
 

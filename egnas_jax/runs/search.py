@@ -1,6 +1,7 @@
 """Runs a search from its configuration to its result, with or without a directory."""
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import logging
@@ -409,7 +410,8 @@ def _begin_and_compile(
         run, progress = loop.next_stage(run, begin(run, start))
         return progress, loop.compiled(run, watch)
     with ThreadPoolExecutor(1) as pool:
-        beginning = pool.submit(begin, run, start)
+        in_context = contextvars.copy_context().run  # with the fence of this thread
+        beginning = pool.submit(in_context, begin, run, start)
         run = loop.compiled(run, watch)
     return beginning.result(), run
 

@@ -4,8 +4,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple
 
 import jax
 
@@ -27,6 +26,7 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import place_of, warn_of_changes
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.sweep_configs import setting_label
 from egnas_jax.search.members import MemberPrograms
 from egnas_jax.settings import as_dict, flat
 from egnas_jax.training.jax_settings import pinned
@@ -163,15 +163,7 @@ def setting_labels(configs: Sequence[SearchConfig]) -> list[str]:
         if path not in ("seed", *OF_THE_RUN)
         and len({repr(each.get(path)) for each in settings}) > 1
     ]
-    return [
-        ",".join(f"{path}={_quoted(each.get(path))}" for path in varied)
-        for each in settings
-    ]
-
-
-def _quoted(value: Any) -> str:
-    """A value as part of a directory's name; whole numbers have no decimals."""
-    return quote(str(value).removesuffix(".0"), safe="")
+    return [setting_label(config, varied) for config in configs]
 
 
 def _folders(

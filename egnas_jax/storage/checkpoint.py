@@ -31,6 +31,7 @@ import jax
 import numpy as np
 
 from egnas_jax.storage import leaves
+from egnas_jax.storage.fence import check_fence
 from egnas_jax.storage.leaves import digest
 from egnas_jax.storage.records import sync
 from egnas_jax.types import PyTree
@@ -110,6 +111,7 @@ def save(
     record["checksum"] = _checksum(record)
     content = b"".join(array.tobytes() for array in arrays.values())
     folder = pathlib.Path(directory).absolute()
+    check_fence()
     folder.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(folder)
     number = max([step, *(last + 1 for last in _numbers(folder))])
@@ -122,6 +124,7 @@ def save(
         raise _as_os_error(error, folder / str(number)) from error
     _sync_tree(folder / str(number))
     sync(folder)
+    check_fence()  # writing took a while, and this removes later checkpoints
     _prune(folder, number, step, keep)
 
 

@@ -23,6 +23,10 @@ LEASE = 60.0  # seconds; a lease is refreshed every third of it
 LOCK, LEASED, OWNER = ".lock", ".lock.lease", ".lock.owner"  # files in the directory
 
 
+class DirectoryTakenError(ValueError):
+    """Another process is writing to the directory."""
+
+
 @contextlib.contextmanager
 def locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
     """Context that keeps other processes from a directory.
@@ -32,7 +36,7 @@ def locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
       log: called with a note where the context has to wait, or loses the lock.
 
     Raises:
-      ValueError: another process holds the lock; names it and the file.
+      DirectoryTakenError: another process holds the lock; names it and the file.
       OSError: the directory cannot be written.
     """
     lock = _acquired(folder, log)
@@ -99,8 +103,8 @@ def _acquired_lease(folder: pathlib.Path, log: Callable[[str], None]):
         raise _taken(folder, path) from None
 
 
-def _taken(folder: pathlib.Path, path: pathlib.Path) -> ValueError:
-    return ValueError(
+def _taken(folder: pathlib.Path, path: pathlib.Path) -> DirectoryTakenError:
+    return DirectoryTakenError(
         f"Another process is writing to {folder}: {_owner(folder)} holds {path}. Wait "
         f"for its end, or name another --out."
     )

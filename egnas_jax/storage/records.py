@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from egnas_jax.storage.fence import check_fence
+
 Path = str | pathlib.Path
 # What a system says that cannot open a folder (Windows), or not flush it.
 NO_FOLDER_SYNC = {
@@ -55,6 +57,7 @@ def append(path: Path, record: Mapping) -> None:
     """
     line = json.dumps(plain(record), allow_nan=False) + "\n"
     path = pathlib.Path(path)
+    check_fence()
     is_new = not path.exists()
     with open(path, "a+b") as file:
         file.seek(0)
@@ -111,6 +114,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
       OSError: the file cannot be written; an existing file is untouched.
     """
+    check_fence()
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from egnas_jax.cli import main
+from egnas_jax.storage import claims
 
 # As the compilation of programs: the pool waits for its thread, also after an error.
 COMPILING = """
@@ -48,3 +49,27 @@ def test_a_signal_ends_a_command_that_waits_for_a_compiler():
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "every checkpoint so far is whole" in error
+
+
+CLAIMING = """
+import pathlib
+from egnas_jax.storage.claims import CLAIMED, Claim, add_event
+
+folder = pathlib.Path(sys.argv[1])
+assert add_event(folder, 1, CLAIMED, {})
+"""
+
+
+def test_a_worker_that_waits_for_a_compiler_gives_its_unit_back(tmp_path):
+    code = COMPILING.replace("def command", f"{CLAIMING}\ndef command")
+    pool = "with ThreadPoolExecutor(1) as pool:"
+    code = code.replace(pool, f"with Claim(folder, 1).beating(0.1), {pool[5:]}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "compiling\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    kinds = [event.kind for event in claims.read_events(tmp_path)]
+    assert kinds == [claims.CLAIMED, claims.RELEASED]

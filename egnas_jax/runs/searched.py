@@ -1,0 +1,55 @@
+"""Reads from the run that found a genotype what its retraining takes over."""
+
+import math
+import pathlib
+
+from egnas_jax.runs.unknown_settings import check_known
+from egnas_jax.storage import records
+
+
+def split_seed(origin: pathlib.Path | None) -> dict[str, int]:
+    """The setting that keeps the test images of a search out of the training.
+
+    Args:
+      origin: run directory, or None.
+
+    Returns:
+      {"split_seed": seed}; {} without a run.
+
+    Raises:
+      ValueError: its configuration was altered, or is one of a later version.
+    """
+    stored = _read_object(origin, "config.json")
+    if origin is not None:
+        check_known(stored, origin / "config.json")
+    seed = stored.get("split_seed", stored.get("seed"))
+    return {} if seed is None else {"split_seed": seed}
+
+
+def search_seconds(origin: pathlib.Path | None) -> float | None:
+    """Duration of the search in a run directory, or of that before a retraining.
+
+    Args:
+      origin: run directory, or None.
+
+    Raises:
+      ValueError: the file was altered.
+    """
+    summary = _read_object(origin, "summary.json")
+    seconds = summary.get("search_seconds", summary.get("seconds"))
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"{origin / 'summary.json'} was altered: its seconds are {seconds!r}, and "
+            f"should be a number from 0. Name another run, or its genotype.json alone."
+        )
+    return seconds
+
+
+def _read_object(origin: pathlib.Path | None, name: str) -> dict:
+    """The JSON object in a file of a run directory; empty where there is no file."""
+    if origin is None or not (origin / name).is_file():
+        return {}
+    hint = "The file was altered: name another run, or its genotype.json alone."
+    return records.read_object(origin / name, hint)

@@ -1,0 +1,1 @@
+"""Studies that many workers run: a plan, its units, and the workers."""

@@ -1,0 +1,116 @@
+"""Makes the units of a study from its plan: one unit is one run.
+
+Searches come first, since a retraining needs the search whose genotype it trains.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from egnas_jax.data.location import located
+from egnas_jax.runs.retrain_config import retrain_config
+from egnas_jax.runs.search_config import SearchConfig, search_config
+from egnas_jax.runs.study.plan import RetrainPlan, SearchPlan, StudyPlan
+from egnas_jax.runs.study.study_file import Unit
+from egnas_jax.runs.sweep_configs import setting_label, swept_configs, with_seeds
+from egnas_jax.settings import as_dict
+from egnas_jax.storage.records import plain
+
+SEARCH, RETRAIN = "search", "retrain"
+
+
+def plan_units(plan: StudyPlan) -> list[Unit]:
+    """Returns the units of a plan.
+
+    A search has the directory search/NAME/SETTING=VALUE/seedN; a retraining of what it
+    finds retrain/NAME/SETTING=VALUE/seedN/seedM.
+
+    Args:
+      plan: from `read_plan`; its plug-ins are loaded.
+
+    Raises:
+      ValueError: an unknown name or path, a value of the wrong type or out of range,
+        data that are not there, or two units with the same directory.
+    """
+    searches = []
+    for each in plan.searches:
+        with _named(f"[search] {each.name}".rstrip()):
+            searches += _searches(each, plan)
+    units = [unit for unit, _ in searches]
+    if plan.retrain is not None:
+        with _named("[retrain]"):
+            for unit, config in searches:
+                units += _retrainings(plan.retrain, unit, config, plan)
+    _check_directories(units)
+    return units
+
+
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Context whose errors say which table of the plan they concern."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _searches(
+    group: SearchPlan, plan: StudyPlan
+) -> Iterator[tuple[Unit, SearchConfig]]:
+    def make(settings: Mapping[str, Any]) -> SearchConfig:
+        return search_config(
+            group.preset,
+            strategy=group.strategy,
+            variant=group.variant,
+            space=group.space,
+            settings={**group.settings, **settings},
+        )
+
+    for setting in swept_configs(make, group.sweep, option="[search.sweep]"):
+        located(setting.data, plan.data_dir)
+        label = setting_label(setting, tuple(group.sweep))
+        for config in with_seeds(setting, group.seeds):
+            parts = (SEARCH, group.name, label, f"seed{config.seed}")
+            yield _unit(SEARCH, "/".join(filter(None, parts)), config, plan), config
+
+
+def _retrainings(
+    group: RetrainPlan, search: Unit, searched: SearchConfig, plan: StudyPlan
+) -> Iterator[Unit]:
+    config = retrain_config(
+        group.preset,
+        settings={"split_seed": searched.seed} | dict(group.settings),
+        auxiliary=group.auxiliary,
+    )
+    located(config.data, plan.data_dir)
+    folder = search.run.removeprefix(SEARCH)
+    for each in with_seeds(config, group.seeds):
+        run = f"{RETRAIN}{folder}/seed{each.seed}"
+        yield _unit(RETRAIN, run, each, plan, needs=(search.run,))
+
+
+def _unit(
+    kind: str, run: str, config: Any, plan: StudyPlan, *, needs: tuple[str, ...] = ()
+) -> Unit:
+    stored = plain(as_dict(config))
+    return Unit(run, kind, needs, stored, plan.data_dir)
+
+
+def _check_directories(units: Sequence[Unit]) -> None:
+    """Refuses units of which one would write into the directory of another."""
+    first: dict[str, int] = {}
+    for index, unit in enumerate(units, start=1):
+        if unit.run in first:
+            raise ValueError(
+                f"Units {first[unit.run]} and {index} of the plan have the same "
+                f"directory, {unit.run}. Give each [[search]] another name."
+            )
+        first[unit.run] = index
+    for unit in units:
+        for parent in pathlib.PurePosixPath(unit.run).parents:
+            if str(parent) in first:
+                raise ValueError(
+                    f"The directory {unit.run} of a unit lies in that of another, "
+                    f"{parent}. Give each [[search]] another name."
+                )
