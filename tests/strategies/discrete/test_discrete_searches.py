@@ -142,8 +142,16 @@ CHANGED_CONTROLLER = dict(
 )
 CHANGED = {
     "ageing_evolution": dict(CHANGED_BLACK_BOX, population=8, tournament=1, children=2),
-    "nsga2": dict(population=8, offspring=2, cost="multiply_adds", point="best"),
-    "epcnas_pso": dict(particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1),
+    "nsga2": dict(
+        population=8,
+        offspring=2,
+        cost="multiply_adds",
+        point="best",
+        crowding="nsga_net",
+    ),
+    "epcnas_pso": dict(
+        particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1, tie="fewer_params"
+    ),
     "enas": CHANGED_CONTROLLER,
     "nasnet_ppo": dict(
         learning_rate=0.5,
@@ -364,6 +372,8 @@ def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
         ("nsga2", {"population": 1}, "population is 1"),
         ("nsga2", {"cost": "latency"}, "params, multiply_adds"),
         ("nsga2", {"point": "7"}, "knee, best"),
+        ("nsga2", {"crowding": "pymoo"}, "deb, nsga_net"),
+        ("epcnas_pso", {"tie": "last"}, "first, fewer_params"),
         ("epcnas_pso", {"particles": 1}, "particles is 1"),
         ("epcnas_pso", {"image_chunk": 4}, "image_chunk is 4"),
         ("enas", {"batches": "other"}, "own, shared"),
