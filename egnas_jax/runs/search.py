@@ -27,6 +27,7 @@ from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
+from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchState
@@ -109,6 +110,7 @@ class SearchResult(NamedTuple):
             "params": _params(self.genotype, num_classes),
             "seconds": sum(record["seconds"] for record in self.records),
             "epochs": len(self.records),
+            **total_costs(self.records),
             "first_valid_accuracy": self.records[0]["valid_accuracy"],
             "chance": 1 / num_classes,
             "digest": last["digest"],

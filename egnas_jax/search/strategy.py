@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from egnas_jax.nn.supernet_config import LivePrimitives, SupernetConfig
+from egnas_jax.search.cost import Passes
 from egnas_jax.settings import check_choices
 from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.space import derive as derive_genotype
@@ -229,6 +230,8 @@ class Strategy(NamedTuple):
         in one order, instead of being drawn one by one.
       skip_dropout: for a method that drops elements behind skips in the weight steps.
       prune: for a method whose configuration plans stages (`PlannedStage`).
+      passes: what an update costs, for a method that does not return the forward
+        passes by which it ranks as the metric `candidate_images`.
     """
 
     update_every: Literal["step", "epoch"]
@@ -246,6 +249,7 @@ class Strategy(NamedTuple):
     permutes_valid: bool = False
     skip_dropout: RateFn | None = None
     prune: PruneFn | None = None
+    passes: Passes | None = None
 
 
 def derive_incumbent(

@@ -140,6 +140,8 @@ def test_update_keeps_the_layout_of_its_state_and_compiles_once(
         chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(new))
         assert {leaf.shape for leaf in info.values()} <= {()}
+        # one of the two says what an update costs
+        assert ("candidate_images" in info) == (strategy.passes is None)
         state = new
 
 

@@ -14,6 +14,7 @@ from egnas_jax.runs.plugin_records import load_recorded
 from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.runs.unknown_settings import check_known
+from egnas_jax.search.cost import NAMES as COSTS
 from egnas_jax.settings import flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records
@@ -28,6 +29,7 @@ NUMBERS = (
     "valid_accuracy",
     "test_error",
     "seconds",
+    *COSTS,
 )  # metrics that tables compute with
 SUMMARIES = ("mean", "mean - sd", "mean + sd")  # names of summary lines in figures
 MOST_SETTINGS = 3  # in a label; a longer list says less than the folder's name

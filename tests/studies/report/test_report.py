@@ -120,6 +120,23 @@ def test_unfinished_runs_are_named_and_left_out_of_comparisons(write_run):
     assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=other"}
 
 
+def test_costs_are_sums_over_epochs_and_means_over_seeds(write_run, search_line):
+    for seed in (0, 1):
+
+        def line(epoch, seed=seed, **options):
+            costs = {"weight_cost": 3000, "search_cost": 100.0 * (epoch + seed)}
+            return search_line(epoch, seed, **options) | costs
+
+        folder = write_run(f"a-seed{seed}", make=line)
+    write_run("older", epochs=2)
+    table = outcome_table(read_groups(folder.parent), "x")
+    assert table.header[-2:] == ("cost of the weights", "cost of the choice")
+    # three epochs: 0 + 100 + 200, and 300 more of the second seed
+    costs = {row[0]: row[-2:] for row in table.rows}
+    assert costs["a"] == ("9,000", "450") and costs["older"] == ("-", "-")
+    assert "counts 3" in table.note
+
+
 def test_an_altered_number_of_epochs_is_ignored(write_run):
     folder = write_run("a", settings=settings(0, epochs="many"))
     (run,) = read_runs([str(folder)])
