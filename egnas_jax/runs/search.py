@@ -42,6 +42,7 @@ from egnas_jax.space import (
 )
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.labels import caption_of
 from egnas_jax.training.devices import describe
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.jax_settings import pinned
@@ -438,7 +439,9 @@ def finish(
     result = result._replace(folder=run.folder, data_dir=data_dir)
     if run.folder:
         records.write_text(run.folder / "genotype.json", result.genotype.to_json())
-        records.write_text(run.folder / "genotype.svg", draw_svg(result.genotype))
+        caption = caption_of(setup.config.strategy_name, setup.config.supernet.space)
+        drawing = draw_svg(result.genotype, caption)
+        records.write_text(run.folder / "genotype.svg", drawing)
         records.write_json(run.folder / "summary.json", result.summary)
         if run.problem.strategy.front is not None:
             write_front(run.folder, run.problem.strategy, run.space, end.state.strategy)

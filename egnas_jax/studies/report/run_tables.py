@@ -151,10 +151,11 @@ def _p_value(p: float | None) -> str:
 
 
 def run_table(groups: list[Group]) -> ReportTable:
-    """Seed, length and result of every run, and the cell of every search."""
+    """Seed, length and result of every run, and method and cell of every search."""
     header = ["group", "seed", "run", "epochs", "result (%)"]
     is_search = groups[0].runs[0].kind == "search"
     if is_search:
+        header.insert(3, "method")
         header += ["skips, normal / reduction", "poolings, normal / reduction"]
         header += ["stopped early, cell of"]
     rows = [
@@ -162,6 +163,7 @@ def run_table(groups: list[Group]) -> ReportTable:
             group.label,
             "-" if run.seed is None else str(run.seed),
             run.name,
+            *((run.method or "-",) if is_search else ()),
             str(len(run.lines)),
             _percent(final(run)),
             *(_cell(run) if is_search else ()),
