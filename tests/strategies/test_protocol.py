@@ -157,6 +157,9 @@ def test_mixings_weigh_every_primitive_of_every_edge(name, methods, init_of):
             assert mixing.edges[kind].shape == (space.num_edges,)
             np.testing.assert_allclose(jnp.sum(rows, axis=-1), 1.0, rtol=1e-6)
             assert jnp.min(rows) >= 0 and jnp.min(mixing.edges[kind]) >= 0
+    trained = strategy.mixing(KEY, state).primitives.values()
+    is_one_hot = all(np.isin(rows, (0.0, 1.0)).all() for rows in trained)
+    assert is_one_hot == strategy.one_hot
 
 
 @every_method
