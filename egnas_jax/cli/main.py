@@ -188,10 +188,12 @@ def _derive(options) -> None:
 
 
 def _draw(options) -> None:
+    from egnas_jax.runs.genotype_source import caption_of_source
     from egnas_jax.space import draw_svg
     from egnas_jax.storage import records
 
-    svg = draw_svg(read_genotype(options.genotype))
+    genotype = read_genotype(options.genotype)
+    svg = draw_svg(genotype, caption_of_source(options.genotype))
     if not options.out.endswith(".svg"):
         raise ValueError(f"--out is {options.out!r}, but must end in .svg.")
     out = pathlib.Path(options.out)
@@ -265,6 +267,10 @@ def _data(options) -> None:
     print(options.out)
 
 
+def _with_label(name: str, label: str) -> str:
+    return name if label == name else f"{name} ({label})"
+
+
 def _list(options) -> None:
     # none of these modules imports JAX, so the command answers at once
     from egnas_jax.lookup import lookup
@@ -274,12 +280,13 @@ def _list(options) -> None:
     from egnas_jax.space.primitive_names import FAMILIES
     from egnas_jax.strategies import STRATEGIES
     from egnas_jax.strategies.egnas.variants import VARIANTS
+    from egnas_jax.strategies.labels import label_of
     from egnas_jax.studies.nasbench201.method_table import METHODS
 
     tables = {
         "presets": PRESETS,
         "recipes": RECIPES,
-        "strategies": STRATEGIES,
+        "strategies": [_with_label(name, label_of(name)) for name in STRATEGIES],
         "variants": VARIANTS,
         "spaces": SPACES,
         "primitives": [f"{name} ({family})" for name, family in FAMILIES.items()],

@@ -82,13 +82,15 @@ class StartDisplay:
 def describe(setup: "SearchSetup") -> str:
     """What is searched on, as a line; and a line for each stage of the search."""
     from egnas_jax.runs.stages import describe_plan
+    from egnas_jax.strategies.labels import label_of
 
     run, config = setup.run, setup.config
     size = "x".join(str(side) for side in run.image_shape)
     line = (
         f"{setup.dataset.name}: {run.num_train} training and {run.num_valid} "
         f"validation images of {size}, {config.supernet.num_classes} classes; "
-        f"{config.epochs} epochs of {run.num_steps} steps with {config.strategy_name}."
+        f"{config.epochs} epochs of {run.num_steps} steps with "
+        f"{label_of(config.strategy_name, config.supernet.space)}."
     )
     return "\n".join(filter(None, (line, describe_plan(config))))
 

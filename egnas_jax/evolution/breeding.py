@@ -44,7 +44,13 @@ def random_population(key: Key, genes: IntegerGenes, number: int) -> Array:
 
 
 def offspring(
-    key: Key, genes: IntegerGenes, population: Array, objectives: Array, number: int
+    key: Key,
+    genes: IntegerGenes,
+    population: Array,
+    objectives: Array,
+    number: int,
+    *,
+    skip_equal_neighbours: bool = False,
 ) -> Array:
     """The next children, i32[number, D]; new ones before duplicates.
 
@@ -54,10 +60,13 @@ def offspring(
       population: i32[n, D].
       objectives: of the population, f32[n, m], minimised.
       number: of children.
+      skip_equal_neighbours: as of `nsga2.crowding`.
     """
     key_parents, key_children = jax.random.split(key)
     couples = -(-SURPLUS * number // 2)
-    rank, distance = rank_and_crowding(objectives)
+    rank, distance = rank_and_crowding(
+        objectives, skip_equal_neighbours=skip_equal_neighbours
+    )
     parents = tournament(key_parents, rank, distance, 2 * couples)
     pairs = population[parents].reshape(couples, 2, -1)
     keys = jax.random.split(key_children, couples)

@@ -19,6 +19,8 @@ from jax import lax
 
 from egnas_jax.types import Array, Key
 
+# What counts as the distance between equal neighbours, see above.
+CROWDINGS = ("deb", "nsga_net")
 FAR = 1e14  # what NSGA-Net has in the place of infinity
 
 
@@ -108,7 +110,9 @@ def _different_neighbours(values: Array, same: Array) -> tuple[Array, Array]:
     return jnp.max(smaller, axis=1), jnp.min(larger, axis=1)
 
 
-def survivors(objectives: Array, number: int) -> Array:
+def survivors(
+    objectives: Array, number: int, *, skip_equal_neighbours: bool = False
+) -> Array:
     """Indices of the best solutions, i32[number], best first.
 
     Fronts in order, then the larger crowding distance, then the lower index.
@@ -116,20 +120,34 @@ def survivors(objectives: Array, number: int) -> Array:
     Args:
       objectives: f32[n, m]; a solution with a NaN or an infinity comes last.
       number: of survivors, at most n.
+      skip_equal_neighbours: as of `crowding`.
     """
-    rank, distance = rank_and_crowding(objectives)
+    rank, distance = rank_and_crowding(
+        objectives, skip_equal_neighbours=skip_equal_neighbours
+    )
     return jnp.lexsort((-distance, rank))[:number]
 
 
-def rank_and_crowding(objectives: Array) -> tuple[Array, Array]:
-    """Ranks i32[n] and crowding distances f32[n]; non-finite objectives come last."""
+def rank_and_crowding(
+    objectives: Array, *, skip_equal_neighbours: bool = False
+) -> tuple[Array, Array]:
+    """Ranks i32[n] and crowding distances f32[n]; non-finite objectives come last.
+
+    Args:
+      objectives: f32[n, m].
+      skip_equal_neighbours: as of `crowding`.
+    """
     broken = ~jnp.all(jnp.isfinite(objectives), axis=1)
     rank = jnp.where(
         broken,
         len(objectives),
         ranks(jnp.where(broken[:, None], jnp.inf, objectives)),
     )
-    distance = crowding(jnp.where(broken[:, None], 0.0, objectives), rank)
+    distance = crowding(
+        jnp.where(broken[:, None], 0.0, objectives),
+        rank,
+        skip_equal_neighbours=skip_equal_neighbours,
+    )
     return rank, distance
 
 

@@ -45,12 +45,16 @@ class Memory:
       own_fitness: f32[P].
       best: best position of the swarm, leaves [...].
       best_fitness: f32[].
+      own_cost, best_cost: of the same positions, by which equal fitness is decided;
+        zeros where it is not.
     """
 
     own: PyTree
     own_fitness: Array
     best: PyTree
     best_fitness: Array
+    own_cost: Array
+    best_cost: Array
 
 
 def new_velocity(
@@ -91,27 +95,37 @@ def empty_memory(positions: PyTree) -> Memory:
         own_fitness=jnp.full((size,), jnp.inf, jnp.float32),
         best=jax.tree.map(lambda leaf: leaf[0], positions),
         best_fitness=jnp.float32(jnp.inf),
+        own_cost=jnp.zeros((size,), jnp.float32),
+        best_cost=jnp.float32(0.0),
     )
 
 
-def remember(memory: Memory, positions: PyTree, fitness: Array) -> Memory:
+def remember(
+    memory: Memory, positions: PyTree, fitness: Array, cost: Array | None = None
+) -> Memory:
     """Updates own and swarm's best where a fitness is strictly better.
+
+    Where costs are given, an equal fitness at a strictly lower cost counts as better,
+    which EPCNAS does not have.
 
     Args:
       memory: before.
       positions: leaves [P, ...].
       fitness: f32[P], lower is better; NaN ranks last. Of equal particles the first
         becomes the swarm's best.
+      cost: f32[P]; None: equal fitness changes nothing.
     """
     fitness = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
-    better = fitness < memory.own_fitness
+    cost = jnp.zeros_like(fitness) if cost is None else cost
+    better = _is_better((fitness, cost), (memory.own_fitness, memory.own_cost))
     own = jax.tree.map(
         lambda new, old: jnp.where(_broadcast(better, new), new, old),
         positions,
         memory.own,
     )
-    first = jnp.argmin(fitness)
-    is_best = fitness[first] < memory.best_fitness
+    first = jnp.lexsort((cost, fitness))[0]  # stable: of equals the first
+    leader = fitness[first], cost[first]
+    is_best = _is_better(leader, (memory.best_fitness, memory.best_cost))
     best = jax.tree.map(
         lambda new, old: jnp.where(is_best, new[first], old), positions, memory.best
     )
@@ -120,7 +134,14 @@ def remember(memory: Memory, positions: PyTree, fitness: Array) -> Memory:
         own_fitness=jnp.minimum(fitness, memory.own_fitness),
         best=best,
         best_fitness=jnp.minimum(fitness[first], memory.best_fitness),
+        own_cost=jnp.where(better, cost, memory.own_cost),
+        best_cost=jnp.where(is_best, cost[first], memory.best_cost),
     )
+
+
+def _is_better(new: tuple[Array, Array], old: tuple[Array, Array]) -> Array:
+    """Whether pairs of fitness and cost are better, decided by the fitness first."""
+    return (new[0] < old[0]) | ((new[0] == old[0]) & (new[1] < old[1]))
 
 
 def _broadcast(mask: Array, leaf: Array) -> Array:

@@ -17,6 +17,8 @@ from egnas_jax.space import Genotype, Topology, zoo
 from egnas_jax.space.genotype_forms import last_span
 from egnas_jax.space.genotype_search import holds_genotype, last_genotype
 from egnas_jax.space.reading import GENOTYPES
+from egnas_jax.storage import records
+from egnas_jax.strategies.labels import caption_of
 
 Source = Genotype | Topology | str | os.PathLike
 
@@ -70,6 +72,25 @@ def read_genotype(
     if text in zoo:
         return zoo[text].genotype
     raise ValueError(_what_is_missing(text))
+
+
+def caption_of_source(source: Source) -> str | None:
+    """The caption of a drawing of a run's cell; None where it needs none.
+
+    Args:
+      source: as of `read_genotype`.
+
+    Raises:
+      ValueError: the source is a run directory whose config.json is no JSON object.
+    """
+    path = None if isinstance(source, GENOTYPES) else existing_path(source)
+    if path is None or not (path / "config.json").is_file():
+        return None
+    config = records.read_object(path / "config.json", "Restore it.")
+    supernet = config.get("supernet")
+    if not isinstance(supernet, dict):
+        return None  # a retraining
+    return caption_of(config.get("strategy_name"), supernet.get("space"))
 
 
 def plugins_of(source: Source) -> tuple[Plugin, ...]:

@@ -28,6 +28,7 @@ from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
+from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
 from egnas_jax.search.step import SearchState
@@ -42,6 +43,7 @@ from egnas_jax.space import (
 )
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.labels import caption_of
 from egnas_jax.training.devices import describe
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.jax_settings import pinned
@@ -110,6 +112,7 @@ class SearchResult(NamedTuple):
             "params": _params(self.genotype, num_classes),
             "seconds": sum(record["seconds"] for record in self.records),
             "epochs": len(self.records),
+            **total_costs(self.records),
             "first_valid_accuracy": self.records[0]["valid_accuracy"],
             "chance": 1 / num_classes,
             "digest": last["digest"],
@@ -438,7 +441,9 @@ def finish(
     result = result._replace(folder=run.folder, data_dir=data_dir)
     if run.folder:
         records.write_text(run.folder / "genotype.json", result.genotype.to_json())
-        records.write_text(run.folder / "genotype.svg", draw_svg(result.genotype))
+        caption = caption_of(setup.config.strategy_name, setup.config.supernet.space)
+        drawing = draw_svg(result.genotype, caption)
+        records.write_text(run.folder / "genotype.svg", drawing)
         records.write_json(run.folder / "summary.json", result.summary)
         if run.problem.strategy.front is not None:
             write_front(run.folder, run.problem.strategy, run.space, end.state.strategy)

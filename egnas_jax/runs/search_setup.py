@@ -42,6 +42,7 @@ from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
 from egnas_jax.training.jax_settings import pinned
 
@@ -288,17 +289,33 @@ def searches_last(config: SearchConfig) -> bool:
     return getattr(config.strategy, "searches_last", False)
 
 
-def check_order(config: SearchConfig) -> None:
-    """Refuses an order of the epoch in which a method would search too early.
+def check_schedule(config: SearchConfig) -> None:
+    """Refuses a schedule of the epoch that a method cannot follow, or does not read.
 
     Raises:
-      ValueError: the method's only search would come before the last weight steps.
+      ValueError: the method's only search would come before the last weight steps, or a
+        setting has no effect on the method.
     """
     if searches_last(config) and config.schedule.order == "strategy_first":
         raise ValueError(
             "strategy.mode is two_phase, which searches after the last weight step, "
             "but schedule.order is strategy_first. Set schedule.order=weights_first "
             "or strategy.mode=interleaved."
+        )
+    _, make = STRATEGIES[config.strategy_name]
+    # limits, which may have to be measured first, change nothing here
+    first = config_of_stage(with_limit_of(config, Limit()), None)
+    strategy = make(make_supernet(first.supernet), first.strategy)
+    schedule = config.schedule
+    if strategy.update_every == "step" and schedule.order == "strategy_first":
+        raise ValueError(
+            f"schedule.order is strategy_first, but {config.strategy_name} updates its "
+            f"cell in every weight step, so there is no order. Leave it out."
+        )
+    if strategy.one_hot and schedule.alpha_in_clip:
+        raise ValueError(
+            f"schedule.alpha_in_clip is true, but {config.strategy_name} trains one "
+            f"cell at a time, whose alpha has no gradient. Leave it out."
         )
 
 
@@ -337,7 +354,7 @@ def as_loaded(
         tensorboard.check_installed()
     check_images(config, dataset.images.shape[1:])
     data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
-    check_order(config)
+    check_schedule(config)
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     config = dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
     limit = limit_of_run(config, dataset.images.shape[1:], folder, log)

@@ -17,6 +17,7 @@ import numpy as np
 
 from egnas_jax.search import stored_state
 from egnas_jax.search.collapse import architecture_metrics
+from egnas_jax.search.cost import epoch_costs
 from egnas_jax.search.curvature import largest_eigenvalue
 from egnas_jax.search.functions import evolve_order, rate_of_epoch
 from egnas_jax.search.search_run import (
@@ -336,8 +337,21 @@ def epoch_record(run: SearchRun, measured: Measured) -> dict:
         "learning_rate": measured.learning_rate,
         **({"stage": run.stage.index} if run.stage else {}),
         **measured.metrics,
+        **_costs(run, measured),
         **_architecture(run, measured.mixing),
     }
+
+
+def _costs(run: SearchRun, measured: Measured) -> dict[str, float | None]:
+    """What the epoch cost, see `search.cost`."""
+    first = run.stage.first if run.stage else 0
+    return epoch_costs(
+        run.problem.strategy.passes,
+        measured.epoch - first,
+        train_images=measured.totals.images,
+        valid_images=run.num_steps * run.problem.valid_batch_size,
+        metrics=measured.metrics,
+    )
 
 
 def _next_epoch(run: SearchRun, state: SearchState) -> SearchState:

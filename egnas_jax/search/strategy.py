@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from egnas_jax.nn.supernet_config import LivePrimitives, SupernetConfig
+from egnas_jax.search.cost import Passes
 from egnas_jax.settings import check_choices
 from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.space import derive as derive_genotype
@@ -34,9 +35,8 @@ class EpochSchedule:
         "file_order".
       augment_valid: whether validation images are cropped and flipped as in training.
       alpha_in_clip: whether the gradient of alpha, accumulated over all steps, counts
-        in the norm by which the gradient of the weights is clipped. It is zero, and
-        this has no effect, under the one-hot mixings of the methods that train one cell
-        at a time.
+        in the norm by which the gradient of the weights is clipped. It is zero under
+        the mixings of methods that train one cell at a time, which are refused.
 
     Raises:
       ValueError: a value is none of the choices.
@@ -229,6 +229,9 @@ class Strategy(NamedTuple):
         in one order, instead of being drawn one by one.
       skip_dropout: for a method that drops elements behind skips in the weight steps.
       prune: for a method whose configuration plans stages (`PlannedStage`).
+      one_hot: whether each weight step trains a single cell, whose rows are 0 and 1.
+      passes: what an update costs, for a method that does not return the forward
+        passes by which it ranks as the metric `candidate_images`.
     """
 
     update_every: Literal["step", "epoch"]
@@ -246,6 +249,8 @@ class Strategy(NamedTuple):
     permutes_valid: bool = False
     skip_dropout: RateFn | None = None
     prune: PruneFn | None = None
+    one_hot: bool = False
+    passes: Passes | None = None
 
 
 def derive_incumbent(

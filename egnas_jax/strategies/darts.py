@@ -14,6 +14,7 @@ import flax.struct
 import jax
 
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import relaxed, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
@@ -25,8 +26,14 @@ from egnas_jax.strategies.alpha_adam import (
     check_adam,
     optimizer_step,
 )
-from egnas_jax.strategies.second_order import FORMS, second_order_gradient
+from egnas_jax.strategies.second_order import (
+    FORMS,
+    SECOND_ORDER,
+    second_order_gradient,
+)
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
+
+FIRST_ORDER = Passes(valid=FORWARD_BACKWARD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +132,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         update=update,
         incumbent=incumbent,
         hyperparams=config.hyperparams,
+        passes=FIRST_ORDER if config.second_order == "off" else SECOND_ORDER,
     )
 
 

@@ -23,6 +23,7 @@ from jax import lax
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.nn.supernet_config import LivePrimitives
+from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
@@ -151,6 +152,7 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
         permutes_valid=config.valid_batches == "permuted",
         skip_dropout=(lambda state: state.skip_dropout) if initial_dropout else None,
         prune=prune_edges,
+        passes=Passes(valid=FORWARD_BACKWARD, warmup=config.warmup),
     )
 
 

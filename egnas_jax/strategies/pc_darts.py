@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import relaxed, unflatten
 from egnas_jax.search.strategy import Strategy, Trainee
@@ -136,6 +137,7 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
         incumbent=incumbent,
         hyperparams=config.hyperparams,
         metrics=metrics,
+        passes=Passes(valid=FORWARD_BACKWARD, warmup=config.warmup),
     )
 
 

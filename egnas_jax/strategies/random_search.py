@@ -146,6 +146,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         update=update,
         incumbent=incumbent,
         hyperparams=(),
+        one_hot=True,
     )
     return with_limit(strategy, net, config.limit)
 

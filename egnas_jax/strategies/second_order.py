@@ -23,6 +23,7 @@ from jax import lax
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.curvature import twice_differentiable
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import relaxed
@@ -32,6 +33,9 @@ from egnas_jax.types import Array, Batch, PyTree
 
 FORMS = ("exact", "finite_difference")
 RADIUS = 0.01  # norm of the step R v
+# On the training batch: the gradient of the next weight step, and either two gradients
+# at displaced weights, or the derivative of one gradient, which takes twice its passes.
+SECOND_ORDER = Passes(valid=FORWARD_BACKWARD, train=3 * FORWARD_BACKWARD)
 
 
 def second_order_gradient(

@@ -39,7 +39,9 @@ def run(*arguments):
         (
             ["list", "strategies"],
             "strategies: egnas, random_search, darts, pc_darts, p_darts, snas, "
-            "enas, nasnet_ppo, ageing_evolution, nsga2, epcnas_pso\n",
+            "enas, nasnet_ppo (NASNet-A-style (PPO) on the DARTS space), "
+            "ageing_evolution, nsga2, "
+            "epcnas_pso (EPCNAS-style PSO on the DARTS space)\n",
         ),
         (
             ["list", "methods"],

@@ -132,6 +132,12 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
         "digest",
         "fitness",
     } <= set(lines[0])
+    # the weights: a forward and backward pass of each image of five batches of 128
+    trained = {3 * 5 * 128}
+    assert {line["weight_cost"] for line in lines} == trained
+    assert [line["search_cost"] for line in lines] == [
+        line["candidate_images"] for line in lines
+    ]
     environment = json.loads((straight / "environment.json").read_text())
     assert {
         "versions",
@@ -149,6 +155,8 @@ def test_a_run_directory_holds_what_is_promised(straight, capsys):
     assert lines[0]["fitness"] is None and lines[1]["fitness"] is not None
     np.testing.assert_allclose(lines[1]["learning_rate"], 0.0375, rtol=1e-6)
     summary = json.loads((straight / "summary.json").read_text())
+    assert summary["weight_cost"] == 3 * 3 * 5 * 128
+    assert summary["search_cost"] == sum(line["search_cost"] for line in lines) > 0
     assert summary["valid_accuracy"] == lines[-1]["valid_accuracy"]
     assert summary["genotype"] == lines[-1]["genotype"]
     # three primitives

@@ -66,6 +66,26 @@ def test_survivors_are_pymoos(sets, padded):
         assert sorted(order[: n // 2]) == expected.tolist()
 
 
+def test_survivors_by_the_crowding_of_nsga_net_are_those_of_its_distances(sets, padded):
+    @jax.jit
+    @jax.vmap
+    def both(objectives):
+        dialect = {"skip_equal_neighbours": True}
+        return (
+            nsga2.survivors(objectives, 40, **dialect),
+            nsga2.survivors(objectives, 40),
+        )
+
+    found = zip(*map(np.asarray, both(padded)), strict=True)
+    num_different = 0
+    for one, (order, of_deb) in zip(sets, found, strict=True):
+        n = len(one["rank"])
+        expected = np.lexsort((-one["crowding_nsganet"], one["rank"]))[: n // 2]
+        assert sorted(order[: n // 2]) == sorted(expected)
+        num_different += sorted(order[: n // 2]) != sorted(of_deb[: n // 2])
+    assert num_different > 0
+
+
 @pytest.mark.parametrize("number", [2, 3])
 def test_the_hypervolume_is_pymoos(sets, padded, number):
     chosen = [i for i, one in enumerate(sets) if one["objectives"].shape[1] == number]

@@ -72,6 +72,22 @@ def test_equal_fitness_changes_no_best_position():
     assert better.best == 12.0
 
 
+def test_a_lower_cost_decides_between_equal_fitness_where_costs_are_given():
+    positions = jnp.asarray([[1.0], [2.0], [3.0]])
+    fitness, cost = jnp.asarray([0.5, 0.2, 0.2]), jnp.asarray([1.0, 9.0, 8.0])
+    empty = swarm.empty_memory(positions)
+    memory = swarm.remember(empty, positions, fitness, cost)
+    assert memory.best == 3.0 and memory.best_cost == 8.0
+    # equal, cheaper, and cheaper but worse
+    moved = swarm.remember(
+        *(memory, positions + 9),
+        *(jnp.asarray([0.5, 0.2, 0.3]), jnp.asarray([1.0, 7.0, 1.0])),
+    )
+    np.testing.assert_array_equal(moved.own, [[1.0], [11.0], [3.0]])
+    np.testing.assert_array_equal(moved.own_cost, [1.0, 7.0, 8.0])
+    assert moved.best == 11.0 and moved.best_cost == 7.0
+
+
 def test_a_clamp_bounds_every_velocity():
     def velocity(clamp):
         return swarm.new_velocity(

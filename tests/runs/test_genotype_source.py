@@ -10,7 +10,7 @@ import pytest
 
 import egnas_jax as eg
 from egnas_jax.cli.main import main
-from egnas_jax.runs.genotype_source import read_genotype
+from egnas_jax.runs.genotype_source import caption_of_source, read_genotype
 from egnas_jax.runs.retrain_config import with_genotype
 
 FIRST, LAST = eg.zoo["PDARTS"].genotype, eg.zoo["DARTS_V2"].genotype
@@ -213,3 +213,23 @@ def test_a_missing_file_is_no_unknown_name(capsys):
     error = capsys.readouterr().err
     assert "'runs/b/genotype.json' does not exist" in error
     assert "DARTS_V2" not in error
+
+
+@pytest.mark.parametrize(
+    "config, caption",
+    [
+        (
+            {"strategy_name": "nasnet_ppo", "supernet": {"space": "darts8"}},
+            "Found by NASNet-A-style (PPO) on the DARTS space",
+        ),
+        ({"strategy_name": "darts", "supernet": {"space": "darts8"}}, None),
+        ({"genotype": "DARTS_V2"}, None),  # a retraining
+    ],
+)
+def test_a_drawing_of_a_run_names_a_method_in_the_style_of_a_system(
+    config, caption, tmp_path
+):
+    assert caption_of_source(tmp_path) is None
+    assert caption_of_source("DARTS_V2") is None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert caption_of_source(str(tmp_path)) == caption

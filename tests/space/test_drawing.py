@@ -130,3 +130,16 @@ def test_the_layout_avoids_a_needless_crossing_and_keeps_distance():
     assert (ys[0] < ys[1]) == (ys[3] < ys[2])
     assert abs(ys[0] - ys[1]) >= 15 and abs(ys[2] - ys[3]) >= 15
     np.testing.assert_allclose([ys[0], ys[1]], [ys[3], ys[2]], atol=1e-6)
+
+
+def test_a_caption_stands_above_the_cells_and_moves_them_down():
+    genotype = zoo["DARTS_V2"].genotype
+    plain = ElementTree.fromstring(draw_svg(genotype))
+    caption = "Found by a < b " * 9  # wider than the cells
+    root = ElementTree.fromstring(draw_svg(genotype, caption))
+    first = root.find(f"{SVG}text")
+    assert first.text == caption and float(root.get("width")) > 8 * len(caption)
+    moved = float(root.get("height")) - float(plain.get("height"))
+    assert moved > 20
+    for (box, text), (below, same) in zip(frames(plain), frames(root), strict=True):
+        assert text == same and below[1] - box[1] == pytest.approx(moved, abs=0.11)

@@ -140,6 +140,8 @@ def test_update_keeps_the_layout_of_its_state_and_compiles_once(
         chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
         assert not any(leaf.weak_type for leaf in jax.tree.leaves(new))
         assert {leaf.shape for leaf in info.values()} <= {()}
+        # one of the two says what an update costs
+        assert ("candidate_images" in info) == (strategy.passes is None)
         state = new
 
 
@@ -155,6 +157,9 @@ def test_mixings_weigh_every_primitive_of_every_edge(name, methods, init_of):
             assert mixing.edges[kind].shape == (space.num_edges,)
             np.testing.assert_allclose(jnp.sum(rows, axis=-1), 1.0, rtol=1e-6)
             assert jnp.min(rows) >= 0 and jnp.min(mixing.edges[kind]) >= 0
+    trained = strategy.mixing(KEY, state).primitives.values()
+    is_one_hot = all(np.isin(rows, (0.0, 1.0)).all() for rows in trained)
+    assert is_one_hot == strategy.one_hot
 
 
 @every_method

@@ -27,6 +27,7 @@ INK, OUTPUT_COLOUR = "#222222", "#A0A0A0"
 GAP, SPACING, MARGIN, HEADING = 46, 8, 16, 30
 FONT_SIZE = 12
 CHARACTER = 7.3  # width of a monospaced character of this font size
+HEADING_CHARACTER = 8.6  # of that of a heading
 NODE, LABEL_HEIGHT, LANE_HEIGHT = 30, 20, 4
 ARROW, ARROW_SPACING = 7, 9
 
@@ -68,8 +69,12 @@ class Edge(NamedTuple):
     primitive: str | None
 
 
-def draw_svg(genotype: Genotype | Topology) -> str:
+def draw_svg(genotype: Genotype | Topology, caption: str | None = None) -> str:
     """Draws all cells of a genotype, one above the other.
+
+    Args:
+      genotype: whose cells are drawn.
+      caption: a line above them; None: no line.
 
     Returns:
       An SVG document, readable at its own size. Its description is the text form of
@@ -77,6 +82,9 @@ def draw_svg(genotype: Genotype | Topology) -> str:
     """
     parts, width, top = [], 0.0, 0.0
     title, cells = cell_graphs(genotype)
+    if caption is not None:
+        parts.append(_heading(escape(caption), MARGIN + FONT_SIZE))
+        width, top = MARGIN + HEADING_CHARACTER * len(caption), float(HEADING)
     for cell in cells:
         items, edges = _items_and_edges(cell)
         lines = [line for edge in edges for line in itertools.pairwise(edge.stops)]

@@ -234,13 +234,18 @@ def nasnet_ppo(net: Supernet, config: PPOConfig) -> Strategy:
 
 
 def policy_of(space: Space, config: ControllerConfig) -> Policy:
-    """The controller of a space: over two edges a node, or over all edges."""
+    """The controller of a space: over two edges a node, or over all edges.
+
+    Raises:
+      ValueError: a bias of convolutions is set, and the space has no such convolution.
+    """
     lstm = LSTMConfig(
         hidden=config.hidden, conv_bias=config.conv_bias, fixed_bias=config.fixed_bias
     )
     allowed = cells_of(space).allowed
     num_kinds, num_edges, num_allowed = allowed.shape
     if not space.keeps_two_edges:
+        _check_no_biases(space, config)
         return edge_policy(lstm, num_kinds * num_edges, num_allowed)
     is_conv = np.array([name.startswith("sep_conv") for name in space.primitives])
     shape = CellShape(
@@ -252,6 +257,18 @@ def policy_of(space: Space, config: ControllerConfig) -> Policy:
         sources=_sources(space),
     )
     return cell_policy(lstm, shape)
+
+
+def _check_no_biases(space: Space, config: ControllerConfig) -> None:
+    """Refuses biases that the controller over all edges of a cell does not have."""
+    for name in ("conv_bias", "fixed_bias"):
+        value = getattr(config, name)
+        if value != getattr(ControllerConfig, name):
+            raise ValueError(
+                f"strategy.{name} is {value}, but in the space {space.name}, whose "
+                f"cells keep all edges, the controller has no biases of separable "
+                f"convolutions. Leave it out."
+            )
 
 
 def cell_of_choices(space: Space, choices: Array) -> Array:
@@ -346,6 +363,7 @@ def _controller(
             config.learning_rate, config.baseline, config.entropy_weight
         ),
         draws_batches=True,
+        one_hot=True,
     )
     return with_limit(strategy, net, config.limit)
 

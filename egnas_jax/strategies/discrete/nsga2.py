@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.evolution.breeding import offspring, random_population
-from egnas_jax.evolution.nsga2 import hypervolume, knee, ranks, survivors
+from egnas_jax.evolution.nsga2 import (
+    CROWDINGS,
+    hypervolume,
+    knee,
+    ranks,
+    survivors,
+)
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import Front, Strategy
 from egnas_jax.settings import check_choices, check_ranges
@@ -48,6 +54,9 @@ class NSGA2Config(BlackBoxConfig):
         the fitness alone. The finalists under "knee" are the first F survivors; what is
         left of the front afterwards are those that no other finalist dominates on the
         other batches.
+      crowding: what counts as the distance between neighbours of equal objectives:
+        "deb", zero, as in Deb et al.; "nsga_net", the distance to the next different
+        one, as in the code of NSGA-Net.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -57,13 +66,15 @@ class NSGA2Config(BlackBoxConfig):
     offspring: int = 40
     cost: str = "params"
     point: str = "knee"
+    crowding: str = "deb"
     generations: int = 139
 
     def __post_init__(self):
         super().__post_init__()
         ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
         check_ranges(self, ranges, "strategy.")
-        check_choices(self, {"cost": COSTS, "point": POINTS}, "strategy.")
+        choices = {"cost": COSTS, "point": POINTS, "crowding": CROWDINGS}
+        check_choices(self, choices, "strategy.")
         self.check_finalists(self.population + self.generations * self.offspring)
         if self.point == "knee" and self.finalists > self.population:
             raise ValueError(
@@ -98,6 +109,7 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     to_cells = jax.vmap(cells.from_integers)
     names = config.fitness_name, config.cost
     limited = config.limit.is_set
+    dialect = {"skip_equal_neighbours": config.crowding == "nsga_net"}
     unknown = WORST_WITHIN if limited else WORST  # fitness of a cell without any
 
     def init(key: Key) -> NSGA2State:
@@ -124,8 +136,9 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return state.replace(objectives=objectives)
 
     def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
+        population = state.population, state.objectives
         children = offspring(
-            key, cells.integers, state.population, state.objectives, config.offspring
+            key, cells.integers, *population, config.offspring, **dialect
         )
         return state, to_cells(children)
 
@@ -133,7 +146,7 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         vectors = jax.vmap(cells.to_integers)(children)
         everyone = jnp.concatenate([state.population, vectors])
         objectives = jnp.concatenate([state.objectives, _objectives(vectors, fitness)])
-        chosen = survivors(objectives, config.population)
+        chosen = survivors(objectives, config.population, **dialect)
         return NSGA2State(everyone[chosen], objectives[chosen])
 
     def metrics(state: NSGA2State) -> dict[str, Array]:
@@ -145,7 +158,7 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return cell, state.objectives[index, 0]
 
     def finalists(state: NSGA2State, number: int) -> Array:
-        return survivors(state.objectives, number)
+        return survivors(state.objectives, number, **dialect)
 
     has_knee = config.point == "knee"
     proposer = Proposer(

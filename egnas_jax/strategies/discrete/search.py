@@ -252,6 +252,7 @@ def black_box(
         incumbent=incumbent,
         hyperparams=(),
         draws_batches=True,
+        one_hot=True,
     )
     return with_limit(strategy, net, config.limit)
 

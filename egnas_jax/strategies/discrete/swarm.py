@@ -26,12 +26,15 @@ from egnas_jax.evolution.swarm import (
 )
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import Strategy
-from egnas_jax.settings import LARGEST_FLOAT, check_ranges
+from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import SLOTS, cells_of, edge_index
+from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
 from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
+
+TIES = ("first", "fewer_params")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +46,11 @@ class EPCNASConfig(BlackBoxConfig):
       inertia, own, swarm: share of the old velocity that stays, and the pulls of a
         particle's own best position and of the swarm's.
       clamp: largest absolute velocity; 0, as published, for none.
+      tie: which of two positions of equal fitness is a particle's own best and the
+        swarm's: the "first", as published, or that of "fewer_params".
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: a number out of its range, or an unknown choice.
     """
 
     generations: int = 280
@@ -54,12 +59,14 @@ class EPCNASConfig(BlackBoxConfig):
     own: float = 1.49618
     swarm: float = 1.49618
     clamp: float = 0.0
+    tie: str = "first"
 
     def __post_init__(self):
         super().__post_init__()
         ranges = {name: (0.0, LARGEST_FLOAT) for name in ("inertia", "own", "swarm")}
         ranges |= {"clamp": (0.0, LARGEST_FLOAT), "particles": (2, 10**4)}
         check_ranges(self, ranges, "strategy.")
+        check_choices(self, {"tie": TIES}, "strategy.")
         self.check_finalists(self.particles * (self.generations + 1))
 
     @property
@@ -107,6 +114,12 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
     num_allowed = cells.allowed.shape[-1]
     build = jax.vmap(lambda *levels: cell_at(space, num_allowed, *levels))
 
+    def costs(candidates: Array) -> Array | None:
+        if config.tie == "first":
+            return None
+        cost, _ = make_cost(space, net.config.num_classes, "params")
+        return jax.vmap(cost)(candidates)
+
     def to_cells(pair: tuple[Particles, Array]) -> Array:
         position, bit_velocity = pair
         return build(position.primitives, position.edges, bit_velocity)
@@ -121,8 +134,9 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
 
     def revalue(state: SwarmState, fitness: Array) -> SwarmState:
         # Own best positions keep their place with the fitness under these weights.
-        known = empty_memory(state.memory.own)
-        return state.replace(memory=remember(known, state.memory.own, fitness))
+        own = state.memory.own
+        memory = remember(empty_memory(own), own, fitness, costs(to_cells(own)))
+        return state.replace(memory=memory)
 
     def ask(key: Key, state: SwarmState) -> tuple[SwarmState, Array]:
         position, velocity = moved(key, constants, state)
@@ -132,9 +146,9 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
         )
 
     def tell(state: SwarmState, proposed: Array, fitness: Array) -> SwarmState:
-        del proposed  # the cells at the positions
         current = state.position, state.velocity.edges
-        return state.replace(memory=remember(state.memory, current, fitness))
+        memory = remember(state.memory, current, fitness, costs(proposed))
+        return state.replace(memory=memory)
 
     def metrics(state: SwarmState) -> dict[str, Array]:
         speed = jnp.mean(jnp.abs(state.velocity.primitives))

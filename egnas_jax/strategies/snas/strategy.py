@@ -15,6 +15,7 @@ import jax
 import optax
 
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
+from egnas_jax.search.cost import Passes
 from egnas_jax.search.gradients import softmax_gradient
 from egnas_jax.search.relax import live_rows, relaxed, unflatten, unweighted
 from egnas_jax.search.strategy import DeriveFn, Strategy, Trainee
@@ -115,6 +116,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         derive=_derivation(space, config),
         metrics=lambda state: {"temperature": state.temperature},
         drop_path=config.drop_path,
+        passes=Passes(),  # it learns from the gradient of the weight step
     )
 
 

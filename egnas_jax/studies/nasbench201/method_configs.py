@@ -3,6 +3,7 @@
 import dataclasses
 
 from egnas_jax.controller.ppo import LEVELS
+from egnas_jax.evolution.nsga2 import CROWDINGS
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space.nasbench201 import PLACES
 
@@ -166,6 +167,8 @@ class NSGA2Config:
       population: cells that survive.
       offspring: cells bred in a generation.
       cost: "params" or "multiply_adds", the second objective.
+      crowding: what counts as the distance between neighbours of equal objectives:
+        "deb", zero; "nsga_net", the distance to the next different one.
 
     Raises:
       ValueError: a number is out of its range, or another cost.
@@ -174,11 +177,13 @@ class NSGA2Config:
     population: int = 20
     offspring: int = 20
     cost: str = "params"
+    crowding: str = "deb"
 
     def __post_init__(self):
         ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
         check_ranges(self, ranges, "nsga2.")
-        check_choices(self, {"cost": COSTS}, "nsga2.")
+        choices = {"cost": COSTS, "crowding": CROWDINGS}
+        check_choices(self, choices, "nsga2.")
 
 
 @dataclasses.dataclass(frozen=True)

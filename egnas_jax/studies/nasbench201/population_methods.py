@@ -155,6 +155,7 @@ def nsga2_run(
     """NSGA-II with the objectives error and cost."""
     del hyperparams
     costs = cost_of_primitives(config.cost)
+    dialect = {"skip_equal_neighbours": config.crowding == "nsga_net"}
     upper = jnp.full((NUM_EDGES,), NUM_PRIMITIVES - 1, jnp.int32)
     genes = IntegerGenes(upper, repair=lambda solution: solution)
 
@@ -165,11 +166,13 @@ def nsga2_run(
 
     def generation(carry, key):
         population, objectives = carry
-        children = offspring(key, genes, population, objectives, config.offspring)
+        children = offspring(
+            key, genes, population, objectives, config.offspring, **dialect
+        )
         rows, of_children = evaluated(children)
         everyone = jnp.concatenate([population, children])
         objectives = jnp.concatenate([objectives, of_children])
-        chosen = survivors(objectives, config.population)
+        chosen = survivors(objectives, config.population, **dialect)
         return (everyone[chosen], objectives[chosen]), rows
 
     key_start, key_run = jax.random.split(key)

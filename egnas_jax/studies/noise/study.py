@@ -43,7 +43,7 @@ class NoiseRequest(NamedTuple):
       candidates: a name in `CANDIDATES`; None: individuals for EG-NAS, else cells.
       size: number of candidates P; None: the run's population, or 50.
       batches: number of disjoint batches M; None: all there are, at most 20.
-      batch_size: images of a batch; None: the run's fitness batch.
+      batch_size: images of a batch; None: those by which the run chooses, `batch_of`.
       reliability: repeatability of ranks (Spearman's rho of two sets of batches) for
         which the study computes the number of batches.
       seed: seed of candidates and batches.
@@ -158,8 +158,7 @@ def complete(
         )
     strategy = config.strategy
     size = request.size or (strategy.population if has_individuals else 50)
-    fitness_batch = getattr(strategy, "fitness_batch_size", config.batch_size)
-    batch_size = request.batch_size or fitness_batch
+    batch_size = request.batch_size or batch_of(config)
     batches = request.batches or min(num_valid // batch_size, MOST_BATCHES)
     if min(batches, size) < 2 or batch_size < 1 or batches * batch_size > num_valid:
         raise ValueError(
@@ -175,6 +174,21 @@ def complete(
     return request._replace(
         candidates=kind, size=size, batches=batches, batch_size=batch_size
     )
+
+
+def batch_of(config: SearchConfig) -> int:
+    """The number of images by which a method chooses: of a fitness or of a gradient.
+
+    A method that chooses by no validation image, as SNAS does, has the batch of the
+    weights, whose gradient it learns from.
+
+    Args:
+      config: of the search.
+    """
+    strategy = config.strategy
+    # EG-NAS may take the mean over several batches of the size that is studied.
+    own = getattr(strategy, "fitness_batch_size", strategy.valid_batch_size)
+    return own if own > 1 else config.batch_size
 
 
 def describe_matrices(matrices: dict[str, Matrix], request: NoiseRequest) -> dict:

@@ -1,5 +1,7 @@
 """Builds the tables of a report: outcomes, paired tests, runs and settings."""
 
+from egnas_jax.search.cost import NAMES as COSTS
+from egnas_jax.search.cost import total_costs
 from egnas_jax.studies.report.page import ReportTable
 from egnas_jax.studies.report.runs import Group, RunRecord, differing
 from egnas_jax.studies.statistics import Comparison, compare, summarise
@@ -12,6 +14,11 @@ COMPARISON_NOTE = (
     "value, corrected for all comparisons of this table. With n pairs Wilcoxon's p "
     "value is at least 2 / 2^n: below 6 pairs it cannot fall below 0.05. Unfinished "
     "runs are left out."
+)
+
+COST_NOTE = (
+    "Costs of a search: forward passes of one image, where a forward and backward pass "
+    "counts 3."
 )
 
 
@@ -35,6 +42,11 @@ def outcome_table(groups: list[Group], what: str) -> ReportTable:
     note = "Percent. Spread: standard deviation of a sample. Interval: Student's t."
     header = ("group", "mean", "spread", "n", "95 % interval", "range", "seconds")
     rows = [_outcome(group) for group in groups if finals(group)]
+    if groups[0].runs[0].kind == "search":
+        header += ("cost of the weights", "cost of the choice")
+        costs = [_mean_costs(group) for group in groups if finals(group)]
+        rows = [row + cost for row, cost in zip(rows, costs, strict=True)]
+        note += " " + COST_NOTE
     note = " ".join([note, *_warnings(groups)])
     return ReportTable(f"{what} after the last epoch", header, rows, note)
 
@@ -65,6 +77,16 @@ def _mean_seconds(group: Group) -> str:
     columns = [run.column("seconds") for run in group.runs]
     totals = [sum(seconds) for seconds in columns if None not in seconds]
     return f"{sum(totals) / len(totals):.0f}" if totals else "-"
+
+
+def _mean_costs(group: Group) -> tuple[str, ...]:
+    """Both costs of a search, means over the runs; "-" where a record lacks one."""
+    totals = [total_costs(run.lines) for run in group.runs]
+    columns = [[total[name] for total in totals] for name in COSTS]
+    return tuple(
+        "-" if None in column else f"{sum(column) / len(column):,.0f}"
+        for column in columns
+    )
 
 
 def _warnings(groups: list[Group]) -> list[str]:
@@ -129,10 +151,11 @@ def _p_value(p: float | None) -> str:
 
 
 def run_table(groups: list[Group]) -> ReportTable:
-    """Seed, length and result of every run, and the cell of every search."""
+    """Seed, length and result of every run, and method and cell of every search."""
     header = ["group", "seed", "run", "epochs", "result (%)"]
     is_search = groups[0].runs[0].kind == "search"
     if is_search:
+        header.insert(3, "method")
         header += ["skips, normal / reduction", "poolings, normal / reduction"]
         header += ["stopped early, cell of"]
     rows = [
@@ -140,6 +163,7 @@ def run_table(groups: list[Group]) -> ReportTable:
             group.label,
             "-" if run.seed is None else str(run.seed),
             run.name,
+            *((run.method or "-",) if is_search else ()),
             str(len(run.lines)),
             _percent(final(run)),
             *(_cell(run) if is_search else ()),

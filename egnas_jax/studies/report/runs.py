@@ -14,9 +14,11 @@ from egnas_jax.runs.plugin_records import load_recorded
 from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.runs.unknown_settings import check_known
+from egnas_jax.search.cost import NAMES as COSTS
 from egnas_jax.settings import flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records
+from egnas_jax.strategies.labels import caption_of, label_of
 
 METRICS_FILE = "metrics.jsonl"
 # settings that follow from the seed or affect no result
@@ -28,6 +30,7 @@ NUMBERS = (
     "valid_accuracy",
     "test_error",
     "seconds",
+    *COSTS,
 )  # metrics that tables compute with
 SUMMARIES = ("mean", "mean - sd", "mean + sd")  # names of summary lines in figures
 MOST_SETTINGS = 3  # in a label; a longer list says less than the folder's name
@@ -74,6 +77,23 @@ class RunRecord(NamedTuple):
         """Whether planned epochs are missing for another reason than early stopping."""
         stopped = self.lines[-1].get("early_stop") is not None
         return not stopped and len(self.lines) < (self.planned or 0)
+
+    @property
+    def method(self) -> str | None:
+        """What the search method is called; None for a run without one that is known.
+
+        See `strategies.labels`.
+        """
+        name = (self.settings or {}).get("strategy_name")
+        if not isinstance(name, str):
+            return None
+        return label_of(name, self.settings.get("supernet.space"))
+
+    @property
+    def caption(self) -> str | None:
+        """What is written above a drawing of its cell; None: nothing."""
+        settings = self.settings or {}
+        return caption_of(settings.get("strategy_name"), settings.get("supernet.space"))
 
     @property
     def kind(self) -> str:
@@ -278,11 +298,11 @@ def _label(run: RunRecord, firsts: list[RunRecord]) -> str:
     """The method with its distinguishing settings, or the folder's name."""
     if run.settings is None or len(firsts) == 1:
         return run.group
-    method = run.settings.get("strategy_name", "retrain")
+    method = run.method or "retrain"
     same_method = [
         other
         for other in firsts
-        if other.settings and other.settings.get("strategy_name", "retrain") == method
+        if other.settings and (other.method or "retrain") == method
     ]
     paths = differing(same_method)
     if len(paths) > MOST_SETTINGS or "genotype" in paths:

@@ -146,7 +146,9 @@ def _cells_figure(name: str, group: Group) -> Figure:
     genotype = parse_genotype(best.result["genotype"])
     csv = csv_text([("kind", "node", "primitive", "source"), *_edges(genotype)])
     text = f"Of the best run by validation accuracy, {best.name}: {genotype.format()}."
-    return Figure(name, f"Cells: {group.label}", text, draw_svg(genotype), csv)
+    return Figure(
+        name, f"Cells: {group.label}", text, draw_svg(genotype, best.caption), csv
+    )
 
 
 def _edges(genotype: Genotype | Topology) -> list[tuple]:

@@ -13,6 +13,7 @@ import tiny_search
 
 from egnas_jax.cli.main import main
 from egnas_jax.cli.noise import sentence
+from egnas_jax.runs.search_config import search_config
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
@@ -26,7 +27,12 @@ from egnas_jax.studies.noise.matrix import (
     evaluate_matrices,
 )
 from egnas_jax.studies.noise.repeatability import describe
-from egnas_jax.studies.noise.study import NoiseRequest, describe_matrices
+from egnas_jax.studies.noise.study import (
+    NoiseRequest,
+    batch_of,
+    complete,
+    describe_matrices,
+)
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.types import Batch
 
@@ -44,6 +50,31 @@ def run(tmp_path_factory):
     with tiny_search.registered_space():
         assert main([*SEARCH, "--out", str(folder)]) == 0
         yield folder
+
+
+@pytest.mark.parametrize(
+    "name, setting, size",
+    [
+        ("egnas", "fitness_batch_size", 24),
+        ("random_search", "fitness_batch_size", 24),
+        ("nsga2", "fitness_batch_size", 24),
+        ("enas", "batch_size", 24),
+        ("nasnet_ppo", "batch_size", 24),
+        ("darts", "batch_size", 24),
+        ("pc_darts", "batch_size", 24),
+        ("snas", None, 40),  # it learns from the batches of the weights
+    ],
+)
+def test_the_batch_is_the_one_by_which_the_method_chooses(name, setting, size):
+    settings = {"batch_size": 40}
+    settings |= {} if setting is None else {f"strategy.{setting}": 24}
+    if name == "egnas":
+        settings["strategy.fitness_batches"] = 3
+    config = search_config("digits", strategy=name, settings=settings)
+    assert batch_of(config) == size
+    assert complete(NoiseRequest(), config, num_valid=719).batch_size == size
+    given = complete(NoiseRequest(batch_size=7), config, num_valid=719)
+    assert given.batch_size == 7
 
 
 @pytest.mark.slow

@@ -120,6 +120,47 @@ def test_unfinished_runs_are_named_and_left_out_of_comparisons(write_run):
     assert {row[0], row[1]} == {"egnas, sign=fork", "egnas, sign=other"}
 
 
+def test_costs_are_sums_over_epochs_and_means_over_seeds(write_run, search_line):
+    for seed in (0, 1):
+
+        def line(epoch, seed=seed, **options):
+            costs = {"weight_cost": 3000, "search_cost": 100.0 * (epoch + seed)}
+            return search_line(epoch, seed, **options) | costs
+
+        folder = write_run(f"a-seed{seed}", make=line)
+    write_run("older", epochs=2)
+    table = outcome_table(read_groups(folder.parent), "x")
+    assert table.header[-2:] == ("cost of the weights", "cost of the choice")
+    # three epochs: 0 + 100 + 200, and 300 more of the second seed
+    costs = {row[0]: row[-2:] for row in table.rows}
+    assert costs["a"] == ("9,000", "450") and costs["older"] == ("-", "-")
+    assert "counts 3" in table.note
+
+
+def test_methods_in_the_style_of_a_system_are_called_so(write_run, tmp_path):
+    def settings_of(name, space):
+        supernet = {"space": space}
+        return {"seed": 0, "strategy_name": name, "supernet": supernet, "epochs": 3}
+
+    folder = write_run("a", settings=settings_of("nasnet_ppo", "darts7"))
+    write_run("b", settings=settings_of("epcnas_pso", "nasbench201"))
+    write_run("c", settings=settings_of("enas", "darts7"))
+    groups = read_groups(folder.parent)
+    names = [
+        "NASNet-A-style (PPO) on the DARTS space",
+        "EPCNAS-style PSO on the space nasbench201",
+        "enas",
+    ]
+    assert [group.label for group in groups] == names
+    table = run_table(groups)
+    assert table.header[3] == "method" and [row[3] for row in table.rows] == names
+    out = tmp_path / "report"
+    assert main(["report", str(folder.parent), "--out", str(out)]) == 0
+    drawings = [(out / f"cells_{number}.svg").read_text() for number in (1, 2, 3)]
+    for name, drawing in zip(names, drawings, strict=True):
+        assert (f">Found by {name}<" in drawing) == (name != "enas")
+
+
 def test_an_altered_number_of_epochs_is_ignored(write_run):
     folder = write_run("a", settings=settings(0, epochs="many"))
     (run,) = read_runs([str(folder)])

@@ -1,0 +1,259 @@
+"""Every option of every method changes the search, or is refused where it would not.
+
+What tells two configurations apart is traced and not compiled: the method's functions
+with their constants, what the loop reads of it, and what it derives of one mixing.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from traced_program import traced_program
+
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.runs.search_config import search_config
+from egnas_jax.runs.search_setup import check_schedule
+from egnas_jax.search.strategy import EpochSchedule, Trainee, derive_incumbent
+from egnas_jax.space import SPACES
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.egnas.config import CHOICES, EGNASConfig
+from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.types import Mixing
+
+KEY = jax.random.key(0)
+LIMIT = Limit(params=3e6)
+ADAM = dict(learning_rate=0.02, beta1=0.9, weight_decay=0.1)
+CHUNKS = dict(population_chunk=2, image_chunk=4)
+BLACK_BOX = dict(
+    mode="interleaved",
+    generations=1,
+    fitness="loss",
+    fitness_batch_size=12,
+    finalists=2,
+    final_batches=1,
+    batch_stats="running",
+    limit=LIMIT,
+    **CHUNKS,
+)
+CONTROLLER = dict(
+    learning_rate=0.5,
+    baseline=0.1,
+    entropy_weight=1.0,
+    samples=2,
+    steps=1,
+    finalists=1,
+    hidden=4,
+    conv_bias=0.0,
+    fixed_bias=False,
+    batches="shared",
+    fitness="loss",
+    batch_size=12,
+    batch_stats="running",
+    limit=LIMIT,
+    **CHUNKS,
+)
+SMALL_BOX = dict(
+    generations=2, fitness_batch_size=24, finalists=3, final_batches=0, **CHUNKS
+) | dict(population_chunk=3, image_chunk=None)
+SMALL_CONTROLLER = dict(hidden=8, samples=4, steps=2, batch_size=24, finalists=4)
+# settings to start from
+BASE = {
+    "egnas": dict(population=6, generations=2, samples=2, fitness_batch_size=24),
+    "random_search": dict(candidates=4, fitness_batch_size=24),
+    "darts": {},
+    "pc_darts": {},
+    "p_darts": dict(skip_dropout="0,0,0", max_skips=8),
+    "snas": dict(resource_penalty=0.01),
+    "enas": SMALL_CONTROLLER,
+    "nasnet_ppo": SMALL_CONTROLLER,
+    "ageing_evolution": dict(SMALL_BOX, population=6, tournament=3, children=4),
+    "nsga2": dict(SMALL_BOX, population=6, offspring=4),
+    "epcnas_pso": dict(SMALL_BOX, particles=6),
+}
+# another value of every field
+OTHER = {
+    "egnas": {
+        name: next(v for v in values[::-1] if v != getattr(EGNASConfig, name))
+        for name, values in CHOICES.items()
+    }
+    | dict(warmup=1, fitness_batch_size=12, fitness_batches=2, population=8)
+    | dict(generations=1, samples=1, noise=0.5, sigma_start=0.3, sigma_floor=2.0)
+    | dict(zeta=0.1, eta=3.0, momentum=0.9, step=0.2, weight_grid=True, limit=LIMIT)
+    | CHUNKS,
+    "random_search": dict(candidates=5, fitness_batch_size=12, batch_stats="running")
+    | dict(limit=LIMIT, **CHUNKS),
+    "darts": dict(ADAM, batch_size=7, second_order="finite_difference"),
+    "pc_darts": dict(ADAM, batch_size=7, warmup=1),
+    "p_darts": dict(
+        ADAM,
+        clip_norm=1e-4,
+        batch_size=7,
+        valid_batches="drawn",
+        warmup=1,
+        stage_epochs="3,3,9",
+        added_layers="0,6,13",
+        added_channels="0,0,4",
+        kept="6,3,1",
+        skip_dropout="0.3,0,0",
+        max_skips=0,
+    ),
+    "snas": dict(
+        ADAM,
+        alpha_optimizer="adam",
+        clip_norm=0.1,
+        temperature=2.0,
+        temperature_min=0.5,
+        temperature_epochs=2,
+        resource_penalty=0.5,
+        drop_path=0.3,
+        derive="two",
+    ),
+    "enas": CONTROLLER,
+    "nasnet_ppo": CONTROLLER | dict(clip=1e-4, epochs=1, level="sequence"),
+    "ageing_evolution": BLACK_BOX
+    | dict(population=8, tournament=1, children=2, place="node_first"),
+    "nsga2": BLACK_BOX
+    | dict(population=8, offspring=2, cost="multiply_adds", point="best")
+    | dict(crowding="nsga_net"),
+    "epcnas_pso": BLACK_BOX
+    | dict(particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1)
+    | dict(tie="fewer_params"),
+}
+# without which a field has no use
+NEEDED = {
+    ("snas", "beta1"): dict(alpha_optimizer="adam"),
+    **{
+        (name, "image_chunk"): dict(batch_stats="running")
+        for name, other in OTHER.items()
+        if "image_chunk" in other
+    },
+}
+# fields that have no effect in the space of the others
+SPACE_OF = {("ageing_evolution", "place"): "nasbench201"}
+FIELDS = [(name, field) for name, other in OTHER.items() for field in other]
+
+
+@pytest.fixture(scope="module")
+def signature(toy_net, toy_batch):
+    """(method, settings, space) -> all by which two searches can differ."""
+    variables = toy_net.init(KEY)
+
+    @functools.cache
+    def of(name, settings, space):
+        config = STRATEGIES[name][0](**dict(settings))
+        fields = SupernetConfig(channels=4, layers=5, num_classes=3, space=space)
+        net = toy_net._replace(config=fields)
+        strategy = STRATEGIES[name][1](net, config)
+        batch = jax.tree.map(lambda leaf: leaf[: config.valid_batch_size], toy_batch)
+        program = traced_program(
+            functools.partial(search, strategy, variables, (toy_batch, batch)),
+            *(KEY, jnp.int32(0)),
+        )
+        plan = getattr(config, "plan", lambda *sizes: ())
+        return (
+            program,
+            config.valid_batch_size,
+            (strategy.drop_path, strategy.permutes_valid, strategy.passes),
+            [stage._replace(strategy=None) for stage in plan(net.config, 15)],
+            derive_incumbent(strategy, SPACES[space], full_of_skips(SPACES[space])),
+        )
+
+    return lambda name, settings, space: of(name, tuple(settings.items()), space)
+
+
+def search(strategy, variables, batches, key, epoch):
+    """All functions of a method that the loop calls, in the loop's order."""
+    train_batch, valid_batch = batches
+    numbers = strategy.hyperparams
+    momentum = jax.tree.map(jnp.zeros_like, variables["params"])
+    trainee = Trainee(variables, momentum, jnp.float32(0.1), epoch, 2, 0.9, 3e-4)
+    own = {"draw_batch": lambda key: valid_batch} if strategy.draws_batches else {}
+    state = strategy.init(key, numbers)
+    batches = dict(train_batch=train_batch, valid_batch=valid_batch)
+    state, info = strategy.update(key, state, numbers, trainee, **batches, **own)
+    mixing = strategy.mixing(key, state)
+    if strategy.learn is not None:
+        state = strategy.learn(
+            *(state, numbers), mixing=mixing, gradient=mixing, train_batch=train_batch
+        )
+    rate = strategy.skip_dropout or (lambda state: ())
+    return strategy.incumbent(state), mixing, rate(state), info
+
+
+def full_of_skips(space):
+    """A mixing whose strongest primitive is a skip, and with edges of any weight."""
+    row = np.linspace(0.1, 0.2, len(space.primitives), dtype=np.float32)
+    row[space.primitives.index("skip_connect")] = 0.5
+    rows = (
+        np.tile(row, (space.num_edges, 1)) * np.linspace(1, 2, space.num_edges)[:, None]
+    )
+    edges = np.linspace(0.5, 1, space.num_edges, dtype=np.float32)
+    return Mixing(
+        {kind: rows.astype(np.float32) for kind in space.kinds},
+        {kind: edges for kind in space.kinds},
+    )
+
+
+def test_every_field_of_every_method_is_varied():
+    assert set(OTHER) == set(BASE) == set(STRATEGIES)
+    for name, other in OTHER.items():
+        fields = {field.name for field in dataclasses.fields(STRATEGIES[name][0])}
+        assert set(other) == fields, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, field", FIELDS)
+def test_every_option_changes_something(name, field, signature):
+    space = SPACE_OF.get((name, field), "darts8")
+    settings = BASE[name] | NEEDED.get((name, field), {})
+    first = signature(name, settings, space)
+    assert signature(name, settings | {field: OTHER[name][field]}, space) != first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_equal_options_have_equal_signatures(name, signature):
+    # another order of the settings is not found in the cache
+    reordered = dict(reversed(BASE[name].items()))
+    first = signature(name, BASE[name], "darts8")
+    assert signature(name, reordered, "darts8") == first
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize(
+    "setting, value", [("order", "strategy_first"), ("alpha_in_clip", True)]
+)
+def test_a_schedule_that_does_nothing_is_refused(name, setting, value):
+    config = search_config("digits", strategy=name)
+    schedule = EpochSchedule(**{setting: value})
+    changed = dataclasses.replace(config, schedule=schedule)
+    strategy = STRATEGIES[name][1](make_supernet(config.supernet), config.strategy)
+    useless = {
+        "order": strategy.update_every == "step"
+        or getattr(config.strategy, "searches_last", False),
+        "alpha_in_clip": strategy.one_hot,
+    }
+    check_schedule(config)
+    if useless[setting]:
+        with pytest.raises(ValueError, match=f"schedule.{setting}"):
+            check_schedule(changed)
+    else:
+        check_schedule(changed)
+
+
+@pytest.mark.parametrize("name", ["enas", "nasnet_ppo"])
+@pytest.mark.parametrize("setting", [{"conv_bias": 0.0}, {"fixed_bias": False}])
+def test_biases_of_convolutions_are_refused_where_there_are_none(name, setting):
+    config, make = STRATEGIES[name]
+    (field,) = setting
+    for space, is_refused in (("darts7", False), ("nasbench201", True)):
+        net = make_supernet(SupernetConfig(layers=5, space=space))
+        make(net, config())
+        if is_refused:
+            with pytest.raises(ValueError, match=f"strategy.{field} .* {space}"):
+                make(net, config(**setting))
+        else:
+            make(net, config(**setting))
