@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.search_functions import make_search
     from egnas_jax.runs.search_setup import search_data
     from egnas_jax.runs.searches import SearchesResult, run_searches
+    from egnas_jax.search.cost import Passes
     from egnas_jax.search.evaluate import evaluate_population
     from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
@@ -66,6 +67,7 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
+    "Passes",
     "Primitive",
     "RetrainConfig",
     "RetrainResult",
@@ -137,6 +139,7 @@ _NAMES = {
     "egnas_jax.runs.search_functions": "make_search",
     "egnas_jax.runs.search_setup": "search_data",
     "egnas_jax.runs.searches": "SearchesResult run_searches",
+    "egnas_jax.search.cost": "Passes",
     "egnas_jax.search.evaluate": "evaluate_population",
     "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",
