@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.searches import SearchesResult, run_searches
     from egnas_jax.runs.study.worker import run_worker
     from egnas_jax.runs.study.write import write_study
+    from egnas_jax.search.cost import Passes
     from egnas_jax.search.evaluate import evaluate_population
     from egnas_jax.search.functions import SearchFunctions
     from egnas_jax.search.relax import softmax_mixing
@@ -68,6 +69,7 @@ __all__ = [
     "Mixing",
     "Network",
     "NetworkConfig",
+    "Passes",
     "Primitive",
     "RetrainConfig",
     "RetrainResult",
@@ -143,6 +145,7 @@ _NAMES = {
     "egnas_jax.runs.searches": "SearchesResult run_searches",
     "egnas_jax.runs.study.worker": "run_worker",
     "egnas_jax.runs.study.write": "write_study",
+    "egnas_jax.search.cost": "Passes",
     "egnas_jax.search.evaluate": "evaluate_population",
     "egnas_jax.search.functions": "SearchFunctions",
     "egnas_jax.search.relax": "softmax_mixing",
