@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import epoch, parity, rows, traffic
+from benchmarks import epoch, parity, rows, together, traffic
 from benchmarks.deviceless.cells import cell_population, cell_step
 from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.sizes import Size
@@ -69,6 +69,24 @@ def _epoch(name: str):
     return build
 
 
+def _searches(make: Callable, count: int):
+    """Pieces of K searches that one program carries at once."""
+
+    def build(size: Size, precision: str) -> Request:
+        request = _of_row(make(size.plan, precision, count))
+        if make is together.evolve:
+            return request
+        # The number of weight steps is an argument, so its loop counts as one turn.
+        steps = min(together.STEPS, size.plan.images // size.plan.batch_size)
+        return request._replace(
+            images=request.images // steps,
+            bytes=request.bytes // steps,
+            multiply_adds=request.multiply_adds // steps,
+        )
+
+    return build
+
+
 def _images_of_piece(plan, name) -> tuple[int, int]:
     """Images of a piece of an epoch, and its passes over each: 3 where it trains."""
     return {
@@ -85,6 +103,8 @@ PROGRAMS: dict[str, Callable[[Size, str], Request]] = {
     "epoch-train": _epoch("train"),
     "epoch-evolve": _epoch("evolve"),
     "epoch-validate": _epoch("validate"),
+    "train-of-8": _searches(together.train, 8),
+    "evolve-of-8": _searches(together.evolve, 8),
     "retraining-step": _retraining,
     "cell-running": cell_population(train=False),
     "cell-batch": cell_population(train=True),

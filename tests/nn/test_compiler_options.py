@@ -45,6 +45,15 @@ def test_a_guard_of_transfers_does_not_change_the_options():
         assert lowering.compiler_options((8, 8)) == known
 
 
-def test_other_backends_have_no_options(monkeypatch):
+@pytest.mark.parametrize("shape", [None, (8, 8), (32, 32)])
+def test_a_gpu_leaves_the_pass_out_whose_kernels_have_too_many_tilings(
+    monkeypatch, shape
+):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    left_out = {"xla_disable_hlo_passes": "triton-softmax-rewriter"}
+    assert lowering.compiler_options(shape) == left_out
+
+
+def test_other_backends_have_no_options(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert lowering.compiler_options((8, 8)) == {}

@@ -16,6 +16,12 @@ _KEEP_BARRIERS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
 # kernels run as fast (benchmarks/README.md). Programs of larger images gain nothing.
 _QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 
+# On a GPU this pass makes kernels of normalisations. The fusion that follows tries all
+# tilings of such a kernel, and their number explodes with the axes of its arrays: one
+# weight step of eight searches together compiled for 1,560 s, and without the pass for
+# 21 s, to kernels as fast (docs/gpu.md).
+_FEW_TILINGS = {"xla_disable_hlo_passes": "triton-softmax-rewriter"}
+
 
 def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | int]:
     """Options for the `jax.jit` of a program that contains a network.
@@ -24,8 +30,9 @@ def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | in
       shape: H, W of the images of a supernet, whose program compiles with less
         optimisation if they are tiny; None for a program of images of any size.
     """
-    if jax.default_backend() != "cpu":
-        return {}
+    backend = jax.default_backend()
+    if backend != "cpu":
+        return _FEW_TILINGS if backend == "gpu" else {}
     return _KEEP_BARRIERS | (_quick() if shape and is_tiny(shape) else {})
 
 

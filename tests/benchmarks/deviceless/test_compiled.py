@@ -53,6 +53,9 @@ BOUNDS = {
     "epoch-train": Bounds(200, 1.85, 47, 1),
     # Two samples of three generations: the populations of the six, and CMA-ES.
     "epoch-evolve": Bounds(1000, 4.3, 90, 2 + 2 * 3),
+    # Eight weight steps together have the kernels of one. With the pass that
+    # `lowering.compiler_options` leaves out, this one alone compiles for half an hour.
+    "train-of-8": Bounds(216, 13.7, 32, 1),
     # As a population of one, on four times the images, with their normalisation.
     "epoch-validate": Bounds(56, 1.05, 3, 0),
     # The only loop is that over steps: cells train without one, and the gradients of
