@@ -23,6 +23,7 @@ from jaxtyping import Float
 from egnas_jax.nn import lowering, topology_network
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.drawing_keys import pass_key, within
 from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import rectify
@@ -33,7 +34,7 @@ from egnas_jax.nn.network_config import (
     cell_plan,
     output_channels,
 )
-from egnas_jax.nn.primitives import check_primitives
+from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.runs_of_cells import run_cells
 from egnas_jax.nn.stem_and_head import (
     auxiliary,
@@ -86,7 +87,9 @@ class NetworkApply(Protocol):
           images: the batch. The activations have its dtype; parameters, batch_stats and
             logits are f32 in any case (nn/precision.py).
           train: whether norms use the batch's statistics and update the running ones.
-          key: random key of drop path; may be None where nothing is dropped.
+          key: random key of drop path, and of primitives that draw; may be None where
+            nothing is dropped. Primitives then draw by a constant key, so that the
+            result is a function of variables and images.
           drop_path: probability with which, in training, each path of each image is
             dropped now; the one in the configuration belongs to the last epoch.
 
@@ -107,12 +110,14 @@ class Network(NamedTuple):
       config: the network around the cells.
       init: draws the initial variables.
       apply: runs the network.
+      draws: whether a primitive of the cells draws random numbers.
     """
 
     genotype: Genotype | Topology
     config: NetworkConfig
     init: NetworkInit
     apply: NetworkApply
+    draws: bool = False
 
 
 @functools.cache
@@ -128,6 +133,7 @@ def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Networ
     """
     check_network(genotype, config)
     forward = FORWARD[genotype.macro]
+    draws = any(draws_numbers(genotype.primitives_of(kind)) for kind in genotype.kinds)
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)
@@ -147,9 +153,11 @@ def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Networ
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
         options = {"key": key if drops else None, "drop_path": drop_path}
+        if draws:
+            options["drawing"] = pass_key(key)
         return forward(genotype, config, variables, images, train=train, **options)
 
-    return Network(genotype, config, init, apply)
+    return Network(genotype, config, init, apply, draws)
 
 
 def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
@@ -253,12 +261,11 @@ def _describe_cell(genotype, plan):
 
 
 def _forward_darts(
-    genotype, config, variables, images, *, train, key, drop_path
+    genotype, config, variables, images, *, train, key, drop_path, drawing=None
 ) -> tuple[Array, Array | None, PyTree]:
     """Stem, runs of cells, global average, classifiers."""
-    run_cell = functools.partial(
-        _run_cell, genotype, train=train, key=key, drop_path=drop_path
-    )
+    options = {"key": key, "drop_path": drop_path, "drawing": drawing}
+    run_cell = functools.partial(_run_cell, genotype, train=train, **options)
     params, stats = variables["params"], variables["batch_stats"]
     frame, x = FRAMES[config.frame], images_innermost(images)
     states, stem_stats = stem(frame, params["stem"], stats["stem"], x, train)
@@ -284,7 +291,7 @@ def _forward_darts(
     return classify(params["classifier"], states[1]), auxiliary_logits, new_stats
 
 
-def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
+def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path, drawing):
     """Runs one cell with its preprocessing, as a step of a scan over states."""
     params, stats, index = scanned
     older, newer = states
@@ -304,6 +311,7 @@ def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
         inputs,
         train=train,
         factors=factors,
+        key=within(drawing, index),
     )
     return (newer, out), input_stats | {"edges": edge_stats}
 

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.primitive import source_of
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.space import Genotype, Topology
-from egnas_jax.types import Array, PyTree
+from egnas_jax.types import Array, Key, PyTree
 
 
 class Stack(NamedTuple):
@@ -84,6 +85,7 @@ def derived_cell(
     *,
     train: bool,
     factors: Array | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell: its output nodes, concatenated.
 
@@ -94,6 +96,7 @@ def derived_cell(
       inputs: the preprocessed inputs, [C, H, W, N].
       train: whether norms use the batch's statistics and update the running ones.
       factors: result of `drop_path.keep_factors`, or None to drop nothing.
+      key: of the cell, by which primitives draw; None where none does.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.
@@ -108,7 +111,8 @@ def derived_cell(
             states.append(lowering.materialise(sums[state]))
         source = source_of(states[state][None])
         for stack in by_source.get(state, ()):
-            outputs, stack_stats = _outputs(stack, variables, source, train, factors)
+            options = {"train": train, "factors": factors, "key": within(key, state)}
+            outputs, stack_stats = _outputs(stack, variables, source, **options)
             if stack_stats:
                 new_stats[stack.name] = stack_stats
             for edge, output in zip(stack.edges, outputs, strict=True):
@@ -117,16 +121,21 @@ def derived_cell(
     return jnp.concatenate([states[node] for node in genotype.concat(kind)]), new_stats
 
 
-def _outputs(stack, variables, source, train, factors):
+def _outputs(stack, variables, source, *, train, factors, key):
     """The output of each of the S edges of a stack, [C, H', W', N]; new batch_stats."""
     params, stats = variables
-    output, new_stats = kernel_of(stack.primitive).apply(
+    kernel = kernel_of(stack.primitive)
+    optional = {}
+    if kernel.draws:
+        optional["keys"] = edge_keys(key, stack.primitive, stack.edges)
+    output, new_stats = kernel.apply(
         params.get(stack.name, {}),
         stats.get(stack.name, {}),
         source,
         stride=stack.stride,
         train=train,
         kernels=lowering.kernels_for("auto", train, source.raw.shape[1]),
+        **optional,
     )
     value = output.value()
     if factors is not None and not stack.identity:

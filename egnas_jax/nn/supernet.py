@@ -17,9 +17,10 @@ import jax
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
+from egnas_jax.nn.drawing_keys import pass_key
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
-from egnas_jax.nn.primitives import check_primitives
+from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES, Space
@@ -70,6 +71,7 @@ class SupernetApply(Protocol):
         many: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
+        key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         """Runs the supernet on a batch of images under one mixing.
 
@@ -84,6 +86,8 @@ class SupernetApply(Protocol):
             values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
             and in the macro structure of DARTS alone; None: drops none.
+          key: random key of the primitives that draw, in a space that has any; None: a
+            constant one, so that the result is a function of the other arguments.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
@@ -102,12 +106,15 @@ class Supernet(NamedTuple):
       init: draws the initial variables.
       apply: runs the network.
       mesh: devices that share the work on populations and batches; None for one device.
+      draws: whether a primitive of the space draws random numbers, so that training
+        passes are given a key.
     """
 
     config: SupernetConfig
     init: SupernetInit
     apply: SupernetApply
     mesh: jax.sharding.Mesh | None = None
+    draws: bool = False
 
 
 def make_supernet(config: SupernetConfig) -> Supernet:
@@ -128,6 +135,7 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
     active = config.channels // config.partial_channels
     check_primitives(space.primitives, active, config.dtype)
     forward = NETWORKS[space.macro].forward
+    draws = draws_numbers(space.primitives)
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(image_shape)
@@ -142,6 +150,7 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         many: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
+        key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:])
         way = lowering.for_images(config.lowering, images.shape[1:3])
@@ -149,9 +158,11 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         # the networks of other macro structures have no dropout
         optional = {} if dropout is None else {"dropout": dropout}
         options = {"train": train, "many": many, **optional}
+        if draws:
+            options["key"] = pass_key(key)
         return forward(used, variables, images, mixing, **options)
 
-    return Supernet(config, init, apply)
+    return Supernet(config, init, apply, draws=draws)
 
 
 def describe(config: SupernetConfig, image_channels: int) -> PyTree:

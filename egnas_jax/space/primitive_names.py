@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "conv_7x1_1x7": "conv",
     "nor_conv_1x1": "conv",
     "nor_conv_3x3": "conv",
+    "noise": "other",
 }
 
 # A name stands between quotes, bars or blanks in the texts of genotypes.
