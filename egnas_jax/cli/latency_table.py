@@ -35,7 +35,7 @@ def latency_table(options: argparse.Namespace) -> None:
     from egnas_jax.training.latency_table import latency_costs
 
     space = lookup(SPACES, options.space, "space")
-    network = _network(options)
+    network = _network(options, space.stages)
     use_compilation_cache()
     costs = latency_costs(space, network, options.batch_size, log=say)
     print(f"frame: {costs.base / 1e6:.{SHOWN}g} ms")
@@ -45,7 +45,7 @@ def latency_table(options: argparse.Namespace) -> None:
         _check(options, space, network, costs)
 
 
-def _network(options):
+def _network(options, stages):
     """The network that a retraining with the preset would train, and its images."""
     from egnas_jax.nn.edge_costs import CountedNetwork
     from egnas_jax.nn.network_config import NetworkConfig
@@ -57,7 +57,8 @@ def _network(options):
         for name in ("channels", "layers")
         if (value := getattr(options, name)) is not None
     }
-    config = NetworkConfig(**{**recipe["network"], **sizes, "auxiliary": False})
+    others = {"auxiliary": False, "stages": stages}
+    config = NetworkConfig(**{**recipe["network"], **sizes, **others})
     sides = {"digits": 8, "imagenet": 224}
     side = options.image_size or sides.get(options.preset, 32)
     return CountedNetwork(config, side, 1 if options.preset == "digits" else 3)

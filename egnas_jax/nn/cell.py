@@ -43,6 +43,7 @@ class CellSpec(NamedTuple):
       pool_bn: whether poolings are followed by a norm.
       live: of each edge, the positions of the primitives that it has, ascending; None:
         every edge has all.
+      halves: whether the cell halves the image; None: as `reduce` cells of DARTS do.
     """
 
     space: Space
@@ -50,11 +51,12 @@ class CellSpec(NamedTuple):
     partial_channels: int
     pool_bn: bool
     live: tuple[tuple[int, ...], ...] | None = None
+    halves: bool | None = None
 
     @property
     def reduction(self) -> bool:
         """Whether the cell halves the image."""
-        return self.kind == "reduce"
+        return self.kind == "reduce" if self.halves is None else self.halves
 
     @property
     def primitives(self) -> dict[str, EdgeKernel]:

@@ -23,6 +23,7 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
+from egnas_jax.nn.cell_plan import CellPlan
 from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import stack_leaves
@@ -53,7 +54,7 @@ def describe(config: SupernetConfig, image_channels: int) -> PyTree:
     groups = []
     for group in groups_of(config):
         plan = cells[group[0]]
-        trees = init_cell(_spec(config, plan.kind), plan.channels)
+        trees = init_cell(_spec(config, plan), plan.channels)
         groups.append([stack_leaves(tree, len(group)) for tree in trees])
     features = cells[-1].channels * len(SPACES[config.space].output_nodes)
     params = {
@@ -137,7 +138,7 @@ def _group(config, variables, mixing, position, *, train, dropout, key) -> _Grou
     """The group at `position`, as `forward` runs it."""
     trees = variables["params"], variables["batch_stats"]
     cells, indices = cells_of(config), groups_of(config)[position]
-    spec = _spec(config, cells[indices[0]].kind)
+    spec = _spec(config, cells[indices[0]])
 
     def cell(index, cell_variables, inputs):
         options = {"train": train, "implementation": config.lowering}
@@ -166,10 +167,10 @@ def _group(config, variables, mixing, position, *, train, dropout, key) -> _Grou
     )
 
 
-def _spec(config: SupernetConfig, kind: str) -> CellSpec:
-    live = live_primitives(config, kind)
-    space = SPACES[config.space]
-    return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
+def _spec(config: SupernetConfig, plan: CellPlan) -> CellSpec:
+    live = live_primitives(config, plan.kind)
+    sizes = config.partial_channels, config.pool_bn
+    return CellSpec(SPACES[config.space], plan.kind, *sizes, live, plan.reduction)
 
 
 def _unroll(group: _Group, states: tuple[Array, Array]):

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from egnas_jax.nn import lowering, topology_network
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
-from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_plan import CellPlan, last_reduction, run_key
 from egnas_jax.nn.drawing_keys import pass_key, within
 from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw, stack_leaves
@@ -47,6 +47,7 @@ from egnas_jax.nn.stem_and_head import (
 )
 from egnas_jax.space import Genotype, Topology
 from egnas_jax.space.paths import check_path
+from egnas_jax.space.stages import network_stages
 from egnas_jax.types import Array, Key, PyTree
 
 Logits = Float[Array, "N classes"]
@@ -170,11 +171,26 @@ def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
         topology_network.check_config(genotype, config)
         kinds = genotype.kinds
     else:
-        kinds = sorted({cell.kind for cell in cell_plan(genotype, config)})
+        cells = cell_plan(genotype, config)
+        kinds = sorted({cell.kind for cell in cells})
+        for cell in cells:
+            _check_sizes(genotype, cell)
     for kind in kinds:
         check_path(genotype, kind)
         names = [name for name, _, _ in genotype.edges_of(kind)]
         check_primitives(names, config.channels)
+
+
+def _check_sizes(genotype: Genotype, cell: CellPlan) -> None:
+    """Refuses a cell that halves the image and has an input in its output."""
+    inputs = [n for n in genotype.concat(cell.kind) if n < genotype.num_inputs]
+    if cell.reduction and inputs:
+        raise ValueError(
+            f"The output of the {cell.kind} cell has its input {inputs[0]}, which is "
+            f"twice as large where a stage begins with such a cell of stride 2. Give "
+            f"that stage the other kind of cell, or leave {inputs[0]} out of "
+            f"{cell.kind}_concat."
+        )
 
 
 def drops_paths(train: bool, drop_path: Array | float) -> bool:
@@ -192,9 +208,9 @@ def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:
     Raises:
       ValueError: the shape is not three numbers, or a side does not fit.
     """
-    frame, layers = FRAMES[config.frame], config.layers
-    reductions = len({layers // 3, 2 * layers // 3})
-    halvings = sum(stride == 2 for _, stride in frame.stem) + reductions
+    frame, stages = FRAMES[config.frame], network_stages(config.stages, config.layers)
+    strides = [*(stride for _, stride in frame.stem), *(s.stride for s in stages)]
+    halvings = strides.count(2)
     step = 2**halvings
     if len(shape) != 3 or any(side < 1 or side % step for side in shape[:2]):
         raise ValueError(
@@ -218,11 +234,15 @@ def runs_of(
 ) -> tuple[tuple[CellPlan, tuple[int, ...]], ...]:
     """The runs of neighbouring equal cells: their plan and their indices.
 
-    A reduction doubles the channels, so it is a run of its own.
+    A cell that halves the image is a run of its own.
     """
     cells = cell_plan(genotype, config)
-    runs = itertools.groupby(range(len(cells)), key=cells.__getitem__)
-    return tuple((plan, tuple(indices)) for plan, indices in runs)
+
+    def key(index: int) -> tuple:
+        return run_key(cells, index), cells[index]
+
+    runs = [tuple(run) for _, run in itertools.groupby(range(len(cells)), key=key)]
+    return tuple((cells[indices[0]], indices) for indices in runs)
 
 
 def describe(
@@ -248,7 +268,7 @@ def _describe_darts(genotype, config, image_channels) -> PyTree:
     }
     stats = {"stem": stem_stats, "runs": [run for _, run in runs]}
     if config.auxiliary:
-        channels = output_channels(genotype, cells[2 * config.layers // 3])
+        channels = output_channels(genotype, cells[last_reduction(cells)])
         head = init_auxiliary(frame, channels, config.num_classes)
         params["auxiliary"], stats["auxiliary"] = head
     return {"params": params, "batch_stats": stats}
@@ -256,7 +276,7 @@ def _describe_darts(genotype, config, image_channels) -> PyTree:
 
 def _describe_cell(genotype, plan):
     input_params, input_stats = init_cell_inputs(plan, affine=True)
-    params, stats = init_cell(genotype, plan.kind, plan.channels)
+    params, stats = init_cell(genotype, plan.kind, plan.channels, plan.reduction)
     return input_params | {"edges": params}, input_stats | {"edges": stats}
 
 
@@ -274,13 +294,14 @@ def _forward_darts(
         new_stats["auxiliary"] = stats["auxiliary"]
     auxiliary_logits = None
     looped = lowering.rules_for().looped_cells or not train
+    head = last_reduction(cell_plan(genotype, config)) if config.auxiliary else None
     for position, (plan, indices) in enumerate(runs_of(genotype, config)):
         cell = functools.partial(run_cell, plan)
         cell = jax.checkpoint(cell) if config.remat else cell
         scanned = params["runs"][position], stats["runs"][position], jnp.array(indices)
         states, run_stats = run_cells(cell, tuple(states), scanned, looped=looped)
         new_stats["runs"].append(run_stats)
-        if config.auxiliary and train and indices[-1] == 2 * config.layers // 3:
+        if train and indices[-1] == head:
             auxiliary_logits, new_stats["auxiliary"] = auxiliary(
                 frame, params["auxiliary"], stats["auxiliary"], states[1], train
             )
@@ -312,6 +333,7 @@ def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path, drawing
         train=train,
         factors=factors,
         key=within(drawing, index),
+        halves=plan.reduction,
     )
     return (newer, out), input_stats | {"edges": edge_stats}
 

@@ -46,9 +46,17 @@ class Stack(NamedTuple):
         return kernel_of(self.primitive).identity and self.stride == 1
 
 
-def stacks_of(genotype: Genotype | Topology, kind: str) -> tuple[Stack, ...]:
-    """The stacks of a kind of cell, by ascending source state."""
-    edges = {}
+def stacks_of(
+    genotype: Genotype | Topology, kind: str, halves: bool | None = None
+) -> tuple[Stack, ...]:
+    """The stacks of a cell, by ascending source state.
+
+    Args:
+      genotype: the cells.
+      kind: of the cell.
+      halves: whether it halves the image; None: as `reduce` cells of DARTS do.
+    """
+    edges, halves = {}, kind == "reduce" if halves is None else halves
     for edge, (primitive, source, _) in enumerate(genotype.edges_of(kind)):
         edges.setdefault((source, primitive), []).append(edge)
     return tuple(
@@ -57,21 +65,24 @@ def stacks_of(genotype: Genotype | Topology, kind: str) -> tuple[Stack, ...]:
             primitive=primitive,
             source=source,
             edges=tuple(edges[source, primitive]),
-            stride=2 if kind == "reduce" and source < genotype.num_inputs else 1,
+            stride=2 if halves and source < genotype.num_inputs else 1,
         )
         for source, primitive in sorted(edges)
     )
 
 
 def init_cell(
-    genotype: Genotype | Topology, kind: str, channels: int
+    genotype: Genotype | Topology,
+    kind: str,
+    channels: int,
+    halves: bool | None = None,
 ) -> tuple[PyTree, PyTree]:
     """Leaves of a cell: parameters and batch_stats, by the names of its stacks."""
     leaves = {
         stack.name: kernel_of(stack.primitive).init(
             len(stack.edges), channels, stack.stride, True
         )
-        for stack in stacks_of(genotype, kind)
+        for stack in stacks_of(genotype, kind, halves)
     }
     params = {name: params for name, (params, _) in leaves.items() if params}
     return params, {name: stats for name, (_, stats) in leaves.items() if stats}
@@ -86,6 +97,7 @@ def derived_cell(
     train: bool,
     factors: Array | None = None,
     key: Key | None = None,
+    halves: bool | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell: its output nodes, concatenated.
 
@@ -97,6 +109,7 @@ def derived_cell(
       train: whether norms use the batch's statistics and update the running ones.
       factors: result of `drop_path.keep_factors`, or None to drop nothing.
       key: of the cell, by which primitives draw; None where none does.
+      halves: as of `stacks_of`.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.
@@ -104,7 +117,8 @@ def derived_cell(
     first, targets = len(inputs), [target for *_, target in genotype.edges_of(kind)]
     sums = dict.fromkeys(sorted(targets))
     states, new_stats = list(inputs), {}
-    by_source = itertools.groupby(stacks_of(genotype, kind), lambda s: s.source)
+    stacks = stacks_of(genotype, kind, halves)
+    by_source = itertools.groupby(stacks, lambda s: s.source)
     by_source = {source: list(stacks) for source, stacks in by_source}
     for state in range(first + len(sums)):
         if state >= first:

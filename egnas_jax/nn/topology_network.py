@@ -48,7 +48,7 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
         set.
     """
     near = NUM_STAGES * max(1, round((config.layers - 2) / NUM_STAGES)) + 2
-    needed = {"layers": near, "auxiliary": False, "frame": "cifar"}
+    needed = {"layers": near, "auxiliary": False, "frame": "cifar", "stages": None}
     given = {field: getattr(config, field) for field in needed}
     wrong = {field: value for field, value in needed.items() if given[field] != value}
     if not wrong:
@@ -58,8 +58,8 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
     options = [f"--set network.{field}={value}" for field, value in wrong.items()]
     raise ValueError(
         f"{problem}, but the network of {genotype.format()} has 3 N + 2 layers (three "
-        f"stages of N cells and two residual blocks), no auxiliary head and the frame "
-        f"cifar. Give NetworkConfig({python}), on the command line "
+        f"stages of N cells and two residual blocks), no auxiliary head, no list of "
+        f"stages, and the frame cifar. Give NetworkConfig({python}), in a command "
         f"{' '.join(options).lower()}. NAS-Bench-201 has channels=16 and layers=17."
     )
 
@@ -75,7 +75,7 @@ def describe(genotype: Topology, config: NetworkConfig, image_channels: int) -> 
             block, block_stats = init_residual_block(channels // 2, channels)
             params["blocks"].append(block)
             stats["blocks"].append(block_stats)
-        trees = init_cell(genotype, KIND, channels)
+        trees = init_cell(genotype, KIND, channels, False)
         cells = [stack_leaves(tree, stage_cells(config.layers)) for tree in trees]
         params["stages"].append(cells[0])
         stats["stages"].append(cells[1])

@@ -105,7 +105,7 @@ def latency_costs(
 
 def table_identity(space: Space, network: CountedNetwork, batch_size: int) -> dict:
     """Returns what a table depends on, as JSON has it."""
-    device = jax.devices()[0]
+    device, config = jax.devices()[0], dataclasses.asdict(network.config)
     kind = device.device_kind
     if device.platform == "cpu":
         kind = f"{processor_model()}, {usable_cores()} cores"
@@ -114,7 +114,7 @@ def table_identity(space: Space, network: CountedNetwork, batch_size: int) -> di
         "jaxlib": jaxlib.version.__version__,
         "dtype": DTYPE,
         "batch_size": batch_size,
-        "network": dataclasses.asdict(network.config),
+        "network": {name: value for name, value in config.items() if value is not None},
         "images": list(network[1:]),
         "space": space.name,
         "edges": [list(edge) for edge in space.edges],

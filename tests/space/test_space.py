@@ -100,7 +100,10 @@ def test_nodes_in_another_order_are_refused_with_the_same_graph_in_order():
         ({"output": "sum"}, "output is 'sum', but in"),
         ({"num_nodes": 0}, "num_nodes is 0, but must be a whole number from 1"),
         ({"num_nodes": 2.0}, "num_nodes must be a whole number, got 2.0"),
-        ({"name": ""}, "'' cannot be the name of a space: it takes letters, digits"),
+        (
+            {"name": ""},
+            "'' cannot be the name of a space: it takes letters a to z, digits",
+        ),
         ({"name": "../x y"}, "'../x y' cannot be the name of a space.* like my_space"),
         ({"name": 3}, "3 cannot be the name of a space"),
         ({"num_nodes": True}, "num_nodes must be a whole number, got True"),
