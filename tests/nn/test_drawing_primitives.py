@@ -111,6 +111,7 @@ def test_noise_has_no_weights_and_no_multiply_adds():
     assert noise.multiply_adds == pooling.multiply_adds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("space", "layers", "places"),  # cells, edges, primitives
     [("probed", 6, 6 * 5 * 2), ("probed_stages", 8, 6 * 3 * 2)],
