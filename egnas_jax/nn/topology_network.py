@@ -59,8 +59,9 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
     raise ValueError(
         f"{problem}, but the network of {genotype.format()} has 3 N + 2 layers (three "
         f"stages of N cells and two residual blocks), no auxiliary head, no list of "
-        f"stages, and the frame cifar. Give NetworkConfig({python}), in a command "
-        f"{' '.join(options).lower()}. NAS-Bench-201 has channels=16 and layers=17."
+        f"stages, and the frame cifar. Give NetworkConfig({python}), on the command "
+        f"line {' '.join(options).lower()}. NAS-Bench-201 has channels=16 and "
+        f"layers=17."
     )
 
 
