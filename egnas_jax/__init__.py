@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         SPACES,
         Genotype,
         Space,
+        Stage,
         Topology,
         derive,
         draw_svg,
@@ -76,8 +77,9 @@ __all__ = [
     "SearchConfig",
     "SearchFunctions",
     "SearchResult",
-    "Space",
     "SearchesResult",
+    "Space",
+    "Stage",
     "Strategy",
     "Supernet",
     "SupernetConfig",
@@ -151,7 +153,7 @@ _NAMES = {
     "egnas_jax.search.relax": "softmax_mixing",
     "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
     "egnas_jax.space": (
-        "SPACES Genotype Space Topology derive draw_svg register_space zoo"
+        "SPACES Genotype Space Stage Topology derive draw_svg register_space zoo"
     ),
     "egnas_jax.strategies": "STRATEGIES",
     "egnas_jax.strategies.egnas.config": "EGNASConfig",

@@ -1,6 +1,7 @@
 """Implements `egnas latency-table`, which measures and checks tables of latencies."""
 
 import argparse
+import dataclasses
 
 from egnas_jax.cli.console import say, use_compilation_cache
 from egnas_jax.lookup import lookup
@@ -31,13 +32,15 @@ def latency_table(options: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} is {getattr(options, name)}, but must be "
                 f"at least {least}."
             )
+    from egnas_jax.runs.plugins import identity_of_primitives
     from egnas_jax.space import SPACES
     from egnas_jax.training.latency_table import latency_costs
 
     space = lookup(SPACES, options.space, "space")
-    network = _network(options)
+    network = _network(options, space)
     use_compilation_cache()
-    costs = latency_costs(space, network, options.batch_size, log=say)
+    plugins = identity_of_primitives(space)
+    costs = latency_costs(space, network, options.batch_size, plugins=plugins, log=say)
     print(f"frame: {costs.base / 1e6:.{SHOWN}g} ms")
     for row in _rows(space, costs):
         print(row)
@@ -45,19 +48,26 @@ def latency_table(options: argparse.Namespace) -> None:
         _check(options, space, network, costs)
 
 
-def _network(options):
-    """The network that a retraining with the preset would train, and its images."""
+def _network(options, space):
+    """The network that a retraining with the preset would train, and its images.
+
+    Cells with one input have the network of NAS-Bench-201.
+    """
     from egnas_jax.nn.edge_costs import CountedNetwork
     from egnas_jax.nn.network_config import NetworkConfig
+    from egnas_jax.nn.network_cost import published_network
     from egnas_jax.runs.presets import RECIPES
 
-    recipe = lookup(RECIPES, options.preset, "preset")
+    recipe = lookup(RECIPES, options.preset, "preset")["network"]
+    if "reduce" not in space.kinds:
+        recipe = dataclasses.asdict(published_network(space.macro))
     sizes = {
         name: value
         for name in ("channels", "layers")
         if (value := getattr(options, name)) is not None
     }
-    config = NetworkConfig(**{**recipe["network"], **sizes, "auxiliary": False})
+    others = {"auxiliary": False, "stages": space.stages}
+    config = NetworkConfig(**{**recipe, **sizes, **others})
     sides = {"digits": 8, "imagenet": 224}
     side = options.image_size or sides.get(options.preset, 32)
     return CountedNetwork(config, side, 1 if options.preset == "digits" else 3)

@@ -91,7 +91,7 @@ def retrain(options: argparse.Namespace) -> None:
         auxiliary=not options.no_auxiliary,
         init_from=options.init_from,
     )
-    base = with_genotype(base, genotype)
+    base = with_genotype(base, genotype, source=options.genotype)
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
         return

@@ -49,6 +49,8 @@ class CellShape(NamedTuple):
       distinct_inputs: whether the two inputs of a node differ.
       sources: the inputs that each node may have; None: all inputs of the cell and all
         nodes before it.
+      counts: of each kind, node and input, how many primitives the edge has, the first
+        ones of K; None: all.
     """
 
     num_kinds: int
@@ -58,6 +60,7 @@ class CellShape(NamedTuple):
     convolutions: tuple[int, ...] = ()
     distinct_inputs: bool = True
     sources: tuple[tuple[int, ...], ...] | None = None
+    counts: tuple[tuple[tuple[int, ...], ...], ...] | None = None
 
 
 class _Memory(NamedTuple):
@@ -124,18 +127,20 @@ def _walk(
     is_first = jnp.arange(shape.num_kinds) == 0
     biases = jnp.where(is_first[:, None], fixed[None, :], 0.0)
 
+    limits = None if shape.counts is None else jnp.asarray(shape.counts, jnp.int32)
+
     def cell(state, xs):
-        bias, given_cell = xs
+        bias, given_cell, limits_of_cell = xs
         state, memory = _remember_inputs(params, shape, state)
 
         def node(carry, xs):
             return _node(params, config, shape, carry, (bias, *xs), pick=pick)
 
-        xs = jnp.arange(shape.num_nodes), given_cell
+        xs = jnp.arange(shape.num_nodes), given_cell, limits_of_cell
         (state, _), results = lax.scan(node, (state, memory), xs)
         return state, results
 
-    _, results = lax.scan(cell, zero_state(config.hidden), (biases, given))
+    _, results = lax.scan(cell, zero_state(config.hidden), (biases, given, limits))
     return results
 
 
@@ -171,12 +176,12 @@ def _node(
     config: LSTMConfig,
     shape: CellShape,
     carry: tuple[LSTMState, _Memory],
-    xs: tuple[Array, Array, PyTree],
+    xs: tuple[Array, Array, PyTree, Array | None],
     *,
     pick: PickFn,
 ) -> tuple[tuple[LSTMState, _Memory], tuple[Array, Scores]]:
     """The four decisions of one node, and the step that makes it an input of others."""
-    (state, memory), (bias, index, given) = carry, xs
+    (state, memory), (bias, index, given, limits) = carry, xs
     position = shape.num_inputs + index
     allowed = _allowed_inputs(shape, index)
     x, choices, scores = params.start, [], []
@@ -188,6 +193,9 @@ def _node(
             logits = jnp.where(allowed, logits, -jnp.inf)
         else:
             logits = primitive_logits(params, config, state.hidden) + bias
+            if limits is not None:  # of the edge from the input that was chosen
+                exists = jnp.arange(len(logits)) < limits[choices[decision - 2]]
+                logits = jnp.where(exists, logits, -jnp.inf)
         choice = pick(logits, given[decision])
         choices.append(choice)
         scores.append(decision_scores(logits, choice))

@@ -8,6 +8,8 @@ Source: Dong & Yang (ICLR 2020), whose ENAS on NAS-Bench-201 takes one decision 
 Dims: E edges, H hidden units, K primitives.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -24,26 +26,35 @@ from egnas_jax.controller.policy import Policy, Scores, decision_scores
 from egnas_jax.types import Array, Key
 
 
-def edge_policy(config: LSTMConfig, num_edges: int, num_primitives: int) -> Policy:
+def edge_policy(
+    config: LSTMConfig,
+    num_edges: int,
+    num_primitives: int,
+    counts: Sequence[int] | None = None,
+) -> Policy:
     """The controller as a policy of T = E decisions.
 
     Args:
       config: sizes of the LSTM; its biases of convolutions are not used.
       num_edges: E.
       num_primitives: K.
+      counts: how many primitives each edge has, the first ones of K; None: all.
     """
+    limits = None if counts is None else jnp.asarray(counts, jnp.int32)
 
     def walk(params: LSTMParams, given, pick):
-        def edge(carry, x):
-            state, embedding = carry
+        def edge(carry, xs):
+            (state, embedding), (x, limit) = carry, xs
             state = lstm_step(params, state, embedding)
             logits = primitive_logits(params, config, state.hidden)
+            if limit is not None:
+                logits = jnp.where(jnp.arange(len(logits)) < limit, logits, -jnp.inf)
             choice = pick(logits, x)
             scores = decision_scores(logits, choice)
             return (state, params.embedding[choice]), (choice, scores)
 
         start = zero_state(config.hidden), params.start
-        return lax.scan(edge, start, given)[1]
+        return lax.scan(edge, start, (given, limits))[1]
 
     def init(key: Key) -> LSTMParams:
         return init_params(key, config, num_primitives, ())

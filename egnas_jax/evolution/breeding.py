@@ -31,15 +31,19 @@ class IntegerGenes(NamedTuple):
     Attributes:
       upper: largest value of each position, i32[D]; the least is 0.
       repair: (i32[D]) -> i32[D], the nearest solution that is allowed.
+      random: (key) -> a uniform solution; None: repaired ones of uniform integers are.
     """
 
     upper: Array
     repair: Callable[[Array], Array]
+    random: Callable[[Key], Array] | None = None
 
 
 def random_population(key: Key, genes: IntegerGenes, number: int) -> Array:
     """Uniform solutions, repaired, i32[number, D]."""
     keys = jax.random.split(key, number)
+    if genes.random is not None:
+        return jax.vmap(genes.random)(keys)
     return jax.vmap(lambda k: genes.repair(random_integers(k, genes.upper)))(keys)
 
 

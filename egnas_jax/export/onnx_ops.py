@@ -125,9 +125,9 @@ def check_writable(kind: str) -> None:
     """
     if kernel_of(kind).onnx is None:
         raise ValueError(
-            f"The primitive {kind} cannot be written as ONNX: only the built-in "
-            f"primitives can. Export the network by --format stablehlo, which writes "
-            f"any primitive."
+            f"The primitive {kind} cannot be written as ONNX: only built-in primitives "
+            f"that draw no random numbers can. Export the network by --format "
+            f"stablehlo, which writes any primitive."
         )
 
 

@@ -109,7 +109,7 @@ def _darts_places(genotype: Genotype, config: NetworkConfig) -> Iterator[Place]:
 
 def _edges(genotype, plan, prefix, path, position) -> Iterator[Place]:
     """The operations of a cell; `position` is the cell's place in its run."""
-    for stack in stacks_of(genotype, plan.kind):
+    for stack in stacks_of(genotype, plan.kind, plan.reduction):
         for row, edge in enumerate(stack.edges):
             yield from places.primitive(
                 stack.primitive,

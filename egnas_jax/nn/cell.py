@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.layers import Affine
 from egnas_jax.nn.precision import wide
@@ -29,7 +30,7 @@ from egnas_jax.nn.primitive import EdgeKernel, source_of
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.space import Space
-from egnas_jax.types import Array, Mixing, PyTree
+from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
 class CellSpec(NamedTuple):
@@ -42,6 +43,7 @@ class CellSpec(NamedTuple):
       pool_bn: whether poolings are followed by a norm.
       live: of each edge, the positions of the primitives that it has, ascending; None:
         every edge has all.
+      halves: whether the cell halves the image; None: as `reduce` cells of DARTS do.
     """
 
     space: Space
@@ -49,11 +51,12 @@ class CellSpec(NamedTuple):
     partial_channels: int
     pool_bn: bool
     live: tuple[tuple[int, ...], ...] | None = None
+    halves: bool | None = None
 
     @property
     def reduction(self) -> bool:
         """Whether the cell halves the image."""
-        return self.kind == "reduce"
+        return self.kind == "reduce" if self.halves is None else self.halves
 
     @property
     def primitives(self) -> dict[str, EdgeKernel]:
@@ -146,6 +149,7 @@ def mixed_cell(
     implementation: str = "auto",
     factors: Array | None = None,
     skips: SkipDropout | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell.
 
@@ -158,6 +162,7 @@ def mixed_cell(
       implementation: a key of `lowering.CHOICES`.
       factors: of each edge and image, [E, N] (see `drop_path.edge_factors`); None: 1.
       skips: drops elements behind the skips of stride 1; None: drops none.
+      key: of the cell, by which primitives draw; None where none does.
 
     Returns:
       The output and the new batch_stats. The output is the last node, or all
@@ -189,6 +194,7 @@ def mixed_cell(
             train=train,
             kernels=kernels,
             skips=None if skips is None else skips.within(source),
+            key=within(key, source),
         )
         bypass = state[active:]
         if outgoing.stride == 2:
@@ -218,7 +224,16 @@ def _edges_of(spec: CellSpec, outgoing: OutEdges) -> Callable:
 
 
 def _mixed_edges(
-    primitives, variables, state, weights, *, stride, kernels, train, skips=None
+    primitives,
+    variables,
+    state,
+    weights,
+    *,
+    stride,
+    kernels,
+    train,
+    skips=None,
+    key=None,
 ):
     """Weighted sums of all primitives on the S edges that leave one state.
 
@@ -228,13 +243,13 @@ def _mixed_edges(
       state: [C, H, W, N], the active channels.
       weights: [S, K].
       stride, kernels, train: as of `EdgeApply`.
-      skips: as of `mixed_cell`, for this state.
+      skips, key: as of `mixed_cell`, for this state.
 
     Returns:
       [S, C, H', W', N] and the new batch_stats.
     """
     single = functools.partial(
-        _single_edges, primitives, stride=stride, skips=skips, train=train
+        _single_edges, primitives, stride=stride, skips=skips, train=train, key=key
     )
     arguments = variables, state, weights
     has_fused = any(primitive.fused for primitive in primitives.values())
@@ -242,7 +257,7 @@ def _mixed_edges(
         return single(*arguments, kernels=kernels)
     # The kernels of this lowering have no gradients.
     shifted = functools.partial(single, kernels=lowering.LOWERINGS["shifted"])
-    if skips is not None:
+    if skips is not None or key is not None:
         return shifted(*arguments)
     fused = functools.partial(_fused_edges, primitives, stride=stride, train=train)
     return lowering.without_gradient(fused, shifted)(*arguments)
@@ -263,14 +278,23 @@ def _fused_edges(primitives, variables, state, weights, *, stride, train):
     used = weights[:, np.array([names.index(name) for name in others])]
     kernels = lowering.LOWERINGS["shifted"]
     rest, other_stats = _single_edges(
-        others, variables, state, used, kernels=kernels, skips=None, **options
+        others, variables, state, used, kernels=kernels, **options
     )
     total = (wide(total) + wide(rest)).astype(state.dtype)
     return total, new_stats | other_stats
 
 
 def _single_edges(
-    primitives, variables, state, weights, *, stride, kernels, skips, train
+    primitives,
+    variables,
+    state,
+    weights,
+    *,
+    stride,
+    kernels,
+    train,
+    skips=None,
+    key=None,
 ):
     """`_mixed_edges` primitive by primitive."""
     source, outputs, new_stats = source_of(state[None]), [], {}
@@ -295,7 +319,8 @@ def _single_edges(
             variables,
             source,
             skips=skips,
-            edges=len(weights),
+            key=key,
+            edges=range(len(weights)),
             **options,
         )
         outputs.append(output.times(columns[name][:, None]))
@@ -305,12 +330,12 @@ def _single_edges(
     return lowering.materialise(total.astype(state.dtype)), new_stats
 
 
-def _pruned_edges(place, variables, state, weights, *, train, kernels, skips):
+def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, key):
     """Weighted sums of the primitives that each of the S edges has, as a list.
 
     Args:
       place: the cell and the edges.
-      variables, state, weights, train, kernels, skips: as of `_mixed_edges`.
+      variables, state, weights, train, kernels, skips, key: as of `_mixed_edges`.
     """
     primitives, stride = place[0].primitives, place[1].stride
     if kernels.depthwise == "fused":  # each edge would need kernels of its own
@@ -327,7 +352,8 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips):
             variables,
             source,
             skips=skips,
-            edges=len(where),
+            key=key,
+            edges=where,
             **options,
         )
         rows = output.times(columns[name][jnp.asarray(where)][:, None]).wide()
@@ -343,12 +369,14 @@ def _is_alone(spec, outgoing, where) -> bool:
     return any(len(spec.live[outgoing.edges[edge]]) == 1 for edge in where)
 
 
-def _applied(name, primitive, variables, source, *, skips, edges, **options):
+def _applied(name, primitive, variables, source, *, skips, key, edges, **options):
     """The output of one primitive on its edges, and its new batch_stats."""
     params, stats = (tree.get(name, {}) for tree in variables)
+    if primitive.draws:
+        options["keys"] = edge_keys(key, name, edges)
     output, new_stats = primitive.apply(params, stats, source, **options)
     if skips is not None and primitive.identity and options["stride"] == 1:
-        output = Affine(drop_elements(output.x, edges, skips))
+        output = Affine(drop_elements(output.x, len(edges), skips))
     return output, new_stats
 
 

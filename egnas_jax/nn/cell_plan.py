@@ -1,6 +1,9 @@
 """Plans the cells of a network: the kind, channels and inputs of each."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from egnas_jax.space.stages import Stage
 
 NUM_STAGES = 3  # of a network of NAS-Bench-201
 
@@ -15,44 +18,71 @@ class CellPlan(NamedTuple):
         it, older first; in NAS-Bench-201 of the one cell before it.
       reduced_before: whether the cell before it halved the image, so that the older
         input is still twice as large.
+      reduction: whether this cell halves the image.
     """
 
     kind: str
     channels: int
     inputs: tuple[int, ...]
     reduced_before: bool
-
-    @property
-    def reduction(self) -> bool:
-        """Whether this cell halves the image."""
-        return self.kind == "reduce"
+    reduction: bool = False
 
 
 def plan_cells(
+    stages: Sequence[Stage],
     channels: int,
-    layers: int,
     stem: tuple[int, int],
-    outputs: tuple[int, int],
+    outputs: Mapping[str, int],
     reduced_before: bool = False,
 ) -> tuple[CellPlan, ...]:
-    """Plans a network of the DARTS family.
+    """Plans a network of cells with two inputs.
 
     Args:
-      channels: C of the first cell; doubled by each reduction.
-      layers: number of cells; those at layers // 3 and 2 * layers // 3 are reductions.
+      stages: of the network, with their numbers of cells.
+      channels: C of a stage of width 1.
       stem: channels of the two states before the first cell, older first.
-      outputs: how many nodes a normal and a reduction cell concatenate.
+      outputs: how many nodes a cell of each kind concatenates.
       reduced_before: whether the stem's newer state is half as large as the older.
+
+    Raises:
+      ValueError: the channels of a stage are no even number. (Strided convolutions have
+        two halves.)
     """
-    plans, (older, newer) = [], stem
-    for index in range(layers):
-        reduction = index in (layers // 3, 2 * layers // 3)
-        channels = 2 * channels if reduction else channels
-        kind = "reduce" if reduction else "normal"
-        plans.append(CellPlan(kind, channels, (older, newer), reduced_before))
-        older, newer = newer, outputs[reduction] * channels
-        reduced_before = reduction
+    plans, width, (older, newer) = [], 1.0, stem
+    for stage in stages:
+        width = stage.width or width * stage.stride
+        count = width * channels
+        if stage.width and (count != int(count) or int(count) % 2):
+            raise ValueError(
+                f"channels is {channels}, so the stage {stage} has {count:g}, but the "
+                f"channels of a cell must be an even number. Change channels or the "
+                f"width."
+            )
+        for index in range(stage.cells):
+            reduction = index == 0 and stage.stride == 2
+            inputs = older, newer
+            plan = CellPlan(stage.kind, int(count), inputs, reduced_before, reduction)
+            plans.append(plan)
+            older, newer = newer, outputs[stage.kind] * plan.channels
+            reduced_before = reduction
     return tuple(plans)
+
+
+def last_reduction(cells: Sequence[CellPlan]) -> int:
+    """Returns the position of the last cell that halves the image.
+
+    An auxiliary head reads its output. One cell at least must halve the image.
+    """
+    return max(index for index, cell in enumerate(cells) if cell.reduction)
+
+
+def run_key(cells: Sequence[CellPlan], index: int) -> tuple:
+    """What neighbouring cells share that can run as one loop, but their inputs.
+
+    A cell that halves the image has a run of its own.
+    """
+    cell = cells[index]
+    return cell.kind, cell.channels, cell.reduction, index if cell.reduction else None
 
 
 def plan_stages(kind: str, channels: int, layers: int) -> tuple[CellPlan, ...]:

@@ -9,7 +9,7 @@ Dims: C channels.
 
 from typing import NamedTuple
 
-from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_plan import CellPlan, last_reduction
 from egnas_jax.nn.network_config import (
     FRAMES,
     HEAD_FEATURES,
@@ -120,8 +120,9 @@ def count_params(
     total = sum(part.params for part in parts)
     total += _classifier(genotype, config) + config.num_classes  # the bias
     if auxiliary:
-        # The head reads the output of the second reduction.
-        cell = cell_plan(genotype, config)[2 * config.layers // 3]
+        # The head reads the output of the last reduction.
+        cells = cell_plan(genotype, config)
+        cell = cells[last_reduction(cells)]
         total += _auxiliary_params(config, output_channels(genotype, cell))
     return total
 

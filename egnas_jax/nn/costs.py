@@ -3,7 +3,11 @@
 import dataclasses
 
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.nn.network_cost import PUBLISHED, count_params, multiply_adds
+from egnas_jax.nn.network_cost import (
+    count_params,
+    multiply_adds,
+    published_network,
+)
 from egnas_jax.nn.peak_memory import peak_activation_bytes
 from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.types import Mixing
@@ -40,7 +44,8 @@ def cost(
         the network that would be trained. (`edge_costs.EdgeCosts` has the expected
         cost of a mixing.)
       network: the network around the cells; None: that of the published tables, which
-        is `NetworkConfig()`, and for a topology 16 channels and 17 layers.
+        is `NetworkConfig()`, and for a topology 16 channels and 17 layers; with the
+        stages of `space`, if it has a list of them.
       image_size: side of the image, pixels.
       image_channels: channels of the images.
       space: of a mixing; None for a genotype.
@@ -54,7 +59,8 @@ def cost(
       3349342
     """
     genotype = genotype_of(architecture, space)
-    network = network or published_network(genotype)
+    stages = None if space is None else space.stages
+    network = network or published_network(genotype.macro, stages)
     return Cost(
         count_params(genotype, network, image_channels=image_channels),
         multiply_adds(genotype, network, image_size, image_channels=image_channels),
@@ -81,8 +87,3 @@ def genotype_of(
             f"mixing needs the space of its edges, and a genotype needs none."
         )
     return architecture if space is None else derive(space, architecture)
-
-
-def published_network(genotype: Genotype | Topology) -> NetworkConfig:
-    """Returns the network in which the published tables count a genotype."""
-    return PUBLISHED[genotype.macro]

@@ -23,6 +23,8 @@ from jax import lax
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
+from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.skip_dropout import SkipDropout
@@ -40,7 +42,7 @@ from egnas_jax.nn.supernet_config import (
     live_primitives,
 )
 from egnas_jax.space import SPACES
-from egnas_jax.types import Array, Mixing, PyTree
+from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
 def describe(config: SupernetConfig, image_channels: int) -> PyTree:
@@ -52,7 +54,7 @@ def describe(config: SupernetConfig, image_channels: int) -> PyTree:
     groups = []
     for group in groups_of(config):
         plan = cells[group[0]]
-        trees = init_cell(_spec(config, plan.kind), plan.channels)
+        trees = init_cell(_spec(config, plan), plan.channels)
         groups.append([stack_leaves(tree, len(group)) for tree in trees])
     features = cells[-1].channels * len(SPACES[config.space].output_nodes)
     params = {
@@ -78,12 +80,14 @@ def forward(
     train: bool,
     many: bool,
     dropout: EdgeDropout | SkipDropout | None = None,
+    key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, groups of cells, global average and classifier.
 
     Args:
       config: the supernet.
       variables, images, mixing, train, many, dropout: as of `SupernetApply`.
+      key: by which primitives draw; None where none does.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.
@@ -94,9 +98,8 @@ def forward(
     new_stats = {"stem": stem_stats, "preprocess": [], "groups": []}
     states = x, x
     for position, indices in enumerate(groups_of(config)):
-        group = _group(
-            config, variables, mixing, position, train=train, dropout=dropout
-        )
+        options = {"train": train, "dropout": dropout, "key": key}
+        group = _group(config, variables, mixing, position, **options)
         is_scanned = _is_scanned(len(indices), position, train, many)
         run = _scan if is_scanned else _unroll
         states, preprocess_stats, cell_stats = run(group, states)
@@ -131,15 +134,16 @@ class _Group(NamedTuple):
     channels: int
 
 
-def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
+def _group(config, variables, mixing, position, *, train, dropout, key) -> _Group:
     """The group at `position`, as `forward` runs it."""
     trees = variables["params"], variables["batch_stats"]
     cells, indices = cells_of(config), groups_of(config)[position]
-    spec = _spec(config, cells[indices[0]].kind)
+    spec = _spec(config, cells[indices[0]])
 
     def cell(index, cell_variables, inputs):
         options = {"train": train, "implementation": config.lowering}
         number = indices[0] + index
+        options["key"] = within(key, number)
         if isinstance(dropout, SkipDropout):
             options["skips"] = dropout.within(number)
         else:
@@ -163,10 +167,10 @@ def _group(config, variables, mixing, position, *, train, dropout) -> _Group:
     )
 
 
-def _spec(config: SupernetConfig, kind: str) -> CellSpec:
-    live = live_primitives(config, kind)
-    space = SPACES[config.space]
-    return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
+def _spec(config: SupernetConfig, plan: CellPlan) -> CellSpec:
+    live = live_primitives(config, plan.kind)
+    sizes = config.partial_channels, config.pool_bn
+    return CellSpec(SPACES[config.space], plan.kind, *sizes, live, plan.reduction)
 
 
 def _unroll(group: _Group, states: tuple[Array, Array]):

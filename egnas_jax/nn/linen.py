@@ -74,13 +74,18 @@ class Network(nn.Module):
             Unless it is 0, pass `rngs={"drop_path": key}` to `apply`. The probability
             of the configuration is the one at the last epoch and is not read here.
 
+        Primitives that draw random numbers take the key of drop path where paths are
+        dropped, else `rngs={"primitives": key}`, else a constant one.
+
         Returns:
           Logits; in training with `config.auxiliary` a pair of logits and the logits
           of the auxiliary head.
         """
         network = make_network(self.genotype, self.config)
         description = describe(self.genotype, self.config, images.shape[-1])
-        key = self.make_rng("drop_path") if drops_paths(train, drop_path) else None
+        key = _drawing_key(self, network.draws)
+        if drops_paths(train, drop_path):
+            key = self.make_rng("drop_path")
 
         def forward(variables):
             logits, auxiliary_logits, batch_stats = network.apply(
@@ -119,14 +124,24 @@ class Supernet(nn.Module):
           mixing: the weights of all primitives and edges.
           train: whether to normalise by the statistics of the batch. Pass
             `mutable=["batch_stats"]` to `apply`, which returns the new running ones.
+
+        Primitives that draw random numbers take `rngs={"primitives": key}`, or a
+        constant key where there is none.
         """
         net = make_supernet(self.config)
         description = supernet.describe(self.config, images.shape[-1])
+        key = _drawing_key(self, net.draws)
 
         def forward(variables):
-            return net.apply(variables, images, mixing, train=train)
+            return net.apply(variables, images, mixing, train=train, key=key)
 
         return _run(self, description, forward, train)
+
+
+def _drawing_key(module: nn.Module, draws: bool) -> Key | None:
+    """The key that primitives draw by; None where none draws or none is given."""
+    is_given = draws and module.has_rng("primitives")
+    return module.make_rng("primitives") if is_given else None
 
 
 def _run(

@@ -22,7 +22,8 @@ from jaxtyping import Float
 
 from egnas_jax.nn import lowering, topology_network
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
-from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_plan import CellPlan, last_reduction, run_key
+from egnas_jax.nn.drawing_keys import pass_key, within
 from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.layers import rectify
@@ -33,7 +34,7 @@ from egnas_jax.nn.network_config import (
     cell_plan,
     output_channels,
 )
-from egnas_jax.nn.primitives import check_primitives
+from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.runs_of_cells import run_cells
 from egnas_jax.nn.stem_and_head import (
     auxiliary,
@@ -46,6 +47,7 @@ from egnas_jax.nn.stem_and_head import (
 )
 from egnas_jax.space import Genotype, Topology
 from egnas_jax.space.paths import check_path
+from egnas_jax.space.stages import network_stages
 from egnas_jax.types import Array, Key, PyTree
 
 Logits = Float[Array, "N classes"]
@@ -86,7 +88,9 @@ class NetworkApply(Protocol):
           images: the batch. The activations have its dtype; parameters, batch_stats and
             logits are f32 in any case (nn/precision.py).
           train: whether norms use the batch's statistics and update the running ones.
-          key: random key of drop path; may be None where nothing is dropped.
+          key: random key of drop path, and of primitives that draw; may be None where
+            nothing is dropped. Primitives then draw by a constant key, so that the
+            result is a function of variables and images.
           drop_path: probability with which, in training, each path of each image is
             dropped now; the one in the configuration belongs to the last epoch.
 
@@ -107,12 +111,14 @@ class Network(NamedTuple):
       config: the network around the cells.
       init: draws the initial variables.
       apply: runs the network.
+      draws: whether a primitive of the cells draws random numbers.
     """
 
     genotype: Genotype | Topology
     config: NetworkConfig
     init: NetworkInit
     apply: NetworkApply
+    draws: bool = False
 
 
 @functools.cache
@@ -128,6 +134,7 @@ def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Networ
     """
     check_network(genotype, config)
     forward = FORWARD[genotype.macro]
+    draws = any(draws_numbers(genotype.primitives_of(kind)) for kind in genotype.kinds)
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)
@@ -147,9 +154,11 @@ def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Networ
         if drops and key is None:
             raise ValueError(f"drop_path is {drop_path}, so a key is needed: key=...")
         options = {"key": key if drops else None, "drop_path": drop_path}
+        if draws:
+            options["drawing"] = pass_key(key)
         return forward(genotype, config, variables, images, train=train, **options)
 
-    return Network(genotype, config, init, apply)
+    return Network(genotype, config, init, apply, draws)
 
 
 def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
@@ -162,11 +171,26 @@ def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
         topology_network.check_config(genotype, config)
         kinds = genotype.kinds
     else:
-        kinds = sorted({cell.kind for cell in cell_plan(genotype, config)})
+        cells = cell_plan(genotype, config)
+        kinds = sorted({cell.kind for cell in cells})
+        for cell in cells:
+            _check_sizes(genotype, cell)
     for kind in kinds:
         check_path(genotype, kind)
         names = [name for name, _, _ in genotype.edges_of(kind)]
         check_primitives(names, config.channels)
+
+
+def _check_sizes(genotype: Genotype, cell: CellPlan) -> None:
+    """Refuses a cell that halves the image and has an input in its output."""
+    inputs = [n for n in genotype.concat(cell.kind) if n < genotype.num_inputs]
+    if cell.reduction and inputs:
+        raise ValueError(
+            f"The output of the {cell.kind} cell has its input {inputs[0]}, which is "
+            f"twice as large where a stage begins with such a cell of stride 2. Give "
+            f"that stage the other kind of cell, or leave {inputs[0]} out of "
+            f"{cell.kind}_concat."
+        )
 
 
 def drops_paths(train: bool, drop_path: Array | float) -> bool:
@@ -184,9 +208,9 @@ def check_image_shape(config: NetworkConfig, shape: tuple[int, ...]) -> None:
     Raises:
       ValueError: the shape is not three numbers, or a side does not fit.
     """
-    frame, layers = FRAMES[config.frame], config.layers
-    reductions = len({layers // 3, 2 * layers // 3})
-    halvings = sum(stride == 2 for _, stride in frame.stem) + reductions
+    frame, stages = FRAMES[config.frame], network_stages(config.stages, config.layers)
+    strides = [*(stride for _, stride in frame.stem), *(s.stride for s in stages)]
+    halvings = strides.count(2)
     step = 2**halvings
     if len(shape) != 3 or any(side < 1 or side % step for side in shape[:2]):
         raise ValueError(
@@ -210,11 +234,15 @@ def runs_of(
 ) -> tuple[tuple[CellPlan, tuple[int, ...]], ...]:
     """The runs of neighbouring equal cells: their plan and their indices.
 
-    A reduction doubles the channels, so it is a run of its own.
+    A cell that halves the image is a run of its own.
     """
     cells = cell_plan(genotype, config)
-    runs = itertools.groupby(range(len(cells)), key=cells.__getitem__)
-    return tuple((plan, tuple(indices)) for plan, indices in runs)
+
+    def key(index: int) -> tuple:
+        return run_key(cells, index), cells[index]
+
+    runs = [tuple(run) for _, run in itertools.groupby(range(len(cells)), key=key)]
+    return tuple((cells[indices[0]], indices) for indices in runs)
 
 
 def describe(
@@ -240,7 +268,7 @@ def _describe_darts(genotype, config, image_channels) -> PyTree:
     }
     stats = {"stem": stem_stats, "runs": [run for _, run in runs]}
     if config.auxiliary:
-        channels = output_channels(genotype, cells[2 * config.layers // 3])
+        channels = output_channels(genotype, cells[last_reduction(cells)])
         head = init_auxiliary(frame, channels, config.num_classes)
         params["auxiliary"], stats["auxiliary"] = head
     return {"params": params, "batch_stats": stats}
@@ -248,17 +276,16 @@ def _describe_darts(genotype, config, image_channels) -> PyTree:
 
 def _describe_cell(genotype, plan):
     input_params, input_stats = init_cell_inputs(plan, affine=True)
-    params, stats = init_cell(genotype, plan.kind, plan.channels)
+    params, stats = init_cell(genotype, plan.kind, plan.channels, plan.reduction)
     return input_params | {"edges": params}, input_stats | {"edges": stats}
 
 
 def _forward_darts(
-    genotype, config, variables, images, *, train, key, drop_path
+    genotype, config, variables, images, *, train, key, drop_path, drawing=None
 ) -> tuple[Array, Array | None, PyTree]:
     """Stem, runs of cells, global average, classifiers."""
-    run_cell = functools.partial(
-        _run_cell, genotype, train=train, key=key, drop_path=drop_path
-    )
+    options = {"key": key, "drop_path": drop_path, "drawing": drawing}
+    run_cell = functools.partial(_run_cell, genotype, train=train, **options)
     params, stats = variables["params"], variables["batch_stats"]
     frame, x = FRAMES[config.frame], images_innermost(images)
     states, stem_stats = stem(frame, params["stem"], stats["stem"], x, train)
@@ -267,13 +294,14 @@ def _forward_darts(
         new_stats["auxiliary"] = stats["auxiliary"]
     auxiliary_logits = None
     looped = lowering.rules_for().looped_cells or not train
+    head = last_reduction(cell_plan(genotype, config)) if config.auxiliary else None
     for position, (plan, indices) in enumerate(runs_of(genotype, config)):
         cell = functools.partial(run_cell, plan)
         cell = jax.checkpoint(cell) if config.remat else cell
         scanned = params["runs"][position], stats["runs"][position], jnp.array(indices)
         states, run_stats = run_cells(cell, tuple(states), scanned, looped=looped)
         new_stats["runs"].append(run_stats)
-        if config.auxiliary and train and indices[-1] == 2 * config.layers // 3:
+        if train and indices[-1] == head:
             auxiliary_logits, new_stats["auxiliary"] = auxiliary(
                 frame, params["auxiliary"], stats["auxiliary"], states[1], train
             )
@@ -284,7 +312,7 @@ def _forward_darts(
     return classify(params["classifier"], states[1]), auxiliary_logits, new_stats
 
 
-def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
+def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path, drawing):
     """Runs one cell with its preprocessing, as a step of a scan over states."""
     params, stats, index = scanned
     older, newer = states
@@ -304,6 +332,8 @@ def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path):
         inputs,
         train=train,
         factors=factors,
+        key=within(drawing, index),
+        halves=plan.reduction,
     )
     return (newer, out), input_stats | {"edges": edge_stats}
 

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.primitive import source_of
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.space import Genotype, Topology
-from egnas_jax.types import Array, PyTree
+from egnas_jax.types import Array, Key, PyTree
 
 
 class Stack(NamedTuple):
@@ -45,9 +46,17 @@ class Stack(NamedTuple):
         return kernel_of(self.primitive).identity and self.stride == 1
 
 
-def stacks_of(genotype: Genotype | Topology, kind: str) -> tuple[Stack, ...]:
-    """The stacks of a kind of cell, by ascending source state."""
-    edges = {}
+def stacks_of(
+    genotype: Genotype | Topology, kind: str, halves: bool | None = None
+) -> tuple[Stack, ...]:
+    """The stacks of a cell, by ascending source state.
+
+    Args:
+      genotype: the cells.
+      kind: of the cell.
+      halves: whether it halves the image; None: as `reduce` cells of DARTS do.
+    """
+    edges, halves = {}, kind == "reduce" if halves is None else halves
     for edge, (primitive, source, _) in enumerate(genotype.edges_of(kind)):
         edges.setdefault((source, primitive), []).append(edge)
     return tuple(
@@ -56,21 +65,24 @@ def stacks_of(genotype: Genotype | Topology, kind: str) -> tuple[Stack, ...]:
             primitive=primitive,
             source=source,
             edges=tuple(edges[source, primitive]),
-            stride=2 if kind == "reduce" and source < genotype.num_inputs else 1,
+            stride=2 if halves and source < genotype.num_inputs else 1,
         )
         for source, primitive in sorted(edges)
     )
 
 
 def init_cell(
-    genotype: Genotype | Topology, kind: str, channels: int
+    genotype: Genotype | Topology,
+    kind: str,
+    channels: int,
+    halves: bool | None = None,
 ) -> tuple[PyTree, PyTree]:
     """Leaves of a cell: parameters and batch_stats, by the names of its stacks."""
     leaves = {
         stack.name: kernel_of(stack.primitive).init(
             len(stack.edges), channels, stack.stride, True
         )
-        for stack in stacks_of(genotype, kind)
+        for stack in stacks_of(genotype, kind, halves)
     }
     params = {name: params for name, (params, _) in leaves.items() if params}
     return params, {name: stats for name, (_, stats) in leaves.items() if stats}
@@ -84,6 +96,8 @@ def derived_cell(
     *,
     train: bool,
     factors: Array | None = None,
+    key: Key | None = None,
+    halves: bool | None = None,
 ) -> tuple[Array, PyTree]:
     """Computes the output of a cell: its output nodes, concatenated.
 
@@ -94,6 +108,8 @@ def derived_cell(
       inputs: the preprocessed inputs, [C, H, W, N].
       train: whether norms use the batch's statistics and update the running ones.
       factors: result of `drop_path.keep_factors`, or None to drop nothing.
+      key: of the cell, by which primitives draw; None where none does.
+      halves: as of `stacks_of`.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.
@@ -101,14 +117,16 @@ def derived_cell(
     first, targets = len(inputs), [target for *_, target in genotype.edges_of(kind)]
     sums = dict.fromkeys(sorted(targets))
     states, new_stats = list(inputs), {}
-    by_source = itertools.groupby(stacks_of(genotype, kind), lambda s: s.source)
+    stacks = stacks_of(genotype, kind, halves)
+    by_source = itertools.groupby(stacks, lambda s: s.source)
     by_source = {source: list(stacks) for source, stacks in by_source}
     for state in range(first + len(sums)):
         if state >= first:
             states.append(lowering.materialise(sums[state]))
         source = source_of(states[state][None])
         for stack in by_source.get(state, ()):
-            outputs, stack_stats = _outputs(stack, variables, source, train, factors)
+            options = {"train": train, "factors": factors, "key": within(key, state)}
+            outputs, stack_stats = _outputs(stack, variables, source, **options)
             if stack_stats:
                 new_stats[stack.name] = stack_stats
             for edge, output in zip(stack.edges, outputs, strict=True):
@@ -117,16 +135,21 @@ def derived_cell(
     return jnp.concatenate([states[node] for node in genotype.concat(kind)]), new_stats
 
 
-def _outputs(stack, variables, source, train, factors):
+def _outputs(stack, variables, source, *, train, factors, key):
     """The output of each of the S edges of a stack, [C, H', W', N]; new batch_stats."""
     params, stats = variables
-    output, new_stats = kernel_of(stack.primitive).apply(
+    kernel = kernel_of(stack.primitive)
+    optional = {}
+    if kernel.draws:
+        optional["keys"] = edge_keys(key, stack.primitive, stack.edges)
+    output, new_stats = kernel.apply(
         params.get(stack.name, {}),
         stats.get(stack.name, {}),
         source,
         stride=stack.stride,
         train=train,
         kernels=lowering.kernels_for("auto", train, source.raw.shape[1]),
+        **optional,
     )
     value = output.value()
     if factors is not None and not stack.identity:

@@ -11,6 +11,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.cell_plan import CellPlan, plan_cells
 from egnas_jax.settings import check_ranges
 from egnas_jax.space import Genotype
+from egnas_jax.space.stages import network_stages, stages_text
 
 # Channels of the auxiliary head: after its 1x1 convolution and after its 2x2 one.
 HEAD_HIDDEN, HEAD_FEATURES = 128, 768
@@ -62,6 +63,8 @@ class NetworkConfig:
       drop_path: probability of dropping a path at the last epoch; it grows from 0.
       frame: "cifar" (one convolution before the cells) or "imagenet" (three, which
         divide the image's side by eight).
+      stages: text of the stages that the cells form (`space.stages`), as
+        "normal*3,reduce*1/2,normal*3", or a list of `Stage`; None: as DARTS has them.
       remat: whether to rematerialise the activations inside a cell for its gradient.
         This takes less memory and more time; the results are equal up to rounding.
 
@@ -76,8 +79,13 @@ class NetworkConfig:
     drop_path: float = 0.3
     frame: str = "cifar"
     remat: bool = False
+    stages: str | None = None
 
     def __post_init__(self):
+        if self.stages is not None:
+            kinds = Genotype.kinds
+            stages = stages_text("network.stages", self.stages, kinds)
+            object.__setattr__(self, "stages", stages)
         self._check_types()
         sizes = ("channels", "layers", "num_classes")
         check_ranges(self, dict.fromkeys(sizes, (1, math.inf)))
@@ -90,6 +98,24 @@ class NetworkConfig:
             raise ValueError(
                 f"channels is {self.channels}, but must be even in the imagenet frame, "
                 f"whose stem halves them."
+            )
+
+        if self.stages is not None:
+            self._check_stages()
+
+    def _check_stages(self):
+        """Refuses settings that a network of these stages cannot have."""
+        try:
+            stages = network_stages(self.stages, self.layers)
+            ones = dict.fromkeys(Genotype.kinds, 1)
+            plan_cells(stages, self.channels, (1, 1), ones)
+        except ValueError as error:
+            raise ValueError(f"network.{error}") from None
+        if self.auxiliary and all(stage.stride == 1 for stage in stages):
+            raise ValueError(
+                f"The auxiliary head reads the last cell that halves the image, and "
+                f"none of the stages {self.stages} does. Leave the head out "
+                f"(auxiliary=False; --no-auxiliary)."
             )
 
     def _check_types(self):
@@ -107,15 +133,18 @@ class NetworkConfig:
 
 
 def cell_plan(genotype: Genotype, config: NetworkConfig) -> tuple[CellPlan, ...]:
-    """Plans the cells of a derived network, first to last."""
+    """Plans the cells of a derived network, first to last.
+
+    Raises:
+      ValueError: the configuration cannot have so many cells or channels.
+    """
     frame = FRAMES[config.frame]
     states = frame.stem_channels(config.channels)
     older, newer = (states if len(states) > 1 else 2 * states)[-2:]
-    outputs = len(genotype.normal_concat), len(genotype.reduce_concat)
+    outputs = {kind: len(genotype.concat(kind)) for kind in genotype.kinds}
     reduced_before = len(states) > 1 and frame.stem[-1][1] == 2
-    return plan_cells(
-        config.channels, config.layers, (older, newer), outputs, reduced_before
-    )
+    stages = network_stages(config.stages, config.layers)
+    return plan_cells(stages, config.channels, (older, newer), outputs, reduced_before)
 
 
 def output_channels(genotype: Genotype, cell: CellPlan) -> int:

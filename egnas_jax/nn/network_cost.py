@@ -4,9 +4,12 @@ The networks of the DARTS family are counted in cost.py, those of stages in
 topology_cost.py.
 """
 
+import dataclasses
+
 from egnas_jax.nn import cost, topology_cost
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import Genotype, Topology
+from egnas_jax.space.stages import nearest_layers
 
 # macro structure -> the network of the published tables: DARTS's on CIFAR-10, and those
 # that NAS-Bench-201 trained
@@ -19,6 +22,21 @@ PUBLISHED = {
         drop_path=0.0,
     ),
 }
+
+
+def published_network(macro: str, stages: str | None = None) -> NetworkConfig:
+    """Returns the network of the published tables.
+
+    Args:
+      macro: macro structure, of a space or a genotype.
+      stages: of the space, if it has a list: then the network has these, with about as
+        many cells, and no auxiliary head.
+    """
+    network = PUBLISHED[macro]
+    if stages is None:
+        return network
+    layers = nearest_layers(stages, network.layers)
+    return dataclasses.replace(network, stages=stages, layers=layers, auxiliary=False)
 
 
 def count_params(

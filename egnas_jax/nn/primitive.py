@@ -45,6 +45,8 @@ class PrimitiveApply(Protocol):
         x: Float[Array, "N H W C"],
         stride: int,
         train: bool,
+        *,
+        key: Key,
     ) -> tuple[Float[Array, "N H2 W2 C"], PyTree]:
         """Computes one edge.
 
@@ -57,6 +59,7 @@ class PrimitiveApply(Protocol):
           x: the state that the edge leaves, f32 or bf16, before any ReLU.
           stride: 1 or 2.
           train: whether norms use the batch's statistics and update the running ones.
+          key: random key of the edge; passed only where `Primitive.draws` is set.
 
         Returns:
           The output in the dtype of `x`, [N, H / stride, W / stride, C], and the new
@@ -107,6 +110,7 @@ class EdgeApply(Protocol):
         stride: int,
         train: bool,
         kernels: lowering.Kernels,
+        keys: Key,
     ) -> tuple[Affine, PyTree]:
         """Applies the primitive to a state, for all edges that leave it.
 
@@ -115,6 +119,8 @@ class EdgeApply(Protocol):
           source: the state.
           stride, train: as of `PrimitiveApply`.
           kernels: implementations; they change the speed, not the result.
+          keys: a random key for each edge, [E]; passed only where `EdgeKernel.draws` is
+            set.
 
         Returns:
           The output, [E, C, H', W', N], or [1, C, H', W', N] where it does not depend
@@ -139,6 +145,7 @@ class EdgeKernel(NamedTuple):
         ends in `FIRST_HALF` or `SECOND_HALF` is one half of the outputs of a kernel
         that torch keeps in two. None where the weights are named by their paths.
       onnx: name of the writer of `export.onnx_ops` that writes it; None if none does.
+      draws: whether it draws random numbers, and so takes keys.
     """
 
     init: EdgeInit
@@ -148,6 +155,7 @@ class EdgeKernel(NamedTuple):
     fused: str | None = None
     torch: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     onnx: str | None = None
+    draws: bool = False
 
 
 class Primitive(NamedTuple):
@@ -161,6 +169,8 @@ class Primitive(NamedTuple):
         It chooses the colour in drawings; a "pool" is followed by a norm where the
         supernet has `pool_bn`.
       kernel: how the networks compute it; None derives that from `init` and `apply`.
+      draws: whether `apply` draws random numbers, and so takes a key; see
+        `nn.drawing_keys`.
     """
 
     name: str
@@ -168,3 +178,4 @@ class Primitive(NamedTuple):
     apply: PrimitiveApply
     family: str = "other"
     kernel: EdgeKernel | None = None
+    draws: bool = False

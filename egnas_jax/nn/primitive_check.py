@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.nn.drawing_keys import pass_key
 from egnas_jax.nn.primitive import Primitive
-from egnas_jax.types import IMPL, PyTree
+from egnas_jax.types import IMPL, Key, PyTree
 
 STRIDES = (1, 2)
 SIDE, IMAGES = 8, 2  # of the arrays that a check traces with
@@ -114,12 +115,14 @@ def run(
     *,
     stride: int,
     train: bool,
+    key: Key | None = None,
 ) -> tuple[jax.Array, PyTree]:
     """Calls `apply` of a primitive, and checks what it returns.
 
     Args:
       primitive: the primitive.
       params, batch_stats, x, stride, train: as of `PrimitiveApply`.
+      key: of the edge, where the primitive draws; None: a constant one.
 
     Returns:
       The output, and the new batch_stats; in evaluation those that were given.
@@ -129,8 +132,9 @@ def run(
     """
     what = f"apply(x {x.dtype}{list(x.shape)}, stride={stride}, train={train})"
     complain = functools.partial(_refuse, primitive, primitive.apply)
+    drawing = {"key": pass_key(key) if key is None else key} if primitive.draws else {}
     try:
-        returned = primitive.apply(params, batch_stats, x, stride, train)
+        returned = primitive.apply(params, batch_stats, x, stride, train, **drawing)
     except Exception as error:
         raise _untraceable(primitive, primitive.apply, what, error) from error
     if not isinstance(returned, tuple) or len(returned) != 2:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.drawing_keys import of_share
 from egnas_jax.nn.init import draw, drawn_leaves
 from egnas_jax.nn.layers import Affine, init_batch_norm, lazy_batch_norm
 from egnas_jax.nn.primitive import (
@@ -41,27 +42,31 @@ def kernel_from_functions(primitive: Primitive) -> EdgeKernel:
         one = OneEdge(primitive.init, channels, stride)
         return drawn_leaves(one, shapes, edges)
 
-    def apply(params, stats, source, *, stride, train, kernels):
+    def apply(params, stats, source, *, stride, train, kernels, keys=None):
         del kernels
         x = _images_first(source.raw[0])
         whole = train and bool(jax.tree.leaves(stats)) and num_shares() > 1
         if whole:  # the statistics are those of the whole batch, as on one device
             x = lax.all_gather(x, IMAGES, axis=0, tiled=True)
+        elif keys is not None:
+            keys = of_share(keys)
 
-        def edge(params, stats):
-            return run(primitive, params, stats, x, stride=stride, train=train)
+        def edge(params, stats, key):
+            options = {"stride": stride, "train": train, "key": key}
+            return run(primitive, params, stats, x, **options)
 
-        if jax.tree.leaves((params, stats)):
-            y, new_stats = jax.vmap(edge)(params, stats)
+        variables = params, stats, keys
+        if jax.tree.leaves(variables):
+            y, new_stats = jax.vmap(edge)(*variables)
         else:
-            y, new_stats = jax.tree.map(lambda leaf: leaf[None], edge(params, stats))
+            y, new_stats = jax.tree.map(lambda leaf: leaf[None], edge(*variables))
         if whole:
             images = source.raw.shape[-1]
             start = lax.axis_index(IMAGES) * images
             y = lax.dynamic_slice_in_dim(y, start, images, axis=1)
         return Affine(_images_last(y)), new_stats if train else stats
 
-    return EdgeKernel(init, apply)
+    return EdgeKernel(init, apply, draws=primitive.draws)
 
 
 def _images_first(x: Array) -> Array:

@@ -4,8 +4,8 @@ The built-in primitives are written as kernels for all edges that leave one stat
 (`nn.primitive.EdgeKernel`). Their functions for one edge follow from them.
 
 Source: operations.py of the DARTS family (convolutions without bias); `nor_conv` of
-NAS-Bench-201. The names of weights in torch are those of operations.py, where positions
-inside an operation also count its ReLUs.
+NAS-Bench-201; `noise` of RobustDARTS. The names of weights in torch are those of
+operations.py, where positions inside an operation also count its ReLUs.
 
 Dims: E edges, C channels, H, W sides, N images.
 """
@@ -13,6 +13,7 @@ Dims: E edges, C channels, H, W sides, N images.
 from collections.abc import Iterable
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 
 from egnas_jax.lookup import lookup
@@ -242,6 +243,18 @@ def _none(params, stats, source, *, stride, train, kernels):
     return Affine(jnp.zeros_like(source.raw[..., ::stride, ::stride, :])), stats
 
 
+def _no_variables(key, channels, stride):
+    del key, channels, stride
+    return {}, {}
+
+
+def _noise(params, batch_stats, x, stride, train, *, key):
+    """Standard normal numbers in the place of the state, in evaluation too."""
+    del params, train
+    shape = x[:, ::stride, ::stride].shape
+    return jax.random.normal(key, shape).astype(x.dtype), batch_stats
+
+
 _KERNELS: dict[str, EdgeKernel] = {
     "none": EdgeKernel(_init_nothing, _none, torch=()),
     "avg_pool_3x3": _pooling(lowering.avg_pool, "average"),
@@ -276,6 +289,9 @@ PRIMITIVES: dict[str, Primitive] = {
     )
     for name, edge_kernel in _KERNELS.items()
 }
+PRIMITIVES["noise"] = Primitive(
+    "noise", _no_variables, _noise, FAMILIES["noise"], draws=True
+)
 
 
 def register_primitive(primitive: Primitive) -> None:
@@ -319,6 +335,15 @@ def check_primitives(
     for name in dict.fromkeys(names):
         primitive = lookup(PRIMITIVES, name, "primitive")
         check_primitive(primitive, channels, dict.fromkeys(("float32", dtype)))
+
+
+def draws_numbers(names: Iterable[str]) -> bool:
+    """Whether any of some primitives draws random numbers.
+
+    Raises:
+      ValueError: there is no such primitive.
+    """
+    return any(lookup(PRIMITIVES, name, "primitive").draws for name in names)
 
 
 def kernel_of(name: str, pool_bn: bool = False) -> EdgeKernel:

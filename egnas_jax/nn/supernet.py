@@ -17,9 +17,10 @@ import jax
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
+from egnas_jax.nn.drawing_keys import pass_key
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.init import draw
-from egnas_jax.nn.primitives import check_primitives
+from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES, Space
@@ -34,6 +35,7 @@ __all__ = [
     "check_image_shape",
     "describe",
     "groups_of",
+    "halvings_of",
     "make_supernet",
 ]
 
@@ -56,7 +58,8 @@ class SupernetInit(Protocol):
           {"params", "batch_stats"}, all leaves f32.
 
         Raises:
-          ValueError: the sides of the images are not divisible by 4.
+          ValueError: the sides of the images cannot be halved as often as the network
+            does, which is twice without a list of stages.
         """
 
 
@@ -70,6 +73,7 @@ class SupernetApply(Protocol):
         many: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
+        key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         """Runs the supernet on a batch of images under one mixing.
 
@@ -84,13 +88,15 @@ class SupernetApply(Protocol):
             values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
             and in the macro structure of DARTS alone; None: drops none.
+          key: random key of the primitives that draw, in a space that has any; None: a
+            constant one, so that the result is a function of the other arguments.
 
         Returns:
           Logits f32[N, classes] and the new batch_stats; in evaluation the batch_stats
           that were passed.
 
         Raises:
-          ValueError: the sides of the images are not divisible by 4.
+          ValueError: as of `SupernetInit`.
         """
 
 
@@ -102,12 +108,15 @@ class Supernet(NamedTuple):
       init: draws the initial variables.
       apply: runs the network.
       mesh: devices that share the work on populations and batches; None for one device.
+      draws: whether a primitive of the space draws random numbers, so that training
+        passes are given a key.
     """
 
     config: SupernetConfig
     init: SupernetInit
     apply: SupernetApply
     mesh: jax.sharding.Mesh | None = None
+    draws: bool = False
 
 
 def make_supernet(config: SupernetConfig) -> Supernet:
@@ -128,9 +137,11 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
     active = config.channels // config.partial_channels
     check_primitives(space.primitives, active, config.dtype)
     forward = NETWORKS[space.macro].forward
+    draws = draws_numbers(space.primitives)
+    halvings = halvings_of(config)
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
-        check_image_shape(image_shape)
+        check_image_shape(image_shape, halvings)
         description = describe(config, image_shape[-1])
         return {name: draw(key, leaves) for name, leaves in description.items()}
 
@@ -142,16 +153,19 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         many: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
+        key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
-        check_image_shape(images.shape[1:])
+        check_image_shape(images.shape[1:], halvings)
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
         # the networks of other macro structures have no dropout
         optional = {} if dropout is None else {"dropout": dropout}
         options = {"train": train, "many": many, **optional}
+        if draws:
+            options["key"] = pass_key(key)
         return forward(used, variables, images, mixing, **options)
 
-    return Supernet(config, init, apply)
+    return Supernet(config, init, apply, draws=draws)
 
 
 def describe(config: SupernetConfig, image_channels: int) -> PyTree:
@@ -159,21 +173,31 @@ def describe(config: SupernetConfig, image_channels: int) -> PyTree:
     return NETWORKS[SPACES[config.space].macro].describe(config, image_channels)
 
 
-def check_image_shape(shape: tuple[int, ...]) -> None:
-    """Refuses images that a supernet cannot halve twice.
+def halvings_of(config: SupernetConfig) -> int:
+    """Returns how often a supernet halves the image: twice, or as its stages say."""
+    if SPACES[config.space].stages is None:
+        return 2
+    return sum(cell.reduction for cell in cells_of(config))
+
+
+def check_image_shape(shape: tuple[int, ...], halvings: int = 2) -> None:
+    """Refuses images that a supernet cannot halve as often as it does.
 
     Args:
       shape: (H, W, C) of the images.
+      halvings: of `halvings_of`.
 
     Raises:
       ValueError: the shape is not three numbers, or a side is not a positive multiple
-        of 4.
+        of 2^halvings.
     """
-    if len(shape) == 3 and all(side and side % 4 == 0 for side in shape[:2]):
+    step = 2**halvings
+    if len(shape) == 3 and all(side and side % step == 0 for side in shape[:2]):
         return
-    fitting = "x".join(str(max(4, -(-side // 4) * 4)) for side in shape[:2])
+    fitting = "x".join(str(max(step, -(-side // step) * step)) for side in shape[:2])
+    times = "two cells halve" if halvings == 2 else f"cells halve {halvings} times"
     raise ValueError(
         f"Images of shape {tuple(shape)} do not fit a supernet: it takes [H, W, C] "
-        f"with H and W divisible by 4, as two cells halve the resolution. Pad, crop or "
+        f"with H and W divisible by {step}, as {times} the resolution. Pad, crop or "
         f"resize the images, e.g. to {fitting}."
     )

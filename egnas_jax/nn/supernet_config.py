@@ -3,17 +3,19 @@
 Dims: C channels, L cells, k of partial channels.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages
+from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages, run_key
 from egnas_jax.nn.precision import PRECISIONS
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.per_edge import LivePrimitives, checked_live
+from egnas_jax.space.stages import network_stages
 
 # The upper bounds are far beyond any useful size: they catch typing errors, which would
 # otherwise end in an unclear crash.
@@ -34,7 +36,8 @@ class SupernetConfig:
       channels: C of the first cell; doubled by each reduction.
       layers: number of cells L; those at L // 3 and 2 L // 3 halve the image. In
         NAS-Bench-201 L = 3 N + 2: three stages of N cells, and two residual blocks,
-        which halve the image.
+        which halve the image. Where the space has a list of stages, L is the number of
+        all their cells.
       num_classes: width of the classifier.
       partial_channels: k; C / k channels go through the primitives (1: all).
       space: a key of `SPACES`.
@@ -85,6 +88,8 @@ class SupernetConfig:
             )
         if space.macro == "nasbench201":
             self._check_stages()
+        if space.stages is not None:
+            self._check_list_of_stages(space)
         if self.live is not None:
             shape = len(space.kinds), space.num_edges, len(space.primitives)
             checked_live(f"supernet.live in the space {space.name}", self.live, shape)
@@ -102,6 +107,20 @@ class SupernetConfig:
             raise ValueError(
                 f"supernet.stem_multiplier is {self.stem_multiplier}, but in the space "
                 f"{self.space} the stem has the channels of the cells: leave it out."
+            )
+
+    def _check_list_of_stages(self, space: Space):
+        """Refuses settings that a network of the space's stages cannot have."""
+        try:
+            cells = cells_of(self)
+        except ValueError as error:
+            raise ValueError(f"supernet.{error}") from None
+        widths = {cell.channels for cell in cells}
+        if any(width % self.partial_channels for width in widths):
+            raise ValueError(
+                f"supernet.partial_channels is {self.partial_channels}, but must "
+                f"divide the channels of all stages of the space {space.name}: "
+                f"{', '.join(map(str, sorted(widths)))}."
             )
 
 
@@ -127,16 +146,14 @@ def cells_of(config: SupernetConfig) -> tuple[CellPlan, ...]:
     if space.macro == "nasbench201":
         return plan_stages(space.kinds[0], config.channels, config.layers)
     width, nodes = config.stem_multiplier * config.channels, len(space.output_nodes)
-    return plan_cells(config.channels, config.layers, (width, width), (nodes, nodes))
+    stages = network_stages(space.stages, config.layers)
+    outputs = dict.fromkeys(space.kinds, nodes)
+    return plan_cells(stages, config.channels, (width, width), outputs)
 
 
 def groups_of(config: SupernetConfig) -> tuple[tuple[int, ...], ...]:
     """Groups neighbouring cells that are equal apart from their preprocessing."""
-
-    def shape(index: int) -> tuple[bool, int]:
-        plan = cells[index]
-        return plan.reduction, plan.channels
-
     cells = cells_of(config)
-    groups = itertools.groupby(range(len(cells)), key=shape)
+    key = functools.partial(run_key, cells)
+    groups = itertools.groupby(range(len(cells)), key=key)
     return tuple(tuple(group) for _, group in groups)

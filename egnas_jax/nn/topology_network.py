@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
+from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import keep_factors
 from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu
@@ -47,7 +48,7 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
         set.
     """
     near = NUM_STAGES * max(1, round((config.layers - 2) / NUM_STAGES)) + 2
-    needed = {"layers": near, "auxiliary": False, "frame": "cifar"}
+    needed = {"layers": near, "auxiliary": False, "frame": "cifar", "stages": None}
     given = {field: getattr(config, field) for field in needed}
     wrong = {field: value for field, value in needed.items() if given[field] != value}
     if not wrong:
@@ -57,9 +58,10 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
     options = [f"--set network.{field}={value}" for field, value in wrong.items()]
     raise ValueError(
         f"{problem}, but the network of {genotype.format()} has 3 N + 2 layers (three "
-        f"stages of N cells and two residual blocks), no auxiliary head and the frame "
-        f"cifar. Give NetworkConfig({python}), on the command line "
-        f"{' '.join(options).lower()}. NAS-Bench-201 has channels=16 and layers=17."
+        f"stages of N cells and two residual blocks), no auxiliary head, no list of "
+        f"stages, and the frame cifar. Give NetworkConfig({python}), on the command "
+        f"line {' '.join(options).lower()}. NAS-Bench-201 has channels=16 and "
+        f"layers=17."
     )
 
 
@@ -74,7 +76,7 @@ def describe(genotype: Topology, config: NetworkConfig, image_channels: int) -> 
             block, block_stats = init_residual_block(channels // 2, channels)
             params["blocks"].append(block)
             stats["blocks"].append(block_stats)
-        trees = init_cell(genotype, KIND, channels)
+        trees = init_cell(genotype, KIND, channels, False)
         cells = [stack_leaves(tree, stage_cells(config.layers)) for tree in trees]
         params["stages"].append(cells[0])
         stats["stages"].append(cells[1])
@@ -92,6 +94,7 @@ def forward(
     train: bool,
     key: Key | None,
     drop_path: Array | float,
+    drawing: Key | None = None,
 ) -> tuple[Array, None, PyTree]:
     """Runs stem, stages and residual blocks, global average and classifier.
 
@@ -100,6 +103,7 @@ def forward(
       config: the network around it.
       variables, images, train, drop_path: as of `NetworkApply`.
       key: of drop path; None: nothing is dropped.
+      drawing: key of the primitives that draw; None where none does.
 
     Returns:
       Logits f32[N, classes], None for an auxiliary head, and the new batch_stats.
@@ -108,9 +112,8 @@ def forward(
     x = images_innermost(images)
     x, stem_stats = stem_layer(params["stem"], stats["stem"], x, train)
     new_stats = {"stem": stem_stats, "stages": [], "blocks": []}
-    run_cell = functools.partial(
-        _run_cell, genotype, train=train, key=key, drop_path=drop_path
-    )
+    options = {"key": key, "drop_path": drop_path, "drawing": drawing}
+    run_cell = functools.partial(_run_cell, genotype, train=train, **options)
     cell: Callable = jax.checkpoint(run_cell) if config.remat else run_cell
     looped = lowering.rules_for().looped_cells or not train
     size = stage_cells(config.layers)
@@ -127,7 +130,7 @@ def forward(
     return classify(params["classifier"], relu(x[0])), None, new_stats
 
 
-def _run_cell(genotype, x, scanned, *, train, key, drop_path):
+def _run_cell(genotype, x, scanned, *, train, key, drop_path, drawing):
     """Runs one cell, as a step of a scan over its input."""
     params, stats, index = scanned
     factors = None
@@ -135,6 +138,5 @@ def _run_cell(genotype, x, scanned, *, train, key, drop_path):
         edges, images = len(genotype.edges), x.shape[-1]
         key = jax.random.fold_in(key, index)
         factors = keep_factors(key, edges, images, drop_path, x.dtype)
-    return derived_cell(
-        genotype, KIND, (params, stats), (x,), train=train, factors=factors
-    )
+    options = {"factors": factors, "key": within(drawing, index)}
+    return derived_cell(genotype, KIND, (params, stats), (x,), train=train, **options)

@@ -18,6 +18,7 @@ from jax import lax
 
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
+from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu
 from egnas_jax.nn.residual_block import init_residual_block, residual_block
@@ -30,7 +31,7 @@ from egnas_jax.nn.stem_and_head import (
 )
 from egnas_jax.nn.supernet_config import SupernetConfig, live_primitives
 from egnas_jax.space import SPACES
-from egnas_jax.types import Array, Mixing, PyTree
+from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
 def describe(config: SupernetConfig, image_channels: int) -> PyTree:
@@ -70,12 +71,14 @@ def forward(
     *,
     train: bool,
     many: bool,
+    key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, stages and residual blocks, global average and classifier.
 
     Args:
       config: the supernet.
       variables, images, mixing, train, many: as of `SupernetApply`.
+      key: by which primitives draw; None where none does.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.
@@ -97,8 +100,13 @@ def forward(
             x, block_stats = residual_block(*block, x, train)
             new_stats["blocks"].append(block_stats)
         cells = params["stages"][stage], stats["stages"][stage]
-        scan = not (many and stage == 0) and stage_cells(config.layers) > 1
-        x, stage_stats = _stage(cell, cells, x, stage_cells(config.layers), scan=scan)
+        size = stage_cells(config.layers)
+        keys = None
+        if key is not None:
+            numbers = jnp.arange(stage * size, (stage + 1) * size)
+            keys = jax.vmap(functools.partial(within, key))(numbers)
+        scan = not (many and stage == 0) and size > 1
+        x, stage_stats = _stage(cell, (cells, keys), x, size, scan=scan)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
     return classify(params["classifier"], relu(x[0])), new_stats
@@ -111,12 +119,13 @@ def _spec(config: SupernetConfig) -> CellSpec:
     return CellSpec(space, kind, config.partial_channels, config.pool_bn, live)
 
 
-def _stage(mixed, variables, x, size, *, scan):
+def _stage(mixed, arrays, x, size, *, scan):
     """Runs equal cells one after another.
 
     Args:
-      mixed: (parameters and batch_stats, inputs) -> output, new batch_stats.
-      variables: parameters and batch_stats of the cells, each leaf [G, ...].
+      mixed: (parameters and batch_stats, inputs, key=...) -> output, new batch_stats.
+      arrays: parameters and batch_stats of the cells, and their keys or None; each leaf
+        [G, ...].
       x: input of the first cell, [C, H, W, N].
       size: G.
       scan: whether one compiled body serves all cells.
@@ -125,14 +134,14 @@ def _stage(mixed, variables, x, size, *, scan):
       The output of the last cell, and the new batch_stats, each leaf [G, ...].
     """
 
-    def cell(x, cell_variables):
-        return mixed(cell_variables, (x,))
+    def cell(x, arrays_of_cell):
+        variables, key = arrays_of_cell
+        return mixed(variables, (x,), key=key)
 
     if scan:
-        return lax.scan(cell, x, variables)
+        return lax.scan(cell, x, arrays)
     stats_of_cells = []
     for index in range(size):
-        cell_variables = jax.tree.map(lambda leaf, i=index: leaf[i], variables)
-        x, new_stats = cell(x, cell_variables)
+        x, new_stats = cell(x, jax.tree.map(lambda leaf, i=index: leaf[i], arrays))
         stats_of_cells.append(new_stats)
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *stats_of_cells)

@@ -13,7 +13,7 @@ from typing import Any
 
 from egnas_jax.runs.plugin_records import load_recorded
 from egnas_jax.runs.plugins import Plugin
-from egnas_jax.space import Genotype, Topology, zoo
+from egnas_jax.space import SPACES, Genotype, Topology, zoo
 from egnas_jax.space.genotype_forms import last_span
 from egnas_jax.space.genotype_search import holds_genotype, last_genotype
 from egnas_jax.space.reading import GENOTYPES
@@ -106,6 +106,30 @@ def plugins_of(source: Source) -> tuple[Plugin, ...]:
     if path is None:
         return ()
     return load_recorded(path if path.is_dir() else path.parent)
+
+
+def stages_of_run(source: Source) -> str | None:
+    """The stages of the network in the run that a source is, or lies in.
+
+    Args:
+      source: as of `read_genotype`; the plug-ins of its run are loaded.
+
+    Returns:
+      Those of the space of a search, or of the network of a retraining; None where the
+      source is no run, or has no list of stages.
+
+    Raises:
+      ValueError: the configuration of the run cannot be read.
+    """
+    path = existing_path(source)
+    if path is None:
+        return None
+    file = (path if path.is_dir() else path.parent) / "config.json"
+    if not file.is_file():
+        return None
+    config = records.read_object(file)
+    space = SPACES.get(config.get("supernet", {}).get("space"))
+    return space.stages if space else config.get("network", {}).get("stages")
 
 
 def existing_path(source: Source) -> pathlib.Path | None:

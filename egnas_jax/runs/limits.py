@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from egnas_jax.nn.costs import Cost, cost
+from egnas_jax.runs.plugins import identity_of_primitives
 from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.space import SPACES, Genotype, Space, Topology
 from egnas_jax.storage import records
@@ -86,7 +87,9 @@ def with_latencies(
             "several. Limit params or multiply_adds instead."
         )
     network = limit.network(space, num_classes)
-    table = latency_costs(space, network, limit.batch_size, log=log)
+    plugins = identity_of_primitives(space)
+    size = limit.batch_size
+    table = latency_costs(space, network, size, plugins=plugins, log=log)
     numbers = table.base, *table.edges.ravel().tolist()
     return dataclasses.replace(limit, latencies=numbers)
 
@@ -134,13 +137,12 @@ def costs_of_run(config: SearchConfig, genotype: Genotype | Topology) -> dict | 
 
 def _predicted(limit: Limit, space: Space, genotype: Genotype | Topology) -> dict:
     """The latency of a genotype by the table of a limit, in milliseconds."""
-    if limit.latencies is None or genotype.macro != Genotype.macro:
+    if limit.latencies is None:
         return {}
     costs = limit_costs.latency_costs(space, limit)
     chosen = np.zeros(costs.edges.shape, bool)
     for kind, name in enumerate(space.kinds):
-        for node, pairs in enumerate(genotype.blocks(name), start=space.num_inputs):
-            for primitive, source in pairs:
-                edge = space.edges.index((source, node))
-                chosen[kind, edge, space.primitives.index(primitive)] = True
+        for primitive, *edge in genotype.edges_of(name):
+            place = space.edges.index(tuple(edge)), space.primitives.index(primitive)
+            chosen[kind, *place] = True
     return {"latency_ms": costs.of_choices(chosen) / NANOSECONDS}

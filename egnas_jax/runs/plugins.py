@@ -23,7 +23,7 @@ from typing import Any
 from egnas_jax.lookup import LazyTable
 from egnas_jax.runs.plugin_sources import Source, add_to_path, find_source
 from egnas_jax.runs.presets import PRESETS, RECIPES
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.strategies import STRATEGIES
 
@@ -141,6 +141,23 @@ def load_installed(log: Callable[[str], Any]) -> None:
 def plugin_identity() -> list:
     """Names and digests of all files of the loaded plug-ins, for keys of caches."""
     return [[plugin.name, _digest(plugin.source)] for plugin in loaded_plugins()]
+
+
+def identity_of_primitives(space: Space) -> list | None:
+    """What primitives of plug-ins in a space are made of.
+
+    Returns:
+      Their names, with the digests of their plug-ins; None where all are built in, or
+      one is of a script, whose code is not known.
+    """
+    from egnas_jax.nn.primitives import BUILT_IN, PRIMITIVES
+
+    entries = {name: PRIMITIVES[name] for name in space.primitives}
+    own = {n: entry for n, entry in entries.items() if entry is not BUILT_IN.get(n)}
+    owners = {n: owner_of("primitive", n, entry) for n, entry in own.items()}
+    if not own or None in owners.values():
+        return None
+    return [[name, _digest(owner.source)] for name, owner in owners.items()]
 
 
 def is_of_plugin(kind: str, name: str, entry: Any) -> bool:

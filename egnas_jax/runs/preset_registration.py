@@ -1,16 +1,15 @@
 """Adds presets of searches and of retrainings from outside the package."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from egnas_jax.lookup import lookup
 from egnas_jax.runs.plugins import owner_of
 from egnas_jax.runs.presets import PRESETS, RECIPES
+from egnas_jax.space.primitive_names import check_word
 from egnas_jax.strategies import STRATEGIES
 
 COMMANDS = {"search": PRESETS, "retrain": RECIPES}
-_NAME = re.compile(r"[A-Za-z][\w-]*")
 
 
 def register_preset(
@@ -41,11 +40,7 @@ def register_preset(
         path, or a value of the wrong type or range.
     """
     table = lookup(COMMANDS, command, "command with presets")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot be the name of a preset: it takes letters, digits, "
-            f"underscores and hyphens, and starts with a letter."
-        )
+    check_word(name, "a preset", "my_preset", hyphens=True)
     if name in table:
         kind = "preset" if command == "search" else "recipe"
         owner = owner_of(kind, name, table[name])

@@ -10,7 +10,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.network import check_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.runs.genotype_source import Source, read_genotype
+from egnas_jax.runs.genotype_source import Source, read_genotype, stages_of_run
 from egnas_jax.runs.presets import RECIPES
 from egnas_jax.settings import apply_settings, check_types
 from egnas_jax.space import parse_genotype
@@ -54,13 +54,18 @@ def with_genotype(
     config: RetrainConfig,
     genotype: Source,
     *,
+    source: Source | None = None,
     log: Callable[[str], Any] | None = None,
 ) -> RetrainConfig:
     """The configuration with a genotype in it.
 
+    Where the genotype is of a run whose network has a list of stages, so has this one,
+    unless `config.network` has another list.
+
     Args:
       config: of a retraining.
       genotype: anything that `read_genotype` takes.
+      source: what the genotype was read from, if `genotype` is not that.
       log: called with a note where several genotypes were found; None: the logger
         "egnas_jax" gets it as a warning.
 
@@ -68,9 +73,12 @@ def with_genotype(
       ValueError: there is no such genotype, it has no path through a cell, or its
         network cannot have a setting of `config.network`.
     """
-    genotype = read_genotype(genotype, log=log)
-    check_network(genotype, config.network)
-    return dataclasses.replace(config, genotype=genotype.format())
+    source, genotype = source or genotype, read_genotype(genotype, log=log)
+    network = config.network
+    if network.stages is None:
+        network = dataclasses.replace(network, stages=stages_of_run(source))
+    check_network(genotype, network)
+    return dataclasses.replace(config, genotype=genotype.format(), network=network)
 
 
 def from_dict(stored: dict[str, Any]) -> RetrainConfig:

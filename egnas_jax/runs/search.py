@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from egnas_jax.nn.network_cost import PUBLISHED, count_params
+from egnas_jax.nn.network_cost import count_params, published_network
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.config_changes import changes
@@ -109,7 +109,7 @@ class SearchResult(NamedTuple):
             "genotype": self.genotype.format(),
             "valid_accuracy": self.valid_accuracy,
             "early_stop": last.get("early_stop"),
-            "params": _params(self.genotype, num_classes),
+            "params": _params(self.genotype, self.config.supernet.space, num_classes),
             "seconds": sum(record["seconds"] for record in self.records),
             "epochs": len(self.records),
             **total_costs(self.records),
@@ -480,8 +480,8 @@ def search_result(
     )
 
 
-def _params(genotype: Genotype | Topology, num_classes: int) -> int:
+def _params(genotype: Genotype | Topology, space: str, num_classes: int) -> int:
     """Weights of the network of the published tables, see `network_cost.PUBLISHED`."""
-    published = PUBLISHED[genotype.macro]
+    published = published_network(genotype.macro, SPACES[space].stages)
     config = dataclasses.replace(published, num_classes=num_classes)
     return count_params(genotype, config)

@@ -23,6 +23,7 @@ from egnas_jax.settings import (
     flat,
 )
 from egnas_jax.space import SPACES
+from egnas_jax.space.stages import nearest_layers
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.variants import (
@@ -210,10 +211,13 @@ def limit_network(config: SearchConfig, data: str) -> Limit:
       config: of the search.
       data: name of the preset's data. The recipe of that name has the network.
     """
-    limit = limit_of(config)
-    if not limit.is_set or "reduce" not in SPACES[config.supernet.space].kinds:
+    limit, space = limit_of(config), SPACES[config.supernet.space]
+    if not limit.is_set or "reduce" not in space.kinds:
         return limit
     network = NetworkConfig(**RECIPES.get(data, {}).get("network", {}))
+    if space.stages is not None:
+        layers = nearest_layers(space.stages, network.layers)
+        network = dataclasses.replace(network, layers=layers)
     sizes = {
         name: getattr(network, name)
         for name in ("channels", "layers", "frame")
@@ -230,6 +234,10 @@ def _supernet_of(space: str, supernet: dict[str, Any]) -> dict[str, Any]:
         layers = supernet.get("layers", 17)
         layers += (2 - layers) % 3
         supernet = {**supernet, "layers": layers, "partial_channels": 1}
+    stages = SPACES[space].stages
+    if stages is not None:
+        layers = nearest_layers(stages, supernet.get("layers", SupernetConfig.layers))
+        supernet = {**supernet, "layers": layers}
     return {**supernet, "space": space}
 
 

@@ -20,7 +20,12 @@ from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.nn import kernels, primitives
 from egnas_jax.nn.lowering import choice, rules
 from egnas_jax.nn.primitives import PRIMITIVES
-from egnas_jax.nn.supernet import Supernet, check_image_shape, make_supernet
+from egnas_jax.nn.supernet import (
+    Supernet,
+    check_image_shape,
+    halvings_of,
+    make_supernet,
+)
 from egnas_jax.nn.supernet_config import LivePrimitives
 from egnas_jax.runs.data import (
     ArrayData,
@@ -127,10 +132,10 @@ def check_images(config: SearchConfig, image_shape: tuple[int, ...]) -> None:
       image_shape: (H, W, C).
 
     Raises:
-      ValueError: the supernet cannot halve the images twice, or the lowering does not
-        take their size or this backend.
+      ValueError: the supernet cannot halve the images as often as it does, or the
+        lowering does not take their size or this backend.
     """
-    check_image_shape(image_shape)
+    check_image_shape(image_shape, halvings_of(config.supernet))
     choice.for_images(config.supernet.lowering, image_shape[:2])
 
 

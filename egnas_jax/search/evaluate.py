@@ -3,7 +3,8 @@
 Weights and images carry no population axis: `jax.vmap` runs over the mixings alone.
 Both axes are processed in chunks by `lax.map`, so that memory is bounded and the
 network is compiled once however many individuals there are. A member's result does
-not depend on the population's size, its neighbours, or the chunks.
+not depend on the population's size, its neighbours, or the chunks; where primitives
+draw random numbers, it depends on the chunks of the images (nn/drawing_keys.py).
 
 Where the network has a mesh its devices divide the individuals among them, or the
 chunks of images where there is one individual.

@@ -15,7 +15,7 @@ from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.training.devices import over_images
-from egnas_jax.types import Array, Batch, PyTree
+from egnas_jax.types import Array, Batch, Key, PyTree
 
 
 @flax.struct.dataclass
@@ -40,6 +40,7 @@ def batch_gradients(
     batch: Batch,
     *shared: PyTree,
     dropout: EdgeDropout | SkipDropout | None = None,
+    key: Key | None = None,
 ) -> tuple[Gradients, PyTree]:
     """Computes gradients of the mean cross entropy under the whole batch's statistics.
 
@@ -51,6 +52,7 @@ def batch_gradients(
       shared: further arguments of `network`, replicated.
       dropout: drops edges of single images, or elements behind skips; None: drops
         none.
+      key: of the primitives that draw; read only where the supernet has any.
 
     Returns:
       Gradients and the new running statistics.
@@ -59,10 +61,11 @@ def batch_gradients(
       ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
     batch = checked_batch(batch, net.config.num_classes)
-    size = len(batch.labels)
+    size, key = len(batch.labels), key if net.draws else None
 
-    def summed(batch, sources, dropout, *shared):
+    def summed(batch, sources, dropout, key, *shared):
         optional = {} if dropout is None else {"dropout": dropout}
+        optional |= {} if key is None else {"key": key}
 
         def loss(sources):
             variables, mixing = network(sources, *shared)
@@ -79,7 +82,7 @@ def batch_gradients(
         (value, (stats, hits)), gradient = with_gradient(sources)
         return Gradients(value, hits, gradient), stats
 
-    return over_images(net.mesh, summed, batch, sources, dropout, *shared)
+    return over_images(net.mesh, summed, batch, sources, dropout, key, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

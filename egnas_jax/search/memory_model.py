@@ -40,9 +40,13 @@ def individual_bytes(config: SupernetConfig, side: int, images: int) -> int:
     """
     space, cells = SPACES[config.space], cells_of(config)
     widest = loops = 0.0
+    halvings = 0
     for group in groups_of(config):
         plan = cells[group[0]]
-        height = side * config.channels // plan.channels  # halves as channels double
+        halvings += plan.reduction
+        height = side >> halvings
+        if space.macro == "nasbench201":  # between whose cells residual blocks halve it
+            height = side * config.channels // plan.channels
         fan_out = max(len(out.edges) for out in out_edges(space, plan.reduction))
         active = plan.channels // config.partial_channels
         wider = max(edge_expansion(name, active) for name in space.primitives)

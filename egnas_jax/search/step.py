@@ -286,6 +286,7 @@ def weight_step(
         mixing,
         batch,
         dropout=_dropout(strategy, state, key),
+        key=key("primitives") if problem.net.draws else None,
     )
     if strategy.learn is None:
         return state
@@ -319,6 +320,7 @@ def sgd_step(
     batch: Batch,
     *,
     dropout: EdgeDropout | SkipDropout | None = None,
+    key: Key | None = None,
 ) -> tuple[SearchState, Mixing | None]:
     """Updates the weights, and the running sums of the epoch, on one batch.
 
@@ -342,7 +344,7 @@ def sgd_step(
 
     shared = state.batch_stats, mixing
     gradients, batch_stats = batch_gradients(
-        problem.net, network, sources, batch, *shared, dropout=dropout
+        problem.net, network, sources, batch, *shared, dropout=dropout, key=key
     )
     pack, unpack = packing(state.params, problem.one_vector)
     sources = gradients.sources | {"params": pack(gradients.sources["params"])}

@@ -6,6 +6,7 @@ from egnas_jax.space.drawing.draw import draw_svg
 from egnas_jax.space.genotype import Genotype
 from egnas_jax.space.reading import genotype_from_json, parse_genotype
 from egnas_jax.space.registry import SPACES, register_space
+from egnas_jax.space.stages import Stage
 from egnas_jax.space.topology import Topology
 from egnas_jax.space.zoo import ZooEntry, zoo
 
@@ -14,6 +15,7 @@ __all__ = [
     "SPACES",
     "Genotype",
     "Space",
+    "Stage",
     "Topology",
     "ZooEntry",
     "derive",

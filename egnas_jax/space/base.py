@@ -21,6 +21,7 @@ from egnas_jax.space.graph import (
 from egnas_jax.space.pairs import integer
 from egnas_jax.space.per_edge import LivePrimitives, checked_live, read_primitives
 from egnas_jax.space.primitive_names import check_word
+from egnas_jax.space.stages import Stage, stages_text
 
 # All primitives that a network of the DARTS family may hold. A space offers some of
 # them; the published cells (NASNet-A, AmoebaNet-A) use all of them.
@@ -95,9 +96,13 @@ class Space:
         function (space, mixing) -> Genotype or Topology, see `derive`.
       output: the output of a cell, "concat" of all its intermediate nodes, or its
         "last" node.
-      macro: how cells make a network, a key of `MACROS`.
+      macro: how cells make a network, a key of `MACROS`. The constructor also takes a
+        list of `Stage`, for cells with two inputs; then it is "darts", and `stages` has
+        the list.
       live: of each kind of cell and edge, the positions of its primitives; None: every
         edge has all.
+      stages: text of the stages that the cells form (`space.stages`), other ones than
+        those of the macro structure; None: these.
 
     Raises:
       ValueError: the graph has a cycle, an unknown node or a node without in-edge; a
@@ -113,12 +118,14 @@ class Space:
     edges: tuple[Edge, ...] | None = None
     derive: str | Callable = "darts"
     output: str = "concat"
-    macro: str = "darts"
+    macro: str | Sequence[Stage] = "darts"
     live: LivePrimitives | None = None
+    stages: str | None = None
 
     def __post_init__(self):
         where = f"The space {self.name}"
         self._read_sizes()
+        self._read_stages(where)
         macro = lookup(MACROS, self.macro, "macro structure")
         kinds = macro.kinds if self.kinds is None else tuple(self.kinds)
         self._check_macro(macro, kinds)
@@ -145,6 +152,22 @@ class Space:
                     f"number from 1 to {MAX_NODES}."
                 )
             object.__setattr__(self, field, value)
+
+    def _read_stages(self, where: str):
+        """Brings a list of stages to its text, beside the macro structure of DARTS."""
+        stages = self.stages
+        if not isinstance(self.macro, str):
+            stages = self.macro
+            object.__setattr__(self, "macro", "darts")
+        if stages is None:
+            return
+        if self.macro != "darts":
+            raise ValueError(
+                f"{where} has stages in the macro structure {self.macro}, but a list "
+                f'of stages is one of cells with two inputs. Set macro="darts".'
+            )
+        text = stages_text(f"{where}: macro", stages, MACROS["darts"].kinds)
+        object.__setattr__(self, "stages", text)
 
     def _check_macro(self, macro: Macro, kinds: Sequence[str]):
         """Refuses cells that the macro structure cannot put together."""

@@ -25,10 +25,12 @@ FAMILIES: dict[str, str] = {
     "conv_7x1_1x7": "conv",
     "nor_conv_1x1": "conv",
     "nor_conv_3x3": "conv",
+    "noise": "other",
 }
 
 # A name stands between quotes, bars or blanks in the texts of genotypes.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_HYPHENATED = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # of what no genotype holds
 
 
 def check_primitive_name(name: str) -> None:
@@ -47,21 +49,26 @@ def check_primitive_name(name: str) -> None:
         ) from None
 
 
-def check_word(name: str, what: str, example: str) -> None:
+def check_word(name: str, what: str, example: str, *, hyphens: bool = False) -> None:
     """Refuses a name that cannot stand in texts, settings and file names.
 
     Args:
       name: to be checked.
       what: whose name it is, as messages say it ("a space").
       example: of such a name.
+      hyphens: whether it may have hyphens.
 
     Raises:
       ValueError: the name is no word.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    pattern = _HYPHENATED if hyphens else _NAME
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        characters = "letters a to z, digits, underscores and hyphens"
+        if not hyphens:
+            characters = "letters a to z, digits and underscores"
         raise ValueError(
-            f"{name!r} cannot be the name of {what}: it takes letters, digits and "
-            f"underscores, and starts with a letter. Choose a name like {example}."
+            f"{name!r} cannot be the name of {what}: it takes {characters}, and starts "
+            f"with a letter. Choose a name like {example}."
         )
 
 

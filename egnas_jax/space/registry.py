@@ -3,9 +3,10 @@
 from egnas_jax.space.base import Space
 from egnas_jax.space.darts import DARTS7, DARTS8
 from egnas_jax.space.nasbench201 import NASBENCH201
-from egnas_jax.space.robust_darts import S1, S2, S3
+from egnas_jax.space.robust_darts import S1, S2, S3, S4
 
-SPACES = {space.name: space for space in (DARTS7, DARTS8, NASBENCH201, S1, S2, S3)}
+SHIPPED = DARTS7, DARTS8, NASBENCH201, S1, S2, S3, S4
+SPACES = {space.name: space for space in SHIPPED}
 
 
 def register_space(space: Space) -> Space:

@@ -1,9 +1,8 @@
-"""Defines the spaces S1, S2 and S3 of RobustDARTS, in which DARTS derives poor cells.
+"""Defines the spaces S1 to S4 of RobustDARTS, in which DARTS derives poor cells.
 
 S1 has two primitives an edge, found by searches in the space of DARTS. S2 has the same
-two on every edge. S3 adds `none` to them. The fourth space, S4, offers `noise`, which
-draws random numbers in evaluation too; primitives here are functions of their input, so
-S4 is left out.
+two on every edge. S3 adds `none` to them. S4 has `noise`, standard normal numbers in
+the place of the state, beside a convolution.
 
 Source: RobustDARTS (Zela et al., ICLR 2020), section 3; the sets of S1 as the spaces
 of its reference list them.
@@ -49,3 +48,4 @@ S1_REDUCE = {
 S1 = Space("robust_s1", {"normal": S1_NORMAL, "reduce": S1_REDUCE})
 S2 = Space("robust_s2", (SKIP, SEP))
 S3 = Space("robust_s3", ("none", SKIP, SEP))
+S4 = Space("robust_s4", ("noise", SEP))

@@ -109,13 +109,13 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         train_batch: Batch,
         valid_batch: Batch,
     ) -> tuple[DARTSState, dict[str, Array]]:
-        del key
-        batches = {"train_batch": train_batch, "valid_batch": valid_batch}
+        arguments = state.alpha, trainee
         if config.second_order == "off":
-            gradient = _first_order_gradient(net, state.alpha, trainee, valid_batch)
+            gradient = _first_order_gradient(net, *arguments, valid_batch, key=key)
         else:
+            batches = {"train_batch": train_batch, "valid_batch": valid_batch}
             gradient = second_order_gradient(
-                net, config.second_order, state.alpha, trainee, **batches
+                net, config.second_order, *arguments, **batches, key=key
             )
         alpha, optimizer = optimizer_step(
             adam(hyperparams), gradient, state.optimizer, state.alpha
@@ -136,11 +136,13 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     )
 
 
-def _first_order_gradient(net, alpha, trainee, batch) -> dict[str, Array]:
+def _first_order_gradient(net, alpha, trainee, batch, *, key) -> dict[str, Array]:
     """The validation loss's gradient by alpha, the weights constant."""
 
     def network(alpha, variables):
         return variables, relaxed(SPACES[net.config.space], alpha)
 
-    gradients, _ = batch_gradients(net, network, alpha, batch, trainee.variables)
+    gradients, _ = batch_gradients(
+        net, network, alpha, batch, trainee.variables, key=key
+    )
     return gradients.sources

@@ -121,7 +121,8 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
 
         def step():
             variables = trainee.variables
-            gradient = _gradient(net, state.alpha, variables, valid_batch, dropout)
+            options = {"dropout": dropout, "key": key}
+            gradient = _gradient(net, state.alpha, variables, valid_batch, **options)
             return _clipped_step(gradient, state, hyperparams)
 
         moves = jnp.asarray(trainee.epoch, jnp.float32) >= hyperparams.warmup
@@ -168,14 +169,14 @@ def _hyperparams(config: PDARTSConfig) -> PDARTSHyperparams:
     )
 
 
-def _gradient(net, alpha, variables, batch, dropout) -> dict[str, Array]:
+def _gradient(net, alpha, variables, batch, *, dropout, key) -> dict[str, Array]:
     """The validation loss's gradient by alpha, the weights constant."""
 
     def network(alpha, variables):
         return variables, softmax_mixing(alpha)
 
     gradients, _ = batch_gradients(
-        net, network, alpha, batch, variables, dropout=dropout
+        net, network, alpha, batch, variables, dropout=dropout, key=key
     )
     return gradients.sources
 

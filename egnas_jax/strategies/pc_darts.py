@@ -116,10 +116,11 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
         train_batch: Batch,
         valid_batch: Batch,
     ) -> tuple[PCDARTSState, dict[str, Array]]:
-        del key, train_batch  # first order: the weights do not move
+        del train_batch  # first order: the weights do not move
 
         def step():
-            return _adam_step(net, state, hyperparams, trainee.variables, valid_batch)
+            arguments = trainee.variables, valid_batch
+            return _adam_step(net, state, hyperparams, *arguments, key=key)
 
         return lax.cond(trainee.epoch >= config.warmup, step, lambda: state), {}
 
@@ -141,7 +142,7 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
     )
 
 
-def _adam_step(net, state, hyperparams, variables, batch) -> PCDARTSState:
+def _adam_step(net, state, hyperparams, variables, batch, *, key) -> PCDARTSState:
     """The state after one step on alpha and beta, the weights constant."""
     space = SPACES[net.config.space]
 
@@ -149,7 +150,7 @@ def _adam_step(net, state, hyperparams, variables, batch) -> PCDARTSState:
         return variables, edge_normalised_mixing(space, *sources)
 
     sources = state.alpha, state.beta
-    gradients, _ = batch_gradients(net, network, sources, batch, variables)
+    gradients, _ = batch_gradients(net, network, sources, batch, variables, key=key)
     (alpha, beta), optimizer = optimizer_step(
         adam(hyperparams), gradients.sources, state.optimizer, sources
     )

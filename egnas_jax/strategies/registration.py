@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import inspect
-import re
 import types
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from egnas_jax.lookup import defined_at
+from egnas_jax.space.primitive_names import check_word
 from egnas_jax.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ READ = ("valid_batch_size", "warmup", "individuals")
 # Groups of settings in a preset, beside those of each strategy.
 _GROUPS = ("data", "supernet", "network", "run", "settings", "space", "schedule")
 RESERVED = (*_GROUPS, "strategy", "watch")
-_NAME = re.compile(r"[A-Za-z][\w-]*")
 _KINDS = (bool, int, float, str)  # that `--set` reads and config.json holds
 
 
@@ -50,11 +49,7 @@ def register_strategy(
 
 
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot be the name of a strategy: it takes letters, digits, "
-            f"underscores and hyphens, and starts with a letter."
-        )
+    check_word(name, "a strategy", "my_method", hyphens=True)
     if name in RESERVED:
         raise ValueError(
             f"{name!r} cannot be the name of a strategy, because it is a group of "

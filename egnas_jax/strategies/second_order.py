@@ -29,7 +29,7 @@ from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
-from egnas_jax.types import Array, Batch, PyTree
+from egnas_jax.types import Array, Batch, Key, PyTree
 
 FORMS = ("exact", "finite_difference")
 RADIUS = 0.01  # norm of the step R v
@@ -46,6 +46,7 @@ def second_order_gradient(
     *,
     train_batch: Batch,
     valid_batch: Batch,
+    key: Key | None = None,
 ) -> dict[str, Array]:
     """Returns alpha's gradient through one step of the weights.
 
@@ -56,15 +57,16 @@ def second_order_gradient(
       trainee: the weights, before the step, and the SGD that takes it.
       train_batch: of the step.
       valid_batch: of the loss after the step.
+      key: of the primitives that draw. All passes draw the same numbers, so that the
+        two forms of h belong to one loss.
 
     Returns:
       cell kind -> f32[E, K].
     """
-    own, direction = unrolled_gradients(
-        net, alpha, trainee, train_batch=train_batch, valid_batch=valid_batch
-    )
+    batches = {"train_batch": train_batch, "valid_batch": valid_batch}
+    own, direction = unrolled_gradients(net, alpha, trainee, **batches, key=key)
     derivative = mixed_derivative if form == "exact" else mixed_difference
-    mixed = derivative(net, alpha, trainee.variables, direction, train_batch)
+    mixed = derivative(net, alpha, trainee.variables, direction, train_batch, key=key)
     return jax.tree.map(lambda d, h: d - trainee.learning_rate * h, own, mixed)
 
 
@@ -75,16 +77,18 @@ def unrolled_gradients(
     *,
     train_batch: Batch,
     valid_batch: Batch,
+    key: Key | None = None,
 ) -> tuple[dict[str, Array], PyTree]:
     """Returns the validation loss's gradients by alpha and by the weights after a step.
 
     Args:
-      net, alpha, trainee, train_batch, valid_batch: as of `second_order_gradient`.
+      net, alpha, trainee, train_batch, valid_batch, key: as of
+        `second_order_gradient`.
     """
 
     def step(params, batch):
         sources = {"params": params, "alpha": alpha}
-        gradients = _gradients(net, sources, trainee.variables, batch)
+        gradients = _gradients(net, sources, trainee.variables, batch, key=key)
         return unrolled_step(trainee, gradients["params"]), gradients
 
     params = trainee.variables["params"]
@@ -129,6 +133,8 @@ def mixed_difference(
     variables: PyTree,
     direction: PyTree,
     batch: Batch,
+    *,
+    key: Key | None = None,
 ) -> dict[str, Array]:
     """Returns the reference's difference of alpha's gradients at w + R v and w - R v.
 
@@ -138,6 +144,7 @@ def mixed_difference(
       variables: {"params", "batch_stats"}; the parameters are w.
       direction: v, a tree of the parameters.
       batch: training images.
+      key: of the primitives that draw.
     """
     radius = RADIUS / optax.global_norm(direction)
 
@@ -146,7 +153,7 @@ def mixed_difference(
             lambda w, v: w + sign * radius * v, variables["params"], direction
         )
         moved = {**variables, "params": params}
-        return _gradients(net, {"alpha": alpha}, moved, batch)["alpha"]
+        return _gradients(net, {"alpha": alpha}, moved, batch, key=key)["alpha"]
 
     gradients = lax.map(gradient, jnp.asarray([1.0, -1.0]))
     return jax.tree.map(lambda g: (g[0] - g[1]) / (2.0 * radius), gradients)
@@ -158,6 +165,8 @@ def mixed_derivative(
     variables: PyTree,
     direction: PyTree,
     batch: Batch,
+    *,
+    key: Key | None = None,
 ) -> dict[str, Array]:
     """Returns h = d/dalpha <dL/dw, v>, by reverse over forward mode.
 
@@ -168,14 +177,15 @@ def mixed_derivative(
     all-reduces of batch norm have no second derivative.
 
     Args:
-      net, alpha, variables, direction, batch: as of `mixed_difference`.
+      net, alpha, variables, direction, batch, key: as of `mixed_difference`.
     """
     net = twice_differentiable(net)
+    optional = {"key": key} if net.draws else {}
 
     def loss(params, alpha):
         changed = {**variables, "params": params}
         mixing = relaxed(SPACES[net.config.space], alpha)
-        logits, _ = net.apply(changed, batch.images, mixing, train=True)
+        logits, _ = net.apply(changed, batch.images, mixing, train=True, **optional)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
 
@@ -187,7 +197,7 @@ def mixed_derivative(
         return jax.grad(slope)(alpha)
 
 
-def _gradients(net, sources, variables, batch) -> PyTree:
+def _gradients(net, sources, variables, batch, *, key) -> PyTree:
     """Gradients of the mean loss by alpha, and by the weights if `sources` has them."""
 
     def network(sources, variables):
@@ -195,5 +205,5 @@ def _gradients(net, sources, variables, batch) -> PyTree:
         mixing = relaxed(SPACES[net.config.space], sources["alpha"])
         return {**variables, "params": params}, mixing
 
-    gradients, _ = batch_gradients(net, network, sources, batch, variables)
+    gradients, _ = batch_gradients(net, network, sources, batch, variables, key=key)
     return gradients.sources

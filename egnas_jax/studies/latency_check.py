@@ -5,7 +5,8 @@ least of a cell's medians counts, because other programs of the machine can only
 measurement down.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -15,9 +16,11 @@ from scipy import stats
 
 from egnas_jax.nn.edge_costs import CountedNetwork, EdgeCosts
 from egnas_jax.nn.network import make_network
-from egnas_jax.space import Genotype, Space, derive
+from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.space.paths import check_path
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.training.latency import median_seconds
+from egnas_jax.types import Mixing
 
 ROUNDS = 5
 
@@ -54,14 +57,12 @@ def check_latencies(
       number: of cells, at least two.
       on_cell: called with the number of cells that are compiled.
     """
-    draw = jax.jit(lambda key: random_child(key, space))
     predicted, programs = [], []
-    for index in range(number):
-        mixing = jax.tree.map(np.asarray, draw(jax.random.key(index)))
+    for mixing, genotype in itertools.islice(_random_cells(space), number):
         rows = [mixing.primitives[k] * mixing.edges[k][:, None] for k in space.kinds]
         predicted.append(costs.of_choices(np.stack(rows) > 0) / 1e6)
-        programs.append(_compiled(derive(space, mixing), network, batch_size))
-        on_cell(index + 1)
+        programs.append(_compiled(genotype, network, batch_size))
+        on_cell(len(programs))
     medians = [
         [1e3 * median_seconds(*program) for program in programs] for _ in range(ROUNDS)
     ]
@@ -70,7 +71,21 @@ def check_latencies(
     return LatencyCheck(np.asarray(predicted), measured, correlation)
 
 
-def _compiled(genotype: Genotype, network: CountedNetwork, batch_size: int):
+def _random_cells(space: Space) -> Iterator[tuple[Mixing, Genotype | Topology]]:
+    """Random cells, without those of which no network can be made."""
+    draw = jax.jit(lambda key: random_child(key, space))
+    for index in itertools.count():
+        mixing = jax.tree.map(np.asarray, draw(jax.random.key(index)))
+        genotype = derive(space, mixing)
+        try:
+            for kind in space.kinds:
+                check_path(genotype, kind)
+        except ValueError:
+            continue
+        yield mixing, genotype
+
+
+def _compiled(genotype: Genotype | Topology, network: CountedNetwork, batch_size: int):
     """The program of a network in evaluation, and its arguments."""
     key = jax.random.key(0)
     shape = network.image_size, network.image_size, network.image_channels

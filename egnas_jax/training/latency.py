@@ -11,9 +11,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.nn.costs import genotype_of, published_network
+from egnas_jax.nn.costs import genotype_of
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.nn.network_cost import published_network
 from egnas_jax.space import Genotype, Topology
 
 WARMUP, REPEATS = 3, 20
@@ -49,7 +50,7 @@ def latency(
     for name, value in (("batch_size", batch_size), ("repeats", repeats)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{name} must be a whole number > 0, got {value!r}.")
-    network = network or published_network(genotype_of(genotype, None))
+    network = network or published_network(genotype_of(genotype, None).macro)
     shape = image_size, image_size, image_channels
     net, key = make_network(genotype, network), jax.random.key(0)
     with jax.default_device(device or jax.devices()[0]):

@@ -8,8 +8,9 @@ are taken off. The prediction adds up frame and edges.
 
 The table is a JSON file beside the compiled programs. Its name is a digest of what it
 depends on: the kind of device, the version of jaxlib, the dtype, the size of batches,
-the network, the space and its primitives. Primitives of plug-ins are measured, too, but
-not stored, since their source is not part of the name.
+the network, the space and its primitives, with the digests of the plug-ins that they
+are of. A table with primitives of a script is measured, too, but not stored, since
+nothing tells whether they have changed.
 
 Dims: G kinds of cells, E edges, K primitives, C channels, S side, N images.
 """
@@ -28,12 +29,14 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.nn import lowering
+from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
+from egnas_jax.nn.drawing_keys import edge_keys
 from egnas_jax.nn.edge_costs import CountedNetwork, EdgeCosts
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.network_config import FRAMES, cell_plan
 from egnas_jax.nn.primitive import source_of
-from egnas_jax.nn.primitives import PRIMITIVES, kernel_of
-from egnas_jax.space import Genotype, Space
+from egnas_jax.nn.primitives import BUILT_IN, PRIMITIVES, kernel_of
+from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.storage import records
 from egnas_jax.training.latency import REPEATS, latency, median_seconds
 from egnas_jax.training.processors import processor_model, usable_cores
@@ -64,14 +67,18 @@ def latency_costs(
     network: CountedNetwork,
     batch_size: int = 1,
     *,
+    plugins: list | None = None,
     log: Callable[[str], None] = lambda text: None,
 ) -> EdgeCosts:
     """Reads the table of this device, or measures it and stores it.
 
     Args:
-      space: of the cells, of the DARTS family.
+      space: of the cells.
       network: around the cells, with its images.
       batch_size: images of a batch.
+      plugins: digests of the plug-ins that primitives of the space are of (see
+        `runs.plugins.identity_of_primitives`); None where none is, or one is of a
+        script.
       log: called with a note before a measurement, which takes about a minute.
 
     Returns:
@@ -80,12 +87,9 @@ def latency_costs(
     Raises:
       ValueError: the networks of the space's cells cannot be built.
     """
-    if "reduce" not in space.kinds:
-        raise ValueError(
-            f"There is no table of latencies for the space {space.name}: its cells are "
-            f"no cells of the DARTS family. Limit params or multiply_adds instead."
-        )
     identity = table_identity(space, network, batch_size)
+    if plugins:
+        identity["plugins"] = json.loads(json.dumps(plugins))  # as it is stored
     path = table_path(identity)
     if path is not None and path.is_file():
         stored = records.read_object(path, "Remove it, and it is measured again.")
@@ -96,7 +100,8 @@ def latency_costs(
         f"{identity['device']}, once for this network and batches of {batch_size}."
     )
     costs = measure_costs(space, network, batch_size)
-    if path is not None and all(PRIMITIVES[n].kernel for n in space.primitives):
+    is_known = all(PRIMITIVES[name] is BUILT_IN.get(name) for name in space.primitives)
+    if path is not None and (is_known or plugins):
         path.parent.mkdir(parents=True, exist_ok=True)
         numbers = [costs.base, *costs.edges.ravel().tolist()]
         records.write_json(path, {"identity": identity, "nanoseconds": numbers})
@@ -105,7 +110,7 @@ def latency_costs(
 
 def table_identity(space: Space, network: CountedNetwork, batch_size: int) -> dict:
     """Returns what a table depends on, as JSON has it."""
-    device = jax.devices()[0]
+    device, config = jax.devices()[0], dataclasses.asdict(network.config)
     kind = device.device_kind
     if device.platform == "cpu":
         kind = f"{processor_model()}, {usable_cores()} cores"
@@ -114,7 +119,7 @@ def table_identity(space: Space, network: CountedNetwork, batch_size: int) -> di
         "jaxlib": jaxlib.version.__version__,
         "dtype": DTYPE,
         "batch_size": batch_size,
-        "network": dataclasses.asdict(network.config),
+        "network": {name: value for name, value in config.items() if value is not None},
         "images": list(network[1:]),
         "space": space.name,
         "edges": [list(edge) for edge in space.edges],
@@ -171,16 +176,21 @@ def measure_costs(space: Space, network: CountedNetwork, batch_size: int) -> Edg
     return EdgeCosts(max(0, round(NANOSECONDS * whole) - edges), table.astype(np.int64))
 
 
-def _uniform_cell(space: Space, name: str) -> Genotype:
-    """The cells whose nodes read both inputs, all by one primitive."""
+def _uniform_cell(space: Space, name: str) -> Genotype | Topology:
+    """Cells that compute one primitive: their nodes read both inputs, or all states."""
+    if space.macro == Topology.macro:
+        return Topology(space.num_edges * (name,), space.edges)
     pairs = space.num_nodes * [(name, 0), (name, 1)]
     nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
     return Genotype(pairs, nodes, pairs, nodes)
 
 
-def _kept(genotype: Genotype, source_is_input: bool) -> int:
-    """How many edges of a cell leave an input, or a node; equal in both kinds."""
-    return sum((source < 2) == source_is_input for _, source in genotype.normal)
+def _kept(genotype: Genotype | Topology, source_is_input: bool) -> int:
+    """How many edges of a cell leave an input, or a node; equal in all kinds."""
+    return sum(
+        (source < genotype.num_inputs) == source_is_input
+        for _, source, _ in genotype.edges_of(genotype.kinds[0])
+    )
 
 
 def edge_places(
@@ -191,6 +201,9 @@ def edge_places(
     Yields:
       Kind of the cell, whether the source of the edge is an input, and its place.
     """
+    if space.macro == Topology.macro:
+        yield from _places_of_stages(space.kinds[0], network)
+        return
     side = network.image_size
     for _, stride in FRAMES[network.config.frame].stem:
         side = -(-side // stride)
@@ -198,6 +211,19 @@ def edge_places(
         yield cell.kind, True, EdgePlace(cell.channels, side, 1 + cell.reduction)
         side = -(-side // 2) if cell.reduction else side
         yield cell.kind, False, EdgePlace(cell.channels, side, 1)
+
+
+def _places_of_stages(
+    kind: str, network: CountedNetwork
+) -> Iterator[tuple[str, bool, EdgePlace]]:
+    """`edge_places` of a network of cells with one input, in which no edge strides."""
+    config = network.config
+    for stage in range(NUM_STAGES):
+        side = -(-network.image_size // 2**stage)
+        place = EdgePlace(stage_channels(config.channels, stage), side, 1)
+        for _ in range(stage_cells(config.layers)):
+            yield kind, True, place
+            yield kind, False, place
 
 
 def edge_seconds(name: str, place: EdgePlace, batch_size: int) -> float:
@@ -213,7 +239,9 @@ def edge_seconds(name: str, place: EdgePlace, batch_size: int) -> float:
     """
     if name == "none":
         return 0.0
-    kernel = kernel_of(name)
+    kernel, optional = kernel_of(name), {}
+    if kernel.draws:
+        optional["keys"] = edge_keys(jax.random.key(2), name, (0,))
     leaves = kernel.init(1, place.channels, place.stride, True)
     params, stats = draw(jax.random.key(0), leaves)
     state = (place.channels, place.side, place.side, batch_size)
@@ -228,6 +256,7 @@ def edge_seconds(name: str, place: EdgePlace, batch_size: int) -> float:
             stride=place.stride,
             train=False,
             kernels=kernels,
+            **optional,
         )
         return output.value()[0]
 

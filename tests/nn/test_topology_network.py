@@ -155,7 +155,7 @@ def test_weights_go_to_torch_and_back(problem):
         ({"layers": 2}, r"\(layers=5\), .* --set network.layers=5\. NAS-Bench"),
         (
             {"auxiliary": True},
-            r"auxiliary is True, but .* no auxiliary head .*"
+            r"auxiliary is True, but .* no auxiliary head, .*"
             r"\(auxiliary=False\), .* --set network.auxiliary=false\. ",
         ),
         (

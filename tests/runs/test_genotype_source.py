@@ -233,3 +233,28 @@ def test_a_drawing_of_a_run_names_a_method_in_the_style_of_a_system(
     assert caption_of_source("DARTS_V2") is None
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert caption_of_source(str(tmp_path)) == caption
+
+
+STAGES = "normal,reduce*1/2,normal@1.5"
+
+
+@pytest.mark.parametrize("source", ["runs/a", "runs/a/genotype.json"])
+@pytest.mark.parametrize("of", ["search", "retraining"])
+def test_a_retraining_has_the_stages_of_the_run_of_its_genotype(
+    source, of, monkeypatch
+):
+    space = eg.Space("staged", ("skip_connect", "sep_conv_3x3"), stages=STAGES)
+    monkeypatch.setitem(eg.SPACES, "staged", space)
+    stored = {"supernet": {"space": "staged"}}
+    if of == "retraining":
+        stored = {"network": {"stages": STAGES}}
+    pathlib.Path("runs/a/config.json").write_text(json.dumps(stored))
+    settings = {"network.layers": 7, "network.auxiliary": False}
+    config = eg.retrain_config(settings=settings)
+    assert with_genotype(config, source).network.stages == STAGES
+    other = "normal*3,reduce*4/2"
+    own = eg.retrain_config(settings={**settings, "network.stages": other})
+    assert with_genotype(own, source).network.stages == other
+    assert with_genotype(config, LAST).network.stages is None
+    with pytest.raises(ValueError, match="network.layers is 6, .* Nearest: layers=5"):
+        with_genotype(eg.retrain_config(settings={"network.layers": 6}), source)

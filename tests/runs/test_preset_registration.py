@@ -80,6 +80,7 @@ def test_a_preset_of_retrainings_is_another_table():
 
 BAD = {
     "name": (("two words", {}), {}, "cannot be the name of a preset"),
+    "letters": (("größe", {}), {}, "'größe' cannot be the name of a preset"),
     "taken": (("digits", {}), {}, "There is a preset 'digits' of egnas search already"),
     "base": (("mine", {}), {"base": "cifar"}, "Unknown preset 'cifar'"),
     "command": (("mine", {}), {"command": "serach"}, "Did you mean search"),

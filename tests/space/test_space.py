@@ -100,7 +100,10 @@ def test_nodes_in_another_order_are_refused_with_the_same_graph_in_order():
         ({"output": "sum"}, "output is 'sum', but in"),
         ({"num_nodes": 0}, "num_nodes is 0, but must be a whole number from 1"),
         ({"num_nodes": 2.0}, "num_nodes must be a whole number, got 2.0"),
-        ({"name": ""}, "'' cannot be the name of a space: it takes letters, digits"),
+        (
+            {"name": ""},
+            "'' cannot be the name of a space: it takes letters a to z, digits",
+        ),
         ({"name": "../x y"}, "'../x y' cannot be the name of a space.* like my_space"),
         ({"name": 3}, "3 cannot be the name of a space"),
         ({"num_nodes": True}, "num_nodes must be a whole number, got True"),
@@ -191,8 +194,8 @@ def test_positions_that_are_no_primitives_are_refused(live, message):
 
 
 def test_robust_darts_spaces_have_the_primitives_of_their_paper():
-    s1, s2, s3 = (SPACES[f"robust_s{number}"] for number in (1, 2, 3))
-    assert s1.edges == s2.edges == s3.edges == SPACES["darts8"].edges
+    s1, s2, s3, s4 = (SPACES[f"robust_s{number}"] for number in (1, 2, 3, 4))
+    assert {s.edges for s in (s1, s2, s3, s4)} == {SPACES["darts8"].edges}
     assert {len(row) for rows in s1.live for row in rows} == {2}
     normal = [s1.primitives_of("normal", edge) for edge in range(14)]
     reduce = [s1.primitives_of("reduce", edge) for edge in range(14)]
@@ -201,6 +204,7 @@ def test_robust_darts_spaces_have_the_primitives_of_their_paper():
     assert sum(set(n) == {"max_pool_3x3", "avg_pool_3x3"} for n in reduce) == 6
     assert s2.primitives == ("skip_connect", "sep_conv_3x3")
     assert s3.primitives == ("none", "skip_connect", "sep_conv_3x3")
+    assert s4.primitives == ("noise", "sep_conv_3x3") and s4.live is None
 
 
 def test_a_registered_space_has_a_name_of_its_own(monkeypatch):

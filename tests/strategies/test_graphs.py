@@ -142,7 +142,7 @@ def test_controllers_and_swarms_stay_within_the_space(space):
     num_allowed = cells.allowed.shape[-1]
     numbers = jax.random.uniform(jax.random.key(2), (20, size * num_allowed))
     bits = jax.random.bernoulli(jax.random.key(3), shape=(20, size)).astype(float)
-    particles = jax.vmap(lambda n, b: cell_at(space, num_allowed, n, b, b))
+    particles = jax.vmap(lambda n, b: cell_at(space, cells, n, b, b))
     for some in (drawn, particles(numbers, bits)):
         mixings = quick_jit(jax.vmap(cells.to_mixing))(some)
         for index in range(20):

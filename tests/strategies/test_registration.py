@@ -117,7 +117,9 @@ def test_a_function_with_another_signature_is_refused(function, words):
     assert "mine" not in STRATEGIES
 
 
-@pytest.mark.parametrize("name", ["", "two words", "3d", None, "a/b", "data", "run"])
+@pytest.mark.parametrize(
+    "name", ["", "two words", "3d", None, "a/b", "data", "run", "é"]
+)
 def test_a_name_that_cannot_be_one_is_refused(name):
     with pytest.raises(ValueError, match="cannot be the name of a strategy"):
         register_strategy(name, Config, make)

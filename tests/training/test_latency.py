@@ -10,6 +10,8 @@ import pytest
 
 import egnas_jax as eg
 from egnas_jax.nn.edge_costs import CountedNetwork
+from egnas_jax.nn.primitives import PRIMITIVES
+from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.training import latency as measurement
 from egnas_jax.training import latency_table
 from egnas_jax.training.latency_table import EdgePlace
@@ -125,9 +127,45 @@ def test_a_table_names_the_processor_or_the_kind_of_the_device():
         assert identity["device"] == jax.devices()[0].device_kind
 
 
-def test_a_space_without_a_table_is_refused():
-    with pytest.raises(ValueError, match="no table of latencies for the space nasb"):
-        latency_table.latency_costs(eg.SPACES["nasbench201"], NETWORK, 1)
+def test_cells_with_one_input_have_a_table(made_up, monkeypatch):
+    space = eg.SPACES["nasbench201"]
+    config = eg.NetworkConfig(channels=4, layers=8, auxiliary=False)
+    network = CountedNetwork(config, 16, 3)
+
+    def seconds(name, place, batch_size):
+        assert place.stride == 1
+        number = space.primitives.index(name)
+        return batch_size * number * (place.channels + 100 * place.side) / 1e9
+
+    monkeypatch.setattr(latency_table, "edge_seconds", seconds)
+    costs = latency_table.latency_costs(space, network, 3)
+    # two cells in each of three stages, of 4, 8, 16 channels and sides of 16, 8, 4
+    one = 3 * 2 * (4 + 1600 + 8 + 800 + 16 + 400)
+    np.testing.assert_array_equal(costs.edges, np.tile(one * np.arange(5), (1, 6, 1)))
+    assert costs.base == 10**9 - 6 * one  # less the six edges of skip_connect
+    assert made_up == [eg.Topology(6 * ("skip_connect",))]
+
+
+def test_a_table_with_primitives_of_plugins_is_stored_under_their_digests(
+    made_up, monkeypatch, tmp_path
+):
+    own = eg.Primitive("own", lambda key, channels, stride: ({}, {}), lambda *_: None)
+    monkeypatch.setitem(PRIMITIVES, "own", own)
+    monkeypatch.setitem(FAMILIES, "own", "other")
+    space = eg.Space("with_own", ("skip_connect", "own"))
+    monkeypatch.setattr(latency_table, "edge_seconds", lambda *_: 1e-9)
+    for plugins, tables in ((None, 1), (None, 2), ([["a", ("1",)]], 3)):
+        latency_table.latency_costs(space, NETWORK, 1, plugins=plugins)
+        assert len(made_up) == tables
+    latency_table.latency_costs(space, NETWORK, 1, plugins=[["a", ("1",)]])
+    assert len(made_up) == 3 and len(list((tmp_path / "latencies").iterdir())) == 1
+    latency_table.latency_costs(space, NETWORK, 1, plugins=[["a", ("2",)]])
+    assert len(made_up) == 4 and len(list((tmp_path / "latencies").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_an_edge_that_draws_is_measured():
+    assert 0 < latency_table.edge_seconds("noise", EdgePlace(4, 8, 1), 2) < 1
 
 
 @pytest.mark.slow

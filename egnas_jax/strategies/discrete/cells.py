@@ -5,8 +5,8 @@ node and slot the edge, as its position among the in-edges of the node, and the
 primitive. In a complete graph that position is the source node. The two edges of a node
 differ. Otherwise a cell is i32[G E], a primitive for each edge. Primitives are numbered
 among those that the edge of a derived cell may have, so `none` has no number where it
-is never derived. Where edges have unlike many primitives, all have as many numbers as
-the largest, and an edge with fewer counts them cyclically.
+is never derived. Where edges have unlike many primitives, a number counts to the end of
+its edge's; where a new source of a slot has fewer, its number counts cyclically.
 
 Dims: G kinds of cells, M nodes, E edges, K primitives, A numbers of primitives.
 """
@@ -39,7 +39,8 @@ class Cells(NamedTuple):
       from_integers: (i32[D]) -> cell.
       to_mixing: (cell) -> Mixing, one-hot rows of E edges and K primitives.
       allowed: the primitive that each number of each edge stands for, by its position
-        in the space, int[G, E, A].
+        in the space, int[G, E, A]; numbers beyond those of an edge repeat the first.
+      counts: how many numbers each edge has, int[G, E].
     """
 
     genes: Genes
@@ -48,6 +49,12 @@ class Cells(NamedTuple):
     from_integers: Callable[[Array], Array]
     to_mixing: Callable[[Array], Mixing]
     allowed: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def unequal(self) -> np.ndarray | None:
+        """The counts, where edges have unlike many; None where all have A."""
+        return None if _are_equal(self.counts) else self.counts
 
 
 def cells_of(space: Space, place: str = "uniform") -> Cells:
@@ -86,11 +93,22 @@ def allowed_primitives(space: Space) -> np.ndarray:
     return np.array([[np.resize(row, largest) for row in edges] for edges in rows])
 
 
+def num_primitives(space: Space) -> np.ndarray:
+    """How many primitives each edge of a derived cell may have, int[G, E]."""
+    masks = [derivable_mask(space, kind) for kind in space.kinds]
+    return np.stack(masks).sum(axis=-1)
+
+
+def _are_equal(counts: np.ndarray) -> bool:
+    return counts.min() == counts.max()
+
+
 def _cells_of_all_edges(space: Space, place: str) -> Cells:
     groups = [len(space.in_edges(node)) for node in _targets(space)] * len(space.kinds)
-    allowed = allowed_primitives(space)
+    allowed, counts = allowed_primitives(space), num_primitives(space)
     num_edges, num_allowed = len(space.kinds) * space.num_edges, allowed.shape[-1]
-    upper = jnp.full((num_edges,), num_allowed - 1, jnp.int32)
+    upper = jnp.asarray(counts.reshape(-1) - 1, jnp.int32)
+    num_choices = num_allowed if _are_equal(counts) else counts.reshape(-1).tolist()
 
     def to_mixing(cell: Array) -> Mixing:
         numbers = cell.reshape(len(space.kinds), space.num_edges)
@@ -103,13 +121,14 @@ def _cells_of_all_edges(space: Space, place: str) -> Cells:
 
     return Cells(
         genes=vector_genes(
-            num_edges, num_allowed, groups if place == "node_first" else None
+            num_edges, num_choices, groups if place == "node_first" else None
         ),
         integers=IntegerGenes(upper, repair=lambda vector: vector),
         to_integers=lambda cell: cell,
         from_integers=lambda vector: vector,
         to_mixing=to_mixing,
         allowed=allowed,
+        counts=counts,
     )
 
 
@@ -120,8 +139,10 @@ def _primitives_at(allowed: np.ndarray, numbers: Array) -> Array:
 
 
 def _cells_of_two_edges(space: Space) -> Cells:
-    allowed = allowed_primitives(space)
-    num_allowed = allowed.shape[-1]
+    allowed, counts = allowed_primitives(space), num_primitives(space)
+    num_allowed, limits = allowed.shape[-1], None
+    if not _are_equal(counts):
+        limits = jnp.asarray(counts, jnp.int32)[:, edge_index(space)]
     shape = len(space.kinds), space.num_nodes, SLOTS, 2
     upper = np.zeros(shape, np.int32)
     upper[..., 0] = num_allowed - 1  # as integers: (primitive, edge)
@@ -129,10 +150,18 @@ def _cells_of_two_edges(space: Space) -> Cells:
     flat_upper = jnp.asarray(upper.reshape(-1))
 
     def random(key: Key) -> Array:
-        return _random_cell(key, space, num_allowed)
+        return _random_cell(key, space, num_allowed if limits is None else limits)
 
     def mutate(key: Key, cell: Array) -> Array:
-        return _random_mutation(key, space, cell, num_allowed)
+        return within(_random_mutation(key, space, cell, counted(cell)))
+
+    def counted(cell: Array) -> Array | int:
+        return num_allowed if limits is None else _limits_at(limits, cell)
+
+    def within(cell: Array) -> Array:
+        if limits is None:
+            return cell
+        return cell.at[..., 1].set(cell[..., 1] % _limits_at(limits, cell))
 
     def to_integers(cell: Array) -> Array:
         return cell[..., ::-1].reshape(-1)
@@ -141,16 +170,30 @@ def _cells_of_two_edges(space: Space) -> Cells:
         return vector.reshape(shape)[..., ::-1]
 
     def repair(vector: Array) -> Array:
-        return to_integers(distinct_sources(space, from_integers(vector)))
+        return to_integers(within(distinct_sources(space, from_integers(vector))))
+
+    def random_integers(key: Key) -> Array:
+        return to_integers(random(key))
 
     return Cells(
         genes=Genes(random, mutate),
-        integers=IntegerGenes(flat_upper, repair),
+        integers=IntegerGenes(
+            flat_upper, repair, None if limits is None else random_integers
+        ),
         to_integers=to_integers,
         from_integers=from_integers,
         to_mixing=lambda cell: _two_edges_mixing(space, cell, allowed),
         allowed=allowed,
+        counts=counts,
     )
+
+
+def _limits_at(limits: Array, cell: Array) -> Array:
+    """The numbers of primitives of the edges of a cell, i32[G, M, 2].
+
+    `limits` i32[G, M, most] has those of each position among the in-edges of a node.
+    """
+    return jnp.take_along_axis(limits, cell[..., 0], axis=-1)
 
 
 def _num_in_edges(space: Space) -> np.ndarray:
@@ -159,8 +202,8 @@ def _num_in_edges(space: Space) -> np.ndarray:
     return np.asarray(numbers, np.int32)
 
 
-def _random_cell(key: Key, space: Space, num_allowed: int) -> Array:
-    """A uniform cell i32[G, M, 2, 2]."""
+def _random_cell(key: Key, space: Space, num_allowed: Array | int) -> Array:
+    """A uniform cell i32[G, M, 2, 2]; `num_allowed` may be as of `_limits_at`."""
     key_first, key_second, key_primitive = jax.random.split(key, 3)
     shape = len(space.kinds), space.num_nodes
     counts = jnp.broadcast_to(jnp.asarray(_num_in_edges(space))[None, :], shape)
@@ -168,12 +211,19 @@ def _random_cell(key: Key, space: Space, num_allowed: int) -> Array:
     # The second is drawn among the others, cyclically from the first.
     shift = jax.random.randint(key_second, shape, 1, counts)
     sources = jnp.stack([first, (first + shift) % counts], axis=-1)
+    if not isinstance(num_allowed, int):
+        num_allowed = jnp.take_along_axis(num_allowed, sources, axis=-1)
     primitives = jax.random.randint(key_primitive, sources.shape, 0, num_allowed)
     return jnp.stack([sources, primitives], axis=-1)
 
 
-def _random_mutation(key: Key, space: Space, cell: Array, num_allowed: int) -> Array:
-    """Identity rarely, else a new source or a new primitive of one slot."""
+def _random_mutation(
+    key: Key, space: Space, cell: Array, num_allowed: Array | int
+) -> Array:
+    """Identity rarely, else a new source or a new primitive of one slot.
+
+    `num_allowed` is A, or the numbers of the edges of the cell, i32[G, M, 2].
+    """
     keys = jax.random.split(key, 6)
     share = (1.0 - IDENTITY_SHARE) / 2
     mutation = jax.random.choice(
@@ -187,6 +237,8 @@ def _random_mutation(key: Key, space: Space, cell: Array, num_allowed: int) -> A
         ]
     )
     pick = jax.random.randint(keys[4], (), 0, 2**30)
+    if not isinstance(num_allowed, int):
+        num_allowed = num_allowed[where[0], where[1], where[2]]
     return mutated(space, cell, mutation, where, pick=pick, num_allowed=num_allowed)
 
 
@@ -197,7 +249,7 @@ def mutated(
     where: Array,
     *,
     pick: Array,
-    num_allowed: int,
+    num_allowed: Array | int,
 ) -> Array:
     """One mutation of a cell, with everything that chance decides given.
 
@@ -208,8 +260,8 @@ def mutated(
       where: kind, node and slot, i32[3].
       pick: takes the (pick mod count)-th of the allowed values in ascending order:
         edges that the node does not use, of which a node with two in-edges has none
-        and stays as it is, or the other primitives.
-      num_allowed: A.
+        and stays as it is, or the other primitives, of which an edge with one has none.
+      num_allowed: A, or the number of primitives of the edge, i32[].
 
     Source: the two mutations of Real et al. (AAAI 2019); that sources stay distinct is
     ours.
@@ -223,8 +275,12 @@ def mutated(
         sources[:, None] == used[None, :], axis=1
     )
     new_source = jnp.where(jnp.any(free), _pick(free, pick), source)
-    others = jnp.arange(num_allowed) != primitive
-    new_primitive = _pick(others, pick)
+    if isinstance(num_allowed, int):
+        new_primitive = _pick(jnp.arange(num_allowed) != primitive, pick)
+    else:  # the pick-th of the others, in ascending order
+        other = pick % jnp.maximum(num_allowed - 1, 1)
+        other += (other >= primitive).astype(jnp.int32)
+        new_primitive = jnp.minimum(other, num_allowed - 1)
     value = jnp.stack(
         [
             jnp.where(mutation == SOURCE, new_source, source),

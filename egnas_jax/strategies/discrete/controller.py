@@ -242,11 +242,13 @@ def policy_of(space: Space, config: ControllerConfig) -> Policy:
     lstm = LSTMConfig(
         hidden=config.hidden, conv_bias=config.conv_bias, fixed_bias=config.fixed_bias
     )
-    allowed = cells_of(space).allowed
+    cells = cells_of(space)
+    allowed, counts = cells.allowed, cells.unequal
     num_kinds, num_edges, num_allowed = allowed.shape
     if not space.keeps_two_edges:
         _check_no_biases(space, config)
-        return edge_policy(lstm, num_kinds * num_edges, num_allowed)
+        numbers = None if counts is None else counts.reshape(-1).tolist()
+        return edge_policy(lstm, num_kinds * num_edges, num_allowed, numbers)
     is_conv = np.array([name.startswith("sep_conv") for name in space.primitives])
     shape = CellShape(
         num_kinds=num_kinds,
@@ -255,6 +257,7 @@ def policy_of(space: Space, config: ControllerConfig) -> Policy:
         num_inputs=space.num_inputs,
         convolutions=tuple(np.flatnonzero(is_conv[allowed].all(axis=(0, 1))).tolist()),
         sources=_sources(space),
+        counts=None if counts is None else _counts_by_source(space, counts),
     )
     return cell_policy(lstm, shape)
 
@@ -269,6 +272,16 @@ def _check_no_biases(space: Space, config: ControllerConfig) -> None:
                 f"cells keep all edges, the controller has no biases of separable "
                 f"convolutions. Leave it out."
             )
+
+
+def _counts_by_source(space: Space, counts: np.ndarray) -> tuple:
+    """The numbers of primitives by kind, node and source; 1 where there is no edge."""
+    table = np.ones(
+        (len(counts), space.num_nodes, space.num_inputs + space.num_nodes), int
+    )
+    for edge, (source, target) in enumerate(space.edges):
+        table[:, target - space.num_inputs, source] = counts[:, edge]
+    return tuple(tuple(tuple(row) for row in rows) for rows in table.tolist())
 
 
 def cell_of_choices(space: Space, choices: Array) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.nn.edge_costs import CountedNetwork, counted_costs
-from egnas_jax.nn.network_cost import PUBLISHED
+from egnas_jax.nn.network_cost import published_network
 from egnas_jax.space import Space
 from egnas_jax.strategies.discrete.cells import allowed_primitives, edge_index
 from egnas_jax.types import Array
@@ -33,7 +33,8 @@ def make_cost(
       num_classes: of the network, which has the default width and depth.
       cost: "params" or "multiply_adds" (of an image of 32 pixels a side).
     """
-    network = dataclasses.replace(PUBLISHED[space.macro], num_classes=num_classes)
+    published = published_network(space.macro, space.stages)
+    network = dataclasses.replace(published, num_classes=num_classes)
     base, shares = counted_costs(space, CountedNetwork(network, 32, 3), cost)
     allowed = allowed_primitives(space)
     kinds, edges = np.ogrid[: allowed.shape[0], : allowed.shape[1]]

@@ -15,6 +15,7 @@ import dataclasses
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from egnas_jax.evolution.swarm import (
     Memory,
@@ -28,7 +29,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.discrete.cells import SLOTS, cells_of, edge_index
+from egnas_jax.strategies.discrete.cells import SLOTS, Cells, cells_of, edge_index
 from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
 from egnas_jax.strategies.limits.costs import mean_within
@@ -112,7 +113,7 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
         config.inertia, config.own, config.swarm, config.clamp or float("inf")
     )
     num_allowed = cells.allowed.shape[-1]
-    build = jax.vmap(lambda *levels: cell_at(space, num_allowed, *levels))
+    build = jax.vmap(lambda *levels: cell_at(space, cells, *levels))
 
     def costs(candidates: Array) -> Array | None:
         if config.tie == "first":
@@ -206,20 +207,24 @@ def moved(
 
 
 def cell_at(
-    space: Space, num_allowed: int, numbers: Array, bits: Array, velocity: Array
+    space: Space, cells: Cells, numbers: Array, bits: Array, velocity: Array
 ) -> Array:
     """The cell at one particle's position.
 
     Args:
       space: of the cell.
-      num_allowed: A.
+      cells: of the space, `cells_of`.
       numbers: level 1, f32[G E A].
       bits, velocity: level 2, f32[G E]. Where a node has more than two bits, the two
         with the largest velocities stay, the lower edge first; where it has fewer, the
         others with the largest velocities fill it up.
     """
     shape = len(space.kinds), space.num_edges
-    choice = jnp.argmax(numbers.reshape(*shape, num_allowed), axis=-1).astype(jnp.int32)
+    numbers = numbers.reshape(*shape, cells.allowed.shape[-1])
+    if cells.unequal is not None:
+        exists = np.arange(numbers.shape[-1]) < cells.unequal[..., None]
+        numbers = jnp.where(exists, numbers, -jnp.inf)
+    choice = jnp.argmax(numbers, axis=-1).astype(jnp.int32)
     if not space.keeps_two_edges:
         return choice.reshape(-1)
     set_first = bits + jax.nn.sigmoid(velocity)  # bits first, then velocities

@@ -3,8 +3,8 @@
 import dataclasses
 
 from egnas_jax.nn.edge_costs import CountedNetwork
-from egnas_jax.nn.network_config import FRAMES, NetworkConfig
-from egnas_jax.nn.topology_cost import CHANNELS, LAYERS
+from egnas_jax.nn.network_config import FRAMES
+from egnas_jax.nn.network_cost import published_network
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import Space
 
@@ -92,9 +92,7 @@ class Limit:
           space: of the cells; its macro structure decides what None stands for.
           num_classes: of the data.
         """
-        published = NetworkConfig()
-        if "reduce" not in space.kinds:
-            published = NetworkConfig(channels=CHANNELS, layers=LAYERS)
+        published = published_network(space.macro, space.stages)
         sizes = {
             name: value
             for name in ("channels", "layers", "frame")

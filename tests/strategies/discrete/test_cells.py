@@ -192,7 +192,9 @@ def test_bits_of_a_particle_are_repaired_to_two_edges_a_node():
     bits[1, 2:5], velocity[1, 2:5] = (0.0, 1.0, 0.0), (0.1, -9.0, 0.2)  # one is added
     # the last node has edges 9 to 13 from sources 0 to 4; none is set and all are equal
     arrays = (jnp.asarray(a.reshape(-1)) for a in (numbers, bits, velocity))
-    cell = np.asarray(jax.jit(functools.partial(cell_at, DARTS, 7))(*arrays))
+    cell = np.asarray(
+        jax.jit(functools.partial(cell_at, DARTS, cells_of(DARTS)))(*arrays)
+    )
     assert sorted(cell[0, 1, :, 0]) == [0, 2]
     assert sorted(cell[1, 1, :, 0]) == [1, 2]
     assert sorted(cell[0, 3, :, 0]) == [0, 1]
