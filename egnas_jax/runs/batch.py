@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from egnas_jax.runs import out_of_memory
 from egnas_jax.runs.batch_members import BatchSetup
+from egnas_jax.runs.batch_shape import BatchShape
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     SearchResult,
@@ -22,7 +23,7 @@ from egnas_jax.runs.search import (
 )
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.search import loop
-from egnas_jax.search.member_epochs import filled_up, make_batch
+from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
 from egnas_jax.search.members import (
     MemberPrograms,
@@ -31,6 +32,7 @@ from egnas_jax.search.members import (
 )
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.member_axis import filled_up, members_mesh
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
 from egnas_jax.training.program_cache import CompileWatch
 
@@ -39,14 +41,14 @@ class BatchOptions(NamedTuple):
     """How a batch runs.
 
     Attributes:
-      width: searches that run at a time, members of the programs.
+      shape: how many searches run at a time, and on which devices.
       resume: whether the runs may exist already.
       stop_after: epochs after which they end early, or None.
       data_dir: where their data were looked for, or None.
       watch: is told how far the programs are.
     """
 
-    width: int
+    shape: BatchShape
     resume: bool
     stop_after: int | None
     data_dir: str | pathlib.Path | None
@@ -71,7 +73,7 @@ def run_batch(
     """Runs searches side by side until all of them have ended.
 
     Args:
-      batch: at most `options.width` searches.
+      batch: at most `options.shape.at_a_time` searches.
       programs: compiled ones; None: they are compiled here, if an epoch is left.
       options: of the runs.
 
@@ -84,20 +86,22 @@ def run_batch(
     starts = [find_start(run, None, resume=_resumes(run, options)) for run in runs]
     last = loop.last_epoch(runs[0], options.stop_after)
     trains = [start.epochs < last for start in starts]
+    names = [str(run.folder) for run in runs]
     with contextlib.ExitStack() as stack:
         for index, setup in enumerate(batch.setups):
-            place = _place(runs, index, options.width)
+            place = options.shape.place(index, names)
             claim = claim_run(
                 setup, starts[index], trains[index], options.resume, place
             )
             stack.enter_context(claim)
-        advise = functools.partial(_advice, batch=batch, width=options.width)
+        at_a_time = options.shape.at_a_time
+        advise = functools.partial(_advice, batch=batch, width=at_a_time)
         stack.enter_context(running(advise))
         for run in runs:
             write_model(run)
         if programs is None and any(trains):
-            programs = compiled_programs(batch, options.width, options.watch)
-        engine = programs and Engine(batch.images, programs, options.width)
+            programs = compiled_programs(batch, options.shape, options.watch)
+        engine = programs and Engine(batch.images, programs, at_a_time)
         begun, members = _begun(batch, starts, stack)
         interrupted = stack.enter_context(_interruption(runs[0]))
         ends = search_members(engine, members, begun, last, interrupted)
@@ -119,12 +123,6 @@ def _interruption(run: loop.SearchRun):
     return InterruptFlag(run.log)
 
 
-def _place(runs: Sequence[loop.SearchRun], index: int, width: int) -> dict:
-    """What environment.json says of a batch."""
-    names = [str(run.folder) for run in runs]
-    return {"members": width, "position": index, "runs": names}
-
-
 def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
     setup = batch.setups[0]
     advice = out_of_memory.search_advice(error, config=setup.config, run=setup.run)
@@ -133,21 +131,25 @@ def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
 
 
 def compiled_programs(
-    batch: BatchSetup, width: int, watch: CompileWatch
+    batch: BatchSetup, shape: BatchShape, watch: CompileWatch
 ) -> MemberPrograms:
     """Compiles the programs of a batch, or reads them from the user's cache.
 
+    Those of several devices are not in the cache.
+
     Args:
       batch: any searches of it.
-      width: members of the programs.
+      shape: how many searches run at a time, and on how many devices.
       watch: is told how far they are.
     """
     run, one = batch.setups[0].run, {0: batch.members[0]}
-    filled = filled_up(one, width)
-    programs = make_member_programs(run.problem, run.image_shape)
-    data = make_batch(programs, batch.images, one, width).data
-    identity = run.identity and {**run.identity, "members": width}
-    with memory_shared_by(width):
+    filled = filled_up(one, shape.at_a_time)
+    mesh = members_mesh(shape.devices)
+    programs = make_member_programs(run.problem, run.image_shape, mesh)
+    data = make_batch(programs, batch.images, one, shape.at_a_time).data
+    identity = run.identity and {**run.identity, "members": shape.width}
+    identity = None if mesh else identity
+    with memory_shared_by(shape.width):
         return compile_members(programs, filled, data, identity=identity, watch=watch)
 
 
