@@ -7,7 +7,7 @@ first files, the start or the newest checkpoint, and the result.
 import contextlib
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from egnas_jax.runs import out_of_memory
@@ -45,14 +45,14 @@ class BatchOptions(NamedTuple):
       resume: whether the runs may exist already.
       stop_after: epochs after which they end early, or None.
       data_dir: where their data were looked for, or None.
-      watch: is told how far the programs are.
+      programs: returns the compiled programs; called if an epoch is left.
     """
 
     shape: BatchShape
     resume: bool
     stop_after: int | None
     data_dir: str | pathlib.Path | None
-    watch: CompileWatch
+    programs: Callable[[], MemberPrograms]
 
 
 class Ending(NamedTuple):
@@ -67,14 +67,11 @@ class Ending(NamedTuple):
     error: FloatingPointError | None = None
 
 
-def run_batch(
-    batch: BatchSetup, programs: MemberPrograms | None, options: BatchOptions
-) -> list[Ending]:
+def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
     """Runs searches side by side until all of them have ended.
 
     Args:
       batch: at most `options.shape.at_a_time` searches.
-      programs: compiled ones; None: they are compiled here, if an epoch is left.
       options: of the runs.
 
     Raises:
@@ -99,8 +96,7 @@ def run_batch(
         stack.enter_context(running(advise))
         for run in runs:
             write_model(run)
-        if programs is None and any(trains):
-            programs = compiled_programs(batch, options.shape, options.watch)
+        programs = options.programs() if any(trains) else None
         engine = programs and Engine(batch.images, programs, at_a_time)
         begun, members = _begun(batch, starts, stack)
         interrupted = stack.enter_context(_interruption(runs[0]))

@@ -179,10 +179,10 @@ def _described(width: int | None) -> str:
     return f"in batches of {width} a device" if width else "one after another"
 
 
-def fitting_programs(
+def fitting_shape(
     count: int, devices: int, compiled: Callable[[BatchShape], NamedTuple]
-) -> tuple[BatchShape, NamedTuple]:
-    """Returns how many runs the memory of each device holds, and their programs.
+) -> BatchShape:
+    """Returns the shape of the largest batches that the memory of the devices holds.
 
     The compiler says what the programs reserve. Batches are halved until that fits.
 
@@ -200,7 +200,7 @@ def fitting_programs(
         try:
             programs = compiled(shape)
             if width == 1 or free is None or reserved(programs) <= SHARE * free:
-                return shape, programs
+                return shape
         except OutOfMemoryError:
             if width == 1:
                 raise

@@ -7,7 +7,7 @@ lock, the first files, the start or the newest checkpoint, and the result.
 import contextlib
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -92,7 +92,7 @@ def compiled_programs(batch: RetrainBatch, shape: BatchShape) -> MemberPrograms:
 
 def run_batch(
     batch: RetrainBatch,
-    programs: MemberPrograms | None,
+    make_programs: Callable[[], MemberPrograms],
     shape: BatchShape,
     *,
     resume: bool,
@@ -102,7 +102,7 @@ def run_batch(
 
     Args:
       batch: at most `shape.at_a_time` retrainings.
-      programs: compiled ones; None: they are compiled here, if an epoch is left.
+      make_programs: returns the compiled ones; called if an epoch is left.
       shape: how many run at a time, and on how many devices.
       resume, stop_after: as of `run_retraining`.
 
@@ -131,8 +131,8 @@ def run_batch(
             stack.enter_context(claim)
         stack.enter_context(running(functools.partial(_advice, runs=runs)))
         begun = _begun(batch, starts)
-        if programs is None and any(int(end.progress.step) < last for end in begun):
-            programs = compiled_programs(batch, shape)
+        trains = any(int(end.progress.step) < last for end in begun)
+        programs = make_programs() if trains else None
         interrupted = stack.enter_context(_interruption(runs[0]))
         for run in runs:
             stack.callback(run.pipeline.close)

@@ -20,7 +20,7 @@ from egnas_jax.runs.batch_shape import (
     check_mode,
     check_one_process,
     chosen_width,
-    fitting_programs,
+    fitting_shape,
     shape_of,
 )
 from egnas_jax.runs.batchable import check_differences
@@ -266,20 +266,24 @@ def _batches(call: _Call, width: int | None) -> tuple[list[RetrainEnding], int]:
     """Trains one batch after another; all of them have the same programs."""
     source, configs = _loaded(call, width)
     count, devices = len(configs), jax.local_device_count()
-    shape, programs = None, None
+    quiet = call._replace(log=lambda text: None)
+    first = _set_up(quiet, source, configs[:1], devices=1)  # for its shapes
+    compiled = functools.cache(functools.partial(compiled_programs, first))
     if width is not None:
         shape = shape_of(count, width, devices)
     else:
-        first = _set_up(call, source, configs[:1], devices=1)
-        compiled = functools.partial(compiled_programs, first)
-        shape, programs = fitting_programs(count, devices, compiled)
+        shape = fitting_shape(count, devices, compiled)
     if shape.at_a_time == 1:
         return _one_by_one(call), 1
     batch, endings = _set_up(call, source, configs, devices=shape.devices), []
     for start in range(0, count, shape.at_a_time):
         part = part_of(batch, slice(start, start + shape.at_a_time))
         endings += run_batch(
-            part, programs, shape, resume=call.resume, stop_after=call.stop_after
+            part,
+            functools.partial(compiled, shape),
+            shape,
+            resume=call.resume,
+            stop_after=call.stop_after,
         )
     return endings, shape.at_a_time
 

@@ -19,10 +19,9 @@ from egnas_jax.runs.batch import (
 from egnas_jax.runs.batch_members import BatchSetup, set_up_members
 from egnas_jax.runs.batch_shape import (
     ONE_BY_ONE,
-    BatchShape,
     check_mode,
     chosen_width,
-    fitting_programs,
+    fitting_shape,
     shape_of,
 )
 from egnas_jax.runs.batchable import OF_THE_RUN, batch_devices, check_batchable
@@ -261,34 +260,28 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     )
     _check_folders(setup, call, width)
     call.monitor.data_loaded(setup.setups[0])
-    shape, programs = _shape_and_programs(setup, call, width)
+    count, devices = len(call.configs), batch_devices(call.configs[0])
+    watch = call.monitor.compiling
+    compiled = functools.cache(lambda shape: compiled_programs(setup, shape, watch))
+    if width is not None:
+        shape = shape_of(count, width, devices)
+    else:
+        shape = fitting_shape(count, devices, compiled)
     if shape.at_a_time == 1:
         return _one_by_one(call)
     options = BatchOptions(
         shape=shape,
+        programs=functools.partial(compiled, shape),
         resume=call.resume,
         stop_after=call.stop_after,
         data_dir=call.sources["data_dir"],
-        watch=call.monitor.compiling,
     )
     endings = []
-    for start in range(0, len(call.configs), shape.at_a_time):
+    for start in range(0, count, shape.at_a_time):
         rows = slice(start, start + shape.at_a_time)
         part = setup._replace(setups=setup.setups[rows], members=setup.members[rows])
-        endings += run_batch(part, programs, options)
+        endings += run_batch(part, options)
     return endings, shape.at_a_time
-
-
-def _shape_and_programs(setup: BatchSetup, call: _Call, width: int | None):
-    """How devices divide the batches; the programs where the memory was asked."""
-    count, devices = len(call.configs), batch_devices(call.configs[0])
-    if width is not None:
-        return shape_of(count, width, devices), None
-
-    def compiled(shape: BatchShape):
-        return compiled_programs(setup, shape, call.monitor.compiling)
-
-    return fitting_programs(count, devices, compiled)
 
 
 def _check_folders(setup: BatchSetup, call: _Call, width: int | None) -> None:
