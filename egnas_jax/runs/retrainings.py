@@ -273,7 +273,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[RetrainEnding], int]:
         shape = shape_of(count, width, devices)
     else:
         shape = fitting_shape(count, devices, compiled)
-    if shape.at_a_time == 1:
+    if width is None and shape.at_a_time == 1:
         return _one_by_one(call), 1
     batch, endings = _set_up(call, source, configs, devices=shape.devices), []
     for start in range(0, count, shape.at_a_time):

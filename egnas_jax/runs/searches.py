@@ -267,7 +267,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
         shape = shape_of(count, width, devices)
     else:
         shape = fitting_shape(count, devices, compiled)
-    if shape.at_a_time == 1:
+    if width is None and shape.at_a_time == 1:
         return _one_by_one(call)
     options = BatchOptions(
         shape=shape,
