@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from egnas_jax.runs import out_of_memory
 from egnas_jax.runs.batch_members import BatchSetup
-from egnas_jax.runs.batch_shape import BatchShape
+from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     SearchResult,
@@ -80,7 +80,10 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
       RuntimeError: the batch failed; every checkpoint is whole.
     """
     runs = [setup.run for setup in batch.setups]
-    starts = [find_start(run, None, resume=_resumes(run, options)) for run in runs]
+    starts = [
+        find_start(run, restore, resume=options.resume and has_begun(run.folder))
+        for run, restore in zip(runs, batch.restores, strict=True)
+    ]
     last = loop.last_epoch(runs[0], options.stop_after)
     trains = [start.epochs < last for start in starts]
     names = [str(run.folder) for run in runs]
@@ -105,11 +108,6 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
             _ending(setup, end, options.data_dir)
             for setup, end in zip(batch.setups, ends, strict=True)
         ]
-
-
-def _resumes(run: loop.SearchRun, options: BatchOptions) -> bool:
-    """Whether a run may have checkpoints; one that never began has none."""
-    return options.resume and run.folder is not None and run.folder.exists()
 
 
 def _interruption(run: loop.SearchRun):

@@ -6,13 +6,14 @@ the width and the position that it began with.
 """
 
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from egnas_jax.runs.environment import Place, place_of
+from egnas_jax.runs.environment import place_of
 from egnas_jax.training.out_of_memory import OutOfMemoryError, free_bytes
 
 MODES = ("auto", "on", "off")
@@ -54,6 +55,34 @@ class BatchShape(NamedTuple):
             "devices": self.devices,
             "runs": list(names),
         }
+
+
+def one_path_each(
+    paths: Sequence[str | os.PathLike | None] | None, count: int, name: str
+) -> tuple[pathlib.Path | None, ...]:
+    """Returns a path for each run, or None for each.
+
+    Args:
+      paths: of the runs; None where there are none.
+      count: of the runs.
+      name: of the argument.
+
+    Raises:
+      ValueError: there are more or fewer paths than runs.
+    """
+    if paths is None:
+        return (None,) * count
+    if len(paths) != count:
+        raise ValueError(
+            f"{name} has {len(paths)} entries for {count} configurations. Give one for "
+            f"each."
+        )
+    return tuple(None if path is None else pathlib.Path(path) for path in paths)
+
+
+def has_begun(folder: pathlib.Path | None) -> bool:
+    """Whether the directory of a run may hold checkpoints."""
+    return folder is not None and folder.exists()
 
 
 def check_mode(batched: str | int) -> None:
@@ -137,7 +166,9 @@ def chosen_width(
         for index, folder in enumerate(folders)
         if folder and (folder / "environment.json").exists()
     }
-    began = {_width_of(place) for place in places.values()}
+    began = {
+        place.members if place.batched else ONE_BY_ONE for place in places.values()
+    }
     if batched == "auto":
         width = min(began) if began else automatic()
     else:
@@ -153,10 +184,6 @@ def chosen_width(
                 f"order."
             )
     return width
-
-
-def _width_of(place: Place) -> int:
-    return place.members if place.batched else ONE_BY_ONE
 
 
 def _other_width(

@@ -88,6 +88,16 @@ def place_of(folder: pathlib.Path) -> Place:
     return Place(members, stored.get("position", 0), batched)
 
 
+def width_of(folder: pathlib.Path) -> int | None:
+    """Reads how many runs a device computed together with a run; None: it was alone.
+
+    Args:
+      folder: run directory.
+    """
+    place = place_of(folder)
+    return place.members if place.batched else None
+
+
 def _compared() -> dict[str, Any]:
     variables = {name: os.environ.get(name, "") for name in VARIABLES}
     return {

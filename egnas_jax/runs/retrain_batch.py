@@ -21,7 +21,7 @@ from egnas_jax.retrain.members import (
 )
 from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem
-from egnas_jax.runs.batch_shape import BatchShape
+from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult
 from egnas_jax.runs.plugins import Plugin
@@ -113,7 +113,7 @@ def run_batch(
     """
     runs = batch.runs
     starts = [
-        find_start(run, restore, resume=resume and _has_begun(run))
+        find_start(run, restore, resume=resume and has_begun(run.folder))
         for run, restore in zip(runs, batch.restores, strict=True)
     ]
     last = loop.last_step(runs[0], stop_after)
@@ -140,11 +140,6 @@ def run_batch(
             programs, shape.at_a_time, runs, begun, last, interrupted=interrupted
         )
         return [_ending(batch, index, end) for index, end in enumerate(ends)]
-
-
-def _has_begun(run: loop.RetrainRun) -> bool:
-    """Whether a run may have checkpoints."""
-    return run.folder is not None and run.folder.exists()
 
 
 def _interruption(run: loop.RetrainRun):

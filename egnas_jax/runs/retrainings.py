@@ -21,6 +21,8 @@ from egnas_jax.runs.batch_shape import (
     check_one_process,
     chosen_width,
     fitting_shape,
+    has_begun,
+    one_path_each,
     shape_of,
 )
 from egnas_jax.runs.batchable import check_differences
@@ -139,8 +141,8 @@ def run_retrainings(
     call = _Call(
         genotype=genotype,
         configs=tuple(with_genotype(config, cells) for config in configs),
-        folders=_one_each(folders, len(configs), "folders"),
-        restores=_one_each(restores, len(configs), "restores"),
+        folders=one_path_each(folders, len(configs), "folders"),
+        restores=one_path_each(restores, len(configs), "restores"),
         sources={"data": data, "data_dir": data_dir},
         resume=resume,
         stop_after=stop_after,
@@ -159,20 +161,6 @@ def run_retrainings(
         errors={i: end.error for i, end in enumerate(endings) if end.error},
         width=at_a_time,
     )
-
-
-def _one_each(
-    paths: Sequence[str | os.PathLike | None] | None, count: int, name: str
-) -> tuple[pathlib.Path | None, ...]:
-    """A path or None for each retraining."""
-    if paths is None:
-        return (None,) * count
-    if len(paths) != count:
-        raise ValueError(
-            f"{name} has {len(paths)} entries for {count} configurations. Give one for "
-            f"each."
-        )
-    return tuple(None if path is None else pathlib.Path(path) for path in paths)
 
 
 def _check_folders(call: _Call) -> None:
@@ -247,7 +235,7 @@ def _one_by_one(call: _Call) -> list[RetrainEnding]:
                 call.genotype,
                 config,
                 out=call.folders[index],
-                resume=call.resume,
+                resume=call.resume and has_begun(call.folders[index]),
                 restore=call.restores[index],
                 stop_after=call.stop_after,
                 on_epoch=functools.partial(call.on_epoch, index),

@@ -16,12 +16,14 @@ from egnas_jax.runs.batch import (
     compiled_programs,
     run_batch,
 )
-from egnas_jax.runs.batch_members import BatchSetup, set_up_members
+from egnas_jax.runs.batch_members import BatchSetup, part_of, set_up_members
 from egnas_jax.runs.batch_shape import (
     ONE_BY_ONE,
     check_mode,
     chosen_width,
     fitting_shape,
+    has_begun,
+    one_path_each,
     shape_of,
 )
 from egnas_jax.runs.batchable import OF_THE_RUN, batch_devices, check_batchable
@@ -56,6 +58,7 @@ class _Call(NamedTuple):
 
     configs: tuple[SearchConfig, ...]
     folders: tuple[pathlib.Path | None, ...]
+    restores: tuple[pathlib.Path | None, ...]
     sources: dict
     resume: bool
     stop_after: int | None
@@ -67,12 +70,13 @@ class _Call(NamedTuple):
 @pinned()
 def run_searches(
     configs: Sequence[SearchConfig],
-    out: str | pathlib.Path | None = None,
+    out: str | pathlib.Path | Sequence[str | pathlib.Path] | None = None,
     *,
     batched: str | int = "auto",
     data: ArrayData | None = None,
     data_dir: str | pathlib.Path | None = None,
     resume: bool = False,
+    restores: Sequence[str | pathlib.Path | None] | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     log: Callable[[str], None] | None = None,
@@ -87,14 +91,16 @@ def run_searches(
 
     Args:
       configs: of the searches, see `search_config`.
-      out: each search gets a run directory below it, as `run_names` calls it; None
-        writes nothing.
+      out: each search gets a run directory below it, as `run_names` calls it; or the
+        directory of each search; None writes nothing.
       batched: how many searches run at a time: a number; "on", all; "off", one after
         another; "auto", one after another on a CPU, and on other devices as many as
         their memory holds. Batches are made equally large, and divided among
         `devices` of the configurations, or among all devices of this process.
       data, data_dir, resume, stop_after: as of `run_search`, for every search. A resume
         goes on with every run that has begun, and begins the others.
+      restores: the run whose newest state each search starts from, or None; several
+        may fork from one run.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
       monitor: is told what happens before the first epoch.
@@ -117,6 +123,7 @@ def run_searches(
     call = _Call(
         configs=tuple(configs),
         folders=folders,
+        restores=one_path_each(restores, len(configs), "restores"),
         sources={"data": data, "data_dir": data_dir},
         resume=resume,
         stop_after=stop_after,
@@ -174,7 +181,8 @@ def _quoted(value: Any) -> str:
 
 
 def _folders(
-    configs: Sequence[SearchConfig], out: str | pathlib.Path | None
+    configs: Sequence[SearchConfig],
+    out: str | pathlib.Path | Sequence[str | pathlib.Path] | None,
 ) -> tuple[pathlib.Path | None, ...]:
     """The run directory of each search.
 
@@ -185,20 +193,23 @@ def _folders(
         raise ValueError("There is no configuration to search with. Give at least one.")
     if out is None:
         return (None,) * len(configs)
-    if (pathlib.Path(out) / "config.json").exists():
+    if not isinstance(out, (str, pathlib.Path)):
+        folders = one_path_each(out, len(configs), "out")
+    elif (pathlib.Path(out) / "config.json").exists():
         raise ValueError(
             f"{out} is the directory of a run, and cannot hold those of several. Name "
             f"another --out."
         )
-    names = run_names(configs)
-    for index, name in enumerate(names):
-        if (first := names.index(name)) < index:
+    else:
+        folders = tuple(pathlib.Path(out) / name for name in run_names(configs))
+    for index, folder in enumerate(folders):
+        if (first := folders.index(folder)) < index:
             raise ValueError(
                 f"Searches {first + 1} and {index + 1} have the same directory, "
-                f"{pathlib.Path(out) / name}. Give each search another seed or another "
-                f"setting."
+                f"{folder}. Give each search another seed, another setting or another "
+                f"directory."
             )
-    return tuple(pathlib.Path(out) / name for name in names)
+    return folders
 
 
 def _decided(call: _Call, batched: str | int) -> int | None:
@@ -235,7 +246,8 @@ def _one_by_one(call: _Call) -> tuple[list[Ending], int]:
             result = run_search(
                 config,
                 out=call.folders[index],
-                resume=call.resume,
+                resume=call.resume and has_begun(call.folders[index]),
+                restore=call.restores[index],
                 stop_after=call.stop_after,
                 on_epoch=functools.partial(call.on_epoch, index),
                 log=call.log,
@@ -255,6 +267,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
         call.configs,
         call.folders,
         call.sources,
+        restores=call.restores,
         on_epoch=call.on_epoch,
         log=call.log,
     )
@@ -278,8 +291,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     )
     endings = []
     for start in range(0, count, shape.at_a_time):
-        rows = slice(start, start + shape.at_a_time)
-        part = setup._replace(setups=setup.setups[rows], members=setup.members[rows])
+        part = part_of(setup, slice(start, start + shape.at_a_time))
         endings += run_batch(part, options)
     return endings, shape.at_a_time
 
