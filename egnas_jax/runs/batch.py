@@ -158,7 +158,9 @@ def _begun(batch: BatchSetup, starts: Sequence[StartPoint], stack):
     for index, setup in enumerate(batch.setups):
         run, start = setup.run, starts[index]
         progress = begin(run, start)
-        earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
+        earlier = list(start.records)
+        if run.folder:
+            earlier = records.read(run.folder / "metrics.jsonl")
         begun.append(MemberEnd(on_host(progress), earlier))
         run = stack.enter_context(with_scalars(run, setup, progress))
         members.append(batch.members[index]._replace(run=run))

@@ -148,6 +148,10 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         ([], {}, "no configuration"),
         ([{}, {"seed": 1}], {"resume": True, "batched": -1}, "batched is -1"),
         ([{}, {"seed": 1}], {"stop_after": 0}, "stop_after is 0"),
+        ([{}, {"seed": 1}], {"restores": ["a"]}, "restores has 1 entries for 2"),
+        ([{}, {"seed": 1}], {"restores": [None, "a"]}, "a'? holds no run"),
+        ([{}, {"seed": 1}], {"out": ["a"]}, "out has 1 entries for 2"),
+        ([{}, {"seed": 1}], {"out": ["a", "a"]}, "1 and 2 have the same directory, a"),
         ([{"batch_size": 1000}, {"batch_size": 1000, "seed": 1}], {}, "batch_size is"),
     ],
 )
@@ -155,8 +159,9 @@ def test_unusable_arguments_are_refused_and_nothing_is_written(
     changes, options, message, base, tmp_path
 ):
     configs = with_each(base, *changes)
+    options = {"batched": "on", "out": tmp_path / "out", **options}
     with pytest.raises(ValueError, match=message):
-        run_searches(configs, tmp_path / "out", **{"batched": "on", **options})
+        run_searches(configs, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -387,6 +392,33 @@ def _resume_alone(config, out):
     folder = out / "strategy.eta=0.2" / "seed0"
     eg.run_search(config, out=folder, resume=True, log=notes.append)
     return notes
+
+
+@pytest.mark.slow
+def test_searches_of_a_batch_fork_from_other_runs(swept, tmp_path):
+    """Each from its own, in directories of any name; and two from one."""
+    configs, out, found, _ = swept
+    run_searches(configs, tmp_path / "first", batched=4, stop_after=1)
+    first = [tmp_path / "first" / name for name in run_names(configs)]
+    folders, notes = [tmp_path / f"fork{i}" for i in range(len(configs))], []
+    options = dict(batched=4, log=notes.append)
+    forks = run_searches(configs, folders, restores=first, stop_after=2, **options)
+    assert [len(result.records) for result in forks.results] == [2] * 5
+    forks = run_searches(configs, folders, resume=True, **options)
+    assert not notes
+    for fork, expected, folder, origin in zip(
+        forks.results, found.results, folders, first, strict=True
+    ):
+        names = [[line["digest"] for line in each.records] for each in (fork, expected)]
+        assert names[0] == names[1]
+        assert records.read_object(folder / "restored.json")["run"] == str(origin)
+    nowhere = run_searches(configs, batched=4, restores=[first[0]] * 5)
+    states = [result.records[0] for result in nowhere.results]
+    assert states == states[:1] * 5 and len(nowhere.results[4].records) == 3
+    assert nowhere.results[0].records[-1] == {
+        **found.results[0].records[-1],
+        "seconds": nowhere.results[0].records[-1]["seconds"],
+    }
 
 
 @pytest.mark.slow
