@@ -6,7 +6,6 @@ the width and the position that it began with.
 """
 
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -55,29 +54,6 @@ class BatchShape(NamedTuple):
             "devices": self.devices,
             "runs": list(names),
         }
-
-
-def one_path_each(
-    paths: Sequence[str | os.PathLike | None] | None, count: int, name: str
-) -> tuple[pathlib.Path | None, ...]:
-    """Returns a path for each run, or None for each.
-
-    Args:
-      paths: of the runs; None where there are none.
-      count: of the runs.
-      name: of the argument.
-
-    Raises:
-      ValueError: there are more or fewer paths than runs.
-    """
-    if paths is None:
-        return (None,) * count
-    if len(paths) != count:
-        raise ValueError(
-            f"{name} has {len(paths)} entries for {count} configurations. Give one for "
-            f"each."
-        )
-    return tuple(None if path is None else pathlib.Path(path) for path in paths)
 
 
 def has_begun(folder: pathlib.Path | None) -> bool:

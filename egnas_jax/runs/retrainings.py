@@ -22,7 +22,6 @@ from egnas_jax.runs.batch_shape import (
     chosen_width,
     fitting_shape,
     has_begun,
-    one_path_each,
     shape_of,
 )
 from egnas_jax.runs.batchable import check_differences
@@ -46,6 +45,7 @@ from egnas_jax.runs.retrain_batch import (
 )
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
+from egnas_jax.runs.run_names import folders_of, one_path_each
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.member_axis import members_mesh, put
 
@@ -90,7 +90,7 @@ class _Call(NamedTuple):
 def run_retrainings(
     genotype: Source,
     configs: Sequence[RetrainConfig],
-    folders: Sequence[str | os.PathLike] | None = None,
+    out: str | pathlib.Path | Sequence[str | pathlib.Path] | None = None,
     *,
     batched: str | int = "auto",
     data: ArrayData | None = None,
@@ -112,7 +112,8 @@ def run_retrainings(
     Args:
       genotype: as of `run_retraining`.
       configs: of the retrainings, from `retrain_config`.
-      folders: run directory of each; None writes nothing.
+      out: directory for their run directories, which are named by what differs (seedN);
+        or the directory of each; None writes nothing.
       batched: how many run at a time, as of `run_searches`. All devices of this process
         divide a batch.
       data, data_dir, resume, stop_after, search_seconds: as of `run_retraining`, for
@@ -127,21 +128,20 @@ def run_retrainings(
 
     Raises:
       ValueError: an argument, a configuration or the data cannot be used, a directory
-        is named twice or holds another run, or retrainings that are to run as one
+        is that of two runs or holds another, or retrainings that are to run as one
         program differ in a setting that is part of it; nothing was written.
       RuntimeError: training failed; the message says how to go on.
       Interrupted: SIGINT or SIGTERM arrived, and checkpoints were written (a
         KeyboardInterrupt).
     """
     check_mode(batched)
-    if not configs:
-        raise ValueError("There is no configuration to train with. Give at least one.")
+    folders = folders_of(configs, out)
     log = log or logging.getLogger("egnas_jax").warning
     cells = read_genotype(genotype, log=log)
     call = _Call(
         genotype=genotype,
         configs=tuple(with_genotype(config, cells) for config in configs),
-        folders=one_path_each(folders, len(configs), "folders"),
+        folders=folders,
         restores=one_path_each(restores, len(configs), "restores"),
         sources={"data": data, "data_dir": data_dir},
         resume=resume,
@@ -164,11 +164,7 @@ def run_retrainings(
 
 
 def _check_folders(call: _Call) -> None:
-    """Refuses directories that cannot hold the runs, or that two of them share."""
-    named = [folder for folder in call.folders if folder is not None]
-    for index, folder in enumerate(named):
-        if folder in named[:index]:
-            raise ValueError(f"folders names {folder} twice. Give each run its own.")
+    """Refuses directories that cannot hold the runs."""
     for config, folder, restore in zip(
         call.configs, call.folders, call.restores, strict=True
     ):

@@ -4,8 +4,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple
 
 import jax
 
@@ -23,15 +22,19 @@ from egnas_jax.runs.batch_shape import (
     chosen_width,
     fitting_shape,
     has_begun,
-    one_path_each,
     shape_of,
 )
-from egnas_jax.runs.batchable import OF_THE_RUN, batch_devices, check_batchable
+from egnas_jax.runs.batchable import batch_devices, check_batchable
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
+from egnas_jax.runs.run_names import (
+    folders_of,
+    one_path_each,
+    run_names,
+    setting_labels,
+)
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.settings import as_dict, flat
 from egnas_jax.training.jax_settings import pinned
 
 
@@ -51,6 +54,9 @@ class SearchesResult(NamedTuple):
     errors: dict[int, FloatingPointError]
     labels: tuple[str, ...]
     width: int
+
+
+__all__ = ["SearchesResult", "run_names", "run_searches", "setting_labels"]
 
 
 class _Call(NamedTuple):
@@ -117,7 +123,7 @@ def run_searches(
         KeyboardInterrupt).
     """
     check_mode(batched)
-    folders = _folders(configs, out)
+    folders = folders_of(configs, out)
     for folder in folders:
         directory.check_arguments(folder, resume=resume, stop_after=stop_after)
     call = _Call(
@@ -142,74 +148,6 @@ def run_searches(
         labels=tuple(setting_labels(configs)),
         width=width,
     )
-
-
-def run_names(configs: Sequence[SearchConfig]) -> list[str]:
-    """Returns the directory of each search below the common one.
-
-    Names are seedN, in a directory for each combination of the other settings in which
-    the searches differ, such as strategy.eta=0.2,strategy.zeta=1.0/seed0.
-    """
-    return [
-        "/".join(filter(None, (label, f"seed{config.seed}")))
-        for label, config in zip(setting_labels(configs), configs, strict=True)
-    ]
-
-
-def setting_labels(configs: Sequence[SearchConfig]) -> list[str]:
-    """Returns the settings of each search that differ between them, but for the seed.
-
-    Characters that a file name may not have are written as in a URL.
-    """
-    settings = [dict(flat(as_dict(config))) for config in configs]
-    paths = dict.fromkeys(path for each in settings for path in each)
-    varied = [
-        path
-        for path in paths
-        if path not in ("seed", *OF_THE_RUN)
-        and len({repr(each.get(path)) for each in settings}) > 1
-    ]
-    return [
-        ",".join(f"{path}={_quoted(each.get(path))}" for path in varied)
-        for each in settings
-    ]
-
-
-def _quoted(value: Any) -> str:
-    """A value as part of a directory's name; whole numbers have no decimals."""
-    return quote(str(value).removesuffix(".0"), safe="")
-
-
-def _folders(
-    configs: Sequence[SearchConfig],
-    out: str | pathlib.Path | Sequence[str | pathlib.Path] | None,
-) -> tuple[pathlib.Path | None, ...]:
-    """The run directory of each search.
-
-    Raises:
-      ValueError: there is no search, or two of them have the same directory.
-    """
-    if not configs:
-        raise ValueError("There is no configuration to search with. Give at least one.")
-    if out is None:
-        return (None,) * len(configs)
-    if not isinstance(out, (str, pathlib.Path)):
-        folders = one_path_each(out, len(configs), "out")
-    elif (pathlib.Path(out) / "config.json").exists():
-        raise ValueError(
-            f"{out} is the directory of a run, and cannot hold those of several. Name "
-            f"another --out."
-        )
-    else:
-        folders = tuple(pathlib.Path(out) / name for name in run_names(configs))
-    for index, folder in enumerate(folders):
-        if (first := folders.index(folder)) < index:
-            raise ValueError(
-                f"Searches {first + 1} and {index + 1} have the same directory, "
-                f"{folder}. Give each search another seed, another setting or another "
-                f"directory."
-            )
-    return folders
 
 
 def _decided(call: _Call, batched: str | int) -> int | None:

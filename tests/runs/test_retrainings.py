@@ -119,8 +119,8 @@ def test_the_first_setting_that_cannot_be_batched_is_named(
 @pytest.mark.parametrize(
     "folders, options, message",
     [
-        (["a", "a"], {}, "names .*a twice"),
-        (["a"], {}, "folders has 1 entries for 2 configurations"),
+        (["a", "a"], {}, "Runs 1 and 2 have the same directory, a"),
+        (["a"], {}, "out has 1 entries for 2 configurations"),
         (["a", "b"], {"restores": ["c"]}, "restores has 1 entries"),
         (["a", "b"], {"batched": 0}, "batched is 0, but must be"),
         (["a", "b"], {"stop_after": 0}, "stop_after is 0"),

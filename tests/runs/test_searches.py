@@ -143,7 +143,7 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         ([{}], {"batched": 0}, "batched is 0, but must be"),
         ([{}], {"batched": True}, "batched is True"),
         ([{}], {"batched": "gpu"}, "batched is 'gpu'"),
-        ([{"seed": 1}, {"seed": 2}, {"seed": 1}], {}, "Searches 1 and 3 have the same"),
+        ([{"seed": 1}, {"seed": 2}, {"seed": 1}], {}, "Runs 1 and 3 have the same"),
         ([{"seed": 1}, {"seed": 1}], {"batched": "off"}, "1 and 2 have the same"),
         ([], {}, "no configuration"),
         ([{}, {"seed": 1}], {"resume": True, "batched": -1}, "batched is -1"),
