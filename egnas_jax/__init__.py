@@ -114,8 +114,6 @@ __all__ = [
     "search_data",
     "softmax_mixing",
     "zoo",
-    "RetrainingsResult",
-    "run_retrainings",
 ]
 
 # module -> the public names that it defines
