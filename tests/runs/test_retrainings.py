@@ -35,7 +35,7 @@ SETTINGS = {
     "batch_size": 128,
     "learning_rate": 0.1,
     "evaluate_every": 2,
-    "steps_per_call": 8,
+    "steps_per_call": 5,  # of 8 steps of an epoch
     "valid_share": 0.2,
 }
 # what the three members have of their own
@@ -356,9 +356,9 @@ def test_a_batch_killed_between_two_checkpoints_ends_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("calls", [1, 3])
+@pytest.mark.parametrize("calls, step", [(1, 5), (5, 21)])
 def test_a_batch_interrupted_within_an_epoch_ends_the_same(
-    calls, undisturbed, cells, tmp_path
+    calls, step, undisturbed, cells, tmp_path
 ):
     original, seen = member_loop._run_steps, []
 
@@ -372,6 +372,8 @@ def test_a_batch_interrupted_within_an_epoch_ends_the_same(
         patch.setattr(member_loop, "_run_steps", interrupting)
         with pytest.raises(Interrupted):
             trained(cells, tmp_path, log=lambda text: None)
+    for index in range(3):
+        assert checkpoint.steps(tmp_path / str(index) / "checkpoints")[-1] == step
     folders, result = trained(cells, tmp_path, resume=True)
     assert digests(folders) == digests(undisturbed[0]) and not result.errors
 
