@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.preset_registration import register_preset
     from egnas_jax.runs.retrain import RetrainResult, run_retraining
     from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
+    from egnas_jax.runs.retrainings import RetrainingsResult, run_retrainings
     from egnas_jax.runs.search import SearchResult, run_search
     from egnas_jax.runs.search_config import SearchConfig, search_config
     from egnas_jax.runs.search_functions import make_search
@@ -74,6 +75,7 @@ __all__ = [
     "Primitive",
     "RetrainConfig",
     "RetrainResult",
+    "RetrainingsResult",
     "SearchConfig",
     "SearchFunctions",
     "SearchResult",
@@ -111,6 +113,7 @@ __all__ = [
     "register_strategy",
     "retrain_config",
     "run_retraining",
+    "run_retrainings",
     "run_search",
     "run_searches",
     "run_worker",
@@ -140,6 +143,7 @@ _NAMES = {
     "egnas_jax.runs.preset_registration": "register_preset",
     "egnas_jax.runs.retrain": "RetrainResult run_retraining",
     "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
+    "egnas_jax.runs.retrainings": "RetrainingsResult run_retrainings",
     "egnas_jax.runs.search": "SearchResult run_search",
     "egnas_jax.runs.search_config": "SearchConfig search_config",
     "egnas_jax.runs.search_functions": "make_search",

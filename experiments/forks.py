@@ -164,34 +164,44 @@ def left_out(settings: Settings) -> str:
     return LIGHT_NOTE if light.items() <= texts.items() else ""
 
 
-def warm_starts(options: argparse.Namespace) -> list[pathlib.Path]:
+def warm_starts(
+    options: argparse.Namespace, batched: str | int = "off"
+) -> list[pathlib.Path]:
     """Runs the warm start of every seed; returns the run directories.
 
     Args:
       options: of `make_parser`.
+      batched: how many run at a time, as of `egnas_jax.run_searches`.
     """
-    size, folders = SIZES[options.size], []
-    for seed in range(options.seeds or size.seeds):
-        folder = options.out / f"warm_start-{seed}"
-        job = _job(options, folder, seed)._replace(stop_after=size.warmup)
-        methods.finish("warm start", seed, job)
-        folders.append(folder)
-    return folders
+    size = SIZES[options.size]
+    jobs = [
+        _job(options, options.out / f"warm_start-{seed}", seed)
+        for seed in range(options.seeds or size.seeds)
+    ]
+    jobs = [job._replace(stop_after=size.warmup) for job in jobs]
+    searches = [("warm start", seed, job) for seed, job in enumerate(jobs)]
+    methods.finish_all(searches, batched)
+    return [job.folder for job in jobs]
 
 
-def run(forks: Mapping[str, Settings], options: argparse.Namespace) -> list[Outcome]:
+def run(
+    forks: Mapping[str, Settings],
+    options: argparse.Namespace,
+    batched: str | int = "off",
+) -> list[Outcome]:
     """Runs every fork from every seed's warm start, in folders FORK-SEED of --out.
 
     Args:
       forks: name -> settings that differ from the warm start's.
       options: of `make_parser`.
+      batched: how many run at a time, as of `egnas_jax.run_searches`.
     """
-    outcomes = []
-    for seed, warm in enumerate(warm_starts(options)):
+    searches = []
+    for seed, warm in enumerate(warm_starts(options, batched)):
         for name, changes in forks.items():
             job = _job(options, options.out / f"{name}-{seed}", seed, changes)
-            outcomes.append(methods.finish(name, seed, job._replace(restore=warm)))
-    return outcomes
+            searches.append((name, seed, job._replace(restore=warm)))
+    return methods.finish_all(searches, batched)
 
 
 def _job(
@@ -266,12 +276,17 @@ def total_seconds(outcomes: Sequence[Outcome]) -> float:
 
     The records of a fork begin with those of its warm start, which count once.
     """
-    epochs = {
-        (outcome.seed, record["epoch"], record["seconds"])
+    warm = {
+        (outcome.seed, record["epoch"]): record["seconds"]
         for outcome in outcomes
-        for record in outcome.epochs
+        for record in outcome.epochs[: outcome.taken_over]
     }
-    return sum(seconds for *_, seconds in epochs)
+    own = [
+        record["seconds"]
+        for outcome in outcomes
+        for record in outcome.epochs[outcome.taken_over :]
+    ]
+    return sum(warm.values()) + sum(own)
 
 
 def seconds_per_epoch(outcome: Outcome) -> float:

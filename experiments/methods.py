@@ -6,7 +6,7 @@ called any number of times with the same --out.
 
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -110,12 +110,15 @@ class Outcome(NamedTuple):
       seed: its seed.
       summary: contents of summary.json.
       epochs: records of metrics.jsonl.
+      taken_over: number of the first epochs that are another run's, from which this
+        one started.
     """
 
     method: str
     seed: int
     summary: dict
     epochs: list[dict]
+    taken_over: int = 0
 
 
 def run_all(
@@ -152,8 +155,59 @@ def finish(method: str, seed: int, job: Job) -> Outcome:
     if not is_finished(job):
         run(job)
         mark_finished(job)
-    summary = json.loads((job.folder / "summary.json").read_text())
-    return Outcome(method, seed, summary, records.read(job.folder / "metrics.jsonl"))
+    origin = job.folder / "restored.json"
+    return Outcome(
+        method=method,
+        seed=seed,
+        summary=json.loads((job.folder / "summary.json").read_text()),
+        epochs=records.read(job.folder / "metrics.jsonl"),
+        taken_over=json.loads(origin.read_text())["epoch"] if origin.exists() else 0,
+    )
+
+
+def finish_all(
+    searches: Sequence[tuple[str, int, Job]], batched: str | int = "off"
+) -> list[Outcome]:
+    """Runs searches to their end, unless all are finished, and returns their results.
+
+    Args:
+      searches: method, seed and job of each; all end after the same epoch.
+      batched: how many run at a time, as of `egnas_jax.run_searches`.
+
+    Raises:
+      SystemExit: a directory holds another run.
+      FloatingPointError: a loss is not finite.
+    """
+    jobs = [job for *_, job in searches]
+    # a batch goes on with the searches that it began with
+    if batched != "off" and not all([is_finished(job) for job in jobs]):
+        _run_together(jobs, batched)
+        for job in jobs:
+            mark_finished(job)
+    return [finish(*search) for search in searches]
+
+
+def _run_together(jobs: Sequence[Job], batched: str | int) -> None:
+    """Runs searches, or goes on with what is in their directories already."""
+    use_compilation_cache()
+
+    def print_epoch(index: int, record: dict) -> None:
+        job, number = jobs[index], record["epoch"] + 1
+        say(f"{job.folder.name}: epoch {number} of {job.config.epochs}")
+
+    searches = eg.run_searches(
+        [job.config for job in jobs],
+        [job.folder for job in jobs],
+        batched=batched,
+        data_dir=jobs[0].data_dir,
+        resume=any(job.folder.exists() for job in jobs),
+        restores=[job.restore for job in jobs],
+        stop_after=jobs[0].stop_after,
+        on_epoch=print_epoch,
+        log=say,
+    )
+    for error in searches.errors.values():
+        raise error
 
 
 def run(job: Job) -> None:

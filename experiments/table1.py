@@ -9,6 +9,9 @@ searches: each is run once, and the report's own settings of equal zeta / eta sh
 noise. Each exploration also records which individual every pair of weights would have
 chosen from the same population; a figure shows how often two pairs choose the same.
 
+On a GPU as many searches run as one program as its memory holds, on a CPU one after
+another (--batched).
+
 Command: python experiments/table1.py --size small --out OUT
 """
 
@@ -23,6 +26,7 @@ import numpy as np
 import record_tables
 from methods import Outcome
 
+from egnas_jax.cli.sweep import read_batched
 from egnas_jax.plotting import as_svg
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
 from egnas_jax.studies.report.curves import FigureData, Row
@@ -192,11 +196,21 @@ def weight(text: str) -> float:
     return float(text)
 
 
+def batched(text: str) -> str | int:
+    """Type of how many searches run at a time."""
+    try:
+        return read_batched(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options of the command line."""
     parser = forks.make_parser(__doc__)
     text = "of zeta and of eta (the report's)"
     parser.add_argument("--weights", type=weight, nargs="+", default=WEIGHTS, help=text)
+    text = "searches as one program, as of `egnas search`: auto, on, off or a number"
+    parser.add_argument("--batched", type=batched, default="auto", help=text)
     options = parser.parse_args(arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
@@ -210,10 +224,12 @@ def main(arguments: list[str] | None = None) -> None:
         name_of((zeta, eta)): {"strategy.zeta": zeta, "strategy.eta": eta}
         for zeta, eta in pairs_to_run(options.weights).values()
     }
-    outcomes = forks.run(settings, options)
+    outcomes = forks.run(settings, options, options.batched)
     agreement = forks.agreement(outcomes)
     is_default = options.weights == WEIGHTS
     extra = [] if is_default else ["--weights", *map(str, options.weights)]
+    if options.batched != "auto":
+        extra += ["--batched", str(options.batched)]
     forks.write(
         options,
         "table1",

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 
 from egnas_jax.cli.console import (
+    DONE,
+    FAILED,
     check_run,
     check_run_options,
     read_genotype,
@@ -17,6 +19,7 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 from egnas_jax.cli.run_folders import default_folder, run_folders
+from egnas_jax.cli.sweep import add_batched, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import RECIPES
 
@@ -56,6 +59,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train N seeds; a table of them in --out",
     )
+    add_batched(parser, "seeds", nargs="?", const="on")
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
     add(
@@ -68,10 +72,15 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
-def retrain(options: argparse.Namespace) -> None:
-    """Trains a genotype from scratch, with one seed or several."""
+def retrain(options: argparse.Namespace) -> int:
+    """Trains a genotype from scratch, with one seed or several.
+
+    Returns:
+      The exit code.
+    """
     # what can be checked before JAX is imported
     check_run_options(options, ("out", "data_dir", "init_from", "restore"))
+    read_batched(options.batched)
     check_known(RECIPES, options.preset, "preset")
     for run in (options.init_from, options.restore):
         if run is not None and not options.resume:  # which may do without
@@ -94,22 +103,29 @@ def retrain(options: argparse.Namespace) -> None:
     base = with_genotype(base, genotype, source=options.genotype)
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
-        return
+        return DONE
     with contextlib.ExitStack() as stack:
         if options.seeds > 1 and not options.out:
             table = default_folder(options, f"{options.preset}-retrain")
             options.out = str(stack.enter_context(table))
         summaries = _retrain_all(options, base, search_seconds(origin))
+        if not summaries:
+            return FAILED
         results = retrain_seeds.aggregate(summaries)
         if options.seeds > 1:
             retrain_seeds.write(pathlib.Path(options.out), results)
     print(
         json.dumps(results) if options.json else retrain_seeds.markdown(results), end=""
     )
+    return DONE if len(summaries) == options.seeds else FAILED
 
 
 def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
-    """Trains every seed, after all directories were checked; the summaries."""
+    """Trains every seed, after all directories were checked.
+
+    Returns:
+      The summaries; those of a batch lack the seeds whose loss was not finite.
+    """
     from egnas_jax.runs import directory
 
     if options.seeds > 1:
@@ -122,6 +138,8 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
         if options.seeds > 1 and options.resume:
             _check_same_configurations(configs, folders, options.data_dir)
         use_compilation_cache()
+        if options.batched is not None:
+            return _retrain_together(options, configs, folders, search_seconds)
         return [
             _retrain_one(options, config, folder, search_seconds)
             for config, folder in zip(configs, folders, strict=True)
@@ -144,6 +162,37 @@ def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
         search_seconds=search_seconds,
     )
     return result.summary | {"seed": config.seed, "run": str(folder)}
+
+
+def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:
+    """Trains several seeds as one program."""
+    from egnas_jax.runs.retrainings import run_retrainings
+
+    def on_epoch(index: int, record: dict) -> None:
+        if not options.json:
+            line = epoch_line(record, configs[index].epochs)
+            say(f"seed {configs[index].seed}: {line}")
+
+    trained = run_retrainings(
+        configs[0].genotype,
+        configs,
+        folders,
+        batched=read_batched(options.batched),
+        data_dir=options.data_dir,
+        resume=options.resume,
+        restores=[_restored_seed(options.restore, each.seed) for each in configs],
+        stop_after=options.stop_after,
+        on_epoch=on_epoch,
+        log=say,
+        search_seconds=search_seconds,
+    )
+    return [
+        result.summary | {"seed": config.seed, "run": str(folder)}
+        for config, folder, result in zip(
+            configs, folders, trained.results, strict=True
+        )
+        if result is not None
+    ]
 
 
 def _restored_seed(restore: str | None, seed: int) -> pathlib.Path | None:
@@ -189,16 +238,14 @@ def _progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
             return
         # the first epochs include compilation: the last three tell the pace
         left = statistics.median(seconds[-3:]) * (epochs - record["epoch"] - 1)
-        say(
-            f"{epoch_line(record, epochs)}  {time.perf_counter() - started:.0f} s, "
-            f"about {left:.0f} s left"
-        )
+        passed = time.perf_counter() - started
+        say(f"{epoch_line(record, epochs)}  {passed:.0f} s, about {left:.0f} s left")
 
     return on_epoch
 
 
 def epoch_line(record: dict, epochs: int) -> str:
-    """Returns the record of an epoch as a line.
+    """Returns the record of an epoch as a line, without its time.
 
     Args:
       record: of the epoch.

@@ -22,11 +22,7 @@ MODES = ("auto", "on", "off")
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that concern several searches."""
-    parser.add_argument(
-        "--batched",
-        metavar="auto|on|off|K",
-        help="run the searches as one program: all, or K at a time (off)",
-    )
+    add_batched(parser, "searches")
     parser.add_argument(
         "--sweep",
         action="append",
@@ -34,6 +30,18 @@ def sweep_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH=V1,V2,...",
         help="search with every value, and every combination of several --sweep",
     )
+
+
+def add_batched(parser: argparse.ArgumentParser, what: str, **options: str) -> None:
+    """Adds the argument `--batched`, which `read_batched` reads.
+
+    Args:
+      parser: of a command that runs several.
+      what: the runs are, in the plural.
+      options: more of `add_argument`.
+    """
+    text = f"run the {what} as one program: all, or K at a time (off)"
+    parser.add_argument("--batched", metavar="auto|on|off|K", help=text, **options)
 
 
 def has_sweep(options: argparse.Namespace) -> bool:
@@ -80,7 +88,7 @@ def read_batched(text: str | None) -> str | int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(
             f"--batched is {text!r}, but must be {', '.join(MODES)}, or a number of "
-            f"searches from 1."
+            f"runs at a time from 1."
         )
     return int(text)
 

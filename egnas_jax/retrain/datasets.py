@@ -4,10 +4,12 @@ Dims: N images, S side of a square, H, W height and width in pixels, C channels.
 """
 
 import concurrent.futures
+import functools
 import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from egnas_jax.data.batches import check_batch_size
@@ -23,47 +25,56 @@ from egnas_jax.retrain.input_pipeline import (
     resident_pipeline,
     streamed_pipeline,
 )
+from egnas_jax.types import PyTree
 
 
 class RetrainData(NamedTuple):
-    """The data of one retraining.
+    """The data of a retraining, or of several that differ in the seed.
 
     Attributes:
-      pipeline: the training batches.
+      pipeline_of: seed of a run -> its training batches; all share the images.
       valid: images held out of the training images, or None where all of them train.
       test: the test images.
       image_shape: [H, W, C] of the network's input.
     """
 
-    pipeline: InputPipeline
+    pipeline_of: Callable[[int], InputPipeline]
     valid: LabelledImages | None
     test: LabelledImages
     image_shape: tuple[int, int, int]
 
 
-def make_data(source: Dataset | StreamedDataset, config: RetrainConfig) -> RetrainData:
+def make_data(
+    source: Dataset | StreamedDataset,
+    config: RetrainConfig,
+    put: Callable[[PyTree], PyTree] = jax.device_put,
+) -> RetrainData:
     """The data of a retraining, on the device or streamed as the configuration says.
 
     Args:
       source: the data set; `StreamedDataset` where `config.stream` is set.
       config: of the retraining.
+      put: copies images that are not streamed to the device, or to several.
 
     Raises:
       ValueError: a batch is larger than the training set; `valid_share` holds out no
         image; or images cannot be resized or augmented as the configuration says.
     """
-    return _streamed(source, config) if config.stream else _resident(source, config)
+    if config.stream:
+        return _streamed(source, config)
+    return _resident(source, config, put)
 
 
-def _resident(dataset: Dataset, config: RetrainConfig) -> RetrainData:
+def _resident(dataset: Dataset, config: RetrainConfig, put: Callable) -> RetrainData:
     train_rows, valid_rows = split_rows(len(dataset.labels), config)
     check_batch_size(config.batch_size, len(train_rows))
     train, valid = (
         LabelledImages(dataset.images[rows], dataset.labels[rows])
         for rows in (train_rows, valid_rows)
     )
+    pixels = put(train)
     return RetrainData(
-        pipeline=resident_pipeline(train, config.batch_size, config.seed),
+        pipeline_of=functools.partial(resident_pipeline, pixels, config.batch_size),
         valid=valid if len(valid_rows) else None,
         test=make_test_split(dataset, config),
         image_shape=tuple(dataset.images.shape[1:]),
@@ -75,23 +86,27 @@ def _streamed(opened: StreamedDataset, config: RetrainConfig) -> RetrainData:
     check_augmentation(config.data, *shape)
     train_rows, valid_rows = split_rows(opened.train.size, config)
     check_batch_size(config.batch_size, len(train_rows))
-    order = make_order(len(train_rows), config.batch_size, config.seed)
 
-    def read(epoch, row):
+    def read(seed, epoch, row):
         index = int(train_rows[row])
         image, label = opened.train.read(index)
         if config.image_size is None:
             return image, label
         crop = random_resized_crop(
-            image, config.image_size, seed=config.seed, epoch=epoch, index=index
+            image, config.image_size, seed=seed, epoch=epoch, index=index
         )
         return crop, label
+
+    def pipeline_of(seed):
+        order = make_order(len(train_rows), config.batch_size, seed)
+        last_step = config.epochs * order.num_steps
+        return streamed_pipeline(functools.partial(read, seed), order, last_step)
 
     valid = None
     if len(valid_rows):
         valid = _lazy_split(opened.train, valid_rows, shape, config)
     return RetrainData(
-        pipeline=streamed_pipeline(read, order, config.epochs * order.num_steps),
+        pipeline_of=pipeline_of,
         valid=valid,
         test=make_test_split(opened, config),
         image_shape=shape,

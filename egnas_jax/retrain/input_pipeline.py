@@ -4,7 +4,7 @@ Dims: N images of the data set, B images of a batch, S steps of a call.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,8 +13,29 @@ import numpy as np
 from egnas_jax.data.batches import epoch_permutation, num_steps
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.retrain.prefetch import Prefetch
+from egnas_jax.training.member_axis import stack_trees
 from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array, PyTree
+
+
+class Joined(NamedTuple):
+    """How the loaded images of retrainings of one data set become one argument.
+
+    Attributes:
+      stack: what each has loaded -> what one program takes for all of them.
+      axes: of that, see `training.member_axis`.
+    """
+
+    stack: Callable[[Sequence[PyTree]], PyTree]
+    axes: PyTree
+
+
+# The images lie on the device once, and each retraining has rows of its own.
+ROWS = Joined(
+    lambda all: (all[0][0], stack_trees([rows for _, rows in all])), (None, 0)
+)
+# Each retraining has images of its own.
+IMAGES = Joined(stack_trees, 0)
 
 
 class InputPipeline(NamedTuple):
@@ -26,12 +47,14 @@ class InputPipeline(NamedTuple):
         places; those beyond the number of steps are padding.
       batch: (loaded images, place) -> the batch of one step; traceable.
       close: ends the threads that read ahead.
+      joined: how the loaded images of several retrainings become one argument.
     """
 
     num_steps: int
     load: Callable[[int, int, int], PyTree]
     batch: Callable[[PyTree, Array], LabelledImages]
     close: Callable[[], None]
+    joined: "Joined"
 
 
 class Order(NamedTuple):
@@ -73,7 +96,7 @@ def resident_pipeline(
     """All images lie on the device; each call receives the rows of its batches.
 
     Args:
-      train: the training images.
+      train: the training images; those that lie on a device stay where they are.
       batch_size: B.
       seed: of the run; it determines the order.
     """
@@ -89,7 +112,7 @@ def resident_pipeline(
         pixels, rows = loaded
         return LabelledImages(pixels.images[rows[place]], pixels.labels[rows[place]])
 
-    return InputPipeline(order.num_steps, load, batch, close=lambda: None)
+    return InputPipeline(order.num_steps, load, batch, lambda: None, ROWS)
 
 
 def streamed_pipeline(
@@ -114,4 +137,4 @@ def streamed_pipeline(
     def batch(loaded, place):
         return jax.tree.map(lambda leaf: leaf[place], loaded)
 
-    return InputPipeline(order.num_steps, load, batch, prefetch.close)
+    return InputPipeline(order.num_steps, load, batch, prefetch.close, IMAGES)

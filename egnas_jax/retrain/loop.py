@@ -18,7 +18,7 @@ from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig, drop_path, learning_rate
 from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.predict import predict
-from egnas_jax.retrain.scores import Scores, score
+from egnas_jax.retrain.scores import score
 from egnas_jax.retrain.step import RetrainPrograms, RetrainState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
@@ -115,7 +115,7 @@ def train(
     interrupted = None
     with contextlib.ExitStack() as stack:
         while step < last:
-            goal = min(_next_evaluation(run, step), last)
+            goal = min(next_evaluation(run, step), last)
             stop = min(step + run.config.steps_per_call, goal)
             with out_of_memory_in("train"):
                 state, step = run_steps(run, state, step, stop), stop
@@ -149,7 +149,7 @@ def num_recorded(run: RetrainRun, step: int) -> int:
     return epoch if epoch == run.config.epochs else epoch // every * every
 
 
-def _next_evaluation(run: RetrainRun, step: int) -> int:
+def next_evaluation(run: RetrainRun, step: int) -> int:
     """The step that ends the next epoch with an evaluation, at most the last epoch."""
     epoch, every = step // run.pipeline.num_steps, run.config.evaluate_every
     epochs = min((epoch // every + 1) * every, run.config.epochs)
@@ -160,20 +160,32 @@ def run_steps(
     run: RetrainRun, state: RetrainState, start: int, stop: int
 ) -> RetrainState:
     """Runs the steps from `start` to `stop` (exclusive) in one call of the device."""
-    size, steps = run.config.steps_per_call, run.pipeline.num_steps
-    # places beyond `stop` are padding
-    epochs = [min(step, stop - 1) // steps for step in range(start, start + size)]
-    learning_rates, drop_paths = (
-        jnp.asarray([schedule(run.config, epoch) for epoch in epochs], jnp.float32)
-        for schedule in (learning_rate, drop_path)
-    )
+    learning_rates, drop_paths = step_schedules(run, start, stop)
     return run.programs.train(
         state,
-        run.pipeline.load(start, stop - start, size),
+        run.pipeline.load(start, stop - start, run.config.steps_per_call),
         count=jnp.int32(stop - start),
         learning_rates=learning_rates,
         drop_paths=drop_paths,
     )
+
+
+def step_schedules(
+    run: RetrainRun, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the learning rate and the drop path of each place of a call, f32[S].
+
+    Args:
+      run: the retraining.
+      start, stop: the steps of the call; places beyond them are padding.
+    """
+    size, steps = run.config.steps_per_call, run.pipeline.num_steps
+    epochs = [min(step, stop - 1) // steps for step in range(start, start + size)]
+    learning_rates, drop_paths = (
+        np.asarray([schedule(run.config, epoch) for epoch in epochs], np.float32)
+        for schedule in (learning_rate, drop_path)
+    )
+    return learning_rates, drop_paths
 
 
 def save(run: RetrainRun, state: RetrainState) -> None:
@@ -186,28 +198,52 @@ def save(run: RetrainRun, state: RetrainState) -> None:
     checkpoint.save(folder, step, state, meta, keep=run.config.keep_checkpoints)
 
 
-def evaluate(run: RetrainRun, variables: PyTree, part: LabelledImages) -> Scores:
-    """The scores of a network on one part of the data."""
-    with out_of_memory_in("evaluate"):
-        logits = predict(run.programs.logits, variables, part.images)
-    return score(logits, part.labels)
+# (images of a part of the data) -> their logits f32[N, K]
+LogitsOf = Callable[[LabelledImages], np.ndarray]
+
+
+def logits_of(run: RetrainRun, variables: PyTree) -> LogitsOf:
+    """Returns the function that computes the logits of a network."""
+
+    def compute(part: LabelledImages) -> np.ndarray:
+        with out_of_memory_in("evaluate"):
+            return predict(run.programs.logits, variables, part.images)
+
+    return compute
 
 
 def _record_epochs(
     run: RetrainRun, state: RetrainState, first_epoch: int, seconds: float
 ) -> None:
     """Writes and reports the records of the epochs that have ended since the last."""
-    for record in _epoch_records(run, state, first_epoch):
-        record |= {"seconds": seconds}
-        if run.folder is not None:
-            records.append(run.folder / "metrics.jsonl", record)
-        run.on_epoch(record)
+    compute = logits_of(run, state.variables)
+    for record in epoch_records(run, state, first_epoch, compute):
+        write_record(run, record | {"seconds": seconds})
 
 
-def _epoch_records(
-    run: RetrainRun, state: RetrainState, first_epoch: int
+def write_record(run: RetrainRun, record: dict) -> None:
+    """Writes the record of an epoch where there is a directory, and reports it."""
+    if run.folder is not None:
+        records.append(run.folder / "metrics.jsonl", record)
+    run.on_epoch(record)
+
+
+def epoch_records(
+    run: RetrainRun, state: RetrainState, first_epoch: int, compute: LogitsOf
 ) -> Iterator[dict]:
-    """Records of the epochs that a state ends; only the last of them is evaluated."""
+    """Yields records of the epochs that a state ends, but for their time.
+
+    Only the last of them is evaluated.
+
+    Args:
+      run: the retraining.
+      state: at the end of an epoch.
+      first_epoch: the first one to record.
+      compute: of the network of the state.
+
+    Raises:
+      FloatingPointError: a loss is NaN or infinite; names epoch and last checkpoint.
+    """
     steps, config = run.pipeline.num_steps, run.config
     done = int(state.step) // steps
     losses, correct = np.asarray(state.losses), np.asarray(state.correct)
@@ -216,7 +252,7 @@ def _epoch_records(
         check_finite(run.folder, epoch, "training", loss)
         metrics = dict.fromkeys(EVALUATED)
         if epoch == done - 1:
-            metrics |= _evaluation(run, state, epoch)
+            metrics |= _evaluation(run, state, epoch, compute)
         yield {
             "epoch": epoch,
             "train_loss": loss,
@@ -227,14 +263,16 @@ def _epoch_records(
         }
 
 
-def _evaluation(run: RetrainRun, state: RetrainState, epoch: int) -> dict:
+def _evaluation(
+    run: RetrainRun, state: RetrainState, epoch: int, compute: LogitsOf
+) -> dict:
     """Metrics of the validation images, if there are any, and of the test images."""
     metrics = {}
     if run.valid is not None:
-        valid = evaluate(run, state.variables, run.valid)
+        valid = score(compute(run.valid), run.valid.labels)
         check_finite(run.folder, epoch, "validation", valid.loss)
         metrics = {"valid_loss": valid.loss, "valid_accuracy": 1 - valid.error}
-    test = evaluate(run, state.variables, run.test)
+    test = score(compute(run.test), run.test.labels)
     check_finite(run.folder, epoch, "test", test.loss)
     return metrics | {
         "test_loss": test.loss,

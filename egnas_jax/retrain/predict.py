@@ -45,11 +45,11 @@ def make_logits(
 def predict(
     logits: Callable[[PyTree, Array], Array], variables: PyTree, images: np.ndarray
 ) -> np.ndarray:
-    """Logits f32[N, K] of images u8[N, H, W, C] on the host.
+    """Logits f32[N, K] of images u8[N, H, W, C] on the host; of M networks [M, N, K].
 
     Args:
-      logits: from `make_logits`.
-      variables: of the network.
+      logits: from `make_logits`, or the same of M networks, f32[M, B, K].
+      variables: of the network, or of M networks.
       images: an array, or one that reads its images when it is sliced.
     """
     step, results = BLOCKS_AHEAD * BLOCK, []
@@ -58,4 +58,4 @@ def predict(
         padding = [(0, -len(part) % BLOCK)] + [(0, 0)] * (part.ndim - 1)
         blocks = np.pad(part, padding).reshape(-1, BLOCK, *part.shape[1:])
         results += jax.device_get([logits(variables, block) for block in blocks])
-    return np.concatenate(results)[: len(images)]
+    return np.concatenate(results, axis=-2)[..., : len(images), :]

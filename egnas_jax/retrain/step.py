@@ -73,6 +73,34 @@ class RetrainState:
 
 
 @flax.struct.dataclass
+class RetrainHyperparams:
+    """The numbers of a retraining that affect no shape and are the same in all steps.
+
+    They are constants of the program of one retraining, and arguments of that of
+    several (`retrain.members`).
+
+    Attributes:
+      momentum, weight_decay, clip_norm: of SGD, f32[].
+      auxiliary_weight: weight of the auxiliary head's loss, f32[].
+    """
+
+    momentum: Array | float
+    weight_decay: Array | float
+    clip_norm: Array | float
+    auxiliary_weight: Array | float
+
+
+def hyperparams_of(config: RetrainConfig) -> RetrainHyperparams:
+    """Returns the numbers of a configuration."""
+    return RetrainHyperparams(
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        clip_norm=config.clip_norm,
+        auxiliary_weight=config.auxiliary_weight,
+    )
+
+
+@flax.struct.dataclass
 class StepInputs:
     """The numbers of one step that vary without a new compilation.
 
@@ -80,12 +108,14 @@ class StepInputs:
       epoch: of the step, i32[].
       learning_rate, drop_path: of the epoch, f32[].
       seed: of the run, i32[]. It is an argument so that all seeds share a program.
+      hyperparams: of the run.
     """
 
     epoch: Array | int
     learning_rate: Array | float
     drop_path: Array | float
     seed: Array | int
+    hyperparams: RetrainHyperparams
 
 
 class RetrainPrograms(NamedTuple):
@@ -144,6 +174,7 @@ def train_steps(
     learning_rates: Array,
     drop_paths: Array,
     seed: Array,
+    hyperparams: RetrainHyperparams | None = None,
 ) -> RetrainState:
     """The weight steps of one call, on augmented images.
 
@@ -154,10 +185,12 @@ def train_steps(
       count: number of steps, i32[], at most S.
       learning_rates, drop_paths: of each step, f32[S].
       seed: of the run, i32[].
+      hyperparams: of the run; None: those of its configuration, as constants.
     """
     chex.assert_rank([learning_rates, drop_paths], 1)
     chex.assert_equal_shape([learning_rates, drop_paths])
     config, pipeline = problem.config, problem.pipeline
+    hyperparams = hyperparams or hyperparams_of(config)
 
     def step(place, state):
         pixels = pipeline.batch(loaded, place)
@@ -168,6 +201,7 @@ def train_steps(
             learning_rate=learning_rates[place],
             drop_path=drop_paths[place],
             seed=seed,
+            hyperparams=hyperparams,
         )
         batch = Batch(images=images, labels=pixels.labels)
         return weight_step(problem.net, config, state, batch, inputs)
@@ -195,9 +229,13 @@ def weight_step(
     gradients, batch_stats, loss, correct = mean_gradients(
         net, config, state, batch, inputs
     )
-    clip = optax.clip_by_global_norm(config.clip_norm)
+    hyperparams = inputs.hyperparams
+    clip = optax.clip_by_global_norm(hyperparams.clip_norm)
     gradients, _ = clip.update(gradients, clip.init(gradients))
-    updates, optimizer = make_optimizer(config.sgd, inputs.learning_rate).update(
+    sgd = config.sgd._replace(
+        momentum=hyperparams.momentum, weight_decay=hyperparams.weight_decay
+    )
+    updates, optimizer = make_optimizer(sgd, inputs.learning_rate).update(
         gradients, state.optimizer, state.params
     )
     return RetrainState(
@@ -241,6 +279,7 @@ def mean_gradients(
             part_batch,
             key=jax.random.fold_in(key, index),
             drop_path=inputs.drop_path,
+            auxiliary_weight=inputs.hyperparams.auxiliary_weight,
         )
         return (batch_stats, *jax.tree.map(jnp.add, sums, [gradients, *metrics])), None
 
@@ -263,6 +302,7 @@ def training_loss(
     *,
     key: Key,
     drop_path: Array | float,
+    auxiliary_weight: Array | float,
 ) -> tuple[Array, tuple[PyTree, Array, Array]]:
     """The loss that weights are trained on, with the auxiliary head's.
 
@@ -284,7 +324,7 @@ def training_loss(
         auxiliary = mean_cross_entropy(
             auxiliary_logits, batch.labels, config.label_smoothing
         )
-        loss = cross_entropy + config.auxiliary_weight * auxiliary
+        loss = cross_entropy + auxiliary_weight * auxiliary
     correct = jnp.sum(jnp.argmax(logits, -1) == batch.labels, dtype=jnp.int32)
     return loss, (new_batch_stats, cross_entropy, correct)
 

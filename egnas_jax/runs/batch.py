@@ -7,11 +7,12 @@ first files, the start or the newest checkpoint, and the result.
 import contextlib
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from egnas_jax.runs import out_of_memory
 from egnas_jax.runs.batch_members import BatchSetup
+from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     SearchResult,
@@ -22,7 +23,7 @@ from egnas_jax.runs.search import (
 )
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.search import loop
-from egnas_jax.search.member_epochs import filled_up, make_batch
+from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
 from egnas_jax.search.members import (
     MemberPrograms,
@@ -31,6 +32,7 @@ from egnas_jax.search.members import (
 )
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.member_axis import filled_up, members_mesh
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
 from egnas_jax.training.program_cache import CompileWatch
 
@@ -39,18 +41,18 @@ class BatchOptions(NamedTuple):
     """How a batch runs.
 
     Attributes:
-      width: searches that run at a time, members of the programs.
+      shape: how many searches run at a time, and on which devices.
       resume: whether the runs may exist already.
       stop_after: epochs after which they end early, or None.
       data_dir: where their data were looked for, or None.
-      watch: is told how far the programs are.
+      programs: returns the compiled programs; called if an epoch is left.
     """
 
-    width: int
+    shape: BatchShape
     resume: bool
     stop_after: int | None
     data_dir: str | pathlib.Path | None
-    watch: CompileWatch
+    programs: Callable[[], MemberPrograms]
 
 
 class Ending(NamedTuple):
@@ -65,14 +67,11 @@ class Ending(NamedTuple):
     error: FloatingPointError | None = None
 
 
-def run_batch(
-    batch: BatchSetup, programs: MemberPrograms | None, options: BatchOptions
-) -> list[Ending]:
+def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
     """Runs searches side by side until all of them have ended.
 
     Args:
-      batch: at most `options.width` searches.
-      programs: compiled ones; None: they are compiled here, if an epoch is left.
+      batch: at most `options.shape.at_a_time` searches.
       options: of the runs.
 
     Raises:
@@ -81,23 +80,27 @@ def run_batch(
       RuntimeError: the batch failed; every checkpoint is whole.
     """
     runs = [setup.run for setup in batch.setups]
-    starts = [find_start(run, None, resume=_resumes(run, options)) for run in runs]
+    starts = [
+        find_start(run, restore, resume=options.resume and has_begun(run.folder))
+        for run, restore in zip(runs, batch.restores, strict=True)
+    ]
     last = loop.last_epoch(runs[0], options.stop_after)
     trains = [start.epochs < last for start in starts]
+    names = [str(run.folder) for run in runs]
     with contextlib.ExitStack() as stack:
         for index, setup in enumerate(batch.setups):
-            place = _place(runs, index, options.width)
+            place = options.shape.place(index, names)
             claim = claim_run(
                 setup, starts[index], trains[index], options.resume, place
             )
             stack.enter_context(claim)
-        advise = functools.partial(_advice, batch=batch, width=options.width)
+        at_a_time = options.shape.at_a_time
+        advise = functools.partial(_advice, batch=batch, width=at_a_time)
         stack.enter_context(running(advise))
         for run in runs:
             write_model(run)
-        if programs is None and any(trains):
-            programs = compiled_programs(batch, options.width, options.watch)
-        engine = programs and Engine(batch.images, programs, options.width)
+        programs = options.programs() if any(trains) else None
+        engine = programs and Engine(batch.images, programs, at_a_time)
         begun, members = _begun(batch, starts, stack)
         interrupted = stack.enter_context(_interruption(runs[0]))
         ends = search_members(engine, members, begun, last, interrupted)
@@ -107,22 +110,11 @@ def run_batch(
         ]
 
 
-def _resumes(run: loop.SearchRun, options: BatchOptions) -> bool:
-    """Whether a run may have checkpoints; one that never began has none."""
-    return options.resume and run.folder is not None and run.folder.exists()
-
-
 def _interruption(run: loop.SearchRun):
     """Remembers a signal where checkpoints can be written; else it acts at once."""
     if run.folder is None:
         return contextlib.nullcontext(lambda: False)
     return InterruptFlag(run.log)
-
-
-def _place(runs: Sequence[loop.SearchRun], index: int, width: int) -> dict:
-    """What environment.json says of a batch."""
-    names = [str(run.folder) for run in runs]
-    return {"members": width, "position": index, "runs": names}
 
 
 def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
@@ -133,21 +125,25 @@ def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
 
 
 def compiled_programs(
-    batch: BatchSetup, width: int, watch: CompileWatch
+    batch: BatchSetup, shape: BatchShape, watch: CompileWatch
 ) -> MemberPrograms:
     """Compiles the programs of a batch, or reads them from the user's cache.
 
+    Those of several devices are not in the cache.
+
     Args:
       batch: any searches of it.
-      width: members of the programs.
+      shape: how many searches run at a time, and on how many devices.
       watch: is told how far they are.
     """
     run, one = batch.setups[0].run, {0: batch.members[0]}
-    filled = filled_up(one, width)
-    programs = make_member_programs(run.problem, run.image_shape)
-    data = make_batch(programs, batch.images, one, width).data
-    identity = run.identity and {**run.identity, "members": width}
-    with memory_shared_by(width):
+    filled = filled_up(one, shape.at_a_time)
+    mesh = members_mesh(shape.devices)
+    programs = make_member_programs(run.problem, run.image_shape, mesh)
+    data = make_batch(programs, batch.images, one, shape.at_a_time).data
+    identity = run.identity and {**run.identity, "members": shape.width}
+    identity = None if mesh else identity
+    with memory_shared_by(shape.width):
         return compile_members(programs, filled, data, identity=identity, watch=watch)
 
 
@@ -162,7 +158,9 @@ def _begun(batch: BatchSetup, starts: Sequence[StartPoint], stack):
     for index, setup in enumerate(batch.setups):
         run, start = setup.run, starts[index]
         progress = begin(run, start)
-        earlier = records.read(run.folder / "metrics.jsonl") if run.folder else []
+        earlier = list(start.records)
+        if run.folder:
+            earlier = records.read(run.folder / "metrics.jsonl")
         begun.append(MemberEnd(on_host(progress), earlier))
         run = stack.enter_context(with_scalars(run, setup, progress))
         members.append(batch.members[index]._replace(run=run))

@@ -40,11 +40,22 @@ class BatchSetup(NamedTuple):
       setups: of each search.
       members: of each search.
       images: of all pools and their labels, u8[N, H, W, C] and i32[N], on the device.
+      restores: the run that each starts from, or None.
     """
 
     setups: tuple[SearchSetup, ...]
     members: tuple[Member, ...]
     images: tuple[Array, Array]
+    restores: tuple[pathlib.Path | None, ...]
+
+
+def part_of(setup: BatchSetup, rows: slice) -> BatchSetup:
+    """Returns some searches, with the images of all."""
+    return setup._replace(
+        setups=setup.setups[rows],
+        members=setup.members[rows],
+        restores=setup.restores[rows],
+    )
 
 
 def set_up_members(
@@ -52,6 +63,7 @@ def set_up_members(
     folders: Sequence[pathlib.Path | None],
     sources: dict[str, Any],
     *,
+    restores: Sequence[pathlib.Path | None] | None = None,
     on_epoch: Callable[[int, dict], None] = lambda index, record: None,
     log: Callable[[str], None] = lambda text: None,
 ) -> BatchSetup:
@@ -61,6 +73,7 @@ def set_up_members(
       configs: of the searches, which `check_batchable` accepts.
       folders: run directory of each search; None writes nothing.
       sources: `data` and `data_dir`, as of `run_searches`.
+      restores: the run that each starts from; None: none starts from another.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes.
 
@@ -85,7 +98,8 @@ def set_up_members(
         setups.append(SearchSetup(config, run, dataset))
         members.append(member._replace(run=run))
     _check_same_sizes(members)
-    return BatchSetup(tuple(setups), tuple(members), images)
+    restores = restores or (None,) * len(configs)
+    return BatchSetup(tuple(setups), tuple(members), images, tuple(restores))
 
 
 def _load_all(

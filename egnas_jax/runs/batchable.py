@@ -1,14 +1,16 @@
-"""Decides which searches can run as one program, and how many at a time.
+"""Decides which searches can run as one program.
 
 One program serves searches that differ in arrays alone: their seeds, and the numbers
 that affect no shape and no order of the host's calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
 from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.runs.batch_shape import check_one_process
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.stages import planned_stages
 from egnas_jax.settings import FREE, as_dict, flat
@@ -23,7 +25,6 @@ _ARGUMENTS = (
 OF_THE_RUN = (*FREE, "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
 _OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
-MODES = ("auto", "on", "off")
 
 
 def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
@@ -50,14 +51,33 @@ def check_batchable(configs: Sequence[SearchConfig]) -> None:
     """
     first = configs[0]
     _check_one_program(first)
-    allowed = batchable_paths(first)
+    check_differences(configs, batchable_paths(first), _reason)
+
+
+def check_differences(
+    configs: Sequence[Any],
+    allowed: Sequence[str],
+    reason: Callable[[str], str],
+    what: str = "searches",
+) -> None:
+    """Refuses runs that differ in a setting in which those of a batch may not.
+
+    Args:
+      configs: of the runs.
+      allowed: paths in which they may differ.
+      reason: path -> why they may not differ in it.
+      what: the runs are, in the plural.
+
+    Raises:
+      ValueError: names the first such setting, and why.
+    """
     settings = [dict(flat(as_dict(config))) for config in configs]
     for path in dict.fromkeys(path for each in settings for path in each):
         values = dict.fromkeys(repr(each.get(path)) for each in settings)
         if len(values) > 1 and path not in (*allowed, *OF_THE_RUN):
             raise ValueError(
-                f"{path} differs between the searches ({', '.join(values)}), but "
-                f"{_reason(path)}. Searches of one batch may differ in "
+                f"{path} differs between the {what} ({', '.join(values)}), but "
+                f"{reason(path)}. Those of one batch may differ in "
                 f"{', '.join(allowed)}. Run these one after another (batched off), or "
                 f"as a batch for each value."
             )
@@ -72,7 +92,7 @@ def _reason(path: str) -> str:
 
 
 def _check_one_program(config: SearchConfig) -> None:
-    """Refuses what the host does between epochs, and what needs several devices."""
+    """Refuses what the host does between epochs, and what one program cannot do."""
     if planned_stages(config):
         raise ValueError(
             f"{config.strategy_name} searches in stages, whose programs follow from "
@@ -91,42 +111,23 @@ def _check_one_program(config: SearchConfig) -> None:
             "one supernet. Choose auto or shifted, or run the searches one after "
             "another (batched off)."
         )
-    if config.devices not in (None, 1):
-        raise ValueError(
-            f"devices is {config.devices}, but a batch computes on one device. Set "
-            f"devices=1, or run the searches one after another (batched off)."
-        )
-    if jax.process_count() > 1:
-        raise ValueError(
-            f"A batch computes in one process, and there are {jax.process_count()}. "
-            f"Start one, or run the searches one after another (batched off)."
-        )
+    batch_devices(config)
+    check_one_process()
 
 
-def check_mode(batched: str | int) -> None:
-    """Refuses an unknown way to run several searches.
+def batch_devices(config: SearchConfig) -> int:
+    """Returns how many devices divide a batch of searches.
 
     Args:
-      batched: "auto", "on", "off", or how many searches run at a time.
+      config: of one of them; `devices` is the number, or None for all of this process.
 
     Raises:
-      ValueError: another word, or a number below 1.
+      ValueError: there are fewer.
     """
-    if batched in MODES:
-        return
-    is_number = isinstance(batched, int) and not isinstance(batched, bool)
-    if not is_number or batched < 1:
+    found = jax.local_device_count()
+    if config.devices is not None and config.devices > found:
         raise ValueError(
-            f"batched is {batched!r}, but must be auto, on, off, or a number of "
-            f"searches from 1."
+            f"devices is {config.devices}, but this process has {found}. Set devices "
+            f"to none for all of them."
         )
-
-
-def even_width(count: int, most: int) -> int:
-    """Returns how many searches run at a time, so that all batches are about as full.
-
-    Args:
-      count: of the searches.
-      most: at a time.
-    """
-    return -(-count // -(-count // most))
+    return config.devices or found

@@ -35,7 +35,7 @@ _COMPARED = (
     "batch",
 )
 # of a run that is computed alone
-ALONE = {"members": 1}
+ALONE = {"batched": False, "members": 1}
 
 
 def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
 
     Args:
       mesh: what is known of the devices in use (`training.devices.describe`).
-      batch: number of members of the batch that the run is computed in, its position,
-        and the names of the runs; None: it is computed alone.
+      batch: of the batch that the run is computed in, `BatchShape.place`; None: it is
+        computed alone.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -62,12 +62,14 @@ class Place(NamedTuple):
     """Where a run is computed.
 
     Attributes:
-      members: of its batch; 1 for a run alone.
-      position: in the batch, from 0.
+      members: of the program of its device; 1 for a run alone.
+      position: among them, from 0.
+      batched: whether that is the program of a batch.
     """
 
     members: int = 1
     position: int = 0
+    batched: bool = False
 
 
 def place_of(folder: pathlib.Path) -> Place:
@@ -80,9 +82,20 @@ def place_of(folder: pathlib.Path) -> Place:
     if not path.exists():
         return Place()
     stored = records.read_object(path, "The file was altered.").get("batch", {})
-    return Place(
-        *(stored.get(name, default) for name, default in Place._field_defaults.items())
-    )
+    members = stored.get("members", 1)
+    # earlier versions recorded no batches of one run on a device, and not `batched`
+    batched = stored.get("batched", members > 1)
+    return Place(members, stored.get("position", 0), batched)
+
+
+def width_of(folder: pathlib.Path) -> int | None:
+    """Reads how many runs a device computed together with a run; None: it was alone.
+
+    Args:
+      folder: run directory.
+    """
+    place = place_of(folder)
+    return place.members if place.batched else None
 
 
 def _compared() -> dict[str, Any]:
@@ -98,20 +111,22 @@ def _compared() -> dict[str, Any]:
 
 
 def warn_of_changes(
-    folder: pathlib.Path, log: Callable[[str], Any], members: int = 1
+    folder: pathlib.Path, log: Callable[[str], Any], width: int | None = None
 ) -> None:
     """Says which settings of this process differ from those that computed the run.
 
     Args:
       folder: run directory; without a readable environment.json nothing is said.
       log: called with a sentence, if anything differs.
-      members: searches that this process computes together.
+      width: runs that a device of this process computes together; None: it computes
+        the run alone.
     """
     try:
         stored = records.read_object(folder / "environment.json")
     except ValueError:
         return
-    now = records.plain(_compared() | {"batch": {"members": members}})
+    batch = ALONE if width is None else {"batched": True, "members": width}
+    now = records.plain(_compared() | {"batch": batch})
     if changed := changed_settings(stored, now):
         log(
             f"{folder} was computed under other settings than those of this process: "

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from egnas_jax.data.dataset import Dataset
@@ -13,7 +14,7 @@ from egnas_jax.data.examples import StreamedDataset
 from egnas_jax.nn.network import check_image_shape, make_network
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.datasets import make_data
+from egnas_jax.retrain.datasets import RetrainData, make_data
 from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem, RetrainState, make_programs
 from egnas_jax.runs import directory
@@ -81,7 +82,7 @@ def run_retraining(
     """
     folder = None if out is None else pathlib.Path(out)
     directory.check_arguments(folder, resume=resume, stop_after=stop_after)
-    _check_one_origin(config, restore)
+    check_one_origin(config, restore)
     log = log or logging.getLogger("egnas_jax").warning
     history: list[dict] = []
 
@@ -95,23 +96,27 @@ def run_retraining(
     source, config = load_data(config, data, data_dir)
     config = with_initial_digest(config, folder)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
-    metadata = _with_search_seconds(metadata, folder, search_seconds)
+    metadata = with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)
         warn_of_changes(folder, log)
     start = find_start(run, restore, resume=resume)
     history.extend(start.records)
     advise = functools.partial(memory_advice, config=config, folder=folder)
-    with _claimed(run, start, stop_after, resume, plugins), running(advise):
-        if folder is not None:
-            _write_network_files(run, metadata)
+    claim = claim_run(run, start, stop_after, resume=resume, plugins=plugins)
+    with claim, running(advise):
+        write_network_files(run, metadata)
         write_beginning(run, start)
         state = _train(run, start.state, stop_after)
-        return _result(run, metadata, state, history)
+        return result_of(run, metadata, state, history)
 
 
-def _check_one_origin(config: RetrainConfig, restore) -> None:
-    """Refuses two runs to start from."""
+def check_one_origin(config: RetrainConfig, restore: str | os.PathLike | None) -> None:
+    """Refuses two runs to start from.
+
+    Raises:
+      ValueError: `restore` and `config.init_from` are both given.
+    """
     if restore is not None and config.init_from is not None:
         raise ValueError(
             f"restore is {str(restore)!r} and init_from is {config.init_from!r}. Leave "
@@ -127,6 +132,7 @@ def prepare(
     *,
     on_epoch: Callable[[dict], Any],
     log: Callable[[str], Any],
+    data: RetrainData | None = None,
 ) -> tuple[loop.RetrainRun, Metadata]:
     """Builds the network and its programs; compiles nothing and writes nothing.
 
@@ -134,6 +140,7 @@ def prepare(
       source, config: from `load_data`.
       folder: run directory, or None.
       on_epoch, log: as of `run_retraining`.
+      data: of `source`, which several retrainings may share; None: they are made here.
 
     Raises:
       ValueError: the data do not suit the configuration, or the genotype has no path
@@ -145,21 +152,22 @@ def prepare(
             f"rate will rise to the end."
         )
     net = make_network(parse_genotype(config.genotype), config.network)
-    data = make_data(source, config)
+    data = data or make_data(source, config)
+    pipeline = data.pipeline_of(config.seed)
     check_image_shape(config.network, data.image_shape)
     problem = RetrainProblem(
         net=net,
         config=config,
         image_shape=data.image_shape,
         scale=(source.mean, source.std),
-        pipeline=data.pipeline,
+        pipeline=pipeline,
     )
     run = loop.RetrainRun(
         folder=folder,
         config=config,
         net=net,
         programs=make_programs(problem),
-        pipeline=data.pipeline,
+        pipeline=pipeline,
         valid=data.valid,
         test=data.test,
         on_epoch=on_epoch,
@@ -175,23 +183,40 @@ def prepare(
     return run, metadata
 
 
-def _with_search_seconds(
+def with_search_seconds(
     metadata: Metadata, folder: pathlib.Path | None, seconds: float | None
 ) -> Metadata:
-    """Keeps the duration that the directory of a resumed run holds already."""
+    """Adds the duration of the search; one in the directory of a resumed run stays.
+
+    Args:
+      metadata: of the retraining.
+      folder: run directory, or None.
+      seconds: of the search, if known.
+    """
     if seconds is None and folder is not None and (folder / "model.json").exists():
         seconds = load_metadata(folder).search_seconds
     return metadata._replace(search_seconds=seconds)
 
 
-def _claimed(
+def claim_run(
     run: loop.RetrainRun,
     start: RetrainStart,
     stop_after: int | None,
+    *,
     resume: bool,
     plugins: tuple[Plugin, ...],
-):
-    """A context that holds the lock of the run directory, if there is one."""
+    batch: dict | None = None,
+) -> AbstractContextManager[None]:
+    """Returns a context that holds the lock of the run directory, if there is one.
+
+    Args:
+      run: the retraining.
+      start: where it begins.
+      stop_after: epochs after which it ends early, or None.
+      resume: whether the directory may hold the run already.
+      plugins: that its genotype depends on.
+      batch: what environment.json says of a batch, see `runs.environment`.
+    """
     if run.folder is None:
         return contextlib.nullcontext()
     trains = int(start.state.step) < loop.last_step(run, stop_after)
@@ -202,11 +227,15 @@ def _claimed(
         resume=resume,
         trains=trains,
         plugins=plugins,
+        batch=batch,
         log=run.log,
     )
 
 
-def _write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:
+def write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:
+    """Writes what `load_network` needs beside the configuration, and the genotype."""
+    if run.folder is None:
+        return
     genotype = run.net.genotype
     records.write_json(run.folder / "model.json", metadata._asdict())
     records.write_text(run.folder / "genotype.json", genotype.to_json())
@@ -220,10 +249,16 @@ def _train(run, state, stop_after) -> RetrainState:
         run.pipeline.close()
 
 
-def _result(
+def result_of(
     run: loop.RetrainRun, metadata: Metadata, state: RetrainState, history: list[dict]
 ) -> RetrainResult:
-    """The trained network; writes summary.json."""
+    """Returns the trained network, and writes summary.json.
+
+    Args:
+      run, metadata: of the retraining.
+      state: after its last epoch.
+      history: records of its epochs; those of a directory come first.
+    """
     if run.folder is not None:  # the epochs before a resume included
         history = records.read_epochs(run.folder)
     summary = summarise(history, run, metadata)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.step import RetrainState
 from egnas_jax.runs import origin
-from egnas_jax.runs.environment import warn_of_changes
+from egnas_jax.runs.environment import warn_of_changes, width_of
 from egnas_jax.runs.finished_network import load_config, restore
 from egnas_jax.runs.initial_weights import with_weights_of
 from egnas_jax.storage import records
@@ -71,7 +71,8 @@ def find_start(
 def _start_from(run: loop.RetrainRun, folder: pathlib.Path) -> RetrainStart:
     """The state of another retraining between two of its epochs."""
     restored = restore(folder)
-    warn_of_changes(folder, run.log)
+    # A state is taken over as it is, whatever batch has computed it.
+    warn_of_changes(folder, run.log, width_of(folder))
     for note in restored.notes:
         run.log(f"{note} Starting from the one before.")
     state, done = restored.tree, restored.meta["epoch"]

@@ -8,7 +8,7 @@ import jax
 
 from egnas_jax.runs import origin
 from egnas_jax.runs.directory import stored_config
-from egnas_jax.runs.environment import warn_of_changes
+from egnas_jax.runs.environment import warn_of_changes, width_of
 from egnas_jax.search import loop
 from egnas_jax.storage import records
 from egnas_jax.training import processes
@@ -82,7 +82,8 @@ def find_start(
 def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
-    warn_of_changes(folder, run.log)
+    # A state is taken over as it is, whatever batch has computed it.
+    warn_of_changes(folder, run.log, width_of(folder))
     (progress, notes), epochs = _newest_of(run, folder), run.epochs
     for note in notes:
         run.log(f"{note} Starting from the one before.")

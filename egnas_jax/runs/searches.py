@@ -15,26 +15,27 @@ from egnas_jax.runs.batch import (
     compiled_programs,
     run_batch,
 )
-from egnas_jax.runs.batch_members import BatchSetup, set_up_members
-from egnas_jax.runs.batchable import (
-    OF_THE_RUN,
-    check_batchable,
+from egnas_jax.runs.batch_members import BatchSetup, part_of, set_up_members
+from egnas_jax.runs.batch_shape import (
+    ONE_BY_ONE,
     check_mode,
-    even_width,
+    chosen_width,
+    fitting_shape,
+    has_begun,
+    shape_of,
 )
+from egnas_jax.runs.batchable import batch_devices, check_batchable
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.environment import place_of, warn_of_changes
+from egnas_jax.runs.environment import warn_of_changes
+from egnas_jax.runs.run_names import (
+    folders_of,
+    one_path_each,
+    run_names,
+    setting_labels,
+)
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.runs.sweep_configs import setting_label
-from egnas_jax.search.members import MemberPrograms
-from egnas_jax.settings import as_dict, flat
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.out_of_memory import OutOfMemoryError, free_bytes
-
-# Fraction of the free memory that the programs of a batch may reserve; a margin for
-# what the process allocates beside them.
-SHARE = 0.9
 
 
 class SearchesResult(NamedTuple):
@@ -55,11 +56,15 @@ class SearchesResult(NamedTuple):
     width: int
 
 
+__all__ = ["SearchesResult", "run_names", "run_searches", "setting_labels"]
+
+
 class _Call(NamedTuple):
     """The arguments of a call of `run_searches` that each of its ways needs."""
 
     configs: tuple[SearchConfig, ...]
     folders: tuple[pathlib.Path | None, ...]
+    restores: tuple[pathlib.Path | None, ...]
     sources: dict
     resume: bool
     stop_after: int | None
@@ -71,12 +76,13 @@ class _Call(NamedTuple):
 @pinned()
 def run_searches(
     configs: Sequence[SearchConfig],
-    out: str | pathlib.Path | None = None,
+    out: str | pathlib.Path | Sequence[str | pathlib.Path] | None = None,
     *,
     batched: str | int = "auto",
     data: ArrayData | None = None,
     data_dir: str | pathlib.Path | None = None,
     resume: bool = False,
+    restores: Sequence[str | pathlib.Path | None] | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[int, dict], None] | None = None,
     log: Callable[[str], None] | None = None,
@@ -91,13 +97,16 @@ def run_searches(
 
     Args:
       configs: of the searches, see `search_config`.
-      out: each search gets a run directory below it, as `run_names` calls it; None
-        writes nothing.
+      out: each search gets a run directory below it, as `run_names` calls it; or the
+        directory of each search; None writes nothing.
       batched: how many searches run at a time: a number; "on", all; "off", one after
-        another; "auto", one after another on a CPU, and on another device as many as
-        its memory holds. Batches are made equally large.
+        another; "auto", one after another on a CPU, and on other devices as many as
+        their memory holds. Batches are made equally large, and divided among
+        `devices` of the configurations, or among all devices of this process.
       data, data_dir, resume, stop_after: as of `run_search`, for every search. A resume
         goes on with every run that has begun, and begins the others.
+      restores: the run whose newest state each search starts from, or None; several
+        may fork from one run.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
       monitor: is told what happens before the first epoch.
@@ -114,12 +123,13 @@ def run_searches(
         KeyboardInterrupt).
     """
     check_mode(batched)
-    folders = _folders(configs, out)
+    folders = folders_of(configs, out)
     for folder in folders:
         directory.check_arguments(folder, resume=resume, stop_after=stop_after)
     call = _Call(
         configs=tuple(configs),
         folders=folders,
+        restores=one_path_each(restores, len(configs), "restores"),
         sources={"data": data, "data_dir": data_dir},
         resume=resume,
         stop_after=stop_after,
@@ -127,9 +137,11 @@ def run_searches(
         log=log or logging.getLogger("egnas_jax").warning,
         monitor=monitor or Silent(),
     )
-    batched = _decided(call, batched)
-    run = _one_by_one if batched == 1 else functools.partial(_batches, batched=batched)
-    endings, width = run(call)
+    width = _decided(call, batched)
+    if width == ONE_BY_ONE:
+        endings, width = _one_by_one(call)
+    else:
+        endings, width = _batches(call, width)
     return SearchesResult(
         results=tuple(ending.result for ending in endings),
         errors={i: end.error for i, end in enumerate(endings) if end.error},
@@ -138,96 +150,17 @@ def run_searches(
     )
 
 
-def run_names(configs: Sequence[SearchConfig]) -> list[str]:
-    """Returns the directory of each search below the common one.
-
-    Names are seedN, in a directory for each combination of the other settings in which
-    the searches differ, such as strategy.eta=0.2,strategy.zeta=1.0/seed0.
-    """
-    return [
-        "/".join(filter(None, (label, f"seed{config.seed}")))
-        for label, config in zip(setting_labels(configs), configs, strict=True)
-    ]
-
-
-def setting_labels(configs: Sequence[SearchConfig]) -> list[str]:
-    """Returns the settings of each search that differ between them, but for the seed.
-
-    Characters that a file name may not have are written as in a URL.
-    """
-    settings = [dict(flat(as_dict(config))) for config in configs]
-    paths = dict.fromkeys(path for each in settings for path in each)
-    varied = [
-        path
-        for path in paths
-        if path not in ("seed", *OF_THE_RUN)
-        and len({repr(each.get(path)) for each in settings}) > 1
-    ]
-    return [setting_label(config, varied) for config in configs]
-
-
-def _folders(
-    configs: Sequence[SearchConfig], out: str | pathlib.Path | None
-) -> tuple[pathlib.Path | None, ...]:
-    """The run directory of each search.
-
-    Raises:
-      ValueError: there is no search, or two of them have the same directory.
-    """
-    if not configs:
-        raise ValueError("There is no configuration to search with. Give at least one.")
-    if out is None:
-        return (None,) * len(configs)
-    if (pathlib.Path(out) / "config.json").exists():
-        raise ValueError(
-            f"{out} is the directory of a run, and cannot hold those of several. Name "
-            f"another --out."
-        )
-    names = run_names(configs)
-    for index, name in enumerate(names):
-        if (first := names.index(name)) < index:
-            raise ValueError(
-                f"Searches {first + 1} and {index + 1} have the same directory, "
-                f"{pathlib.Path(out) / name}. Give each search another seed or another "
-                f"setting."
-            )
-    return tuple(pathlib.Path(out) / name for name in names)
-
-
 def _decided(call: _Call, batched: str | int) -> int | None:
-    """How many searches run at a time; None: as many as the memory holds.
+    """How many searches a device computes together, see `chosen_width`.
 
     Raises:
       ValueError: the searches cannot run as one program; or they began in batches of
         another size.
     """
-    count = len(call.configs)
-    places = {
-        index: place_of(folder)
-        for index, folder in enumerate(call.folders)
-        if folder and (folder / "environment.json").exists()
-    }
-    began = {place.members for place in places.values()}
-    if batched == "auto":
-        width = _automatic(call) if not began else min(began)
-    else:
-        width = {"on": count, "off": 1}.get(batched, batched)
-        width = even_width(count, width)
-    if began and began != {width}:
-        sizes = ", ".join(map(str, sorted(began)))
-        raise ValueError(
-            f"The runs in {call.folders[0].parent} began in batches of {sizes}, and "
-            f"{width} would run at a time now, which rounds differently. Go on with as "
-            f"many: --batched {max(began)}."
-        )
-    displaced = [i for i, place in places.items() if place.position != i % (width or 1)]
-    if displaced:
-        raise ValueError(
-            f"{call.folders[displaced[0]]} began at another position of its batch, "
-            f"which may round differently. Go on with the searches that it began with, "
-            f"in their order."
-        )
-    if width != 1:
+    devices = 1 if batched == "off" else batch_devices(call.configs[0])
+    automatic = functools.partial(_automatic, call)
+    width = chosen_width(call.folders, batched, devices, automatic)
+    if width != ONE_BY_ONE:
         check_batchable(call.configs)
     return width
 
@@ -235,12 +168,12 @@ def _decided(call: _Call, batched: str | int) -> int | None:
 def _automatic(call: _Call) -> int | None:
     """Whether one after another is better: on a CPU, and where batches cannot be."""
     if jax.default_backend() == "cpu" or len(call.configs) == 1:
-        return 1
+        return ONE_BY_ONE
     try:
         check_batchable(call.configs)
     except ValueError as error:
         call.log(f"The searches run one after another: {error}")
-        return 1
+        return ONE_BY_ONE
     return None
 
 
@@ -251,7 +184,8 @@ def _one_by_one(call: _Call) -> tuple[list[Ending], int]:
             result = run_search(
                 config,
                 out=call.folders[index],
-                resume=call.resume,
+                resume=call.resume and has_begun(call.folders[index]),
+                restore=call.restores[index],
                 stop_after=call.stop_after,
                 on_epoch=functools.partial(call.on_epoch, index),
                 log=call.log,
@@ -265,35 +199,39 @@ def _one_by_one(call: _Call) -> tuple[list[Ending], int]:
     return endings, 1
 
 
-def _batches(call: _Call, batched: int | None) -> tuple[list[Ending], int]:
+def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     """Runs one batch after another; all of them have the same programs."""
     setup = set_up_members(
         call.configs,
         call.folders,
         call.sources,
+        restores=call.restores,
         on_epoch=call.on_epoch,
         log=call.log,
     )
-    _check_folders(setup, call, batched)
+    _check_folders(setup, call, width)
     call.monitor.data_loaded(setup.setups[0])
-    width, programs = batched, None
-    if batched is None:
-        width, programs = fitting_programs(setup, call.monitor)
-        if width == 1:
-            return _one_by_one(call)
+    count, devices = len(call.configs), batch_devices(call.configs[0])
+    watch = call.monitor.compiling
+    compiled = functools.cache(lambda shape: compiled_programs(setup, shape, watch))
+    if width is not None:
+        shape = shape_of(count, width, devices)
+    else:
+        shape = fitting_shape(count, devices, compiled)
+    if width is None and shape.at_a_time == 1:
+        return _one_by_one(call)
     options = BatchOptions(
-        width=width,
+        shape=shape,
+        programs=functools.partial(compiled, shape),
         resume=call.resume,
         stop_after=call.stop_after,
         data_dir=call.sources["data_dir"],
-        watch=call.monitor.compiling,
     )
     endings = []
-    for start in range(0, len(call.configs), width):
-        rows = slice(start, start + width)
-        part = setup._replace(setups=setup.setups[rows], members=setup.members[rows])
-        endings += run_batch(part, programs, options)
-    return endings, width
+    for start in range(0, count, shape.at_a_time):
+        part = part_of(setup, slice(start, start + shape.at_a_time))
+        endings += run_batch(part, options)
+    return endings, shape.at_a_time
 
 
 def _check_folders(setup: BatchSetup, call: _Call, width: int | None) -> None:
@@ -303,46 +241,3 @@ def _check_folders(setup: BatchSetup, call: _Call, width: int | None) -> None:
         if folder is not None:
             directory.check_configuration(each.config, folder)
             warn_of_changes(folder, call.log, width or 1)
-
-
-def fitting_programs(
-    setup: BatchSetup, monitor: StartMonitor
-) -> tuple[int, MemberPrograms]:
-    """Returns how many searches the memory of the device holds, and their programs.
-
-    The compiler says what the programs reserve. Batches are halved until that fits.
-
-    Args:
-      setup: all searches.
-      monitor: is told how far the programs are.
-
-    Raises:
-      OutOfMemoryError: even one search does not fit.
-    """
-    count, free = len(setup.members), free_bytes()
-    width = count
-    while True:
-        try:
-            programs = compiled_programs(setup, width, monitor.compiling)
-            if width == 1 or free is None or reserved(programs) <= SHARE * free:
-                return width, programs
-        except OutOfMemoryError:
-            if width == 1:
-                raise
-        width = even_width(count, -(-width // 2))
-
-
-def reserved(programs: MemberPrograms) -> int:
-    """Returns the bytes that the largest program of a batch reserves for a call."""
-    compiled = [each for each in programs if isinstance(each, functools.partial)]
-    return max(_bytes_of(program.func.memory_analysis()) for program in compiled)
-
-
-def _bytes_of(analysis) -> int:
-    """Arguments, results and temporary arrays of a program, shared ones once."""
-    parts = (
-        analysis.argument_size_in_bytes,
-        analysis.output_size_in_bytes,
-        analysis.temp_size_in_bytes,
-    )
-    return sum(parts) - analysis.alias_size_in_bytes

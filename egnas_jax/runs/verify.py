@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from egnas_jax.runs.batch import compiled_programs
 from egnas_jax.runs.batch_members import BatchSetup, set_up_members
+from egnas_jax.runs.batch_shape import BatchShape
 from egnas_jax.runs.environment import Place, place_of, warn_of_changes
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import set_up_search
@@ -62,7 +63,7 @@ def verify_run(
       ValueError: the data or the run cannot be used, see `verify`.
     """
     place = place_of(folder)
-    if place.members == 1:
+    if not place.batched:
         setup = set_up_search(
             config, data_dir=data_dir, folder=folder, on_epoch=on_epoch, log=log
         )
@@ -76,7 +77,7 @@ def verify_run(
     )
     replay = functools.partial(replayed_in_batch, batch, place)
     run = batch.setups[0].run
-    return verify(run, from_start=from_start, replay=replay, members=place.members)
+    return verify(run, from_start=from_start, replay=replay, width=place.members)
 
 
 def replayed_alone(run: loop.SearchRun, start: loop.Progress) -> Iterator[dict]:
@@ -109,7 +110,7 @@ def replayed_in_batch(
     Raises:
       FloatingPointError: a loss is NaN or infinite.
     """
-    programs = compiled_programs(setup, place.members, unwatched)
+    programs = compiled_programs(setup, BatchShape(place.members), unwatched)
     member = {place.position: setup.members[0]}
     batch = make_batch(programs, setup.images, member, place.members)
     state, metrics = stacked(batch, [start]), start.info
@@ -127,7 +128,7 @@ def verify(
     *,
     from_start: bool,
     replay: Replay = replayed_alone,
-    members: int = 1,
+    width: int | None = None,
 ) -> Verdict:
     """Replays epochs of a run from its oldest checkpoint, or from the first epoch.
 
@@ -137,7 +138,7 @@ def verify(
       run: as `search_setup.set_up_search` makes it from the stored configuration.
       from_start: replay every epoch.
       replay: computes the epochs.
-      members: searches that it computes together.
+      width: searches that it computes together; None: it computes the run alone.
 
     Raises:
       ValueError: no epoch is finished, records of epochs are missing, or the start of
@@ -147,7 +148,7 @@ def verify(
     if not lines:
         raise ValueError(f"{run.folder} has no finished epoch to verify.")
     records.read_epochs(run.folder, _known_epochs(run))  # none is missing
-    warn_of_changes(run.folder, run.log, members)
+    warn_of_changes(run.folder, run.log, width)
     start = _start_of(run, len(lines), from_start)
     first, wrong = int(start.state.epoch), []
     for line, again in zip(lines[first:], replay(run, start), strict=False):

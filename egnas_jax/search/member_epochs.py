@@ -10,16 +10,16 @@ elements of an array by other instructions; so a search keeps its slot.
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.search import loop
 from egnas_jax.search.functions import evolve_order, rate_of_epoch
 from egnas_jax.search.loop import Progress
 from egnas_jax.search.members import (
+    DATA_AXES,
     Member,
     MemberHyperparams,
     MemberPrograms,
@@ -31,6 +31,7 @@ from egnas_jax.search.members import (
 from egnas_jax.search.step import SearchState, Totals
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import SAVED, Interrupted, check_finite
+from egnas_jax.training.member_axis import filled_up, put
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.types import Array, PyTree
 
@@ -107,15 +108,9 @@ def make_batch(
         members=tuple(members.values()),
         slots=tuple(members),
         programs=programs,
-        data=jax.device_put(data),
+        data=put(programs.mesh, data, DATA_AXES),
         hyperparams=stack_hyperparams(filled),
     )
-
-
-def filled_up(entries: Mapping[int, Any], width: int) -> list:
-    """The entries in their slots, and copies of the first one in the others."""
-    first = next(iter(entries.values()))
-    return [entries.get(slot, first) for slot in range(width)]
 
 
 def stacked(batch: Batch, starts: Sequence[Progress]) -> SearchState:
@@ -217,7 +212,7 @@ def _weight_steps(
     check = functools.partial(_checked_totals, batch, epoch=epoch)
     while step < run.num_steps:
         stop = min(step + run.steps_per_call, run.num_steps)
-        span = jnp.int32(step), jnp.int32(stop)
+        span = np.int32(step), np.int32(stop)
         with out_of_memory_in("train"):
             state, new = batch.programs.train(
                 batch.data, batch.hyperparams, running.state, span
@@ -276,9 +271,9 @@ def _save_all(batch: Batch, running: Running) -> None:
 def _next_epoch(state: SearchState) -> SearchState:
     """The states between two epochs."""
     return state.replace(
-        epoch=jnp.int32(int(state.epoch) + 1),
-        step=jnp.int32(0),
-        totals=jax.tree.map(jnp.zeros_like, state.totals),
+        epoch=np.int32(int(state.epoch) + 1),
+        step=np.int32(0),
+        totals=jax.tree.map(lambda leaf: np.zeros_like(leaf), state.totals),
     )
 
 

@@ -1,22 +1,28 @@
 """Runs several searches as one program until each of them has ended.
 
-A search leaves its place in the programs to a copy of another one when its last epoch
-is done, or when its loss is not finite; the others do not notice. Where searches are
-not in the same step, after a kill, those behind come first until they have caught up.
+`training.member_turns` says which of them advance together; a turn is an epoch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 
 from egnas_jax.search import loop
 from egnas_jax.search.loop import Progress
-from egnas_jax.search.member_epochs import Batch, make_batch, run_epoch, stacked
+from egnas_jax.search.member_epochs import (
+    Batch,
+    EpochEnd,
+    make_batch,
+    run_epoch,
+    stacked,
+)
 from egnas_jax.search.members import Member, MemberPrograms
 from egnas_jax.search.step import SearchState
-from egnas_jax.training.interrupt import SAVED, Interrupted
+from egnas_jax.training.member_turns import MemberEnd, Turn, Work, take_turns
 from egnas_jax.types import Array
+
+__all__ = ["Engine", "MemberEnd", "on_host", "search_members"]
 
 
 class Engine(NamedTuple):
@@ -33,20 +39,6 @@ class Engine(NamedTuple):
     width: int
 
 
-class MemberEnd(NamedTuple):
-    """Where a search of a batch ended.
-
-    Attributes:
-      progress: after its last whole epoch, arrays of the host.
-      records: of all its epochs.
-      error: what ended it early, or None.
-    """
-
-    progress: Progress
-    records: list[dict]
-    error: FloatingPointError | None = None
-
-
 def search_members(
     engine: Engine | None,
     members: Sequence[Member],
@@ -59,7 +51,7 @@ def search_members(
     Args:
       engine: of these searches; None where no epoch is left.
       members: the searches, in the order of their slots; at most `engine.width`.
-      starts: where each begins, with the records of its earlier epochs.
+      starts: where each begins, a `Progress`, with the records of its earlier epochs.
       last: epochs that are done at the end.
       interrupted: called after each call of the device; True ends the run.
 
@@ -68,44 +60,41 @@ def search_members(
         written.
       OSError: a file could not be written; the last checkpoints are whole.
     """
-    ends, together = list(starts), ()
-    batch: Batch | None = None
-    state: SearchState | None = None
-    while behind := _furthest_behind(ends, last):
-        if behind != together:
-            together = behind
-            own = {index: members[index] for index in together}
-            batch = make_batch(engine.programs, engine.images, own, engine.width)
-            state = stacked(batch, [ends[index].progress for index in together])
-        metrics = [ends[index].progress.info for index in together]
-        state, epoch_ends = run_epoch(batch, state, metrics, interrupted)
-        for index, end in zip(together, epoch_ends, strict=True):
-            if end.error is not None:
-                ends[index] = ends[index]._replace(error=end.error)
-                members[index].run.log(f"{_name(members[index])}: {end.error}")
-                continue
-            lines = [*ends[index].records, end.record]
-            ends[index] = MemberEnd(end.progress, lines)
-            loop.write_epoch(members[index].run, end.progress, end.record)
-        if interrupted():
-            raise Interrupted(SAVED)
-    return ends
+
+    def place(progress: Progress) -> tuple[int, int] | None:
+        state = progress.state
+        epoch = int(state.epoch)
+        return None if epoch >= last else (epoch, int(state.step))
+
+    def begin(progresses: Mapping[int, Progress]) -> tuple[Batch, SearchState]:
+        together = {index: members[index] for index in progresses}
+        batch = make_batch(engine.programs, engine.images, together, engine.width)
+        return batch, stacked(batch, list(progresses.values()))
+
+    def advance(carried, progresses: Mapping[int, Progress]):
+        batch, state = carried
+        metrics = [progress.info for progress in progresses.values()]
+        state, ends = run_epoch(batch, state, metrics, interrupted)
+        return (batch, state), list(map(_turn, ends))
+
+    def write(index: int, turn: Turn) -> None:
+        for record in turn.records:
+            loop.write_epoch(members[index].run, turn.progress, record)
+
+    def note(index: int, error: FloatingPointError) -> None:
+        members[index].run.log(f"{_name(members[index])}: {error}")
+
+    work = Work(place, begin, advance, write, note, interrupted)
+    return take_turns(work, starts)
+
+
+def _turn(end: EpochEnd) -> Turn:
+    return Turn(end.progress, () if end.record is None else (end.record,), end.error)
 
 
 def _name(member: Member) -> str:
     run = member.run
     return str(run.folder or f"The search with seed {run.hyperparams.seed}")
-
-
-def _furthest_behind(ends: Sequence[MemberEnd], last: int) -> tuple[int, ...]:
-    """The searches that have come least far of those that go on; () at the end."""
-    places = {
-        index: (int(end.progress.state.epoch), int(end.progress.state.step))
-        for index, end in enumerate(ends)
-        if end.error is None and int(end.progress.state.epoch) < last
-    }
-    least = min(places.values(), default=None)
-    return tuple(index for index, place in places.items() if place == least)
 
 
 def on_host(progress: Progress) -> Progress:

@@ -17,6 +17,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
@@ -29,7 +30,13 @@ from egnas_jax.search.step import (
     SearchState,
 )
 from egnas_jax.training import program_cache
-from egnas_jax.types import Array, PyTree
+from egnas_jax.training.member_axis import (
+    Axes,
+    jit_over_devices,
+    shapes_of,
+    stack_trees,
+)
+from egnas_jax.types import Array
 
 
 @flax.struct.dataclass
@@ -93,15 +100,17 @@ class MemberPrograms(NamedTuple):
       validate: (data, hyperparams, state) -> Evaluation [M].
       evolve: (data, hyperparams, state) -> state, metrics [M, ...].
       describe: state -> the incumbents, and the metrics of the method's state.
+      mesh: of the devices among which the members are divided; None for one device.
     """
 
     train: Callable
     validate: Callable
     evolve: Callable
     describe: Callable
+    mesh: Mesh | None = None
 
 
-_DATA_AXES = MembersData(images=None, labels=None, train=0, valid=0, scale=0)
+DATA_AXES = MembersData(images=None, labels=None, train=0, valid=0, scale=0)
 _HYPERPARAMS_AXES = MemberHyperparams(
     search=SearchHyperparams(
         seed=0, learning_rate=0, strategy=0, epochs=None, first_epoch=None
@@ -120,6 +129,7 @@ _STATE_AXES = SearchState(
     epoch=None,
     step=None,
 )
+_CALL_AXES = DATA_AXES, _HYPERPARAMS_AXES, _STATE_AXES
 
 
 class _Rows:
@@ -136,13 +146,16 @@ class _Rows:
 
 
 def make_member_programs(
-    problem: SearchProblem, image_shape: tuple[int, int, int]
+    problem: SearchProblem,
+    image_shape: tuple[int, int, int],
+    mesh: Mesh | None = None,
 ) -> MemberPrograms:
     """Wraps the steps of M searches in `jax.jit`; each compiles at its first call.
 
     Args:
       problem: of any member, without a mesh. The numbers of its SGD are not used.
       image_shape: (H, W, C).
+      mesh: of the devices that divide the members, see `training.member_axis`.
     """
     options = lowering.compiler_options(image_shape[:2])
     strategy = problem.strategy
@@ -153,7 +166,7 @@ def make_member_programs(
             with lowering.matrix_convolutions():
                 return function(_with_sgd(problem, hyperparams), *arguments)
 
-        axes = _DATA_AXES, _HYPERPARAMS_AXES, _STATE_AXES, *more
+        axes = DATA_AXES, _HYPERPARAMS_AXES, _STATE_AXES, *more
         several = jax.vmap(one, in_axes=axes, out_axes=out_axes)
         several.__name__ = f"{function.__name__}_of_members"  # of the program
         return jax.jit(several, compiler_options=options, donate_argnums=donate)
@@ -167,7 +180,13 @@ def make_member_programs(
         train=compiled(step.train_steps, more=(None,), out_axes=with_state, donate=2),
         validate=compiled(step.validate),
         evolve=compiled(step.evolve, out_axes=with_state),
-        describe=jax.jit(jax.vmap(describe, in_axes=(_STATE_AXES,))),
+        describe=jit_over_devices(
+            jax.vmap(describe, in_axes=(_STATE_AXES,)),
+            Axes((_STATE_AXES,), 0),
+            mesh,
+            name="describe",
+        ),
+        mesh=mesh,
     )
 
 
@@ -222,10 +241,11 @@ def compile_members(
     one = layout(run)
     state = jax.tree.map(of_all, one).replace(epoch=one.epoch, step=one.step)
     index = shape((), jnp.int32)
-    calls = {"train": (data, hyperparams, state, (index, index))}
+    arguments = shapes_of(programs.mesh, (data, hyperparams, state), _CALL_AXES)
+    calls = {"train": (*arguments, shapes_of(programs.mesh, (index, index), None))}
     if run.problem.strategy.update_every == "epoch":
-        calls["evolve"] = (data, hyperparams, state)
-    calls["validate"] = (data, hyperparams, state)
+        calls["evolve"] = arguments
+    calls["validate"] = arguments
     requests = {
         name: program_cache.ProgramRequest(
             functools.partial(getattr(programs, name)), arguments, options
@@ -253,11 +273,6 @@ def stack_states(states: Sequence[SearchState]) -> SearchState:
     # copies, since the programs donate the stacked state
     same = {"epoch": np.array(states[0].epoch), "step": np.array(states[0].step)}
     return stack_trees(states).replace(**same)
-
-
-def stack_trees(trees: Sequence[PyTree]) -> PyTree:
-    """Stacks the leaves of M trees into leaves [M, ...] of the host."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def state_of(states: SearchState, index: int) -> SearchState:

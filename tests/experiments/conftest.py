@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pathlib
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ CELL = zoo["DARTS_V2"].genotype
 # differs from all others.
 GRID = [[4] * 16, [1] * 8 + [2] * 8, [5] + [6] * 15]
 SECONDS = (9.0, 1.0, 50.0, 2.0, 4.0)  # of five epochs
+TAKEN_OVER = 3  # of these, by a fork
 
 
 @pytest.fixture
@@ -54,16 +56,25 @@ class StandIn:
     Attributes:
       metrics: call -> entries of summary.json.
       calls: so far.
+      batched: of the calls of `run_searches` so far.
     """
 
     metrics: object
     calls: list[Call] = dataclasses.field(default_factory=list)
+    batched: list[str | int] = dataclasses.field(default_factory=list)
 
     def run_search(
         self, config, *, out, data_dir, resume, restore, stop_after, on_epoch
     ):
         options = dict(restore=restore, stop_after=stop_after, resume=resume)
         self.record(Call(config, out, **options))
+
+    def run_searches(self, configs, out, *, batched, restores, log, **options):
+        """Notes one call for each search."""
+        self.batched.append(batched)
+        for config, folder, restore in zip(configs, out, restores, strict=True):
+            self.run_search(config, out=folder, restore=restore, **options)
+        return SimpleNamespace(errors={})
 
     def run_retraining(self, genotype, config, *, out, resume, stop_after, **options):
         call = Call(config, out, genotype, stop_after=stop_after, resume=resume)
@@ -81,6 +92,9 @@ class StandIn:
         }
         summary |= self.metrics(call)
         records.write_json(call.out / "summary.json", summary)
+        if call.restore is not None:
+            origin = {"run": str(call.restore), "epoch": TAKEN_OVER}
+            records.write_json(call.out / "restored.json", origin)
         for epoch, seconds in enumerate(SECONDS):
             images = 100.0 if epoch >= 2 else 0.0
             record = {
@@ -102,6 +116,7 @@ def stand_in(monkeypatch):
     def install(metrics):
         fake = StandIn(metrics)
         monkeypatch.setattr(egnas_jax, "run_search", fake.run_search)
+        monkeypatch.setattr(egnas_jax, "run_searches", fake.run_searches)
         monkeypatch.setattr(
             egnas_jax, "run_retraining", fake.run_retraining, raising=False
         )

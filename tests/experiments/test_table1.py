@@ -116,15 +116,64 @@ def test_the_reports_settings_of_equal_ratio_lie_as_far_apart_as_all(load):
     assert text in load("table1").reported_noise()
 
 
+def test_searches_run_as_batches_where_the_command_says_so(
+    run_table1, load, tmp_path, capsys
+):
+    run_table1()
+    assert run_table1.fake.batched == ["auto", "auto"]  # warm starts, and forks
+    load("table1").main(
+        f"--size tiny --seeds 2 --batched 6 --out {tmp_path / 'six'}".split()
+    )
+    assert run_table1.fake.batched[2:] == [6, 6]
+    assert "--batched 6" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        load("table1").main(["--batched", "0", "--out", str(tmp_path / "none")])
+    assert "--batched is '0'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_epochs_of_a_warm_start_count_once(load):
+    """Forks of a batch have equal shares of its time, and each of them counts."""
+    epochs = [{"epoch": i, "seconds": s} for i, s in enumerate((7.0, 2.0, 2.0))]
+    outcome = load("methods").Outcome("a", 0, {}, epochs, taken_over=1)
+    forks = [outcome, outcome._replace(method="b"), outcome._replace(seed=1)]
+    assert load("forks").total_seconds(forks) == 2 * 7 + 3 * 4
+
+
 @pytest.mark.slow
-def test_a_tiny_table_1_trains(load, tmp_path, monkeypatch, tiny_space):
+def test_a_tiny_table_1_trains_and_is_the_same_in_batches(
+    load, tmp_path, monkeypatch, tiny_space
+):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
-    words = f"--size tiny --seeds 1 --out {tmp_path} --weights 1.0 0.4"
-    settings = "--set supernet.space=tiny --set epochs=4"
-    load("table1").main([*words.split(), *settings.split()])
-    rows = json.loads((tmp_path / "table1.json").read_text())["rows"]
+    settings = "--size tiny --seeds 2 --weights 1.0 0.4 --set supernet.space=tiny"
+    tables, runs = {}, {}
+    for batched in ("off", "2", "2"):  # the second time all runs are finished
+        out = tmp_path / batched
+        words = f"{settings} --set epochs=4 --batched {batched} --out {out}"
+        load("table1").main(words.split())
+        tables[batched] = json.loads((out / "table1.json").read_text())["rows"]
+        runs[batched] = {path.parent.name for path in out.rglob("summary.json")}
+    rows = tables["off"]
     assert [row[:2] for row in rows] == [[1.0, 1.0], [1.0, 0.4], [0.4, 1.0], [0.4, 0.4]]
-    assert not (tmp_path / "0.4,0.4-0").exists()
     # the setting itself chooses as it does
     agreement = [row[5]["mean"] for row in rows]
     assert agreement[1] == 100 and all(0 <= share <= 100 for share in agreement)
+    names = {
+        f"{pair}-{seed}"
+        for pair in ("1.0,1.0", "1.0,0.4", "0.4,1.0")
+        for seed in (0, 1)
+    }
+    assert runs["off"] == runs["2"] == names | {"warm_start-0", "warm_start-1"}
+    for row, expected in zip(tables["2"], rows, strict=True):
+        assert row[:3] == expected[:3] and row[6:] == expected[6:]
+        # a rounding can move one of 719 images over a boundary
+        assert row[3]["mean"] == pytest.approx(expected[3]["mean"], abs=0.3)
+        assert row[5]["mean"] == pytest.approx(expected[5]["mean"], abs=1e-9)
+    batches = [
+        json.loads((tmp_path / "2" / name / "environment.json").read_text())["batch"]
+        for name in ("warm_start-1", "0.4,1.0-1")
+    ]
+    places = [(batch["members"], batch["position"]) for batch in batches]
+    assert places == [(2, 1), (2, 1)]
+    origin = json.loads((tmp_path / "2" / "0.4,1.0-1" / "restored.json").read_text())
+    assert origin["run"] == str(tmp_path / "2" / "warm_start-1")

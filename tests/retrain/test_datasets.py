@@ -34,10 +34,11 @@ def make_dataset(channels=3):
     )
 
 
-def batches(data, first, count, size):
-    loaded = data.pipeline.load(first, count, size)
-    steps = [data.pipeline.batch(loaded, i) for i in range(count)]
-    data.pipeline.close()
+def batches(data, first, count, size, seed=0):
+    pipeline = data.pipeline_of(seed)
+    loaded = pipeline.load(first, count, size)
+    steps = [pipeline.batch(loaded, i) for i in range(count)]
+    pipeline.close()
     return jax.tree.map(np.asarray, steps)
 
 
@@ -48,8 +49,8 @@ def test_streamed_batches_equal_resident_ones(share):
     resident = make_data(dataset, config)
     config = dataclasses.replace(config, stream=True)
     streamed = make_data(open_arrays(dataset), config)
-    steps = resident.pipeline.num_steps
-    assert steps == streamed.pipeline.num_steps == round(50 * (1 - share)) // 7
+    steps = resident.pipeline_of(0).num_steps
+    assert steps == streamed.pipeline_of(0).num_steps == round(50 * (1 - share)) // 7
     # across the border of two epochs, up to the last step of the run
     span = 3, 2 * steps - 3, 12
     for a, b in zip(batches(resident, *span), batches(streamed, *span), strict=True):
@@ -91,17 +92,17 @@ def test_no_image_is_read_twice_or_after_the_last_step():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_streamed_images_are_resized(channels):
     dataset = make_dataset(channels)
-    config = dataclasses.replace(BASE, stream=True, image_size=8, seed=4)
+    config = dataclasses.replace(BASE, stream=True, image_size=8)
     data = make_data(open_arrays(dataset), config)
     assert data.image_shape == (8, 8, channels)
     assert data.test.images.shape == (9, 8, 8, channels)
     np.testing.assert_array_equal(
         data.test.images[2:4], [centre_crop(dataset.images[i], 8) for i in (2, 3)]
     )
-    steps = data.pipeline.num_steps
-    (batch,) = batches(data, steps + 1, 1, 2)  # of the second epoch
-    resident = make_data(dataset, dataclasses.replace(BASE, seed=4))
-    _, rows = resident.pipeline.load(steps + 1, 1, 1)
+    steps = data.pipeline_of(4).num_steps
+    (batch,) = batches(data, steps + 1, 1, 2, seed=4)  # of the second epoch
+    resident = make_data(dataset, BASE)
+    _, rows = resident.pipeline_of(4).load(steps + 1, 1, 1)
     expected = [
         random_resized_crop(dataset.images[i], 8, seed=4, epoch=1, index=i)
         for i in rows[0].tolist()

@@ -13,6 +13,7 @@ from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.step import (
     RetrainProblem,
     StepInputs,
+    hyperparams_of,
     make_programs,
     mean_cross_entropy,
     training_loss,
@@ -23,7 +24,7 @@ from egnas_jax.types import Batch
 
 IMAGES = jax.random.normal(jax.random.key(1), (8, 8, 8, 1))
 LABELS = jnp.arange(8, dtype=jnp.int32)
-INPUTS = StepInputs(epoch=2, learning_rate=0.1, drop_path=0.0, seed=0)
+INPUTS = {"epoch": 2, "learning_rate": 0.1, "drop_path": 0.0, "seed": 0}
 PLAIN = "network.drop_path=0", "weight_decay=0"
 
 
@@ -35,8 +36,9 @@ def step(tiny):
         run = tiny("batch_size=8", *overrides)
         before = run.programs.init()
         batch = Batch(images=images, labels=labels)
+        inputs = StepInputs(**INPUTS, hyperparams=hyperparams_of(run.config))
         compiled = jax.jit(
-            lambda state: weight_step(run.net, run.config, state, batch, INPUTS),
+            lambda state: weight_step(run.net, run.config, state, batch, inputs),
             compiler_options=lowering.compiler_options(),
         )
         return run, before, compiled(before)
@@ -91,12 +93,19 @@ def test_smoothed_labels_by_hand():
 
 
 def test_the_auxiliary_loss_is_weighted_and_not_recorded(tiny):
-    run = tiny("auxiliary_weight=0.4")
+    run = tiny()
     logits, auxiliary = jnp.log(jnp.array([[[0.7, 0.3]], [[0.2, 0.8]]]))
     net = run.net._replace(apply=lambda *_, **options: (logits, auxiliary, {}))
     batch = Batch(images=IMAGES[:1], labels=jnp.array([0]))
     loss, (_, recorded, correct) = training_loss(
-        {}, net, run.config, {}, batch, key=jax.random.key(0), drop_path=0.0
+        {},
+        net,
+        run.config,
+        {},
+        batch,
+        key=jax.random.key(0),
+        drop_path=0.0,
+        auxiliary_weight=0.4,
     )
     np.testing.assert_allclose(loss, -np.log(0.7) - 0.4 * np.log(0.2), rtol=1e-6)
     np.testing.assert_allclose(recorded, -np.log(0.7), rtol=1e-6)
@@ -149,7 +158,7 @@ def losses(tiny):
             config=run.config,
             image_shape=(8, 8, 1),
             scale=((0.5,), (0.2,)),
-            pipeline=InputPipeline(10, None, lambda loaded, place: loaded, None),
+            pipeline=InputPipeline(10, None, lambda loaded, place: loaded, None, None),
         )
         params = {"w": jnp.zeros(())}
         state = run.programs.init().replace(

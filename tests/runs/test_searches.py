@@ -1,6 +1,5 @@
 """Several searches from Python: one after another, and as one program."""
 
-import functools
 import json
 
 import chex
@@ -14,16 +13,10 @@ import egnas_jax as eg
 from egnas_jax.nn import lowering
 from egnas_jax.runs import searches
 from egnas_jax.runs.batch_members import set_up_members
-from egnas_jax.runs.batchable import batchable_paths, check_batchable, even_width
+from egnas_jax.runs.batchable import batchable_paths, check_batchable
 from egnas_jax.runs.environment import place_of
 from egnas_jax.runs.search_setup import search_data, set_up_search
-from egnas_jax.runs.searches import (
-    fitting_programs,
-    reserved,
-    run_names,
-    run_searches,
-    setting_labels,
-)
+from egnas_jax.runs.searches import run_names, run_searches, setting_labels
 from egnas_jax.runs.verify import verify_run
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch, stacked
@@ -32,7 +25,6 @@ from egnas_jax.settings import apply_settings
 from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training import out_of_memory
-from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 SETTINGS = {**tiny_search.SETTINGS, "epochs": 3, "strategy.warmup": 1}
 BLACK_BOX = {
@@ -103,12 +95,6 @@ def test_directories_are_named_by_seed_and_setting(base):
     ]
 
 
-def test_batches_are_about_equally_full():
-    widths = {(10, 4): 4, (5, 4): 3, (4, 4): 4, (3, 8): 3, (9, 8): 5, (7, 1): 1}
-    for (count, most), width in widths.items():
-        assert even_width(count, most) == width
-
-
 def test_searches_of_a_batch_may_differ_in_numbers_alone(base):
     paths = batchable_paths(base)
     numbers = {"zeta", "eta", "step", "momentum", "noise", "sigma_start", "sigma_floor"}
@@ -157,11 +143,15 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         ([{}], {"batched": 0}, "batched is 0, but must be"),
         ([{}], {"batched": True}, "batched is True"),
         ([{}], {"batched": "gpu"}, "batched is 'gpu'"),
-        ([{"seed": 1}, {"seed": 2}, {"seed": 1}], {}, "Searches 1 and 3 have the same"),
+        ([{"seed": 1}, {"seed": 2}, {"seed": 1}], {}, "Runs 1 and 3 have the same"),
         ([{"seed": 1}, {"seed": 1}], {"batched": "off"}, "1 and 2 have the same"),
         ([], {}, "no configuration"),
         ([{}, {"seed": 1}], {"resume": True, "batched": -1}, "batched is -1"),
         ([{}, {"seed": 1}], {"stop_after": 0}, "stop_after is 0"),
+        ([{}, {"seed": 1}], {"restores": ["a"]}, "restores has 1 entries for 2"),
+        ([{}, {"seed": 1}], {"restores": [None, "a"]}, "a'? holds no run"),
+        ([{}, {"seed": 1}], {"out": ["a"]}, "out has 1 entries for 2"),
+        ([{}, {"seed": 1}], {"out": ["a", "a"]}, "1 and 2 have the same directory, a"),
         ([{"batch_size": 1000}, {"batch_size": 1000, "seed": 1}], {}, "batch_size is"),
     ],
 )
@@ -169,8 +159,9 @@ def test_unusable_arguments_are_refused_and_nothing_is_written(
     changes, options, message, base, tmp_path
 ):
     configs = with_each(base, *changes)
+    options = {"batched": "on", "out": tmp_path / "out", **options}
     with pytest.raises(ValueError, match=message):
-        run_searches(configs, tmp_path / "out", **{"batched": "on", **options})
+        run_searches(configs, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -196,7 +187,8 @@ def test_runs_go_on_in_batches_of_the_size_they_began_in(batched, base, tmp_path
             path = tmp_path / f"seed{seed}" / f"{name}.json"
             path.write_text(json.dumps({"batch": {"members": 2, "position": 1 - seed}}))
     configs = with_each(base, *({"seed": seed} for seed in range(5)))
-    assert place_of(tmp_path / "seed0") == (2, 1) and place_of(tmp_path) == (1, 0)
+    assert place_of(tmp_path / "seed0") == (2, 1, True)
+    assert place_of(tmp_path) == (1, 0, False)
     # five searches in batches of two at most are batches of 2, 2 and 1
     with pytest.raises(ValueError, match="began in batches of 2.*--batched 2"):
         run_searches(configs, tmp_path, batched=batched, resume=True)
@@ -270,51 +262,6 @@ def test_eight_searches_compile_as_one_does(name, base):
     for text in (one, eight):
         assert len(text) > 10_000
         assert "stablehlo.convolution" not in text
-
-
-class Program:
-    """Reserves ten bytes for each search."""
-
-    def __init__(self, width):
-        self.width = width
-
-    def __call__(self):
-        raise AssertionError("nothing is computed")
-
-    def memory_analysis(self):
-        class Analysis:
-            argument_size_in_bytes = 4 * self.width
-            output_size_in_bytes = 3 * self.width
-            temp_size_in_bytes = 6 * self.width
-            alias_size_in_bytes = 3 * self.width
-
-        return Analysis
-
-
-@pytest.mark.parametrize(
-    "count, free, width", [(8, 1000, 8), (8, 88, 4), (10, 60, 5), (5, 23, 2), (5, 1, 1)]
-)
-def test_as_many_searches_run_as_the_memory_holds(
-    count, free, width, base, monkeypatch
-):
-    tried = []
-
-    def compiled(setup, width, watch):
-        tried.append(width)
-        if width > 9:  # as the compiler of a GPU does
-            raise OutOfMemoryError("train", "too large")
-        program = functools.partial(Program(width))
-        members = make_member_programs(setup.members[0].run.problem, (8, 8, 1))
-        return members._replace(train=program)
-
-    configs = with_each(base, *({"seed": seed} for seed in range(count)))
-    setup = set_up_members(configs[:1], [None], {})
-    setup = setup._replace(members=setup.members * count)
-    monkeypatch.setattr(searches, "compiled_programs", compiled)
-    monkeypatch.setattr(searches, "free_bytes", lambda: free)
-    found, programs = fitting_programs(setup, searches.Silent())
-    assert found == width == tried[-1]
-    assert reserved(programs) == 10 * width
 
 
 def test_the_memory_is_divided_among_the_searches(monkeypatch):
@@ -445,6 +392,33 @@ def _resume_alone(config, out):
     folder = out / "strategy.eta=0.2" / "seed0"
     eg.run_search(config, out=folder, resume=True, log=notes.append)
     return notes
+
+
+@pytest.mark.slow
+def test_searches_of_a_batch_fork_from_other_runs(swept, tmp_path):
+    """Each from its own, in directories of any name; and two from one."""
+    configs, out, found, _ = swept
+    run_searches(configs, tmp_path / "first", batched=4, stop_after=1)
+    first = [tmp_path / "first" / name for name in run_names(configs)]
+    folders, notes = [tmp_path / f"fork{i}" for i in range(len(configs))], []
+    options = dict(batched=4, log=notes.append)
+    forks = run_searches(configs, folders, restores=first, stop_after=2, **options)
+    assert [len(result.records) for result in forks.results] == [2] * 5
+    forks = run_searches(configs, folders, resume=True, **options)
+    assert not notes
+    for fork, expected, folder, origin in zip(
+        forks.results, found.results, folders, first, strict=True
+    ):
+        names = [[line["digest"] for line in each.records] for each in (fork, expected)]
+        assert names[0] == names[1]
+        assert records.read_object(folder / "restored.json")["run"] == str(origin)
+    nowhere = run_searches(configs, batched=4, restores=[first[0]] * 5)
+    states = [result.records[0] for result in nowhere.results]
+    assert states == states[:1] * 5 and len(nowhere.results[4].records) == 3
+    assert nowhere.results[0].records[-1] == {
+        **found.results[0].records[-1],
+        "seconds": nowhere.results[0].records[-1]["seconds"],
+    }
 
 
 @pytest.mark.slow

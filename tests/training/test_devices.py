@@ -3,40 +3,21 @@
 The number of simulated devices is fixed when JAX starts.
 """
 
-import ast
-import os
 import pathlib
-import subprocess
-import sys
-import xml.etree.ElementTree as ElementTree
 
+import eight_devices
 import pytest
 
 pytestmark = pytest.mark.slow
 
 FILE = pathlib.Path(__file__).with_name("on_eight_devices.py")
-NAMES = [
-    node.name
-    for node in ast.parse(FILE.read_text()).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-]
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Test -> what failed in its cases; empty where they passed."""
-    report = tmp_path_factory.mktemp("mesh") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", str(FILE)]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert report.exists(), done.stdout + done.stderr
-    found = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        failed = found.setdefault(case.get("name").partition("[")[0], [])
-        failed += [f"{case.get('name')}: {part.text}" for part in case]
-    return found
+    return eight_devices.run(FILE, tmp_path_factory.mktemp("mesh"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", eight_devices.names(FILE))
 def test_on_eight_devices(name, outcomes):
     assert outcomes[name] == [], "\n".join(outcomes[name])
