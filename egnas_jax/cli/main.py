@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 from egnas_jax.cli import (
+    doctor,
     evaluate,
     latency_table,
     nasbench201,
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add("verify", _verify, _verify_arguments)
     add("data", _data, _data_arguments)
     add("list", _list, _list_arguments)
+    add("doctor", doctor.doctor, doctor.doctor_arguments)
     return parser
 
 
@@ -130,6 +132,7 @@ HELP = {
     "verify": "replay a run and compare its digests",
     "data": "convert official files, or draw sample images",
     "list": "list presets, strategies, variants, spaces, primitives, the zoo",
+    "doctor": "examine whether searches can run on this machine",
 }
 
 
