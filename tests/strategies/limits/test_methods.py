@@ -29,7 +29,7 @@ SMALL = {
     "nsga2": dict(BLACK_BOX, population=12, offspring=9),
     "epcnas_pso": dict(BLACK_BOX, particles=12),
 }
-SLOW = set(SMALL) - {"egnas"}
+SLOW = set(SMALL) - {"random_search"}
 KEY = jax.random.key(0)
 
 
