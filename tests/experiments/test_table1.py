@@ -84,6 +84,7 @@ def test_details_and_figure_hold_the_agreement_of_every_two_pairs(run_table1, tm
     assert points["0.2, 1.0", "1.0, 1.0"] == pytest.approx(100 / 3)
 
 
+@pytest.mark.slow
 def test_finished_runs_are_kept_and_those_of_other_settings_refused(run_table1):
     run_table1()
     run_table1()

@@ -140,6 +140,7 @@ def test_supernet_module_trains_and_evaluates_like_the_pure_function(monkeypatch
     chex.assert_trees_all_equal(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["darts7", "nasbench201", "robust_s1"])
 def test_supernet_module_has_the_variables_of_the_pure_function(space):
     config = SupernetConfig(channels=4, layers=5, space=space)

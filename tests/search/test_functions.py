@@ -212,6 +212,7 @@ def test_a_weight_step_takes_the_images_that_it_is_told(searches, data):
 
 
 # a real supernet's batch by the other method is in tests/runs
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["noting", EVERY_STEP])
 def test_a_batch_of_searches_equals_searches_one_by_one(
     case, searches, compiled_epoch, data

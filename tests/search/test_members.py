@@ -178,6 +178,7 @@ def without_time(record):
     return {key: value for key, value in record.items() if key != "seconds"}
 
 
+@pytest.mark.slow
 def test_each_search_is_the_one_that_the_loop_runs_alone(
     undisturbed, make_member, pool
 ):

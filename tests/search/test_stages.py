@@ -161,6 +161,7 @@ def test_a_stage_has_the_primitives_that_the_one_before_left(run):
                 assert [sorted(e) for e in kept] == [list(e) for e in edges]
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_the_weight_steps(run, data):
     """In the first step, whose alpha does not depend on the rate of the weights."""
     state = loop.beginning(run).state
@@ -186,6 +187,7 @@ def test_a_stage_draws_weights_and_alpha_of_its_own(run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [5, 7])
 def test_a_stage_that_is_interrupted_anywhere_ends_the_same(call, run):
     whole = searched(run._replace(folder=None))

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import tiny_search
+from small_methods import SMALL, settings_of
 
 from egnas_jax.cli.main import main
 from egnas_jax.runs.presets import PRESETS
@@ -16,34 +17,6 @@ from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 
-# small, and without the term of the fitness that rewards being worse
-BLACK_BOX = dict(
-    generations=2, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1
-)
-CONTROLLER = dict(
-    hidden=8, samples=9, steps=2, batch_size=24, batches="shared", fitness="loss"
-)
-SMALL = {
-    "egnas": dict(warmup=0, population=8, samples=2, eta=0.0, fitness_batch_size=24),
-    "random_search": dict(candidates=8, fitness_batch_size=24),
-    "darts": dict(learning_rate=0.1, batch_size=24),
-    "snas": dict(alpha_optimizer="adam", learning_rate=0.1, resource_penalty=1e-6),
-    "pc_darts": dict(learning_rate=0.1, batch_size=24, warmup=0),
-    "p_darts": dict(
-        learning_rate=0.1,
-        batch_size=24,
-        warmup=0,
-        kept="2,1",
-        added_layers="0,1",
-        added_channels="0,0",
-        skip_dropout="0.1,0.2",
-    ),
-    "enas": dict(CONTROLLER, learning_rate=0.1, conv_bias=0.0) | dict(steps=8),
-    "nasnet_ppo": dict(CONTROLLER, learning_rate=0.05, conv_bias=0.0),
-    "ageing_evolution": dict(BLACK_BOX, population=12, tournament=6, children=9),
-    "nsga2": dict(BLACK_BOX, population=12, offspring=9, point="best", final_batches=0),
-    "epcnas_pso": dict(BLACK_BOX, particles=12, final_batches=0),
-}
 KEY = jax.random.key(0)
 
 # What a method learns from decides how far it comes in 40 updates on the toy net.
@@ -241,10 +214,7 @@ def test_every_method_of_the_table_is_tested():
 @pytest.mark.slow
 @every_method
 def test_a_run_resumes_to_the_same_bits_and_is_verified(name, tmp_path):
-    settings = tiny_search.OF_ANY_METHOD | {
-        f"strategy.{field}": value for field, value in SMALL[name].items()
-    }
-    settings["epochs"] = 2
+    settings = tiny_search.OF_ANY_METHOD | settings_of(name) | {"epochs": 2}
     with tiny_search.registered_space():
         config = search_config(
             "digits", strategy=name, space=tiny_search.SPACE.name, settings=settings

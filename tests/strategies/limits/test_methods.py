@@ -29,7 +29,7 @@ SMALL = {
     "nsga2": dict(BLACK_BOX, population=12, offspring=9),
     "epcnas_pso": dict(BLACK_BOX, particles=12),
 }
-SLOW = set(SMALL) - {"egnas"}
+SLOW = set(SMALL) - {"random_search"}
 KEY = jax.random.key(0)
 
 
@@ -112,6 +112,7 @@ def test_the_weight_grid_of_egnas_takes_no_limit():
         eg.EGNASConfig(weight_grid=True, limit=Limit(params=1e6))
 
 
+@pytest.mark.slow
 def test_individuals_of_egnas_rank_by_the_cells_that_are_derived_from_them(
     toy_net, toy_batch
 ):

@@ -51,6 +51,7 @@ def test_egnas_evaluates_alpha_before_every_population(table):
     assert len(np.unique(rows[:, :, 1:])) > 30  # of 48 individuals
 
 
+@pytest.mark.slow
 def test_egnas_evaluates_the_leaders_again_to_choose_by_accuracy(table):
     config = EGNASConfig(**SMALL, generations=1, best_sample="accuracy", eta=0.0)
     queries = config.mixings_evaluated

@@ -303,6 +303,7 @@ INDIVIDUALS = NoiseRequest(candidates="individuals", size=12, batches=8, batch_s
 CELLS = NoiseRequest(candidates="cells", size=4, batches=6, batch_size=8)
 
 
+@pytest.mark.slow
 def test_individuals_are_ranked_by_one_fitness_of_several_batches(matrices):
     result = describe_matrices(matrices, INDIVIDUALS)
     for kind, matrix in matrices.items():
