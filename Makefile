@@ -46,6 +46,16 @@ docs: $(BIN)/.installed
 	$(BIN)/pip install --quiet --editable ".[docs]"
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 
+# The source archive and the wheel, in dist/; the wheel is installed into an empty
+# environment and used there.
+dist: $(BIN)/.installed
+	$(BIN)/pip install --quiet build
+	rm -rf dist build/lib build/wheel
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet dist/*.whl
+	cd build/wheel && bin/egnas doctor && bin/egnas draw DARTS_V2 --out cell.svg
+
 lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -58,4 +68,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test test-slow bench gpu docs lint format clean
+.PHONY: search test test-slow bench gpu docs dist lint format clean
