@@ -70,12 +70,13 @@ SEARCH_FIGURES = (
     (
         "entropy",
         "Entropy of the mixings",
-        "Mean over the edges of a cell, in nats: ln K where all K primitives have the "
-        "same weight, 0 where one has all of it.",
+        "Change of the mean over the edges of a cell since the first epoch. The "
+        "entropy is ln K where all K primitives have the same weight, 0 where one has "
+        "all of it.",
         {
-            "entropy_normal": "nats, normal cell",
-            "entropy_reduce": "nats, reduction cell",
-            "entropy_cell": "nats, the only cell",
+            "entropy_normal": "change (nats), normal cell",
+            "entropy_reduce": "change (nats), reduction cell",
+            "entropy_cell": "change (nats), the only cell",
         },
     ),
     (
@@ -99,11 +100,12 @@ SEARCH_FIGURES = (
     (
         "edge_entropy",
         "Entropy of the edge weights",
-        "Mean over the nodes of a cell, in nats: 0 where one edge has all the weight.",
+        "Change of the mean over the nodes of a cell since the first epoch. The "
+        "entropy is 0 where one edge has all the weight.",
         {
-            "edge_entropy_normal": "nats, normal cell",
-            "edge_entropy_reduce": "nats, reduction cell",
-            "edge_entropy_cell": "nats, the only cell",
+            "edge_entropy_normal": "change (nats), normal cell",
+            "edge_entropy_reduce": "change (nats), reduction cell",
+            "edge_entropy_cell": "change (nats), the only cell",
         },
     ),
     (
@@ -113,6 +115,8 @@ SEARCH_FIGURES = (
         {"stage": "stage", "skip_dropout": "dropout behind skips"},
     ),
 )
+# Their level hides what moves: an alpha that hardly moves stays at ln K.
+SINCE_START = ("entropy", "edge_entropy")
 RETRAIN_FIGURE = (
     "retraining",
     "Retraining",
@@ -167,16 +171,26 @@ def _by_epoch(
     groups: list[Group], name: str, title: str, text: str, panels: Mapping[str, str]
 ) -> FigureData:
     """Metrics over epochs: a panel for each metric, a line for each run."""
-    rows = []
+    rows, first = [], []
     for panel, group in itertools.product(panels, groups):
         series = {run.name: points(run, panel) for run in group.runs}
+        if name in SINCE_START:
+            first += [line[0][1] for line in series.values() if line]
+            series = {run: _since_start(line) for run, line in series.items()}
         rows += [
             Row(panel, group.label, run, *point)
             for run, line in series.items()
             for point in line
         ]
         rows += bands(panel, group.label, list(series.values()))
+    if first:
+        text += f" It begins at {min(first):.4g} to {max(first):.4g} nats."
     return FigureData(name, title, f"{text} {BAND}", _axes(rows, panels), rows)
+
+
+def _since_start(line: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The points of a line, minus its first value."""
+    return [(x, y - line[0][1]) for x, y in line]
 
 
 def _axes(rows: list[Row], labels: Mapping[str, str]) -> dict[str, tuple[str, str]]:

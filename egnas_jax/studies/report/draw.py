@@ -98,6 +98,7 @@ def _finish(axis, x_label: str, y_label: str, count_edges: bool = False) -> None
     axis.grid(color="#DDDDDD", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+    axis.ticklabel_format(axis="y", useOffset=False)  # no "+1.945" above the axis
     if x_label.startswith("minutes"):
         axis.xaxis.set_major_locator(MaxNLocator(nbins=5))  # room for labels as 0.0075
     if x_label.startswith(INTEGER_AXES):

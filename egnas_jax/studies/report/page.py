@@ -23,7 +23,15 @@ figcaption, .note {{ color: #444; font-size: 0.9rem; }}
 table {{ border-collapse: collapse; font-size: 0.9rem; }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 0.3rem 0.7rem; text-align: left;
   vertical-align: top; overflow-wrap: anywhere; min-width: 3rem; }}
+th {{ overflow-wrap: normal; }}
 code {{ font-size: 0.85rem; overflow-wrap: anywhere; }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: #16181c; color: #e4e4e4; }}
+  a {{ color: #8ab4f8; }}
+  figcaption, .note {{ color: #b8b8b8; }}
+  th, td {{ border-color: #444; }}
+  img {{ background: #fff; border-radius: 4px; }}
+}}
 </style>
 </head>
 <body>

@@ -7,6 +7,7 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from pytest import approx
 
 from egnas_jax.cli.main import main
 from egnas_jax.plotting import line_style
@@ -83,6 +84,24 @@ def test_a_figure_holds_seeds_and_their_mean_and_spread(write_run):
 
 def points(figure, panel, run):
     return [row for row in figure.rows if (row.panel, row.run) == (panel, run)]
+
+
+def test_entropies_are_drawn_as_changes_since_the_first_epoch(write_run, search_line):
+    """At their level, that of a search which hardly moves would hide the move."""
+
+    def line(epoch, seed):
+        late = {"entropy_reduce": None} if epoch == 0 else {}
+        return search_line(epoch, seed) | late
+
+    folder = write_run("a/seed1", seed=1, make=line)
+    figure = figures_by_name(read_groups(folder))["entropy"]
+    found = {
+        panel: [(x, y) for *_, x, y in points(figure, panel, "seed1")]
+        for panel in figure.panels
+    }
+    assert found["entropy_normal"] == [(1, 0.0), (2, approx(-0.1)), (3, approx(-0.2))]
+    assert found["entropy_reduce"] == [(2, 0.0), (3, approx(-0.05))]
+    assert "It begins at 1.85 to 1.9 nats." in figure.text
 
 
 def test_the_cost_figure_has_minutes_of_all_epochs_so_far(write_run):
