@@ -184,7 +184,8 @@ def _by_epoch(
         ]
         rows += bands(panel, group.label, list(series.values()))
     if first:
-        text += f" It begins at {min(first):.4g} to {max(first):.4g} nats."
+        levels = dict.fromkeys(f"{level:.4g}" for level in (min(first), max(first)))
+        text += f" It begins at {' to '.join(levels)} nats."
     return FigureData(name, title, f"{text} {BAND}", _axes(rows, panels), rows)
 
 
