@@ -51,7 +51,7 @@ def test_the_parser_accepts_what_a_page_shows(command, capsys):
 
 
 def configured() -> list[str]:
-    """Single searches and retrainings that need no run, plug-in or file of one's own."""
+    """Single searches and retrainings that need no run, plug-in or own file."""
     several = ("--batched", "--sweep")  # their configurations are not printed
     needs = ("--plugin", "--restore", "runs/", "mine.npz", *several)
     return [
