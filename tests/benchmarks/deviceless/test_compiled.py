@@ -54,7 +54,7 @@ BOUNDS = {
     # Two samples of three generations: the populations of the six, and CMA-ES.
     "epoch-evolve": Bounds(1000, 4.3, 90, 2 + 2 * 3),
     # Eight weight steps together have the kernels of one. With the pass that
-    # `lowering.compiler_options` leaves out, this one alone compiles for half an hour.
+    # `lowering.compiler_options` leaves out, this one alone compiles for minutes.
     "train-of-8": Bounds(216, 13.7, 32, 1),
     # As a population of one, on four times the images, with their normalisation.
     "epoch-validate": Bounds(56, 1.05, 3, 0),
