@@ -36,13 +36,15 @@ def select_arguments(parser: argparse.ArgumentParser) -> None:
     number("--permutations", default=10, metavar="N", help=permutations)
     value = "Shapley values: mean-std as published, or mean (%(default)s)"
     add("--value", default="mean-std", metavar="NAME", help=value)
+    epochs = "train so long between decisions of perturbation (%(default)s)"
+    number("--finetune", default=0, metavar="EPOCHS", help=epochs)
     add("--out", metavar="DIR", help="where the results go (default: into RUN)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
 
 
 OPTIONS = (
     *("batches", "batch_size", "batch_stats", "criterion"),
-    *("seeds", "seed", "permutations", "value"),
+    *("seeds", "seed", "permutations", "value", "finetune"),
 )
 
 
@@ -51,11 +53,16 @@ def select(options: argparse.Namespace) -> None:
     check_run(options.run)
     check_folders(options, ("out", "data_dir"))
     from egnas_jax.studies.selection.options import SelectionOptions
-    from egnas_jax.studies.selection.selectors import ALL, selector_names
+    from egnas_jax.studies.selection.selectors import (
+        ALL,
+        check_finetune,
+        selector_names,
+    )
 
     names = selector_names(options.by or ALL)
     chosen = {name: getattr(options, name) for name in OPTIONS}
     SelectionOptions(**chosen)  # refuses them before JAX is imported
+    check_finetune(names, options.finetune)
     folder = pathlib.Path(options.run)
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)

@@ -25,6 +25,8 @@ class SelectionOptions:
       truncation: a permutation ends where the accuracy falls below this share of the
         whole supernet's.
       value: of the permutations' contributions, "mean-std" as published, or "mean".
+      finetune: epochs of weight steps between the decisions of a selector that takes
+        one after the other; 0: the weights stay as they are.
 
     Raises:
       ValueError: a value is outside its range.
@@ -39,12 +41,14 @@ class SelectionOptions:
     permutations: int = 10
     truncation: float = 0.5
     value: str = "mean-std"
+    finetune: int = 0
 
     def __post_init__(self):
         most = 10**6
         ranges = {
             **dict.fromkeys(("batches", "batch_size", "permutations"), (1, most)),
             "seeds": (1, 1000),
+            "finetune": (0, most),
             "seed": (0, 2**31 - 1),
             "truncation": (0.0, 1.0),
         }

@@ -21,17 +21,22 @@ class Selector(NamedTuple):
       select: problem -> selection.
       draws: whether it depends on the problem's seed.
       text: what it does, in a few words.
+      finetunes: whether it trains weights between its decisions, if that is asked for.
     """
 
     select: Callable[[SelectionProblem], Selection]
     draws: bool
     text: str
+    finetunes: bool = False
 
 
 SELECTORS = {
     "argmax": Selector(argmax, False, "the largest weights, as the search does"),
     "perturbation": Selector(
-        perturbation, True, "what the supernet misses most, edge by edge (DARTS-PT)"
+        perturbation,
+        True,
+        "what the supernet misses most, edge by edge (DARTS-PT)",
+        finetunes=True,
     ),
     "shapley": Selector(shapley, True, "Shapley values of primitives (Shapley-NAS)"),
     "leave-one-out": Selector(
@@ -60,3 +65,21 @@ def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:
     for name in names:
         check_known({**SELECTORS, ALL: None}, name, "selector")
     return tuple(dict.fromkeys(names))
+
+
+def check_finetune(names: Sequence[str], epochs: int) -> None:
+    """Refuses training that no selector would do.
+
+    Args:
+      names: of the selectors.
+      epochs: between two decisions.
+
+    Raises:
+      ValueError: there are epochs, and no selector that trains.
+    """
+    if epochs and not any(SELECTORS[name].finetunes for name in names):
+        able = [name for name, selector in SELECTORS.items() if selector.finetunes]
+        raise ValueError(
+            f"finetune is {epochs}, but {', '.join(names)} take all decisions at once. "
+            f"Leave it out, or add {' or '.join(able)}."
+        )

@@ -29,9 +29,14 @@ from egnas_jax.studies.selection.cells import (
     SelectionProblem,
     stacked,
 )
+from egnas_jax.studies.selection.finetune import FineTuning
 from egnas_jax.studies.selection.options import SelectionOptions
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing, of_mixing
-from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
+from egnas_jax.studies.selection.selectors import (
+    SELECTORS,
+    check_finetune,
+    selector_names,
+)
 from egnas_jax.studies.selection.table import selection_markdown
 from egnas_jax.training.jax_settings import pinned
 
@@ -51,6 +56,26 @@ class SelectedCell(NamedTuple):
     accuracy: float
     loss: float
     trace: dict
+
+
+class _Bench(NamedTuple):
+    """What the selectors share, beside their problem.
+
+    Attributes:
+      score: counts the images that candidates are evaluated on.
+      tuning: trains weights; None where no selector does.
+      num_classes: of the data.
+    """
+
+    score: PopulationScore
+    tuning: FineTuning | None
+    num_classes: int
+
+    def images(self) -> dict[str, int]:
+        """Images so far, of candidates and of weight steps."""
+        trained = 0 if self.tuning is None else self.tuning.images_trained
+        evaluated = self.score.images_evaluated
+        return {"candidate_images": evaluated, "trained_images": trained}
 
 
 class SelectionStudy(NamedTuple):
@@ -79,8 +104,9 @@ def select(
 ) -> SelectionStudy:
     """Selects cells from a searched supernet by several rules, side by side.
 
-    The weights are those of the newest checkpoint, and stay as they are. A selector
-    that draws is run with each seed, and its cell is the one of the best accuracy (of
+    The weights are those of the newest checkpoint. No selector changes those of
+    another, and every cell is scored by them. A selector that draws is run with each
+    seed, and its cell is the one of the best accuracy (of
     equal ones the first). docs/selectors.md describes the selectors.
 
     Args:
@@ -94,7 +120,7 @@ def select(
       log: called with messages; None: no messages.
       **options: fields of `SelectionOptions`: batches, batch_size, batch_stats
         ("batch" or "running"), criterion ("accuracy" or "loss"), seeds, seed,
-        permutations, truncation, value ("mean-std" or "mean").
+        permutations, truncation, value ("mean-std" or "mean"), finetune (epochs).
 
     Returns:
       The table as plain data, and the genotypes.
@@ -106,6 +132,7 @@ def select(
       FloatingPointError: the loss of the supernet is not finite.
     """
     names, chosen = selector_names(by), SelectionOptions(**options)
+    check_finetune(names, chosen.finetune)
     log = log or (lambda text: None)
     if not isinstance(run, SearchResult):
         run = load_search(run, data_dir=data_dir, settings=settings, log=log)
@@ -114,9 +141,9 @@ def select(
     strategy = _strategy_of(run)
     chosen = complete(chosen, run)
     started = time.perf_counter()
-    problem, score = _problem(run, strategy, chosen, data)
+    problem, bench = _problem(run, strategy, chosen, data)
     with running():
-        rows, cells = _select_all(names, problem, score, run, log)
+        rows, cells = _select_all(names, problem, bench, log)
         result = {
             "run": None if run.folder is None else str(run.folder),
             "epochs": int(run.state.epoch),
@@ -189,8 +216,8 @@ def _problem(
     strategy: Strategy,
     options: SelectionOptions,
     data: ArrayData | None,
-) -> tuple[SelectionProblem, PopulationScore]:
-    """What the selectors select from, and the score that counts images.
+) -> tuple[SelectionProblem, _Bench]:
+    """What the selectors select from, and what counts their images.
 
     The weights of a method that trains one cell at a time know no mixture, and its
     incumbent is a single cell: there the selectors start from equal weights.
@@ -223,12 +250,20 @@ def _problem(
         seed=options.seed,
         num_batches=options.batches,
     )
-    if not np.isfinite(score(stacked([problem.start])).loss).all():
+    _check_finite(problem, run)
+    tuning = None
+    if options.finetune:
+        tuning = FineTuning(run, score, options.finetune, data=data)
+    return problem, _Bench(score, tuning, run.config.supernet.num_classes)
+
+
+def _check_finite(problem: SelectionProblem, run: SearchResult) -> None:
+    """Refuses a supernet whose loss is not finite."""
+    if not np.isfinite(problem.score(stacked([problem.start])).loss).all():
         raise FloatingPointError(
             f"The supernet's loss after {int(run.state.epoch)} epochs is not finite, "
             f"so there is nothing to select from."
         )
-    return problem, score
 
 
 def discrete_cell(space: Space, weights: CellWeights) -> CellWeights:
@@ -244,24 +279,26 @@ def discrete_cell(space: Space, weights: CellWeights) -> CellWeights:
 def _select_all(
     names: Sequence[str],
     problem: SelectionProblem,
-    score: PopulationScore,
-    run: SearchResult,
+    bench: _Bench,
     log: Callable[[str], None],
 ) -> tuple[list[dict], dict[str, SelectedCell]]:
     """The row of each selector, and its cell."""
     rows, cells = [], {}
     for name in names:
         log(f"Selecting by {name}: {SELECTORS[name].text}.")
-        started, evaluated = time.perf_counter(), score.images_evaluated
+        started, before = time.perf_counter(), bench.images()
         number = problem.options.seeds if SELECTORS[name].draws else 1
         seeds = range(problem.seed, problem.seed + number)
-        found = [_select_one(name, problem._replace(seed=seed)) for seed in seeds]
+        found = [
+            _select_one(name, problem._replace(seed=seed), bench.tuning)
+            for seed in seeds
+        ]
         cells[name] = found[int(np.argmax([each.accuracy for each in found]))]
         rows.append(
             {
                 "selector": name,
-                **_as_row(cells[name], run.config.supernet.num_classes),
-                "candidate_images": score.images_evaluated - evaluated,
+                **_as_row(cells[name], bench.num_classes),
+                **{k: n - before[k] for k, n in bench.images().items()},
                 "seconds": time.perf_counter() - started,
                 "seed_agreement": mean_agreement([each.cell for each in found]),
                 "by_seed": [
@@ -285,9 +322,16 @@ def _as_row(found: SelectedCell, num_classes: int | None = None) -> dict:
     return row | {"params": _params(found.genotype, num_classes)}
 
 
-def _select_one(name: str, problem: SelectionProblem) -> SelectedCell:
-    """The cell of a selector, and how it scores."""
-    selection = SELECTORS[name].select(problem)
+def _select_one(
+    name: str, problem: SelectionProblem, tuning: FineTuning | None
+) -> SelectedCell:
+    """The cell of a selector, and how it scores under the weights of the run."""
+    selector = SELECTORS[name]
+    if tuning is not None and selector.finetunes:
+        selection = selector.select(problem._replace(finetune=tuning))
+        tuning.reset()
+    else:
+        selection = selector.select(problem)
     cell = discrete_cell(problem.space, selection.weights)
     scores = problem.score(stacked([cell]))
     return SelectedCell(

@@ -4,7 +4,7 @@ from egnas_jax.studies.tables import markdown_table
 
 HEADER = (
     *("selector", "validation accuracy (%)", "validation loss", "weights (M)"),
-    *("candidate images", "seconds", "agreement of seeds"),
+    *("candidate images", "trained images", "seconds", "agreement of seeds"),
 )
 NOTE = (
     "Accuracy and loss are those of the derived cell under the supernet's weights, on "
@@ -34,6 +34,7 @@ def _row(entry: dict) -> tuple[str, ...]:
         _number(entry["valid_loss"], ".4f"),
         f"{entry['params'] / 1e6:.3f}",
         f"{entry['candidate_images']:,}",
+        f"{entry['trained_images']:,}",
         f"{entry['seconds']:.1f}",
         _number(entry["seed_agreement"], ".2f"),
     )

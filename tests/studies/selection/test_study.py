@@ -88,6 +88,11 @@ BAD = {
     "criterion": (["RUN", "--criterion", "time"], "one of accuracy, loss"),
     "value": (["RUN", "--value", "median"], "one of mean-std, mean"),
     "permutations": (["RUN", "--permutations", "0"], "permutations is 0"),
+    "finetune": (["RUN", "--finetune", "-1"], "finetune is -1"),
+    "no decisions": (
+        ["RUN", "--by", "shapley", "--finetune", "1"],
+        "all decisions at once. Leave it out, or add perturbation",
+    ),
     "empty": (["RUN", "--out", ""], "--out is empty"),
     "only metrics": (["RUN"], "config.json"),
 }
@@ -163,6 +168,31 @@ def test_importances_are_what_single_evaluations_give(run):
 
 
 @pytest.mark.slow
+def test_weights_are_trained_between_decisions_and_given_back(run):
+    options = dict(batches=2, criterion="loss", seeds=2)
+    (plain,) = eg.select(run, by="perturbation", **options).result["selectors"]
+    by = "perturbation", "leave-one-out"
+    study = eg.select(run, by=by, finetune=2, **options)
+    tuned, importance = study.result["selectors"]
+    # every seed begins with the weights of the run, and so does the next selector
+    for first, second in zip(plain["by_seed"], tuned["by_seed"], strict=True):
+        steps = first["trace"]["steps"], second["trace"]["steps"]
+        assert steps[0][:2] == steps[1][:2]  # of both kinds of cells
+    first, second = steps
+    lower = [
+        max(b["without"].values()) < min(a["without"].values())
+        for a, b in zip(first[2:], second[2:], strict=True)
+        if a["edge"] == b["edge"]
+    ]
+    assert lower and all(lower)  # what the supernet has learnt since
+    # two edges a kind of cell, so one turn of training, for each seed
+    assert tuned["trained_images"] == 2 * 2 * 640
+    assert plain["trained_images"] == importance["trained_images"] == 0
+    (alone,) = eg.select(run, by="leave-one-out", **options).result["selectors"]
+    assert alone["by_seed"] == importance["by_seed"]
+
+
+@pytest.mark.slow
 def test_a_result_in_memory_takes_the_arrays_of_its_search(run):
     search = load_search(run)
     data = load_run_data(search.config.data, None, search.config.seed)
@@ -190,8 +220,8 @@ def test_runs_that_cannot_be_selected_from_are_refused(run, tmp_path, capsys):
     assert "holds no whole checkpoint" in capsys.readouterr().err
     limited = shutil.copytree(run, tmp_path / "limited")
     config = json.loads((limited / "config.json").read_text())
-    config["strategy"]["limit"]["params"] = 10**7
-    config["strategy"]["limit"]["image_size"] = 8
+    network = {"channels": 8, "layers": 5, "frame": "cifar", "image_size": 8}
+    config["strategy"]["limit"] |= network | {"params": 1e7, "image_channels": 1}
     records.write_json(limited / "config.json", config)
     assert main(["select", str(limited)]) == 2
     assert "under limits (params)" in capsys.readouterr().err
@@ -231,6 +261,7 @@ def selected(**changes):
         "valid_loss": None,
         "params": 3_300_000,
         "candidate_images": 12345,
+        "trained_images": 0,
         "seconds": 1.25,
         "seed_agreement": 0.5,
     }
@@ -254,7 +285,7 @@ def test_the_report_shows_what_was_selected(folder):
     first, second = selection_tables(grouped(read_runs([str(folder)])))
     assert first.rows[0][2:] == (
         *("shapley", "87.50", "-", "3.300"),
-        *("12,345", "1.2", "0.50"),
+        *("12,345", "0", "1.2", "0.50"),
     )
     assert second.rows[0][2:] == ("argmax", "shapley", "16", "12", "7")
 
