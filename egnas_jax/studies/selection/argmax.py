@@ -4,9 +4,9 @@ from egnas_jax.studies.selection.cells import Selection, SelectionProblem
 
 
 def argmax(problem: SelectionProblem) -> Selection:
-    """Returns the cell that the search derives from its own weights.
+    """Returns the weights from which the search derives its own cell.
 
     Args:
       problem: what is selected from; nothing is evaluated.
     """
-    return Selection(problem.cell, {})
+    return Selection(problem.incumbent, {})

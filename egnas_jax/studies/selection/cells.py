@@ -55,8 +55,9 @@ class SelectionProblem(NamedTuple):
 
     Attributes:
       space: of the cells.
+      incumbent: weights from which the search itself derives its cell.
+      cell: that cell: one-hot rows, edges of 0 and 1.
       start: weights of the supernet that primitives and edges are taken from.
-      cell: the cell that the search itself derives: one-hot rows, edges of 0 and 1.
       score: evaluates candidates.
       options: of the selectors.
       seed: of what a selector draws.
@@ -66,8 +67,9 @@ class SelectionProblem(NamedTuple):
     """
 
     space: Space
-    start: CellWeights
+    incumbent: CellWeights
     cell: CellWeights
+    start: CellWeights
     score: ScoreFn
     options: SelectionOptions
     seed: int

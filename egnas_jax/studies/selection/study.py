@@ -14,7 +14,7 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_search import load_search, valid_batches
 from egnas_jax.runs.search import SearchResult
-from egnas_jax.runs.search_config import limit_of
+from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.search import loop
 from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Strategy
@@ -127,8 +127,8 @@ def select(
 
     Raises:
       ValueError: there is no such run, selector or option; the run has no weights, or
-        fewer validation images; or it derives its cells by a rule of its own, as
-        searches under limits do. Nothing was written.
+        fewer validation images; or it searched under limits, or in stages. Nothing was
+        written.
       FloatingPointError: the loss of the supernet is not finite.
     """
     names, chosen = selector_names(by), SelectionOptions(**options)
@@ -180,14 +180,19 @@ def _strategy_of(run: SearchResult) -> Strategy:
             f"whose supernet has all, of darts, say."
         )
     _, make = STRATEGIES[config.strategy_name]
-    strategy = make(net, config.strategy)
-    if strategy.derive is not None:
-        raise ValueError(
-            f"{name} is a run of {config.strategy_name}, which derives cells by a rule "
-            f"of its own, and selectors follow the rule of the space. Search with "
-            f"strategy.derive=two, or select from a run of another method."
-        )
-    return strategy
+    return make(net, config.strategy)
+
+
+def space_of(config: SearchConfig) -> Space:
+    """Returns the space of a search, with the derivation that the search has.
+
+    Args:
+      config: of the search; SNAS may keep all edges where its space keeps two.
+    """
+    space = SPACES[config.supernet.space]
+    if getattr(config.strategy, "derive", None) == "edge_all":
+        return dataclasses.replace(space, derive="argmax")
+    return space
 
 
 def complete(options: SelectionOptions, run: SearchResult) -> SelectionOptions:
@@ -225,11 +230,12 @@ def _problem(
     Raises:
       FloatingPointError: the loss of the supernet is not finite.
     """
-    space = SPACES[run.net.config.space]
-    incumbent = start = strategy.incumbent(run.state.strategy)
+    space = space_of(run.config)
+    incumbent = of_mixing(space, strategy.incumbent(run.state.strategy))
+    start = incumbent
     if strategy.one_hot:
         zeros = np.zeros((space.num_edges, len(space.primitives)), np.float32)
-        start = relaxed(space, dict.fromkeys(space.kinds, zeros))
+        start = of_mixing(space, relaxed(space, dict.fromkeys(space.kinds, zeros)))
     images, labels = valid_batches(
         run, options.batches, options.batch_size, options.seed, data=data
     )
@@ -243,8 +249,9 @@ def _problem(
     )
     problem = SelectionProblem(
         space=space,
-        start=of_mixing(space, start),
-        cell=discrete_cell(space, of_mixing(space, incumbent)),
+        incumbent=incumbent,
+        cell=discrete_cell(space, incumbent),
+        start=start,
         score=score,
         options=options,
         seed=options.seed,

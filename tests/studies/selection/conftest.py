@@ -29,8 +29,9 @@ def _make(space, accuracy, start=None, cell=None, **options):
 
     return SelectionProblem(
         space=space,
-        start=start,
+        incumbent=start,
         cell=cell,
+        start=start,
         score=score,
         options=SelectionOptions(**options),
         seed=0,

@@ -157,4 +157,4 @@ def test_a_loss_that_is_not_finite_is_the_largest_cost(make_problem):
 
     importance = leave_one_out(make_problem("darts7", accuracy, criterion="loss"))
     rows = importance.weights.primitives
-    assert rows[0, 2, 4] == rows.max() and np.isfinite(rows).all()
+    assert rows[0, 2, 4] == rows.max() > 0 and np.isfinite(rows).all()

@@ -1,5 +1,6 @@
 """`egnas select`: from a run to a table, genotypes, and a part of the report."""
 
+import dataclasses
 import json
 import shutil
 
@@ -20,6 +21,7 @@ from egnas_jax.studies.report.selection_table import selection_tables
 from egnas_jax.studies.selection.cells import CellWeights, stacked
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
 from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
+from egnas_jax.studies.selection.study import space_of
 
 STAGES = Space(
     name="tiny_stages",
@@ -124,6 +126,11 @@ def test_all_selectors_select_cells_that_others_read(run, tmp_path, capsys):
         draws = SELECTORS[name].draws
         assert len(row["by_seed"]) == (2 if draws else 1)
         assert (row["seed_agreement"] is not None) == draws
+        best = max(each["valid_accuracy"] for each in row["by_seed"])
+        assert row["valid_accuracy"] == best
+    first, second = rows["shapley"]["by_seed"]
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["trace"] != second["trace"]
     assert rows["argmax"]["genotype"] == eg.load_search(run).genotype.format()
     assert rows["argmax"]["candidate_images"] == 3 * 64
     # 12 primitives, of one batch each where permutations do not end early
@@ -218,15 +225,76 @@ def test_runs_that_cannot_be_selected_from_are_refused(run, tmp_path, capsys):
     shutil.rmtree(bare / "checkpoints")
     assert main(["select", str(bare)]) == 2
     assert "holds no whole checkpoint" in capsys.readouterr().err
-    limited = shutil.copytree(run, tmp_path / "limited")
-    config = json.loads((limited / "config.json").read_text())
-    network = {"channels": 8, "layers": 5, "frame": "cifar", "image_size": 8}
-    config["strategy"]["limit"] |= network | {"params": 1e7, "image_channels": 1}
-    records.write_json(limited / "config.json", config)
-    assert main(["select", str(limited)]) == 2
-    assert "under limits (params)" in capsys.readouterr().err
-    for folder in (run, bare, limited):
+    for folder in (run, bare):
         assert not list(folder.glob("selection*"))
+
+
+LIMIT = {"params": 10**7, "image_size": 8, "image_channels": 1}
+LIVE = (((0, 1),) * 14,) * 2  # two primitives of each edge
+
+
+@pytest.mark.parametrize(
+    "name, settings, live, message",
+    [
+        (
+            "egnas",
+            {f"limit.{k}": v for k, v in LIMIT.items()},
+            None,
+            r"limits \(params",
+        ),
+        ("darts", {}, LIVE, "lacks most primitives"),
+    ],
+)
+def test_methods_that_derive_otherwise_are_refused(name, settings, live, message):
+    settings = {f"strategy.{path}": value for path, value in settings.items()}
+    config = eg.search_config("digits", strategy=name, settings=settings)
+    supernet = dataclasses.replace(config.supernet, num_classes=10, live=live)
+    config = dataclasses.replace(config, supernet=supernet)
+    run = eg.SearchResult(
+        genotype=eg.zoo["DARTS_V2"].genotype,
+        valid_accuracy=None,
+        records=[],
+        net=eg.make_supernet(supernet),
+        state=None,
+        config=config,
+        num_valid=719,
+    )
+    with pytest.raises(ValueError, match=f"^The run .*{message}"):
+        eg.select(run)
+
+
+def test_a_method_that_keeps_all_edges_selects_so_too(random_cell):
+    settings = {"strategy.derive": "edge_all"}
+    config = eg.search_config("digits", strategy="snas", settings=settings)
+    space = SPACES[config.supernet.space]
+    assert space.keeps_two_edges
+    own = space_of(config)
+    assert not own.keeps_two_edges and own.layout() == space.layout()
+    weights = random_cell(space)
+    strategy = strategy_of(config)
+    mixing = as_mixing(space, weights)
+    assert eg.derive(own, mixing) == strategy.derive(mixing)
+    two = eg.search_config(
+        "digits", strategy="snas", settings={"strategy.derive": "two"}
+    )
+    assert space_of(two) == space
+
+
+def strategy_of(config):
+    _, make = eg.STRATEGIES[config.strategy_name]
+    return make(eg.make_supernet(config.supernet), config.strategy)
+
+
+def test_argmax_keeps_the_order_in_which_a_search_emits_pairs(make_problem):
+    space, rng = SPACES["darts7"], np.random.default_rng(0)
+    rows = rng.dirichlet(np.ones(7), size=(2, 14)).astype(np.float32)
+    weights = CellWeights(rows, rng.random((2, 14)).astype(np.float32))
+    problem = make_problem(space, None, start=weights)
+    selected = SELECTORS["argmax"].select(problem).weights
+    expected = eg.derive(space, as_mixing(space, weights))
+    assert eg.derive(space, as_mixing(space, selected)) == expected
+    sources = [source for _, source in expected.normal]
+    assert any(a > b for a, b in zip(sources[::2], sources[1::2], strict=True))
 
 
 @pytest.mark.slow
