@@ -12,26 +12,26 @@ from egnas_jax.nn.costs import published_network
 from egnas_jax.nn.network_cost import count_params
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_search import load_search, valid_batches
+from egnas_jax.runs.finished_search import load_search
 from egnas_jax.runs.search import SearchResult
-from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.search import loop
-from egnas_jax.search.relax import relaxed
-from egnas_jax.search.strategy import Strategy
-from egnas_jax.space import SPACES, Genotype, Space, Topology, derive
+from egnas_jax.space import Genotype, Topology, derive
 from egnas_jax.storage import records
-from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.limits.derived import derived_mixing
-from egnas_jax.studies.noise.study import MOST_BATCHES, batch_of
 from egnas_jax.studies.selection.agreement import agreement, mean_agreement
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     SelectionProblem,
     stacked,
 )
-from egnas_jax.studies.selection.finetune import FineTuning
 from egnas_jax.studies.selection.options import SelectionOptions
-from egnas_jax.studies.selection.score import PopulationScore, as_mixing, of_mixing
+from egnas_jax.studies.selection.problem import (
+    Bench,
+    complete,
+    discrete_cell,
+    make_problem,
+    strategy_of,
+)
+from egnas_jax.studies.selection.score import as_mixing
 from egnas_jax.studies.selection.selectors import (
     SELECTORS,
     check_finetune,
@@ -56,26 +56,6 @@ class SelectedCell(NamedTuple):
     accuracy: float
     loss: float
     trace: dict
-
-
-class _Bench(NamedTuple):
-    """What the selectors share, beside their problem.
-
-    Attributes:
-      score: counts the images that candidates are evaluated on.
-      tuning: trains weights; None where no selector does.
-      num_classes: of the data.
-    """
-
-    score: PopulationScore
-    tuning: FineTuning | None
-    num_classes: int
-
-    def images(self) -> dict[str, int]:
-        """Images so far, of candidates and of weight steps."""
-        trained = 0 if self.tuning is None else self.tuning.images_trained
-        evaluated = self.score.images_evaluated
-        return {"candidate_images": evaluated, "trained_images": trained}
 
 
 class SelectionStudy(NamedTuple):
@@ -106,8 +86,8 @@ def select(
 
     The weights are those of the newest checkpoint. No selector changes those of
     another, and every cell is scored by them. A selector that draws is run with each
-    seed, and its cell is the one of the best accuracy (of
-    equal ones the first). docs/selectors.md describes the selectors.
+    seed, and its cell is the one of the best accuracy, of equal ones the first.
+    docs/selectors.md describes the selectors.
 
     Args:
       run: a result of `run_search`, or the directory of one.
@@ -138,10 +118,10 @@ def select(
         run = load_search(run, data_dir=data_dir, settings=settings, log=log)
     elif data_dir is not None:
         run = run._replace(data_dir=data_dir)
-    strategy = _strategy_of(run)
+    strategy = strategy_of(run)
     chosen = complete(chosen, run)
     started = time.perf_counter()
-    problem, bench = _problem(run, strategy, chosen, data)
+    problem, bench = make_problem(run, strategy, chosen, data)
     with running():
         rows, cells = _select_all(names, problem, bench, log)
         result = {
@@ -159,134 +139,10 @@ def select(
     return study
 
 
-def _strategy_of(run: SearchResult) -> Strategy:
-    """The method of a run.
-
-    Raises:
-      ValueError: selectors cannot derive cells as it does.
-    """
-    config, net = run.config, run.net
-    name = "The run" if run.folder is None else str(run.folder)
-    if limit_of(config).is_set:
-        raise ValueError(
-            f"{name} searched under limits ({', '.join(limit_of(config).largest)}), "
-            f"which selectors do not know: their cells could be over them. Take the "
-            f"run's own genotype, or search without strategy.limit."
-        )
-    if net.config.live is not None:
-        raise ValueError(
-            f"{name} is a run of {config.strategy_name}, whose last supernet lacks "
-            f"most primitives, so there is little to select from. Select from a run "
-            f"whose supernet has all, of darts, say."
-        )
-    _, make = STRATEGIES[config.strategy_name]
-    return make(net, config.strategy)
-
-
-def space_of(config: SearchConfig) -> Space:
-    """Returns the space of a search, with the derivation that the search has.
-
-    Args:
-      config: of the search; SNAS may keep all edges where its space keeps two.
-    """
-    space = SPACES[config.supernet.space]
-    if getattr(config.strategy, "derive", None) == "edge_all":
-        return dataclasses.replace(space, derive="argmax")
-    return space
-
-
-def complete(options: SelectionOptions, run: SearchResult) -> SelectionOptions:
-    """Returns options with the run's own values for None.
-
-    Args:
-      options: of the selectors.
-      run: has the validation images.
-
-    Raises:
-      ValueError: it has fewer than the batches hold.
-    """
-    size = options.batch_size or batch_of(run.config)
-    batches = options.batches or min(run.num_valid // size, MOST_BATCHES)
-    if batches < 1 or batches * size > run.num_valid:
-        raise ValueError(
-            f"The selectors would evaluate cells on {max(batches, 1)} batches of "
-            f"{size} images, but the run has {run.num_valid} validation images for all "
-            f"batches. Lower --batches or --batch-size."
-        )
-    return dataclasses.replace(options, batches=batches, batch_size=size)
-
-
-def _problem(
-    run: SearchResult,
-    strategy: Strategy,
-    options: SelectionOptions,
-    data: ArrayData | None,
-) -> tuple[SelectionProblem, _Bench]:
-    """What the selectors select from, and what counts their images.
-
-    The weights of a method that trains one cell at a time know no mixture, and its
-    incumbent is a single cell: there the selectors start from equal weights.
-
-    Raises:
-      FloatingPointError: the loss of the supernet is not finite.
-    """
-    space = space_of(run.config)
-    incumbent = of_mixing(space, strategy.incumbent(run.state.strategy))
-    start = incumbent
-    if strategy.one_hot:
-        zeros = np.zeros((space.num_edges, len(space.primitives)), np.float32)
-        start = of_mixing(space, relaxed(space, dict.fromkeys(space.kinds, zeros)))
-    images, labels = valid_batches(
-        run, options.batches, options.batch_size, options.seed, data=data
-    )
-    score = PopulationScore(
-        run.net,
-        run.state.variables,
-        images,
-        labels,
-        batch_stats=options.batch_stats,
-        population_chunk=getattr(run.config.strategy, "population_chunk", None),
-    )
-    problem = SelectionProblem(
-        space=space,
-        incumbent=incumbent,
-        cell=discrete_cell(space, incumbent),
-        start=start,
-        score=score,
-        options=options,
-        seed=options.seed,
-        num_batches=options.batches,
-    )
-    _check_finite(problem, run)
-    tuning = None
-    if options.finetune:
-        tuning = FineTuning(run, score, options.finetune, data=data)
-    return problem, _Bench(score, tuning, run.config.supernet.num_classes)
-
-
-def _check_finite(problem: SelectionProblem, run: SearchResult) -> None:
-    """Refuses a supernet whose loss is not finite."""
-    if not np.isfinite(problem.score(stacked([problem.start])).loss).all():
-        raise FloatingPointError(
-            f"The supernet's loss after {int(run.state.epoch)} epochs is not finite, "
-            f"so there is nothing to select from."
-        )
-
-
-def discrete_cell(space: Space, weights: CellWeights) -> CellWeights:
-    """Returns the cell that the space's rule derives, as one-hot rows.
-
-    Args:
-      space: of the cells.
-      weights: of primitives [G, E, K] and of edges [G, E].
-    """
-    return of_mixing(space, derived_mixing(space, as_mixing(space, weights)))
-
-
 def _select_all(
     names: Sequence[str],
     problem: SelectionProblem,
-    bench: _Bench,
+    bench: Bench,
     log: Callable[[str], None],
 ) -> tuple[list[dict], dict[str, SelectedCell]]:
     """The row of each selector, and its cell."""
@@ -297,8 +153,7 @@ def _select_all(
         number = problem.options.seeds if SELECTORS[name].draws else 1
         seeds = range(problem.seed, problem.seed + number)
         found = [
-            _select_one(name, problem._replace(seed=seed), bench.tuning)
-            for seed in seeds
+            _select_one(name, problem._replace(seed=seed), bench) for seed in seeds
         ]
         cells[name] = found[int(np.argmax([each.accuracy for each in found]))]
         rows.append(
@@ -329,11 +184,10 @@ def _as_row(found: SelectedCell, num_classes: int | None = None) -> dict:
     return row | {"params": _params(found.genotype, num_classes)}
 
 
-def _select_one(
-    name: str, problem: SelectionProblem, tuning: FineTuning | None
-) -> SelectedCell:
+def _select_one(name: str, problem: SelectionProblem, bench: Bench) -> SelectedCell:
     """The cell of a selector, and how it scores under the weights of the run."""
     selector = SELECTORS[name]
+    tuning = bench.tuning
     if tuning is not None and selector.finetunes:
         selection = selector.select(problem._replace(finetune=tuning))
         tuning.reset()

@@ -162,6 +162,20 @@ def test_none_is_never_kept_where_a_node_keeps_two_edges(make_problem):
     assert (selection.weights.primitives.argmax(axis=-1) > 0).all()
 
 
+def test_edges_keep_primitives_that_they_have(make_problem):
+    space = SPACES["robust_s1"]
+    assert space.live is not None
+
+    def accuracy(cells, batch):
+        return cells.primitives.sum(axis=(1, 2, 3))
+
+    problem = make_problem(space, accuracy)
+    chosen = perturbation(problem).weights.primitives.argmax(axis=-1)
+    for kind, name in enumerate(space.kinds):
+        for edge, choice in enumerate(chosen[kind].tolist()):
+            assert space.primitives[choice] in space.primitives_of(name, edge)
+
+
 def test_weights_are_trained_between_decisions(make_problem):
     calls = []
     problem = make_problem("nasbench201", lambda cells, batch: cells.edges[:, 0, 0])

@@ -19,9 +19,9 @@ from egnas_jax.storage import records
 from egnas_jax.studies.report.runs import grouped, read_runs
 from egnas_jax.studies.report.selection_table import selection_tables
 from egnas_jax.studies.selection.cells import CellWeights, stacked
+from egnas_jax.studies.selection.problem import space_of
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
 from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
-from egnas_jax.studies.selection.study import space_of
 
 STAGES = Space(
     name="tiny_stages",
