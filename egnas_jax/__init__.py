@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         evaluate_fitness,
     )
     from egnas_jax.strategies.registration import register_strategy
+    from egnas_jax.studies.selection.study import SelectionStudy, select
     from egnas_jax.training.latency import latency
     from egnas_jax.types import Batch, Evaluation, Mixing
 
@@ -79,6 +80,7 @@ __all__ = [
     "SearchConfig",
     "SearchFunctions",
     "SearchResult",
+    "SelectionStudy",
     "SearchesResult",
     "Space",
     "Stage",
@@ -119,6 +121,7 @@ __all__ = [
     "run_worker",
     "search_config",
     "search_data",
+    "select",
     "softmax_mixing",
     "write_study",
     "zoo",
@@ -165,6 +168,7 @@ _NAMES = {
         "EvaluatedPopulation egnas_step_direction evaluate_fitness"
     ),
     "egnas_jax.strategies.registration": "register_strategy",
+    "egnas_jax.studies.selection.study": "SelectionStudy select",
     "egnas_jax.training.latency": "latency",
     "egnas_jax.types": "Batch Evaluation Mixing",
 }

@@ -14,6 +14,7 @@ from egnas_jax.cli import (
     report,
     retrain,
     search,
+    select,
     study,
 )
 from egnas_jax.cli.console import (
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("evaluate", evaluate.evaluate, evaluate.evaluate_arguments)
     add("export", evaluate.export, evaluate.export_arguments)
     add("report", report.report, report.report_arguments)
+    add("select", select.select, select.select_arguments)
     add("noise", noise.noise, noise.noise_arguments)
     table = nasbench201
     add("table-search", table.table_search, table.table_search_arguments)
@@ -123,6 +125,7 @@ HELP = {
     "evaluate": "evaluate a trained network",
     "export": "write a trained network for others",
     "report": "tables and figures of runs",
+    "select": "select cells from a searched supernet by several rules",
     "noise": "measure what one fitness batch is worth",
     "table-search": "many searches at once in the table of NAS-Bench-201",
     "rank-correlation": "how well a supernet ranks cells, by the table",
@@ -285,6 +288,7 @@ def _list(options) -> None:
     from egnas_jax.strategies.egnas.variants import VARIANTS
     from egnas_jax.strategies.labels import label_of
     from egnas_jax.studies.nasbench201.method_table import METHODS
+    from egnas_jax.studies.selection.selectors import SELECTORS
 
     tables = {
         "presets": PRESETS,
@@ -296,6 +300,7 @@ def _list(options) -> None:
         "lowerings": CHOICES,
         "zoo": zoo,
         "methods": METHODS,
+        "selectors": SELECTORS,
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}

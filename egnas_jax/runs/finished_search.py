@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.runs.data import load_run_data, with_moved_data
+from egnas_jax.runs.data import (
+    ArrayData,
+    data_as_loaded,
+    dataset_from_arrays,
+    digest_of,
+    load_run_data,
+    with_moved_data,
+)
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
@@ -91,7 +98,12 @@ def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
 
 @pinned()
 def valid_batches(
-    search: SearchResult, batches: int, batch_size: int, seed: int
+    search: SearchResult,
+    batches: int,
+    batch_size: int,
+    seed: int,
+    *,
+    data: ArrayData | None = None,
 ) -> tuple[Array, Array]:
     """Draws disjoint batches of a run's validation images, as the search draws them.
 
@@ -99,12 +111,20 @@ def valid_batches(
       search: the run.
       batches, batch_size: M and N; there are at least M N validation images.
       seed: of their order, and of crops and flips where the search has them.
+      data: the arrays that the search was given; None: the data that it names.
 
     Returns:
       images f32[M, N, H, W, C] and labels i32[M, N].
+
+    Raises:
+      ValueError: the data are not found, or they are not those of the search.
     """
     config, schedule = search.config, search.config.schedule
-    dataset = load_run_data(config.data, search.data_dir, config.seed)
+    if data is None:
+        dataset = load_run_data(config.data, search.data_dir, config.seed)
+    else:
+        dataset = dataset_from_arrays(data, config.data, config.seed)
+        data_as_loaded(config.data, dataset.name, digest_of(dataset))
     valid = make_splits(dataset, schedule.split, config.seed).valid
     order = seeded_order(len(valid.labels), seed, "noise")
     chosen = order[: batches * batch_size]

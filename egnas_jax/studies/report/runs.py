@@ -48,6 +48,7 @@ class RunRecord(NamedTuple):
       lines: records of metrics.jsonl, one for each epoch.
       environment: contents of environment.json; {} without one.
       limited: limits and costs in summary.json; {} without limits.
+      selection: contents of selection.json; {} where no cells were selected.
     """
 
     name: str
@@ -57,6 +58,7 @@ class RunRecord(NamedTuple):
     lines: tuple[dict, ...]
     environment: dict
     limited: dict
+    selection: dict
 
     @property
     def result(self) -> dict:
@@ -185,6 +187,7 @@ def _read(path: pathlib.Path, name: str) -> RunRecord:
         lines=tuple(lines),
         environment=_read_object(path.parent / "environment.json") or {},
         limited=(_read_object(path.parent / "summary.json") or {}).get("limited", {}),
+        selection=_read_object(path.parent / "selection.json") or {},
     )
 
 

@@ -22,6 +22,7 @@ from egnas_jax.studies.report.run_tables import (
     settings_table,
 )
 from egnas_jax.studies.report.runs import Group, RunRecord, grouped, read_runs
+from egnas_jax.studies.report.selection_table import selection_tables
 from egnas_jax.studies.tables import csv_text
 
 MANIFEST = "report.json"
@@ -115,6 +116,7 @@ def _search_section(groups: list[Group]) -> Section:
     tables = _tables(groups, "Validation accuracy")
     limits = limit_table(groups)
     tables += [limits] if limits else []
+    tables += selection_tables(groups)
     return Section("Searches", SEARCH_TEXT, tables, figures)
 
 

@@ -1,0 +1,1 @@
+"""Selects cells from a searched supernet by other rules than the search's own."""

@@ -1,0 +1,85 @@
+"""Lists the selectors by name."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from egnas_jax.lookup import check_known
+from egnas_jax.studies.selection.argmax import argmax
+from egnas_jax.studies.selection.cells import Selection, SelectionProblem
+from egnas_jax.studies.selection.leave_one_out import leave_one_out
+from egnas_jax.studies.selection.local_search import local_search
+from egnas_jax.studies.selection.perturbation import perturbation
+from egnas_jax.studies.selection.shapley import shapley
+
+ALL = "all"
+
+
+class Selector(NamedTuple):
+    """A rule by which a cell is selected.
+
+    Attributes:
+      select: problem -> selection.
+      draws: whether it depends on the problem's seed.
+      text: what it does, in a few words.
+      finetunes: whether it trains weights between its decisions, if that is asked for.
+    """
+
+    select: Callable[[SelectionProblem], Selection]
+    draws: bool
+    text: str
+    finetunes: bool = False
+
+
+SELECTORS = {
+    "argmax": Selector(argmax, False, "the largest weights, as the search does"),
+    "perturbation": Selector(
+        perturbation,
+        True,
+        "what the supernet misses most, edge by edge (DARTS-PT)",
+        finetunes=True,
+    ),
+    "shapley": Selector(shapley, True, "Shapley values of primitives (Shapley-NAS)"),
+    "leave-one-out": Selector(
+        leave_one_out, False, "what each primitive alone is worth to the supernet"
+    ),
+    "local-search": Selector(
+        local_search, False, "the best change of one choice, until none is better"
+    ),
+}
+
+
+def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of selectors, each once.
+
+    Args:
+      by: a name, several, or "all".
+
+    Raises:
+      ValueError: there is no such selector, or none is named.
+    """
+    names = (by,) if isinstance(by, str) else tuple(by)
+    if not names:
+        raise ValueError(f"No selector is named. Known: {', '.join(SELECTORS)}, {ALL}.")
+    if ALL in names:
+        return tuple(SELECTORS)
+    for name in names:
+        check_known({**SELECTORS, ALL: None}, name, "selector")
+    return tuple(dict.fromkeys(names))
+
+
+def check_finetune(names: Sequence[str], epochs: int) -> None:
+    """Refuses training that no selector would do.
+
+    Args:
+      names: of the selectors.
+      epochs: between two decisions.
+
+    Raises:
+      ValueError: there are epochs, and no selector that trains.
+    """
+    if epochs and not any(SELECTORS[name].finetunes for name in names):
+        able = [name for name, selector in SELECTORS.items() if selector.finetunes]
+        raise ValueError(
+            f"finetune is {epochs}, but {', '.join(names)} take all decisions at once. "
+            f"Leave it out, or add {' or '.join(able)}."
+        )

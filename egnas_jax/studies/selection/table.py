@@ -1,0 +1,82 @@
+"""Formats what selectors found as tables, for people."""
+
+from egnas_jax.studies.tables import markdown_table
+
+HEADER = (
+    *("selector", "validation accuracy (%)", "validation loss", "weights (M)"),
+    *("candidate images", "trained images", "seconds", "agreement of seeds"),
+)
+NOTE = (
+    "Accuracy and loss are those of the derived cell under the supernet's weights, on "
+    "the validation images that the selectors chose by. Weights are counted in the "
+    "network of the published tables. Agreement of seeds: the mean share of edges with "
+    "the same primitive, over all pairs of seeds."
+)
+PAIR_HEADER = (
+    *("first", "second", "edges", "edges in both"),
+    "edges in both with the same primitive",
+)
+
+
+def selector_rows(result: dict) -> list[tuple[str, ...]]:
+    """Returns a row for each selector, in the columns of `HEADER`.
+
+    Args:
+      result: contents of selection.json.
+    """
+    return [_row(entry) for entry in result["selectors"]]
+
+
+def _row(entry: dict) -> tuple[str, ...]:
+    return (
+        entry["selector"],
+        f"{100 * entry['valid_accuracy']:.2f}",
+        _number(entry["valid_loss"], ".4f"),
+        f"{entry['params'] / 1e6:.3f}",
+        f"{entry['candidate_images']:,}",
+        f"{entry['trained_images']:,}",
+        f"{entry['seconds']:.1f}",
+        _number(entry["seed_agreement"], ".2f"),
+    )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def pair_rows(result: dict) -> list[tuple[str, ...]]:
+    """Returns a row for each pair of selectors, in the columns of `PAIR_HEADER`.
+
+    Args:
+      result: contents of selection.json.
+    """
+    names = ("first", "second", "total", "edges", "primitives")
+    return [tuple(str(pair[name]) for name in names) for pair in result["agreement"]]
+
+
+def selection_markdown(result: dict) -> str:
+    """Returns the contents of selection.md.
+
+    Args:
+      result: contents of selection.json.
+    """
+    lines = ["# Selected cells", "", settings_line(result), ""]
+    lines.append(markdown_table(HEADER, selector_rows(result), NOTE))
+    if result["agreement"]:
+        lines.append(markdown_table(PAIR_HEADER, pair_rows(result)))
+    for entry in result["selectors"]:
+        lines += [f"{entry['selector']}: `{entry['genotype']}`", ""]
+    return "\n".join(lines)
+
+
+def settings_line(result: dict) -> str:
+    """Returns one sentence on what the cells were selected by.
+
+    Args:
+      result: contents of selection.json.
+    """
+    return (
+        f"After {result['epochs']} epochs, on {result['batches']} validation batches "
+        f"of {result['batch_size']} images, with {result['batch_stats']} statistics, "
+        f"by {result['criterion']}; {result['seeds']} seeds from {result['seed']} on."
+    )
