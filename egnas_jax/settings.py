@@ -113,13 +113,13 @@ def _typed(path: str, value: Any, kind: Any) -> Any:
         value is None or str(value).lower() in ("none", "null")
     ):
         return None
-    if str in kinds[1:] and not _is_whole(value):  # a number, or a word for one
-        kinds = (str,)
-    kind = kinds[0]
+    kind, in_words = kinds[0], _IN_WORDS
+    if str in kinds[1:] and not _is_whole(value):
+        kind, in_words = str, {str: "a whole number or a word"}
     try:
         typed = _parsed(value, kind) if isinstance(value, str) else _cast(value, kind)
     except (ValueError, KeyError, TypeError):
-        what = _IN_WORDS.get(kind, kind.__name__)
+        what = in_words.get(kind, kind.__name__)
         raise ValueError(f"{path} takes {what}, got {value!r}.") from None
     high = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(kind)
     if high is not None and abs(typed) > high:
@@ -131,7 +131,7 @@ def _is_whole(value: Any) -> bool:
     """Whether a value, or its text, is a whole number."""
     try:
         return int(value) == float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return False
 
 

@@ -219,7 +219,12 @@ def test_a_number_of_batches_traces_no_race(
         ({"fitness_batches": "1.5"}, "strategy.fitness_batches is '1.5'"),
         ({"fitness_batches": 0}, "strategy.fitness_batches is 0"),
         ({"fitness_batches": "auto", "race.keep": 1.0}, "strategy.race.keep is 1.0"),
-        ({"fitness_batches": "auto", "race.rounds": 5}, "strategy.race.rounds is 5"),
+        (
+            {"fitness_batches": "auto", "race.rounds": 5, "race.budget": 9},
+            "strategy.race.rounds is 5",
+        ),
+        ({"fitness_batches": 1.5}, "takes a whole number or a word, got 1.5"),
+        ({"fitness_batches": True}, "takes a whole number, got True"),
         ({"fitness_batches": "auto", "race.budget": 2}, "strategy.race.budget is 2"),
         ({"fitness_batches": "auto", "weight_grid": True}, "strategy.weight_grid"),
         ({"fitness_batches": "auto", "race.kept": 0.5}, "strategy.race.kept"),
@@ -243,11 +248,11 @@ def test_a_number_or_the_word_is_read_and_stored(value, number):
 
 
 def test_a_budget_that_the_validation_images_do_not_hold_is_refused():
-    """16 and alpha: 20 * 17 evaluations for each round, so 20, 37 and 68 batches."""
+    """16 and alpha: 20 * 17 evaluations for each round, so 20, 37 and 69 batches."""
     settings = {"strategy.fitness_batches": "auto", "strategy.race.budget": 60}
     config = search_config("digits", settings=settings)
-    assert config.strategy.valid_batch_size == 32 * (20 + 37 + 68)
-    with pytest.raises(ValueError, match="is 4000; allowed is 1 to 719"):
+    assert config.strategy.valid_batch_size == 32 * (20 + 37 + 69)
+    with pytest.raises(ValueError, match="is 4032; allowed is 1 to 719"):
         run_search(config, out=None)
 
 
