@@ -49,9 +49,10 @@ def race_individuals(
         _fitness_fn(method, rows, closeness),
     )
     raced = race(contest, plan, reliability=config.race.reliability, tie=config.tie)
+    batches = raced.batches.astype(jnp.float32)
     spent = [num_evaluations(plan[:n], companions=1) for n in range(len(plan) + 1)]
     return EvaluatedPopulation(
-        cross_entropy=jnp.sum(raced.scores["loss"], axis=0) / raced.batches,
+        cross_entropy=jnp.sum(raced.scores["loss"], axis=0) / batches,
         correct=jnp.sum(raced.scores["correct"], axis=0),
         correct_current=jnp.sum(raced.reference),
         similarity=closeness,

@@ -199,9 +199,10 @@ def test_a_number_of_batches_traces_no_race(
 
     monkeypatch.setattr(strategy_module, "make_evaluate_each", fail)
     monkeypatch.setattr("egnas_jax.strategies.egnas.explore.race_individuals", fail)
-    variables, batch = toy_net.init(KEY), jax.tree.map(lambda x: x[:12], toy_batch)
+    variables = toy_net.init(KEY)
     for config, is_raced in ((FIXED, False), (RACE, True)):
-        strategy = egnas(toy_net, config)
+        strategy, size = egnas(toy_net, config), config.valid_batch_size
+        batch = jax.tree.map(lambda leaf, size=size: leaf[:size], toy_batch)
         update, state = update_of(strategy), init_of(strategy, KEY)
         trace = functools.partial(jax.eval_shape, update, KEY, state, variables, batch)
         if is_raced:
