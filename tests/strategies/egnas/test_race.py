@@ -68,15 +68,16 @@ def raced_table(config, drawn, seed=0):
     """A race whose individuals score as in a table; they are found by their mixing."""
     alpha, z = drawn
     loss, correct = table_of(seed, config.num_batches)
-    every = jax.nn.softmax(jnp.concatenate([alpha["normal"][None], rows_of(z)]))
 
     def evaluate_each(mixings, batches):
+        every = jax.nn.softmax(jnp.concatenate([alpha["normal"][None], rows_of(z)]))
         apart = mixings.primitives["normal"][:, None] - every[None]
         who = jnp.argmin(jnp.sum(apart**2, axis=(2, 3)), axis=1)
         scores = (jnp.asarray(part)[batches][:, who] for part in (loss, correct))
         return Evaluation(*scores, accuracy=jnp.zeros(()))
 
-    return race_individuals(method_of(config), evaluate_each, alpha, z)
+    race_all = functools.partial(race_individuals, method_of(config), evaluate_each)
+    return jax.jit(race_all)(alpha, z)
 
 
 def rows_of(z):
