@@ -108,19 +108,31 @@ _IN_WORDS = {
 
 def _typed(path: str, value: Any, kind: Any) -> Any:
     """A value, or the text of one, as the field's type."""
-    optional = isinstance(kind, types.UnionType)
-    if optional and (value is None or str(value).lower() in ("none", "null")):
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if type(None) in kinds and (
+        value is None or str(value).lower() in ("none", "null")
+    ):
         return None
-    kind = typing.get_args(kind)[0] if optional else kind
+    kind, in_words = kinds[0], _IN_WORDS
+    if str in kinds[1:] and not _is_whole(value):
+        kind, in_words = str, {str: "a whole number or a word"}
     try:
         typed = _parsed(value, kind) if isinstance(value, str) else _cast(value, kind)
     except (ValueError, KeyError, TypeError):
-        what = _IN_WORDS.get(kind, kind.__name__)
+        what = in_words.get(kind, kind.__name__)
         raise ValueError(f"{path} takes {what}, got {value!r}.") from None
     high = {int: LARGEST_INT, float: LARGEST_FLOAT}.get(kind)
     if high is not None and abs(typed) > high:
         raise ValueError(f"{path} is {value}, but must be within +-{high}.")
     return typed
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value, or its text, is a whole number."""
+    try:
+        return int(value) == float(value)
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _parsed(text: str, kind: type) -> Any:

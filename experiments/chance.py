@@ -12,6 +12,10 @@ interval of that difference, corrected for the number of methods: where it holds
 nothing is claimed.
 
 Command: python experiments/chance.py --size small --out OUT
+
+With races for fitness batches, at no more candidate images: --egnas-set
+strategy.fitness_batches=auto --egnas-set strategy.fitness_batch_size=N, with N a
+quarter of the size's.
 """
 
 import argparse
@@ -141,7 +145,8 @@ def candidates(
     cells = {}
     for name, method in searches(size).items():
         folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
-        method = method.with_settings(assignments(options.settings))
+        own = options.egnas_settings if method.strategy == "egnas" else []
+        method = method.with_settings(assignments([*options.settings, *own]))
         job = method.job(folder, seed, options.data_dir)
         outcome = methods.finish(name, seed, job)
         cells[name] = Candidate(
@@ -249,14 +254,17 @@ def make_table(options: argparse.Namespace, runs: list[dict]) -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     """Searches and trains with every seed, and writes the record."""
-    options = forks.make_parser(__doc__, None).parse_args(arguments)
+    parser = forks.make_parser(__doc__, None)
+    forks.add_settings(parser, "--egnas-set", "egnas_settings", "EG-NAS searches")
+    options = parser.parse_args(arguments)
     size = SIZES[options.size]
     runs = [
         train(options, size, name, seed, cell)
         for seed in range(options.seeds or size.seeds)
         for name, cell in candidates(options, size, seed).items()
     ]
-    forks.write(options, "chance", make_table(options, runs), runs)
+    extra = [f"--egnas-set {setting}" for setting in options.egnas_settings]
+    forks.write(options, "chance", make_table(options, runs), runs, extra=extra)
 
 
 if __name__ == "__main__":

@@ -78,22 +78,39 @@ def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]
       ValueError: the images are not there.
     """
     size = SIZES[options.size]
+    outcomes, data_dir = run_searches(options, size)
+    request = NoiseRequest(size=size.individuals)
+    key = {"request": request._asdict(), "data_dir": data_dir}
+    studies = []
+    for outcome in outcomes:
+        folder = options.out / f"{METHOD}-{outcome.seed}"
+        make = functools.partial(study, folder, data_dir, request)
+        studies.append(methods.make_json(folder / "noise.json", key, make))
+    return outcomes, studies
+
+
+def run_searches(
+    options: argparse.Namespace, size: Size
+) -> tuple[list[Outcome], str | None]:
+    """Searches with every seed, in folders METHOD-SEED, where they are missing.
+
+    Args:
+      options: of the command line.
+      size: of the searches.
+
+    Returns:
+      Their outcomes, and the only place where their images are looked for.
+
+    Raises:
+      ValueError: the images are not there.
+    """
     source = subset.locate(options.data_dir, options.out, size.images)
     method = size.method._replace(variant=options.variant).with_settings(
         {**source.settings, **assignments(options.settings)}
     )
     seeds = options.seeds or size.seeds
-    outcomes = list(
-        methods.run_all({METHOD: method}, seeds, options.out, source.data_dir)
-    )
-    request = NoiseRequest(size=size.individuals)
-    key = {"request": request._asdict(), "data_dir": source.data_dir}
-    studies = []
-    for seed in range(seeds):
-        folder = options.out / f"{METHOD}-{seed}"
-        make = functools.partial(study, folder, source.data_dir, request)
-        studies.append(methods.make_json(folder / "noise.json", key, make))
-    return outcomes, studies
+    searches = methods.run_all({METHOD: method}, seeds, options.out, source.data_dir)
+    return list(searches), source.data_dir
 
 
 def study(folder: pathlib.Path, data_dir: str | None, request: NoiseRequest) -> dict:

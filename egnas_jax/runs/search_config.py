@@ -10,6 +10,7 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_config import as_live
 from egnas_jax.runs.presets import PRESETS, RECIPES
+from egnas_jax.search.racing import Race
 from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import (
@@ -269,11 +270,14 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
 
 
 def _stored_strategy(method: type, stored: dict[str, Any]) -> StrategyConfig:
-    """The method's configuration of a stored one, with its limits."""
-    limit = stored.get("limit")
-    if limit is not None:
-        stored = stored | {"limit": Limit(**limit)}
-    return method(**stored)
+    """The method's configuration of a stored one, with its limits and its race."""
+    parts = {"limit": Limit, "race": Race}
+    whole = {
+        name: part(**stored[name])
+        for name, part in parts.items()
+        if stored.get(name) is not None
+    }
+    return method(**stored | whole)
 
 
 def _stored_supernet(stored: dict[str, Any]) -> SupernetConfig:

@@ -52,6 +52,30 @@ def test_every_seed_searches_and_trains_with_its_own_cells(run_chance):
     assert len(drawn) == 10
 
 
+def test_settings_of_egnas_alone_leave_the_other_methods_as_they_are(
+    load, stand_in, tmp_path
+):
+    """A race at no more candidate images: 16 images to a batch instead of 64."""
+    fake, options = stand_in(metrics), []
+    for setting in ("fitness_batches=auto", "fitness_batch_size=16"):
+        options += ["--egnas-set", f"strategy.{setting}"]
+    words = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
+    load("chance").main([*words, *options])
+    for call in fake.calls:
+        if not call.is_search:
+            continue
+        strategy = call.config.strategy
+        if call.config.strategy_name != "egnas":
+            assert strategy.fitness_batch_size == 64
+            continue
+        fixed = strategy.mixings_evaluated * 64
+        assert strategy.races
+        assert 0.9 * fixed < strategy.images_evaluated - strategy.images_of_samples
+        assert strategy.images_evaluated - strategy.images_of_samples <= fixed
+    record = json.loads((tmp_path / "chance.json").read_text())
+    assert "--egnas-set strategy.fitness_batches=auto" in record["command"]
+
+
 def test_verdicts_hold_for_all_methods_together(run_chance):
     _, rows = run_chance
     assert rows["EG-NAS official"][3] == "better than random cells"

@@ -16,6 +16,7 @@ from traced_program import traced_program
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import check_schedule
+from egnas_jax.search.racing import Race
 from egnas_jax.search.strategy import EpochSchedule, Trainee, derive_incumbent
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
@@ -82,7 +83,7 @@ OTHER = {
     | dict(warmup=1, fitness_batch_size=12, fitness_batches=2, population=8)
     | dict(generations=1, samples=1, noise=0.5, sigma_start=0.3, sigma_floor=2.0)
     | dict(zeta=0.1, eta=3.0, momentum=0.9, step=0.2, weight_grid=True, limit=LIMIT)
-    | CHUNKS,
+    | dict(CHUNKS, race=Race(budget=5)),
     "random_search": dict(candidates=5, fitness_batch_size=12, batch_stats="running")
     | dict(limit=LIMIT, **CHUNKS),
     "darts": dict(ADAM, batch_size=7, second_order="finite_difference"),
@@ -125,6 +126,7 @@ OTHER = {
 # without which a field has no use
 NEEDED = {
     ("snas", "beta1"): dict(alpha_optimizer="adam"),
+    ("egnas", "race"): dict(fitness_batches="auto", fitness_batch_size=2),
     **{
         (name, "image_chunk"): dict(batch_stats="running")
         for name, other in OTHER.items()

@@ -16,12 +16,14 @@ import flax.struct
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
+from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.types import Array
 
+AUTO = "auto"  # of fitness_batches: individuals race for batches
 CHOICES = {
     "batch_stats": STATISTICS,
     "centre": ("alpha", "softmax"),
@@ -76,7 +78,8 @@ class EGNASConfig:
     Attributes:
       warmup: epochs before the first update of alpha.
       fitness_batch_size, fitness_batches: images of a fitness batch, and batches; with
-        batch statistics each batch has its own.
+        batch statistics each batch has its own. "auto": the individuals of a population
+        race for batches, and the better ones get more.
       batch_stats: batch norm while the fitness is evaluated: "batch" or "running".
       centre: populations are drawn around "alpha" or its row-wise "softmax", plus
         `noise` times a normal draw, "per_sample" or "shared" (`centre_noise`).
@@ -108,14 +111,16 @@ class EGNASConfig:
         its images cannot be split.
       limit: that the derived cell keeps; individuals whose derived cell is over it rank
         last.
+      race: how they race, where `fitness_batches` is "auto".
 
     Raises:
-      ValueError: an unknown choice or a number out of its range.
+      ValueError: an unknown choice, a number out of its range, or options that do not
+        go together.
     """
 
     warmup: int = 15
     fitness_batch_size: int = 128
-    fitness_batches: int = 1
+    fitness_batches: int | str = 1
     batch_stats: str = "batch"
     centre: str = "alpha"
     centre_noise: str = "per_sample"
@@ -142,15 +147,35 @@ class EGNASConfig:
     population_chunk: int | None = None
     image_chunk: int | None = None
     limit: Limit = Limit()
+    race: Race = Race()
 
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
-        check_ranges(self, RANGES, "strategy.")
+        ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
+        check_ranges(self, RANGES if not self.races else ranges, "strategy.")
+        self._check_race()
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
         if self.weight_grid and self.limit.is_set:
             raise ValueError(
                 "strategy.weight_grid records choices without a limit, and "
                 "strategy.limit sets one. Leave one of the two out."
+            )
+
+    def _check_race(self):
+        if not self.races:
+            if self.race != Race():
+                raise ValueError(
+                    f"strategy.race.* are set, but strategy.fitness_batches is "
+                    f"{self.fitness_batches}, so that no individuals race. Set it to "
+                    f"{AUTO}, or leave strategy.race.* out."
+                )
+            return
+        _ = self.race_plan  # refuses rounds that cannot be
+        if self.weight_grid:
+            raise ValueError(
+                "strategy.weight_grid compares individuals on the same images, and "
+                "those that race see unlike many. Leave it out, or set "
+                "strategy.fitness_batches to a number."
             )
 
     @classmethod
@@ -170,9 +195,37 @@ class EGNASConfig:
         return EGNASHyperparams(**{name: getattr(self, name) for name in HYPERPARAMS})
 
     @property
+    def races(self) -> bool:
+        """Whether individuals race for fitness batches.
+
+        Raises:
+          ValueError: `fitness_batches` is neither a number nor "auto".
+        """
+        if isinstance(self.fitness_batches, str) and self.fitness_batches != AUTO:
+            raise ValueError(
+                f"strategy.fitness_batches is {self.fitness_batches!r}, but must be a "
+                f"whole number or {AUTO}."
+            )
+        return self.fitness_batches == AUTO
+
+    @property
+    def race_plan(self) -> tuple[Round, ...]:
+        """The rounds of a population; alpha is evaluated on every batch beside it."""
+        return self.race.plan(self.population, companions=1)
+
+    @property
+    def num_batches(self) -> int:
+        """Fitness batches of one exploration."""
+        return num_batches(self.race_plan) if self.races else self.fitness_batches
+
+    def on_one_batch(self) -> "EGNASConfig":
+        """The same options for a fitness on one batch, without a race."""
+        return dataclasses.replace(self, fitness_batches=1, race=Race())
+
+    @property
     def valid_batch_size(self) -> int:
         """Validation images of one exploration."""
-        return self.fitness_batch_size * self.fitness_batches
+        return self.fitness_batch_size * self.num_batches
 
     @property
     def individuals(self) -> int:
@@ -191,5 +244,17 @@ class EGNASConfig:
 
     @property
     def images_evaluated(self) -> int:
-        """Forward passes of one image that one exploration takes."""
-        return self.mixings_evaluated * self.valid_batch_size
+        """Forward passes of one image that one exploration takes.
+
+        Where individuals race these are the most, if no race ends early.
+        """
+        if not self.races:
+            return self.mixings_evaluated * self.valid_batch_size
+        of_race = num_evaluations(self.race_plan, companions=1)
+        races = self.samples * self.generations * of_race * self.fitness_batch_size
+        return races + self.images_of_samples
+
+    @property
+    def images_of_samples(self) -> int:
+        """Those of them by which `best_sample="accuracy"` chooses among samples."""
+        return self.samples * (self.best_sample == "accuracy") * self.valid_batch_size

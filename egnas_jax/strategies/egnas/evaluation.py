@@ -39,6 +39,8 @@ from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 # Evaluates mixings [P]: a supernet under its weights, or a table of results.
 Evaluate = Callable[[Mixing], Evaluation]
+# Evaluates mixings [P] on each of some fitness batches, by a slice: leaves [b, P].
+EvaluateEach = Callable[[Mixing, slice], Evaluation]
 
 
 class EGNAS(NamedTuple):
@@ -58,6 +60,23 @@ class EGNAS(NamedTuple):
 
 
 @flax.struct.dataclass
+class RaceOfPopulation:
+    """What a race adds to an evaluated population.
+
+    Attributes:
+      rank: of each individual, 0 best, i32[P]; those that dropped out rank last.
+      batches: fitness batches on which each was evaluated, i32[P].
+      evaluations: of mixings, counted once for each batch, alpha included, i32[].
+      rounds: that were run, i32[].
+    """
+
+    rank: Int[Array, " P"]
+    batches: Int[Array, " P"]
+    evaluations: Int[Array, ""]
+    rounds: Int[Array, ""]
+
+
+@flax.struct.dataclass
 class EvaluatedPopulation:
     """One population with its fitness.
 
@@ -68,6 +87,9 @@ class EvaluatedPopulation:
       similarity: L2, f32[P].
       fitness: f32[P], lower is better.
       winner: index of the best individual, i32[].
+      race: of individuals that raced for batches; the others have it None. Then the
+        metrics of each individual are those of the batches on which it was evaluated,
+        and `correct_current` is of all batches of the race.
     """
 
     cross_entropy: Float[Array, " P"]
@@ -76,6 +98,19 @@ class EvaluatedPopulation:
     similarity: Float[Array, " P"]
     fitness: Float[Array, " P"]
     winner: Int[Array, ""]
+    race: RaceOfPopulation | None = None
+
+    @property
+    def ranking(self) -> Float[Array, " P"]:
+        """What an evolution strategy is told, lower is better, f32[P].
+
+        After a race that is the rank, since a fitness on few batches does not compare
+        with one on many; NaN and infinity stay.
+        """
+        if self.race is None:
+            return self.fitness
+        rank = self.race.rank.astype(jnp.float32)
+        return jnp.where(self.fitness < jnp.inf, rank, self.fitness)
 
 
 def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
@@ -99,8 +134,13 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
-        is outside 0 to num_classes - 1.
+        is outside 0 to num_classes - 1; `options` have individuals race.
     """
+    if options.races:
+        raise ValueError(
+            "evaluate_fitness evaluates all individuals on all images, and the options "
+            "have fitness_batches 'auto'. Give options.on_one_batch()."
+        )
     space = SPACES[net.config.space]
     excess = make_excess(space, net.config.num_classes, options.limit)
     method = EGNAS(space, options, options.hyperparams, excess)
@@ -119,12 +159,42 @@ def make_evaluate(
     Raises:
       ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
-    batch = checked_batch(batch, net.config.num_classes)
-    split = jax.tree.map(
-        lambda leaf: leaf.reshape(options.fitness_batches, -1, *leaf.shape[1:]), batch
-    )
+    evaluate_each = make_evaluate_each(net, variables, batch, options)
 
     def evaluate(mixings: Mixing) -> Evaluation:
+        scores = evaluate_each(mixings)
+        correct = jnp.sum(scores.correct, axis=0)
+        return Evaluation(
+            loss=jnp.mean(scores.loss, axis=0),
+            correct=correct,
+            accuracy=correct / len(batch.labels),
+        )
+
+    return evaluate
+
+
+def make_evaluate_each(
+    net: Supernet, variables: PyTree, batch: Batch, options: EGNASConfig
+) -> EvaluateEach:
+    """Returns a function that evaluates mixings on each of some fitness batches.
+
+    Args:
+      net, variables: the supernet and its weights.
+      batch: the images of all fitness batches, one batch after the other.
+      options: their number, and how they are evaluated.
+
+    Returns:
+      (mixings [P], slice of batches or None for all) -> scores with leaves [b, P].
+
+    Raises:
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
+    """
+    batch = checked_batch(batch, net.config.num_classes)
+    split = jax.tree.map(
+        lambda leaf: leaf.reshape(options.num_batches, -1, *leaf.shape[1:]), batch
+    )
+
+    def evaluate(mixings: Mixing, batches: slice | None = None) -> Evaluation:
         def on_batch(batch: Batch) -> Evaluation:
             return score_population(
                 net,
@@ -137,13 +207,9 @@ def make_evaluate(
                 batch_stats=options.batch_stats,
             )
 
-        scores = lax.map(on_batch, split)
-        correct = jnp.sum(scores.correct, axis=0)
-        return Evaluation(
-            loss=jnp.mean(scores.loss, axis=0),
-            correct=correct,
-            accuracy=correct / len(batch.labels),
-        )
+        if batches is None:
+            return lax.map(on_batch, split)
+        return lax.map(on_batch, jax.tree.map(lambda leaf: leaf[batches], split))
 
     return evaluate
 
@@ -161,15 +227,8 @@ def evaluate_individuals(
     """
     config, hyperparams, space = method.config, method.hyperparams, method.space
     rows = unflatten(space, z)
-    mixings = jax.tree.map(
-        lambda current, others: jnp.concatenate([current[None], others]),
-        relaxed(space, alpha),  # in the same batch, so only one program is compiled
-        unweighted(individual_rows(rows, config, space)),
-    )
-    scores = evaluate(mixings)
-    likeness = jax.vmap(
-        lambda z: similarity_as_read(alpha, z, config.similarity, space)
-    )(rows)
+    scores = evaluate(mixings_beside_alpha(method, alpha, rows))
+    likeness = similarities(method, alpha, rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
@@ -180,8 +239,7 @@ def evaluate_individuals(
         sign=config.sign,
     )
     if method.excess is not None:
-        cells = jax.vmap(lambda row: derived_mixing(space, relaxed(space, row)))
-        fitness = limited_fitness(fitness, cells(rows), method.excess)
+        fitness = limited_fitness(fitness, derived_cells(space, rows), method.excess)
     return EvaluatedPopulation(
         cross_entropy=scores.loss[1:],
         correct=scores.correct[1:],
@@ -190,6 +248,32 @@ def evaluate_individuals(
         fitness=fitness,
         winner=best(fitness, config.tie),
     )
+
+
+def mixings_beside_alpha(
+    method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
+) -> Mixing:
+    """Returns the mixing of alpha and those of individuals, leaves [1 + P, ...]."""
+    return jax.tree.map(
+        lambda current, others: jnp.concatenate([current[None], others]),
+        relaxed(method.space, alpha),  # with the others, so one program is compiled
+        unweighted(individual_rows(rows, method.config, method.space)),
+    )
+
+
+def similarities(
+    method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
+) -> Array:
+    """Returns L2 of individuals, cell kind -> [P, E, K], to alpha: f32[P]."""
+    config, space = method.config, method.space
+    return jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity, space))(
+        rows
+    )
+
+
+def derived_cells(space: Space, rows: dict[str, Array]) -> Mixing:
+    """Returns the cells that are derived of individuals, one-hot, [P, ...]."""
+    return jax.vmap(lambda row: derived_mixing(space, relaxed(space, row)))(rows)
 
 
 def individual_rows(

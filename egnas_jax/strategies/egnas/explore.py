@@ -6,6 +6,7 @@ code differ, an option of `EGNASConfig` decides.
 Dims: N samples, T generations, P population, E edges, K primitives, D = kinds E K.
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.struct
@@ -21,10 +22,12 @@ from egnas_jax.strategies.egnas.evaluation import (
     EGNAS,
     Evaluate,
     EvaluatedPopulation,
+    EvaluateEach,
     egnas_step_direction,
     evaluate_individuals,
     individual_rows,
 )
+from egnas_jax.strategies.egnas.raced import race_individuals
 from egnas_jax.strategies.limits.costs import OVER
 from egnas_jax.types import IMPL, Array, Key, PyTree
 
@@ -73,11 +76,13 @@ class Best:
       z: f32[D].
       fitness: f32[], inf where it is NaN.
       correct: correctly classified images, i32[].
+      batches: on how many fitness batches, i32[], of individuals that race; else None.
     """
 
     z: Array
     fitness: Array
     correct: Array
+    batches: Array | None = None
 
 
 @flax.struct.dataclass
@@ -109,7 +114,11 @@ class _Sampling(NamedTuple):
 
 
 def explore(
-    method: EGNAS, evaluate: Evaluate, key: Key, state: EGNASState
+    method: EGNAS,
+    evaluate: Evaluate,
+    key: Key,
+    state: EGNASState,
+    evaluate_each: EvaluateEach | None = None,
 ) -> tuple[EGNASState, Exploration]:
     """Evolves N samples for T generations; alpha steps along the best individual.
 
@@ -118,19 +127,27 @@ def explore(
       evaluate: evaluates mixings with a leading axis.
       key: of this exploration.
       state: before it; the caller counts the epochs.
+      evaluate_each: evaluates mixings on each of some fitness batches, where
+        individuals race for them.
     """
     evolution, sigma, centres, keys = _sampling(method, key, state)
+    if method.config.races:
+        score = functools.partial(race_individuals, method, evaluate_each)
+    else:
+        score = functools.partial(evaluate_individuals, method, evaluate)
 
     def generation(carry: tuple[PyTree, Best], key: Key):
         es, leader = carry
         z = evolution.ask(key, es)
-        population = evaluate_individuals(method, evaluate, state.alpha, z)
+        population = score(state.alpha, z)
         leader = _better(leader, _winner(z, population), method.config.tie)
-        return (evolution.tell(es, z, population.fitness), leader), (z, population)
+        return (evolution.tell(es, z, population.ranking), leader), (z, population)
 
     def sample(_, scanned: tuple[Array, Array]):
         centre, keys = scanned
-        nothing = Best(centre, jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
+        zero = jnp.zeros((), jnp.int32)
+        batches = zero if method.config.races else None
+        nothing = Best(centre, jnp.float32(jnp.inf), zero, batches)
         start = evolution.init(centre, sigma), nothing
         (_, leader), evaluated = lax.scan(generation, start, keys)
         return None, (leader, evaluated)
@@ -210,11 +227,12 @@ def candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
 
 
 def _winner(z: Array, population: EvaluatedPopulation) -> Best:
-    fitness = population.fitness[population.winner]
+    fitness, race = population.fitness[population.winner], population.race
     return Best(
         z=z[population.winner],
         fitness=jnp.where(jnp.isnan(fitness), jnp.inf, fitness),
         correct=population.correct[population.winner],
+        batches=None if race is None else race.batches[population.winner],
     )
 
 

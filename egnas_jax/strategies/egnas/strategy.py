@@ -16,7 +16,12 @@ from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
-from egnas_jax.strategies.egnas.evaluation import EGNAS, make_evaluate
+from egnas_jax.strategies.egnas.evaluation import (
+    EGNAS,
+    RaceOfPopulation,
+    make_evaluate,
+    make_evaluate_each,
+)
 from egnas_jax.strategies.egnas.explore import (
     EGNASState,
     Exploration,
@@ -59,9 +64,11 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         method = EGNAS(space, config, hyperparams, excess)
 
         def run_exploration():
-            evaluate = make_evaluate(net, trainee.variables, valid_batch, config)
-            new, exploration = explore(method, evaluate, key, state)
-            return new, _info(config, new, exploration, len(valid_batch.labels))
+            supernet = net, trainee.variables, valid_batch, config
+            evaluate = make_evaluate(*supernet)
+            each = make_evaluate_each(*supernet) if config.races else None
+            new, exploration = explore(method, evaluate, key, state, each)
+            return new, _info(config, new, exploration)
 
         new, info = lax.cond(
             # equal in all searches of a batch, so that none explores in the warm-up
@@ -86,26 +93,44 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
 
 def _info(
-    config: EGNASConfig, state: EGNASState, exploration: Exploration, images: int
+    config: EGNASConfig, state: EGNASState, exploration: Exploration
 ) -> dict[str, Array]:
     """Metrics of an exploration; their names do not depend on what happens in it."""
-    populations = exploration.populations
+    populations, best = exploration.populations, exploration.best
+    race = populations.race
     info = {
-        "fitness": without_over(exploration.best.fitness, config.limit),
-        "fitness_accuracy": exploration.best.correct / images,
+        "fitness": without_over(best.fitness, config.limit),
+        "fitness_accuracy": best.correct / _images(config, best.batches),
         "sigma": exploration.sigma,
         "skipped": state.skipped.astype(jnp.float32),
-        "candidate_images": jnp.float32(config.images_evaluated),
+        "candidate_images": _candidate_images(config, race),
         **quantiles(
             fitness=without_over(populations.fitness, config.limit),
-            accuracy=populations.correct / images,
+            accuracy=populations.correct / _images(config, race and race.batches),
             similarity=populations.similarity,
         ),
         **limit_metrics(populations.fitness, config.limit),
     }
+    if race is not None:
+        info["race_rounds"] = jnp.mean(race.rounds.astype(jnp.float32))
     if config.weight_grid:
         info |= weight_grid.grid_metrics(populations, config.sign, config.tie)
     return info
+
+
+def _images(config: EGNASConfig, batches: Array | None) -> Array | int:
+    """Images on which individuals were evaluated; at least 1, as a divisor."""
+    if batches is None:
+        return config.valid_batch_size
+    return config.fitness_batch_size * jnp.maximum(batches, 1)
+
+
+def _candidate_images(config: EGNASConfig, race: RaceOfPopulation | None) -> Array:
+    """Forward passes of one image that an exploration took, f32[]."""
+    if race is None:
+        return jnp.float32(config.images_evaluated)
+    images = jnp.sum(race.evaluations) * config.fitness_batch_size
+    return (images + config.images_of_samples).astype(jnp.float32)
 
 
 def _no_info(config: EGNASConfig) -> dict[str, Array]:
@@ -123,4 +148,6 @@ def _no_info(config: EGNASConfig) -> dict[str, Array]:
     grid = weight_grid.no_grid_metrics(populations) if config.weight_grid else {}
     zero = jnp.zeros(())
     grid |= limit_metrics(zero, config.limit)  # no individual was over it
+    if config.races:
+        grid["race_rounds"] = zero
     return {**grid, **missing, "skipped": zero, "candidate_images": zero}

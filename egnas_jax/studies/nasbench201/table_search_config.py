@@ -83,7 +83,8 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
                 f"egnas.{name} limits what a search finds, and searches in the table "
                 f"take no limits: leave it out."
             )
-        if method == "egnas" and name in IMAGE_OPTIONS.split():
+        is_race = name.startswith("race.")
+        if method == "egnas" and (is_race or name in IMAGE_OPTIONS.split()):
             raise ValueError(
                 f"egnas.{name} concerns images or training, and a table has neither: "
                 f"leave it out."

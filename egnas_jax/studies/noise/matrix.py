@@ -97,7 +97,8 @@ def draw_individuals(
       size: number of candidates P.
     """
     # EGNASConfig allows no population of one
-    drawn = dataclasses.replace(config, population=max(size, 2), samples=1)
+    one_batch = config.on_one_batch()
+    drawn = dataclasses.replace(one_batch, population=max(size, 2), samples=1)
     method = EGNAS(SPACES[net.config.space], drawn, drawn.hyperparams)
     z = first_generation(method, key, state)[0, :size]
 
@@ -105,7 +106,7 @@ def draw_individuals(
         alpha, z = arrays
         # Every batch is evaluated alone, so it is not split into fitness batches.
         options = dataclasses.replace(
-            config, fitness_batches=1, batch_stats=batch_stats, image_chunk=None
+            one_batch, batch_stats=batch_stats, image_chunk=None
         )
         evaluated = evaluate_fitness(
             net, variables, alpha, z, batch.images, batch.labels, options
