@@ -1,0 +1,254 @@
+"""Scores of a supernet's cells equal those of networks that stand alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plain_network
+import pytest
+
+import egnas_jax as eg
+from egnas_jax.proxies import (
+    PROXIES,
+    normal_kernels,
+    of_mixing,
+    of_network,
+    score,
+    score_cells,
+)
+from egnas_jax.search.relax import unweighted
+from egnas_jax.types import Batch, Mixing
+
+PRIMITIVES = eg.SPACES["nasbench201"].primitives
+CONFIG = eg.SupernetConfig(
+    channels=4, layers=5, partial_channels=1, space="nasbench201"
+)
+KEY = jax.random.key(3)
+
+
+def mixings_of(choices):
+    return unweighted({"cell": jax.nn.one_hot(jnp.asarray(choices), len(PRIMITIVES))})
+
+
+def make_batch(size=12, side=8):
+    images = jax.random.normal(jax.random.key(1), (size, side, side, 3))
+    return Batch(images, jnp.arange(size, dtype=jnp.int32) % 10)
+
+
+def cross_entropy(logits, labels):
+    logs = jax.nn.log_softmax(logits)
+    return -jnp.mean(logs[jnp.arange(len(labels)), labels])
+
+
+def length(array):
+    return jnp.sqrt(jnp.sum(array**2))
+
+
+def total(tree):
+    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree))
+
+
+class Oracle:
+    """The definitions, written down once more over `plain_network`."""
+
+    def __init__(self, names, variables, batch, key):
+        self.names, self.batch, self.key = names, batch, key
+        parts = plain_network.kernels_of_cell(variables["params"], names)
+        self.kernels, self.bias = parts
+        key_kernels, self.key_noise = jax.random.split(key)
+        normal = normal_kernels(key_kernels, variables)["params"]
+        self.normal, _ = plain_network.kernels_of_cell(normal, names)
+
+    def run(self, kernels, images, **options):
+        return plain_network.forward(self.names, kernels, self.bias, images, **options)
+
+    def loss(self, kernels, **options):
+        logits, _ = self.run(kernels, self.batch.images, **options)
+        return cross_entropy(logits, self.batch.labels)
+
+    def gradients(self):
+        return jax.grad(self.loss)(self.kernels)
+
+    def l2_norm(self):
+        return sum(length(kernel) for kernel in self.kernels.values())
+
+    def grad_norm(self):
+        return sum(length(gradient) for gradient in self.gradients().values())
+
+    def snip(self):
+        pairs = jax.tree.map(jnp.multiply, self.kernels, self.gradients())
+        return total(jax.tree.map(jnp.abs, pairs))
+
+    def grasp(self):
+        # forward over reverse, where the proxy takes two reverse passes
+        gradients = self.gradients()
+        _, product = jax.jvp(jax.grad(self.loss), (self.kernels,), (gradients,))
+        return -total(jax.tree.map(jnp.multiply, self.kernels, product))
+
+    def synflow(self):
+        ones = jnp.ones_like(self.batch.images[:1])
+        kernels = jax.tree.map(jnp.abs, self.kernels)
+
+        def flow(kernels):
+            return jnp.sum(self.run(kernels, ones, norms=False)[0])
+
+        return jnp.log(
+            total(jax.tree.map(jnp.multiply, kernels, jax.grad(flow)(kernels)))
+        )
+
+    def fisher(self):
+        _, seen = self.run(self.kernels, self.batch.images)
+        factors = {
+            k: jnp.ones((len(y), y.shape[-1])) for k, y in seen["output"].items()
+        }
+        sums = jax.grad(lambda f: self.loss(self.kernels, factors=f))(factors)
+        return sum(0.5 * jnp.sum(jnp.mean(s**2, axis=0)) for s in sums.values())
+
+    def jacov(self):
+        def logits(images):
+            return jnp.sum(self.run(self.kernels, images)[0])
+
+        jacobian = jax.grad(logits)(self.batch.images)
+        rows = np.asarray(jacobian, np.float64).reshape(len(jacobian), -1)
+        values = np.linalg.eigvalsh(np.corrcoef(rows)) + 1e-5
+        return -(np.log(values) + 1 / values).sum()
+
+    def naswot(self):
+        _, seen = self.run(self.kernels, self.batch.images)
+        matrix = 0
+        for x in seen["relu"]:
+            code = np.asarray(x > 0, np.float64).reshape(len(x), -1)
+            matrix = matrix + code @ code.T + (1 - code) @ (1 - code).T
+        return np.linalg.slogdet(matrix)[1]
+
+    def zen(self):
+        first, second = (
+            jax.random.normal(key, self.batch.images.shape)
+            for key in jax.random.split(self.key_noise)
+        )
+        _, before = self.run(self.normal, first)
+        _, after = self.run(self.normal, first + 0.01 * second)
+        change = jnp.abs(before["features"] - after["features"]).sum(axis=(1, 2, 3))
+        deviations = [0.5 * jnp.log(v.mean() + 1e-5) for v in before["variance"]]
+        return jnp.log(change.mean()) + sum(deviations)
+
+
+def draw_connected(number):
+    """Cells that have a derived network."""
+    rng, cells = np.random.default_rng(0), []
+    while len(cells) < number:
+        choices = rng.integers(0, len(PRIMITIVES), 6)
+        used = choices > 0  # edges that are not `none`
+        paths = used[3] or (used[0] and used[4]) or (used[1] and used[5])
+        if paths or (used[0] and used[2] and used[5]):
+            cells.append(choices)
+    return np.stack(cells)
+
+
+@pytest.mark.slow
+def test_scores_of_20_cells_are_those_of_networks_that_stand_alone():
+    choices, batch = draw_connected(20), make_batch()
+    net = eg.make_supernet(CONFIG)
+    keys = jax.random.split(KEY, len(choices))
+    scores = score_cells(list(PROXIES), net, mixings_of(choices), batch, keys)
+    frame = eg.NetworkConfig(channels=4, layers=5, auxiliary=False, drop_path=0.0)
+    for row, cell in enumerate(choices):
+        key_weights, key_score = jax.random.split(keys[row])
+        variables = net.init(key_weights, (8, 8, 3))
+        names = [PRIMITIVES[choice] for choice in cell]
+        oracle = Oracle(names, variables, batch, key_score)
+        topology = eg.Topology.of_choices(cell.tolist())
+        assert scores["params"][row] == eg.count_params(topology, frame)
+        assert scores["multiply_adds"][row] == eg.multiply_adds(topology, frame, 8)
+        for name in set(PROXIES) - {"params", "multiply_adds"}:
+            expected = float(getattr(oracle, name)())
+            np.testing.assert_allclose(
+                scores[name][row], expected, rtol=1e-4, err_msg=f"{name} {names}"
+            )
+
+
+def derived_variables(topology, frame, params):
+    """Variables of a derived network with the kernels of a supernet's cell."""
+    variables = eg.make_network(topology, frame).init(KEY, (8, 8, 3))
+    new = variables["params"] | {
+        name: params[name] for name in ("stem", "blocks", "norm", "classifier")
+    }
+    for stage, stacks in enumerate(new["stages"]):
+        for name, stack in stacks.items():
+            source, primitive = name.split()
+            leaving = plain_network.LEAVING[int(source)]
+            used = [e for e in leaving if topology.primitives[e] == primitive]
+            positions = jnp.asarray([leaving.index(edge) for edge in used])
+            kernels = params["stages"][stage][int(source)][primitive]["conv"]
+            stack["conv"] = kernels[:, positions]
+    return variables | {"params": new}
+
+
+@pytest.mark.slow
+def test_a_derived_network_has_the_score_of_its_mixing():
+    (choices,), batch = [[3, 2, 3, 1, 0, 4]], make_batch(6)
+    topology = eg.Topology.of_choices(choices)
+    config = dataclasses.replace(CONFIG, layers=8)  # two cells, which run as a loop
+    net = eg.make_supernet(config)
+    frame = eg.NetworkConfig(channels=4, layers=8, auxiliary=False, drop_path=0.0)
+    mixing = jax.tree.map(lambda leaf: leaf[0], mixings_of([choices]))
+    of_supernet = net.init(KEY, (8, 8, 3))
+    of_cell = derived_variables(topology, frame, of_supernet["params"])
+    derived = of_network(eg.make_network(topology, frame))
+
+    def score_of(name, network, variables):
+        return jax.jit(PROXIES[name].score, static_argnums=0)(
+            network, variables, batch, KEY
+        )
+
+    for name in ("params", "multiply_adds", "l2_norm", "snip", "naswot", "zen"):
+        np.testing.assert_allclose(
+            score_of(name, derived, of_cell),
+            score_of(name, of_mixing(net, mixing), of_supernet),
+            rtol=1e-4,
+            err_msg=name,
+        )
+
+
+def test_a_cell_has_the_same_score_in_any_company():
+    net, batch = eg.make_supernet(CONFIG), make_batch(4, 4)
+    choices, keys = [[3, 1, 0, 2, 4, 3], [0] * 6, [2] * 6], jax.random.split(KEY, 3)
+    names, mixings = ["l2_norm", "params"], mixings_of(choices)
+    together = score_cells(names, net, mixings, batch, keys)
+    vectorised = score_cells(names, net, mixings, batch, keys, at_a_time=2)
+    alone = score(
+        names,
+        of_mixing(net, jax.tree.map(lambda leaf: leaf[2], mixings)),
+        net.init(jax.random.split(keys[2])[0], (4, 4, 3)),
+        batch,
+        keys[2],
+    )
+    for name in names:
+        np.testing.assert_allclose(together[name], vectorised[name], rtol=1e-6)
+        np.testing.assert_allclose(together[name][2], alone[name], rtol=1e-6)
+    # three layers of each stage and of a block, more than two blocks and ends alone
+    assert together["l2_norm"][1] < together["l2_norm"][0] < together["l2_norm"][2]
+
+
+def test_unknown_names_and_spaces_of_unknown_layers_are_refused(monkeypatch):
+    net = eg.make_supernet(CONFIG)
+    with pytest.raises(
+        ValueError, match="Unknown proxy 'synflo'.*Did you mean synflow"
+    ):
+        score_cells(["synflo"], net, mixings_of([[0] * 6]), make_batch(), KEY[None])
+    own = eg.Primitive(
+        "own_a", lambda *a: ({}, {}), lambda p, s, x, *a: (x, s), "other"
+    )
+    monkeypatch.setitem(eg.nn.primitives.PRIMITIVES, "own_a", own)
+    space = eg.Space(name="with_own", primitives=("own_a", "none"), num_nodes=1)
+    monkeypatch.setitem(eg.SPACES, "with_own", space)
+    net = eg.make_supernet(eg.SupernetConfig(4, 2, space="with_own"))
+    with pytest.raises(ValueError, match="whose layers are unknown: own_a"):
+        of_mixing(net, Mixing({}, {}))
+
+
+def test_a_network_with_an_auxiliary_head_is_refused():
+    network = eg.make_network(eg.zoo["DARTS_V2"].genotype, eg.NetworkConfig(4, 3))
+    with pytest.raises(ValueError, match="auxiliary=False"):
+        of_network(network)
