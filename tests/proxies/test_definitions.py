@@ -223,7 +223,10 @@ def test_norms_are_left_out_where_the_flow_needs_it():
     from egnas_jax.nn.layers import batch_norm
 
     x = jnp.arange(8.0).reshape(1, 2, 2, 2, 1)
-    trees = (jax.tree.map(lambda leaf: leaf[None], bare[part]["n"]) for part in bare)
+    trees = (
+        jax.tree.map(lambda leaf: leaf[None], bare[part]["n"])
+        for part in ("params", "batch_stats")
+    )
     np.testing.assert_allclose(batch_norm(*trees, x, False)[0], x, rtol=1e-6)
 
 
