@@ -10,16 +10,17 @@ import plain_network
 import pytest
 
 import egnas_jax as eg
+from egnas_jax.nn.primitives import PRIMITIVES as PRIMITIVES_BY_NAME
 from egnas_jax.proxies import (
     PROXIES,
     normal_kernels,
     of_mixing,
     of_network,
-    score,
     score_cells,
 )
 from egnas_jax.search.relax import unweighted
-from egnas_jax.types import Batch, Mixing
+from egnas_jax.studies.proxy_scores import ProxyStudy
+from egnas_jax.types import Batch
 
 PRIMITIVES = eg.SPACES["nasbench201"].primitives
 CONFIG = eg.SupernetConfig(
@@ -250,15 +251,12 @@ def test_unknown_names_and_spaces_of_unknown_layers_are_refused(monkeypatch):
         ValueError, match="Unknown proxy 'synflo'.*Did you mean synflow"
     ):
         score_cells(["synflo"], net, mixings_of([[0] * 6]), make_batch(), KEY[None])
-    own = eg.Primitive(
-        "own_a", lambda *a: ({}, {}), lambda p, s, x, *a: (x, s), "other"
-    )
-    monkeypatch.setitem(eg.nn.primitives.PRIMITIVES, "own_a", own)
-    space = eg.Space(name="with_own", primitives=("own_a", "none"), num_nodes=1)
-    monkeypatch.setitem(eg.SPACES, "with_own", space)
-    net = eg.make_supernet(eg.SupernetConfig(4, 2, space="with_own"))
-    with pytest.raises(ValueError, match="whose layers are unknown: own_a"):
-        of_mixing(net, Mixing({}, {}))
+    own = PRIMITIVES_BY_NAME["nor_conv_1x1"]._replace(kernel=None)
+    monkeypatch.setitem(PRIMITIVES_BY_NAME, "nor_conv_1x1", own)
+    with pytest.raises(ValueError, match="whose layers are unknown: nor_conv_1x1"):
+        of_mixing(net, mixings_of([0] * 6))
+    with pytest.raises(ValueError, match="whose layers are unknown"):
+        ProxyStudy("nasbench201", ("snip",), 3)
 
 
 def test_a_network_with_an_auxiliary_head_is_refused():
