@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first used
-    from egnas_jax import evolution, interop
+    from egnas_jax import evolution, interop, proxies
     from egnas_jax.nn import linen
     from egnas_jax.nn.costs import Cost, cost
     from egnas_jax.nn.network import Network, make_network
@@ -108,6 +108,7 @@ __all__ = [
     "make_supernet",
     "multiply_adds",
     "primitive_from_linen",
+    "proxies",
     "read_genotype",
     "register_primitive",
     "register_space",
@@ -129,7 +130,7 @@ __all__ = [
 
 # module -> the public names that it defines
 _NAMES = {
-    "egnas_jax": "evolution interop",
+    "egnas_jax": "evolution interop proxies",
     "egnas_jax.nn": "linen",
     "egnas_jax.nn.network_cost": "count_params multiply_adds",
     "egnas_jax.nn.costs": "Cost cost",

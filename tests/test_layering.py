@@ -12,7 +12,7 @@ ORDER = [
     {"space", "data", "evolution", "storage", "controller"},
     {"nn"},
     {"training", "interop"},
-    {"search", "retrain", "export"},
+    {"search", "retrain", "export", "proxies"},
     {"strategies"},
     {"runs"},
     {"studies"},

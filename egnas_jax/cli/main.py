@@ -11,6 +11,7 @@ from egnas_jax.cli import (
     latency_table,
     nasbench201,
     noise,
+    proxies,
     report,
     retrain,
     search,
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     table = nasbench201
     add("table-search", table.table_search, table.table_search_arguments)
     add("rank-correlation", table.rank_correlation, table.rank_arguments)
+    add("proxies", proxies.proxies, proxies.proxies_arguments)
     latencies = latency_table
     add("latency-table", latencies.latency_table, latencies.latency_table_arguments)
     add("derive", _derive, _derive_arguments)
@@ -129,6 +131,7 @@ HELP = {
     "noise": "measure what one fitness batch is worth",
     "table-search": "many searches at once in the table of NAS-Bench-201",
     "rank-correlation": "how well a supernet ranks cells, by the table",
+    "proxies": "score cells without training them",
     "latency-table": "measure what primitives take on this device",
     "derive": "print the genotype of a run",
     "draw": "draw a genotype as SVG",

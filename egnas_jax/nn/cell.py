@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, taps
 from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.layers import Affine
@@ -172,6 +172,8 @@ def mixed_cell(
     edge_weights = mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
+    if taps.is_tapped():  # other lowerings merge layers
+        kernels = lowering.LOWERINGS["shifted"]
     mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
     states, new_stats = list(inputs), []
 
@@ -313,16 +315,17 @@ def _single_edges(
     for name, primitive in primitives.items():
         if name == "none" or name in joint:
             continue  # `none` adds zeros
-        output, primitive_stats = _applied(
-            name,
-            primitive,
-            variables,
-            source,
-            skips=skips,
-            key=key,
-            edges=range(len(weights)),
-            **options,
-        )
+        with taps.weighted(columns[name]):
+            output, primitive_stats = _applied(
+                name,
+                primitive,
+                variables,
+                source,
+                skips=skips,
+                key=key,
+                edges=range(len(weights)),
+                **options,
+            )
         outputs.append(output.times(columns[name][:, None]))
         if primitive_stats:
             new_stats[name] = primitive_stats
@@ -346,17 +349,19 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
     for name, where in live_positions(*place).items():
         if name == "none" and not _is_alone(*place, where):
             continue  # `none` adds zeros
-        output, primitive_stats = _applied(
-            name,
-            primitives[name],
-            variables,
-            source,
-            skips=skips,
-            key=key,
-            edges=where,
-            **options,
-        )
-        rows = output.times(columns[name][jnp.asarray(where)][:, None]).wide()
+        column = columns[name][jnp.asarray(where)]
+        with taps.weighted(column):
+            output, primitive_stats = _applied(
+                name,
+                primitives[name],
+                variables,
+                source,
+                skips=skips,
+                key=key,
+                edges=where,
+                **options,
+            )
+        rows = output.times(column[:, None]).wide()
         for row, edge in zip(rows, where, strict=True):
             sums[edge] += row
         if primitive_stats:

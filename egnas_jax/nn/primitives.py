@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.lookup import lookup
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, taps
 from egnas_jax.nn.init import kernel
 from egnas_jax.nn.joint_blocks import Blocks
 from egnas_jax.nn.layers import (
@@ -29,6 +29,7 @@ from egnas_jax.nn.layers import (
     init_conv_norm,
     lazy_batch_norm,
     rectify,
+    tapped_kernel,
 )
 from egnas_jax.nn.primitive import FIRST_HALF, SECOND_HALF, EdgeKernel, Primitive
 from egnas_jax.nn.primitive_check import check_primitive
@@ -87,6 +88,9 @@ def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernel
         kernels.convolution(dilation),
         {"stride": stride, "dilation": dilation},
     )
+    x = taps.tap(taps.RELU, x, edges=len(params["depthwise"]))
+    weight = tapped_kernel(params["depthwise"], x, stride)
+    params = params | {"depthwise": weight}
     if way == "dense":
         return _dense_block(params, stats, x, train, **window)
     y = lowering.depthwise(
@@ -98,12 +102,15 @@ def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernel
 def _dense_block(params, stats, x, train, **window):
     """The block as one convolution; in evaluation its kernel contains the norm too."""
 
+    pointwise = tapped_kernel(params["pointwise"], x, window["stride"])
+    params = params | {"pointwise": pointwise}
+
     def convolve(pointwise):
         depthwise = params["depthwise"]
         return lowering.folded_convolution(x, depthwise, pointwise, **window)
 
     if train:
-        y = convolve(params["pointwise"])
+        y = taps.tap(taps.OUTPUT, convolve(params["pointwise"]))
         return _normalise(params, stats, y, train)
     weight, shift = fold_norm(params, stats)
     return Affine(convolve(weight), None, shift), stats
@@ -178,13 +185,25 @@ def _conv_7x1_1x7(params, stats, source, *, stride, train, kernels):
     """A full 1x7 and a full 7x1 convolution, edge by edge."""
     del kernels
 
+    weights = _tapped_pair(params, source.rectified, stride)
+    rectified = taps.tap(taps.RELU, source.rectified, edges=len(params["row"]))
+
     def convolve_edge(row, column):
-        y = lowering.convolve(source.rectified[0], row, (1, stride), (0, 3))
+        y = lowering.convolve(rectified[0], row, (1, stride), (0, 3))
         return lowering.convolve(y, column, (stride, 1), (3, 0))
 
-    pairs = zip(params["row"], params["column"], strict=True)
+    pairs = zip(*weights, strict=True)
     y = jnp.stack([convolve_edge(row, column) for row, column in pairs])
+    y = taps.tap(taps.OUTPUT, y)
     return _normalise(params, stats, y, train)
+
+
+def _tapped_pair(params, x, stride):
+    """The kernels of both convolutions, the first of which strides the rows alone."""
+    height, width = x.shape[-3], -(-x.shape[-2] // stride)
+    first = taps.tap(taps.KERNEL, params["row"], pixels=height * width)
+    pixels = -(-height // stride) * width
+    return first, taps.tap(taps.KERNEL, params["column"], pixels=pixels)
 
 
 def _nor_conv(side: int) -> EdgeKernel:
@@ -201,10 +220,12 @@ def _nor_conv(side: int) -> EdgeKernel:
         del kernels
         edges, fan_out, fan_in, *window = params["conv"].shape
         # All edges read one state, so one convolution computes all their outputs.
-        weight = params["conv"].reshape(edges * fan_out, fan_in, *window)
+        weight = tapped_kernel(params["conv"], source.raw, stride)
+        weight = weight.reshape(edges * fan_out, fan_in, *window)
+        rectified = taps.tap(taps.RELU, source.rectified, edges=edges)
         padding = (side // 2, side // 2)
-        y = lowering.convolve(source.rectified[0], weight, (stride, stride), padding)
-        y = y.reshape(edges, fan_out, *y.shape[1:])
+        y = lowering.convolve(rectified[0], weight, (stride, stride), padding)
+        y = taps.tap(taps.OUTPUT, y.reshape(edges, fan_out, *y.shape[1:]))
         return _normalise(params, stats, y, train)
 
     return EdgeKernel(

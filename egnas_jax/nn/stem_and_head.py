@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, taps
 from egnas_jax.nn.init import kernel
-from egnas_jax.nn.layers import batch_norm, init_batch_norm, rectify
+from egnas_jax.nn.layers import batch_norm, init_batch_norm, rectify, tapped_kernel
 from egnas_jax.nn.network_config import HEAD_FEATURES, HEAD_HIDDEN, Frame
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
@@ -43,7 +43,9 @@ def stem_layer(
     Returns:
       [C', H', W', N] and the new batch_stats of the norm.
     """
-    x = lowering.convolve(x, params["conv"], (stride, stride), (1, 1))
+    weight = tapped_kernel(params["conv"][None], x, stride)[0]
+    x = lowering.convolve(x, weight, (stride, stride), (1, 1))
+    x = taps.tap_one(taps.OUTPUT, x)
     x, new_stats = batch_norm(params["norm"], stats, x[None], train)
     return x[0], new_stats
 
@@ -74,7 +76,7 @@ def stem(
     """
     states, new_stats = [], []
     for position, (_, stride) in enumerate(frame.stem):
-        x = rectify(x) if position else x
+        x = taps.tap_one(taps.RELU, rectify(x)) if position else x
         layer_stats = stats[position]["norm"]
         x, norm = stem_layer(params[position], layer_stats, x, train, stride)
         states.append(x)
@@ -90,11 +92,16 @@ def init_linear(features: int, num_classes: int) -> PyTree:
 
 def linear(params: PyTree, features: Array) -> Array:
     """Linear layer: features [F, N] -> logits f32[N, classes]."""
-    return wide(features).T @ params["kernel"].T + params["bias"][None]
+    kernel = taps.tap_one(taps.KERNEL, params["kernel"])
+    logits = wide(features).T @ kernel.T + params["bias"][None]
+    if not taps.is_tapped():
+        return logits
+    return taps.tap_one(taps.OUTPUT, logits.T[:, None, None])[:, 0, 0].T
 
 
 def classify(params: PyTree, state: Array) -> Array:
     """Logits f32[N, classes] from the mean over the pixels of a state [C, H, W, N]."""
+    state = taps.tap_one(taps.FEATURES, state)
     return linear(params, jnp.mean(wide(state), axis=(1, 2)))
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from egnas_jax.nn import taps
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.drawing_keys import within
@@ -109,7 +110,8 @@ def forward(
         x, stage_stats = _stage(cell, (cells, keys), x, size, scan=scan)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
-    return classify(params["classifier"], relu(x[0])), new_stats
+    rectified = taps.tap_one(taps.RELU, relu(x[0]))
+    return classify(params["classifier"], rectified), new_stats
 
 
 def _spec(config: SupernetConfig) -> CellSpec:
@@ -138,7 +140,7 @@ def _stage(mixed, arrays, x, size, *, scan):
         variables, key = arrays_of_cell
         return mixed(variables, (x,), key=key)
 
-    if scan:
+    if scan and not taps.is_tapped():
         return lax.scan(cell, x, arrays)
     stats_of_cells = []
     for index in range(size):

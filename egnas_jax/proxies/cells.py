@@ -1,0 +1,112 @@
+"""Scores many cells of a space by proxies, each proxy in one compiled program.
+
+Every cell is a one-hot mixing of one supernet, and has weights of its own: those that
+the supernet draws from the cell's key. A score therefore depends neither on the other
+cells nor on the chunks. One program for several proxies would be slower: XLA finds no
+equal passes to share, and it takes longer to compile than the programs of each.
+
+Dims: P cells, N images.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+from jax import lax
+
+from egnas_jax.lookup import lookup
+from egnas_jax.nn import lowering
+from egnas_jax.nn.supernet import Supernet
+from egnas_jax.proxies.activation import normal_kernels
+from egnas_jax.proxies.network import ProxyNetwork, check_space, of_mixing
+from egnas_jax.proxies.table import PROXIES
+from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
+
+
+def score(
+    names: Sequence[str],
+    network: ProxyNetwork,
+    variables: PyTree,
+    batch: Batch,
+    key: Key,
+) -> dict[str, Array]:
+    """Scores one network by several proxies.
+
+    Args:
+      names: keys of `PROXIES`.
+      network: result of `of_network` or `of_mixing`.
+      variables: its initial variables.
+      batch: f32[N, H, W, C] normalised, and labels i32[N].
+      key: of zen's kernels and noise.
+
+    Returns:
+      name -> f32[]; larger is better.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    key_kernels, key_noise = jax.random.split(key)
+    scores = {}
+    for name in names:
+        proxy, used = lookup(PROXIES, name, "proxy"), variables
+        if "normal" in proxy.needs:
+            used = normal_kernels(key_kernels, variables)
+        scores[name] = proxy.score(network, used, batch, key_noise)
+    return scores
+
+
+def score_cells(
+    names: Sequence[str],
+    net: Supernet,
+    mixings: Mixing,
+    batch: Batch,
+    keys: Key,
+    *,
+    at_a_time: int | None = None,
+) -> dict[str, Array]:
+    """Scores P cells of a space by several proxies.
+
+    Args:
+      names: keys of `PROXIES`.
+      net: the supernet, which gives the cells their frame and their weights.
+      mixings: one-hot rows; leaves [P, E, K] and [P, E].
+      batch: f32[N, H, W, C] normalised, and labels i32[N].
+      keys: of each cell's weights, [P].
+      at_a_time: cells that are vectorised; None: 1 on a CPU, where kernels of many
+        cells make grouped convolutions, which are slow, and 64 elsewhere. It changes
+        the scores by rounding alone.
+
+    Returns:
+      name -> f32[P]; larger is better.
+
+    Raises:
+      ValueError: an unknown name, or a space that the proxies cannot read.
+    """
+    for name in names:
+        lookup(PROXIES, name, "proxy")
+    check_space(net.config.space)
+    if at_a_time is None:
+        at_a_time = 1 if jax.default_backend() == "cpu" else 64
+    scores = {}
+    for name in names:
+        run = _compiled(name, net, at_a_time, batch.images.shape[1:])
+        scores[name] = run(mixings, batch, keys)
+    return scores
+
+
+@functools.cache
+def _compiled(name, net, at_a_time, image_shape):
+    def one(mixing: Mixing, key: Key, batch: Batch) -> Array:
+        key_weights, key_score = jax.random.split(key)
+        variables = net.init(key_weights, image_shape)
+        network = of_mixing(net, mixing)
+        return score([name], network, variables, batch, key_score)[name]
+
+    def run(mixings: Mixing, batch: Batch, keys: Key) -> Array:
+        def of_cell(cell: tuple[Mixing, Key]) -> Array:
+            return one(*cell, batch)
+
+        size = None if at_a_time == 1 else at_a_time
+        return lax.map(of_cell, (mixings, keys), batch_size=size)
+
+    return jax.jit(run, compiler_options=lowering.compiler_options(image_shape[:2]))
