@@ -5,6 +5,8 @@ evaluated on all validation images, batch by batch. From that table each rule ch
 in many random orders of the batches: one batch, several batches for all individuals, or
 a race, in which the better ones get more (`strategy.fitness_batches=auto`). The regret
 of a choice is its value on all validation images minus the least of its population's.
+The images of a choice are among them, and a race sees more than others do. So choices
+are also compared on the images that no rule has seen.
 
 Command: python experiments/racing.py --size tiny --out OUT
 """
@@ -190,6 +192,24 @@ def run_race(fitness_fn: Callable, plan: tuple, reliability: float, scores: Scor
     return race(Contest(evaluate, fitness), plan, reliability=reliability)
 
 
+def most_batches(size: Size, count: int) -> int:
+    """The most batches of the search's size that a rule sees.
+
+    Raises:
+      ValueError: those are all batches, so that none is left that no rule sees.
+    """
+    most = 0
+    for rule in (rule for rules in GROUPS for rule in rules.values()):
+        plan = rule.race.plan(size.population, companions=1)
+        most = max(most, -(-(rule.batches or num_batches(plan)) // rule.parts))
+    if most >= count:
+        raise ValueError(
+            f"The rules see {most} fitness batches, and the validation images make "
+            f"{count}. Use more images, or a smaller strategy.fitness_batch_size."
+        )
+    return most
+
+
 def measure(matrices: dict[int, Matrix], batch_size: int, size: Size) -> list[dict]:
     """What every rule chose, a row for each.
 
@@ -204,6 +224,8 @@ def measure(matrices: dict[int, Matrix], batch_size: int, size: Size) -> list[di
     rng = np.random.default_rng(0)
     orders = np.stack([rng.permutation(count) for _ in range(size.repeats)])
     truth = whole.pooled(np.arange(count)[None])[0].reshape(size.populations, -1)
+    unseen = whole.pooled(orders[:, most_batches(size, count) :])
+    unseen = unseen.reshape(size.repeats, *truth.shape)
     rows = []
     for group, rules in enumerate(GROUPS):
         for name, rule in rules.items():
@@ -216,12 +238,14 @@ def measure(matrices: dict[int, Matrix], batch_size: int, size: Size) -> list[di
             )
             value = truth[np.arange(size.populations), chosen.places]
             better = truth[None] < value[..., None]
+            elsewhere = np.take_along_axis(unseen, chosen.places[..., None], axis=-1)
             rows.append(
                 {
                     "group": group,
                     "rule": name.format(images),
                     "images": chosen.images.mean(),
                     "regret": (value - truth.min(axis=1)).mean(),
+                    "unseen": elsewhere.mean(),
                     "rank": 1 + better.sum(axis=-1).mean(),
                 }
             )
@@ -309,13 +333,19 @@ def make_row(results: list[dict], held_to: list[dict]) -> list:
       held_to: those of the rule with as many images that is no race.
     """
     regrets = [result["regret"] for result in results]
-    differences = [a - b["regret"] for a, b in zip(regrets, held_to, strict=True)]
     is_first = results == held_to
+
+    def minus_first(name: str) -> str:
+        pairs = zip(results, held_to, strict=True)
+        differences = [own[name] - first[name] for own, first in pairs]
+        return "-" if is_first else record_tables.interval(differences, 100)
+
     return [
         results[0]["rule"],
         sum(result["images"] for result in results) / len(results),
         record_tables.cell(regrets, 100),
-        "-" if is_first else record_tables.interval(differences, 100),
+        minus_first("regret"),
+        minus_first("unseen"),
         record_tables.cell([result["rank"] for result in results]),
     ]
 
@@ -336,6 +366,7 @@ def make_table(
             record_tables.column("images of an individual", 1),
             record_tables.column("regret (1/100)"),
             "minus that of the first with as many images: 95 % interval",
+            "on unseen images, minus that of the first: 95 % interval",
             "rank",
         ],
         "rows": make_rows(studies),
@@ -346,9 +377,10 @@ def make_table(
         f"{size.population} individuals a seed, after {studies[0]['epochs']} epochs, "
         f"in {size.repeats} orders of the batches; chance has rank "
         f"{(size.population + 1) / 2}. A race has {RACE.rounds} rounds and keeps "
-        f"{RACE.keep} of the individuals. Mean and standard deviation over seeds; "
-        f"intervals are not corrected for their number. {images} Variant "
-        f"{options.variant}.",
+        f"{RACE.keep} of the individuals. The images of a choice are among all, and "
+        f"those of a race are more; unseen are those of no rule. Mean and standard "
+        f"deviation over seeds; intervals are not corrected for their number. {images} "
+        f"Variant {options.variant}.",
     }
 
 

@@ -49,6 +49,7 @@ def test_without_noise_every_rule_chooses_the_best(matrices):
     ]
     for row in rows:
         assert (row["regret"], row["rank"]) == (0, 1)
+        assert row["unseen"] == pytest.approx(rows[0]["unseen"])
     # 9 mixings on 1 batch, 5 on 2 and 3 on 5 of the race's 4 * 9; the last race ends
     # as soon as it may, after the second round
     images = [64, 64, 34 / 9 * 16, 256, 34 / 9 * 64, 19 / 9 * 64]
@@ -65,16 +66,19 @@ def test_with_noise_more_images_and_races_have_less_regret(matrices):
     assert large_race <= early < one
 
 
-def test_the_choice_of_fixed_batches_is_the_least_mean(matrices):
+def test_unseen_images_are_those_of_no_rule(matrices):
     racing, size, make = matrices
-    table = make(4.0)[1]
-    orders = np.array([[3, 1, 0, 2, *range(4, 12)]])
-    rule = racing.Rule(1, 2)
-    (chosen,) = racing.choose(rule, table, orders, size, 64).places
-    means = table.cross_entropy[:, [3, 1]].mean(axis=1).reshape(4, 8)
-    np.testing.assert_array_equal(chosen, means.argmin(axis=1))
-    with pytest.raises(ValueError, match="needs 8 batches of 64 images.* make 7"):
-        racing.choose(racing.Rule(1), table, orders[:, :7], size, 64)
+    assert racing.most_batches(size, 12) == 8
+    with pytest.raises(ValueError, match="see 8 fitness batches.* make 8"):
+        racing.most_batches(size, 8)
+    table = make(4.0)[1].cross_entropy
+    rng, values = np.random.default_rng(0), []
+    for order in [rng.permutation(12) for _ in range(size.repeats)]:
+        choice = table[:, order[0]].reshape(4, 8).argmin(axis=1)
+        others = table[:, order[8:]].mean(axis=1).reshape(4, 8)
+        values.append(others[np.arange(4), choice])
+    first = racing.measure(make(4.0), 64, size)[0]
+    assert first["unseen"] == pytest.approx(np.mean(values))
 
 
 @pytest.mark.slow
