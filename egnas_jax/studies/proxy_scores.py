@@ -204,8 +204,9 @@ def score_study(
 def _score_chunk(
     study: ProxyStudy, net: Supernet, cells: Mixing, batch: Batch, start: int
 ) -> dict[str, np.ndarray]:
-    """Scores of `CHUNK` cells; behind the last cell they repeat it."""
-    rows = np.minimum(start + np.arange(CHUNK), study.cells - 1)
+    """Scores of up to `CHUNK` cells; behind the last cell they repeat it."""
+    size = min(CHUNK, study.cells)  # the same in all chunks: one program
+    rows = np.minimum(start + np.arange(size), study.cells - 1)
     chunk = jax.tree.map(lambda leaf: leaf[rows], cells)
     keys = _keys(study, 0, rows)
     scores = score_cells(study.proxies, net, chunk, batch, keys)
