@@ -22,7 +22,12 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.retrain.config import RetrainConfig
-from egnas_jax.retrain.step import StepInputs, initial_state, weight_step
+from egnas_jax.retrain.step import (
+    StepInputs,
+    hyperparams_of,
+    initial_state,
+    weight_step,
+)
 from egnas_jax.search.relax import unweighted
 from egnas_jax.space import zoo
 from egnas_jax.types import Batch
@@ -147,7 +152,11 @@ def retrain(case: Case, config: RetrainConfig, precision: str) -> Row:
 
     def run(state, images, labels, rate, drop):
         inputs = StepInputs(
-            epoch=0, learning_rate=rate, drop_path=drop, seed=config.seed
+            epoch=0,
+            learning_rate=rate,
+            drop_path=drop,
+            seed=config.seed,
+            hyperparams=hyperparams_of(config),
         )
 
         def step(_, state):
