@@ -46,8 +46,8 @@ def check_primitive(
     """Refuses a primitive that a network cannot compute.
 
     It is traced with strides 1 and 2, in training and in evaluation; in training also
-    with images of other sides, which are no squares. Other numbers of channels are
-    checked as a network is traced.
+    with its gradient, and with images of other sides, which are no squares. Other
+    numbers of channels are checked as a network is traced.
 
     Args:
       primitive: with functions of a user's own; others pass.
@@ -69,6 +69,23 @@ def check_primitive(
             x = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
             one = functools.partial(run, primitive, stride=stride, train=train)
             jax.eval_shape(one, *shapes, x)
+        _check_gradient(primitive, channels, stride)
+
+
+def _check_gradient(primitive: Primitive, channels: int, stride: int) -> None:
+    """Refuses a primitive through which weights cannot be trained, by tracing it."""
+    params, stats = described(primitive, channels, stride)
+    x = jax.ShapeDtypeStruct((IMAGES, SIDE, SIDE, channels), jnp.float32)
+
+    def total(params, x, stats):
+        y, _ = run(primitive, params, stats, x, stride=stride, train=True)
+        return y.sum()
+
+    try:
+        jax.eval_shape(jax.grad(total, argnums=(0, 1)), params, x, stats)
+    except Exception as error:
+        what = f"the gradient of apply(stride={stride}, train=True)"
+        raise _untraceable(primitive, primitive.apply, what, error) from error
 
 
 @functools.lru_cache(maxsize=1024)

@@ -103,6 +103,52 @@ def find_source(name: str | os.PathLike) -> Source:
     )
 
 
+def wrong_modules(source: Source) -> dict[str, str]:
+    """Own modules of a loaded plug-in that were taken from another place.
+
+    All plug-ins of a process share the names of modules, and so do installed packages.
+
+    Returns:
+      Dotted name -> the file that was imported instead of the one below the root.
+    """
+    wrong = {}
+    for path in source.imports:
+        parts = pathlib.PurePosixPath(path).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and pathlib.Path(file).resolve() != source.root / path:
+            wrong[name] = file
+    return wrong
+
+
+def modules_elsewhere(source: Source) -> dict[str, str]:
+    """Modules that a loaded plug-in imports from outside of its root.
+
+    Installed packages and Python's own modules are left out.
+
+    Returns:
+      File -> sha256 of its contents.
+    """
+    contents = [source.content, *source.imports.values()]
+    names = {name for text in contents for name in _imported_names(text, [])}
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in names}
+    paths = {pathlib.Path(file).resolve() for file in files if file is not None}
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(paths - source.files)
+        if path.suffix == ".py" and not _belongs_to_python(path)
+    }
+
+
+def _belongs_to_python(path: pathlib.Path) -> bool:
+    """Whether a file is of the standard library, an installed package or this one."""
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
+    folders = {pathlib.Path(sysconfig.get_path(kind)).resolve() for kind in kinds}
+    folders.add(pathlib.Path(__file__).resolve().parents[1])
+    is_installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return bool(is_installed) or any(path.is_relative_to(each) for each in folders)
+
+
 def add_to_path(folder: pathlib.Path) -> None:
     """Lets modules be imported from a folder, after all places that are known."""
     if str(folder) not in sys.path:

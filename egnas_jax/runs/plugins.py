@@ -21,7 +21,13 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from egnas_jax.lookup import LazyTable
-from egnas_jax.runs.plugin_sources import Source, add_to_path, find_source
+from egnas_jax.runs.plugin_sources import (
+    Source,
+    add_to_path,
+    find_source,
+    modules_elsewhere,
+    wrong_modules,
+)
 from egnas_jax.runs.presets import PRESETS, RECIPES
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.primitive_names import FAMILIES
@@ -39,11 +45,14 @@ class Plugin:
       registered: kind -> name -> entry, what it added to the tables.
       allow_changed: whether runs may be read with it that were written by other
         contents of its files.
+      elsewhere: file -> sha256 of modules that it imports from other places, which
+        runs do not record.
     """
 
     source: Source = dataclasses.field(repr=False)
     registered: Mapping[str, Mapping[str, Any]]
     allow_changed: bool = False
+    elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -99,14 +108,23 @@ def load_plugin(
     source = find_source(plugin)
     previous = _LOADED.get(source.file)
     if previous is None:
+        log = log or logging.getLogger("egnas_jax").warning
         registered = _run(source)
         if registered is not None and not registered:
-            (log or logging.getLogger("egnas_jax").warning)(
+            log(
                 f"The plug-in {source.file} registers nothing. Call "
                 f"eg.register_primitive, eg.register_space, eg.register_strategy or "
                 f"eg.register_preset in it, outside of functions."
             )
-        _LOADED[source.file] = Plugin(source, registered or {}, allow_changed)
+        elsewhere = modules_elsewhere(source)
+        if elsewhere:
+            log(
+                f"The plug-in {source.file} imports {', '.join(elsewhere)}, which is "
+                f"not in its folder. Runs do not record such a file, so `egnas verify` "
+                f"does not notice when it changes."
+            )
+        plugin = Plugin(source, registered or {}, allow_changed, elsewhere)
+        _LOADED[source.file] = plugin
     elif _digest(previous.source) != _digest(source):
         raise ValueError(
             f"The plug-in {source.file} has changed since this process loaded it. "
@@ -140,7 +158,10 @@ def load_installed(log: Callable[[str], Any]) -> None:
 
 def plugin_identity() -> list:
     """Names and digests of all files of the loaded plug-ins, for keys of caches."""
-    return [[plugin.name, _digest(plugin.source)] for plugin in loaded_plugins()]
+    return [
+        [plugin.name, _digest(plugin.source), plugin.elsewhere]
+        for plugin in loaded_plugins()
+    ]
 
 
 def identity_of_primitives(space: Space) -> list | None:
@@ -157,7 +178,9 @@ def identity_of_primitives(space: Space) -> list | None:
     owners = {n: owner_of("primitive", n, entry) for n, entry in own.items()}
     if not own or None in owners.values():
         return None
-    return [[name, _digest(owner.source)] for name, owner in owners.items()]
+    return [
+        [name, _digest(owner.source), owner.elsewhere] for name, owner in owners.items()
+    ]
 
 
 def is_of_plugin(kind: str, name: str, entry: Any) -> bool:
@@ -208,6 +231,7 @@ def _run(source: Source) -> dict[str, dict[str, Any]] | None:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout may be one JSON object
             _import(source)
+        _check_own_modules(source)
     except (Exception, SystemExit) as error:
         for kind, table in tables.items():
             _restore(table, before[kind])
@@ -230,6 +254,15 @@ def _import(source: Source) -> None:
     sys.modules[name] = module  # where dataclasses and pickle look for it
     # not from a stored bytecode file, which an edit of the same second leaves valid
     exec(compile(source.content, str(source.file), "exec"), module.__dict__)
+
+
+def _check_own_modules(source: Source) -> None:
+    for name, file in wrong_modules(source).items():
+        raise ValueError(
+            f"The plug-in imports {name}, and a module of that name was taken from "
+            f"{file} instead of the plug-in's folder. Modules of all plug-ins share "
+            f"their names: rename one, or make a package of it."
+        )
 
 
 def _forget_modules(source: Source) -> None:

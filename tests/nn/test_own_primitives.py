@@ -276,6 +276,12 @@ def value_dependent(params, batch_stats, x, stride, train):
     return (y if x[0, 0, 0, 0] > 0 else -y), batch_stats
 
 
+def loops(params, batch_stats, x, stride, train):
+    y, _ = keep(params, batch_stats, x, stride, train)
+    y = jax.lax.while_loop(lambda y: jnp.max(y) > 1, lambda y: y / 2, y)
+    return y, batch_stats
+
+
 def init_doubles(key, channels, stride):
     return {"w": jnp.zeros(channels, jnp.int32)}, {}
 
@@ -327,6 +333,12 @@ def line_of(function, offset=0):
             value_dependent,
             "cannot be traced: TracerBoolConversionError",
             line_of(value_dependent, 2),
+        ),
+        (
+            init_nothing,
+            loops,
+            "the gradient of apply(stride=1, train=True) cannot be traced: ValueError",
+            line_of(loops),
         ),
         (init_doubles, keep, "params['w'] in int32", line_of(init_doubles)),
         (init_list, keep, "Return a dictionary", line_of(init_list)),

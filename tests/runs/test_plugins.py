@@ -253,6 +253,34 @@ def test_a_helper_of_a_plugin_is_in_the_key(tmp_path):
         assert plugins.plugin_identity() != before
 
 
+def test_a_module_from_elsewhere_is_in_the_key_and_noted(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    file = write(tmp_path / "mine" / "mine.py", "import numpy, json\nimport far_size\n")
+
+    def loaded(size):
+        far = write(tmp_path / "lib" / "far_size.py", f"SIZE = {size}\n")
+        notes = []
+        with own_plugins.as_in_a_new_process():
+            plugin = load_plugin(file, log=notes.append)
+            return far, plugin, notes, plugins.plugin_identity()
+
+    far, plugin, notes, before = loaded(1)
+    assert list(plugin.elsewhere) == [str(far)] and not plugin.source.imports
+    assert any(f"imports {far}, which is not in its folder" in note for note in notes)
+    assert loaded(1)[-1] == before != loaded(2)[-1]
+
+
+def test_a_helper_with_the_name_of_another_is_refused(tmp_path):
+    text = "import same_name\n" + PRESET
+    for folder, epochs in (("a", 3), ("b", 4)):
+        write(tmp_path / folder / "same_name.py", f"EPOCHS = {epochs}\n")
+        write(tmp_path / folder / "plug.py", text.format(folder, epochs))
+    load_plugin(tmp_path / "a" / "plug.py")
+    with pytest.raises(ValueError, match="imports same_name, .*a/same_name.py instead"):
+        load_plugin(tmp_path / "b" / "plug.py")
+    assert "b" not in PRESETS and "a" in PRESETS
+
+
 def test_an_error_in_a_run_names_the_line_of_the_plugin(tmp_path):
     file = write(tmp_path / "mine.py", "def f(x):\n    return g(x)\n\ng = len\n")
     load_plugin(file, log=list().append)
