@@ -15,7 +15,7 @@ from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_search import load_search
 from egnas_jax.runs.search import SearchResult
 from egnas_jax.search import loop
-from egnas_jax.space import Genotype, Topology, derive
+from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.storage import records
 from egnas_jax.studies.selection.agreement import agreement, mean_agreement
 from egnas_jax.studies.selection.cells import (
@@ -159,7 +159,8 @@ def _select_all(
         rows.append(
             {
                 "selector": name,
-                **_as_row(cells[name], bench.num_classes),
+                **_as_row(cells[name]),
+                "params": _params(cells[name].genotype, problem.space, bench),
                 **{k: n - before[k] for k, n in bench.images().items()},
                 "seconds": time.perf_counter() - started,
                 "seed_agreement": mean_agreement([each.cell for each in found]),
@@ -172,16 +173,13 @@ def _select_all(
     return rows, cells
 
 
-def _as_row(found: SelectedCell, num_classes: int | None = None) -> dict:
-    """A cell and its scores, and its size if the number of classes is given."""
-    row = {
+def _as_row(found: SelectedCell) -> dict:
+    """A cell and its scores."""
+    return {
         "genotype": found.genotype.format(),
         "valid_accuracy": found.accuracy,
         "valid_loss": found.loss,
     }
-    if num_classes is None:
-        return row
-    return row | {"params": _params(found.genotype, num_classes)}
 
 
 def _select_one(name: str, problem: SelectionProblem, bench: Bench) -> SelectedCell:
@@ -204,10 +202,11 @@ def _select_one(name: str, problem: SelectionProblem, bench: Bench) -> SelectedC
     )
 
 
-def _params(genotype: Genotype | Topology, num_classes: int) -> int:
+def _params(genotype: Genotype | Topology, space: Space, bench: Bench) -> int:
     """Weights of the network of the published tables."""
-    network = published_network(genotype)
-    return count_params(genotype, dataclasses.replace(network, num_classes=num_classes))
+    network = published_network(genotype.macro, space.stages)
+    network = dataclasses.replace(network, num_classes=bench.num_classes)
+    return count_params(genotype, network)
 
 
 def _pairs(cells: dict[str, SelectedCell]) -> list[dict]:
