@@ -57,8 +57,8 @@ class Finding(NamedTuple):
 
 def versions() -> Finding:
     """Versions of Python, this package and its libraries; extras that are missing."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    numbers = ", ".join(f"{name} {version}" for name, version in found.items())
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+    numbers = ", ".join(f"{name} {version}" for name, version in installed.items())
     missing = [
         extra
         for module, extra in EXTRAS.items()
@@ -136,13 +136,13 @@ def _why_unused(driver: str) -> str:
 
 def _plugins() -> dict[str, str]:
     """Installed plugins for CUDA and their versions."""
-    found = {}
+    installed = {}
     for name in OLDEST_DRIVER:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _major(version: str) -> int:
@@ -152,13 +152,13 @@ def _major(version: str) -> int:
 
 def plugin() -> Finding:
     """Whether JAX's plugin for CUDA fits jaxlib and NVIDIA's driver."""
-    found, gpus = _plugins(), nvidia_gpus()
-    if not found:
+    plugins, gpus = _plugins(), nvidia_gpus()
+    if not plugins:
         text = "no plugin for CUDA is installed"
         return Finding("plugin", "ok" if not gpus else "note", text)
-    text = ", ".join(f"{name} {version}" for name, version in found.items())
+    text = ", ".join(f"{name} {version}" for name, version in plugins.items())
     jaxlib = importlib.metadata.version("jaxlib")
-    for name, version in found.items():
+    for name, version in plugins.items():
         if version != jaxlib:
             advice = (
                 f'It must have the version of jaxlib: pip install "{name}=={jaxlib}"'
@@ -168,8 +168,8 @@ def plugin() -> Finding:
         return Finding("plugin", "note", f"{text}; no driver of NVIDIA answers")
     driver = gpus[0].driver
     text += f"; driver {driver}"
-    if all(_major(driver) < OLDEST_DRIVER[name] for name in found):
-        oldest = min(OLDEST_DRIVER[name] for name in found)
+    if all(_major(driver) < OLDEST_DRIVER[name] for name in plugins):
+        oldest = min(OLDEST_DRIVER[name] for name in plugins)
         advice = f"The plugin needs driver {oldest} or a newer one."
         return Finding("plugin", "bad", text, advice)
     return Finding("plugin", "ok", text)

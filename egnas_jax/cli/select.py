@@ -71,7 +71,7 @@ def select(options: argparse.Namespace) -> None:
     from egnas_jax.studies.selection import study
 
     use_compilation_cache()
-    found = study.select(
+    selection = study.select(
         folder,
         by=names,
         out=out,
@@ -81,9 +81,9 @@ def select(options: argparse.Namespace) -> None:
         **chosen,
     )
     if options.json:
-        print(json.dumps(records.plain(found.result)))
+        print(json.dumps(records.plain(selection.result)))
     else:
-        _print_summary(found.result, out)
+        _print_summary(selection.result, out)
 
 
 def _print_summary(result: dict, out: pathlib.Path) -> None:

@@ -50,8 +50,8 @@ def edge_keys(key: Key, name: str, edges: Sequence[int]) -> Key:
       name: of the primitive.
       edges: positions of the edges.
     """
-    own = _named(key, name)
-    return jax.vmap(lambda edge: jax.random.fold_in(own, edge))(jnp.asarray(edges))
+    named = _named(key, name)
+    return jax.vmap(lambda edge: jax.random.fold_in(named, edge))(jnp.asarray(edges))
 
 
 def of_share(keys: Key) -> Key:

@@ -35,8 +35,8 @@ def fisher(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
     convolution are one layer here.
     """
     del key
-    found = read_taps(network, variables, batch.images, train=True)
-    outputs = [one.value for one in found if one.site == taps.OUTPUT]
+    readings = read_taps(network, variables, batch.images, train=True)
+    outputs = [one.value for one in readings if one.site == taps.OUTPUT]
 
     def loss(factors: list[Array]) -> Array:
         logits = run_with(
@@ -83,8 +83,8 @@ def naswot(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
     images have equal codes.
     """
     del key
-    found = read_taps(network, variables, batch.images, train=True)
-    kernel = sum(_agreements(one) for one in found if one.site == taps.RELU)
+    readings = read_taps(network, variables, batch.images, train=True)
+    kernel = sum(_agreements(one) for one in readings if one.site == taps.RELU)
     return jnp.linalg.slogdet(kernel)[1]
 
 
@@ -114,16 +114,16 @@ def zen(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Arr
     key_first, key_second = jax.random.split(key)
     first = jax.random.normal(key_first, batch.images.shape)
     second = jax.random.normal(key_second, batch.images.shape)
-    found = read_taps(network, variables, first, train=True)
+    readings = read_taps(network, variables, first, train=True)
     other = read_taps(network, variables, first + ZEN_SHARE * second, train=True)
     before, after = (
         next(one.value for one in group if one.site == taps.FEATURES)
-        for group in (found, other)
+        for group in (readings, other)
     )
     change = jnp.sum(jnp.abs(before - after)) / len(batch.images)
     deviations = sum(
         jnp.sum(one.weights * 0.5 * jnp.log(jnp.mean(one.value, axis=1) + EPSILON))
-        for one in found
+        for one in readings
         if one.site == taps.VARIANCE
     )
     return jnp.log(change) + deviations
@@ -131,11 +131,11 @@ def zen(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Arr
 
 def normal_kernels(key: Key, variables: PyTree) -> PyTree:
     """Variables with standard normal kernels; norms and biases are left alone."""
-    found, structure = jax.tree.flatten_with_path(variables["params"])
+    leaves, structure = jax.tree.flatten_with_path(variables["params"])
     drawn = [
         leaf
         if path[-1].key in ("scale", "bias")
         else jax.random.normal(jax.random.fold_in(key, index), leaf.shape)
-        for index, (path, leaf) in enumerate(found)
+        for index, (path, leaf) in enumerate(leaves)
     ]
     return variables | {"params": jax.tree.unflatten(structure, drawn)}

@@ -88,12 +88,14 @@ def check_space(name: str) -> None:
 
 
 def _check_layers(names, where) -> None:
-    own = sorted(n for n in names if n in PRIMITIVES and PRIMITIVES[n].kernel is None)
-    if own:
+    unknown = sorted(
+        n for n in names if n in PRIMITIVES and PRIMITIVES[n].kernel is None
+    )
+    if unknown:
         raise ValueError(
             f"A proxy reads kernels, ReLUs and norms layer by layer, and {where} has "
-            f"primitives of your own, whose layers are unknown: {', '.join(own)}. Use "
-            f"a space of built-in primitives."
+            f"primitives of your own, whose layers are unknown: {', '.join(unknown)}. "
+            f"Use a space of built-in primitives."
         )
 
 
@@ -101,15 +103,15 @@ def read_taps(
     network: ProxyNetwork, variables: PyTree, images: Array, *, train: bool
 ) -> list[Tap]:
     """Everything that the layers pass to those who read along, in their order."""
-    found: list[Tap] = []
+    readings: list[Tap] = []
 
     def read(one: Tap) -> Array:
-        found.append(one)
+        readings.append(one)
         return one.value
 
     with taps.tapped(read):
         network.logits(variables, images, train)
-    return found
+    return readings
 
 
 def run_with(
@@ -144,8 +146,8 @@ def kernels_of(
     network: ProxyNetwork, variables: PyTree, images: Array, *, train: bool
 ) -> list[Tap]:
     """The kernels of all convolutions and linear layers, [E, ...] each."""
-    found = read_taps(network, variables, images, train=train)
-    return [one for one in found if one.site == taps.KERNEL]
+    readings = read_taps(network, variables, images, train=train)
+    return [one for one in readings if one.site == taps.KERNEL]
 
 
 def loss_of_kernels(

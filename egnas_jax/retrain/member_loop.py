@@ -79,10 +79,10 @@ def train_members(
         return None if step >= last else (step,)
 
     def begin(states: Mapping[int, RetrainState]) -> tuple[Group, RetrainState]:
-        own = {index: runs[index] for index in states}
-        filled = filled_up(own, width)
+        active = {index: runs[index] for index in states}
+        filled = filled_up(active, width)
         together = stack_states(programs.mesh, filled_up(states, width))
-        return Group(own, filled, programs, last, interrupted), together
+        return Group(active, filled, programs, last, interrupted), together
 
     def advance(carried: tuple[Group, RetrainState], states):
         group, state = carried
@@ -143,11 +143,11 @@ def _run_steps(
 ) -> RetrainState:
     """The steps from `start` to `stop` (exclusive) in one call of the device."""
     size = group.filled[0].config.steps_per_call
-    own = {
+    batches = {
         index: run.pipeline.load(start, stop - start, size)
         for index, run in group.runs.items()
     }
-    loaded = filled_up(own, len(group.filled))
+    loaded = filled_up(batches, len(group.filled))
     return group.programs.train(
         state,
         group.filled[0].pipeline.joined.stack(loaded),
@@ -160,9 +160,9 @@ def _save_all(group: Group, states: RetrainState, step: int) -> None:
     """Writes a checkpoint of each retraining whose losses are finite so far."""
     epoch = (step - 1) // group.filled[0].pipeline.num_steps
     for index, run in group.runs.items():
-        own = state_of(states, index)
-        if np.all(np.isfinite(own.losses[: epoch + 1])):
-            loop.save(run, own)
+        member = state_of(states, index)
+        if np.all(np.isfinite(member.losses[: epoch + 1])):
+            loop.save(run, member)
 
 
 def _turns(
@@ -179,13 +179,13 @@ def _turns(
         def logits(part: LabelledImages, run=run, index=index) -> np.ndarray:
             return (test if part is run.test else valid)[index]
 
-        own, lines, error = state_of(states, index), [], None
+        member, lines, error = state_of(states, index), [], None
         try:
-            for record in loop.epoch_records(run, own, first_epoch, logits):
+            for record in loop.epoch_records(run, member, first_epoch, logits):
                 lines.append(record | {"seconds": seconds})
         except FloatingPointError as caught:
-            own, error = None, caught
-        turns.append(Turn(own, tuple(lines), error))
+            member, error = None, caught
+        turns.append(Turn(member, tuple(lines), error))
     return turns
 
 

@@ -207,5 +207,5 @@ def stack_states(mesh: Mesh | None, states: Sequence[RetrainState]) -> RetrainSt
 
 def state_of(states: RetrainState, index: int) -> RetrainState:
     """Returns the state of one member of stacked states of the host."""
-    own = jax.tree.map(lambda leaf: leaf[index], states.replace(step=None))
-    return own.replace(step=states.step)
+    member = jax.tree.map(lambda leaf: leaf[index], states.replace(step=None))
+    return member.replace(step=states.step)

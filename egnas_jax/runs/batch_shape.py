@@ -182,6 +182,27 @@ def _described(width: int | None) -> str:
     return f"in batches of {width} a device" if width else "one after another"
 
 
+def chosen_shape(
+    count: int,
+    width: int | None,
+    devices: int,
+    compiled: Callable[[BatchShape], NamedTuple],
+) -> BatchShape:
+    """Returns the shape of the batches of several runs.
+
+    Args:
+      count: of the runs.
+      width: runs that a device computes together; None: as many as its memory holds.
+      devices, compiled: as of `fitting_shape`.
+
+    Raises:
+      OutOfMemoryError: even one run on a device does not fit.
+    """
+    if width is None:
+        return fitting_shape(count, devices, compiled)
+    return shape_of(count, width, devices)
+
+
 def fitting_shape(
     count: int, devices: int, compiled: Callable[[BatchShape], NamedTuple]
 ) -> BatchShape:

@@ -19,10 +19,9 @@ from egnas_jax.runs.batch_shape import (
     ONE_BY_ONE,
     check_mode,
     check_one_process,
+    chosen_shape,
     chosen_width,
-    fitting_shape,
     has_begun,
-    shape_of,
 )
 from egnas_jax.runs.batchable import check_differences
 from egnas_jax.runs.data import ArrayData, data_as_loaded
@@ -253,10 +252,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[RetrainEnding], int]:
     quiet = call._replace(log=lambda text: None)
     first = _set_up(quiet, source, configs[:1], devices=1)  # for its shapes
     compiled = functools.cache(functools.partial(compiled_programs, first))
-    if width is not None:
-        shape = shape_of(count, width, devices)
-    else:
-        shape = fitting_shape(count, devices, compiled)
+    shape = chosen_shape(count, width, devices, compiled)
     if width is None and shape.at_a_time == 1:
         return _one_by_one(call), 1
     batch, endings = _set_up(call, source, configs, devices=shape.devices), []

@@ -19,10 +19,9 @@ from egnas_jax.runs.batch_members import BatchSetup, part_of, set_up_members
 from egnas_jax.runs.batch_shape import (
     ONE_BY_ONE,
     check_mode,
+    chosen_shape,
     chosen_width,
-    fitting_shape,
     has_begun,
-    shape_of,
 )
 from egnas_jax.runs.batchable import batch_devices, check_batchable
 from egnas_jax.runs.data import ArrayData
@@ -214,10 +213,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     count, devices = len(call.configs), batch_devices(call.configs[0])
     watch = call.monitor.compiling
     compiled = functools.cache(lambda shape: compiled_programs(setup, shape, watch))
-    if width is not None:
-        shape = shape_of(count, width, devices)
-    else:
-        shape = fitting_shape(count, devices, compiled)
+    shape = chosen_shape(count, width, devices, compiled)
     if width is None and shape.at_a_time == 1:
         return _one_by_one(call)
     options = BatchOptions(
