@@ -31,6 +31,7 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.interruption import interruptible
 from egnas_jax.cli.plugin_options import (
     add_plugin_argument,
@@ -221,14 +222,15 @@ def _verify(options) -> int:
     folder = pathlib.Path(options.run)
     config = with_moved_data(stored_config(folder), assignments(options.overrides))
     use_compilation_cache()
-    first, last, wrong = verify_run(
-        config,
-        folder,
-        data_dir=options.data_dir,
-        from_start=options.from_start,
-        on_epoch=search.progress_printer(config.epochs, quiet=False),
-        log=say,
-    )
+    with EpochBars(config.epochs, search.epoch_line) as bars:
+        first, last, wrong = verify_run(
+            config,
+            folder,
+            data_dir=options.data_dir,
+            from_start=options.from_start,
+            on_epoch=bars.on_epoch,
+            log=say,
+        )
     for line in wrong:
         say(line)
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"

@@ -46,6 +46,7 @@ def run_retraining(
     restore: str | os.PathLike | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
+    on_steps: Callable[[int, int], Any] | None = None,
     log: Callable[[str], Any] | None = None,
     search_seconds: float | None = None,
 ) -> RetrainResult:
@@ -69,6 +70,8 @@ def run_retraining(
         longer for example.
       stop_after: end early when so many epochs are done, to be resumed later.
       on_epoch: called with the record of each epoch, as metrics.jsonl holds it.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device; for progress bars.
       log: called with notes, such as a damaged checkpoint; None: the logger
         "egnas_jax" gets them as warnings.
       search_seconds: duration of the search for the genotype, if known.
@@ -96,6 +99,7 @@ def run_retraining(
     source, config = load_data(config, data, data_dir)
     config = with_initial_digest(config, folder)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
+    run = run._replace(on_steps=on_steps or run.on_steps)
     metadata = with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)
@@ -171,6 +175,7 @@ def prepare(
         valid=data.valid,
         test=data.test,
         on_epoch=on_epoch,
+        on_steps=lambda done, total: None,
         log=log,
     )
     metadata = Metadata(

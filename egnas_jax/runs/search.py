@@ -153,6 +153,7 @@ def run_search(
     stop_after: int | None = None,
     profile: str | pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
+    on_steps: Callable[[int, int], None] | None = None,
     log: Callable[[str], None] | None = None,
     monitor: StartMonitor | None = None,
 ) -> SearchResult:
@@ -171,6 +172,8 @@ def run_search(
       stop_after: end when so many epochs are done, to be resumed later.
       profile: folder for traces of a few steady calls (`search.profile`).
       on_epoch: called with the record of each epoch, a dict.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device; for progress bars.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
       monitor: is told what happens before the first epoch.
 
@@ -189,7 +192,6 @@ def run_search(
     folder = pathlib.Path(out) if out is not None and is_first() else None
     log = log or logging.getLogger("egnas_jax").warning
     on_epoch = on_epoch or (lambda record: None)
-
     monitor = monitor or Silent()
     open_run = functools.partial(
         _open_run,
@@ -204,6 +206,8 @@ def run_search(
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(_interruption(log))
         setup, start = run_on_all(open_run)
+        if on_steps is not None:
+            setup = setup._replace(run=setup.run._replace(on_steps=on_steps))
         check_same_configuration(setup.config)
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)

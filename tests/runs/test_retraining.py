@@ -68,10 +68,17 @@ def test_without_a_directory_nothing_is_written_and_the_result_is_the_same(
     for variable in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # read TMPDIR again
-    seen = []
-    result = retrain(cells, data=arrays, on_epoch=seen.append)
+    seen, steps = [], []
+    result = retrain(
+        cells,
+        data=arrays,
+        on_epoch=seen.append,
+        on_steps=lambda done, total: steps.append((done, total)),
+    )
     assert list(tmp_path.rglob("*")) == [] and result.folder is None
     assert seen == result.records
+    assert [done for done, total in steps].count(steps[-1][1]) == len(seen)
+    assert len({total for done, total in steps}) == 1
     loaded = load_network(command_run)
     assert without_time(result.records) == without_time(loaded.records)
     assert result.digest == loaded.digest == loaded.record["digest"]
