@@ -27,6 +27,7 @@ from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
 from egnas_jax.runs.stages import config_of_stage
+from egnas_jax.runs.tracking import tracked
 from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
@@ -41,7 +42,7 @@ from egnas_jax.space import (
     draw_svg,
     parse_genotype,
 )
-from egnas_jax.storage import records, tensorboard
+from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.labels import caption_of
 from egnas_jax.training.devices import describe
@@ -377,21 +378,18 @@ def _run_epochs(
 def with_scalars(
     run: loop.SearchRun, setup: SearchSetup, progress: loop.Progress
 ) -> Iterator[loop.SearchRun]:
-    """Context that gives a run which writes for TensorBoard too, if it is asked to.
+    """Context that gives a run which sends its records to trackers, if it is asked to.
 
     Args:
       run: of the search, or of a stage of it.
       setup: has the configuration, and the callback for a record.
       progress: where the run begins.
     """
-    scalars = contextlib.nullcontext(lambda record: None)
-    if setup.config.tensorboard and run.folder:
-        folder = run.folder / "tensorboard"
-        scalars = tensorboard.writer(folder, int(progress.state.epoch))
-    with scalars as write:
+    first = int(progress.state.epoch)
+    with tracked(setup.config, run.folder, first, run.log) as send:
 
         def on_epoch(record: dict) -> None:
-            write(record)
+            send(record)
             setup.run.on_epoch(record)
 
         yield run._replace(on_epoch=on_epoch)
