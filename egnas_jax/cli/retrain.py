@@ -16,6 +16,7 @@ from egnas_jax.cli.console import (
     use_compilation_cache,
 )
 from egnas_jax.cli.epoch_bars import EpochBars
+from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.cli.sweep import add_batched, read_batched
 from egnas_jax.lookup import check_known
@@ -149,7 +150,7 @@ def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
 
     bars = EpochBars(
         config.epochs,
-        epoch_line,
+        retrain_line,
         quiet=options.json,
         waiting="loading the data and compiling",
     )
@@ -176,7 +177,7 @@ def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:
 
     def on_epoch(index: int, record: dict) -> None:
         if not options.json:
-            line = epoch_line(record, configs[index].epochs)
+            line = retrain_line(record, configs[index].epochs)
             say(f"seed {configs[index].seed}: {line}")
 
     trained = run_retrainings(
@@ -232,18 +233,3 @@ def _check_table_folder(folder: pathlib.Path) -> None:
             f"{folder} holds a run already, and several seeds take a directory of "
             f"their own. Name another --out, or leave --seeds out."
         )
-
-
-def epoch_line(record: dict, epochs: int) -> str:
-    """Returns the record of an epoch as a line.
-
-    Args:
-      record: of the epoch.
-      epochs: of the whole retraining.
-    """
-    error = record["test_error"]
-    tested = "" if error is None else f"  test error {100 * error:.2f} %"
-    return (
-        f"epoch {record['epoch'] + 1:>3}/{epochs}  train {record['train_loss']:.3f} "
-        f"{100 * record['train_accuracy']:5.1f} %{tested}  {record['seconds']:.1f} s"
-    )
