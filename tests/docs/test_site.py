@@ -36,7 +36,7 @@ def test_every_page_is_in_the_contents():
     pages = [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in pages}
     assert pages - {"index"} == contents & pages
-    assert {"guide", "api", "notebooks/own_space"} <= contents
+    assert {"start", "api", "notebooks/own_space"} <= contents
 
 
 @pytest.mark.parametrize(
