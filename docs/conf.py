@@ -27,7 +27,8 @@ html_theme = "furo"
 html_show_copyright = False
 html_title = "egnas_jax"
 
-myst_heading_anchors = 3  # links such as guide.md#data
+myst_heading_anchors = 3  # links such as retrain.md#export
+highlight_language = "text"  # of a fence that names none
 default_role = "code"  # `name` in a docstring
 nb_execution_mode = "off"  # the outputs are in the notebooks; a test executes them
 

@@ -57,7 +57,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.training.latency import latency
     from egnas_jax.types import Batch, Evaluation, Mixing
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "SPACES",

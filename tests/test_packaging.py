@@ -26,10 +26,12 @@ def test_the_workflow_runs_what_ci_runs_and_builds_the_distributions():
     assert workflow == ci | {"dist"} <= makefile
 
 
-def test_the_version_is_the_same_everywhere():
-    written = re.search(r"^version = (.+)$", (ROOT / "setup.cfg").read_text(), re.M)
+def test_the_version_is_written_in_the_package_and_cited_alike():
+    assert "version = attr: egnas_jax.__version__" in (ROOT / "setup.cfg").read_text()
     cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
-    assert written[1] == cited[1] == egnas_jax.__version__
+    bibtex = re.search(r"version = {(.+)}", (ROOT / "README.md").read_text())
+    newest = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert cited[1] == bibtex[1] == newest[1] == egnas_jax.__version__
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from egnas_jax.cli.main import _parser, main
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/*.md", "experiments/README.md", "benchmarks/README.md")
-FENCE = re.compile(r"^```[a-z]*\n(.*?)^```", re.M | re.S)
+FENCE = re.compile(r"^```[a-z ]*\n(.*?)^```", re.M | re.S)
 BEFORE = r"(?:[A-Z_]+=\S+ |exec |srun |mpirun -n \d+ )*"  # what may start a command
 COMMAND = re.compile(rf"^\s*{BEFORE}egnas (.+)$")
 FORM = re.compile(r"[\[\]|]|\.\.\.")  # a syntax with alternatives is no command

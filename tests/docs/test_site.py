@@ -7,6 +7,8 @@ import re
 import pytest
 
 import egnas_jax
+from egnas_jax.cli.main import HELP
+from egnas_jax.strategies import STRATEGIES
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 
@@ -36,7 +38,24 @@ def test_every_page_is_in_the_contents():
     pages = [*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")]
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in pages}
     assert pages - {"index"} == contents & pages
-    assert {"guide", "api", "notebooks/own_space"} <= contents
+    assert {"start", "api", "notebooks/own_space"} <= contents
+
+
+def test_the_readme_is_short_and_lists_every_method():
+    text = (DOCS.parent / "README.md").read_text()
+    assert len(text.splitlines()) <= 180
+    rows = re.findall(r"^\| \[`(\w+)`\]\((\S+)\)", text, re.M)
+    assert sorted(name for name, _ in rows) == sorted(STRATEGIES)
+    sections = re.findall(r"^## `(\w+)`$", (DOCS / "methods.md").read_text(), re.M)
+    assert sorted(sections) == sorted(STRATEGIES)
+    anchors = [page.partition("#")[2] for name, page in rows if name != "egnas"]
+    assert set(anchors) <= set(sections)
+
+
+def test_the_page_for_beginners_lists_every_command():
+    text = (DOCS / "start.md").read_text()
+    listed = re.findall(r"`egnas ([a-z-]+)", text)
+    assert set(listed) == set(HELP)
 
 
 @pytest.mark.parametrize(
