@@ -22,6 +22,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "chex", "numpy
 EXTRAS = {
     "tensorflow_datasets": "tfds",
     "tensorboardX": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
     "safetensors": "export",
 }
 # The oldest driver of NVIDIA under which each plugin runs, by NVIDIA's table of minor

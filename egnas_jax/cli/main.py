@@ -17,6 +17,7 @@ from egnas_jax.cli import (
     search,
     select,
     study,
+    watch,
 )
 from egnas_jax.cli.console import (
     DONE,
@@ -31,6 +32,8 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.epoch_bars import EpochBars
+from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.interruption import interruptible
 from egnas_jax.cli.plugin_options import (
     add_plugin_argument,
@@ -101,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("worker", study.worker, study.worker_arguments)
     add("evaluate", evaluate.evaluate, evaluate.evaluate_arguments)
     add("export", evaluate.export, evaluate.export_arguments)
+    add("watch", watch.watch, watch.watch_arguments)
     add("report", report.report, report.report_arguments)
     add("select", select.select, select.select_arguments)
     add("noise", noise.noise, noise.noise_arguments)
@@ -126,6 +130,7 @@ HELP = {
     "worker": "run units of a study, beside other workers",
     "evaluate": "evaluate a trained network",
     "export": "write a trained network for others",
+    "watch": "follow runs that other processes carry out",
     "report": "tables and figures of runs",
     "select": "select cells from a searched supernet by several rules",
     "noise": "measure what one fitness batch is worth",
@@ -221,14 +226,15 @@ def _verify(options) -> int:
     folder = pathlib.Path(options.run)
     config = with_moved_data(stored_config(folder), assignments(options.overrides))
     use_compilation_cache()
-    first, last, wrong = verify_run(
-        config,
-        folder,
-        data_dir=options.data_dir,
-        from_start=options.from_start,
-        on_epoch=search.progress_printer(config.epochs, quiet=False),
-        log=say,
-    )
+    with EpochBars(config.epochs, search_line) as bars:
+        first, last, wrong = verify_run(
+            config,
+            folder,
+            data_dir=options.data_dir,
+            from_start=options.from_start,
+            on_epoch=bars.on_epoch,
+            log=say,
+        )
     for line in wrong:
         say(line)
     replayed = f"Epochs {first + 1} to {last + 1} were replayed"

@@ -5,9 +5,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import statistics
-import time
-from collections.abc import Callable
 
 from egnas_jax.cli.console import (
     DONE,
@@ -18,6 +15,8 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.epoch_bars import EpochBars
+from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.cli.sweep import add_batched, read_batched
 from egnas_jax.lookup import check_known
@@ -149,18 +148,26 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
 def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
     from egnas_jax.runs.retrain import run_retraining
 
-    result = run_retraining(
-        config.genotype,
-        config,
-        out=folder,
-        data_dir=options.data_dir,
-        resume=options.resume,
-        restore=_restored_seed(options.restore, config.seed),
-        stop_after=options.stop_after,
-        on_epoch=_progress_printer(config.epochs, quiet=options.json),
-        log=say,
-        search_seconds=search_seconds,
+    bars = EpochBars(
+        config.epochs,
+        retrain_line,
+        quiet=options.json,
+        waiting="loading the data and compiling",
     )
+    with bars:
+        result = run_retraining(
+            config.genotype,
+            config,
+            out=folder,
+            data_dir=options.data_dir,
+            resume=options.resume,
+            restore=_restored_seed(options.restore, config.seed),
+            stop_after=options.stop_after,
+            on_epoch=bars.on_epoch,
+            on_steps=bars.on_steps,
+            log=say,
+            search_seconds=search_seconds,
+        )
     return result.summary | {"seed": config.seed, "run": str(folder)}
 
 
@@ -170,7 +177,7 @@ def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:
 
     def on_epoch(index: int, record: dict) -> None:
         if not options.json:
-            line = epoch_line(record, configs[index].epochs)
+            line = retrain_line(record, configs[index].epochs)
             say(f"seed {configs[index].seed}: {line}")
 
     trained = run_retrainings(
@@ -226,34 +233,3 @@ def _check_table_folder(folder: pathlib.Path) -> None:
             f"{folder} holds a run already, and several seeds take a directory of "
             f"their own. Name another --out, or leave --seeds out."
         )
-
-
-def _progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
-    """A callback that prints a line for each epoch, with the time that is left."""
-    seconds, started = [], time.perf_counter()
-
-    def on_epoch(record: dict) -> None:
-        seconds.append(record["seconds"])
-        if quiet:
-            return
-        # the first epochs include compilation: the last three tell the pace
-        left = statistics.median(seconds[-3:]) * (epochs - record["epoch"] - 1)
-        passed = time.perf_counter() - started
-        say(f"{epoch_line(record, epochs)}  {passed:.0f} s, about {left:.0f} s left")
-
-    return on_epoch
-
-
-def epoch_line(record: dict, epochs: int) -> str:
-    """Returns the record of an epoch as a line, without its time.
-
-    Args:
-      record: of the epoch.
-      epochs: of the whole retraining.
-    """
-    error = record["test_error"]
-    tested = "" if error is None else f"  test error {100 * error:.2f} %"
-    return (
-        f"epoch {record['epoch'] + 1:>3}/{epochs}  train {record['train_loss']:.3f} "
-        f"{100 * record['train_accuracy']:5.1f} %{tested}"
-    )

@@ -4,9 +4,8 @@ import argparse
 import contextlib
 import json
 import pathlib
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from egnas_jax.cli.console import (
     check_run,
@@ -14,6 +13,8 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.epoch_bars import EpochBars
+from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.run_folders import run_folders
 from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.cli.sweep import (
@@ -93,7 +94,7 @@ def search(options: argparse.Namespace) -> int | None:
         print(json.dumps(as_dict(base), indent=2))
         return None
     if has_sweep(options):
-        return search_many(options, make, epoch_line)
+        return search_many(options, make, search_line)
     configs = [
         apply_settings(base, {"seed": base.seed + i}) for i in range(options.seeds)
     ]
@@ -144,7 +145,10 @@ def _search_one(options, config, folder: pathlib.Path | None) -> dict:
 
     started = time.perf_counter()
     quiet = options.json or folder is None
-    with StartDisplay(quiet=quiet, folder=folder) as display:
+    with (
+        EpochBars(config.epochs, search_line, quiet=quiet) as bars,
+        StartDisplay(quiet=quiet, folder=folder, pause=bars.hidden) as display,
+    ):
         result = run_search(
             config,
             out=folder,
@@ -153,7 +157,8 @@ def _search_one(options, config, folder: pathlib.Path | None) -> dict:
             restore=options.restore,
             stop_after=options.stop_after,
             profile=_profile_folder(options, config.seed),
-            on_epoch=progress_printer(config.epochs, quiet=quiet),
+            on_steps=bars.on_steps,
+            on_epoch=bars.on_epoch,
             log=say,
             monitor=display,
         )
@@ -186,45 +191,6 @@ def _show_all(summaries: list[dict], *, as_json: bool) -> None:
             accuracy = 100 * summary["valid_accuracy"]
             print(f"seed {summary['seed']}: {accuracy:.2f} %  {summary['run']}")
         print(f"Best by validation accuracy: seed {best['seed']}, {best['run']}")
-
-
-def progress_printer(epochs: int, *, quiet: bool) -> Callable[[dict], None]:
-    """Returns a function that prints each epoch's record and the time that is left.
-
-    Args:
-      epochs: of the whole search.
-      quiet: print nothing.
-    """
-    seconds = []
-
-    def print_progress(record: dict) -> None:
-        seconds.append(record["seconds"])
-        # the first epoch of a process compiles, so it only bounds the others
-        pace = statistics.median(seconds[1:][-3:] or seconds)
-        bound = "about" if seconds[1:] else "at most"
-        left = pace * (epochs - record["epoch"] - 1)
-        if not quiet:
-            say(f"{epoch_line(record, epochs)}, {bound} {left:.0f} s left")
-
-    return print_progress
-
-
-def epoch_line(record: dict, epochs: int) -> str:
-    """Returns the record of an epoch as a line.
-
-    Args:
-      record: of the epoch.
-      epochs: of the whole search.
-    """
-    train, valid = (
-        f"{part} {record[f'{part}_loss']:.3f} {100 * record[f'{part}_accuracy']:5.1f} %"
-        for part in ("train", "valid")
-    )
-    stage = f"stage {record['stage'] + 1}  " if "stage" in record else ""
-    return (
-        f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{train}  {valid}  "
-        f"{record['seconds']:.1f} s"
-    )
 
 
 def _show(summary: dict) -> None:

@@ -1,25 +1,26 @@
 """Shows what a search does before its first epoch.
 
 Programs compile for a minute or more, and nobody should have to guess whether anything
-happens. One line is rewritten every second, as progress bars do, until the first epoch
-begins. What the libraries print meanwhile (XLA's alarms, say) goes into a file.
+happens. One line tells it until the first epoch begins. What the libraries print
+meanwhile (XLA's alarms, say) goes into a file.
 """
 
 import contextlib
 import os
 import pathlib
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from egnas_jax.cli.changing_line import changing_line
 
 if TYPE_CHECKING:  # importing them imports JAX
     from egnas_jax.runs.search_setup import SearchSetup
     from egnas_jax.training.program_cache import CompilePlan, Report
 
 LOG = "startup.log"
-PERIOD = 1.0  # seconds between two states of the line
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def waiting_for(what: str, *, quiet: bool) -> Iterator[None]:
     def text() -> str:
         return f"{what}: {time.monotonic() - started:.0f} s"
 
-    with rewritten_line(text, sys.stderr):
+    with changing_line(text, sys.stderr):
         yield
 
 
@@ -44,11 +45,20 @@ class StartDisplay:
       quiet: write nothing.
       folder: run directory, which gets `LOG`; None: what libraries print stays where
         it is.
+      pause: gives a context in which nothing else is shown, since the programs of a
+        later stage compile between two epochs.
     """
 
-    def __init__(self, *, quiet: bool, folder: pathlib.Path | None):
+    def __init__(
+        self,
+        *,
+        quiet: bool,
+        folder: pathlib.Path | None,
+        pause: Callable[[], AbstractContextManager] = contextlib.nullcontext,
+    ):
         self.quiet = quiet
         self.folder = folder
+        self.pause = pause
         self.open_lines = contextlib.ExitStack()
 
     def __enter__(self) -> "StartDisplay":
@@ -70,10 +80,11 @@ class StartDisplay:
         """Shows how far the programs are."""
         progress = CompileProgress(plan)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self.pause())
             if self.folder is not None:
                 stack.enter_context(stderr_in_file(self.folder / LOG))
             if not self.quiet:
-                stack.enter_context(rewritten_line(progress.text, sys.stderr))
+                stack.enter_context(changing_line(progress.text, sys.stderr))
             yield progress.report
         if not self.quiet:
             print(progress.summary(), file=sys.stderr, flush=True)
@@ -143,44 +154,6 @@ class CompileProgress:
         if self.plan.seconds is None:
             return f"{spent} so far"
         return f"{spent} of about {self.plan.seconds:.0f}"
-
-
-@contextlib.contextmanager
-def rewritten_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
-    """Context in which one line of a stream is rewritten every second.
-
-    Args:
-      text: gives the line.
-      stream: a terminal or a file; the line is cleared at the end.
-    """
-    ended, longest = threading.Event(), [0]
-
-    def write(line: str) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the reader may be gone
-            columns = stream.isatty() and os.get_terminal_size(stream.fileno()).columns
-            if columns:  # some terminals do not know their width
-                line = line[: columns - 1]
-            longest[0] = max(longest[0], len(line))
-            stream.write(f"\r{line:<{longest[0]}}")
-            stream.flush()
-
-    def keep_writing() -> None:
-        while True:
-            write(text())
-            if ended.wait(PERIOD):
-                break
-
-    thread = threading.Thread(target=keep_writing, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        write("")
-        with contextlib.suppress(OSError, ValueError):
-            stream.write("\r")
-            stream.flush()
 
 
 @contextlib.contextmanager

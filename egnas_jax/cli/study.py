@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from egnas_jax.cli import retrain, search
 from egnas_jax.cli.console import (
     DONE,
     FAILED,
@@ -15,6 +14,7 @@ from egnas_jax.cli.console import (
     say,
     use_compilation_cache,
 )
+from egnas_jax.cli.epoch_lines import retrain_line, search_line
 from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.runs.study import status
 from egnas_jax.runs.study.plan import check_names, read_plan
@@ -99,7 +99,7 @@ def _work(options, numbers: dict) -> list[UnitStatus]:
 
     def on_epoch(unit: Unit, record: dict) -> None:
         if not options.json:
-            line = search.epoch_line if not unit.needs else retrain.epoch_line
+            line = search_line if not unit.needs else retrain_line
             say(f"{unit.run}: {line(record, unit.epochs)}")
 
     def monitor(folder: pathlib.Path) -> "StartMonitor":

@@ -77,6 +77,8 @@ class RetrainConfig:
       steps_per_call: largest number of training steps in one call of the device; a call
         may span epochs up to the next evaluation. No result depends on it.
       keep_checkpoints: number of newest checkpoints to keep.
+      tensorboard, mlflow, wandb: send the metrics to these trackers too, see
+        `storage.trackers`.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -108,6 +110,9 @@ class RetrainConfig:
     evaluate_every: int = 1
     steps_per_call: int = 64
     keep_checkpoints: int = 2
+    tensorboard: bool = False
+    mlflow: bool = False
+    wandb: bool = False
 
     def __post_init__(self):
         lookup(SCHEDULES, self.schedule, "schedule")

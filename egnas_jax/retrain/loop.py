@@ -46,6 +46,8 @@ class RetrainRun(NamedTuple):
       valid: images held out of the training images, or None where all of them train.
       test: the test images; nothing is chosen by them.
       on_epoch: called with the record of each epoch.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device.
       log: called with messages for the user.
     """
 
@@ -57,6 +59,7 @@ class RetrainRun(NamedTuple):
     valid: LabelledImages | None
     test: LabelledImages
     on_epoch: Callable[[dict], Any]
+    on_steps: Callable[[int, int], Any]
     log: Callable[[str], Any]
 
 
@@ -119,6 +122,7 @@ def train(
             stop = min(step + run.config.steps_per_call, goal)
             with out_of_memory_in("train"):
                 state, step = run_steps(run, state, step, stop), stop
+                run.on_steps((step - 1) % steps + 1, steps)
                 # The first call compiles, for minutes; a signal need not wait for that.
                 interrupted = interrupted or stack.enter_context(_interruption(run))
                 if step == goal:

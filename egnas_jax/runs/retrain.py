@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +29,7 @@ from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
+from egnas_jax.runs.tracking import check_trackers, tracked
 from egnas_jax.space import draw_svg, parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import pinned
@@ -46,6 +47,7 @@ def run_retraining(
     restore: str | os.PathLike | None = None,
     stop_after: int | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
+    on_steps: Callable[[int, int], Any] | None = None,
     log: Callable[[str], Any] | None = None,
     search_seconds: float | None = None,
 ) -> RetrainResult:
@@ -69,6 +71,8 @@ def run_retraining(
         longer for example.
       stop_after: end early when so many epochs are done, to be resumed later.
       on_epoch: called with the record of each epoch, as metrics.jsonl holds it.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device; for progress bars.
       log: called with notes, such as a damaged checkpoint; None: the logger
         "egnas_jax" gets them as warnings.
       search_seconds: duration of the search for the genotype, if known.
@@ -96,6 +100,7 @@ def run_retraining(
     source, config = load_data(config, data, data_dir)
     config = with_initial_digest(config, folder)
     run, metadata = prepare(source, config, folder, on_epoch=keep_record, log=log)
+    run = run._replace(on_steps=on_steps or run.on_steps)
     metadata = with_search_seconds(metadata, folder, search_seconds)
     if folder is not None:
         directory.check_configuration(config, folder, from_dict)
@@ -107,7 +112,8 @@ def run_retraining(
     with claim, running(advise):
         write_network_files(run, metadata)
         write_beginning(run, start)
-        state = _train(run, start.state, stop_after)
+        with with_trackers(run, start.state) as run:
+            state = _train(run, start.state, stop_after)
         return result_of(run, metadata, state, history)
 
 
@@ -143,9 +149,10 @@ def prepare(
       data: of `source`, which several retrainings may share; None: they are made here.
 
     Raises:
-      ValueError: the data do not suit the configuration, or the genotype has no path
-        through a cell.
+      ValueError: the data do not suit the configuration, the genotype has no path
+        through a cell, or a package is missing that the configuration asks for.
     """
+    check_trackers(config)
     if config.warmup > config.epochs:
         log(
             f"warmup is {config.warmup} and epochs is {config.epochs}: the learning "
@@ -171,6 +178,7 @@ def prepare(
         valid=data.valid,
         test=data.test,
         on_epoch=on_epoch,
+        on_steps=lambda done, total: None,
         log=log,
     )
     metadata = Metadata(
@@ -240,6 +248,26 @@ def write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:
     records.write_json(run.folder / "model.json", metadata._asdict())
     records.write_text(run.folder / "genotype.json", genotype.to_json())
     records.write_text(run.folder / "genotype.svg", draw_svg(genotype))
+
+
+@contextlib.contextmanager
+def with_trackers(
+    run: loop.RetrainRun, state: RetrainState
+) -> Iterator[loop.RetrainRun]:
+    """Context that gives a run which sends its records to trackers, if it is asked to.
+
+    Args:
+      run: of the retraining.
+      state: where it begins.
+    """
+    first = int(state.step) // run.pipeline.num_steps
+    with tracked(run.config, run.folder, first, run.log) as send:
+
+        def on_epoch(record: dict) -> None:
+            send(record)
+            run.on_epoch(record)
+
+        yield run._replace(on_epoch=on_epoch)
 
 
 def _train(run, state, stop_after) -> RetrainState:

@@ -25,7 +25,12 @@ from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_network import Metadata, RetrainResult
 from egnas_jax.runs.plugins import Plugin
-from egnas_jax.runs.retrain import claim_run, result_of, write_network_files
+from egnas_jax.runs.retrain import (
+    claim_run,
+    result_of,
+    with_trackers,
+    write_network_files,
+)
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.member_axis import members_mesh
@@ -136,6 +141,10 @@ def run_batch(
         interrupted = stack.enter_context(_interruption(runs[0]))
         for run in runs:
             stack.callback(run.pipeline.close)
+        runs = [
+            stack.enter_context(with_trackers(run, end.progress))
+            for run, end in zip(runs, begun, strict=True)
+        ]
         ends = train_members(
             programs, shape.at_a_time, runs, begun, last, interrupted=interrupted
         )

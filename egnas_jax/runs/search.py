@@ -27,6 +27,7 @@ from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
 from egnas_jax.runs.stages import config_of_stage
+from egnas_jax.runs.tracking import tracked
 from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
@@ -41,7 +42,7 @@ from egnas_jax.space import (
     draw_svg,
     parse_genotype,
 )
-from egnas_jax.storage import records, tensorboard
+from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.labels import caption_of
 from egnas_jax.training.devices import describe
@@ -153,6 +154,7 @@ def run_search(
     stop_after: int | None = None,
     profile: str | pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
+    on_steps: Callable[[int, int], None] | None = None,
     log: Callable[[str], None] | None = None,
     monitor: StartMonitor | None = None,
 ) -> SearchResult:
@@ -171,6 +173,8 @@ def run_search(
       stop_after: end when so many epochs are done, to be resumed later.
       profile: folder for traces of a few steady calls (`search.profile`).
       on_epoch: called with the record of each epoch, a dict.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device; for progress bars.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
       monitor: is told what happens before the first epoch.
 
@@ -189,7 +193,6 @@ def run_search(
     folder = pathlib.Path(out) if out is not None and is_first() else None
     log = log or logging.getLogger("egnas_jax").warning
     on_epoch = on_epoch or (lambda record: None)
-
     monitor = monitor or Silent()
     open_run = functools.partial(
         _open_run,
@@ -204,6 +207,8 @@ def run_search(
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(_interruption(log))
         setup, start = run_on_all(open_run)
+        if on_steps is not None:
+            setup = setup._replace(run=setup.run._replace(on_steps=on_steps))
         check_same_configuration(setup.config)
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
@@ -373,21 +378,18 @@ def _run_epochs(
 def with_scalars(
     run: loop.SearchRun, setup: SearchSetup, progress: loop.Progress
 ) -> Iterator[loop.SearchRun]:
-    """Context that gives a run which writes for TensorBoard too, if it is asked to.
+    """Context that gives a run which sends its records to trackers, if it is asked to.
 
     Args:
       run: of the search, or of a stage of it.
       setup: has the configuration, and the callback for a record.
       progress: where the run begins.
     """
-    scalars = contextlib.nullcontext(lambda record: None)
-    if setup.config.tensorboard and run.folder:
-        folder = run.folder / "tensorboard"
-        scalars = tensorboard.writer(folder, int(progress.state.epoch))
-    with scalars as write:
+    first = int(progress.state.epoch)
+    with tracked(setup.config, run.folder, first, run.log) as send:
 
         def on_epoch(record: dict) -> None:
-            write(record)
+            send(record)
             setup.run.on_epoch(record)
 
         yield run._replace(on_epoch=on_epoch)

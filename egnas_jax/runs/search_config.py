@@ -55,7 +55,8 @@ class SearchConfig:
         `search.evaluate.default_chunks` chooses.
       devices: that share each population and each batch; None: all that JAX sees. The
         weights of another number agree to rounding alone.
-      tensorboard: write the metrics for TensorBoard too.
+      tensorboard, mlflow, wandb: send the metrics to these trackers too, see
+        `storage.trackers`.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
     Raises:
@@ -80,6 +81,8 @@ class SearchConfig:
     validation_chunk: int | None = None
     devices: int | None = None
     tensorboard: bool = False
+    mlflow: bool = False
+    wandb: bool = False
     watch: WatchConfig = WatchConfig()
 
     def __post_init__(self):

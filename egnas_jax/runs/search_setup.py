@@ -38,6 +38,7 @@ from egnas_jax.runs.limits import limit_of_run
 from egnas_jax.runs.plugins import is_of_plugin, plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, compiled_in, with_limit_of
 from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
+from egnas_jax.runs.tracking import check_trackers
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.functions import check_batch_sizes
 from egnas_jax.search.loop import SearchRun
@@ -45,7 +46,6 @@ from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
-from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
@@ -355,8 +355,7 @@ def as_loaded(
       ValueError: the data do not fit the configuration, or a package is missing that
         it asks for.
     """
-    if config.tensorboard:
-        tensorboard.check_installed()
+    check_trackers(config)
     check_images(config, dataset.images.shape[1:])
     data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     check_schedule(config)

@@ -397,6 +397,7 @@ def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):
         if unread is not None:  # read while the device works on the next call
             _check_loss(run, epoch, unread)
         step, unread = stop, new
+        run.on_steps(step, run.num_steps)
         if interrupted():
             _check_loss(run, epoch, unread)
             save(run, Progress(state, info))

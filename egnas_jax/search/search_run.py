@@ -61,6 +61,8 @@ class SearchRun(NamedTuple):
       folder: run directory; None writes nothing.
       keep_checkpoints: how many checkpoints stay.
       on_epoch: called with each epoch's record, a dict.
+      on_steps: called with the number of weight steps that are begun in an epoch, and
+        that of all its steps, after each call of the device.
       log: called with notes, a str each.
       identity: what the programs are made of, for `training.program_cache`.
       stage: which one it is; None for a search without stages.
@@ -78,6 +80,7 @@ class SearchRun(NamedTuple):
     folder: pathlib.Path | None = None
     keep_checkpoints: int = 2
     on_epoch: Callable[[dict], None] = lambda record: None
+    on_steps: Callable[[int, int], None] = lambda done, total: None
     log: Callable[[str], None] = lambda text: None
     identity: Mapping | None = None
     stage: Stage | None = None
@@ -186,8 +189,8 @@ def next_stage(run: SearchRun, progress: Progress) -> tuple[SearchRun, Progress]
 
 def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchRun:
     """Another stage, whose host side is that of the run."""
-    same = ("steps_per_call", "folder", "keep_checkpoints", "on_epoch", "log")
-    fields = {name: getattr(run, name) for name in same}
+    same = "steps_per_call folder keep_checkpoints on_epoch on_steps log"
+    fields = {name: getattr(run, name) for name in same.split()}
     return run.enter(index, live)._replace(**fields)
 
 

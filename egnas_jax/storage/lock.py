@@ -115,6 +115,22 @@ def _this_process() -> dict:
     return {"host": platform.node(), "pid": os.getpid(), "time": now}
 
 
+def is_taken(folder: pathlib.Path) -> bool:
+    """Returns whether a process seems to write to a directory; takes no lock.
+
+    That is one which has named itself and, if it runs on this machine, is alive.
+    """
+    try:
+        owner = json.loads((folder / OWNER).read_bytes())
+        if owner["host"] == platform.node():
+            os.kill(int(owner["pid"]), 0)
+        return True
+    except PermissionError:  # it is alive, and another user's
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _owner(folder: pathlib.Path) -> str:
     """Who holds the lock, as far as that was written down."""
     try:

@@ -1,9 +1,7 @@
 """What a search shows before its first epoch."""
 
-import io
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -13,7 +11,6 @@ from egnas_jax.cli.start_display import (
     CompileProgress,
     StartDisplay,
     describe,
-    rewritten_line,
     stderr_in_file,
 )
 from egnas_jax.runs.search_config import search_config
@@ -76,25 +73,6 @@ def test_the_line_says_how_long_it_took_the_last_time(clock):
     assert ", 2 s of about 61: " in progress.text()
 
 
-def test_a_line_is_rewritten_and_cleared_at_the_end(monkeypatch):
-    monkeypatch.setattr(start_display, "PERIOD", 0.01)
-    numbers, stream = iter(range(1000)), io.StringIO()
-    with rewritten_line(lambda: f"state {next(numbers)}", stream):
-        while "state 2" not in stream.getvalue():
-            time.sleep(0.01)
-    states = stream.getvalue().split("\r")
-    assert states[1:3] == ["state 0", "state 1"]
-    assert states[-2].strip() == states[-1] == ""
-    assert len(states[-2]) >= len("state 0")
-
-
-def test_a_reader_that_has_gone_does_not_end_the_search():
-    stream = io.StringIO()
-    stream.close()
-    with rewritten_line(lambda: "state", stream):
-        pass
-
-
 ALARM = """
 import os, pathlib, sys
 from egnas_jax.cli.start_display import stderr_in_file
@@ -141,7 +119,6 @@ def test_the_data_are_described_before_programs_compile(capsys):
         with display.compiling(plan()) as report:
             report("train", "compiling")
     shown = capsys.readouterr().err
-    assert shown.index("Loading the data: 0 s") < shown.index(text)
     assert shown.index(text) < shown.index("Compiling 2 programs: done in 0 s.\n")
 
 

@@ -1,5 +1,6 @@
 """A retraining from Python equals that of the command line, and may write nothing."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from egnas_jax.data.source import load_dataset
 from egnas_jax.retrain import loop
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.storage.trackers import TRACKERS, Tracker
 from egnas_jax.training.interrupt import Interrupted
 
 SETTINGS = {
@@ -68,10 +70,17 @@ def test_without_a_directory_nothing_is_written_and_the_result_is_the_same(
     for variable in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)  # read TMPDIR again
-    seen = []
-    result = retrain(cells, data=arrays, on_epoch=seen.append)
+    seen, steps = [], []
+    result = retrain(
+        cells,
+        data=arrays,
+        on_epoch=seen.append,
+        on_steps=lambda done, total: steps.append((done, total)),
+    )
     assert list(tmp_path.rglob("*")) == [] and result.folder is None
     assert seen == result.records
+    assert [done for done, total in steps].count(steps[-1][1]) == len(seen)
+    assert len({total for done, total in steps}) == 1
     loaded = load_network(command_run)
     assert without_time(result.records) == without_time(loaded.records)
     assert result.digest == loaded.digest == loaded.record["digest"]
@@ -93,8 +102,19 @@ def test_without_a_directory_nothing_is_written_and_the_result_is_the_same(
         assert trained.test_error_best == loaded.summary["test_error_best"]
 
 
+def keeper_of(tracked):
+    """A tracker that keeps its run and the records."""
+
+    @contextlib.contextmanager
+    def writer(run):
+        tracked.append(run)
+        yield tracked.append
+
+    return writer
+
+
 def test_ctrl_c_writes_a_checkpoint_and_resume_ends_the_same(
-    cells, arrays, command_run, tmp_path
+    cells, arrays, command_run, tmp_path, monkeypatch
 ):
     out, notes, seen = tmp_path / "run", [], []
 
@@ -109,8 +129,20 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_ends_the_same(
     other = arrays[0][::-1], arrays[1]
     with pytest.raises(ValueError, match="another configuration: data.digest"):
         retrain(cells, data=other, out=out, resume=True)
-    result = retrain(cells, data=arrays, out=out, resume=True, on_epoch=seen.append)
+    tracked = []
+    monkeypatch.setitem(TRACKERS, "mlflow", Tracker(keeper_of(tracked), "json"))
+    result = retrain(
+        cells,
+        settings=SETTINGS | {"mlflow": True},  # may differ from before
+        data=arrays,
+        out=out,
+        resume=True,
+        on_epoch=seen.append,
+    )
     assert [record["epoch"] for record in seen] == [1]
+    run, *sent = tracked
+    assert run.first_epoch == 1 and run.settings["network.channels"] == 4
+    assert sent == seen
     expected = records.read(command_run / "metrics.jsonl")
     assert without_time(result.records) == without_time(expected)
     assert load_network(out).digest == result.digest

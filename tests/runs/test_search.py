@@ -85,6 +85,12 @@ def test_a_callback_that_interrupts_leaves_a_checkpoint(config, searched, tmp_pa
     assert digests(resumed) == digests(searched[0])
 
 
+def test_a_callback_follows_the_weight_steps_of_each_epoch(config):
+    seen = []
+    eg.run_search(config, stop_after=2, on_steps=lambda *steps: seen.append(steps))
+    assert seen == [(2, 5), (4, 5), (5, 5)] * 2
+
+
 @pytest.mark.slow
 def test_arrays_are_searched_and_their_run_is_loaded_without_them(config, tmp_path):
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ from egnas_jax.runs.search_config import _NOT_COMPILED, search_config
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search import loop
 from egnas_jax.space import SPACES, Space
+from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
 from egnas_jax.training import compile_times, program_cache
@@ -271,7 +272,8 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
     }
 
     # the others name the data, write no program, or are watched by the host alone
-    elsewhere = {"data.name", "data.path", "data.digest", "tensorboard", "watch.stop"}
+    elsewhere = {"data.name", "data.path", "data.digest", "watch.stop"}
+    elsewhere |= set(TRACKERS)
     elsewhere |= {"data.classes", "data.layout"}  # num_classes is in the key
     elsewhere.add("schedule.split")  # which images, not how many
     hyperparams = {f"strategy.{name}" for name in HYPERPARAMS}

@@ -15,7 +15,7 @@ from egnas_jax.runs.retrain_config import REMOVED
 from egnas_jax.runs.search_config import with_current_names
 from egnas_jax.runs.unknown_settings import check_known
 from egnas_jax.search.cost import NAMES as COSTS
-from egnas_jax.settings import flat
+from egnas_jax.settings import FREE, flat
 from egnas_jax.space import parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.strategies.labels import caption_of, label_of
@@ -23,7 +23,7 @@ from egnas_jax.strategies.labels import caption_of, label_of
 METRICS_FILE = "metrics.jsonl"
 # settings that follow from the seed or affect no result
 IGNORED_SETTINGS = (
-    *("data.digest", "steps_per_call", "keep_checkpoints", "tensorboard"),
+    *("data.digest", "steps_per_call", *FREE),
     "strategy.limit.latencies",  # a table of the device
 )
 NUMBERS = (

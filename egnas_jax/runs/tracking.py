@@ -1,0 +1,48 @@
+"""Sends the records of a run to the trackers that its settings name."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.settings import as_dict, flat
+from egnas_jax.storage.trackers import (
+    TRACKERS,
+    TrackedRun,
+    check_installed,
+    tracking,
+)
+
+
+def check_trackers(config: SearchConfig | RetrainConfig) -> None:
+    """Refuses trackers whose packages are missing.
+
+    Raises:
+      ValueError: names a package, and how to install it.
+    """
+    check_installed(_names_of(config))
+
+
+def tracked(
+    config: SearchConfig | RetrainConfig,
+    folder: pathlib.Path | None,
+    first_epoch: int,
+    log: Callable[[str], None],
+) -> AbstractContextManager[Callable[[Mapping], None]]:
+    """Returns a context that gives a function which sends an epoch's record.
+
+    Args:
+      config: of the run.
+      folder: its directory; None: nothing is sent, as nothing is written.
+      first_epoch: of this process, from 0.
+      log: called with notes.
+    """
+    if folder is None:
+        return nullcontext(lambda record: None)
+    settings = dict(flat(as_dict(config)))
+    return tracking(_names_of(config), TrackedRun(folder, first_epoch, settings), log)
+
+
+def _names_of(config: SearchConfig | RetrainConfig) -> list[str]:
+    return [name for name in TRACKERS if getattr(config, name)]

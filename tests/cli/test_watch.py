@@ -1,0 +1,120 @@
+"""What `egnas watch` shows of runs that other processes carry out."""
+
+import json
+import os
+import platform
+import threading
+
+import pytest
+
+from egnas_jax.cli import watch
+from egnas_jax.cli.main import main
+from egnas_jax.storage import records
+from egnas_jax.storage.lock import OWNER
+
+
+def begin(folder, epochs=3, *, running=True):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"epochs": epochs}))
+    if running:
+        owner = {"host": platform.node(), "pid": os.getpid(), "time": "now"}
+        (folder / OWNER).write_text(json.dumps(owner))
+
+
+def end_epoch(folder, epoch, **more):
+    record = {
+        "epoch": epoch,
+        "train_loss": 1.5,
+        "train_accuracy": 0.25,
+        "valid_loss": 1.0,
+        "valid_accuracy": 0.5,
+        "seconds": 2.0,
+    }
+    records.append(folder / "metrics.jsonl", record | more)
+
+
+def once(capsys, *paths):
+    assert main(["watch", "--once", *map(str, paths)]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_run_that_goes_on_is_shown_with_its_last_epoch(tmp_path, capsys):
+    run = tmp_path / "run"
+    begin(run)
+    assert once(capsys, run) == [f"{run}: running, no epoch yet"]
+    end_epoch(run, 0)
+    (line,) = once(capsys, run)
+    assert line == (
+        f"{run}: running, epoch   1/3  train 1.500  25.0 %  valid 1.000  50.0 %  2.0 s"
+    )
+
+
+def test_a_run_without_a_process_is_done_or_stopped(tmp_path, capsys):
+    stopped, done, early = (tmp_path / name for name in ("a", "b", "c"))
+    for run in (stopped, done, early):
+        begin(run, 2, running=False)
+        end_epoch(run, 0, **({"early_stop": 0} if run == early else {}))
+    end_epoch(done, 1)
+    words = [line.split(": ")[1].split(",")[0] for line in once(capsys, tmp_path)]
+    assert words == ["stopped", "done", "done"]
+
+
+def test_a_process_that_was_killed_is_not_taken_for_a_running_one(tmp_path, capsys):
+    run = tmp_path / "run"
+    begin(run)
+    owner = {"host": platform.node(), "pid": 2**22 + 1, "time": "now"}
+    (run / OWNER).write_text(json.dumps(owner))
+    assert once(capsys, run) == [f"{run}: stopped, no epoch yet"]
+    (run / OWNER).write_text(json.dumps(owner | {"host": "another machine"}))
+    assert once(capsys, run) == [f"{run}: running, no epoch yet"]
+
+
+def test_a_retraining_is_shown_with_its_test_error(tmp_path, capsys):
+    run = tmp_path / "run"
+    begin(run, running=False)
+    end_epoch(run, 0, test_error=0.125)
+    assert "test error 12.50 %" in once(capsys, run)[0]
+
+
+def test_epochs_are_shown_as_they_end_until_all_are_done(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(watch, "POLL", 0.01)
+    run = tmp_path / "run"
+    begin(run)
+    end_epoch(run, 0)
+    follower = threading.Thread(target=main, args=(["watch", str(run)],))
+    follower.start()
+    said = ""
+    while "epoch   1/3" not in said:
+        said += capsys.readouterr().err
+    end_epoch(run, 1)
+    while "epoch   2/3" not in said:
+        said += capsys.readouterr().err
+    assert follower.is_alive()
+    end_epoch(run, 2)
+    (run / OWNER).unlink()
+    follower.join(timeout=30)
+    shown = capsys.readouterr()
+    said += shown.err
+    assert [said.count(f"epoch   {i}/3") for i in (1, 2, 3)] == [1, 1, 1]
+    assert shown.out.startswith(f"{run}: done, epoch   3/3")
+
+
+def test_it_ends_some_time_after_the_last_process(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(watch, "POLL", 0.01)
+    monkeypatch.setattr(watch, "PATIENCE", 0.05)
+    for seed in (0, 1):
+        begin(tmp_path / f"seed{seed}", running=False)
+        end_epoch(tmp_path / f"seed{seed}", 0)
+    assert main(["watch", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert [line.split(": epoch")[0] for line in shown.err.splitlines()] == [
+        str(tmp_path / "seed0"),
+        str(tmp_path / "seed1"),
+    ]
+    assert shown.out.count("stopped, epoch   1/3") == 2
+
+
+@pytest.mark.parametrize("name, message", [("none", "does not exist"), ("", "no run")])
+def test_a_folder_without_runs_is_refused(tmp_path, capsys, name, message):
+    assert main(["watch", str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
