@@ -15,13 +15,13 @@ from egnas_jax.runs.batch_members import BatchSetup
 from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
-    SearchResult,
     claim_run,
     finish,
     with_scalars,
     write_model,
 )
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
+from egnas_jax.runs.several import Ending
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
@@ -53,18 +53,6 @@ class BatchOptions(NamedTuple):
     stop_after: int | None
     data_dir: str | pathlib.Path | None
     programs: Callable[[], MemberPrograms]
-
-
-class Ending(NamedTuple):
-    """How a search ended.
-
-    Attributes:
-      result: None where its loss was not finite.
-      error: what ended it; its last good checkpoint is whole.
-    """
-
-    result: SearchResult | None
-    error: FloatingPointError | None = None
 
 
 def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:

@@ -23,7 +23,7 @@ from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem
 from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_network import Metadata, RetrainResult
+from egnas_jax.runs.finished_network import Metadata
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain import (
     claim_run,
@@ -32,6 +32,7 @@ from egnas_jax.runs.retrain import (
     write_network_files,
 )
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
+from egnas_jax.runs.several import Ending
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.member_axis import members_mesh
 from egnas_jax.training.member_turns import MemberEnd
@@ -52,18 +53,6 @@ class RetrainBatch(NamedTuple):
     metadata: tuple[Metadata, ...]
     restores: tuple[pathlib.Path | None, ...]
     plugins: tuple[Plugin, ...] = ()
-
-
-class RetrainEnding(NamedTuple):
-    """How a retraining ended.
-
-    Attributes:
-      result: None where its loss was not finite.
-      error: what ended it; its last good checkpoint is whole.
-    """
-
-    result: RetrainResult | None
-    error: FloatingPointError | None = None
 
 
 def part_of(batch: RetrainBatch, rows: slice) -> RetrainBatch:
@@ -102,7 +91,7 @@ def run_batch(
     *,
     resume: bool,
     stop_after: int | None,
-) -> list[RetrainEnding]:
+) -> list[Ending]:
     """Trains networks side by side until all of them have ended.
 
     Args:
@@ -175,9 +164,9 @@ def _begun(batch: RetrainBatch, starts: Sequence[RetrainStart]) -> list[MemberEn
     return begun
 
 
-def _ending(batch: RetrainBatch, index: int, end: MemberEnd) -> RetrainEnding:
+def _ending(batch: RetrainBatch, index: int, end: MemberEnd) -> Ending:
     """The result of a retraining, written; or the error that ended it."""
     if end.error is not None:
-        return RetrainEnding(None, end.error)
+        return Ending(None, end.error)
     run, metadata = batch.runs[index], batch.metadata[index]
-    return RetrainEnding(result_of(run, metadata, end.progress, end.records))
+    return Ending(result_of(run, metadata, end.progress, end.records))

@@ -20,8 +20,6 @@ from egnas_jax.runs.batch_shape import (
     check_mode,
     check_one_process,
     chosen_shape,
-    chosen_width,
-    has_begun,
 )
 from egnas_jax.runs.batchable import check_differences
 from egnas_jax.runs.data import ArrayData, data_as_loaded
@@ -37,7 +35,6 @@ from egnas_jax.runs.retrain import (
 )
 from egnas_jax.runs.retrain_batch import (
     RetrainBatch,
-    RetrainEnding,
     compiled_programs,
     part_of,
     run_batch,
@@ -45,6 +42,7 @@ from egnas_jax.runs.retrain_batch import (
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
 from egnas_jax.runs.run_names import folders_of, one_path_each
+from egnas_jax.runs.several import Ending, decided_width, one_after_another
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.member_axis import members_mesh, put
 
@@ -152,7 +150,7 @@ def run_retrainings(
     _check_folders(call)
     width = _decided(call, batched)
     if width == ONE_BY_ONE:
-        endings, at_a_time = _one_by_one(call), 1
+        endings, at_a_time = _one_by_one(call)
     else:
         endings, at_a_time = _batches(call, width)
     return RetrainingsResult(
@@ -203,49 +201,21 @@ def _reason(path: str) -> str:
 
 
 def _decided(call: _Call, batched: str | int) -> int | None:
-    """How many retrainings a device computes together, see `chosen_width`."""
-
-    def automatic() -> int | None:
-        if jax.default_backend() == "cpu" or len(call.configs) == 1:
-            return ONE_BY_ONE
-        try:
-            check_batchable(call.configs)
-        except ValueError as error:
-            call.log(f"The retrainings run one after another: {error}")
-            return ONE_BY_ONE
-        return None
-
+    """How many retrainings a device computes together, see `decided_width`."""
     devices = jax.local_device_count()
-    width = chosen_width(call.folders, batched, devices, automatic)
-    if width != ONE_BY_ONE:
-        check_batchable(call.configs)
-    return width
+    return decided_width(
+        call, batched, devices, check=check_batchable, what="retrainings"
+    )
 
 
-def _one_by_one(call: _Call) -> list[RetrainEnding]:
-    endings = []
-    for index, config in enumerate(call.configs):
-        try:
-            result = run_retraining(
-                call.genotype,
-                config,
-                out=call.folders[index],
-                resume=call.resume and has_begun(call.folders[index]),
-                restore=call.restores[index],
-                stop_after=call.stop_after,
-                on_epoch=functools.partial(call.on_epoch, index),
-                log=call.log,
-                search_seconds=call.search_seconds,
-                **call.sources,
-            )
-            endings.append(RetrainEnding(result))
-        except FloatingPointError as error:
-            call.log(f"{call.folders[index] or f'Retraining {index + 1}'}: {error}")
-            endings.append(RetrainEnding(None, error))
-    return endings
+def _one_by_one(call: _Call) -> tuple[list[Ending], int]:
+    run = functools.partial(
+        run_retraining, call.genotype, search_seconds=call.search_seconds
+    )
+    return one_after_another(call, run, "Retraining")
 
 
-def _batches(call: _Call, width: int | None) -> tuple[list[RetrainEnding], int]:
+def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     """Trains one batch after another; all of them have the same programs."""
     source, configs = _loaded(call, width)
     count, devices = len(configs), jax.local_device_count()
@@ -254,7 +224,7 @@ def _batches(call: _Call, width: int | None) -> tuple[list[RetrainEnding], int]:
     compiled = functools.cache(functools.partial(compiled_programs, first))
     shape = chosen_shape(count, width, devices, compiled)
     if width is None and shape.at_a_time == 1:
-        return _one_by_one(call), 1
+        return _one_by_one(call)
     batch, endings = _set_up(call, source, configs, devices=shape.devices), []
     for start in range(0, count, shape.at_a_time):
         part = part_of(batch, slice(start, start + shape.at_a_time))

@@ -6,12 +6,9 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax
-
 from egnas_jax.runs import directory
 from egnas_jax.runs.batch import (
     BatchOptions,
-    Ending,
     compiled_programs,
     run_batch,
 )
@@ -20,8 +17,6 @@ from egnas_jax.runs.batch_shape import (
     ONE_BY_ONE,
     check_mode,
     chosen_shape,
-    chosen_width,
-    has_begun,
 )
 from egnas_jax.runs.batchable import batch_devices, check_batchable
 from egnas_jax.runs.data import ArrayData
@@ -34,6 +29,7 @@ from egnas_jax.runs.run_names import (
 )
 from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.several import Ending, decided_width, one_after_another
 from egnas_jax.training.jax_settings import pinned
 
 
@@ -150,52 +146,19 @@ def run_searches(
 
 
 def _decided(call: _Call, batched: str | int) -> int | None:
-    """How many searches a device computes together, see `chosen_width`.
+    """How many searches a device computes together, see `decided_width`.
 
     Raises:
       ValueError: the searches cannot run as one program; or they began in batches of
         another size.
     """
     devices = 1 if batched == "off" else batch_devices(call.configs[0])
-    automatic = functools.partial(_automatic, call)
-    width = chosen_width(call.folders, batched, devices, automatic)
-    if width != ONE_BY_ONE:
-        check_batchable(call.configs)
-    return width
-
-
-def _automatic(call: _Call) -> int | None:
-    """Whether one after another is better: on a CPU, and where batches cannot be."""
-    if jax.default_backend() == "cpu" or len(call.configs) == 1:
-        return ONE_BY_ONE
-    try:
-        check_batchable(call.configs)
-    except ValueError as error:
-        call.log(f"The searches run one after another: {error}")
-        return ONE_BY_ONE
-    return None
+    return decided_width(call, batched, devices, check=check_batchable, what="searches")
 
 
 def _one_by_one(call: _Call) -> tuple[list[Ending], int]:
-    endings = []
-    for index, config in enumerate(call.configs):
-        try:
-            result = run_search(
-                config,
-                out=call.folders[index],
-                resume=call.resume and has_begun(call.folders[index]),
-                restore=call.restores[index],
-                stop_after=call.stop_after,
-                on_epoch=functools.partial(call.on_epoch, index),
-                log=call.log,
-                monitor=call.monitor,
-                **call.sources,
-            )
-            endings.append(Ending(result))
-        except FloatingPointError as error:
-            call.log(f"{call.folders[index] or f'Search {index + 1}'}: {error}")
-            endings.append(Ending(None, error))
-    return endings, 1
+    run = functools.partial(run_search, monitor=call.monitor)
+    return one_after_another(call, run, "Search")
 
 
 def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
