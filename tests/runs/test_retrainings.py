@@ -167,7 +167,7 @@ def test_auto_trains_one_after_another_on_a_cpu_and_batches_elsewhere(
         return run
 
     none = retrainings.Ending(None)
-    alone = way("alone", lambda call: ([none], 1) * len(call.configs))
+    alone = way("alone", lambda call: ([none] * len(call.configs), 1))
     batch = way("batch", lambda call: ([none] * len(call.configs), 2))
     monkeypatch.setattr(retrainings, "_one_by_one", alone)
     monkeypatch.setattr(retrainings, "_batches", batch)
