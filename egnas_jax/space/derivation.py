@@ -3,11 +3,11 @@
 Dims: E edges of a cell, K primitives of an edge.
 """
 
-import inspect
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from egnas_jax.lookup import defined_at
 from egnas_jax.space.all_edges import derive_all_edges
 from egnas_jax.space.base import Space
 from egnas_jax.space.genotype import PAIRS_PER_NODE, Genotype
@@ -85,18 +85,10 @@ def _by_function(space, mixing) -> Genotype | Topology:
             check_path(genotype, kind)
     except Exception as error:  # whatever a user's function raises is named with it
         raise ValueError(
-            f"The derivation of the space {space.name} ({_place_of(space.derive)}): "
+            f"The derivation of the space {space.name} ({defined_at(space.derive)}): "
             f"{error if isinstance(error, ValueError) else repr(error)}"
         ) from error
     return genotype
-
-
-def _place_of(function) -> str:
-    """The file and the line where a function is defined."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:  # an object with __call__
-        code = getattr(type(function).__call__, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
 def _two_edges_a_node(space, mixing) -> Genotype:

@@ -1,6 +1,7 @@
 """Tests of the derivation in spaces of other graphs, rules and primitives of edges."""
 
 import dataclasses
+import functools
 import inspect
 
 import numpy as np
@@ -183,6 +184,13 @@ def test_a_function_with_a_wrong_result_is_named_by_file_and_line(rule, message)
     assert f"test_derive_of_graphs.py:{line})" in str(error.value)
 
 
+def test_a_partly_applied_function_is_named_by_its_file_and_line():
+    rule = functools.partial(lambda space, mixing, result: result, result="nothing")
+    space = dataclasses.replace(CHAIN, derive=rule)
+    with pytest.raises(ValueError, match=r"chain \(\S*test_derive_of_graphs.py:\d+\)"):
+        derive(space, one_hot(space, [2] * 4))
+
+
 SETS = dict.fromkeys(EDGES, NAMES) | {(0, 2): ("sep_conv_3x3",)}
 BY_KIND = {"normal": SETS, "reduce": NAMES}
 
@@ -246,6 +254,16 @@ def test_links_cannot_be_told_from_nodes_where_the_output_is_the_last_node():
         (
             cells(0, 1, 1, 2, 0, 3, 0, 1, concat=(2, 3, 4)),
             r"nodes 2 to 5 and the output nodes \[2, 3, 4\], but",
+        ),
+        (
+            dataclasses.replace(
+                cells(0, 1, 1, 2, 0, 3), reduce=cells(0, 0, 1, 2, 0, 3).reduce
+            ),
+            r"test_derive_of_graphs.py:\d+\).* reduce cell .* edge \(0, 2\) twice",
+        ),
+        (
+            cells(0, 1, 1, 2, 2, 2),
+            r"normal cell of its result has the edge \(2, 4\) twice, but a derived",
         ),
         (LINK_READ_BY_CONV, "node 4 .* sep_conv_3x3 to node 5, but is no output node"),
     ],
