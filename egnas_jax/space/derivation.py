@@ -15,6 +15,7 @@ from egnas_jax.space.membership import check_member
 from egnas_jax.space.mixing_arrays import (
     checked_arrays,
     derivable_mask,
+    live_mask,
     strongest_primitives,
 )
 from egnas_jax.space.paths import check_path
@@ -66,6 +67,32 @@ def derive(space: Space, mixing: "Mixing") -> Genotype | Topology:
     return Topology.of_choices(
         strongest_primitives(space, kind, primitives).tolist(), space
     )
+
+
+def check_derivation(space: Space) -> None:
+    """Refuses a space whose own function cannot derive a cell at the start of a search.
+
+    It is tried on a mixing that is almost even, as methods begin with: each edge has a
+    slightly other order of its primitives. Rules by name pass.
+
+    Args:
+      space: of the cells.
+
+    Raises:
+      ValueError: as of `derive`.
+    """
+    if not callable(space.derive):
+        return
+    from egnas_jax.types import Mixing
+
+    numbers = np.random.default_rng(0)
+    rows = {}
+    for kind in space.kinds:
+        mask = live_mask(space, kind)
+        weights = mask * (1 + 1e-3 * numbers.normal(size=mask.shape))
+        rows[kind] = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    edges = dict.fromkeys(space.kinds, np.ones(space.num_edges, np.float32))
+    derive(space, Mixing(rows, edges))
 
 
 def _by_function(space, mixing) -> Genotype | Topology:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES, Genotype, Space, Topology, derive, draw_svg
+from egnas_jax.space.derivation import check_derivation
 from egnas_jax.space.drawing.cells import cell_graphs
 from egnas_jax.types import Mixing
 
@@ -182,6 +183,23 @@ def test_a_function_with_a_wrong_result_is_named_by_file_and_line(rule, message)
     code = getattr(rule, "__code__", None) or Rule.__call__.__code__
     line = inspect.getsourcelines(code)[1]
     assert f"test_derive_of_graphs.py:{line})" in str(error.value)
+
+
+def follows_the_mixing(space, mixing):
+    rows = np.asarray(mixing.primitives["cell"])
+    assert set(rows[0]) > {0.0} and np.ptp(rows[1]) < 0.01  # primitives it lacks; even
+    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-6)
+    names = np.asarray(space.primitives)[np.where(rows > 0, rows, -1).argmax(axis=1)]
+    return Topology(np.where(names == "none", "skip_connect", names), space.edges)
+
+
+def test_a_function_is_tried_before_a_search():
+    sets = dict.fromkeys(CHAIN.edges, NAMES) | {(0, 1): NAMES[1:]}
+    space = dataclasses.replace(CHAIN, primitives=sets, derive=follows_the_mixing)
+    check_derivation(space)
+    check_derivation(CHAIN)
+    with pytest.raises(ValueError, match="no path from an input to its output nodes"):
+        check_derivation(dataclasses.replace(CHAIN, derive=cut))
 
 
 def test_a_partly_applied_function_is_named_by_its_file_and_line():
