@@ -28,7 +28,7 @@ from egnas_jax.nn.primitive_check import (
 from egnas_jax.nn.traced import contents
 from egnas_jax.types import IMPL
 
-TOLERANCE = 1e-5  # of the largest output: the same program ran, with equal shapes
+TOLERANCE = 1e-4  # of the largest output: a GPU may add up in another order each time
 
 
 @functools.lru_cache(maxsize=1024)
