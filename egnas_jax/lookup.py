@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
@@ -105,14 +106,48 @@ def defined_at(value: Any) -> str:
     """Where a function or a class is written, for messages: "my_file.py:12".
 
     Args:
-      value: a function, a class, or a wrapped or partly applied function. Of anything
-        else the name of its module or type is returned.
+      value: a function, a class, a wrapped or partly applied function, or an object
+        that can be called. Of anything else the name of its module or type is
+        returned.
     """
-    value = inspect.unwrap(value)
-    while isinstance(value, functools.partial):
-        value = inspect.unwrap(value.func)
+    code, value = code_of(value), _unwrapped(value)
+    if code is not None:
+        return f"{code.co_filename}:{code.co_firstlineno}"
     try:
         file = inspect.getsourcefile(value)
         return f"{file}:{max(1, inspect.getsourcelines(value)[1])}"
     except (TypeError, OSError):
         return getattr(value, "__module__", None) or type(value).__name__
+
+
+def named_at(function: Any) -> str:
+    """A function's name and where it is written: "my_rule (my_file.py:12)".
+
+    Args:
+      function: as of `defined_at`.
+    """
+    inner = _unwrapped(function)
+    name = getattr(inner, "__name__", type(inner).__name__)
+    return f"{name} ({defined_at(function)})"
+
+
+def code_of(function: Any) -> types.CodeType | None:
+    """The code of a function behind partials and decorators; None: there is none.
+
+    Args:
+      function: as of `defined_at`; a class has no code.
+    """
+    function = _unwrapped(function)
+    if callable(function) and not (
+        hasattr(function, "__code__") or inspect.isclass(function)
+    ):  # an object with `__call__`
+        function = inspect.unwrap(type(function).__call__)
+    return getattr(function, "__code__", None)
+
+
+def _unwrapped(function):
+    """What is behind decorators and partial applications."""
+    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial):
+        function = inspect.unwrap(function.func)
+    return function

@@ -136,6 +136,8 @@ def _is_whole(value: Any) -> bool:
 
 
 def _parsed(text: str, kind: type) -> Any:
+    if kind is not str and not text.isascii():  # int() reads digits of all scripts
+        raise ValueError
     return {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
 
 
@@ -202,11 +204,18 @@ def check_ranges(
       prefix: of the field names in the message, "strategy." for example.
 
     Raises:
-      ValueError: a number is out of its range, or NaN.
+      ValueError: a value is no number, out of its range, or NaN.
     """
     for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if value is not None and not least <= value <= most:
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(
+                f"{prefix}{name} is {value!r}, but must be a number from {least} to "
+                f"{most}."
+            )
+        if not least <= value <= most:
             raise ValueError(
                 f"{prefix}{name} is {value}, but must be from {least} to {most}."
             )

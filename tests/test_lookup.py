@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from egnas_jax.lookup import LazyTable, check_known, defined_at, lookup
+from egnas_jax.lookup import LazyTable, check_known, defined_at, lookup, named_at
 
 TABLE = {"digits": 1, "cifar10": 2, "cifar100": 3}
 
@@ -100,3 +100,20 @@ def test_the_place_of_a_function_or_a_class_is_its_file_and_line():
         else:
             assert file == __file__ and here[int(line) - 1].startswith(text)
     assert defined_at(3) == "int"
+
+
+def rule(space):
+    return space
+
+
+class Rule:
+    def __call__(self, space):
+        return space
+
+
+def test_a_function_is_named_with_its_file_and_line():
+    first = rule.__code__.co_firstlineno
+    named = f"rule ({__file__}:{first})"
+    assert named_at(rule) == named_at(functools.partial(rule, 1)) == named
+    assert named_at(functools.wraps(rule)(lambda: None)) == named
+    assert named_at(Rule()) == f"Rule ({__file__}:{first + 5})"

@@ -51,6 +51,8 @@ def test_values_and_their_text_set_the_same(settings):
         ("inner.count", True, "inner.count takes a whole number, got True"),
         ("inner.count", None, "inner.count takes a whole number, got None"),
         ("inner.count", 2**40, "must be within"),
+        ("inner.count", "\u0663", "inner.count takes a whole number, got '\u0663'"),
+        ("inner.rate", "\u0663.5", "inner.rate takes a number"),
         ("inner.rate", "fast", "inner.rate takes a number, got 'fast'"),
         ("inner.flag", 1, "inner.flag takes true or false, got 1"),
         ("inner.path", 3, "inner.path takes text, got 3"),

@@ -1,5 +1,6 @@
 """Plans the cells of a network: the kind, channels and inputs of each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -51,17 +52,19 @@ def plan_cells(
     plans, width, (older, newer) = [], 1.0, stem
     for stage in stages:
         width = stage.width or width * stage.stride
-        count = width * channels
-        if stage.width and (count != int(count) or int(count) % 2):
+        exact = width * channels
+        count = round(exact)
+        is_whole = math.isclose(exact, count, rel_tol=1e-9)  # but for rounding
+        if stage.width and (not is_whole or count % 2 or not count):
             raise ValueError(
-                f"channels is {channels}, so the stage {stage} has {count:g}, but the "
+                f"channels is {channels}, so the stage {stage} has {exact:g}, but the "
                 f"channels of a cell must be an even number. Change channels or the "
                 f"width."
             )
         for index in range(stage.cells):
             reduction = index == 0 and stage.stride == 2
             inputs = older, newer
-            plan = CellPlan(stage.kind, int(count), inputs, reduced_before, reduction)
+            plan = CellPlan(stage.kind, count, inputs, reduced_before, reduction)
             plans.append(plan)
             older, newer = newer, outputs[stage.kind] * plan.channels
             reduced_before = reduction

@@ -44,14 +44,15 @@ def cost(
         the network that would be trained. (`edge_costs.EdgeCosts` has the expected
         cost of a mixing.)
       network: the network around the cells; None: that of the published tables, which
-        is `NetworkConfig()`, and for a topology 16 channels and 17 layers; with the
-        stages of `space`, if it has a list of them.
+        is `NetworkConfig()`, and for a topology 16 channels and 17 layers. Where it has
+        no stages, it has those of `space`, if that has a list of them.
       image_size: side of the image, pixels.
       image_channels: channels of the images.
       space: of a mixing; None for a genotype.
 
     Raises:
-      ValueError: a mixing without a space, or a genotype with one.
+      ValueError: a mixing without a space, or a genotype with one; a network whose
+        layers the stages cannot have; or a topology and a network with stages.
 
     Example:
       >>> from egnas_jax import zoo, cost
@@ -59,13 +60,28 @@ def cost(
       3349342
     """
     genotype = genotype_of(architecture, space)
-    stages = None if space is None else space.stages
-    network = network or published_network(genotype.macro, stages)
+    network = _network_of(genotype, network, None if space is None else space.stages)
     return Cost(
         count_params(genotype, network, image_channels=image_channels),
         multiply_adds(genotype, network, image_size, image_channels=image_channels),
         peak_activation_bytes(genotype, network, image_size),
     )
+
+
+def _network_of(genotype, network, stages) -> NetworkConfig:
+    """The network that is counted, with the stages of the space if it names none."""
+    if network is None:
+        return published_network(genotype.macro, stages)
+    if network.stages is None and stages is not None:
+        # the head is not counted, and some lists have no place for it
+        return dataclasses.replace(network, stages=stages, auxiliary=False)
+    if network.stages is not None and genotype.macro == Topology.macro:
+        raise ValueError(
+            f"The network has the stages {network.stages}, but a list of stages is one "
+            f"of cells with two inputs, and {genotype.format()} has one. Give a "
+            f"NetworkConfig without stages."
+        )
+    return network
 
 
 def genotype_of(

@@ -5,6 +5,7 @@ topology_cost.py.
 """
 
 import dataclasses
+from typing import Any
 
 from egnas_jax.nn import cost, topology_cost
 from egnas_jax.nn.network_config import NetworkConfig
@@ -24,19 +25,25 @@ PUBLISHED = {
 }
 
 
-def published_network(macro: str, stages: str | None = None) -> NetworkConfig:
+def published_network(
+    macro: str, stages: str | None = None, **sizes: Any
+) -> NetworkConfig:
     """Returns the network of the published tables.
 
     Args:
       macro: macro structure, of a space or a genotype.
       stages: of the space, if it has a list: then the network has these, with about as
         many cells, and no auxiliary head.
+      **sizes: fields that are others than in the tables.
+
+    Raises:
+      ValueError: the stages cannot have such channels or layers.
     """
     network = PUBLISHED[macro]
-    if stages is None:
-        return network
-    layers = nearest_layers(stages, network.layers)
-    return dataclasses.replace(network, stages=stages, layers=layers, auxiliary=False)
+    if stages is not None:
+        layers = nearest_layers(stages, network.layers)
+        sizes = {"stages": stages, "layers": layers, "auxiliary": False, **sizes}
+    return dataclasses.replace(network, **sizes)
 
 
 def count_params(

@@ -6,15 +6,15 @@ Dims: C channels.
 """
 
 import functools
-import inspect
 import itertools
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.lookup import code_of, defined_at
 from egnas_jax.nn.drawing_keys import pass_key
 from egnas_jax.nn.primitive import Primitive
 from egnas_jax.types import IMPL, Key, PyTree
@@ -22,6 +22,12 @@ from egnas_jax.types import IMPL, Key, PyTree
 STRIDES = (1, 2)
 SIDE, IMAGES = 8, 2  # of the arrays that a check traces with
 OTHER_SIDES = 16, 12  # a primitive must not depend on the size, nor need squares
+FIXES = {  # name of an error -> what to do
+    "InvalidRngError": (
+        "A module that draws random numbers, such as Dropout, needs "
+        "eg.primitive_from_linen(..., draws=True)."
+    ),
+}
 
 
 class OneEdge(NamedTuple):
@@ -98,11 +104,37 @@ def described(
       ValueError: as of `check_primitive`.
     """
     one, what = OneEdge(primitive.init, channels, stride), f"init({channels}, {stride})"
-    complain = functools.partial(_refuse, primitive, primitive.init)
+    returned = []
+
+    def drawn():
+        returned.append(one(jax.random.key(0, impl=IMPL)))
+        return returned[0]
+
     try:
-        trees = jax.eval_shape(lambda: one(jax.random.key(0, impl=IMPL)))
+        trees = jax.eval_shape(drawn)
     except Exception as error:
+        _check_names(primitive, returned)  # JAX says less about names
         raise _untraceable(primitive, primitive.init, what, error) from error
+    _check_variables(primitive, trees)
+    return trees
+
+
+def _check_names(primitive, tree):
+    """Refuses dictionaries whose names cannot be sorted."""
+    inner = tree.values() if isinstance(tree, Mapping) else tree
+    if isinstance(tree, Mapping) and len({type(name) for name in tree}) > 1:
+        shown = ", ".join(map(repr, tree))
+        problem = f"init returns a dictionary with the names {shown}, of several types"
+        fix = "Write all names as text"
+        refuse_primitive(primitive, primitive.init, f"{problem}. {fix}")
+    if isinstance(tree, Mapping | list | tuple):
+        for one in inner:
+            _check_names(primitive, one)
+
+
+def _check_variables(primitive, trees):
+    """Refuses what `init` returns unless it is (params, batch_stats) in float32."""
+    complain = functools.partial(refuse_primitive, primitive, primitive.init)
     if not isinstance(trees, tuple) or len(trees) != 2:
         complain(f"init returns {_short(trees)}. Return two: (params, batch_stats)")
     for name, tree in zip(("params", "batch_stats"), trees, strict=True):
@@ -121,7 +153,6 @@ def described(
             if leaf.dtype != jnp.float32:
                 where = f"{name}{jax.tree_util.keystr(path)}"
                 complain(f"init returns {where} in {leaf.dtype}. Return float32 arrays")
-    return trees
 
 
 def run(
@@ -148,7 +179,7 @@ def run(
       ValueError: as of `check_primitive`.
     """
     what = f"apply(x {x.dtype}{list(x.shape)}, stride={stride}, train={train})"
-    complain = functools.partial(_refuse, primitive, primitive.apply)
+    complain = functools.partial(refuse_primitive, primitive, primitive.apply)
     drawing = {"key": pass_key(key) if key is None else key} if primitive.draws else {}
     try:
         returned = primitive.apply(params, batch_stats, x, stride, train, **drawing)
@@ -183,40 +214,36 @@ def _key(entry):
     return getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", "")))
 
 
-def place_of(function: Any) -> str:
-    """FILE:LINE where a user's function is defined, or its name where none is known."""
-    code = _code(function)
-    if code is None:
-        return repr(function)
-    return f"{code.co_filename}:{code.co_firstlineno}"
+def refuse_primitive(
+    primitive: Primitive, function: Callable, problem: str
+) -> NoReturn:
+    """Raises the error of a primitive with what is wrong.
 
+    Args:
+      primitive: the primitive.
+      function: of it, whose file and line are named.
+      problem: a sentence or more, without the last full stop.
 
-def _code(function):
-    """The code of a function behind partials and decorators; None where it has none."""
-    function = inspect.unwrap(function)
-    while isinstance(function, functools.partial):
-        function = inspect.unwrap(function.func)
-    if not hasattr(function, "__code__"):  # an object that can be called
-        function = inspect.unwrap(type(function).__call__)
-    return getattr(function, "__code__", None)
-
-
-def _refuse(primitive, function, problem):
-    where = place_of(function)
+    Raises:
+      ValueError: always.
+    """
+    where = defined_at(function)
     raise ValueError(f"The primitive {primitive.name} ({where}): {problem}.")
 
 
 def _untraceable(primitive, function, what, error) -> ValueError:
     """The error of a function that raises; names the last line of the user's file."""
-    code, where = _code(function), place_of(function)
+    code, where = code_of(function), defined_at(function)
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if code and f.filename == code.co_filename]
     if lines:
         where = f"{code.co_filename}:{lines[-1]}"
     reason = " ".join(str(error).split())[:300]
+    kind = type(error).__name__
+    fix = FIXES.get(kind)
     return ValueError(
         f"The primitive {primitive.name} ({where}): {what} cannot be traced: "
-        f"{type(error).__name__}: {reason}"
+        f"{kind}: {reason}{f' {fix}' if fix else ''}"
     )
 
 

@@ -2,14 +2,15 @@
 
 Weights are those that `init` draws. Multiply-adds are read off the traced program of
 `apply` for one image in evaluation; nothing is computed. Convolutions and dot products
-count, and nothing else does: no norms, poolings, additions or other elementwise
-products.
+count, also those whose results nothing reads, and nothing else does: no norms,
+poolings, additions or other elementwise products.
 
 Dims: C channels, H, W sides.
 """
 
 import functools
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -20,9 +21,17 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.primitive import Primitive
-from egnas_jax.nn.primitive_check import SIDE, described, run
+from egnas_jax.nn.primitive_check import SIDE, described, refuse_primitive, run
 from egnas_jax.nn.primitive_edges import functions_of_kernel, kernel_from_functions
 from egnas_jax.nn.primitives import PRIMITIVES
+from egnas_jax.nn.traced import programs_in
+
+# operations whose products cannot be read off the program
+_UNCOUNTED = re.compile(r"dot|matmul|attention")
+_REPEATED = {
+    "while": "a while loop",
+    "pallas_call": "a kernel of Pallas",
+}
 
 
 class Product(NamedTuple):
@@ -108,14 +117,18 @@ def _sizes(program) -> Iterator[int]:
     """Sizes of the arrays that a program computes, and those that it calls."""
     for equation in program.eqns:
         yield from (math.prod(variable.aval.shape) for variable in equation.outvars)
-        for inner in _programs_in(equation.params):
+        for inner in programs_in(equation.params):
             yield from _sizes(inner)
 
 
 @functools.lru_cache(maxsize=4096)
 def _products(primitive: Primitive, channels, stride, side) -> tuple[Product, ...]:
     program = _traced(primitive, (1, side, side, channels), stride)
-    return tuple(products_of(program))
+    try:
+        return tuple(products_of(program))
+    except ValueError as error:
+        problem = f"apply(stride={stride}, train=False): {str(error).rstrip('.')}"
+        refuse_primitive(primitive, primitive.apply, problem)
 
 
 def _traced(primitive: Primitive, shape, stride):
@@ -136,28 +149,32 @@ def products_of(program: Any) -> Iterator[Product]:
     """The convolutions and dot products of a traced program, and of those it calls.
 
     A loop's products count as often as it runs. Of the branches of a condition the one
-    with most multiply-adds counts.
+    with most multiply-adds counts. Products whose results nothing reads count, too.
 
     Args:
       program: a `Jaxpr`.
 
     Raises:
-      ValueError: there are products in a loop whose number of runs is not known.
+      ValueError: there are products in a loop whose number of runs is not known, or
+        within an operation that does not show them.
     """
     for equation in program.eqns:
         kind = equation.primitive.name
-        called = [list(products_of(inner)) for inner in _programs_in(equation.params)]
-        if kind == "conv_general_dilated":
-            yield _convolution(equation)
-        elif kind == "dot_general":
-            yield _dot_product(equation)
+        called = [list(products_of(inner)) for inner in programs_in(equation.params)]
+        if kind in _COUNTS:
+            yield _COUNTS[kind](equation)
         elif kind == "cond":
             yield from max(called, key=_total)
-        elif kind == "while" and any(called):
+        elif kind in _REPEATED and any(called):
             raise ValueError(
-                "Convolutions or dot products in a while loop cannot be counted, as "
-                "the program does not say how often it runs. Use jax.lax.scan, or a "
-                "fori_loop with constant limits."
+                f"Convolutions or dot products in {_REPEATED[kind]} cannot be counted, "
+                f"as the program does not say how often it runs. Use jax.lax.scan, or "
+                f"a fori_loop with constant limits."
+            )
+        elif not called and _UNCOUNTED.search(kind):
+            raise ValueError(
+                f"The operation {kind} has products that cannot be counted. Write them "
+                f"as jax.lax.dot_general, jnp.einsum or @."
             )
         else:
             times = equation.params["length"] if kind == "scan" else 1
@@ -168,15 +185,6 @@ def products_of(program: Any) -> Iterator[Product]:
 
 def _total(products):
     return sum(product.multiply_adds for product in products)
-
-
-def _programs_in(params) -> Iterator[Any]:
-    """The programs among the parameters of an equation."""
-    for value in params.values():
-        for one in value if isinstance(value, tuple | list) else (value,):
-            inner = getattr(one, "jaxpr", one)
-            if hasattr(inner, "eqns"):
-                yield inner
 
 
 def _convolution(equation) -> Product:
@@ -201,3 +209,24 @@ def _dot_product(equation) -> Product:
     outputs = math.prod(equation.outvars[0].aval.shape)
     count = outputs * math.prod(operand[axis] for axis in summed)
     return Product((1, 1), 1, count)
+
+
+def _ragged_dot_product(equation) -> Product:
+    """Each row meets the matrix of its own group alone.
+
+    So every element of the left operand is multiplied with each free column of one
+    group of the right operand.
+    """
+    numbers = equation.params["ragged_dot_dimension_numbers"]
+    (_, summed), (_, batched) = numbers.dot_dimension_numbers
+    rows, matrices = (v.aval.shape for v in equation.invars[:2])
+    taken = {*summed, *batched, *numbers.rhs_group_dimensions}
+    columns = math.prod(n for axis, n in enumerate(matrices) if axis not in taken)
+    return Product((1, 1), 1, math.prod(rows) * columns)
+
+
+_COUNTS = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _dot_product,
+    "ragged_dot_general": _ragged_dot_product,
+}

@@ -15,11 +15,16 @@ from egnas_jax.nn.primitive_check import SIDE
 from egnas_jax.types import Array, Key, PyTree
 
 COLLECTIONS = ("params", "batch_stats")
+DEFAULT = "params"  # the stream that Flax reads where one has no key of its own
 KEYWORDS = {"channels": 16, "stride": 1}  # that the module class is called with
 
 
 def primitive_from_linen(
-    name: str, module_class: Callable[..., Any], *, family: str = "other"
+    name: str,
+    module_class: Callable[..., Any],
+    *,
+    family: str = "other",
+    draws: bool = False,
 ) -> Primitive:
     """The primitive that a `flax.linen` module computes.
 
@@ -27,10 +32,12 @@ def primitive_from_linen(
       name: of the primitive.
       module_class: makes a module from the keywords `channels` and `stride`. Its
         `__call__(x, train)` takes x [N, H, W, C] and returns [N, H / stride, W /
-        stride, C]. It may have the collections "params" and "batch_stats", and needs
-        no random numbers but in its initialisation. It is given x in float32, the
-        dtype of its parameters; what it returns is rounded to the dtype of the state.
+        stride, C]. It may have the collections "params" and "batch_stats". It is given
+        x in float32, the dtype of its parameters; what it returns is rounded to the
+        dtype of the state.
       family: as of `Primitive`.
+      draws: as of `Primitive`: whether it draws random numbers after its
+        initialisation, as `Dropout` does. Every stream of the module has the key.
 
     Raises:
       ValueError: `module_class` cannot be called with the two keywords alone.
@@ -50,21 +57,28 @@ def primitive_from_linen(
         return tuple(variables.get(collection, {}) for collection in COLLECTIONS)
 
     def apply(
-        params: PyTree, batch_stats: PyTree, x: Array, stride: int, train: bool
+        params: PyTree,
+        batch_stats: PyTree,
+        x: Array,
+        stride: int,
+        train: bool,
+        *,
+        key: Key | None = None,
     ) -> tuple[Array, PyTree]:
         module = module_class(channels=x.shape[-1], stride=stride)
         variables = {"params": params, "batch_stats": batch_stats}
+        options = {"train": train, "rngs": None if key is None else {DEFAULT: key}}
         if not train:
-            return module.apply(variables, wide(x), train=False).astype(x.dtype), {}
+            return module.apply(variables, wide(x), **options).astype(x.dtype), {}
         y, updates = module.apply(
-            variables, wide(x), train=True, mutable=["batch_stats"]
+            variables, wide(x), mutable=["batch_stats"], **options
         )
         return y.astype(x.dtype), updates.get("batch_stats", {})
 
     # Messages name the line of the module's own code.
     if isinstance(module_class, type):  # messages name the lines of the module
         init.__wrapped__ = apply.__wrapped__ = module_class.__call__
-    return Primitive(name, init, apply, family)
+    return Primitive(name, init, apply, family, draws=draws)
 
 
 def _check_keywords(name, module_class):

@@ -38,6 +38,7 @@ from egnas_jax.nn.primitive_edges import (
     kernel_from_functions,
     with_norm,
 )
+from egnas_jax.nn.primitive_purity import check_purity
 from egnas_jax.space.primitive_names import FAMILIES, register_name
 
 # Torch's names inside an operation, and our paths; see `EdgeKernel.torch`.
@@ -351,11 +352,13 @@ def check_primitives(
       dtype: of the activations.
 
     Raises:
-      ValueError: there is no such primitive, or `check_primitive` refuses it.
+      ValueError: there is no such primitive, or `check_primitive` or `check_purity`
+        refuses it.
     """
     for name in dict.fromkeys(names):
         primitive = lookup(PRIMITIVES, name, "primitive")
         check_primitive(primitive, channels, dict.fromkeys(("float32", dtype)))
+        check_purity(primitive, channels)
 
 
 def draws_numbers(names: Iterable[str]) -> bool:

@@ -16,7 +16,8 @@ from egnas_jax.strategies.limits import costs as limit_costs
 from egnas_jax.strategies.limits.config import NANOSECONDS, Limit
 from egnas_jax.training.latency_table import latency_costs
 
-NETWORK = ("channels", "layers", "frame", "num_classes")  # of what summary.json holds
+# of what summary.json holds
+NETWORK = ("channels", "layers", "frame", "num_classes", "stages")
 
 
 def limit_of_run(

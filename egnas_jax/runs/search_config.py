@@ -139,9 +139,6 @@ def search_config(
     """
     parts = lookup(PRESETS, preset, "preset")
     supernet = dict(parts.get("supernet", {}))
-    space = space or parts.get("space")
-    if space is not None:
-        supernet = _supernet_of(space, supernet)
     config = SearchConfig(
         data=DataConfig(**parts["data"]),
         supernet=SupernetConfig(**supernet),
@@ -149,8 +146,13 @@ def search_config(
         **_method(strategy, variant, parts.get(strategy, {})),
         **parts.get("run", {}),
     )
-    registered = _settings_of(parts.get("settings", {}), strategy, variant)
-    config = apply_settings(config, {**registered, **(settings or {})})
+    changes = _settings_of(parts.get("settings", {}), strategy, variant)
+    space = space or parts.get("space")
+    if space is not None:
+        # with all other settings at once: a space may need other sizes
+        in_space = _supernet_of(space, supernet)
+        changes = {f"supernet.{k}": v for k, v in in_space.items()} | changes
+    config = apply_settings(config, changes | dict(settings or {}))
     return with_limit_of(config, limit_network(config, parts["data"]["name"]))
 
 

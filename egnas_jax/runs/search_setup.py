@@ -46,6 +46,7 @@ from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.derivation import check_derivation
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.training.devices import check_divisible, make_mesh, replicate
@@ -359,6 +360,7 @@ def as_loaded(
     check_images(config, dataset.images.shape[1:])
     data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     check_schedule(config)
+    check_derivation(SPACES[config.supernet.space])
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
     config = dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
     limit = limit_of_run(config, dataset.images.shape[1:], folder, log)

@@ -13,7 +13,7 @@ from egnas_jax.space.topology import Topology
 
 
 def check_member(space: Space, genotype: Genotype | Topology) -> None:
-    """Refuses a genotype with nodes, edges or primitives that a space lacks.
+    """Refuses a genotype with an edge twice, or with parts that a space lacks.
 
     An edge that is left out, or is `none`, computes nothing and is always allowed. In
     a cell whose output is its last node alone, links of chains cannot be told from
@@ -24,16 +24,26 @@ def check_member(space: Space, genotype: Genotype | Topology) -> None:
       genotype: of the class that the macro structure of the space has.
 
     Raises:
-      ValueError: the message names the first part that the space lacks.
+      ValueError: the message names the first part that the space lacks, or the first
+        edge that is there twice.
     """
     for kind in space.kinds:
         if _hides_links(space, genotype, kind):
             _check_names(space, genotype, kind)
             continue
-        number = _numbers(space, genotype, kind)
-        for name, source, target in _folded(genotype, kind, number):
-            if name != "none":
-                _check_edge(space, kind, name, (source, target))
+        number, seen = _numbers(space, genotype, kind), set()
+        for name, *ends in _folded(genotype, kind, number):
+            edge = tuple(ends)
+            if name == "none":
+                continue
+            _check_edge(space, kind, name, edge)
+            if edge in seen:
+                raise ValueError(
+                    f"the {cell_name(kind)} of its result has the edge {edge} twice, "
+                    f"but a derived edge has one primitive. Leave one out, or give "
+                    f"none for it."
+                )
+            seen.add(edge)
 
 
 def _hides_links(space, genotype, kind) -> bool:

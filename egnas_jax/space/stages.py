@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 _ENTRY = re.compile(
     r"(?P<kind>[A-Za-z]\w*)(?:\*(?P<cells>\d+))?(?P<stride>/2)?"
-    r"(?:@(?P<width>\d+(?:\.\d+)?))?"
+    r"(?:@(?P<width>\d+(?:\.\d+)?(?:e[+-]?\d+)?))?",
+    re.ASCII,
 )
 EXAMPLE = "normal*3,reduce*1/2,normal@1.5"
 MOST = 200  # cells: far beyond any useful network
@@ -38,7 +39,9 @@ class Stage:
 
     def __str__(self) -> str:
         cells = "" if self.cells is None else f"*{self.cells}"
-        width = "" if self.width is None else f"@{self.width:g}"
+        # all digits, so that the text gives the same number of channels
+        number = "" if self.width is None else repr(float(self.width))
+        width = number and f"@{number.removesuffix('.0')}"
         return f"{self.kind}{cells}{'/2' if self.stride == 2 else ''}{width}"
 
 
@@ -55,9 +58,10 @@ def stages_text(where: str, stages: str | Sequence[Stage], kinds: Sequence[str])
     """
     if isinstance(stages, str):
         stages = _parsed(where, stages)
-    if not stages or not all(isinstance(stage, Stage) for stage in stages):
+    is_list = isinstance(stages, Sequence) and len(stages) > 0
+    if not is_list or not all(isinstance(stage, Stage) for stage in stages):
         raise ValueError(
-            f"{where} is {str(stages)[:80]}, but must be a list of Stage, at least one."
+            f"{where} is {stages!r:.80}, but must be a list of Stage, at least one."
         )
     for stage in stages:
         _check(where, stage, kinds)
@@ -109,7 +113,12 @@ def _check(where, stage, kinds):
             width is None or (is_number and 0 < width <= MOST),
             f"a number above 0 and at most {MOST}, or None",
         ),
-        ("stride", stage.stride, stage.stride in (1, 2), "1 or 2"),
+        (
+            "stride",
+            stage.stride,
+            type(stage.stride) is int and stage.stride in (1, 2),
+            "1 or 2",
+        ),
     ):
         if not is_valid:
             raise ValueError(
@@ -138,7 +147,7 @@ def network_stages(text: str | None, layers: int) -> tuple[Stage, ...]:
         for length in lengths[1:]:
             stages += [Stage("reduce", 1, stride=2), Stage("normal", length)]
         return tuple(stages)
-    stages = _parsed("", text)
+    stages = _parsed("stages", text)
     nearest = nearest_layers(text, layers)
     if nearest != layers:
         raise ValueError(
@@ -155,7 +164,7 @@ def network_stages(text: str | None, layers: int) -> tuple[Stage, ...]:
 
 def nearest_layers(text: str, layers: int) -> int:
     """Returns the number of cells nearest to `layers` that some stages can have."""
-    fixed, shares = _counts(_parsed("", text))
+    fixed, shares = _counts(_parsed("stages", text))
     if not shares:
         return fixed
     return fixed + shares * max(1, round((layers - fixed) / shares))

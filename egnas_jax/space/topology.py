@@ -16,16 +16,18 @@ from egnas_jax.space.base import MAX_NODES, Space
 from egnas_jax.space.genotype_text import read_json_fields
 from egnas_jax.space.graph import Edge, checked_edges, read_edges
 from egnas_jax.space.nasbench201 import NASBENCH201
+from egnas_jax.space.pairs import integer
 from egnas_jax.space.primitive_names import check_primitive_name
 
 FIELD = "cell"  # of the JSON form
 NUM_INPUTS = 1
 
 HOWTO = (
-    "A cell of NAS-Bench-201 is |op~0|+|op~0|op~1|+|op~0|op~1|op~2| with op of "
-    f"{', '.join(NASBENCH201.primitives)}, e.g. "
-    "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|. "
-    "A cell of another space may have other primitives, nodes and edges."
+    "The text of a cell has a group for each node after the input, and in it "
+    "PRIMITIVE~SOURCE for each edge to the node: |op~0|+|op~0|op~1|. One of "
+    "NAS-Bench-201 has three groups and all edges, e.g. "
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|, "
+    f"with {', '.join(NASBENCH201.primitives)}."
 )
 
 
@@ -81,9 +83,22 @@ class Topology:
     def of_choices(
         cls, choices: Sequence[int], space: Space = NASBENCH201
     ) -> "Topology":
-        """The cell whose edge e has primitive number choices[e] of a space."""
-        names = tuple(space.primitives[choice] for choice in choices)
-        return cls(names, space.edges)
+        """The cell whose edge e has primitive number choices[e] of a space.
+
+        Raises:
+          ValueError: there are more or fewer choices than edges, or one is no number of
+            a primitive.
+        """
+        allowed = range(len(space.primitives))
+        choices = [integer("A choice", choice) for choice in choices]
+        for edge, choice in enumerate(choices):
+            if choice not in allowed:
+                raise ValueError(
+                    f"Choice {choice} of edge {edge} is no primitive of the space "
+                    f"{space.name}. Allowed: 0 to {allowed[-1]}, for "
+                    f"{', '.join(space.primitives)}."
+                )
+        return cls(tuple(space.primitives[choice] for choice in choices), space.edges)
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -146,7 +161,7 @@ class Topology:
           ValueError: the text is not a JSON object with the one field, or the field
             does not hold a cell.
         """
-        fields = read_json_fields(text, [FIELD], "a cell of NAS-Bench-201")
+        fields = read_json_fields(text, [FIELD], "a cell with one input")
         return cls.parse(fields[FIELD])
 
     def to_json(self) -> str:

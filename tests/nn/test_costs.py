@@ -67,6 +67,31 @@ def test_a_mixing_costs_what_its_derived_genotype_costs():
         eg.cost(PLAIN, space=space)
 
 
+def test_the_stages_of_a_space_are_those_of_its_mixing():
+    stages = [eg.Stage("reduce", cells=1, stride=2), eg.Stage("normal", width=4 / 3)]
+    space = eg.Space("staged", eg.SPACES["darts7"].primitives, macro=stages)
+    mixing, _ = child(space, 0)
+    config = eg.NetworkConfig(channels=6, layers=3, auxiliary=False)
+    whole = dataclasses.replace(config, stages=space.stages)
+    counted = eg.cost(eg.derive(space, mixing), whole)
+    assert eg.cost(mixing, config, space=space) == counted
+    assert eg.cost(mixing, whole, space=space) == counted
+    assert counted != eg.cost(eg.derive(space, mixing), config)
+    three = eg.Space("three", space.primitives, macro=[*stages, eg.Stage("normal", 3)])
+    with pytest.raises(ValueError, match="layers is 3, but .* Nearest: layers=5"):
+        eg.cost(mixing, config, space=three)
+    other = dataclasses.replace(config, layers=4, stages="normal,reduce/2")
+    assert eg.cost(mixing, other, space=space) == eg.cost(
+        eg.derive(space, mixing), other
+    )
+
+
+def test_a_topology_has_no_stages():
+    config = eg.NetworkConfig(layers=5, stages="normal,reduce*1/2")
+    with pytest.raises(ValueError, match=r"stages normal,reduce\*1/2, but .* has one"):
+        eg.cost(eg.Topology(6 * ("none",)), config)
+
+
 def test_peak_of_one_small_network_by_hand():
     # Side 8, C = 2, stem of 6 channels. Layers 0 and 1 are: a reduction at 0 (2 // 3)
     # of 4 channels, and one at 1 (4 // 3) of 8.

@@ -298,6 +298,10 @@ def init_dotted(key, channels, stride):
     return {"a": {"b.c": jnp.zeros(channels)}, "b": [jnp.zeros(channels)]}, {}
 
 
+def init_mixed_names(key, channels, stride):
+    return {"inner": {"a": jnp.zeros(3), 1: jnp.zeros(2)}}, {}
+
+
 def init_pixels(key, channels, stride):
     return {"w": jnp.zeros((8, 8, channels))}, {}
 
@@ -347,6 +351,12 @@ def line_of(function, offset=0):
             keep,
             "init returns params with the name 'b.c'. A dot separates",
             line_of(init_dotted),
+        ),
+        (
+            init_mixed_names,
+            keep,
+            "init returns a dictionary with the names 'a', 1, of several types. Write",
+            line_of(init_mixed_names),
         ),
         (
             init_pixels,

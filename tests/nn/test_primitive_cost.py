@@ -4,13 +4,16 @@ import functools
 import re
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import pytest
 from jax import lax
+from jax.experimental import pallas
 from own_primitives import CONV_NORM, LAYOUT, SQUEEZE_EXCITE
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.cost import count_params, multiply_adds
+from egnas_jax.nn.costs import cost
 from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
@@ -120,6 +123,68 @@ def test_loops_and_conditions_count_what_they_run():
     assert traced_total(remembered, *shapes) == once
     with pytest.raises(ValueError, match="while loop cannot be counted"):
         traced_total(endless, *shapes)
+
+
+def test_ragged_dot_products_count_each_row_once():
+    rows, matrices, sizes = f32(6, 3), f32(2, 3, 5), jnp.array([2, 4])
+    total = traced_total(lambda x, w: lax.ragged_dot(x, w, sizes), rows, matrices)
+    assert total == 6 * 3 * 5
+    summed = lax.RaggedDotDimensionNumbers((((0,), (0,)), ((), ())), [0], [])
+
+    def gradient(x, y):  # of the matrices: the summed rows belong to two groups
+        return lax.ragged_dot_general(x, y, sizes, summed)
+
+    assert traced_total(gradient, rows, f32(6, 5)) == 6 * 3 * 5
+
+
+def test_products_without_a_reader_count():
+    def unread(x, w):
+        x @ w
+        return x
+
+    assert traced_total(unread, f32(6, 3), f32(3, 5)) == 6 * 3 * 5
+
+
+def doubled(reference, output):
+    output[...] = reference[...] @ reference[...]
+
+
+def test_products_that_a_program_does_not_show_are_refused():
+    x = f32(4, 4)
+    kernel = pallas.pallas_call(doubled, out_shape=x, grid=(2,), interpret=True)
+    with pytest.raises(ValueError, match="in a kernel of Pallas cannot be counted"):
+        traced_total(kernel, x)
+    hidden = jax.extend.core.Primitive("scaled_dot")
+    hidden.def_abstract_eval(lambda x: x)
+    with pytest.raises(ValueError, match="The operation scaled_dot has products that"):
+        traced_total(hidden.bind, x)
+
+
+def loop_in_evaluation(params, batch_stats, x, stride, train):
+    if not train:
+        x = lax.while_loop(
+            lambda y: jnp.max(y) > 1, lambda y: y @ jnp.eye(y.shape[-1]), x
+        )
+    return x[:, ::stride, ::stride], batch_stats
+
+
+def test_a_primitive_that_cannot_be_counted_is_named_with_its_line():
+    primitive = Primitive(
+        "loops", lambda key, channels, stride: ({}, {}), loop_in_evaluation
+    )
+    place = f"{__file__}:{loop_in_evaluation.__code__.co_firstlineno}"
+    try:
+        register_primitive(primitive)
+        pairs = [("loops", 0), ("loops", 1)]
+        message = (
+            f"The primitive loops ({place}): apply(stride=1, train=False): Convolut"
+            f"ions or dot products in a while loop cannot be counted"
+        )
+        with pytest.raises(ValueError, match=re.escape(message)):
+            cost(Genotype(pairs, [2], pairs, [2]), NetworkConfig(4, 3))
+    finally:
+        PRIMITIVES.pop("loops", None)
+        FAMILIES.pop("loops", None)
 
 
 def test_zeros_of_a_transposed_convolution_do_not_count():

@@ -53,7 +53,7 @@ def test_a_configuration_with_limits_is_stored_and_read_again():
     stored = json.loads(json.dumps(as_dict(config)))
     assert from_dict(stored) == config
     stored["strategy"]["limit"]["params"] = "many"
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="params is 'many', but must be a number"):
         from_dict(stored)
 
 
@@ -106,6 +106,27 @@ def test_the_costs_of_a_run_are_those_of_its_genotype():
     assert found["limits"] == {"params": 4e6}
     assert found["costs"] == vars(eg.cost(genotype))
     assert limits.costs_of_run(eg.search_config("cifar10"), genotype) is None
+
+
+def test_the_network_of_a_limit_has_the_stages_of_its_space(tmp_path, monkeypatch):
+    stages = [eg.Stage("reduce", cells=1, stride=2), eg.Stage("normal")]
+    space = eg.Space("staged", eg.SPACES["darts7"].primitives, macro=stages)
+    monkeypatch.setitem(eg.SPACES, "staged", space)
+    found = limits.costs_of_run(
+        limited("cifar10", space="staged", params=4e6), eg.zoo["DARTS_V2"].genotype
+    )
+    network = found["network"]
+    assert network["stages"] == space.stages == "reduce*1/2,normal"
+    config = eg.NetworkConfig(
+        **{name: network[name] for name in limits.NETWORK}, auxiliary=False
+    )
+    assert found["costs"] == vars(eg.cost(eg.zoo["DARTS_V2"].genotype, config))
+    # a run without limits is counted in the same network
+    write_run(tmp_path / "free", 0.9, {}, {})
+    write_run(tmp_path / "kept", 0.8, {}, {"limited": found})
+    runs = [str(tmp_path / "free"), str(tmp_path / "kept")]
+    text = write_report(runs, str(tmp_path / "out")).with_suffix(".md").read_text()
+    assert text.count(f"| {found['costs']['params']:,} |") == 2
 
 
 def test_the_predicted_latency_adds_up_the_edges_of_the_genotype():

@@ -4,12 +4,28 @@ import copy
 
 import pytest
 
+import egnas_jax as eg
 from egnas_jax.runs.search_config import from_dict, search_config
 from egnas_jax.settings import as_dict
 
 
 def stored():
     return copy.deepcopy(as_dict(search_config("digits", settings={"epochs": 7})))
+
+
+def test_the_sizes_of_a_space_of_stages_are_set_at_once(monkeypatch):
+    thirds = [eg.Stage("normal", width=4 / 3), eg.Stage("reduce", stride=2)]
+    space = eg.Space("thirds", eg.SPACES["darts7"].primitives, macro=thirds)
+    monkeypatch.setitem(eg.SPACES, "thirds", space)
+    sizes = {"supernet.channels": 6, "supernet.partial_channels": 2}
+    config = eg.search_config("digits", space="thirds", settings=sizes)
+    assert (config.supernet.channels, config.supernet.space) == (6, "thirds")
+    limit = {"strategy.limit.params": 1e6, "strategy.limit.channels": 6}
+    config = eg.search_config("digits", space="thirds", settings=sizes | limit)
+    network = config.strategy.limit.network(space, 10).config
+    assert (network.channels, network.stages) == (6, space.stages)
+    with pytest.raises(ValueError, match=r"channels is 8, so the stage .* has 10\.66"):
+        eg.search_config("digits", space="thirds")
 
 
 def test_a_stored_configuration_is_read_back():

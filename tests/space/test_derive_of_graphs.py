@@ -1,12 +1,14 @@
 """Tests of the derivation in spaces of other graphs, rules and primitives of edges."""
 
 import dataclasses
+import functools
 import inspect
 
 import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES, Genotype, Space, Topology, derive, draw_svg
+from egnas_jax.space.derivation import check_derivation
 from egnas_jax.space.drawing.cells import cell_graphs
 from egnas_jax.types import Mixing
 
@@ -183,6 +185,30 @@ def test_a_function_with_a_wrong_result_is_named_by_file_and_line(rule, message)
     assert f"test_derive_of_graphs.py:{line})" in str(error.value)
 
 
+def follows_the_mixing(space, mixing):
+    rows = np.asarray(mixing.primitives["cell"])
+    assert set(rows[0]) > {0.0} and np.ptp(rows[1]) < 0.01  # primitives it lacks; even
+    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-6)
+    names = np.asarray(space.primitives)[np.where(rows > 0, rows, -1).argmax(axis=1)]
+    return Topology(np.where(names == "none", "skip_connect", names), space.edges)
+
+
+def test_a_function_is_tried_before_a_search():
+    sets = dict.fromkeys(CHAIN.edges, NAMES) | {(0, 1): NAMES[1:]}
+    space = dataclasses.replace(CHAIN, primitives=sets, derive=follows_the_mixing)
+    check_derivation(space)
+    check_derivation(CHAIN)
+    with pytest.raises(ValueError, match="no path from an input to its output nodes"):
+        check_derivation(dataclasses.replace(CHAIN, derive=cut))
+
+
+def test_a_partly_applied_function_is_named_by_its_file_and_line():
+    rule = functools.partial(lambda space, mixing, result: result, result="nothing")
+    space = dataclasses.replace(CHAIN, derive=rule)
+    with pytest.raises(ValueError, match=r"chain \(\S*test_derive_of_graphs.py:\d+\)"):
+        derive(space, one_hot(space, [2] * 4))
+
+
 SETS = dict.fromkeys(EDGES, NAMES) | {(0, 2): ("sep_conv_3x3",)}
 BY_KIND = {"normal": SETS, "reduce": NAMES}
 
@@ -246,6 +272,16 @@ def test_links_cannot_be_told_from_nodes_where_the_output_is_the_last_node():
         (
             cells(0, 1, 1, 2, 0, 3, 0, 1, concat=(2, 3, 4)),
             r"nodes 2 to 5 and the output nodes \[2, 3, 4\], but",
+        ),
+        (
+            dataclasses.replace(
+                cells(0, 1, 1, 2, 0, 3), reduce=cells(0, 0, 1, 2, 0, 3).reduce
+            ),
+            r"test_derive_of_graphs.py:\d+\).* reduce cell .* edge \(0, 2\) twice",
+        ),
+        (
+            cells(0, 1, 1, 2, 2, 2),
+            r"normal cell of its result has the edge \(2, 4\) twice, but a derived",
         ),
         (LINK_READ_BY_CONV, "node 4 .* sep_conv_3x3 to node 5, but is no output node"),
     ],

@@ -20,6 +20,13 @@ def test_records_and_text_are_one_form():
     assert stages_text("it", TEXT.replace(",", ", "), KINDS) == TEXT
 
 
+@pytest.mark.parametrize("width", [4 / 3, 1e-5, 1e-16, 0.1 + 0.2, 2, 199.0])
+def test_the_text_has_all_digits_of_a_width(width):
+    text = stages_text("it", [Stage("normal", width=width), Stage("reduce")], KINDS)
+    assert network_stages(text, 2)[0].width == width
+    assert stages_text("it", text, KINDS) == text
+
+
 def test_a_space_takes_a_list_of_stages_as_its_macro_structure():
     space = Space("mine", ("skip_connect", "sep_conv_3x3"), macro=list(STAGES))
     assert (space.macro, space.stages) == ("darts", TEXT)
@@ -55,6 +62,11 @@ def test_layers_fill_the_stages_without_a_number_of_cells():
         ([Stage("normal", 0)], "cells=0, but it must be a whole number from 1"),
         ([Stage("normal", 1, 0.0)], "width=0.0, but it must be a number above 0"),
         ([Stage("normal", stride=3)], "stride=3, but it must be 1 or 2"),
+        ([Stage("normal", stride=True)], "stride=True, but it must be 1 or 2"),
+        ([Stage("normal", stride=2.0)], "stride=2.0, but it must be 1 or 2"),
+        (Stage("normal"), r"is Stage\(kind='normal'.*but must be a list of Stage"),
+        (3, "is 3, but must be a list of Stage"),
+        ("normal*\u0663,reduce", "the stage 'normal\\*\u0663', which is none"),
         ("normal*3;reduce", "the stage 'normal\\*3;reduce', which is none. Write KIND"),
         ("normal/4,reduce", "the stage 'normal/4', which is none"),
     ],

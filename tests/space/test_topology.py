@@ -101,6 +101,27 @@ def test_errors_name_the_wrong_part_of_a_text(text, message):
         Topology.parse(text)
 
 
+@pytest.mark.parametrize(
+    "choices, message",
+    [
+        (
+            (0, 0, -1, 0, 0, 0),
+            r"Choice -1 of edge 2 .* Allowed: 0 to 4, for none, skip",
+        ),
+        ((0, 0, 0, 0, 0, 5), "Choice 5 of edge 5 is no primitive of the space nasben"),
+        ((0, 0, 0, 0, 0, True), "A choice must be a whole number, got True"),
+        ((0, 0, 0, 0, 0, 1.0), "A choice must be a whole number, got 1.0"),
+        (
+            (0,),
+            "has 6 edges, got 1 primitives. The text of a cell has a group for each",
+        ),
+    ],
+)
+def test_choices_that_a_space_lacks_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        Topology.of_choices(choices)
+
+
 @pytest.mark.parametrize("primitives", [("none",) * 5, "none", 3])
 def test_wrong_lists_of_primitives_are_refused(primitives):
     with pytest.raises(ValueError, match=r"six|6 edges|list of primitives"):

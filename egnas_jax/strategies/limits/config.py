@@ -92,13 +92,11 @@ class Limit:
           space: of the cells; its macro structure decides what None stands for.
           num_classes: of the data.
         """
-        published = published_network(space.macro, space.stages)
         sizes = {
             name: value
             for name in ("channels", "layers", "frame")
             if (value := getattr(self, name)) is not None
         }
-        config = dataclasses.replace(
-            published, num_classes=num_classes, auxiliary=False, **sizes
-        )
+        sizes |= {"num_classes": num_classes, "auxiliary": False}
+        config = published_network(space.macro, space.stages, **sizes)
         return CountedNetwork(config, self.image_size or 32, self.image_channels or 3)

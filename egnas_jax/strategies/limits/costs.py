@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from egnas_jax.lookup import named_at
 from egnas_jax.nn.edge_costs import EdgeCosts, counted_costs
 from egnas_jax.space import Space
 from egnas_jax.strategies.limits.config import Limit
@@ -52,9 +53,12 @@ def limited_costs(
     """
     rule = "darts" if space.macro == "darts" else "argmax"
     if space.derive != rule:
+        is_function = callable(space.derive)
+        given = named_at(space.derive) if is_function else repr(space.derive)
         raise ValueError(
-            f"strategy.limit needs a space whose cells derive={rule!r} finds, and the "
-            f"space {space.name} has derive={space.derive!r}. Leave the limits out."
+            f"strategy.limit needs a space with macro={space.macro!r} to have "
+            f"derive={rule!r}, whose cells can be found under limits, and the space "
+            f"{space.name} has derive={given}. Leave the limits out."
         )
     network = limit.network(space, num_classes)
     tables = {}

@@ -2,7 +2,8 @@
 
 from egnas_jax.nn.costs import cost
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import parse_genotype
+from egnas_jax.runs.limits import NETWORK
+from egnas_jax.space import Topology, parse_genotype
 from egnas_jax.studies.report.page import ReportTable
 from egnas_jax.studies.report.run_tables import final
 from egnas_jax.studies.report.runs import Group, RunRecord
@@ -49,14 +50,17 @@ def _row(run: RunRecord, network: dict) -> tuple[str, ...]:
 
 
 def _counted(run: RunRecord, network: dict) -> dict:
-    """Costs of a run's genotype in a network; {} where the run recorded none."""
+    """Costs of a run's genotype in a network; {} where it has none, or cannot."""
     if "genotype" not in run.result:
         return {}
     genotype = parse_genotype(run.result["genotype"])
-    names = ("channels", "layers", "frame", "num_classes")
+    # earlier versions recorded no stages
+    settings = {name: network[name] for name in NETWORK if name in network}
+    if settings.get("stages") and genotype.macro == Topology.macro:
+        return {}  # a network of stages has cells with two inputs
     counted = cost(
         genotype,
-        NetworkConfig(**{name: network[name] for name in names}, auxiliary=False),
+        NetworkConfig(**settings, auxiliary=False),
         image_size=network["image_size"],
         image_channels=network["image_channels"],
     )

@@ -1,5 +1,9 @@
 """Fitness under limits ranks cells over them last, and by how far they are over."""
 
+import dataclasses
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +13,7 @@ import egnas_jax as eg
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import (
     limit_metrics,
+    limited_costs,
     limited_fitness,
     make_excess,
     mean_within,
@@ -94,6 +99,27 @@ def test_no_limit_is_no_function():
 def test_wrong_limits_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Limit(**wrong)
+
+
+@pytest.mark.parametrize("value", ["3e6", True])
+def test_a_limit_is_a_number(value):
+    with pytest.raises(ValueError, match=f"params is {value!r}, but must be a number"):
+        Limit(params=value)
+
+
+def strongest(space, mixing):
+    return eg.derive(SPACE, mixing)
+
+
+def test_a_derivation_that_takes_no_limits_is_named():
+    space = dataclasses.replace(SPACE, derive=functools.partial(strongest))
+    line = strongest.__code__.co_firstlineno
+    message = re.escape(f"has derive=strongest ({__file__}:{line}). Leave the limits")
+    with pytest.raises(ValueError, match=f"derive='darts', .*{message}"):
+        limited_costs(space, 10, Limit(params=1e6))
+    chained = dataclasses.replace(SPACE, derive="argmax")
+    with pytest.raises(ValueError, match="the space darts7 has derive='argmax'. Lea"):
+        limited_costs(chained, 10, Limit(params=1e6))
 
 
 def test_the_network_of_a_limit():
