@@ -60,6 +60,7 @@ def mlflow_runs(client):
     return client.search_runs([experiment.experiment_id])
 
 
+@pytest.mark.slow
 def test_mlflow_gets_settings_numbers_and_the_end(client, tmp_path):
     folder = tmp_path / "searches" / "seed3"
     folder.mkdir(parents=True)
@@ -77,6 +78,7 @@ def test_mlflow_gets_settings_numbers_and_the_end(client, tmp_path):
     assert run.data.metrics == {"loss": 0.5}
 
 
+@pytest.mark.slow
 def test_mlflow_goes_on_with_the_run_of_a_resumed_one(client, tmp_path):
     write("mlflow", tmp_path, [0])
     write("mlflow", tmp_path, [1], first=1, loss=0.25)
@@ -86,12 +88,14 @@ def test_mlflow_goes_on_with_the_run_of_a_resumed_one(client, tmp_path):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_mlflow_begins_anew_where_the_store_has_lost_the_run(client, tmp_path):
     (tmp_path / "mlflow.json").write_text('{"id": "0123456789abcdef"}')
     write("mlflow", tmp_path, [0])
     assert len(mlflow_runs(client)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error, status", [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
