@@ -23,6 +23,7 @@ from egnas_jax.strategies.egnas.evaluation import (
     Evaluate,
     EvaluatedPopulation,
     EvaluateEach,
+    derived_cells,
     egnas_step_direction,
     evaluate_individuals,
     individual_rows,
@@ -30,6 +31,8 @@ from egnas_jax.strategies.egnas.evaluation import (
 from egnas_jax.strategies.egnas.raced import race_individuals
 from egnas_jax.strategies.limits.costs import OVER
 from egnas_jax.types import IMPL, Array, Key, PyTree
+
+DRAWS = 4  # populations of which one without repeats is chosen
 
 
 @flax.struct.dataclass
@@ -41,8 +44,11 @@ class EGNASState:
       velocity: of alpha, the same shapes.
       run_key: key data of the run's candidates (used by `candidates="run"`), u32[2].
       epochs: epochs seen, i32[].
-      updates: updates of alpha made, i32[].
+      updates: explorations with a finite fitness, i32[]: updates of alpha, with those
+        that were not accepted.
       skipped: explorations without one finite fitness, i32[].
+      evolutions: states of the evolution strategy of every sample, leaves [N, ...],
+        where something of them is carried on; else None.
     """
 
     alpha: dict[str, Array]
@@ -51,6 +57,7 @@ class EGNASState:
     epochs: Array
     updates: Array
     skipped: Array
+    evolutions: PyTree | None = None
 
 
 def initial_state(space: Space, key: Key) -> EGNASState:
@@ -68,6 +75,18 @@ def initial_state(space: Space, key: Key) -> EGNASState:
     )
 
 
+def start(method: EGNAS, key: Key) -> EGNASState:
+    """Makes the first state; evolution strategies that it carries are around alpha."""
+    state = initial_state(method.space, key)
+    if not method.config.carries:
+        return state
+    alpha = flatten(method.space, state.alpha)
+    centres = jnp.broadcast_to(alpha, (method.config.samples, len(alpha)))
+    sigma = method.hyperparams.sigma_start
+    evolutions = jax.vmap(_evolution(method).init, in_axes=(0, None))(centres, sigma)
+    return state.replace(evolutions=evolutions)
+
+
 @flax.struct.dataclass
 class Best:
     """The best individual of a sample so far.
@@ -76,12 +95,14 @@ class Best:
       z: f32[D].
       fitness: f32[], inf where it is NaN.
       correct: correctly classified images, i32[].
+      correct_current: those of alpha on the same images, i32[].
       batches: on how many fitness batches, i32[], of individuals that race; else None.
     """
 
     z: Array
     fitness: Array
     correct: Array
+    correct_current: Array
     batches: Array | None = None
 
 
@@ -105,11 +126,20 @@ class Exploration:
 
 
 class _Sampling(NamedTuple):
-    """How an exploration draws: the strategy, sigma, centres [N, D], keys [N, T]."""
+    """How an exploration draws.
+
+    Attributes:
+      evolution: the evolution strategy.
+      sigma: with which the samples begin, in the mean, f32[].
+      centres: of the samples, [N, D]; not used where all of the state is carried on.
+      starts: the strategy's state of every sample, leaves [N, ...].
+      keys: of the generations, [N, T].
+    """
 
     evolution: Evolution
     sigma: Array
     centres: Array
+    starts: PyTree
     keys: Array
 
 
@@ -130,7 +160,8 @@ def explore(
       evaluate_each: evaluates mixings on each of some fitness batches, where
         individuals race for them.
     """
-    evolution, sigma, centres, keys = _sampling(method, key, state)
+    evolution, sigma, centres, starts, keys = _sampling(method, key, state)
+    method = _with_eta(method, state)
     if method.config.races:
         score = functools.partial(race_individuals, method, evaluate_each)
     else:
@@ -138,53 +169,95 @@ def explore(
 
     def generation(carry: tuple[PyTree, Best], key: Key):
         es, leader = carry
-        z = evolution.ask(key, es)
+        z = _individuals(method, evolution, key, es, state.alpha)
         population = score(state.alpha, z)
         leader = _better(leader, _winner(z, population), method.config.tie)
         return (evolution.tell(es, z, population.ranking), leader), (z, population)
 
     def sample(_, scanned: tuple[Array, Array]):
-        centre, keys = scanned
+        centre, es, keys = scanned
         zero = jnp.zeros((), jnp.int32)
         batches = zero if method.config.races else None
-        nothing = Best(centre, jnp.float32(jnp.inf), zero, batches)
-        start = evolution.init(centre, sigma), nothing
-        (_, leader), evaluated = lax.scan(generation, start, keys)
-        return None, (leader, evaluated)
+        nothing = Best(centre, jnp.float32(jnp.inf), zero, zero, batches)
+        (es, leader), evaluated = lax.scan(generation, (es, nothing), keys)
+        return None, (es if method.config.carries else None, leader, evaluated)
 
-    _, (leaders, (z, populations)) = lax.scan(sample, None, (centres, keys))
+    _, (ends, leaders, (z, populations)) = lax.scan(
+        sample, None, (centres, starts, keys)
+    )
     n = _best_sample(method, evaluate, leaders)
     best = jax.tree.map(lambda leaf: leaf[n], leaders)
     exploration = Exploration(
         best=best, sigma=sigma, z=z, leaders=leaders, populations=populations
     )
-    return _step_alpha(method, state, best), exploration
+    return _step_alpha(method, state, best).replace(evolutions=ends), exploration
 
 
 def first_generation(method: EGNAS, key: Key, state: EGNASState) -> Array:
     """Draws the individuals that an exploration begins with, f32[N, P, D]."""
-    evolution, sigma, centres, keys = _sampling(method, key, state)
+    sampling = _sampling(method, key, state)
 
-    def ask(centre: Array, key: Key) -> Array:
-        return evolution.ask(key, evolution.init(centre, sigma))
+    def individuals(key: Key, es: PyTree) -> Array:
+        return _individuals(method, sampling.evolution, key, es, state.alpha)
 
-    return jax.vmap(ask)(centres, keys[:, 0])
+    return jax.vmap(individuals)(sampling.keys[:, 0], sampling.starts)
+
+
+def _individuals(
+    method: EGNAS, evolution: Evolution, key: Key, es: PyTree, alpha: dict[str, Array]
+) -> Array:
+    """A population, f32[P, D]; its repeats of a cell are replaced where that is asked.
+
+    A repeat is an individual whose derived cell is that of alpha or of one before it.
+    """
+    if method.config.repeats == "kept":
+        return evolution.ask(key, es)
+    keys = jax.random.split(key, DRAWS)
+    drawn = jax.vmap(lambda k: evolution.ask(k, es))(keys).reshape(-1, len(es.mean))
+    everyone = jnp.concatenate([flatten(method.space, alpha)[None], drawn])
+    cells = derived_cells(method.space, unflatten(method.space, everyone))
+    leaves = [leaf.reshape(len(everyone), -1) for leaf in jax.tree.leaves(cells)]
+    flat = jnp.concatenate(leaves, axis=1)
+    equal = jnp.all(flat[:, None] == flat[None, :], axis=-1)
+    is_repeat = jnp.any(jnp.tril(equal, -1), axis=1)[1:]
+    # the first that are new, and repeats only where there are too few of those
+    chosen = jnp.argsort(is_repeat, stable=True)[: method.config.population]
+    return drawn[chosen]
+
+
+def _evolution(method: EGNAS) -> Evolution:
+    make = EVOLUTIONS[method.config.evolution]
+    return make(method.space.dim, method.config.population)
 
 
 def _sampling(method: EGNAS, key: Key, state: EGNASState) -> _Sampling:
+    config = method.config
     key_centres, key_candidates = jax.random.split(key)
-    evolution = EVOLUTIONS[method.config.evolution]
-    return _Sampling(
-        evolution(method.space.dim, method.config.population),
-        _sigma(method, state),
-        _centres(method, key_centres, state.alpha),
-        candidate_keys(method.config, key_candidates, state),
-    )
+    evolution, sigma = _evolution(method), _sigma(method, state)
+    centres = _centres(method, key_centres, state.alpha)
+    starts = jax.vmap(evolution.init, in_axes=(0, None))(centres, sigma)
+    if config.carried == "shape":
+        starts = state.evolutions.replace(mean=centres, sigma=starts.sigma)
+    elif config.carried == "all":
+        starts = state.evolutions.replace(sigma=starts.sigma)
+    if config.sigma == "own":
+        starts = starts.replace(sigma=state.evolutions.sigma)
+        sigma = jnp.mean(starts.sigma)
+    keys = candidate_keys(config, key_candidates, state)
+    return _Sampling(evolution, sigma, centres, starts, keys)
+
+
+def _with_eta(method: EGNAS, state: EGNASState) -> EGNAS:
+    """The method with the weight of L2 that this exploration has."""
+    if method.config.eta_schedule == "constant":
+        return method
+    eta = method.hyperparams.eta / (state.updates + 1).astype(jnp.float32)
+    return method._replace(hyperparams=method.hyperparams.replace(eta=eta))
 
 
 def _sigma(method: EGNAS, state: EGNASState) -> Array:
     config, hyperparams = method.config, method.hyperparams
-    if config.sigma == "constant":
+    if config.sigma in ("constant", "own"):
         return jnp.float32(hyperparams.sigma_start)
     count = {"by_update": state.updates, "by_epoch": state.epochs}[config.sigma]
     sigma = hyperparams.sigma_start / (count + 1).astype(jnp.float32)
@@ -195,12 +268,18 @@ def _centres(method: EGNAS, key: Key, alpha: dict[str, Array]) -> Array:
     """m_n of every sample, [N, D]."""
     config, space = method.config, method.space
     rows = alpha if config.centre == "alpha" else relaxed(space, alpha).primitives
+    if config.centre == "one_hot":
+        rows = {kind: _one_hot(row) for kind, row in rows.items()}
     draws = 1 if config.centre_noise == "shared" else config.samples
     noise = jax.random.normal(key, (draws, space.dim))
     return jnp.broadcast_to(
         flatten(space, rows)[None] + method.hyperparams.noise * noise,
         (config.samples, space.dim),
     )
+
+
+def _one_hot(rows: Array) -> Array:
+    return jax.nn.one_hot(jnp.argmax(rows, axis=-1), rows.shape[-1])
 
 
 def candidate_keys(config: EGNASConfig, key: Key, state: EGNASState) -> Array:
@@ -232,6 +311,7 @@ def _winner(z: Array, population: EvaluatedPopulation) -> Best:
         z=z[population.winner],
         fitness=jnp.where(jnp.isnan(fitness), jnp.inf, fitness),
         correct=population.correct[population.winner],
+        correct_current=population.correct_current,
         batches=None if race is None else race.batches[population.winner],
     )
 
@@ -258,14 +338,28 @@ def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
     return jnp.argmin(ranked)
 
 
+def _is_accepted(config: EGNASConfig, best: Best) -> Array:
+    """Whether alpha steps along the best individual, bool[]."""
+    if config.accept == "better":
+        return best.correct > best.correct_current
+    return best.correct >= best.correct_current
+
+
 def _step_alpha(method: EGNAS, state: EGNASState, best: Best) -> EGNASState:
-    """Alpha one step further; unchanged, and counted, where all fitness was NaN."""
+    """Alpha one step further, where it accepts one.
+
+    An exploration whose fitness was all NaN is counted, and is no update.
+    """
     finite = jnp.isfinite(best.fitness)
     rows = unflatten(method.space, best.z)
     direction = egnas_step_direction(rows, state.alpha, method.config, method.space)
     momentum, step = method.hyperparams.momentum, method.hyperparams.step
     velocity = jax.tree.map(lambda v, d: momentum * v + d, state.velocity, direction)
     alpha = jax.tree.map(lambda a, v: a + step * v, state.alpha, velocity)
-    new = state.replace(alpha=alpha, velocity=velocity, updates=state.updates + 1)
+    stepped = state.replace(alpha=alpha, velocity=velocity)
+    if method.config.accept != "any":
+        accepted = _is_accepted(method.config, best)
+        stepped = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), stepped, state)
+    new = stepped.replace(updates=state.updates + 1)
     old = state.replace(skipped=state.skipped + 1)
     return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

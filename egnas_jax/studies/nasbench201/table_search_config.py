@@ -21,7 +21,13 @@ from egnas_jax.studies.nasbench201.table import DATASETS
 
 # options of EG-NAS that concern images or training, which a table lacks
 IMAGE_OPTIONS = (
-    "warmup fitness_batch_size fitness_batches batch_stats population_chunk image_chunk"
+    "fitness",
+    "warmup",
+    "fitness_batch_size",
+    "fitness_batches",
+    "batch_stats",
+    "population_chunk",
+    "image_chunk",
 )
 RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, LARGEST_INT)}
 MAX_SETTINGS = 1000
@@ -84,7 +90,7 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
                 f"take no limits: leave it out."
             )
         is_race = name.startswith("race.")
-        if method == "egnas" and (is_race or name in IMAGE_OPTIONS.split()):
+        if method == "egnas" and (is_race or name in IMAGE_OPTIONS):
             raise ValueError(
                 f"egnas.{name} concerns images or training, and a table has neither: "
                 f"leave it out."
