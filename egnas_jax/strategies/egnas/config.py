@@ -1,8 +1,9 @@
-"""Names the options of EG-NAS, and three sets of them.
+"""Names the options of EG-NAS, and four sets of them.
 
 Paper, report and official code differ; every difference is an option here. `paper` is
 what the paper describes, `official` what the published code does, its defects included,
-and `reproduction` what the code of the reproduced report does.
+`reproduction` what the code of the reproduced report does, and `revised` what did best
+on the data of its development.
 
 Sources: Cai et al., "EG-NAS: Neural Architecture Search with Fast Evolutionary
 Exploration", AAAI 2024, and its official code; the report 快速进化神经网络架构搜索, a
@@ -234,7 +235,7 @@ class EGNASConfig:
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":
-        """Returns the options of "paper", "official" or "reproduction".
+        """Returns the options of "paper", "official", "reproduction" or "revised".
 
         What a variant asks of the loop is in `variants.VARIANT_SCHEDULES`.
 

@@ -213,7 +213,7 @@ def _individuals(
     if method.config.repeats == "kept":
         return evolution.ask(key, es)
     keys = jax.random.split(key, DRAWS)
-    drawn = jax.vmap(lambda k: evolution.ask(k, es))(keys).reshape(-1, len(es.mean))
+    drawn = jax.vmap(lambda k: evolution.ask(k, es))(keys).reshape(-1, method.space.dim)
     everyone = jnp.concatenate([flatten(method.space, alpha)[None], drawn])
     cells = derived_cells(method.space, unflatten(method.space, everyone))
     leaves = [leaf.reshape(len(everyone), -1) for leaf in jax.tree.leaves(cells)]

@@ -6,6 +6,7 @@ import itertools
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
+from egnas_jax.strategies.egnas.variants import DECIDED_BY_VARIANT
 from egnas_jax.studies.nasbench201.method_configs import (
     AgeingConfig,
     ENASConfig,
@@ -95,8 +96,10 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
                 f"egnas.{name} concerns images or training, and a table has neither: "
                 f"leave it out."
             )
-    egnas = EGNASConfig.variant(variant or "paper")
-    sizes = {k: v for k, v in SIZES.items() if variant is None or k != "generations"}
+    # a table has no batches to race for
+    egnas = EGNASConfig.variant(variant or "paper").on_one_batch()
+    decided = DECIDED_BY_VARIANT.get(variant, ())
+    sizes = {name: size for name, size in SIZES.items() if name not in decided}
     base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
     return apply_overrides(base, overrides)
 
