@@ -85,7 +85,7 @@ OTHER = {
     | dict(zeta=0.1, eta=3.0, momentum=0.9, step=0.2, weight_grid=True, limit=LIMIT)
     | dict(CHUNKS, race=Race(budget=5), fitness="proxy:l2_norm"),
     "random_search": dict(candidates=5, fitness="proxy:l2_norm")
-    | dict( fitness_batch_size=12, batch_stats="running")
+    | dict(fitness_batch_size=12, batch_stats="running")
     | dict(limit=LIMIT, **CHUNKS),
     "darts": dict(ADAM, batch_size=7, second_order="finite_difference"),
     "pc_darts": dict(ADAM, batch_size=7, warmup=1),
