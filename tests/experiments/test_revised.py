@@ -1,4 +1,4 @@
-"""The judgement of the variant revised covers its options, and corrects for all rows."""
+"""The judgement of `revised` covers its options, and corrects for all rows."""
 
 import argparse
 import dataclasses

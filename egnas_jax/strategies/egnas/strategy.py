@@ -25,9 +25,11 @@ from egnas_jax.strategies.egnas.evaluation import (
     make_evaluate_each,
 )
 from egnas_jax.strategies.egnas.explore import (
-    EGNASState,
     Exploration,
     explore,
+)
+from egnas_jax.strategies.egnas.sampling import (
+    EGNASState,
     start,
 )
 from egnas_jax.strategies.limits.costs import (

@@ -24,6 +24,8 @@ from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
 from egnas_jax.strategies.egnas.explore import (
     Exploration,
     explore,
+)
+from egnas_jax.strategies.egnas.sampling import (
     start,
 )
 from egnas_jax.strategies.random_search import random_child

@@ -17,7 +17,7 @@ from egnas_jax.strategies.egnas.evaluation import (
     egnas_step_direction,
     evaluate_fitness,
 )
-from egnas_jax.strategies.egnas.explore import (
+from egnas_jax.strategies.egnas.sampling import (
     candidate_keys,
     first_generation,
     initial_state,

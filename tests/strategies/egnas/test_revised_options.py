@@ -14,8 +14,18 @@ from egnas_jax.search.relax import flatten, unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
-from egnas_jax.strategies.egnas.explore import explore, first_generation, start
+from egnas_jax.strategies.egnas.explore import (
+    explore,
+)
 from egnas_jax.strategies.egnas.fitness import compound_fitness
+from egnas_jax.strategies.egnas.sampling import (
+    draw_individuals,
+    first_generation,
+    start,
+)
+    first_generation,
+    start,
+)
 from egnas_jax.types import Evaluation
 
 SPACE = SPACES["nasbench201"]
@@ -217,3 +227,22 @@ def test_a_strategy_without_mean_and_sigma_carries_nothing(setting, monkeypatch)
     EGNASConfig(evolution="bare")
     with pytest.raises(ValueError, match="bare have no mean and no sigma"):
         EGNASConfig(evolution="bare", **setting)
+
+
+def test_cells_that_differ_at_edges_they_lack_are_repeats():
+    """In the DARTS family a cell has two edges a node, and others do not count."""
+    space = SPACES["darts7"]
+    key = jax.random.key(1)
+    alpha = {kind: jax.random.normal(key, (14, 7)) for kind in space.kinds}
+    config = dataclasses.replace(SMALL, repeats="redrawn", population=2)
+    method = EGNAS(space, config, config.hyperparams)
+    chosen = derived_cells(space, {k: rows[None] for k, rows in alpha.items()})
+    lacks = {kind: int(jnp.argmin(chosen.edges[kind][0])) for kind in space.kinds}
+    # the first is another cell only at an edge that is not kept, the second really
+    weak = {k: rows.at[lacks[k]].set(rows[lacks[k]][::-1]) for k, rows in alpha.items()}
+    other = {k: -rows for k, rows in alpha.items()}
+    drawn = jnp.stack([flatten(space, weak), flatten(space, other)])
+    evolution = Evolution(None, lambda key, es: drawn, None)
+    population = draw_individuals(method, evolution, KEY, None, alpha)
+    np.testing.assert_array_equal(population[0], drawn[1])
+    np.testing.assert_array_equal(population[1], drawn[0])

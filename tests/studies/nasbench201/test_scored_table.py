@@ -17,7 +17,10 @@ def score_file(table, tmp_path_factory):
     order = np.random.default_rng(1).permutation(len(table.choices))
     choices = np.asarray(table.choices)[order]
     counts = (choices == 2).sum(axis=1)
-    scores = [None if row[0] == 0 else float(n) for row, n in zip(choices, counts)]
+    scores = [
+        None if row[0] == 0 else float(n)
+        for row, n in zip(choices, counts, strict=True)
+    ]
     cells = [Topology.of_choices(row.tolist()).format() for row in choices]
     path = tmp_path_factory.mktemp("scores") / "proxies.json"
     path.write_text(json.dumps({"scores": {"naswot": scores}, "cells": cells}))
