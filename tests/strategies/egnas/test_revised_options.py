@@ -23,9 +23,6 @@ from egnas_jax.strategies.egnas.sampling import (
     first_generation,
     start,
 )
-    first_generation,
-    start,
-)
 from egnas_jax.types import Evaluation
 
 SPACE = SPACES["nasbench201"]
