@@ -11,7 +11,7 @@ import pytest
 from egnas_jax import EGNASConfig
 from egnas_jax.evolution import EVOLUTIONS, Evolution, sep_cma_es
 from egnas_jax.search.relax import flatten, unflatten
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
 from egnas_jax.strategies.egnas.explore import (
@@ -228,9 +228,12 @@ def test_a_strategy_without_mean_and_sigma_carries_nothing(setting, monkeypatch)
 
 def test_cells_that_differ_at_edges_they_lack_are_repeats():
     """In the DARTS family a cell has two edges a node, and others do not count."""
-    space = SPACES["darts7"]
-    key = jax.random.key(1)
-    alpha = {kind: jax.random.normal(key, (14, 7)) for kind in space.kinds}
+    primitives = ("avg_pool_3x3", "skip_connect", "sep_conv_3x3")
+    space = Space("two_nodes", primitives=primitives, num_nodes=2)
+    alpha = {
+        kind: jax.random.normal(jax.random.key(i), (space.num_edges, 3))
+        for i, kind in enumerate(space.kinds)
+    }
     config = dataclasses.replace(SMALL, repeats="redrawn", population=2)
     method = EGNAS(space, config, config.hyperparams)
     chosen = derived_cells(space, {k: rows[None] for k, rows in alpha.items()})
@@ -238,8 +241,10 @@ def test_cells_that_differ_at_edges_they_lack_are_repeats():
     # the first is another cell only at an edge that is not kept, the second really
     weak = {k: rows.at[lacks[k]].set(rows[lacks[k]][::-1]) for k, rows in alpha.items()}
     other = {k: -rows for k, rows in alpha.items()}
+    assert not any(chosen.edges[kind][0, lacks[kind]] for kind in space.kinds)
     drawn = jnp.stack([flatten(space, weak), flatten(space, other)])
     evolution = Evolution(None, lambda key, es: drawn, None)
-    population = draw_individuals(method, evolution, KEY, None, alpha)
+    draw = jax.jit(lambda key: draw_individuals(method, evolution, key, None, alpha))
+    population = draw(KEY)
     np.testing.assert_array_equal(population[0], drawn[1])
     np.testing.assert_array_equal(population[1], drawn[0])
