@@ -122,12 +122,13 @@ def test_sigma_of_its_own_alone_is_carried_beside_a_new_shape():
     assert float(first.sigma) == 1.0
     assert float(second.sigma) == float(one.evolutions.sigma[0]) != 1.0
     fresh = first_generation(EGNAS(SPACE, config, config.hyperparams), KEY, one)[0]
-    unscaled = first_generation(
-        EGNAS(SPACE, SMALL, SMALL.hyperparams), KEY, begun(SMALL)
-    )[0]
-    noise = unscaled - flatten(SPACE, begun(SMALL).alpha)
-    expected = flatten(SPACE, one.alpha) + one.evolutions.sigma[0] * noise
-    np.testing.assert_allclose(fresh, expected, rtol=1e-4, atol=1e-5)
+    method = EGNAS(SPACE, SMALL, SMALL.hyperparams)
+    unscaled = np.asarray(first_generation(method, KEY, begun(SMALL))[0])
+    noise = unscaled - np.asarray(flatten(SPACE, begun(SMALL).alpha))
+    centre, sigma = np.asarray(flatten(SPACE, one.alpha)), one.evolutions.sigma[0]
+    np.testing.assert_allclose(
+        fresh, centre + np.asarray(sigma) * noise, rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
