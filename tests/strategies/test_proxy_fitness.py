@@ -11,6 +11,7 @@ import egnas_jax as eg
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.names import NAMES
+from egnas_jax.runs.search_setup import warmup_of
 from egnas_jax.search.relax import unweighted
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
@@ -206,3 +207,10 @@ def test_searches_that_run_as_one_program_train_no_weights_either():
     for result in both.results:
         check_nothing_was_trained(result)
         assert result.genotype == alone.genotype
+
+
+def test_untrained_weights_need_no_warm_up():
+    for settings, warmup in (({}, 20), (PARAMS, 0)):
+        settings = {**settings, "strategy.warmup": 20}
+        assert warmup_of(eg.search_config("digits", settings=settings)) == warmup
+    assert warmup_of(eg.search_config("digits", strategy="pc_darts")) == 2
