@@ -34,6 +34,7 @@ from egnas_jax.training.jax_settings import pinned
 TITLE = "Search by zero-cost proxies"
 WEIGHTS, CHANCE, TRAINED = "params", "a random cell", "accuracy after 12 epochs"
 CONTROLS = (WEIGHTS, CHANCE)
+LEAST_P = 1e-12  # that is written out
 
 
 class Size(NamedTuple):
@@ -159,7 +160,8 @@ def difference_text(one: Comparison | None) -> str | None:
         return None
     if one.low is None:
         return "no difference"
-    return f"{one.low:.2f} to {one.high:.2f} (p {one.holm:.2g})"
+    p_value = f"{one.holm:.2g}" if one.holm >= LEAST_P else f"< {LEAST_P:g}"
+    return f"{one.low:.2f} to {one.high:.2f} (p {p_value})"
 
 
 def make_rows(size: Size, found: dict[str, np.ndarray]) -> list[list]:
