@@ -8,6 +8,7 @@ import tiny_search
 from own_primitives import CONV_NORM
 
 import egnas_jax as eg
+from egnas_jax.cli.main import main
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.names import NAMES
@@ -170,9 +171,17 @@ def count(genotype):
     return sum(name == "dil_conv_3x3" for name, _ in genotype.reduce)
 
 
-def test_random_search_by_weights_finds_the_largest_cell_and_trains_none():
+def test_random_search_by_weights_finds_the_largest_cell_and_trains_none(
+    tmp_path, capsys
+):
+    settings = {**tiny_search.OF_ANY_METHOD, **SETTINGS["random_search"], **PARAMS}
+    words = ["--set", "epochs=1", *tiny_search.words(settings), "--space", "tiny"]
+    out = ["--out", str(tmp_path / "run")]
     with tiny_search.registered_space():
-        result = search("random_search", epochs=1)
+        assert main(["search", "--strategy", "random_search", *words, *out]) == 0
+        result = eg.load_search(tmp_path / "run")
+    (line,) = [s for s in capsys.readouterr().err.splitlines() if "epoch" in s[:6]]
+    assert "train" not in line and "valid" in line
     check_nothing_was_trained(result)
     assert count(result.genotype) == 2
     record = result.records[-1]
