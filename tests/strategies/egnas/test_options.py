@@ -74,8 +74,10 @@ def others(names):
     ]
 
 
-# "tie" shows with equal individuals alone, which test_egnas.py has
-SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - {"tie"})
+# "tie" shows with equal individuals alone, which test_egnas.py has; the others have
+# tests of their own in test_revised_options.py
+ELSEWHERE = {"tie", "accept", "carried", "eta_schedule", "repeats"}
+SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - ELSEWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,6 @@ def test_every_option_of_the_fitness_changes_an_evaluation(name, value, populati
 CIRCUMSTANCES = {
     # the term of the fitness that rewards being worse
     "best_sample": (dict(eta=3.0, samples=6, noise=0.5), 2),
-    "accept": (dict(eta=3.0, samples=6, noise=0.5), 2),
     "sigma": (dict(warmup=1), 3),  # counts of epochs and of updates differ
     "samples": ({}, 5),  # the one sample does not win every time
     "centre_noise": (dict(noise=0.5), 2),
