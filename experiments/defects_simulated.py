@@ -12,7 +12,7 @@ import numpy as np
 from egnas_jax import SPACES, EGNASConfig, egnas_step_direction, softmax_mixing
 from egnas_jax.search.relax import flatten, unflatten
 from egnas_jax.strategies.egnas.evaluation import EGNAS
-from egnas_jax.strategies.egnas.explore import (
+from egnas_jax.strategies.egnas.sampling import (
     EGNASState,
     first_generation,
     initial_state,

@@ -10,13 +10,14 @@ def search_line(record: dict, epochs: int) -> str:
       record: of the epoch.
       epochs: of the whole search.
     """
-    train, valid = (
+    parts = [
         f"{part} {record[f'{part}_loss']:.3f} {100 * record[f'{part}_accuracy']:5.1f} %"
         for part in ("train", "valid")
-    )
+        if record[f"{part}_loss"] is not None  # a search without weight steps
+    ]
     stage = f"stage {record['stage'] + 1}  " if "stage" in record else ""
     return (
-        f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{train}  {valid}  "
+        f"epoch {record['epoch'] + 1:>3}/{epochs}  {stage}{'  '.join(parts)}  "
         f"{record['seconds']:.1f} s"
     )
 

@@ -290,6 +290,7 @@ def _list(options) -> None:
     # none of these modules imports JAX, so the command answers at once
     from egnas_jax.lookup import lookup
     from egnas_jax.nn.kernels import CHOICES
+    from egnas_jax.proxies.names import NAMES
     from egnas_jax.runs.presets import PRESETS, RECIPES
     from egnas_jax.space import SPACES, zoo
     from egnas_jax.space.primitive_names import FAMILIES
@@ -310,6 +311,7 @@ def _list(options) -> None:
         "zoo": zoo,
         "methods": METHODS,
         "selectors": SELECTORS,
+        "proxies": NAMES,
     }
     if options.kind is not None:
         tables = {options.kind: lookup(tables, options.kind, "kind")}

@@ -39,6 +39,9 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", **REPEATED, **setting, help="change one setting; see --print-config")
     sweep = "hyperparameters of EG-NAS, every combination in one program"
     add("--sweep", **REPEATED, metavar="egnas.NAME=V1,V2,...", help=sweep)
+    scores = "search by scores of this file, proxies.json of egnas proxies --cells all"
+    add("--scores", metavar="FILE.json", help=scores)
+    add("--proxy", metavar="NAME", help="proxy whose scores of --scores are searched")
     add("--out", metavar="DIR", help="(default: runs/table-DATASET)")
     add("--print-config", action="store_true", help="print the configuration and exit")
     add("--json", action="store_true", help=JSON_HELP)
@@ -51,6 +54,11 @@ def table_search(options: argparse.Namespace) -> None:
     from egnas_jax.studies.nasbench201.read import read_table
 
     check_folders(options, ("out",))
+    if (options.scores is None) != (options.proxy is None):
+        raise ValueError(
+            "--scores names a file with the scores of proxies, and --proxy one of "
+            "them: give both, or neither."
+        )
     named = [
         f"{name}={getattr(options, name)}"
         for name in ("dataset", "runs", "queries")
@@ -64,7 +72,7 @@ def table_search(options: argparse.Namespace) -> None:
     if options.print_config:
         print(json.dumps(as_dict(config), indent=2))
         return
-    table = read_table(options.table, config.dataset)
+    table = _with_scores(options, read_table(options.table, config.dataset))
     out = pathlib.Path(options.out or f"runs/table-{config.dataset}")
     check_writable(out)
     use_compilation_cache()
@@ -73,6 +81,16 @@ def table_search(options: argparse.Namespace) -> None:
         of_method = settings if name == "egnas" else [{}]
         entries += _search(table, config, name, of_method)
     _write_search(options, out, config, table, entries)
+
+
+def _with_scores(options, table):
+    """The table, with a proxy's scores for validation accuracies if it is asked for."""
+    from egnas_jax.studies.nasbench201 import scored_table
+
+    if options.scores is None:
+        return table
+    scores = scored_table.read_scores(options.scores, options.proxy, table)
+    return scored_table.with_scores(table, scores)
 
 
 def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
@@ -116,12 +134,14 @@ def _write_search(options, out: pathlib.Path, config, table, entries) -> None:
             "optimum": optimum,
             "best_by_validation_regret": selected,
             "level": LEVEL,
+            "proxy": options.proxy,
             "config": as_dict(config),
             "entries": entries,
         }
     )
     out.mkdir(parents=True, exist_ok=True)
-    title = f"NAS-Bench-201, {DATASETS[config.dataset]}, {config.runs} runs each"
+    by = f", by {options.proxy}" if options.proxy else ""
+    title = f"NAS-Bench-201, {DATASETS[config.dataset]}{by}, {config.runs} runs each"
     records.write_json(out / "curves.json", result)
     records.write_text(out / "curves.csv", summary.curves_csv(entries))
     records.write_text(out / "curves.svg", draw_curves(entries, selected, title))

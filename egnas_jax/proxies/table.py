@@ -32,15 +32,28 @@ class Proxy(NamedTuple):
       score: the function.
       needs: of "weights" (values of the kernels), "images" (their pixels), "labels",
         "gradient", "hessian" and "normal" (kernels drawn by `normal_kernels`).
+      passes: forward passes that it takes of each image; a backward pass counts 2.
     """
 
     name: str
     score: Score
     needs: frozenset[str]
+    passes: int
+
+    def forward_passes(self, images: int) -> int:
+        """Returns the forward passes of one image that a score takes on a batch.
+
+        A proxy that reads no pixels and takes gradients runs one image of ones.
+
+        Args:
+          images: of the batch.
+        """
+        is_of_one = not {"images", "normal"} & self.needs
+        return self.passes * (1 if is_of_one else images)
 
 
-def _proxy(score: Score, needs: str = "") -> Proxy:
-    return Proxy(score.__name__, score, frozenset(needs.split()))
+def _proxy(score: Score, needs: str = "", passes: int = 0) -> Proxy:
+    return Proxy(score.__name__, score, frozenset(needs.split()), passes)
 
 
 PROXIES: dict[str, Proxy] = {
@@ -49,13 +62,14 @@ PROXIES: dict[str, Proxy] = {
         _proxy(size.params),
         _proxy(size.multiply_adds),
         _proxy(saliency.l2_norm, "weights"),
-        _proxy(saliency.grad_norm, "weights images labels gradient"),
-        _proxy(saliency.snip, "weights images labels gradient"),
-        _proxy(saliency.grasp, "weights images labels gradient hessian"),
-        _proxy(saliency.synflow, "weights gradient"),
-        _proxy(activation.fisher, "weights images labels gradient"),
-        _proxy(activation.jacov, "weights images gradient"),
-        _proxy(activation.naswot, "weights images"),
-        _proxy(activation.zen, "normal"),
+        _proxy(saliency.grad_norm, "weights images labels gradient", 3),
+        _proxy(saliency.snip, "weights images labels gradient", 3),
+        # the gradient, and twice its cost to differentiate it
+        _proxy(saliency.grasp, "weights images labels gradient hessian", 9),
+        _proxy(saliency.synflow, "weights gradient", 3),
+        _proxy(activation.fisher, "weights images labels gradient", 3),
+        _proxy(activation.jacov, "weights images gradient", 3),
+        _proxy(activation.naswot, "weights images", 1),
+        _proxy(activation.zen, "normal", 2),
     )
 }

@@ -25,7 +25,12 @@ from egnas_jax.runs.limits import costs_of_run
 from egnas_jax.runs.plugins import plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
-from egnas_jax.runs.search_setup import SearchSetup, searches_last, set_up_search
+from egnas_jax.runs.search_setup import (
+    SearchSetup,
+    searches_last,
+    set_up_search,
+    warmup_of,
+)
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.runs.tracking import tracked
 from egnas_jax.search import loop
@@ -342,7 +347,7 @@ def _profiler(
     """
     if profile is None:
         return lambda programs: programs
-    warmup, last = setup.config.strategy.warmup, loop.last_epoch(setup.run, stop_after)
+    warmup, last = warmup_of(setup.config), loop.last_epoch(setup.run, stop_after)
     if stage := start.stage_of(setup.run):
         warmup, last = stage.first + warmup, min(stage.end, last)
     epoch = first_steady_epoch(start.epochs, warmup, last)

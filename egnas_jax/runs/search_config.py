@@ -28,6 +28,7 @@ from egnas_jax.space.stages import nearest_layers
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.variants import (
+    DECIDED_BY_VARIANT,
     DEFAULT_SEEDS,
     VARIANT_SCHEDULES,
     VARIANTS,
@@ -111,9 +112,6 @@ _RANGES = {
     "clip_norm": (1e-12, LARGEST_FLOAT),
 }
 
-# options of a preset that a variant decides instead: `official` has one generation
-_VARIANT_DECIDES = {("official", "generations"), ("reproduction", "generations")}
-
 
 def search_config(
     preset: str = "digits",
@@ -128,8 +126,8 @@ def search_config(
     Args:
       preset: a whole run's settings, a name of `presets.PRESETS`.
       strategy: the search method, a name of `STRATEGIES`.
-      variant: which reading of EG-NAS: "paper" (the default), "official" or
-        "reproduction".
+      variant: which set of EG-NAS's options: "paper" (the default), "official",
+        "reproduction" or "revised".
       space: what a cell is built from, a name of `SPACES`; None: the preset's.
       settings: dotted path -> value, e.g. {"epochs": 3, "strategy.population": 8}; the
         names and checks are those of `--set` on the command line.
@@ -171,7 +169,7 @@ def _settings_of(
         group, _, name = path.partition(".")
         if group not in STRATEGIES:
             chosen[path] = value
-        elif group == strategy and (variant, name) not in _VARIANT_DECIDES:
+        elif group == strategy and name not in DECIDED_BY_VARIANT.get(variant, ()):
             chosen[f"strategy.{name}"] = value
     return chosen
 
@@ -182,7 +180,8 @@ def _method(strategy: str, variant: str | None, sizes: dict[str, Any]) -> dict:
     if strategy == "egnas":
         variant = variant or "paper"
         method = EGNASConfig.variant(variant)
-        sizes = {k: v for k, v in sizes.items() if (variant, k) not in _VARIANT_DECIDES}
+        decided = DECIDED_BY_VARIANT[variant]
+        sizes = {k: v for k, v in sizes.items() if k not in decided}
         return {
             "strategy": dataclasses.replace(method, **sizes),
             "schedule": EpochSchedule(**VARIANT_SCHEDULES[variant]),

@@ -325,9 +325,15 @@ def check_schedule(config: SearchConfig) -> None:
         )
 
 
+def warmup_of(config: SearchConfig) -> int:
+    """Returns the first epochs in which the method leaves the architecture as it is."""
+    # a method that may rank by untrained weights has no warm-up then
+    return getattr(config.strategy, "first_exploration", config.strategy.warmup)
+
+
 def note_long_warmup(config: SearchConfig, log: Callable[[str], None]) -> None:
     """Says where the warm-up takes a whole search, or a whole stage of it."""
-    stages, warmup = planned_stages(config), config.strategy.warmup
+    stages, warmup = planned_stages(config), warmup_of(config)
     epochs = min((stage.epochs for stage in stages), default=config.epochs)
     if warmup >= epochs:
         what = "epochs of a stage" if stages else "epochs"

@@ -330,8 +330,8 @@ def epoch_record(run: SearchRun, measured: Measured) -> dict:
     totals, scores = measured.totals, measured.scores
     return {
         "epoch": measured.epoch,
-        "train_loss": totals.loss / totals.images,
-        "train_accuracy": totals.correct / totals.images,
+        "train_loss": totals.loss / totals.images if totals.images else None,
+        "train_accuracy": totals.correct / totals.images if totals.images else None,
         "valid_loss": float(scores.loss),
         "valid_accuracy": float(scores.accuracy),
         "learning_rate": measured.learning_rate,

@@ -204,7 +204,12 @@ def _no_momentum(problem: SearchProblem, params: PyTree) -> PyTree:
 
 
 def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
-    """Returns S; the short last batch counts where it is kept."""
+    """Returns S, 0 for a method that trains no weights.
+
+    The short last batch counts where it is kept.
+    """
+    if not problem.strategy.trains_weights:
+        return 0
     keep = problem.schedule.last_batch == "keep"
     return num_steps(num_train, problem.sgd.batch_size, keep)
 
@@ -227,6 +232,8 @@ def train_steps(
     start, stop = span
     num_images, size = len(data.train.labels), problem.sgd.batch_size
     steps, full = steps_of_epoch(problem, num_images), num_images // size
+    if not steps:
+        return state, jax.tree.map(jnp.copy, state.totals)
     key = stream(hyperparams.seed, "order")
     order = epoch_permutation(key, num_images, state.epoch)
     batches = order[: full * size].reshape(full, size)

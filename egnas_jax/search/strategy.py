@@ -230,6 +230,8 @@ class Strategy(NamedTuple):
       skip_dropout: for a method that drops elements behind skips in the weight steps.
       prune: for a method whose configuration plans stages (`PlannedStage`).
       one_hot: whether each weight step trains a single cell, whose rows are 0 and 1.
+      trains_weights: whether epochs have weight steps; a method that ranks by untrained
+        weights has none.
       passes: what an update costs, for a method that does not return the forward
         passes by which it ranks as the metric `candidate_images`.
     """
@@ -250,6 +252,7 @@ class Strategy(NamedTuple):
     skip_dropout: RateFn | None = None
     prune: PruneFn | None = None
     one_hot: bool = False
+    trains_weights: bool = True
     passes: Passes | None = None
 
 

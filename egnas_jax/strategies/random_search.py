@@ -30,7 +30,14 @@ from egnas_jax.strategies.limits.costs import (
 )
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantiles
-from egnas_jax.types import Array, Batch, Key, Mixing
+from egnas_jax.strategies.proxy_fitness import (
+    check_fitness,
+    check_proxy_space,
+    images_of_cell,
+    make_proxy_evaluate,
+    proxy_of,
+)
+from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +45,8 @@ class RandomSearchConfig:
     """The settings of random search.
 
     Attributes:
+      fitness: minimised: the "loss", or "proxy:NAME", the negative score of an
+        untrained network by a zero-cost proxy; then no epoch has weight steps.
       candidates: children evaluated in an epoch (450: as many as EG-NAS's `paper`).
       fitness_batch_size: images they are evaluated on.
       batch_stats: batch norm in these evaluations: "batch" or "running".
@@ -49,6 +58,7 @@ class RandomSearchConfig:
       ValueError: a number out of its range or unknown statistics.
     """
 
+    fitness: str = "loss"
     candidates: int = 450
     fitness_batch_size: int = 128
     batch_stats: str = "batch"
@@ -63,6 +73,7 @@ class RandomSearchConfig:
         check_ranges(self, ranges, "strategy.")
         check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        check_fitness(self.fitness, ("loss",))
 
     @property
     def valid_batch_size(self) -> int:
@@ -90,6 +101,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
     """Makes random search a strategy of the search loop."""
     space = SPACES[net.config.space]
     excess = make_excess(space, net.config.num_classes, config.limit)
+    check_proxy_space(config.fitness, net)
 
     def init(key: Key, hyperparams: tuple) -> RandomSearchState:
         del hyperparams  # there are none
@@ -98,6 +110,23 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
     def mixing(key: Key, state: RandomSearchState) -> Mixing:
         del state  # the weights train under any child
         return random_child(key, space)
+
+    def evaluate(
+        key: Key, trainee: Trainee, candidates: Mixing, batch: Batch
+    ) -> Evaluation:
+        if proxy_of(config.fitness) is not None:
+            scored = net, config.fitness, trainee.variables, batch, key
+            return make_proxy_evaluate(*scored)(candidates)
+        return score_population(
+            net,
+            trainee.variables,
+            candidates,
+            batch.images,
+            batch.labels,
+            population_chunk=config.population_chunk,
+            image_chunk=config.image_chunk,
+            batch_stats=config.batch_stats,
+        )
 
     def update(
         key: Key,
@@ -114,23 +143,17 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         candidates = jax.tree.map(
             lambda best, new: jnp.concatenate([best[None], new]), state.best, children
         )
-        scores = score_population(
-            net,
-            trainee.variables,
-            candidates,
-            valid_batch.images,
-            valid_batch.labels,
-            population_chunk=config.population_chunk,
-            image_chunk=config.image_chunk,
-            batch_stats=config.batch_stats,
-        )
+        scores = evaluate(key, trainee, candidates, valid_batch)
         fitness = limited_fitness(scores.loss, candidates, excess)
         winner = jnp.argmin(jnp.where(jnp.isnan(fitness), jnp.inf, fitness))
         best = jax.tree.map(lambda leaf: leaf[winner], candidates)
         info = {
             "fitness": without_over(fitness[winner], config.limit),
             "fitness_accuracy": scores.accuracy[winner],
-            "candidate_images": jnp.float32(len(scores.loss) * len(valid_batch.labels)),
+            "candidate_images": jnp.float32(
+                len(scores.loss)
+                * images_of_cell(config.fitness, len(valid_batch.labels))
+            ),
             **quantiles(fitness=scores.loss, accuracy=scores.accuracy),
             **limit_metrics(fitness, config.limit),
         }
@@ -147,6 +170,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         incumbent=incumbent,
         hyperparams=(),
         one_hot=True,
+        trains_weights=proxy_of(config.fitness) is None,
     )
     return with_limit(strategy, net, config.limit)
 

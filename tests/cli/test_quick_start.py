@@ -52,7 +52,12 @@ def run(*arguments):
             ["list", "lowerings"],
             "lowerings: auto, shifted, grouped, dense, matrix, fused\n",
         ),
-        (["list", "variants"], "variants: paper, official, reproduction\n"),
+        (["list", "variants"], "variants: paper, official, reproduction, revised\n"),
+        (
+            ["list", "proxies"],
+            "proxies: params, multiply_adds, l2_norm, grad_norm, snip, grasp, "
+            "synflow, fisher, jacov, naswot, zen\n",
+        ),
     ],
 )
 def test_help_and_lists_do_not_import_jax(arguments, output):

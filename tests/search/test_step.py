@@ -32,7 +32,9 @@ from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.explore import initial_state
+from egnas_jax.strategies.egnas.sampling import (
+    initial_state,
+)
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training import interrupt
 from egnas_jax.training.sgd import (

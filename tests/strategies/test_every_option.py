@@ -83,8 +83,9 @@ OTHER = {
     | dict(warmup=1, fitness_batch_size=12, fitness_batches=2, population=8)
     | dict(generations=1, samples=1, noise=0.5, sigma_start=0.3, sigma_floor=2.0)
     | dict(zeta=0.1, eta=3.0, momentum=0.9, step=0.2, weight_grid=True, limit=LIMIT)
-    | dict(CHUNKS, race=Race(budget=5)),
-    "random_search": dict(candidates=5, fitness_batch_size=12, batch_stats="running")
+    | dict(CHUNKS, race=Race(budget=5), fitness="proxy:l2_norm"),
+    "random_search": dict(candidates=5, fitness="proxy:l2_norm")
+    | dict(fitness_batch_size=12, batch_stats="running")
     | dict(limit=LIMIT, **CHUNKS),
     "darts": dict(ADAM, batch_size=7, second_order="finite_difference"),
     "pc_darts": dict(ADAM, batch_size=7, warmup=1),

@@ -35,6 +35,7 @@ from egnas_jax.strategies.discrete.search import (
     black_box,
 )
 from egnas_jax.strategies.limits.costs import OVER, WORST_WITHIN
+from egnas_jax.strategies.proxy_fitness import proxy_of
 from egnas_jax.types import Array, Key
 
 POINTS = ("knee", "best")
@@ -150,7 +151,10 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return NSGA2State(everyone[chosen], objectives[chosen])
 
     def metrics(state: NSGA2State) -> dict[str, Array]:
-        return front_metrics(state.objectives, largest, unknown)
+        known = front_metrics(state.objectives, largest, unknown)
+        if proxy_of(config.fitness) is not None:
+            del known["front_hypervolume"]  # of a score there is no worst value
+        return known
 
     def answer(state: NSGA2State) -> tuple[Array, Array]:
         index = knee(state.objectives, front_of(state.objectives, unknown))

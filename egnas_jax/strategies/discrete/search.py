@@ -37,6 +37,13 @@ from egnas_jax.strategies.limits.costs import (
 )
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.strategies.proxy_fitness import (
+    check_fitness,
+    check_proxy_space,
+    images_of_cell,
+    make_proxy_evaluate,
+    proxy_of,
+)
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
@@ -55,7 +62,9 @@ class BlackBoxConfig:
       generations: of one search: the only one of `two_phase`, or each epoch's. The
         defaults of all methods evaluate about 5,600 cells in one search, on as many
         images as 50 epochs of EG-NAS's `paper`.
-      fitness: minimised: "accuracy", as 1 - accuracy, or "loss".
+      fitness: minimised: "accuracy", as 1 - accuracy, "loss", or "proxy:NAME", the
+        negative score of an untrained network by a zero-cost proxy; then no epoch has
+        weight steps.
       fitness_batch_size: images on which the cells of one search are evaluated.
       finalists: F, best cells of a search that are evaluated again.
       final_batches: batches of `fitness_batch_size` images on which that is done; 0:
@@ -85,8 +94,9 @@ class BlackBoxConfig:
         ranges = {"generations": count, "fitness_batch_size": count}
         ranges |= {"finalists": (1, 1000), "final_batches": (0, 10**6)}
         check_ranges(self, ranges, "strategy.")
-        choices = {"mode": MODES, "fitness": FITNESSES, "batch_stats": STATISTICS}
+        choices = {"mode": MODES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
+        check_fitness(self.fitness, FITNESSES)
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
 
     def check_finalists(self, evaluated: int) -> None:
@@ -114,6 +124,8 @@ class BlackBoxConfig:
     @property
     def fitness_name(self) -> str:
         """What is minimised, as figures call it."""
+        if proxy_of(self.fitness) is not None:
+            return f"minus_{proxy_of(self.fitness)}"
         return "loss" if self.fitness == "loss" else "error"
 
     @property
@@ -176,6 +188,7 @@ def black_box(
     """
     space = SPACES[net.config.space]
     excess = make_excess(space, net.config.num_classes, config.limit)
+    check_proxy_space(config.fitness, net)
 
     def init(key: Key, hyperparams: tuple) -> BlackBoxState:
         del hyperparams  # there are none
@@ -205,7 +218,11 @@ def black_box(
 
         def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
-            scores = score_cells(net, config, trainee, mixings, batch)
+            if proxy_of(config.fitness) is None:
+                scores = score_cells(net, config, trainee, mixings, batch)
+            else:
+                scored = net, config.fitness, trainee.variables, batch, key
+                scores = make_proxy_evaluate(*scored)(mixings)
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -236,7 +253,9 @@ def black_box(
         else:
             is_last = jnp.asarray(trainee.epoch == trainee.epochs - 1)
             new, info = lax.cond(is_last, search, rest, state)
-        images = info.pop("evaluations") * len(valid_batch.labels)
+        images = info.pop("evaluations") * images_of_cell(
+            config.fitness, len(valid_batch.labels)
+        )
         return new, info | {"candidate_images": images}
 
     def incumbent(state: BlackBoxState) -> Mixing:
@@ -253,6 +272,7 @@ def black_box(
         hyperparams=(),
         draws_batches=True,
         one_hot=True,
+        trains_weights=proxy_of(config.fitness) is None,
     )
     return with_limit(strategy, net, config.limit)
 
@@ -280,7 +300,7 @@ def score_cells(
 def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
     """Fitness f32[n], lower is better and finite."""
     broken = ~jnp.isfinite(scores.loss)
-    value = scores.loss if config.fitness == "loss" else 1.0 - scores.accuracy
+    value = 1.0 - scores.accuracy if config.fitness == "accuracy" else scores.loss
     return jnp.where(broken, WORST, value)
 
 

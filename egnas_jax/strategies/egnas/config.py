@@ -1,8 +1,9 @@
-"""Names the options of EG-NAS, and three sets of them.
+"""Names the options of EG-NAS, and four sets of them.
 
 Paper, report and official code differ; every difference is an option here. `paper` is
 what the paper describes, `official` what the published code does, its defects included,
-and `reproduction` what the code of the reproduced report does.
+`reproduction` what the code of the reproduced report does, and `revised` what did best
+on the data of its development.
 
 Sources: Cai et al., "EG-NAS: Neural Architecture Search with Fast Evolutionary
 Exploration", AAAI 2024, and its official code; the report 快速进化神经网络架构搜索, a
@@ -12,6 +13,7 @@ reproduction study of EG-NAS. docs/egnas.md compares them.
 import dataclasses
 
 import flax.struct
+import jax
 
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.lookup import lookup
@@ -21,22 +23,32 @@ from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.proxy_fitness import (
+    check_fitness,
+    images_of_cell,
+    proxy_of,
+)
 from egnas_jax.types import Array
 
+COMPOUND = "compound"  # of fitness: formula (3) on trained weights
 AUTO = "auto"  # of fitness_batches: individuals race for batches
 CHOICES = {
     "batch_stats": STATISTICS,
-    "centre": ("alpha", "softmax"),
+    "centre": ("alpha", "softmax", "one_hot"),
     "centre_noise": ("per_sample", "shared"),
     "candidates": ("fresh", "constant", "run"),
-    "sigma": ("by_update", "by_epoch", "constant"),
+    "repeats": ("kept", "redrawn"),
+    "sigma": ("by_update", "by_epoch", "constant", "own"),
+    "carried": ("nothing", "shape", "all"),
     "evolution": tuple(EVOLUTIONS),
     "individual_mixing": ("softmax", "normalised_softmax"),
     "similarity": READINGS,
     "sign": SIGNS,
+    "eta_schedule": ("constant", "by_update"),
     "tie": ("first", "last"),
     "best_sample": ("fitness", "accuracy"),
     "direction": ("softmax_centred", "double_softmax", "z", "z_minus_alpha"),
+    "accept": ("any", "better", "as_good"),
 }
 RANGES = {  # the largest values only catch typing errors
     "warmup": (0, 10**9),
@@ -76,18 +88,30 @@ class EGNASConfig:
     """Everything in which readings of EG-NAS differ; the defaults are `paper`.
 
     Attributes:
+      fitness: "compound", formula (3) under the supernet's weights; or "proxy:NAME":
+        its L1 is the negative score of the derived cell by a zero-cost proxy, and
+        scores are compared where it compares accuracies. Then no epoch has weight
+        steps, and none is of a warm-up.
       warmup: epochs before the first update of alpha.
       fitness_batch_size, fitness_batches: images of a fitness batch, and batches; with
         batch statistics each batch has its own. "auto": the individuals of a population
         race for batches, and the better ones get more.
       batch_stats: batch norm while the fitness is evaluated: "batch" or "running".
-      centre: populations are drawn around "alpha" or its row-wise "softmax", plus
-        `noise` times a normal draw, "per_sample" or "shared" (`centre_noise`).
+      centre: populations are drawn around "alpha", its row-wise "softmax", or the
+        "one_hot" rows of its largest entries, plus `noise` times a normal draw,
+        "per_sample" or "shared" (`centre_noise`).
       candidates: keys of the individuals: "fresh" for every epoch, sample and
         generation; "constant", the same directions always; "run", the same within a
         run (its seed).
+      repeats: individuals whose derived cell is that of alpha, or of another of their
+        population, are "kept", or "redrawn" (as far as four populations have others).
       sigma: "by_update": max(sigma_start / (s + 1), sigma_floor) at the s-th update;
-        "by_epoch": at epoch s; "constant": sigma_start.
+        "by_epoch": at epoch s; "constant": sigma_start; "own": sigma_start at first,
+        then the one to which the evolution strategy adapted itself.
+      carried: what of the evolution strategy's state goes on into the next exploration:
+        "nothing"; its "shape", which is all but mean and sigma (the covariance and the
+        paths of CMA-ES), around the new centre; or "all" but sigma, so that alpha is
+        the centre of the first exploration alone.
       evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`.
       population, generations, samples: P, T and N of Algorithm 1.
       individual_mixing: the mixing of an individual: the "softmax" of its rows, or of
@@ -96,12 +120,16 @@ class EGNASConfig:
         "normalised" rows; with row means removed ("centred"); or of the whole vectors
         ("flattened").
       zeta, eta, sign: of the compound fitness, see `fitness.compound_fitness`.
+      eta_schedule: "constant", or "by_update": eta / (s + 1) at the s-th update.
       tie: of equal individuals the "first" or the "last" wins.
       best_sample: which sample's best individual becomes s*: that of least "fitness",
         or that of largest "accuracy" of softmax(q) (an accuracy of zero beats all: a
         defect of the official code).
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
+      accept: alpha steps along "any" winner; along one that has as many correct answers
+        as alpha on the same images, or more ("as_good"); or only along one that has
+        more ("better").
       momentum, step: v <- momentum v + s*; alpha <- alpha + step v.
       weight_grid: record the individual of each population that every pair of weights
         of the report's Table 1 would have chosen (`weight_grid.py`); changes nothing
@@ -118,6 +146,7 @@ class EGNASConfig:
         go together.
     """
 
+    fitness: str = COMPOUND
     warmup: int = 15
     fitness_batch_size: int = 128
     fitness_batches: int | str = 1
@@ -126,7 +155,9 @@ class EGNASConfig:
     centre_noise: str = "per_sample"
     noise: float = 0.01
     candidates: str = "fresh"
+    repeats: str = "kept"
     sigma: str = "by_update"
+    carried: str = "nothing"
     sigma_start: float = 1.0
     sigma_floor: float = 0.02
     evolution: str = "cma_es"
@@ -137,10 +168,12 @@ class EGNASConfig:
     similarity: str = "raw"
     zeta: float = 1.0
     eta: float = 0.4
+    eta_schedule: str = "constant"
     sign: str = "paper"
     tie: str = "first"
     best_sample: str = "fitness"
     direction: str = "softmax_centred"
+    accept: str = "any"
     momentum: float = 0.0
     step: float = 0.1
     weight_grid: bool = False
@@ -153,12 +186,28 @@ class EGNASConfig:
         check_choices(self, CHOICES, "strategy.")
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
+        check_fitness(self.fitness, (COMPOUND,))
         self._check_race()
+        self._check_carried()
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
         if self.weight_grid and self.limit.is_set:
             raise ValueError(
                 "strategy.weight_grid records choices without a limit, and "
                 "strategy.limit sets one. Leave one of the two out."
+            )
+
+    def _check_carried(self):
+        """Refuses to carry on what a strategy's state does not have."""
+        if not self.carries:
+            return
+        start = EVOLUTIONS[self.evolution](2, 2).init
+        state = jax.eval_shape(start, jax.ShapeDtypeStruct((2,), "float32"), 1.0)
+        lacking = [name for name in ("mean", "sigma") if not hasattr(state, name)]
+        if lacking:
+            raise ValueError(
+                f"strategy.carried is {self.carried} and strategy.sigma is "
+                f"{self.sigma}, but states of strategy.evolution {self.evolution} have "
+                f"no {' and no '.join(lacking)}. Leave both out, or use another one."
             )
 
     def _check_race(self):
@@ -170,6 +219,12 @@ class EGNASConfig:
                     f"{AUTO}, or leave strategy.race.* out."
                 )
             return
+        if self.proxy is not None:
+            raise ValueError(
+                f"strategy.fitness_batches is {AUTO}, but strategy.fitness is "
+                f"{self.fitness}: individuals race for batches of trained weights. "
+                f"Set strategy.fitness_batches to a number."
+            )
         _ = self.race_plan  # refuses rounds that cannot be
         if self.weight_grid:
             raise ValueError(
@@ -180,7 +235,7 @@ class EGNASConfig:
 
     @classmethod
     def variant(cls, name: str) -> "EGNASConfig":
-        """Returns the options of "paper", "official" or "reproduction".
+        """Returns the options of "paper", "official", "reproduction" or "revised".
 
         What a variant asks of the loop is in `variants.VARIANT_SCHEDULES`.
 
@@ -207,6 +262,21 @@ class EGNASConfig:
                 f"whole number or {AUTO}."
             )
         return self.fitness_batches == AUTO
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy by which cells are scored, or None."""
+        return proxy_of(self.fitness)
+
+    @property
+    def first_exploration(self) -> int:
+        """The first epoch that explores; untrained weights need no warm-up."""
+        return self.warmup if self.proxy is None else 0
+
+    @property
+    def carries(self) -> bool:
+        """Whether an exploration takes something over from the one before."""
+        return self.carried != "nothing" or self.sigma == "own"
 
     @property
     def race_plan(self) -> tuple[Round, ...]:
@@ -249,7 +319,8 @@ class EGNASConfig:
         Where individuals race these are the most, if no race ends early.
         """
         if not self.races:
-            return self.mixings_evaluated * self.valid_batch_size
+            images = images_of_cell(self.fitness, self.valid_batch_size)
+            return self.mixings_evaluated * images
         of_race = num_evaluations(self.race_plan, companions=1)
         races = self.samples * self.generations * of_race * self.fitness_batch_size
         return races + self.images_of_samples

@@ -7,6 +7,7 @@ Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1. Where paper, report and off
 code differ, an option of `EGNASConfig` decides.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -18,15 +19,18 @@ from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.evaluation import (
     EGNAS,
+    Evaluate,
     RaceOfPopulation,
     make_evaluate,
     make_evaluate_each,
 )
 from egnas_jax.strategies.egnas.explore import (
-    EGNASState,
     Exploration,
     explore,
-    initial_state,
+)
+from egnas_jax.strategies.egnas.sampling import (
+    EGNASState,
+    start,
 )
 from egnas_jax.strategies.limits.costs import (
     limit_metrics,
@@ -34,18 +38,20 @@ from egnas_jax.strategies.limits.costs import (
     without_over,
 )
 from egnas_jax.strategies.limits.derivation import with_limit
+from egnas_jax.strategies.limits.derived import derived_mixing
 from egnas_jax.strategies.population_statistics import quantile_names, quantiles
-from egnas_jax.types import Array, Batch, Key, Mixing
+from egnas_jax.strategies.proxy_fitness import check_proxy_space, make_proxy_evaluate
+from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     """Makes EG-NAS a strategy of the search loop."""
     space = SPACES[net.config.space]
     excess = make_excess(space, net.config.num_classes, config.limit)
+    check_proxy_space(config.fitness, net)
 
     def init(key: Key, hyperparams: EGNASHyperparams) -> EGNASState:
-        del hyperparams  # the first state depends on none
-        return initial_state(space, key)
+        return start(EGNAS(space, config, hyperparams, excess), key)
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
@@ -65,14 +71,17 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
         def run_exploration():
             supernet = net, trainee.variables, valid_batch, config
-            evaluate = make_evaluate(*supernet)
             each = make_evaluate_each(*supernet) if config.races else None
+            if config.proxy is None:
+                evaluate = make_evaluate(*supernet)
+            else:
+                evaluate = _make_proxy_evaluate(*supernet, key)
             new, exploration = explore(method, evaluate, key, state, each)
             return new, _info(config, new, exploration)
 
         new, info = lax.cond(
             # equal in all searches of a batch, so that none explores in the warm-up
-            trainee.epoch >= config.warmup,
+            trainee.epoch >= config.first_exploration,
             run_exploration,
             lambda: (state, _no_info(config)),
         )
@@ -88,8 +97,20 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         update=update,
         incumbent=incumbent,
         hyperparams=config.hyperparams,
+        trains_weights=config.proxy is None,
     )
     return with_limit(strategy, net, config.limit)
+
+
+def _make_proxy_evaluate(
+    net: Supernet, variables: PyTree, batch: Batch, config: EGNASConfig, key: Key
+) -> Evaluate:
+    """Returns a function that scores the cells that are derived of mixings."""
+    space = SPACES[net.config.space]
+    evaluate = make_proxy_evaluate(net, config.fitness, variables, batch, key)
+    return lambda mixings: evaluate(
+        jax.vmap(lambda mixing: derived_mixing(space, mixing))(mixings)
+    )
 
 
 def _info(
@@ -100,13 +121,13 @@ def _info(
     race = populations.race
     info = {
         "fitness": without_over(best.fitness, config.limit),
-        "fitness_accuracy": best.correct / _images(config, best.batches),
+        "fitness_accuracy": _accuracy(config, best.correct, best.batches),
         "sigma": exploration.sigma,
         "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": _candidate_images(config, race),
         **quantiles(
             fitness=without_over(populations.fitness, config.limit),
-            accuracy=populations.correct / _images(config, race and race.batches),
+            accuracy=_accuracy(config, populations.correct, race and race.batches),
             similarity=populations.similarity,
         ),
         **limit_metrics(populations.fitness, config.limit),
@@ -118,11 +139,13 @@ def _info(
     return info
 
 
-def _images(config: EGNASConfig, batches: Array | None) -> Array | int:
-    """Images on which individuals were evaluated; at least 1, as a divisor."""
+def _accuracy(config: EGNASConfig, correct: Array, batches: Array | None) -> Array:
+    """Share of correct answers; infinite, a missing number, where a proxy scores."""
+    if config.proxy is not None:
+        return jnp.full(correct.shape, jnp.inf, jnp.float32)
     if batches is None:
-        return config.valid_batch_size
-    return config.fitness_batch_size * jnp.maximum(batches, 1)
+        return correct / config.valid_batch_size
+    return correct / (config.fitness_batch_size * jnp.maximum(batches, 1))
 
 
 def _candidate_images(config: EGNASConfig, race: RaceOfPopulation | None) -> Array:

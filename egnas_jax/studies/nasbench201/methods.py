@@ -24,7 +24,9 @@ from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
 from egnas_jax.strategies.egnas.explore import (
     Exploration,
     explore,
-    initial_state,
+)
+from egnas_jax.strategies.egnas.sampling import (
+    start,
 )
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.method_configs import AgeingConfig, RandomConfig
@@ -79,7 +81,7 @@ def egnas_run(
 
     number = -(-queries // config.mixings_evaluated)
     state, rows = lax.scan(
-        step, initial_state(SPACE, key_init), jax.random.split(key_run, number)
+        step, start(method, key_init), jax.random.split(key_run, number)
     )
     answer = rows_of(table, softmax_mixing(state.alpha))
     return TableRun(rows=rows.reshape(-1)[:queries], answer=answer)

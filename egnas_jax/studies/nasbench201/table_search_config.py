@@ -6,6 +6,7 @@ import itertools
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
+from egnas_jax.strategies.egnas.variants import DECIDED_BY_VARIANT
 from egnas_jax.studies.nasbench201.method_configs import (
     AgeingConfig,
     ENASConfig,
@@ -21,7 +22,13 @@ from egnas_jax.studies.nasbench201.table import DATASETS
 
 # options of EG-NAS that concern images or training, which a table lacks
 IMAGE_OPTIONS = (
-    "warmup fitness_batch_size fitness_batches batch_stats population_chunk image_chunk"
+    "fitness",
+    "warmup",
+    "fitness_batch_size",
+    "fitness_batches",
+    "batch_stats",
+    "population_chunk",
+    "image_chunk",
 )
 RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, LARGEST_INT)}
 MAX_SETTINGS = 1000
@@ -84,13 +91,15 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
                 f"take no limits: leave it out."
             )
         is_race = name.startswith("race.")
-        if method == "egnas" and (is_race or name in IMAGE_OPTIONS.split()):
+        if method == "egnas" and (is_race or name in IMAGE_OPTIONS):
             raise ValueError(
                 f"egnas.{name} concerns images or training, and a table has neither: "
                 f"leave it out."
             )
-    egnas = EGNASConfig.variant(variant or "paper")
-    sizes = {k: v for k, v in SIZES.items() if variant is None or k != "generations"}
+    # a table has no batches to race for
+    egnas = EGNASConfig.variant(variant or "paper").on_one_batch()
+    decided = DECIDED_BY_VARIANT.get(variant, ())
+    sizes = {name: size for name, size in SIZES.items() if name not in decided}
     base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
     return apply_overrides(base, overrides)
 

@@ -119,7 +119,10 @@ def _program(
     problem = search_problem(run.config, run.net, shape)
     problem = problem._replace(
         strategy=problem.strategy._replace(
-            update_every="epoch", mixing=lambda key, state: state, learn=None
+            update_every="epoch",
+            mixing=lambda key, state: state,
+            learn=None,
+            trains_weights=True,
         ),
         schedule=dataclasses.replace(problem.schedule, alpha_in_clip=False),
     )

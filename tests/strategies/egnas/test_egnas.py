@@ -88,6 +88,19 @@ def test_variants_differ_as_their_table_says():
     assert (paper.order, paper.last_batch) == ("weights_first", "drop")
 
 
+def test_a_variant_keeps_the_numbers_that_it_decides_in_every_preset():
+    for preset in ("digits", "digits_large", "cifar10"):
+        strategy = search_config(preset, variant="revised").strategy
+        own = EGNASConfig.variant("revised")
+        names = (
+            "samples generations fitness_batch_size fitness_batches step sigma_start"
+        )
+        for name in names.split():
+            assert getattr(strategy, name) == getattr(own, name)
+    assert search_config("digits", variant="revised").strategy.population == 16
+    assert search_config("digits", variant="official").strategy.samples == 2
+
+
 @pytest.mark.parametrize(
     "wrong", [{"population": 1}, {"eta": float("nan")}, {"sign": "plus"}]
 )

@@ -17,7 +17,7 @@ from egnas_jax.strategies.egnas.evaluation import (
     egnas_step_direction,
     evaluate_fitness,
 )
-from egnas_jax.strategies.egnas.explore import (
+from egnas_jax.strategies.egnas.sampling import (
     candidate_keys,
     first_generation,
     initial_state,
@@ -74,8 +74,10 @@ def others(names):
     ]
 
 
-# "tie" shows with equal individuals alone, which test_egnas.py has
-SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - {"tie"})
+# "tie" shows with equal individuals alone, which test_egnas.py has; the others have
+# tests of their own in test_revised_options.py
+ELSEWHERE = {"tie", "accept", "carried", "eta_schedule", "repeats"}
+SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - ELSEWHERE)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,10 @@ from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
-from egnas_jax.strategies.egnas.explore import first_generation, initial_state
+from egnas_jax.strategies.egnas.sampling import (
+    first_generation,
+    initial_state,
+)
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.studies.noise.matrix import (
     Matrix,

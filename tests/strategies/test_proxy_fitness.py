@@ -1,0 +1,225 @@
+"""A zero-cost proxy is the fitness of a method, and then no weights are trained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_search
+from own_primitives import CONV_NORM
+
+import egnas_jax as eg
+from egnas_jax.cli.main import main
+from egnas_jax.nn.primitives import PRIMITIVES
+from egnas_jax.proxies import PROXIES, of_mixing, score
+from egnas_jax.proxies.names import NAMES
+from egnas_jax.runs.search_setup import warmup_of
+from egnas_jax.search.relax import unweighted
+from egnas_jax.space import SPACES
+from egnas_jax.space.primitive_names import FAMILIES
+from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.proxy_fitness import (
+    STREAM,
+    images_of_cell,
+    make_proxy_evaluate,
+    proxy_of,
+)
+from egnas_jax.training.sgd import stream
+
+RANKING = ("egnas", "random_search", "ageing_evolution", "nsga2", "epcnas_pso")
+PARAMS = {"strategy.fitness": "proxy:params"}
+# so many that each method sees the cell with the most weights
+SETTINGS = {
+    "egnas": {"strategy.population": 16, "strategy.eta": 0.0, "strategy.step": 10.0},
+    "random_search": {"strategy.candidates": 500},
+    "ageing_evolution": {"strategy.generations": 60},
+}
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """Supernet, variables, all nine cells of two edges, and a batch."""
+    with tiny_search.registered_space():
+        config = eg.SupernetConfig(
+            channels=4, layers=2, num_classes=3, partial_channels=1, space="tiny"
+        )
+        net = eg.make_supernet(config)
+        variables = net.init(jax.random.key(0), (8, 8, 1))
+        choices = jnp.asarray([[i, j] for i in range(3) for j in range(3)])
+        rows = jax.nn.one_hot(choices, 3)
+        cells = unweighted({kind: rows for kind in tiny_search.SPACE.kinds})
+        images = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+        yield net, variables, cells, eg.Batch(images, jnp.asarray([0, 1, 2, 0]))
+
+
+def test_names_are_those_of_the_table():
+    assert tuple(PROXIES) == NAMES
+
+
+@pytest.mark.parametrize(
+    "name", ["l2_norm", pytest.param("naswot", marks=pytest.mark.slow)]
+)
+def test_a_cell_is_scored_under_the_weights_of_the_supernet(name, scored):
+    net, variables, cells, batch = scored
+    key = jax.random.key(7)
+    evaluate = make_proxy_evaluate(net, f"proxy:{name}", variables, batch, key)
+    result = jax.jit(evaluate)(cells)
+    one = jax.tree.map(lambda leaf: leaf[5], cells)
+    own_key = jax.random.fold_in(key, STREAM)
+
+    @jax.jit
+    def alone(variables):
+        return score([name], of_mixing(net, one), variables, batch, own_key)[name]
+
+    np.testing.assert_allclose(result.loss[5], -alone(variables), rtol=1e-4)
+    scores = -np.asarray(result.loss)
+    assert len(set(scores.tolist())) > 3
+    lower = [int((scores < value).sum()) for value in scores]
+    assert result.correct.tolist() == [1 + number for number in lower]
+    assert np.all(np.isinf(result.accuracy))
+
+
+def test_a_cell_without_a_score_ranks_last(scored, monkeypatch):
+    def broken(network, variables, batch, key):
+        return jnp.nan
+
+    monkeypatch.setitem(PROXIES, "zen", PROXIES["zen"]._replace(score=broken))
+    net, variables, cells, batch = scored
+    result = make_proxy_evaluate(net, "proxy:zen", variables, batch, jax.random.key(0))(
+        cells
+    )
+    assert np.all(np.isnan(result.loss)) and set(result.correct.tolist()) == {1}
+
+
+def test_the_cost_of_a_cell_is_what_its_score_takes():
+    assert images_of_cell("loss", 64) == images_of_cell("compound", 64) == 64
+    costs = {name: images_of_cell(f"proxy:{name}", 64) for name in NAMES}
+    assert costs == {
+        "params": 0,
+        "multiply_adds": 0,
+        "l2_norm": 0,
+        "grad_norm": 192,
+        "snip": 192,
+        "grasp": 576,
+        "synflow": 3,  # one image of ones
+        "fisher": 192,
+        "jacov": 192,
+        "naswot": 64,
+        "zen": 128,
+    }
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_an_unknown_fitness_is_refused(name):
+    config = STRATEGIES[name][0]
+    with pytest.raises(ValueError, match="Did you mean synflow"):
+        config(fitness="proxy:synflo")
+    with pytest.raises(ValueError, match=r"strategy\.fitness is 'synflow'.*proxy:NAME"):
+        config(fitness="synflow")
+    assert proxy_of(config(fitness="proxy:synflow").fitness) == "synflow"
+    assert proxy_of(config().fitness) is None
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - set(RANKING)))
+def test_methods_that_do_not_rank_take_no_proxy(name):
+    with pytest.raises(ValueError, match="fitness"):
+        eg.search_config("digits", strategy=name, settings=PARAMS)
+
+
+def test_individuals_do_not_race_for_scores():
+    with pytest.raises(ValueError, match="race for batches of trained weights"):
+        EGNASConfig(fitness="proxy:params", fitness_batches="auto")
+
+
+@pytest.mark.parametrize("name", ["egnas", "random_search", "ageing_evolution"])
+def test_a_space_with_primitives_of_ones_own_is_refused(name, monkeypatch):
+    for table, entry in ((PRIMITIVES, CONV_NORM), (FAMILIES, "own")):
+        monkeypatch.setitem(table, CONV_NORM.name, entry)
+    primitives = ("skip_connect", CONV_NORM.name)
+    space = eg.Space("with_own", primitives=primitives, num_nodes=1)
+    monkeypatch.setitem(SPACES, "with_own", space)
+    net = eg.make_supernet(eg.SupernetConfig(channels=4, layers=2, space="with_own"))
+    config, make = STRATEGIES[name]
+    make(net, config())
+    with pytest.raises(ValueError, match="primitives of your own"):
+        make(net, config(fitness="proxy:params"))
+
+
+def search(name, epochs=2, **options):
+    settings = {**tiny_search.OF_ANY_METHOD, **SETTINGS.get(name, {}), **PARAMS}
+    config = eg.search_config(
+        "digits",
+        strategy=name,
+        space="tiny",
+        settings={**settings, "epochs": epochs},
+    )
+    return eg.run_search(config, **options)
+
+
+def check_nothing_was_trained(result):
+    seed = np.uint32(result.config.seed)
+    start = result.net.init(stream(seed, "weights"), (8, 8, 1))
+    jax.tree.map(np.testing.assert_array_equal, result.variables, start)
+    for record in result.records:
+        assert record["weight_cost"] == record["search_cost"] == 0
+        assert record["train_loss"] is record["train_accuracy"] is None
+        assert record.get("fitness_accuracy") is None
+
+
+def count(genotype):
+    """Number of edges with weights; both cells of the supernet are reduction cells."""
+    return sum(name == "dil_conv_3x3" for name, _ in genotype.reduce)
+
+
+def test_random_search_by_weights_finds_the_largest_cell_and_trains_none(
+    tmp_path, capsys
+):
+    settings = {**tiny_search.OF_ANY_METHOD, **SETTINGS["random_search"], **PARAMS}
+    words = ["--set", "epochs=1", *tiny_search.words(settings), "--space", "tiny"]
+    out = ["--out", str(tmp_path / "run")]
+    with tiny_search.registered_space():
+        assert main(["search", "--strategy", "random_search", *words, *out]) == 0
+        result = eg.load_search(tmp_path / "run")
+    (line,) = [s for s in capsys.readouterr().err.splitlines() if "epoch" in s[:6]]
+    assert "train" not in line and "valid" in line
+    check_nothing_was_trained(result)
+    assert count(result.genotype) == 2
+    record = result.records[-1]
+    assert record["fitness"] == record["population_fitness_min"]
+
+
+@pytest.mark.slow
+def test_a_search_without_weight_steps_is_resumed_bit_for_bit(tmp_path):
+    with tiny_search.registered_space():
+        result = search("random_search")
+        search("random_search", out=tmp_path / "run", stop_after=1)
+        resumed = search("random_search", out=tmp_path / "run", resume=True)
+    digests = [record["digest"] for record in resumed.records]
+    assert digests == [record["digest"] for record in result.records]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["egnas", "ageing_evolution"])
+def test_other_methods_by_weights_find_large_cells(name):
+    with tiny_search.registered_space():
+        result = search(name, epochs=6 if name == "egnas" else 1)
+    check_nothing_was_trained(result)
+    assert count(result.genotype) == 2
+
+
+@pytest.mark.slow
+def test_searches_that_run_as_one_program_train_no_weights_either():
+    with tiny_search.registered_space():
+        alone = search("random_search", 1)
+        configs = [alone.config, alone.config]
+        both = eg.run_searches(configs, batched=2)
+    for result in both.results:
+        check_nothing_was_trained(result)
+        assert result.genotype == alone.genotype
+
+
+def test_untrained_weights_need_no_warm_up():
+    for settings, warmup in (({}, 20), (PARAMS, 0)):
+        settings = {**settings, "strategy.warmup": 20}
+        assert warmup_of(eg.search_config("digits", settings=settings)) == warmup
+    assert warmup_of(eg.search_config("digits", strategy="pc_darts")) == 2
