@@ -16,7 +16,7 @@ FIXED = (
     *("strategy_name", "genotype", "init_from", "init_digest", "live", "latencies"),
 )
 # the only settings that may change when a run is resumed
-FREE = ("keep_checkpoints", "tensorboard")
+FREE = ("keep_checkpoints", "tensorboard", "devices")
 
 
 def assignments(entries: Sequence[str]) -> dict[str, str]:

@@ -102,12 +102,15 @@ class Supernet(NamedTuple):
       init: draws the initial variables.
       apply: runs the network.
       mesh: devices that share the work on populations and batches; None for one device.
+      shards: equal parts of that work, a multiple of the number of devices; None: one
+        for each device.
     """
 
     config: SupernetConfig
     init: SupernetInit
     apply: SupernetApply
     mesh: jax.sharding.Mesh | None = None
+    shards: int | None = None
 
 
 def make_supernet(config: SupernetConfig) -> Supernet:

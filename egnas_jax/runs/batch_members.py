@@ -30,6 +30,7 @@ from egnas_jax.runs.search_setup import (
 )
 from egnas_jax.search.functions import VALID_BATCH_SIZE
 from egnas_jax.search.members import Member
+from egnas_jax.training.devices import Division
 from egnas_jax.types import Array
 
 
@@ -69,7 +70,9 @@ def set_up_members(
     """
     datasets = _load_all(configs, **sources)
     loaded = [
-        as_loaded(config, dataset, sources.get("data_dir"), 1, folder=folder, log=log)
+        as_loaded(
+            config, dataset, sources.get("data_dir"), Division(), folder=folder, log=log
+        )
         for config, dataset, folder in zip(configs, datasets, folders, strict=True)
     ]
     note_long_warmup(loaded[0], log)

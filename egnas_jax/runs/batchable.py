@@ -22,7 +22,7 @@ _ARGUMENTS = (
 # settings that the host reads for each search by itself
 OF_THE_RUN = (*FREE, "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
-_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
+_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "shards", "schedule.", "watch.")
 MODES = ("auto", "on", "off")
 
 
@@ -95,6 +95,12 @@ def _check_one_program(config: SearchConfig) -> None:
         raise ValueError(
             f"devices is {config.devices}, but a batch computes on one device. Set "
             f"devices=1, or run the searches one after another (batched off)."
+        )
+    if config.shards not in (None, 1):
+        raise ValueError(
+            f"shards is {config.shards}, but a batch of searches divides no batch of "
+            f"images. Set shards=1, or run the searches one after another (batched "
+            f"off)."
         )
     if jax.process_count() > 1:
         raise ValueError(

@@ -83,7 +83,7 @@ def _setting_to_lower(
 def _population_setting(config: SearchConfig, side: int) -> Setting:
     """A setting of a method that evaluates a population."""
     method = config.strategy
-    individuals = -(-method.individuals // (config.devices or 1))  # on one device
+    individuals = -(-method.individuals // (config.shards or 1))  # of one shard
     members, images = default_chunks(
         config.supernet,
         side,

@@ -41,7 +41,7 @@ from egnas_jax.space import (
 )
 from egnas_jax.storage import records, tensorboard
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.training.devices import describe
+from egnas_jax.training.devices import describe, division_of
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.processes import (
@@ -187,6 +187,7 @@ def run_search(
     on_epoch = on_epoch or (lambda record: None)
 
     monitor = monitor or Silent()
+    config = _with_stored_shards(config, folder)
     open_run = functools.partial(
         _open_run,
         config,
@@ -217,6 +218,21 @@ def run_search(
             watch=monitor.compiling,
         )
         return finish(setup, end, data_dir)
+
+
+def _with_stored_shards(
+    config: SearchConfig, folder: pathlib.Path | None
+) -> SearchConfig:
+    """The configuration with the shards of the run that it goes on with, if any.
+
+    Only the first process has the directory. One that cannot be read is reported later.
+    """
+    shards = None
+    if folder is not None and config.shards is None:
+        with contextlib.suppress(ValueError):
+            shards = directory.stored_config(folder).shards
+    shards = config.shards or allgather_json(shards)[0]
+    return dataclasses.replace(config, shards=shards)
 
 
 def _open_run(
@@ -306,7 +322,7 @@ def claim_run(
     if run.folder is None:
         return contextlib.nullcontext()
     mesh = describe(
-        run.problem.net.mesh, config.strategy.individuals, config.batch_size
+        division_of(run.problem.net), config.strategy.individuals, config.batch_size
     )
     return directory.claim(
         config,

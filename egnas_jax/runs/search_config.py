@@ -51,8 +51,10 @@ class SearchConfig:
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` chooses.
-      devices: that share each population and each batch; None: all that JAX sees. The
-        weights of another number agree to rounding alone.
+      devices: that share each population and each batch; None: as many of those that
+        JAX sees as divide the shards.
+      shards: equal parts of each population and each batch. Results depend on them,
+        and not on the devices that compute them; None: one for each device.
       tensorboard: write the metrics for TensorBoard too.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
@@ -77,6 +79,7 @@ class SearchConfig:
     keep_checkpoints: int = 2
     validation_chunk: int | None = None
     devices: int | None = None
+    shards: int | None = None
     tensorboard: bool = False
     watch: WatchConfig = WatchConfig()
 
@@ -99,6 +102,7 @@ _RANGES = {
     "keep_checkpoints": (1, LARGEST_INT),
     "validation_chunk": (1, LARGEST_INT),
     "devices": (1, LARGEST_INT),
+    "shards": (1, LARGEST_INT),
     "learning_rate": (1e-12, LARGEST_FLOAT),
     "learning_rate_min": (0.0, LARGEST_FLOAT),
     "momentum": (0.0, 1.0),
@@ -248,6 +252,8 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
     method, _ = lookup(STRATEGIES, stored["strategy_name"], "strategy")
     config = SearchConfig(
         **{
+            # before the setting existed, each device had one
+            "shards": stored.get("devices"),
             **stored,
             "data": DataConfig(**stored["data"]),
             "supernet": _stored_supernet(stored["supernet"]),

@@ -42,7 +42,12 @@ from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import tensorboard
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.training.devices import check_divisible, make_mesh, replicate
+from egnas_jax.training.devices import (
+    Division,
+    check_divisible,
+    divide,
+    replicate,
+)
 from egnas_jax.training.jax_settings import pinned
 
 
@@ -51,7 +56,7 @@ class SearchSetup(NamedTuple):
 
     Attributes:
       config: with the data's number of classes and digest, an absolute path, and the
-        number of devices.
+        numbers of devices and shards.
       run: what the loop runs; the first stage of a search in stages.
       dataset: the loaded data.
     """
@@ -87,14 +92,13 @@ def set_up_search(
         by their digest, or a package or a backend is missing that it asks for.
     """
     dataset = load_search_dataset(config, data, data_dir)
-    mesh = make_mesh(config.devices)
-    check_divisible(config.batch_size, mesh)
-    devices = mesh.size if mesh else 1
-    config = as_loaded(config, dataset, data_dir, devices, folder=folder, log=log)
+    division = divide(config.devices, config.shards)
+    check_divisible(config.batch_size, division)
+    config = as_loaded(config, dataset, data_dir, division, folder=folder, log=log)
     first = config_of_stage(config, None)
-    search_data = _search_data(first, dataset, mesh)
+    search_data = _search_data(first, dataset, division.mesh)
     note_long_warmup(config, log)
-    run = _stage_run(config, (mesh, search_data), 0, None)
+    run = _stage_run(config, (division, search_data), 0, None)
     run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
     return SearchSetup(config, run, dataset)
 
@@ -176,7 +180,7 @@ def _search_data(
 
 def _stage_run(
     config: SearchConfig,
-    parts: tuple[Mesh | None, SearchData],
+    parts: tuple[Division, SearchData],
     index: int,
     live: LivePrimitives | None,
 ) -> SearchRun:
@@ -187,11 +191,11 @@ def _stage_run(
       parts: devices and images.
       index, live: as of `SearchRun.enter`.
     """
-    mesh, data = parts
+    division, data = parts
     stage = stage_of(config, index, live)
     own = config_of_stage(config, stage and stage.name())
     sizes = len(data.train.labels), len(data.valid.labels)
-    net = make_supernet(own.supernet)._replace(mesh=mesh)
+    net = make_supernet(own.supernet)._replace(**division._asdict())
     run = run_without_programs(own, net, data.train.images.shape[1:], sizes)
     problem, hyperparams = run.problem._replace(stage=index), run.hyperparams
     if stage is not None:
@@ -200,7 +204,7 @@ def _stage_run(
         problem=problem,
         programs=make_programs(problem, data),
         hyperparams=hyperparams,
-        identity=None if mesh else run.identity,
+        identity=None if division.mesh else run.identity,
         stage=stage,
         enter=functools.partial(_stage_run, config, parts) if stage else None,
         all_epochs=config.epochs,
@@ -315,7 +319,7 @@ def as_loaded(
     config: SearchConfig,
     dataset: Dataset,
     data_dir: str | pathlib.Path | None,
-    devices: int,
+    division: Division,
     *,
     folder: pathlib.Path | None,
     log: Callable[[str], None],
@@ -326,7 +330,7 @@ def as_loaded(
       config: of the search.
       dataset: its data.
       data_dir: where they were looked for, or None for the usual places.
-      devices: that share the search.
+      division: of the work on the search.
       folder, log: as of `set_up_search`.
 
     Raises:
@@ -339,7 +343,13 @@ def as_loaded(
     data = data_as_loaded(config.data, dataset.name, digest_of(dataset), data_dir)
     check_order(config)
     supernet = dataclasses.replace(config.supernet, num_classes=dataset.num_classes)
-    config = dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
+    config = dataclasses.replace(
+        config,
+        supernet=supernet,
+        data=data,
+        devices=division.devices,
+        shards=division.shards,
+    )
     limit = limit_of_run(config, dataset.images.shape[1:], folder, log)
     return with_limit_of(config, limit)
 

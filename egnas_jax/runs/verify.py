@@ -5,6 +5,7 @@ which are copies of it: no member depends on the others, and the same position i
 same programs gives it the same bits.
 """
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator
@@ -61,6 +62,8 @@ def verify_run(
     Raises:
       ValueError: the data or the run cannot be used, see `verify`.
     """
+    # on the devices of this process; the shards say what is computed
+    config = dataclasses.replace(config, devices=None)
     place = place_of(folder)
     if place.members == 1:
         setup = set_up_search(

@@ -14,7 +14,7 @@ from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.training.devices import over_images
+from egnas_jax.training.devices import division_of, over_images
 from egnas_jax.types import Array, Batch, PyTree
 
 
@@ -79,7 +79,7 @@ def batch_gradients(
         (value, (stats, hits)), gradient = with_gradient(sources)
         return Gradients(value, hits, gradient), stats
 
-    return over_images(net.mesh, summed, batch, sources, dropout, *shared)
+    return over_images(division_of(net), summed, batch, sources, dropout, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:
