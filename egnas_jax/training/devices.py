@@ -32,6 +32,7 @@ from egnas_jax.training.lockstep import (
     by_turns,
     map_rows,
     packed,
+    rows_of,
     run,
     stacked,
     sum_in_order,
@@ -274,14 +275,13 @@ def over_images(
     if shards == 1 or total % shards:
         return function(batch, *shared)
     parts = jax.tree.map(lambda leaf: leaf.reshape(shards, -1, *leaf.shape[1:]), batch)
-    traced, shapes = jax.make_jaxpr(
-        function, axis_env=[(IMAGES, shards)], return_shape=True
-    )(jax.tree.map(lambda leaf: leaf[0], parts), *shared)
+    trace = jax.make_jaxpr(function, axis_env=[(IMAGES, shards)], return_shape=True)
 
     def on_device(parts, *shared):
         group = _group(division, parts)
-        rows = _of_device(group, jax.tree.leaves(parts))
-        results = run(group, traced, [*rows, *jax.tree.leaves(shared)])
+        rows = _of_device(group, parts)
+        traced, shapes = trace(map_rows(lambda leaf: leaf.row(0), rows), *shared)
+        results = run(group, traced, [*rows_of(rows), *jax.tree.leaves(shared)])
         results = [stacked(group, result) for result in results]
         sums, equal = jax.tree.unflatten(jax.tree.structure(shapes), results)
         sums = jax.tree.map(lambda leaf: sum_in_order(group.gather(leaf)), sums)

@@ -156,6 +156,11 @@ def map_rows(function: Callable, rows: PyTree) -> PyTree:
     return jax.tree.map(function, rows, is_leaf=lambda leaf: isinstance(leaf, Rows))
 
 
+def rows_of(tree: PyTree) -> list[Rows]:
+    """The `Rows` of a tree, in its order."""
+    return jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Rows))
+
+
 def sum_in_order(values: Array) -> Array:
     """Adds values [S, ...] one after the other: [...]."""
     return functools.reduce(operator.add, [values[i] for i in range(len(values))])

@@ -9,16 +9,18 @@ A value varies if it may differ between shards. What does not vary is computed o
 Dims: S shards.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 SUMS, GATHERS, INDEX = "psum", "all_gather", "axis_index"
 LOOP, BRANCHES = "scan", "cond"
-# Primitives that call a function. All are inlined: XLA inlines calls before it simplifies
-# a program of several devices, and later in one of one device, with other results.
+# Primitives that call a function. They are inlined: XLA inlines calls in programs of
+# several devices before it simplifies anything, and in those of one device later.
 _CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 _RECOMPUTATIONS = {"checkpoint", "remat2"}  # inlined where shards exchange in them
 Atom = Var | Literal
@@ -88,7 +90,7 @@ def program_of(traced: ClosedJaxpr) -> Program:
     indices = [v for e in used if e.primitive.name == INDEX for v in e.outvars]
     used = [e for e in used if e.primitive.name != INDEX]
     fixed, others = _separated(
-        used, {v for v, value in constants.items() if is_known(value)}
+        used, {v for v in constants if _is_known_constant(v, constants)}
     )
     return Program(inputs, outputs, others, indices, fixed, constants)
 
@@ -131,6 +133,9 @@ def _inline(
             results = _inline(*called, arguments, equations, constants)
         else:
             results = [Var(v.aval) for v in equation.outvars]
+            if equation.primitive.name == "div":
+                shape = equation.outvars[0].aval.shape
+                arguments[1] = _opaque(arguments[1], shape, equations, constants)
             equations.append(
                 equation.replace(
                     invars=arguments,
@@ -144,13 +149,42 @@ def _inline(
 
 def _called(equation: JaxprEqn) -> tuple[Jaxpr, Sequence] | None:
     """The function that an equation calls, and its constants; None for no call."""
-    name = equation.primitive.name
-    if name not in _CALLS and not (name in _RECOMPUTATIONS and exchanges(equation)):
+    if equation.primitive.name not in _CALLS | _RECOMPUTATIONS:
         return None
     called = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
-    if isinstance(called, ClosedJaxpr):
-        return called.jaxpr, called.consts
-    return called, ()
+    jaxpr, consts = (
+        (called.jaxpr, called.consts)
+        if isinstance(called, ClosedJaxpr)
+        else (called, ())
+    )
+    if exchanges(equation):
+        return jaxpr, consts
+    is_kept = equation.primitive.name in _RECOMPUTATIONS or consts
+    return None if is_kept else (jaxpr, consts)
+
+
+def _opaque(divisor: Atom, shape: tuple[int, ...], equations, constants) -> Atom:
+    """A divisor of the shape of the quotient, behind a barrier.
+
+    XLA replaces divisions by broadcast numbers by products with the inverse, where it
+    sees them in time; that depends on the order in which it simplifies a program. The
+    inverse of a known number it takes always.
+    """
+    is_known_here = isinstance(divisor, Literal) or _is_known_constant(
+        divisor, constants
+    )
+    if is_known_here or divisor.aval.dtype.kind != "f":
+        return divisor
+    traced = jax.make_jaxpr(
+        lambda x: lax.optimization_barrier(jnp.broadcast_to(x, shape))
+    )(jax.ShapeDtypeStruct(divisor.aval.shape, divisor.aval.dtype))
+    (result,) = _inline(traced.jaxpr, traced.consts, [divisor], equations, constants)
+    return result
+
+
+def _is_known_constant(variable: Var, constants: dict[Var, Any]) -> bool:
+    """Whether a variable is a constant whose numbers are known."""
+    return variable in constants and is_known(constants[variable])
 
 
 def _without_calls(params: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +193,9 @@ def _without_calls(params: dict[str, Any]) -> dict[str, Any]:
     def changed(value):
         if isinstance(value, ClosedJaxpr):
             return inlined(value)
+        if isinstance(value, Jaxpr):  # of a `jax.shard_map`, say
+            new = inlined(ClosedJaxpr(value, ()))
+            return value if new.consts or value.constvars else new.jaxpr
         if isinstance(value, tuple) and value and isinstance(value[0], ClosedJaxpr):
             return tuple(inlined(part) for part in value)
         return value
@@ -166,8 +203,27 @@ def _without_calls(params: dict[str, Any]) -> dict[str, Any]:
     return {name: changed(value) for name, value in params.items()}
 
 
+def steady(function: Callable) -> Callable:
+    """Returns a function that XLA simplifies alike for one device and for several.
+
+    Args:
+      function: of arrays; it is traced at each call.
+    """
+
+    def same(*arguments):
+        traced, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        results = jaxpr_as_fun(inlined(traced))(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return same
+
+
 def inlined(traced: ClosedJaxpr) -> ClosedJaxpr:
-    """Returns the same function without calls, in loops and branches too."""
+    """Returns the same function for XLA to simplify alike for any number of devices.
+
+    It has no calls, and no divisions that XLA could replace; nor have its loops and
+    branches.
+    """
     equations: list[JaxprEqn] = []
     constants: dict[Var, Any] = {}
     inputs = [Var(v.aval) for v in traced.jaxpr.invars]

@@ -20,7 +20,13 @@ from egnas_jax.storage import records
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.second_order import second_order_gradient
-from egnas_jax.training.devices import make_mesh, over_images, over_rows
+from egnas_jax.training.devices import (
+    DEVICES,
+    Division,
+    make_mesh,
+    over_images,
+    over_rows,
+)
 from egnas_jax.types import Batch, Mixing
 
 # One node and two primitives: every compilation of eight devices is dear.
@@ -117,9 +123,11 @@ def test_fewer_individuals_than_devices_score_the_same_to_rounding(
 
 def test_a_row_is_worked_on_by_the_device_whose_share_it_is_in(mesh):
     def where(rows):
-        return jnp.full(len(rows), jax.lax.axis_index("rows")), rows
+        return jnp.full(len(rows), jax.lax.axis_index(DEVICES)), rows
 
-    device, rows = jax.jit(lambda r: over_rows(mesh, where, r))(jnp.arange(50))
+    device, rows = jax.jit(lambda r: over_rows(Division(mesh, 8), where, r))(
+        jnp.arange(50)
+    )
     assert rows.tolist() == list(range(50))
     assert device.tolist() == [row // 7 for row in range(50)]
 
@@ -167,7 +175,7 @@ def test_a_norm_and_its_gradients_are_those_of_the_whole_batch(mesh):
 
     batch = {"x": x, "weight": weight}
     alone = jax.jit(summed)(batch)
-    together = jax.jit(lambda b: over_images(mesh, summed, b))(batch)
+    together = jax.jit(lambda b: over_images(Division(mesh, 8), summed, b))(batch)
     mean, var = np.mean(x, (0, 3, 4)), np.var(x, (0, 3, 4), ddof=1)
     np.testing.assert_allclose(together[1]["mean"], 0.9 + 0.1 * mean, rtol=1e-6)
     np.testing.assert_allclose(together[1]["var"], 0.9 + 0.1 * var, rtol=1e-6)
@@ -238,7 +246,8 @@ def test_devices_drop_other_edges_of_their_images(mesh):
         found = edge_factors(dropout, 0, 14, len(images))
         return jnp.zeros(()), jax.lax.all_gather(found, IMAGES)
 
-    _, found = jax.jit(lambda images: over_images(mesh, factors, images))(jnp.ones(32))
+    division = Division(mesh, 8)
+    _, found = jax.jit(lambda x: over_images(division, factors, x))(jnp.ones(32))
     assert len(np.unique(np.asarray(found).reshape(8, -1), axis=0)) == 8
 
 
@@ -342,9 +351,3 @@ def test_devices_that_do_not_fit_are_refused(setting, hint, tmp_path, capsys):
     assert main(command) == 2
     assert hint in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_on_eight_devices_is_not_resumed_on_four(searches, capsys):
-    command = [*SEARCH, "--set", "devices=4", "--out", str(searches / "8"), "--resume"]
-    assert main(command) == 2
-    assert "devices: 8 -> 4" in capsys.readouterr().err

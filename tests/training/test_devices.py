@@ -1,4 +1,4 @@
-"""The tests of on_eight_devices.py, each by its name, in a process with eight devices.
+"""Runs the tests of two files, each by its name, in a process with eight devices.
 
 The number of simulated devices is fixed when JAX starts.
 """
@@ -14,10 +14,14 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-FILE = pathlib.Path(__file__).with_name("on_eight_devices.py")
+FILES = [
+    str(pathlib.Path(__file__).with_name(name))
+    for name in ("on_eight_devices.py", "shards_on_eight_devices.py")
+]
 NAMES = [
     node.name
-    for node in ast.parse(FILE.read_text()).body
+    for file in FILES
+    for node in ast.parse(pathlib.Path(file).read_text()).body
     if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
 ]
 
@@ -26,7 +30,7 @@ NAMES = [
 def outcomes(tmp_path_factory):
     """Test -> what failed in its cases; empty where they passed."""
     report = tmp_path_factory.mktemp("mesh") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", str(FILE)]
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *FILES]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert report.exists(), done.stdout + done.stderr
