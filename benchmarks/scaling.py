@@ -79,12 +79,10 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", TRACED)
     config = search_config("cifar10")
     counts = weight_step(config)
-    norms = sum(n for (name, _), n in counts.items() if name == "all_gather")
     for name in COLLECTIVES:
         sizes = {size: n for (other, size), n in counts.items() if other == name}
         total = sum(size * n for size, n in sizes.items())
         print(f"{name}: {sum(sizes.values())} per weight step, {total:,} bytes sent")
-    print(f"batch norms: {norms}")
     individuals = config.strategy.individuals
     print("devices | images each | individuals each | speed-up of evaluation, at most")
     for devices in (8, 16, 32, 64, 128, 256):

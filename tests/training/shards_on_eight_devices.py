@@ -29,7 +29,12 @@ SETTINGS = {
 METHODS = {
     "egnas": {"strategy.population": 10, "strategy.fitness_batch_size": 64},
     "darts": {"strategy.batch_size": 64},
-    "enas": {"strategy.batch_size": 64, "strategy.controller_steps": 3},
+    "enas": {
+        "strategy.batch_size": 64,
+        "strategy.hidden": 8,
+        "strategy.samples": 5,
+        "strategy.steps": 2,
+    },
 }
 
 
@@ -87,35 +92,34 @@ def test_a_run_goes_on_and_is_verified_on_fewer_devices(on_one, tmp_path, capsys
     assert "shards: 8 -> 4" in capsys.readouterr().err
 
 
-def net_on(devices, **settings):
-    config = SupernetConfig(channels=4, num_classes=3, space=SPACE.name, **settings)
-    net = make_supernet(config)._replace(mesh=make_mesh(devices), shards=SHARDS)
-    return config, net
+def net_on(devices, layers):
+    config = SupernetConfig(
+        channels=4, layers=layers, num_classes=3, partial_channels=2, space=SPACE.name
+    )
+    return make_supernet(config)._replace(mesh=make_mesh(devices), shards=SHARDS)
 
 
 def inputs(net, images, size=None):
-    """Variables, mixings and a batch."""
-    space, keys = SPACES[SPACE.name], iter(jax.random.split(jax.random.key(0), 4))
+    """Variables, a mixing or a population of some, and a batch."""
+    space, keys = SPACES[SPACE.name], iter(jax.random.split(jax.random.key(0), 5))
     leading = () if size is None else (size,)
     shape = *leading, space.num_edges, len(space.primitives)
     rows = {kind: jax.random.uniform(next(keys), shape) for kind in space.kinds}
     edges = {kind: np.ones(shape[:-1], np.float32) for kind in space.kinds}
     x = jax.random.normal(next(keys), (images, 8, 8, 3))
     labels = jax.random.randint(next(keys), (images,), 0, 3)
-    return net.init(next(iter(keys), jax.random.key(1)), (8, 8, 3)), (
-        Mixing(rows, edges),
-        Batch(x, labels),
-    )
+    variables = net.init(next(keys), (8, 8, 3))
+    return variables, Mixing(rows, edges), Batch(x, labels)
 
 
 def bits(tree):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
-def gradients_on(devices, **settings):
+def gradients_on(devices, layers):
     """Gradients and statistics of a batch under a network of three equal cells."""
-    _, net = net_on(devices, partial_channels=2, **settings)
-    variables, (mixing, batch) = inputs(net, 16)
+    net = net_on(devices, layers)
+    variables, mixing, batch = inputs(net, 16)
 
     def network(params, stats, mixing):
         return {"params": params, "batch_stats": stats}, mixing
@@ -130,18 +134,17 @@ def gradients_on(devices, **settings):
 
 def test_gradients_have_the_same_bits_on_one_two_four_and_eight_devices():
     """Cells that run as a loop exchange in its body."""
-    first, *others = (gradients_on(devices, layers=5) for devices in (1, 2, 4, 8))
+    first, *others = (gradients_on(devices, 5) for devices in (1, 2, 4, 8))
     assert others == [first] * 3
 
 
 @pytest.mark.parametrize("statistics", ["running", "batch"])
 def test_a_population_has_the_same_bits_on_one_two_four_and_eight_devices(statistics):
     def scores(devices):
-        _, net = net_on(devices, partial_channels=2, layers=1)
-        variables, (mixings, batch) = inputs(net, 24, size=11)
-        return bits(
-            evaluate_population(net, variables, mixings, *batch, batch_stats=statistics)
-        )
+        net = net_on(devices, layers=1)
+        variables, mixings, batch = inputs(net, 24, size=11)
+        arguments = variables, mixings, batch.images, batch.labels
+        return bits(evaluate_population(net, *arguments, batch_stats=statistics))
 
     first, *others = (scores(devices) for devices in (1, 2, 4, 8))
     assert others == [first] * 3
