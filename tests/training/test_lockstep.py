@@ -12,7 +12,7 @@ from egnas_jax.training.lockstep import sum_in_order, turns_of
 
 AXIS, SHARDS = "images", 4
 X = jax.random.normal(jax.random.key(0), (8, 3))
-W = jnp.asarray([0.5, -1.0, 2.0])
+W = jnp.asarray([[0.5, -1.0, 2.0]])
 
 
 def centred(x, w):
@@ -125,7 +125,7 @@ def test_a_branch_that_depends_on_the_images_is_refused():
 
 def test_known_numbers_stay_constants_of_each_part():
     """XLA divides by a constant in another way than by an argument."""
-    counts = np.asarray([3.0, 7.0], np.float32)
+    counts = np.asarray([[3.0, 7.0]], np.float32)
 
     def function(x):
         mean = lax.psum(jnp.sum(x / counts), AXIS)
