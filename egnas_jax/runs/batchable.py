@@ -20,7 +20,7 @@ _ARGUMENTS = (
     *("momentum", "weight_decay", "clip_norm"),
 )
 # settings that the host reads for each search by itself
-OF_THE_RUN = (*FREE, "data.digest")
+OF_THE_RUN = (*(path for path in FREE if path != "devices"), "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
 _OF_THE_HOST = ("epochs", "steps_per_call", "devices", "shards", "schedule.", "watch.")
 MODES = ("auto", "on", "off")
