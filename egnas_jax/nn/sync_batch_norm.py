@@ -27,8 +27,8 @@ def num_shares() -> int:
 def all_reduce_moments(mean: Array, var: Array) -> tuple[Array, Array]:
     """Combines the mean and variance of equal shares to those of the whole batch.
 
-    Each norm needs one all-gather. The variance of the means is added to the mean of the
-    variances, which cancels no digits.
+    Each norm needs one all-gather. The variance of the means is added to the mean of
+    the variances, which cancels no digits.
     """
     if num_shares() == 1:
         return mean, var
