@@ -24,7 +24,7 @@ _ARGUMENTS = (
 # settings that the host reads for each search by itself
 OF_THE_RUN = (*FREE, "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
-_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
+_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "shards", "schedule.", "watch.")
 
 
 def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
@@ -110,6 +110,13 @@ def _check_one_program(config: SearchConfig) -> None:
             "supernet.lowering is fused, but fused kernels compute with the weights of "
             "one supernet. Choose auto or shifted, or run the searches one after "
             "another (batched off)."
+        )
+    if config.shards not in (None, 1):
+        raise ValueError(
+            f"shards is {config.shards}, but the searches of a batch divide no batch of "
+            f"images: each runs on one device, and has the same digests on any number "
+            f"of them. Leave shards out, or run the searches one after another "
+            f"(batched off)."
         )
     batch_devices(config)
     check_one_process()

@@ -53,8 +53,12 @@ class SearchConfig:
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` chooses.
-      devices: that share each population and each batch; None: all that JAX sees. The
-        weights of another number agree to rounding alone.
+      devices: that share each population and each batch; None: all that JAX sees, or
+        with shards as many of them as divide the shards. The weights of another number
+        agree to rounding alone, unless there are shards.
+      shards: into which each population and each batch is divided whatever the devices,
+        so that the results are the same on any number of them (`training.shards`);
+        None: the devices divide them, which is faster.
       tensorboard: write the metrics for TensorBoard too.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
@@ -79,6 +83,7 @@ class SearchConfig:
     keep_checkpoints: int = 2
     validation_chunk: int | None = None
     devices: int | None = None
+    shards: int | None = None
     tensorboard: bool = False
     watch: WatchConfig = WatchConfig()
 
@@ -101,6 +106,7 @@ _RANGES = {
     "keep_checkpoints": (1, LARGEST_INT),
     "validation_chunk": (1, LARGEST_INT),
     "devices": (1, LARGEST_INT),
+    "shards": (1, LARGEST_INT),
     "learning_rate": (1e-12, LARGEST_FLOAT),
     "learning_rate_min": (0.0, LARGEST_FLOAT),
     "momentum": (0.0, 1.0),
