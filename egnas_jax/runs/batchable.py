@@ -113,10 +113,9 @@ def _check_one_program(config: SearchConfig) -> None:
         )
     if config.shards not in (None, 1):
         raise ValueError(
-            f"shards is {config.shards}, but the searches of a batch divide no batch of "
-            f"images: each runs on one device, and has the same digests on any number "
-            f"of them. Leave shards out, or run the searches one after another "
-            f"(batched off)."
+            f"shards is {config.shards}, but a batch of searches computes each of "
+            f"them on one device, with the same digests on any. Leave shards out, or "
+            f"run the searches one after another (batched off)."
         )
     batch_devices(config)
     check_one_process()

@@ -27,8 +27,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
 from egnas_jax.training import out_of_memory
-from egnas_jax.training.shards import division_of, over_rows, rows_per_part
 from egnas_jax.training.processes import min_over_processes
+from egnas_jax.training.shards import division_of, over_rows, rows_per_part
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
@@ -61,12 +62,17 @@ class Rows:
     def row(self, i: Array) -> Array:
         """The array of one shard."""
         size = math.prod(self.shape)
-        return lax.dynamic_slice_in_dim(self.packed, i * size, size).reshape(self.shape)
+        row = lax.dynamic_slice(
+            self.packed, (i * size,), (size,), allow_negative_indices=False
+        )
+        return row.reshape(self.shape)
 
     def replaced(self, i: Array, row: Array) -> "Rows":
         """The rows with that of one shard replaced."""
         start = i * math.prod(self.shape)
-        packed = lax.dynamic_update_slice_in_dim(self.packed, row.ravel(), start, 0)
+        packed = lax.dynamic_update_slice(
+            self.packed, row.ravel(), (start,), allow_negative_indices=False
+        )
         return self.replace(packed=packed)
 
     def unpacked(self) -> Array:
@@ -166,6 +172,28 @@ def sum_in_order(values: Array) -> Array:
     return functools.reduce(operator.add, [values[i] for i in range(len(values))])
 
 
+def sums_of_shards(group: Group, values: Sequence[Array | Rows]) -> list[Array]:
+    """Adds values of all shards in the order of the shards.
+
+    Values of one dtype are gathered and added as one array, since every collective and
+    every addition of its own would have to be compiled.
+
+    Args:
+      group: the shards of a device.
+      values: of each of its shards.
+    """
+    values = [stacked(group, value) for value in values]
+    sums: dict[int, Array] = {}
+    for dtype in dict.fromkeys(value.dtype for value in values):
+        alike = {i: value for i, value in enumerate(values) if value.dtype == dtype}
+        flat = [value.reshape(group.size, -1) for value in alike.values()]
+        total = sum_in_order(group.gather(jnp.concatenate(flat, axis=1)))
+        ends = np.cumsum([rows.shape[1] for rows in flat])
+        for i, part in zip(alike, jnp.split(total, ends[:-1]), strict=True):
+            sums[i] = part.reshape(values[i].shape[1:])
+    return [sums[i] for i in range(len(values))]
+
+
 def run(group: Group, traced: ClosedJaxpr, arguments: Sequence) -> list[Array | Rows]:
     """Computes a traced function of one shard for all shards of a device.
 
@@ -241,7 +269,7 @@ def _of_all_shards(group: Group, value: Array | Rows) -> Array:
 
 
 def _sums(group: Group, equation: JaxprEqn, arguments: list) -> list[Array]:
-    return [sum_in_order(_of_all_shards(group, value)) for value in arguments]
+    return sums_of_shards(group, arguments)
 
 
 def _gathered(group: Group, equation: JaxprEqn, arguments: list) -> list[Array]:

@@ -38,7 +38,7 @@ from egnas_jax.training.lockstep import (
     rows_of,
     run,
     stacked,
-    sum_in_order,
+    sums_of_shards,
     turns_of,
 )
 from egnas_jax.types import PyTree
@@ -189,10 +189,10 @@ def over_images(
         rows = _of_device(group, parts)
         traced, shapes = trace(map_rows(lambda leaf: leaf.row(0), rows), *shared)
         results = run(group, traced, [*rows_of(rows), *jax.tree.leaves(shared)])
-        results = [stacked(group, result) for result in results]
-        sums, equal = jax.tree.unflatten(jax.tree.structure(shapes), results)
-        sums = jax.tree.map(lambda leaf: sum_in_order(group.gather(leaf)), sums)
-        return sums, jax.tree.map(lambda leaf: leaf[0], equal)
+        count = len(jax.tree.leaves(shapes[0]))
+        sums = sums_of_shards(group, results[:count])
+        equal = [stacked(group, result)[0] for result in results[count:]]
+        return jax.tree.unflatten(jax.tree.structure(shapes), [*sums, *equal])
 
     return _on_devices(division.mesh, on_device)(parts, *shared)
 
