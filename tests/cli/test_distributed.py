@@ -14,7 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from egnas_jax.cli import distributed
-from egnas_jax.space import Space
+from egnas_jax.cli.main import main
+from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.signals import FORWARDED
 
@@ -72,9 +73,8 @@ SEARCH = """
     search --space pair --set supernet.channels=4 --set supernet.layers=1
     --set epochs=500 --set batch_size=128 --set strategy.population=10
     --set strategy.fitness_batch_size=64 --set learning_rate=0.01
-    --set steps_per_call=2 --set shards=2
+    --set steps_per_call=2
 """.split()
-FLAGS = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles sooner
 # Seconds until processes must have ended: far more than they need on a busy machine,
 # for a process that waits for ever fails the test at any limit.
 LIMIT = 300
@@ -141,7 +141,8 @@ def start(folder, *more, place=by_variables, program=PROGRAM):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | FLAGS
+    # compiles sooner
+    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     command = [sys.executable, "-c", program, *SEARCH, "--distributed"]
     processes = []
     for index, arguments in enumerate(more or ([], [])):
@@ -276,16 +277,18 @@ def test_a_resumed_run_comes_to_the_same_digests(story):
     assert len(after) > len(before)
 
 
-def test_one_process_has_the_same_digests(story, tmp_path):
-    """One device computes both shards."""
+def test_one_process_finds_the_same_genotype(story, tmp_path):
     folder, parts = story
     assert [ended.code for ended in parts["end"]] == [0, 0]
-    run = tmp_path / "run"
-    alone = ["--stop-after", str(len(parts["after"])), "--out", str(run)]
-    command = [sys.executable, "-c", PROGRAM, *SEARCH, *alone]
-    subprocess.run(command, env=os.environ | FLAGS, check=True, timeout=LIMIT)
-    digests = [[line["digest"] for line in lines_of(f)] for f in (folder, run)]
-    assert digests[0] == digests[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, SPACE.name, SPACE)
+        alone = ["--stop-after", str(len(parts["after"])), "--out", str(tmp_path / "r")]
+        assert main([*SEARCH, *alone]) == 0
+    genotypes = [(f / "genotype.json").read_text() for f in (folder, tmp_path / "r")]
+    assert genotypes[0] == genotypes[1]
+    for a, b in zip(lines_of(tmp_path / "r"), lines_of(folder), strict=True):
+        assert b["genotype"] == a["genotype"]
+        assert b["valid_loss"] == pytest.approx(a["valid_loss"], rel=1e-3)
 
 
 def test_the_environment_lists_the_devices_of_both_processes(story):
@@ -336,3 +339,14 @@ def test_a_repeated_sigterm_is_handed_on_once(monkeypatch):
         for number, handler in previous.items():
             signal.signal(number, handler)
     assert sent == [FORWARDED] * 2
+
+
+def test_one_process_replays_the_shards_of_two(tmp_path):
+    """One device computes both shards, each with the program of a device alone."""
+    run = tmp_path / "run"
+    more = ["--set", "shards=2", "--stop-after", "1"]
+    assert [ended.code for ended in ends(run, start(run, more, more))] == [0, 0]
+    assert len(lines_of(run)) == 1
+    replay = [sys.executable, "-c", PROGRAM, "verify", str(run), "--from-start"]
+    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    subprocess.run(replay, env=os.environ | flags, check=True, timeout=LIMIT)

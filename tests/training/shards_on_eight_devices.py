@@ -1,27 +1,26 @@
-"""Searches with equal shards on other numbers of devices: run by test_devices.py."""
+"""Equal shards on 1, 2, 4 and 8 devices: run by test_shard_devices.py."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import sharded_functions
+from sharded_functions import W
 
 from egnas_jax.cli.main import main
-from egnas_jax.nn import lowering
-from egnas_jax.nn.supernet import SupernetConfig, make_supernet
-from egnas_jax.search.evaluate import evaluate_population
-from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
-from egnas_jax.training.devices import make_mesh
-from egnas_jax.types import Batch, Mixing
+from egnas_jax.training.devices import describe, make_mesh
+from egnas_jax.training.shards import Division, over_images, over_rows
 
-# one node and two primitives, and one cell, because every compilation is dear
-SPACE = Space("shards_test", primitives=("skip_connect", "avg_pool_3x3"), num_nodes=1)
+# one node, and primitives without weights, because every compilation is dear
+SPACE = Space("shards_test", primitives=("max_pool_3x3", "avg_pool_3x3"), num_nodes=1)
 SHARDS = 8
 SETTINGS = {
     "shards": SHARDS,
     "supernet.channels": 4,
     "supernet.layers": 1,
-    "epochs": 2,
+    "supernet.partial_channels": 1,
     "batch_size": 256,
     "validation_chunk": 64,
 }
@@ -36,6 +35,8 @@ METHODS = {
         "strategy.steps": 2,
     },
 }
+# how many devices compute each epoch of a search
+DEVICES = {"darts": (4, 2, 1), "egnas": (4, 1), "enas": (1,)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,99 +55,51 @@ def command(method, folder, *more, **settings):
     return ["search", *place, *words, *more]
 
 
-def digests(folder):
-    return [record["digest"] for record in records.read(folder / "metrics.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def on_one(tmp_path_factory):
-    """method -> the directory of its search on one device; computed once."""
-    folder = tmp_path_factory.mktemp("one")
-
-    def directory(method):
-        if not (folder / method).exists():
-            assert main(command(method, folder / method, devices=1)) == 0
-        return folder / method
-
-    return directory
-
-
-@pytest.mark.parametrize("method", ["darts", "enas"])
-def test_eight_devices_have_the_digests_of_one(method, on_one, tmp_path):
-    assert main(command(method, tmp_path / "run", devices=8)) == 0
-    found = digests(tmp_path / "run")
-    assert len(set(found)) == 2
-    assert found == digests(on_one(method))
-
-
-def test_a_run_goes_on_and_is_verified_on_fewer_devices(on_one, tmp_path, capsys):
-    """The shards of the first start count, and no setting has to name them again."""
-    run, default = tmp_path / "run", {"shards": "none"}
-    first = command("egnas", run, "--stop-after", "1", devices=8, **default)
-    assert main(first) == 0
-    assert main(command("egnas", run, "--resume", devices=2, **default)) == 0
-    assert digests(run) == digests(on_one("egnas"))
-    assert main(["verify", str(run), "--from-start"]) == 0  # on all eight again
-    capsys.readouterr()
-    assert main(command("egnas", run, "--resume", shards=4)) == 2
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_search_that_moves_between_devices_is_replayed_on_eight(
+    method, tmp_path, capsys
+):
+    """Every epoch on another number of devices has the digest of eight devices."""
+    run, numbers = tmp_path / "run", DEVICES[method]
+    for epoch, devices in enumerate(numbers, start=1):
+        more = ["--resume", "--stop-after", str(epoch)]
+        settings = {"devices": devices, "epochs": len(numbers)}
+        assert main(command(method, run, *more, **settings)) == 0
+    lines = records.read(run / "metrics.jsonl")
+    assert len({line["digest"] for line in lines}) == len(numbers)
+    assert main(["verify", str(run), "--from-start"]) == 0
+    assert "every digest" in capsys.readouterr().out
+    other = command(method, run, "--resume", shards=4, epochs=len(numbers))
+    assert main(other) == 2
     assert "shards: 8 -> 4" in capsys.readouterr().err
 
 
-def net_on(devices, layers):
-    config = SupernetConfig(
-        channels=4, layers=layers, num_classes=3, partial_channels=2, space=SPACE.name
-    )
-    return make_supernet(config)._replace(mesh=make_mesh(devices), shards=SHARDS)
+def bits(function, *arguments):
+    """The bits of a jitted function's results on 1, 2, 4 and 8 devices."""
+    found = []
+    for devices in (1, 2, 4, 8):
+        division = Division(make_mesh(devices), SHARDS)
+        results = jax.jit(lambda *a, d=division: function(d, *a))(*arguments)
+        found.append([np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(results)])
+    return found
 
 
-def inputs(net, images, size=None):
-    """Variables, a mixing or a population of some, and a batch."""
-    space, keys = SPACES[SPACE.name], iter(jax.random.split(jax.random.key(0), 5))
-    leading = () if size is None else (size,)
-    shape = *leading, space.num_edges, len(space.primitives)
-    rows = {kind: jax.random.uniform(next(keys), shape) for kind in space.kinds}
-    edges = {kind: np.ones(shape[:-1], np.float32) for kind in space.kinds}
-    x = jax.random.normal(next(keys), (images, 8, 8, 3))
-    labels = jax.random.randint(next(keys), (images,), 0, 3)
-    variables = net.init(next(keys), (8, 8, 3))
-    return variables, Mixing(rows, edges), Batch(x, labels)
-
-
-def bits(tree):
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
-
-
-def gradients_on(devices, layers):
-    """Gradients and statistics of a batch under a network of three equal cells."""
-    net = net_on(devices, layers)
-    variables, mixing, batch = inputs(net, 16)
-
-    def network(params, stats, mixing):
-        return {"params": params, "batch_stats": stats}, mixing
-
-    def gradients(params, batch, stats, mixing):
-        return batch_gradients(net, network, params, batch, stats, mixing)
-
-    options = lowering.compiler_options((8, 8))
-    arguments = variables["params"], batch, variables["batch_stats"], mixing
-    return bits(jax.jit(gradients, compiler_options=options)(*arguments))
-
-
-def test_gradients_have_the_same_bits_on_one_two_four_and_eight_devices():
-    """Cells that run as a loop exchange in its body."""
-    first, *others = (gradients_on(devices, 5) for devices in (1, 2, 4, 8))
+@pytest.mark.parametrize("function", sharded_functions.ALL)
+def test_a_batch_has_the_same_bits_on_any_number_of_devices(function):
+    x = jax.random.normal(jax.random.key(1), (24, 3))
+    first, *others = bits(lambda d, x, w: over_images(d, function, x, w), x, W)
     assert others == [first] * 3
 
 
-@pytest.mark.parametrize("statistics", ["running", "batch"])
-def test_a_population_has_the_same_bits_on_one_two_four_and_eight_devices(statistics):
-    def scores(devices):
-        net = net_on(devices, layers=1)
-        variables, mixings, batch = inputs(net, 24, size=11)
-        arguments = variables, mixings, batch.images, batch.labels
-        return bits(evaluate_population(net, *arguments, batch_stats=statistics))
+@pytest.mark.parametrize("size", [3, 11, 16])
+def test_a_population_has_the_same_bits_on_any_number_of_devices(size):
+    """Some shards have fewer rows than others, or none."""
 
-    first, *others = (scores(devices) for devices in (1, 2, 4, 8))
+    def function(rows, w):
+        return jnp.tanh(rows @ w.T) + jnp.sum(rows)  # of the rows computed together
+
+    rows = jax.random.normal(jax.random.key(2), (size, 3))
+    first, *others = bits(lambda d, r, w: over_rows(d, function, r, w), rows, W)
     assert others == [first] * 3
 
 
@@ -154,11 +107,18 @@ def test_a_population_has_the_same_bits_on_one_two_four_and_eight_devices(statis
     ("settings", "hint"),
     [
         ({"shards": 3, "devices": 2}, "Set shards to 4"),
-        ({"shards": 3, "batch_size": 256}, "Set batch_size to 258"),
-        ({"shards": 0}, "shards is 0, but must be from 1"),
+        ({"shards": 12, "devices": 8}, "Set shards to 16"),
     ],
 )
-def test_shards_that_do_not_fit_are_refused(settings, hint, tmp_path, capsys):
+def test_shards_that_devices_cannot_share_are_refused(settings, hint, tmp_path, capsys):
     assert main(command("egnas", tmp_path / "run", **settings)) == 2
     assert hint in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_shards_are_recorded_beside_the_devices():
+    """Eleven individuals in eight shards: two each, and none for the last ones."""
+    found = describe(make_mesh(4), 11, 256, SHARDS)
+    assert found["shards"] == SHARDS
+    assert found["population"]["of_device"] == [(0, 4), (4, 8), (8, 11), (11, 11)]
+    assert found["images"] == {"batch": 256, "per_device": 64}

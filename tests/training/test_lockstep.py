@@ -4,64 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sharded_functions
 from jax import lax
+from sharded_functions import AXIS, W, X
 
 from egnas_jax.training import lockstep_plan as plan
 from egnas_jax.training.lockstep import sum_in_order, turns_of
-from egnas_jax.training.shards import Division, divide, over_images, over_rows
+from egnas_jax.training.shards import Division, over_images, over_rows
 
-AXIS, SHARDS = "images", 4
-X = jax.random.normal(jax.random.key(0), (8, 3))
-W = jnp.asarray([[0.5, -1.0, 2.0]])
+SHARDS = 4
 
 
-def centred(x, w):
-    """A mean over all shards in the middle, and its gradients."""
-
-    def loss(w):
-        y = jnp.tanh(x * w)
-        mean = lax.psum(jnp.sum(y), AXIS) / 24.0
-        return jnp.sum((y - mean) ** 2)
-
-    return jax.value_and_grad(loss)(w), lax.psum(jnp.sum(x), AXIS)
-
-
-def numbered(x, w):
-    """Uses the shard's own number, and the rows of all."""
-    everything = lax.all_gather(x, AXIS, tiled=True)
-    start = lax.axis_index(AXIS) * len(x)
-    own = lax.dynamic_slice_in_dim(everything * w, start, len(x))
-    number = lax.axis_index(AXIS).astype(jnp.float32)
-    return jnp.sum(own * number), lax.all_gather(w, AXIS, axis=1)
-
-
-def looped(x, w):
-    """Exchanges in the body of a loop, and in a branch there."""
-
-    def step(carry, i):
-        def one(y):
-            return y * 0.5, jnp.zeros(())
-
-        def two(y):
-            total = lax.psum(jnp.sum(y), AXIS)
-            return y - total / 7.0, total
-
-        carry, total = lax.switch(i % 2, [one, two], carry)
-        return carry, (total, jnp.sum(carry))
-
-    y, (totals, own) = lax.scan(step, x * w, jnp.arange(3))
-    return (jnp.sum(y), own), totals
-
-
-def random(x, w):
-    """Draws other numbers in each shard."""
-    key = jax.random.fold_in(jax.random.key(3), lax.axis_index(AXIS))
-    noise = jax.random.normal(key, x.shape)
-    mean = lax.psum(jnp.sum(noise), AXIS)
-    return jnp.sum((noise - mean) * x * w), mean
-
-
-@pytest.mark.parametrize("function", [centred, numbered, looped, random])
+@pytest.mark.parametrize("function", sharded_functions.ALL)
 def test_shards_in_lockstep_are_those_of_a_batched_function(function):
     found = jax.jit(lambda x, w: over_images(Division(None, SHARDS), function, x, w))
     sums, equal = found(X, W)
@@ -138,9 +92,3 @@ def test_known_numbers_stay_constants_of_each_part():
     stages = plan.stages_of(program, plan.varying_in(program, [True]))
     read = {v for stage in stages for v in stage.varying.inputs}
     assert not read & {v for e in program.fixed for v in e.outvars}
-
-
-def test_devices_are_those_that_divide_the_shards():
-    assert divide(None, 3) == Division(None, 3)  # on one device
-    with pytest.raises(ValueError, match="JAX sees 1"):
-        divide(2, 4)
