@@ -280,6 +280,21 @@ def _gathered(group: Group, equation: JaxprEqn, arguments: list) -> list[Array]:
     return [jnp.moveaxis(part, 0, axis) for part in parts]
 
 
+def _scattered(group: Group, equation: JaxprEqn, arguments: list) -> list[Rows]:
+    """Each shard's part of a sum: the gradient of a gathering."""
+    axis = equation.params["scatter_dimension"]
+    tiled, shards = equation.params["tiled"], equation.params["axis_size"]
+
+    def own(total):
+        if tiled:
+            sizes = shards, total.shape[axis] // shards
+            total = total.reshape(*total.shape[:axis], *sizes, *total.shape[axis + 1 :])
+        parts = jnp.moveaxis(total, axis, 0)
+        return packed(lax.dynamic_slice_in_dim(parts, group.first, group.size))
+
+    return [own(total) for total in sums_of_shards(group, arguments)]
+
+
 def _loop(group: Group, equation: JaxprEqn, arguments: list) -> list[Array | Rows]:
     """A `lax.scan` in whose body the shards exchange."""
     params = equation.params
@@ -351,6 +366,7 @@ def _branches(group: Group, equation: JaxprEqn, arguments: list) -> list[Array |
 _EXCHANGES = {
     plan.SUMS: _sums,
     plan.GATHERS: _gathered,
+    plan.SCATTERS: _scattered,
     plan.LOOP: _loop,
     plan.BRANCHES: _branches,
 }

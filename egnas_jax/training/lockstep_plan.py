@@ -1,8 +1,9 @@
 """Divides a traced function into what shards compute alone and where they exchange.
 
 The function is written for one shard and traced with a named axis over all shards:
-`lax.psum`, `lax.all_gather` and `lax.axis_index` of that axis are where the shards
-depend on one another. `lockstep.run` computes it for the shards of one device.
+`lax.psum`, `lax.all_gather`, its gradient `lax.psum_scatter` and `lax.axis_index` of
+that axis are where the shards depend on one another. `lockstep.run` computes it for the
+shards of one device.
 
 A value varies if it may differ between shards. What does not vary is computed once.
 
@@ -17,8 +18,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
-SUMS, GATHERS, INDEX = "psum", "all_gather", "axis_index"
+SUMS, GATHERS, SCATTERS, INDEX = "psum", "all_gather", "reduce_scatter", "axis_index"
 LOOP, BRANCHES = "scan", "cond"
+_KNOWN = (SUMS, GATHERS, SCATTERS, INDEX, LOOP, BRANCHES)
 # Primitives that call a function. They are inlined: XLA inlines calls in programs of
 # several devices before it simplifies anything, and in those of one device later.
 _CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}
@@ -242,11 +244,10 @@ def exchanges(equation: JaxprEqn) -> bool:
 
 def _check_known(equation: JaxprEqn) -> None:
     name = equation.primitive.name
-    if exchanges(equation) and name not in (SUMS, GATHERS, INDEX, LOOP, BRANCHES):
+    if exchanges(equation) and name not in _KNOWN:
         raise NotImplementedError(
-            f"The shards of a batch exchange within the primitive {name}, but can do "
-            f"so in {SUMS}, {GATHERS}, {INDEX}, {LOOP} and {BRANCHES} alone. Write it "
-            f"by these, or set devices=1 and shards=1."
+            f"The shards of a batch exchange within JAX's primitive {name}, but can do "
+            f"so in {', '.join(_KNOWN)} alone. Write it by these, or leave out shards."
         )
 
 
@@ -301,7 +302,7 @@ def varying_results(equation: JaxprEqn, arguments: Sequence[bool]) -> list[bool]
             for branch in equation.params["branches"]
         ]
         return [any(results) for results in zip(*branches, strict=True)]
-    return [False] * count  # of a sum or a gathering
+    return [name == SCATTERS] * count  # a sum or a gathering is equal in all shards
 
 
 def varying_in_loop(

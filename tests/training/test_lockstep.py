@@ -66,7 +66,7 @@ def test_an_exchange_in_an_unknown_loop_is_refused():
     def function(x):
         return lax.while_loop(lambda y: y < 9.0, lambda y: lax.psum(y, AXIS), x), x
 
-    with pytest.raises(NotImplementedError, match="within the primitive while"):
+    with pytest.raises(NotImplementedError, match="within JAX's primitive while"):
         over_images(Division(None, 2), lambda x: function(x[0]), jnp.ones(4))
 
 
