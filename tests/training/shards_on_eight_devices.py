@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import sharded_functions
-from sharded_functions import W
+from sharded_functions import W, gathered, looped, normed, random
 
 from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
@@ -36,7 +35,7 @@ METHODS = {
     },
 }
 # how many devices compute each epoch of a search
-DEVICES = {"darts": (4, 2, 1), "egnas": (4, 1), "enas": (1,)}
+DEVICES = {"darts": (4, 1), "egnas": (2, 1), "enas": (1,)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,14 +83,14 @@ def bits(function, *arguments):
     return found
 
 
-@pytest.mark.parametrize("function", sharded_functions.ALL)
+@pytest.mark.parametrize("function", [gathered, looped, normed, random])
 def test_a_batch_has_the_same_bits_on_any_number_of_devices(function):
     x = jax.random.normal(jax.random.key(1), (24, 3))
     first, *others = bits(lambda d, x, w: over_images(d, function, x, w), x, W)
     assert others == [first] * 3
 
 
-@pytest.mark.parametrize("size", [3, 11, 16])
+@pytest.mark.parametrize("size", [3, 11])
 def test_a_population_has_the_same_bits_on_any_number_of_devices(size):
     """Some shards have fewer rows than others, or none."""
 
