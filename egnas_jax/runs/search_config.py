@@ -53,12 +53,11 @@ class SearchConfig:
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` chooses.
-      devices: that share each population and each batch; None: all that JAX sees, or
-        with shards as many of them as divide the shards. The weights of another number
-        agree to rounding alone, unless there are shards.
       shards: into which each population and each batch is divided whatever the devices,
-        so that the results are the same on any number of them (`training.shards`);
-        None: the devices divide them, which is faster.
+        so that the results are the same on any number that divides the shards
+        (`training.shards`); None: the devices divide them, which is faster.
+      devices: that share each population and each batch; None: all that JAX sees. The
+        weights of another number agree to rounding alone.
       tensorboard: write the metrics for TensorBoard too.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
