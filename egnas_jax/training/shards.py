@@ -12,8 +12,8 @@ that divides S:
   copy, and add nothing.
 
 Another S gives the same results to rounding. One shard is computed as if there were
-none. It takes longer to compile and to run (docs/shards.md has figures), so a search has
-no shards unless it is asked to.
+none. Shards take longer to compile and to run (docs/shards.md has figures), so a search
+has none unless it is asked to.
 
 Dims: P individuals, N images, S shards, K shards of one device.
 """
