@@ -110,6 +110,8 @@ class Supernet(NamedTuple):
       mesh: devices that share the work on populations and batches; None for one device.
       draws: whether a primitive of the space draws random numbers, so that training
         passes are given a key.
+      shards: parts into which each population and each batch is divided whatever the
+        number of devices (`training.shards`); None: the devices divide them.
     """
 
     config: SupernetConfig
@@ -117,6 +119,7 @@ class Supernet(NamedTuple):
     apply: SupernetApply
     mesh: jax.sharding.Mesh | None = None
     draws: bool = False
+    shards: int | None = None
 
 
 def make_supernet(config: SupernetConfig) -> Supernet:

@@ -1,32 +1,33 @@
-"""Computes batch norm's moments over images that are spread over several devices.
+"""Computes batch norm's moments over images that are divided into equal shares.
 
-`jax.shard_map` over the mesh axis `IMAGES` gives every device an equal share of the
-images. Each norm then needs the moments of all shares; otherwise the result would
-differ from that of a single device. Whether there are shares is read from the enclosing
-`shard_map`, as `lax.psum` does, so no layer has to pass it on.
+Each norm needs the moments of all shares; otherwise the result would differ from that
+of an undivided batch. Whether there are shares is read from the axis `IMAGES` of the
+enclosing trace, as `lax.psum` does, so no layer has to pass it on. A share is that of a
+device (`training.devices.over_images`) or a shard (`training.shards.over_images`).
 
-Dims: S shares, one per device.
+Dims: S shares.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.types import Array
 
-IMAGES = "images"  # name of the mesh axis
+IMAGES = "images"  # name of the axis of the shares
 
 
 def num_shares() -> int:
-    """S of the enclosing `jax.shard_map`; 1 where it does not shard the images."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.shape[IMAGES] if IMAGES in mesh.manual_axes else 1
+    """S of the enclosing trace; 1 where it has no axis `IMAGES`."""
+    try:
+        return lax.axis_size(IMAGES)
+    except NameError:  # JAX's error for an unbound axis
+        return 1
 
 
 def all_reduce_moments(mean: Array, var: Array) -> tuple[Array, Array]:
     """Combines the mean and variance of equal shares to those of the whole batch.
 
-    Each norm needs one all-gather. Every device adds the parts in the same order, so
+    Each norm needs one all-gather. Every share adds the parts in the same order, so
     the weights stay bit for bit equal on all devices. The variance of the means is
     added to the mean of the variances, which cancels no digits.
     """

@@ -24,7 +24,7 @@ _ARGUMENTS = (
 # settings that the host reads for each search by itself
 OF_THE_RUN = (*FREE, "data.digest")
 # settings that the host reads, whose calls serve all searches of a batch
-_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "schedule.", "watch.")
+_OF_THE_HOST = ("epochs", "steps_per_call", "devices", "shards", "schedule.", "watch.")
 
 
 def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
@@ -110,6 +110,12 @@ def _check_one_program(config: SearchConfig) -> None:
             "supernet.lowering is fused, but fused kernels compute with the weights of "
             "one supernet. Choose auto or shifted, or run the searches one after "
             "another (batched off)."
+        )
+    if config.shards not in (None, 1):
+        raise ValueError(
+            f"shards is {config.shards}, but a batch of searches computes each of "
+            f"them on one device, with the same digests on any. Leave shards out, or "
+            f"run the searches one after another (batched off)."
         )
     batch_devices(config)
     check_one_process()

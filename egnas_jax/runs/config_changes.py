@@ -11,7 +11,8 @@ from egnas_jax.settings import differences
 def changes(stored: Any, config: Any) -> list[str]:
     """The differences of two configurations, one line each.
 
-    Places do not count where digests prove that the same lies there.
+    Places do not count where digests prove that the same lies there, and devices do
+    not where shards fix what is computed.
 
     Args:
       stored, config: two searches or two retrainings.
@@ -22,6 +23,8 @@ def changes(stored: Any, config: Any) -> list[str]:
         config = dataclasses.replace(config, data=data)
     if isinstance(config, RetrainConfig):
         config = _with_initial_weights_of(stored, config)
+    elif stored.shards is not None and stored.shards == config.shards:
+        config = dataclasses.replace(config, devices=stored.devices)
     return differences(stored, config)
 
 

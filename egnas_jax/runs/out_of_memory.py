@@ -83,7 +83,8 @@ def _setting_to_lower(
 def _population_setting(config: SearchConfig, side: int) -> Setting:
     """A setting of a method that evaluates a population."""
     method = config.strategy
-    individuals = -(-method.individuals // (config.devices or 1))  # on one device
+    parts = config.shards or config.devices or 1
+    individuals = -(-method.individuals // parts)  # evaluated together
     members, images = default_chunks(
         config.supernet,
         side,

@@ -320,7 +320,10 @@ def claim_run(
     if run.folder is None:
         return contextlib.nullcontext()
     mesh = describe(
-        run.problem.net.mesh, config.strategy.individuals, config.batch_size
+        run.problem.net.mesh,
+        config.strategy.individuals,
+        config.batch_size,
+        config.shards,
     )
     return directory.claim(
         config,

@@ -54,6 +54,9 @@ class SearchConfig:
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` chooses.
+      shards: into which each population and each batch is divided whatever the devices,
+        so that the results are the same on any number that divides the shards
+        (`training.shards`); None: the devices divide them, which is faster.
       devices: that share each population and each batch; None: all that JAX sees. The
         weights of another number agree to rounding alone.
       tensorboard, mlflow, wandb: send the metrics to these trackers too, see
@@ -81,6 +84,7 @@ class SearchConfig:
     keep_checkpoints: int = 2
     validation_chunk: int | None = None
     devices: int | None = None
+    shards: int | None = None
     tensorboard: bool = False
     mlflow: bool = False
     wandb: bool = False
@@ -105,6 +109,7 @@ _RANGES = {
     "keep_checkpoints": (1, LARGEST_INT),
     "validation_chunk": (1, LARGEST_INT),
     "devices": (1, LARGEST_INT),
+    "shards": (1, LARGEST_INT),
     "learning_rate": (1e-12, LARGEST_FLOAT),
     "learning_rate_min": (0.0, LARGEST_FLOAT),
     "momentum": (0.0, 1.0),

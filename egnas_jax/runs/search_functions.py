@@ -109,3 +109,8 @@ def _check_one_program(config: SearchConfig) -> None:
             f"make_search got devices={config.devices}, but its functions compute on "
             f"one device. Set devices to none or 1, or use run_search."
         )
+    if config.shards not in (None, 1):
+        raise ValueError(
+            f"make_search got shards={config.shards}, but its functions divide no "
+            f"batch. Set shards to none or 1, or use run_search."
+        )

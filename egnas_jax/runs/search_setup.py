@@ -49,8 +49,9 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.space.derivation import check_derivation
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.limits.config import Limit
-from egnas_jax.training.devices import check_divisible, make_mesh, replicate
+from egnas_jax.training.devices import replicate
 from egnas_jax.training.jax_settings import pinned
+from egnas_jax.training.shards import Division, check_divisible, divide
 
 
 class SearchSetup(NamedTuple):
@@ -94,14 +95,14 @@ def set_up_search(
         by their digest, or a package or a backend is missing that it asks for.
     """
     dataset = load_search_dataset(config, data, data_dir)
-    mesh = make_mesh(config.devices)
-    check_divisible(config.batch_size, mesh)
-    devices = mesh.size if mesh else 1
+    division = divide(config.devices, config.shards)
+    check_divisible(config.batch_size, division)
+    devices = division.devices
     config = as_loaded(config, dataset, data_dir, devices, folder=folder, log=log)
     first = config_of_stage(config, None)
-    search_data = _search_data(first, dataset, mesh)
+    search_data = _search_data(first, dataset, division.mesh)
     note_long_warmup(config, log)
-    run = _stage_run(config, (mesh, search_data), 0, None)
+    run = _stage_run(config, (division, search_data), 0, None)
     run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
     return SearchSetup(config, run, dataset)
 
@@ -183,7 +184,7 @@ def _search_data(
 
 def _stage_run(
     config: SearchConfig,
-    parts: tuple[Mesh | None, SearchData],
+    parts: tuple[Division, SearchData],
     index: int,
     live: LivePrimitives | None,
 ) -> SearchRun:
@@ -194,11 +195,11 @@ def _stage_run(
       parts: devices and images.
       index, live: as of `SearchRun.enter`.
     """
-    mesh, data = parts
+    division, data = parts
     stage = stage_of(config, index, live)
     own = config_of_stage(config, stage and stage.name())
     sizes = len(data.train.labels), len(data.valid.labels)
-    net = make_supernet(own.supernet)._replace(mesh=mesh)
+    net = make_supernet(own.supernet)._replace(**division._asdict())
     run = run_without_programs(own, net, data.train.images.shape[1:], sizes)
     problem, hyperparams = run.problem._replace(stage=index), run.hyperparams
     if stage is not None:
@@ -207,7 +208,7 @@ def _stage_run(
         problem=problem,
         programs=make_programs(problem, data),
         hyperparams=hyperparams,
-        identity=None if mesh else run.identity,
+        identity=None if division.mesh else run.identity,
         stage=stage,
         enter=functools.partial(_stage_run, config, parts) if stage else None,
         all_epochs=config.epochs,

@@ -27,8 +27,8 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
 from egnas_jax.training import out_of_memory
-from egnas_jax.training.devices import over_rows, rows_per_device
 from egnas_jax.training.processes import min_over_processes
+from egnas_jax.training.shards import division_of, over_rows, rows_per_part
 from egnas_jax.types import Array, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
@@ -223,17 +223,18 @@ def score_population(
 
     chunks = *chunks, real
     if size == 1:
-        sums = over_rows(net.mesh, by_chunk, chunks, mixings, variables)
+        sums = over_rows(division_of(net), by_chunk, chunks, mixings, variables)
     else:
-        sums = over_rows(net.mesh, by_member, mixings, chunks, variables)
+        sums = over_rows(division_of(net), by_member, mixings, chunks, variables)
         sums = jax.tree.map(jnp.transpose, sums)
     loss, correct = (jnp.sum(part, axis=0) for part in sums)
     return Evaluation(loss / total, correct, correct / total)
 
 
 def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
-    """Individuals and images at a time, on one device."""
-    total, own = len(images), rows_per_device(size, net.mesh)
+    """Individuals and images at a time, in one part of the division."""
+    division = division_of(net)
+    total, own = len(images), rows_per_part(size, division)
     members, pixels = default_chunks(
         net.config,
         max(images.shape[1:3]),
@@ -244,8 +245,8 @@ def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
         free_bytes=lambda: min_over_processes(out_of_memory.free_bytes()),
     )
     pixels = image_chunk or pixels
-    if size == 1 and batch_stats == "running":  # the devices divide the images
-        pixels = min(pixels, rows_per_device(total, net.mesh))
+    if size == 1 and batch_stats == "running":  # the parts are of images
+        pixels = min(pixels, rows_per_part(total, division))
     return min(population_chunk or members, size), min(pixels, total)
 
 

@@ -14,7 +14,7 @@ from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.training.devices import over_images
+from egnas_jax.training.shards import division_of, over_images
 from egnas_jax.types import Array, Batch, Key, PyTree
 
 
@@ -45,7 +45,7 @@ def batch_gradients(
     """Computes gradients of the mean cross entropy under the whole batch's statistics.
 
     Args:
-      net: the supernet; the devices of its mesh share the batch.
+      net: the supernet; its devices or its shards divide the batch.
       network: (sources, *shared) -> variables and mixing of the forward pass.
       sources: what to differentiate by: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
@@ -82,7 +82,7 @@ def batch_gradients(
         (value, (stats, hits)), gradient = with_gradient(sources)
         return Gradients(value, hits, gradient), stats
 
-    return over_images(net.mesh, summed, batch, sources, dropout, key, *shared)
+    return over_images(division_of(net), summed, batch, sources, dropout, key, *shared)
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

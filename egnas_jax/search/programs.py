@@ -14,6 +14,8 @@ from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.training import program_cache
 from egnas_jax.training.devices import everywhere
+from egnas_jax.training.lockstep_plan import steady
+from egnas_jax.training.shards import division_of
 from egnas_jax.types import PyTree
 
 
@@ -48,6 +50,8 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
 
     def compiled(function, **options):
         bound = functools.partial(function, problem)
+        if division_of(problem.net).in_lockstep:
+            bound = steady(bound)
         bound.__name__ = function.__name__  # of the compiled program
         program = jax.jit(
             bound,

@@ -58,21 +58,6 @@ def _in_a_row(devices, name: str) -> Mesh:
     return Mesh(np.asarray(devices), (name,), axis_types=(AxisType.Auto,))
 
 
-def check_divisible(batch_size: int, mesh: Mesh | None) -> None:
-    """Refuses a batch that the devices cannot share equally.
-
-    Raises:
-      ValueError: the batch size is no multiple of the number of devices.
-    """
-    if mesh is not None and batch_size % mesh.size:
-        nearest = -(-batch_size // mesh.size) * mesh.size
-        raise ValueError(
-            f"batch_size is {batch_size}, but must be a multiple of the {mesh.size} "
-            f"devices that share a batch. Set batch_size to {nearest}, or lower "
-            f"devices."
-        )
-
-
 def replicate(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """Copies arrays to every device of the mesh.
 
@@ -102,7 +87,10 @@ def everywhere(mesh: Mesh | None) -> NamedSharding | None:
 
 
 def describe(
-    mesh: Mesh | None, individuals: int | None, batch_size: int
+    mesh: Mesh | None,
+    individuals: int | None,
+    batch_size: int,
+    shards: int | None = None,
 ) -> dict | None:
     """Describes how devices divide the work, for environment.json; None without a mesh.
 
@@ -110,6 +98,7 @@ def describe(
       mesh: of the run.
       individuals: evaluated together, P; None for a method without a population.
       batch_size: images of a weight step, N.
+      shards: that the devices share, see training/shards.py; None where there are none.
     """
     if mesh is None:
         return None
@@ -124,14 +113,16 @@ def describe(
             }
             for device in mesh.devices
         ],
-        "population": individuals and _division(individuals, mesh),
+        "shards": shards,
+        "population": individuals and _division(individuals, mesh, shards),
         "images": {"batch": batch_size, "per_device": batch_size // mesh.size},
     }
 
 
-def _division(rows: int, mesh: Mesh) -> dict:
+def _division(rows: int, mesh: Mesh, shards: int | None) -> dict:
     """The range of rows of each device; rows beyond the last one are padding."""
-    share = rows_per_device(rows, mesh)
+    parts = shards or mesh.size
+    share = -(-rows // parts) * (parts // mesh.size)
     starts = [share * i for i in range(mesh.size)]
     ends = [(min(start, rows), min(start + share, rows)) for start in starts]
     return {
@@ -140,11 +131,6 @@ def _division(rows: int, mesh: Mesh) -> dict:
         "per_device": share,
         "of_device": ends,
     }
-
-
-def rows_per_device(rows: int, mesh: Mesh | None) -> int:
-    """Returns how many of `rows` rows a device works on, at most."""
-    return rows if mesh is None else -(-rows // mesh.size)
 
 
 def over_rows(
@@ -165,7 +151,7 @@ def over_rows(
     if mesh is None:
         return function(rows, *shared)
     total = len(jax.tree.leaves(rows)[0])
-    share = rows_per_device(total, mesh)
+    share = -(-total // mesh.size)
 
     def on_device(rows, *shared):
         index = share * lax.axis_index(ROWS) + jnp.arange(share)

@@ -339,3 +339,14 @@ def test_a_repeated_sigterm_is_handed_on_once(monkeypatch):
         for number, handler in previous.items():
             signal.signal(number, handler)
     assert sent == [FORWARDED] * 2
+
+
+def test_one_process_replays_the_shards_of_two(tmp_path):
+    """One device computes both shards, each with the program of a device alone."""
+    run = tmp_path / "run"
+    more = ["--set", "shards=2", "--stop-after", "1"]
+    assert [ended.code for ended in ends(run, start(run, more, more))] == [0, 0]
+    assert len(lines_of(run)) == 1
+    replay = [sys.executable, "-c", PROGRAM, "verify", str(run), "--from-start"]
+    flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    subprocess.run(replay, env=os.environ | flags, check=True, timeout=LIMIT)

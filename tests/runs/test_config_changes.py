@@ -46,3 +46,19 @@ def test_the_place_of_equal_initial_weights_does_not_count():
     assert changes(started("/a", DIGEST), started(None, None)) == [
         "init_from: '/a' -> None"
     ]
+
+
+def test_devices_do_not_count_where_equal_shards_fix_what_is_computed():
+    def search(**settings):
+        return search_config(settings=settings)
+
+    sharded = {"shards": 8}
+    assert changes(search(devices=8, **sharded), search(devices=2, **sharded)) == []
+    assert changes(search(devices=8), search(devices=2)) == ["devices: 8 -> 2"]
+    assert changes(search(devices=8, **sharded), search(devices=2, shards=4)) == [
+        "devices: 8 -> 2",
+        "shards: 8 -> 4",
+    ]
+    assert changes(search(devices=8, **sharded), search(devices=8)) == [
+        "shards: 8 -> None"
+    ]

@@ -141,6 +141,7 @@ def test_the_number_of_classes_is_the_argument(config):
             "watch.eigenvalue=exact",
         ),
         ({"settings": {"devices": 8}}, (SHAPE, 10), "devices=8"),
+        ({"settings": {"shards": 8}}, (SHAPE, 10), "shards=8"),
         (
             {"settings": {"supernet.lowering": "fused"}},
             (SHAPE, 10),

@@ -107,6 +107,7 @@ def test_the_first_setting_that_cannot_be_batched_is_named(base, change, message
         ({"strategy": "p_darts"}, "p_darts searches in stages"),
         ({"settings": {"watch.eigenvalue": "exact"}}, "watch.eigenvalue is exact"),
         ({"settings": {"devices": 8}}, "devices is 8"),
+        ({"settings": {"shards": 2}}, "shards is 2"),
         ({"settings": {"supernet.lowering": "fused"}}, "supernet.lowering is fused"),
     ],
 )
