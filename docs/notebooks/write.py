@@ -4,8 +4,8 @@
     python docs/notebooks/write.py --execute first_search --execute plain_flax
     python docs/notebooks/write.py --execute table_searches --table nasbench201.npz
 
-The extra `docs` holds what `--execute` needs. A notebook is executed in a folder that is
-removed afterwards.
+The extra `docs` holds what `--execute` needs. A notebook is executed in a folder that
+is removed afterwards.
 """
 
 import argparse
