@@ -70,7 +70,7 @@ def check_run(name: str) -> None:
         what = "is no directory" if pathlib.Path(name).exists() else "does not exist"
         raise ValueError(
             f"{name!r} {what}, so it holds no run. Name a directory that `egnas "
-            f"search` or `egnas retrain` wrote, as the command asks."
+            f"search` or `egnas retrain` wrote."
         )
 
 

@@ -20,7 +20,6 @@ class EpochBars:
       epochs: of the whole run.
       line: (record, epochs) -> the line of an epoch.
       quiet: show nothing.
-      waiting: what happens before the first steps; "": the bars begin with these.
     """
 
     def __init__(
@@ -29,20 +28,15 @@ class EpochBars:
         line: Callable[[dict, int], str],
         *,
         quiet: bool = False,
-        waiting: str = "",
     ):
         self.epochs = epochs
         self.line = line
         self.quiet = quiet
-        self.waiting = waiting
         self.pace = Pace(epochs)
         self.progress = _two_bars(Console(stderr=True, highlight=False))
         self.tasks: tuple[TaskID, TaskID] | None = None  # running epoch, all epochs
 
     def __enter__(self) -> "EpochBars":
-        if self.waiting and self._is_shown():
-            running, _ = self._started()
-            self.progress.update(running, text=self.waiting)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -56,13 +50,21 @@ class EpochBars:
         running, _ = self._started()
         self.progress.update(running, completed=done, total=total, text="this epoch")
 
-    def on_epoch(self, record: dict) -> None:
-        """Prints the record of an epoch, and says how much time is left."""
+    def on_epoch(self, record: dict, *, is_newest: bool = True) -> None:
+        """Prints the record of an epoch, and says how much time is left.
+
+        Args:
+          record: of the epoch.
+          is_newest: False where later epochs are done too, and no time is asked for.
+        """
         self.pace.add(record)
         left = self.pace.left(record["epoch"])
         if self.quiet:
             return
         line = self.line(record, self.epochs)
+        if not is_newest:
+            say(line)
+            return
         if not self._is_shown():
             say(f"{line}, {left}")
             return
@@ -112,9 +114,11 @@ class Pace:
 
     def left(self, epoch: int) -> str:
         """Says how long the epochs after one will take, from the last three."""
-        # the first epoch of a process may compile, so it only bounds the others
-        seconds = statistics.median(self.seconds[1:][-3:] or self.seconds)
-        bound = "about" if self.seconds[1:] else "at most"
+        # The first epoch of a process may compile, so it only bounds the others. Epochs
+        # that are evaluated together share their time.
+        later = [value for value in self.seconds if value != self.seconds[0]]
+        seconds = statistics.median(later[-3:] or self.seconds)
+        bound = "about" if later else "at most"
         return f"{bound} {_as_time(seconds * (self.epochs - epoch - 1))} left"
 
 

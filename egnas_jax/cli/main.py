@@ -246,6 +246,8 @@ def _verify(options) -> int:
         )
         return FAILED
     print(f"{replayed}; every digest is the same.")
+    if first > 0:
+        say("--from-start replays the epochs before them too.")
     return DONE
 
 

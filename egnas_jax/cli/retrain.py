@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
 from egnas_jax.cli.console import (
     DONE,
@@ -18,9 +19,15 @@ from egnas_jax.cli.console import (
 from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
+from egnas_jax.cli.start_display import waiting_for
 from egnas_jax.cli.sweep import add_batched, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import RECIPES
+
+if TYPE_CHECKING:  # importing it imports JAX
+    from egnas_jax.retrain.loop import RetrainRun
+
+PRESET = "digits"  # the default
 
 
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +41,8 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--preset",
-        default="digits",
         metavar="NAME",
-        help="a whole run's settings (%(default)s)",
+        help=f"a whole run's settings ({PRESET})",
     )
     add("--data-dir", help="the only place to look for the data set")
     add(
@@ -80,7 +86,8 @@ def retrain(options: argparse.Namespace) -> int:
     # what can be checked before JAX is imported
     check_run_options(options, ("out", "data_dir", "init_from", "restore"))
     read_batched(options.batched)
-    check_known(RECIPES, options.preset, "preset")
+    if options.preset is not None:
+        check_known(RECIPES, options.preset, "preset")
     for run in (options.init_from, options.restore):
         if run is not None and not options.resume:  # which may do without
             check_run(run)
@@ -88,11 +95,14 @@ def retrain(options: argparse.Namespace) -> int:
     from egnas_jax import settings
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
-    from egnas_jax.runs.searched import search_seconds, split_seed
+    from egnas_jax.runs.searched import search_seconds, searched_on, split_seed
     from egnas_jax.studies import retrain_seeds
 
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
+    if options.preset is None:
+        _check_same_data(options, *searched_on(origin))
+        options.preset = PRESET
     base = retrain_config(
         options.preset,
         settings=split_seed(origin) | settings.assignments(options.overrides),
@@ -116,7 +126,27 @@ def retrain(options: argparse.Namespace) -> int:
     print(
         json.dumps(results) if options.json else retrain_seeds.markdown(results), end=""
     )
+    if not options.json:
+        print(f"Run: {options.out or summaries[0]['run']}")
     return DONE if len(summaries) == options.seeds else FAILED
+
+
+def _check_same_data(options, name: str | None, path: str | None) -> None:
+    """Refuses to train on the default preset's data a cell that was searched on others.
+
+    Args:
+      options: of a command without --preset.
+      name, path: of the data of the run that found the cell, see `searched_on`.
+    """
+    given = any(entry.startswith("data.") for entry in options.overrides)
+    if given or (name in (None, PRESET) and path is None):
+        return
+    same = f"--set data.path={path}" if path else f"--preset {name}"
+    raise ValueError(
+        f"{options.genotype} was searched on {path or name}, but without --preset the "
+        f"cell would be trained on {PRESET}. Add {same} to train it on the images of "
+        f"its search, or name the preset that you mean."
+    )
 
 
 def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
@@ -148,13 +178,22 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
 def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
     from egnas_jax.runs.retrain import run_retraining
 
-    bars = EpochBars(
-        config.epochs,
-        retrain_line,
-        quiet=options.json,
-        waiting="loading the data and compiling",
-    )
-    with bars:
+    with (
+        EpochBars(config.epochs, retrain_line, quiet=options.json) as bars,
+        contextlib.ExitStack() as waiting,
+    ):
+        waiting.enter_context(waiting_for("Loading the data", quiet=options.json))
+
+        def on_start(run: "RetrainRun") -> None:
+            waiting.close()
+            if not options.json:
+                say(describe(run))
+            waiting.enter_context(waiting_for("Compiling", quiet=options.json))
+
+        def on_steps(done: int, total: int) -> None:
+            waiting.close()  # the first call has compiled
+            bars.on_steps(done, total)
+
         result = run_retraining(
             config.genotype,
             config,
@@ -163,12 +202,24 @@ def _retrain_one(options, config, folder: pathlib.Path, search_seconds) -> dict:
             resume=options.resume,
             restore=_restored_seed(options.restore, config.seed),
             stop_after=options.stop_after,
+            on_start=on_start,
             on_epoch=bars.on_epoch,
-            on_steps=bars.on_steps,
+            on_steps=on_steps,
             log=say,
             search_seconds=search_seconds,
         )
     return result.summary | {"seed": config.seed, "run": str(folder)}
+
+
+def describe(run: "RetrainRun") -> str:
+    """What a network is trained and tested on, as a line."""
+    config, steps = run.config, run.pipeline.num_steps
+    data = config.data.path or config.data.name
+    return (
+        f"{data}: {config.network.num_classes} classes; "
+        f"{config.epochs} epochs of {steps} steps with {config.batch_size} images; "
+        f"{len(run.test.labels)} test images."
+    )
 
 
 def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:

@@ -51,12 +51,14 @@ class RunState(NamedTuple):
       epochs: of the whole run.
       records: of the epochs that are done.
       is_running: whether a process carries it out.
+      problem: why its files cannot be read; None: they can.
     """
 
     folder: pathlib.Path
     epochs: int
     records: list[dict]
     is_running: bool
+    problem: str | None = None
 
     @property
     def is_done(self) -> bool:
@@ -68,30 +70,30 @@ class RunState(NamedTuple):
         """The state in words."""
         ended = "done" if self.is_done else "stopped"
         word = "running" if self.is_running else ended
-        what = "no epoch yet"
+        what = self.problem or "no epoch yet"
         if self.records:
             what = _line(self.records[-1], self.epochs)
         return f"{self.folder}: {word}, {what}"
 
 
 def read_state(folder: pathlib.Path) -> RunState:
-    """Reads where a run stands.
+    """Reads where a run stands; files that were altered are its problem alone.
 
     Args:
       folder: run directory.
-
-    Raises:
-      ValueError: its files were altered.
     """
     # in this order, since an epoch may end meanwhile
-    is_running = is_taken(folder)
-    stored = records.read_object(folder / CONFIG)
-    return RunState(
-        folder=folder,
-        epochs=int(stored.get("epochs", 0)),
-        records=records.read(folder / METRICS),
-        is_running=is_running,
-    )
+    state = RunState(folder, 0, [], is_running=is_taken(folder))
+    try:
+        stored = records.read_object(folder / CONFIG)
+        state = state._replace(epochs=int(stored.get("epochs", 0)))
+        done = records.read(folder / METRICS)
+        for record in done:
+            _line(record, state.epochs)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        what = f"its files were altered: {type(error).__name__}: {error}"
+        return state._replace(problem=what)
+    return state._replace(records=done)
 
 
 def _folders(names: Sequence[str]) -> list[pathlib.Path]:
@@ -126,9 +128,10 @@ def _show_new(
     state: RunState, shown: dict[pathlib.Path, int], bars: EpochBars | None
 ) -> None:
     """Shows the epochs of a run that have ended since the last look."""
-    for record in state.records[shown.get(state.folder, 0) :]:
+    new = state.records[shown.get(state.folder, 0) :]
+    for record in new:
         if bars is not None:
-            bars.on_epoch(record)
+            bars.on_epoch(record, is_newest=record is new[-1])
         else:
             say(f"{state.folder}: {_line(record, state.epochs)}")
     shown[state.folder] = len(state.records)

@@ -198,5 +198,5 @@ def _named(error: Exception) -> str:
 def _no_run(folder: pathlib.Path, reason: str) -> ValueError:
     return ValueError(
         f"{str(folder)!r} holds no run ({reason}). Name a directory that `egnas "
-        f"search` or `egnas retrain` wrote, as the command asks."
+        f"search` or `egnas retrain` wrote."
     )

@@ -46,6 +46,7 @@ def run_retraining(
     resume: bool = False,
     restore: str | os.PathLike | None = None,
     stop_after: int | None = None,
+    on_start: Callable[[loop.RetrainRun], Any] | None = None,
     on_epoch: Callable[[dict], Any] | None = None,
     on_steps: Callable[[int, int], Any] | None = None,
     log: Callable[[str], Any] | None = None,
@@ -70,6 +71,7 @@ def run_retraining(
       restore: directory of a run whose newest state this one starts from, to train
         longer for example.
       stop_after: end early when so many epochs are done, to be resumed later.
+      on_start: called with the run once its data are loaded, before it compiles.
       on_epoch: called with the record of each epoch, as metrics.jsonl holds it.
       on_steps: called with the number of weight steps that are begun in an epoch, and
         that of all its steps, after each call of the device; for progress bars.
@@ -112,6 +114,8 @@ def run_retraining(
     with claim, running(advise):
         write_network_files(run, metadata)
         write_beginning(run, start)
+        if on_start is not None:
+            on_start(run)
         with with_trackers(run, start.state) as run:
             state = _train(run, start.state, stop_after)
         return result_of(run, metadata, state, history)

@@ -26,6 +26,22 @@ def split_seed(origin: pathlib.Path | None) -> dict[str, int]:
     return {} if seed is None else {"split_seed": seed}
 
 
+def searched_on(origin: pathlib.Path | None) -> tuple[str | None, str | None]:
+    """What a run was searched or trained on.
+
+    Args:
+      origin: run directory, or None.
+
+    Returns:
+      The name of the data set and the path of the user's own images, each None where
+      there is none or no run.
+    """
+    data = _read_object(origin, "config.json").get("data")
+    if not isinstance(data, dict):
+        return None, None
+    return data.get("name"), data.get("path")
+
+
 def search_seconds(origin: pathlib.Path | None) -> float | None:
     """Duration of the search in a run directory, or of that before a retraining.
 

@@ -77,15 +77,8 @@ def test_the_bars_are_away_while_a_later_stage_compiles():
     assert not bars.progress.live.is_started
 
 
-def test_what_is_waited_for_is_shown_before_the_first_steps():
-    with on_terminal(waiting="compiling") as (bars, _):
-        assert bars.progress.tasks[0].fields["text"] == "compiling"
-        bars.on_steps(1, 4)
-        assert bars.progress.tasks[0].fields["text"] == "this epoch"
-
-
 def test_a_quiet_run_shows_nothing():
-    with on_terminal(quiet=True, waiting="compiling") as (bars, stream):
+    with on_terminal(quiet=True) as (bars, stream):
         bars.on_steps(1, 4)
         bars.on_epoch(record(0))
     assert stream.getvalue() == ""
@@ -98,6 +91,7 @@ def test_a_quiet_run_shows_nothing():
         ([60.0, 3.0], "about 30 s left"),
         ([60.0, 9.0, 3.0, 5.0, 4.0], "about 40 s left"),
         ([60.0, 90.0], "about 15 min left"),
+        ([4.0, 4.0, 4.0], "at most 40 s left"),  # evaluated together
         ([60.0, 1230.0], "about 3 h 25 min left"),
     ],
 )

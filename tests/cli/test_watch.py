@@ -114,6 +114,28 @@ def test_it_ends_some_time_after_the_last_process(tmp_path, capsys, monkeypatch)
     assert shown.out.count("stopped, epoch   1/3") == 2
 
 
+@pytest.mark.parametrize("text", ['{"epoch": "x"}', '{"epoch": 0}', "no JSON", "[1]"])
+def test_a_damaged_run_is_named_and_the_others_are_shown(tmp_path, capsys, text):
+    damaged, whole = tmp_path / "a", tmp_path / "b"
+    for run in (damaged, whole):
+        begin(run, running=False)
+    (damaged / "metrics.jsonl").write_text(text + "\n")
+    end_epoch(whole, 0)
+    lines = once(capsys, tmp_path)
+    assert lines[0].startswith(f"{damaged}: stopped, its files were altered: ")
+    assert "epoch   1/3" in lines[1]
+
+
+def test_epochs_that_were_done_before_have_no_estimate(tmp_path, capsys, monkeypatch):
+    begin(tmp_path / "run", running=False)
+    for epoch in (0, 1):
+        end_epoch(tmp_path / "run", epoch)
+    monkeypatch.setattr(watch, "PATIENCE", 0.2)
+    assert main(["watch", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert ["left" in line for line in lines] == [False, True]
+
+
 @pytest.mark.parametrize("name, message", [("none", "does not exist"), ("", "no run")])
 def test_a_folder_without_runs_is_refused(tmp_path, capsys, name, message):
     assert main(["watch", str(tmp_path / name)]) == 2
