@@ -182,12 +182,22 @@ def _load_again(record: dict, folder: pathlib.Path) -> Plugin:
         if _is_same(record, plugin.source):
             return plugin
     for plugin in loaded:
-        if plugin.name == record["name"]:
+        if _replaces(plugin, record):
             _check_same(record, plugin.source, folder, plugin.allow_changed)
             return plugin
     source = _find_again(record, folder)
     _check_same(record, source, folder, allow_changed=False)
     return load_plugin(source.name if source.is_module else source.file)
+
+
+def _replaces(plugin: Plugin, record: dict) -> bool:
+    """Whether a plug-in is a later version of a recorded one, under any name."""
+    names = plugin.names
+    return (
+        plugin.name == record["name"]
+        or bool(names)
+        and names == record.get("registers")
+    )
 
 
 def _find_again(record: dict, folder: pathlib.Path) -> Source:

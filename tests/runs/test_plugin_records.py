@@ -173,6 +173,16 @@ def test_a_changed_plugin_of_the_same_name_elsewhere_is_refused(run, file):
         load_recorded(run)
 
 
+def test_a_plugin_that_was_moved_and_changed_is_known_by_what_it_registers(run, file):
+    moved = file.with_name("moved_elsewhere.py")
+    moved.write_text(file.read_text() + "X = 1\n")
+    file.unlink()
+    eg.load_plugin(moved)
+    with pytest.raises(ValueError, match="allow-changed-plugin") as error:
+        load_recorded(run)
+    assert str(moved) in str(error.value)
+
+
 def test_a_resumed_run_remembers_the_digests_of_its_earlier_epochs(run, file):
     first = stored(run)[0]["sha256"]
     config = None
