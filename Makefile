@@ -19,9 +19,9 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
-# Every room of the package, in at most ten minutes of processor time. Most programs run
-# once on a few images, so LLVM leaves its expensive passes out; `test-slow` compiles as
-# users do.
+# Every room of the package, in at most fifteen minutes of processor time. Most programs
+# run once on a few images, so LLVM leaves its expensive passes out; `test-slow` compiles
+# as users do.
 test: $(BIN)/.installed
 	XLA_FLAGS="$(XLA_FLAGS) --xla_llvm_disable_expensive_passes=true" $(PYTEST) -m "not slow"
 
