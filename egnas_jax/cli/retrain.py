@@ -101,7 +101,8 @@ def retrain(options: argparse.Namespace) -> int:
     path = existing_path(options.genotype)
     origin = path if path is not None and path.is_dir() else None
     if options.preset is None:
-        _check_same_data(options, *searched_on(origin))
+        run = path.parent if path is not None and path.is_file() else origin
+        _check_same_data(options, *searched_on(run))
         options.preset = PRESET
     base = retrain_config(
         options.preset,

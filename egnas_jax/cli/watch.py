@@ -112,14 +112,17 @@ def _follow(names: Sequence[str]) -> None:
     shown: dict[pathlib.Path, int] = {}
     last_running = time.monotonic()
     first = read_state(_folders(names)[0])
+    # folders of runs may get more of them
+    are_runs = all((pathlib.Path(name) / CONFIG).exists() for name in names)
+    has_bars = are_runs and len(set(names)) == 1
     with EpochBars(first.epochs, _line) as bars:
         while time.monotonic() - last_running < PATIENCE:
             states = [read_state(folder) for folder in _folders(names)]
             for state in states:
-                _show_new(state, shown, bars if len(states) == 1 else None)
+                _show_new(state, shown, bars if has_bars else None)
             if any(state.is_running for state in states):
                 last_running = time.monotonic()
-            elif all(state.is_done for state in states):
+            elif are_runs and all(state.is_done for state in states):
                 break
             time.sleep(POLL)
 
@@ -128,6 +131,8 @@ def _show_new(
     state: RunState, shown: dict[pathlib.Path, int], bars: EpochBars | None
 ) -> None:
     """Shows the epochs of a run that have ended since the last look."""
+    if state.problem is not None:
+        return  # a network file system may fail for a moment
     new = state.records[shown.get(state.folder, 0) :]
     for record in new:
         if bars is not None:

@@ -76,7 +76,7 @@ def primitive_from_linen(
         return y.astype(x.dtype), updates.get("batch_stats", {})
 
     # Messages name the line of the module's own code.
-    if isinstance(module_class, type):  # messages name the lines of the module
+    if isinstance(module_class, type):
         init.__wrapped__ = apply.__wrapped__ = module_class.__call__
     return Primitive(name, init, apply, family, draws=draws)
 

@@ -22,6 +22,7 @@ from egnas_jax.runs.search import (
 )
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.several import Ending
+from egnas_jax.runs.tracking import end_with
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
@@ -89,9 +90,12 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
             write_model(run)
         programs = options.programs() if any(trains) else None
         engine = programs and Engine(batch.images, programs, at_a_time)
-        begun, members = _begun(batch, starts, stack)
+        contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
+        begun, members = _begun(batch, starts, contexts)
         interrupted = stack.enter_context(_interruption(runs[0]))
         ends = search_members(engine, members, begun, last, interrupted)
+        for own, end in zip(contexts, ends, strict=True):
+            end_with(own, end.error)
         return [
             _ending(setup, end, options.data_dir)
             for setup, end in zip(batch.setups, ends, strict=True)
@@ -135,12 +139,12 @@ def compiled_programs(
         return compile_members(programs, filled, data, identity=identity, watch=watch)
 
 
-def _begun(batch: BatchSetup, starts: Sequence[StartPoint], stack):
+def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):
     """Where each search begins, its files brought there; and the members.
 
     Args:
       batch, starts: the searches, and what was found of each.
-      stack: takes the contexts that last as long as the searches.
+      contexts: of each search, an `ExitStack` that ends with it.
     """
     begun, members = [], []
     for index, setup in enumerate(batch.setups):
@@ -150,7 +154,7 @@ def _begun(batch: BatchSetup, starts: Sequence[StartPoint], stack):
         if run.folder:
             earlier = records.read(run.folder / "metrics.jsonl")
         begun.append(MemberEnd(on_host(progress), earlier))
-        run = stack.enter_context(with_scalars(run, setup, progress))
+        run = contexts[index].enter_context(with_scalars(run, setup, progress))
         members.append(batch.members[index]._replace(run=run))
     return begun, members
 

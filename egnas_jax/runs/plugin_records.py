@@ -152,7 +152,7 @@ def _record(plugin: Plugin, stored: list[dict]) -> dict[str, Any]:
     }
     earlier = []
     for record in stored:
-        if record["name"] == plugin.name:
+        if _replaces(plugin, record):
             changed = not _is_same(record, plugin.source)
             earlier = record.get("earlier", []) + [record["sha256"]] * changed
     return entry | ({"earlier": earlier} if earlier else {})

@@ -264,7 +264,7 @@ def with_trackers(
       run: of the retraining.
       state: where it begins.
     """
-    first = int(state.step) // run.pipeline.num_steps
+    first = loop.num_recorded(run, int(state.step))
     with tracked(run.config, run.folder, first, run.log) as send:
 
         def on_epoch(record: dict) -> None:

@@ -33,6 +33,7 @@ from egnas_jax.runs.retrain import (
 )
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.several import Ending
+from egnas_jax.runs.tracking import end_with
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.member_axis import members_mesh
 from egnas_jax.training.member_turns import MemberEnd
@@ -130,13 +131,16 @@ def run_batch(
         interrupted = stack.enter_context(_interruption(runs[0]))
         for run in runs:
             stack.callback(run.pipeline.close)
+        contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
         runs = [
-            stack.enter_context(with_trackers(run, end.progress))
-            for run, end in zip(runs, begun, strict=True)
+            own.enter_context(with_trackers(run, end.progress))
+            for own, run, end in zip(contexts, runs, begun, strict=True)
         ]
         ends = train_members(
             programs, shape.at_a_time, runs, begun, last, interrupted=interrupted
         )
+        for own, end in zip(contexts, ends, strict=True):
+            end_with(own, end.error)
         return [_ending(batch, index, end) for index, end in enumerate(ends)]
 
 

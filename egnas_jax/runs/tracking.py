@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.runs.search_config import SearchConfig
@@ -42,6 +42,17 @@ def tracked(
         return nullcontext(lambda record: None)
     settings = dict(flat(as_dict(config)))
     return tracking(_names_of(config), TrackedRun(folder, first_epoch, settings), log)
+
+
+def end_with(contexts: ExitStack, error: Exception | None) -> None:
+    """Tells the trackers of a member of a batch what ended it; None: nothing did yet.
+
+    Args:
+      contexts: of the member alone. They end here, and the batch goes on.
+      error: of the member.
+    """
+    if error is not None:
+        contexts.__exit__(type(error), error, error.__traceback__)
 
 
 def _names_of(config: SearchConfig | RetrainConfig) -> list[str]:

@@ -20,6 +20,7 @@ from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch, run_epoch, stacked
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.program_cache import unwatched
 
@@ -63,6 +64,8 @@ def verify_run(
     Raises:
       ValueError: the data or the run cannot be used, see `verify`.
     """
+    # a replay sends nothing to trackers, and needs none of their packages
+    config = dataclasses.replace(config, **dict.fromkeys(TRACKERS, False))
     if config.shards is not None:  # any devices of this process give the digests
         config = dataclasses.replace(config, devices=None)
     place = place_of(folder)

@@ -28,6 +28,11 @@ def quantiles(**metrics: Array) -> dict[str, Array]:
     return summary
 
 
+def unknown_quantiles(metric: str) -> dict[str, Array]:
+    """Returns the results of `quantiles` for a metric that nobody has: infinite."""
+    return dict.fromkeys(quantile_names(metric), jnp.full((), jnp.inf))
+
+
 def quantile_names(*metrics: str) -> list[str]:
     """Returns the keys of the results of `quantiles`."""
     return [f"population_{name}_{place}" for name in metrics for place in QUANTILES]

@@ -2,8 +2,8 @@
 
 With `strategy.fitness=proxy:NAME` a method scores the one-hot cells in the frame of its
 supernet, whose weights stay as they were initialised: no epoch has weight steps. All
-cells of a search are scored with the same initial weights and the same images, so that
-a cell has one score in an update, whatever stands beside it.
+cells of an update are scored with the same initial weights and the same images, so that
+a cell has one score in it, whatever stands beside it.
 
 Source: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021), section
 4: a search whose fitness is a proxy.

@@ -29,7 +29,7 @@ from egnas_jax.strategies.limits.costs import (
     without_over,
 )
 from egnas_jax.strategies.limits.derivation import with_limit
-from egnas_jax.strategies.population_statistics import quantiles
+from egnas_jax.strategies.population_statistics import quantiles, unknown_quantiles
 from egnas_jax.strategies.proxy_fitness import (
     check_fitness,
     check_proxy_space,
@@ -154,7 +154,12 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
                 len(scores.loss)
                 * images_of_cell(config.fitness, len(valid_batch.labels))
             ),
-            **quantiles(fitness=scores.loss, accuracy=scores.accuracy),
+            **quantiles(fitness=scores.loss),
+            **(
+                quantiles(accuracy=scores.accuracy)
+                if proxy_of(config.fitness) is None
+                else unknown_quantiles("accuracy")
+            ),
             **limit_metrics(fitness, config.limit),
         }
         return RandomSearchState(best), info

@@ -39,10 +39,11 @@ def test_other_images_than_those_of_the_search_are_never_a_default(
     run_on, capsys, tmp_path, data, advice
 ):
     run, out = run_on(**data), tmp_path / "cell"
-    assert main(["retrain", "--genotype", run, "--out", str(out)]) == 2
-    said = capsys.readouterr().err
-    assert advice in said and "would be trained on digits" in said
-    assert not out.exists()
+    for genotype in (run, f"{run}/genotype.json"):
+        assert main(["retrain", "--genotype", genotype, "--out", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert advice in said and "would be trained on digits" in said
+        assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What `egnas watch` shows of runs that other processes carry out."""
 
+import contextlib
+import io
 import json
 import os
 import platform
 import threading
+import time
 
 import pytest
 
@@ -76,27 +79,70 @@ def test_a_retraining_is_shown_with_its_test_error(tmp_path, capsys):
     assert "test error 12.50 %" in once(capsys, run)[0]
 
 
-def test_epochs_are_shown_as_they_end_until_all_are_done(tmp_path, capsys, monkeypatch):
+@contextlib.contextmanager
+def following(path):
+    """`egnas watch` in a thread, and what it has written to stderr and stdout.
+
+    Not by capsys, which may lose what another thread writes while it reads.
+    """
+    with (
+        contextlib.redirect_stderr(io.StringIO()) as err,
+        contextlib.redirect_stdout(io.StringIO()) as out,
+    ):
+        follower = threading.Thread(target=main, args=(["watch", str(path)],))
+        follower.start()
+        yield follower, err, out
+        follower.join(timeout=60)
+        assert not follower.is_alive()
+
+
+def wait_for(text, stream):
+    end = time.monotonic() + 60
+    while text not in stream.getvalue():
+        assert time.monotonic() < end, stream.getvalue()
+        time.sleep(0.01)
+
+
+def test_epochs_are_shown_as_they_end_until_all_are_done(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "POLL", 0.01)
     run = tmp_path / "run"
     begin(run)
     end_epoch(run, 0)
-    follower = threading.Thread(target=main, args=(["watch", str(run)],))
-    follower.start()
-    said = ""
-    while "epoch   1/3" not in said:
-        said += capsys.readouterr().err
-    end_epoch(run, 1)
-    while "epoch   2/3" not in said:
-        said += capsys.readouterr().err
-    assert follower.is_alive()
-    end_epoch(run, 2)
-    (run / OWNER).unlink()
-    follower.join(timeout=30)
-    shown = capsys.readouterr()
-    said += shown.err
-    assert [said.count(f"epoch   {i}/3") for i in (1, 2, 3)] == [1, 1, 1]
-    assert shown.out.startswith(f"{run}: done, epoch   3/3")
+    with following(run) as (follower, err, out):
+        wait_for("epoch   1/3", err)
+        end_epoch(run, 1)
+        wait_for("epoch   2/3", err)
+        assert follower.is_alive()
+        end_epoch(run, 2)
+        (run / OWNER).unlink()
+    shown = err.getvalue()
+    assert [shown.count(f"epoch   {i}/3") for i in (1, 2, 3)] == [1, 1, 1]
+    assert out.getvalue().startswith(f"{run}: done, epoch   3/3")
+
+
+def test_the_next_seed_of_a_folder_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "POLL", 0.01)
+    begin(tmp_path / "seed0", 1, running=False)
+    end_epoch(tmp_path / "seed0", 0)
+    with following(tmp_path) as (follower, err, out):
+        wait_for("seed0", err)
+        begin(tmp_path / "seed1", 1)
+        end_epoch(tmp_path / "seed1", 0)
+        wait_for("seed1", err)
+        assert follower.is_alive()
+        monkeypatch.setattr(watch, "PATIENCE", 0.1)
+        (tmp_path / "seed1" / OWNER).unlink()
+    assert out.getvalue().count(": done") == 2
+
+
+def test_a_look_that_fails_shows_no_epoch_twice(tmp_path, capsys):
+    begin(tmp_path / "run")
+    end_epoch(tmp_path / "run", 0)
+    shown = {}
+    state = watch.read_state(tmp_path / "run")
+    for each in (state, state._replace(records=[], problem="stale"), state):
+        watch._show_new(each, shown, None)
+    assert capsys.readouterr().err.count("epoch   1/3") == 1
 
 
 def test_it_ends_some_time_after_the_last_process(tmp_path, capsys, monkeypatch):

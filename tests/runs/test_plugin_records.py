@@ -177,10 +177,15 @@ def test_a_plugin_that_was_moved_and_changed_is_known_by_what_it_registers(run, 
     moved = file.with_name("moved_elsewhere.py")
     moved.write_text(file.read_text() + "X = 1\n")
     file.unlink()
+    first = stored(run)[0]["sha256"]
     eg.load_plugin(moved)
     with pytest.raises(ValueError, match="allow-changed-plugin") as error:
         load_recorded(run)
     assert str(moved) in str(error.value)
+    eg.load_plugin(moved, allow_changed=True)
+    write_plugins(run, search_config("constant_tiny", strategy="constant"))
+    (entry,) = stored(run)
+    assert entry["file"] == str(moved) and entry["earlier"] == [first]
 
 
 def test_a_resumed_run_remembers_the_digests_of_its_earlier_epochs(run, file):

@@ -410,7 +410,8 @@ def test_a_table_of_seeds_killed_and_resumed_is_that_of_an_undisturbed_one(
     assert main([*command, "--out", str(tmp_path / "straight")]) == 0
     printed = capsys.readouterr()
     table = (tmp_path / "straight" / "table.md").read_text()
-    assert printed.out == table and "| mean |" in table
+    assert printed.out == f"{table}Run: {tmp_path / 'straight'}\n"
+    assert "| mean |" in table
     assert "seed 2: epoch   3/3" in printed.err + printed.out
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *command, "--out", str(tmp_path / "killed")],

@@ -169,9 +169,11 @@ def test_a_tracker_that_fails_costs_no_run_and_no_other_tracker(
     names = ["mlflow", "wandb"]
     with tracking(names, TrackedRun(tmp_path, 0, {}), notes.append) as send:
         send(record(0))
-    assert whole.sent == [record(0)]
+        send(record(1))
+    assert whole.sent == [record(0), record(1)]
+    assert broken.sent == ([record(0), record(1)] if place == "ending" else [])
     assert notes == [
-        "mlflow failed: OSError: the server is away. The run goes on, and "
+        "mlflow failed: OSError: the server is away. The run goes on without it, and "
         "metrics.jsonl holds its records."
     ]
 

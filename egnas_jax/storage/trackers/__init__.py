@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from egnas_jax.storage.trackers import mlflow, tensorboard, wandb
@@ -62,7 +63,8 @@ def tracking(
     """Context that gives a function which sends an epoch's record to trackers.
 
     A tracker that fails, because its server is away for example, costs no run: a note
-    says so, and the records stay in metrics.jsonl.
+    says so, and it is left alone from then on, since its package may try for minutes
+    each time. The records stay in metrics.jsonl.
 
     Args:
       names: of `TRACKERS`.
@@ -75,20 +77,29 @@ def tracking(
             opened = TRACKERS[name].writer(run)
             with _survived(name, log):
                 writers[name] = opened.__enter__()
-                stack.push(functools.partial(_close, opened, name, log))
+                stack.push(functools.partial(_close, opened, name, writers, log))
 
         def write(record: Mapping) -> None:
-            for name, send in writers.items():
+            for name in tuple(writers):
+                send = writers.pop(name)
                 with _survived(name, log):
                     send(record)
+                    writers[name] = send
 
         yield write
 
 
-def _close(opened, name: str, log: Callable[[str], None], *error) -> None:
-    """Ends the context of a tracker, which is told how the run ended."""
-    with _survived(name, log):
-        opened.__exit__(*error)
+def _close(
+    opened: AbstractContextManager,
+    name: str,
+    writers: Mapping,
+    log: Callable[[str], None],
+    *error: object,
+) -> None:
+    """Ends the context of a tracker that has not failed; tells it how the run ended."""
+    if name in writers:
+        with _survived(name, log):
+            opened.__exit__(*error)
 
 
 @contextlib.contextmanager
@@ -98,6 +109,6 @@ def _survived(name: str, log: Callable[[str], None]) -> Iterator[None]:
         yield
     except Exception as error:
         log(
-            f"{name} failed: {type(error).__name__}: {error}. The run goes on, and "
-            f"metrics.jsonl holds its records."
+            f"{name} failed: {type(error).__name__}: {error}. The run goes on without "
+            f"it, and metrics.jsonl holds its records."
         )

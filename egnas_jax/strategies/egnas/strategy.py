@@ -20,6 +20,7 @@ from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.evaluation import (
     EGNAS,
     Evaluate,
+    EvaluatedPopulation,
     RaceOfPopulation,
     make_evaluate,
     make_evaluate_each,
@@ -39,7 +40,11 @@ from egnas_jax.strategies.limits.costs import (
 )
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.limits.derived import derived_mixing
-from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.strategies.population_statistics import (
+    quantile_names,
+    quantiles,
+    unknown_quantiles,
+)
 from egnas_jax.strategies.proxy_fitness import check_proxy_space, make_proxy_evaluate
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
@@ -127,9 +132,9 @@ def _info(
         "candidate_images": _candidate_images(config, race),
         **quantiles(
             fitness=without_over(populations.fitness, config.limit),
-            accuracy=_accuracy(config, populations.correct, race and race.batches),
             similarity=populations.similarity,
         ),
+        **_accuracies(config, populations),
         **limit_metrics(populations.fitness, config.limit),
     }
     if race is not None:
@@ -137,6 +142,18 @@ def _info(
     if config.weight_grid:
         info |= weight_grid.grid_metrics(populations, config.sign, config.tie)
     return info
+
+
+def _accuracies(
+    config: EGNASConfig, populations: EvaluatedPopulation
+) -> dict[str, Array]:
+    """Quantiles of the accuracy, which a proxy does not have."""
+    if config.proxy is not None:
+        return unknown_quantiles("accuracy")
+    race = populations.race
+    return quantiles(
+        accuracy=_accuracy(config, populations.correct, race and race.batches)
+    )
 
 
 def _accuracy(config: EGNASConfig, correct: Array, batches: Array | None) -> Array:

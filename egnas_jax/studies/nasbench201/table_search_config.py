@@ -98,7 +98,9 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
             )
     # a table has no batches to race for
     egnas = EGNASConfig.variant(variant or "paper").on_one_batch()
-    decided = DECIDED_BY_VARIANT.get(variant, ())
+    # a variant that is named also decides the generations
+    named = variant is not None
+    decided = ("generations", *DECIDED_BY_VARIANT[variant]) if named else ()
     sizes = {name: size for name, size in SIZES.items() if name not in decided}
     base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
     return apply_overrides(base, overrides)

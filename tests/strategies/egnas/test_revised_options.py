@@ -101,6 +101,20 @@ def test_all_that_is_carried_makes_explorations_generations_of_one_evolution():
     assert int(by_hand.generation) == int(state.evolutions.generation[0]) == 2
 
 
+def test_an_exploration_without_a_finite_fitness_leaves_what_is_carried():
+    config = dataclasses.replace(SMALL, carried="all", sigma="own", sigma_start=0.5)
+    first = begun(config)
+
+    def unknown(mixings):
+        found = evaluate(mixings)
+        return found.replace(loss=found.loss * jnp.nan)
+
+    method = EGNAS(SPACE, config, config.hyperparams)
+    state, _ = jax.jit(lambda key: explore(method, unknown, key, first))(KEY)
+    jax.tree.map(np.testing.assert_array_equal, state.evolutions, first.evolutions)
+    assert int(state.skipped) == 1
+
+
 @pytest.mark.slow
 def test_a_carried_shape_is_around_alpha_with_the_sigma_of_the_schedule():
     config = dataclasses.replace(SMALL, carried="shape", sigma_floor=0.0)

@@ -39,6 +39,16 @@ def test_the_incumbent_is_the_first_of_the_best_so_far(table):
     np.testing.assert_array_equal(incumbents(small, rows), [3, 0, 2, 2, 2, 4, 4])
 
 
+def test_a_variant_that_is_named_decides_its_generations():
+    def generations(variant):
+        return table_search_config.build(variant, []).egnas.generations
+
+    assert generations(None) == table_search_config.SIZES["generations"] == 2
+    for variant in ("paper", "official", "revised"):
+        assert generations(variant) == EGNASConfig.variant(variant).generations
+    assert generations("paper") == 3
+
+
 def test_egnas_evaluates_alpha_before_every_population(table):
     config = EGNASConfig(**SMALL, generations=2, step=0.0)
     queries = config.mixings_evaluated
