@@ -119,11 +119,6 @@ def explore(
     exploration = Exploration(
         best=best, sigma=sigma, z=z, leaders=leaders, populations=populations
     )
-    if ends is not None:  # an exploration without a finite fitness is no update
-        finite = jnp.isfinite(best.fitness)
-        ends = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), ends, state.evolutions
-        )
     return _step_alpha(method, state, best).replace(evolutions=ends), exploration
 
 
