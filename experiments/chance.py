@@ -30,12 +30,12 @@ from random_cells import equal_channels, initial_genotype, random_genotype
 
 from egnas_jax import Genotype, NetworkConfig
 from egnas_jax.settings import assignments
+from egnas_jax.strategies.egnas.variants import READINGS
 
 CONTROLS = {
     "random cells": random_genotype,
     "alpha that never moved": initial_genotype,
 }
-VARIANTS = ("paper", "official", "reproduction")
 
 
 class Size(NamedTuple):
@@ -133,7 +133,7 @@ def searches(size: Size) -> dict[str, Method]:
         else size.egnas._replace(variant=name).with_settings(
             {"strategy.population": size.population}
         )
-        for name in VARIANTS
+        for name in READINGS
     }
     return {**egnas, "random search": size.random_search}
 

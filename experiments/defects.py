@@ -35,10 +35,8 @@ from egnas_jax.runs.finished_search import valid_batches
 from egnas_jax.search.relax import flatten
 from egnas_jax.strategies.egnas.evaluation import EGNAS
 from egnas_jax.strategies.egnas.fitness import SIGNS, compound_fitness
-from egnas_jax.strategies.egnas.sampling import (
-    first_generation,
-)
-from egnas_jax.strategies.egnas.variants import VARIANTS
+from egnas_jax.strategies.egnas.sampling import first_generation
+from egnas_jax.strategies.egnas.variants import READINGS
 from egnas_jax.studies.noise.matrix import over_batches
 
 TITLE = "Three properties of the published code"
@@ -178,15 +176,15 @@ def measure(
       options: of the command line.
       outcomes: variant -> outcomes of its searches.
     """
-    folders = {name: of_variant(options, name) for name in VARIANTS}
+    folders = {name: of_variant(options, name) for name in READINGS}
     real = {
         name: real_walk(outcomes[name], folders[name].out, options.data_dir)
-        for name in VARIANTS
+        for name in READINGS
     }
     updates = real["paper"]["updates"]
     walks = {
         f"{number} simulated updates": {
-            name: random_walk(name, number) for name in VARIANTS
+            name: random_walk(name, number) for name in READINGS
         }
         for number in (UPDATES, updates)
     }
@@ -194,7 +192,7 @@ def measure(
         name: sign_rule(name, forks.warm_starts(folders[name]), options.data_dir)
         for name in SIGN_VARIANTS
     }
-    directions = {name: distinct_directions(name) for name in VARIANTS}
+    directions = {name: distinct_directions(name) for name in READINGS}
     return Measured(directions, walks | {f"{updates} updates on images": real}, signs)
 
 
@@ -264,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Searches, measures and writes the record."""
     options = forks.make_parser(__doc__, None).parse_args(arguments)
     outcomes = {
-        name: forks.run({"search": {}}, of_variant(options, name)) for name in VARIANTS
+        name: forks.run({"search": {}}, of_variant(options, name)) for name in READINGS
     }
     started = time.perf_counter()
     measured = measure(options, outcomes)

@@ -10,9 +10,7 @@ import numpy as np
 from egnas_jax import Genotype, Mixing, NetworkConfig, count_params, derive
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.sampling import (
-    initial_state,
-)
+from egnas_jax.strategies.egnas.sampling import initial_state
 from egnas_jax.strategies.random_search import random_child
 
 CHANNELS = range(2, 257)  # widths that are tried

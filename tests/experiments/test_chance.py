@@ -111,7 +111,7 @@ def test_chance_trains_in_a_space_of_two_primitives(load, tmp_path, monkeypatch)
     training = {"network.layers": 2, "epochs": 1}
     size = chance.SIZES["tiny"]._replace(training=training, seeds=1)
     monkeypatch.setitem(chance.SIZES, "tiny", size)
-    monkeypatch.setattr(chance, "VARIANTS", ("official",))
+    monkeypatch.setattr(chance, "READINGS", ("official",))
     chance.main(["--size", "tiny", "--out", str(tmp_path)])
     whole = json.loads((tmp_path / "chance-details.json").read_text())
     runs = {run["method"]: run for run in whole["details"]}

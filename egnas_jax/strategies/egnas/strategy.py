@@ -25,14 +25,8 @@ from egnas_jax.strategies.egnas.evaluation import (
     make_evaluate,
     make_evaluate_each,
 )
-from egnas_jax.strategies.egnas.explore import (
-    Exploration,
-    explore,
-)
-from egnas_jax.strategies.egnas.sampling import (
-    EGNASState,
-    start,
-)
+from egnas_jax.strategies.egnas.explore import Exploration, explore
+from egnas_jax.strategies.egnas.sampling import EGNASState, start
 from egnas_jax.strategies.limits.costs import (
     limit_metrics,
     make_excess,

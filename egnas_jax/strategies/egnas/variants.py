@@ -45,6 +45,7 @@ VARIANTS = {
     "reproduction": {**_OFFICIAL, "candidates": "run", "step": 0.6},
     "revised": _REVISED,
 }
+READINGS = ("paper", "official", "reproduction")  # of the publication and its codes
 # name -> options of `search.strategy.EpochSchedule`
 VARIANT_SCHEDULES = {
     "paper": {},

@@ -21,13 +21,8 @@ from egnas_jax.evolution import ageing_evolution
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
-from egnas_jax.strategies.egnas.explore import (
-    Exploration,
-    explore,
-)
-from egnas_jax.strategies.egnas.sampling import (
-    start,
-)
+from egnas_jax.strategies.egnas.explore import Exploration, explore
+from egnas_jax.strategies.egnas.sampling import start
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.method_configs import AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import (

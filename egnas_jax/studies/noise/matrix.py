@@ -20,10 +20,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
 from egnas_jax.strategies.egnas.fitness import compound_fitness
-from egnas_jax.strategies.egnas.sampling import (
-    EGNASState,
-    first_generation,
-)
+from egnas_jax.strategies.egnas.sampling import EGNASState, first_generation
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Key, PyTree
 
