@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
+from egnas_jax.nn import lowering
 from egnas_jax.training import compile_times
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
@@ -276,6 +277,7 @@ def _surroundings() -> dict:
         },
         "flags": [os.environ.get(name) for name in FLAGS],
         "device": [jax.default_backend(), device.device_kind, jax.device_count()],
+        "target": lowering.target_backend(),
         "memory": free_bytes(),  # chunks depend on it
     }
 

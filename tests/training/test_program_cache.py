@@ -146,6 +146,13 @@ def test_a_damaged_program_is_compiled_and_written_anew(
     assert len(names) == 4
 
 
+def test_programs_for_an_assumed_backend_have_keys_of_their_own():
+    before = program_cache._surroundings()
+    with lowering.assume_backend("gpu"):
+        assumed = program_cache._surroundings()
+    assert before["target"] == "cpu" and assumed == before | {"target": "gpu"}
+
+
 def test_an_edit_after_the_start_does_not_pass_for_what_runs(monkeypatch):
     before = program_cache._surroundings()["source"]
     monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path: b"edited")
