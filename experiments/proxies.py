@@ -230,10 +230,10 @@ def main(arguments: list[str] | None = None) -> None:
     use_compilation_cache()
     table = read_table(options.table, options.dataset)
     by_seed = [score(options, table, seed) for seed in range(size.seeds)]
-    found = regrets(size, by_seed, float(table.test.max()))
+    regret_of = regrets(size, by_seed, float(table.test.max()))
     kept = f"proxies_{options.size}" if options.record else None
-    record = make_table(options, by_seed, found)
-    details = {name: values.tolist() for name, values in found.items()}
+    record = make_table(options, by_seed, regret_of)
+    details = {name: values.tolist() for name, values in regret_of.items()}
     results.write(options.out / "proxies.json", record, details, kept)
 
 

@@ -50,11 +50,13 @@ def make_assets(
     keep = {"keep_checkpoints": 1}
     config = eg.search_config("digits", settings=keep | _settings(search))
     folder = out / "digits_supernet"
-    found = eg.run_search(config, out=folder, resume=folder.exists())
+    search_result = eg.run_search(config, out=folder, resume=folder.exists())
     config = eg.retrain_config("digits", settings=keep | _settings(retrain))
     folder = out / "digits_network"
-    eg.run_retraining(found.genotype, config, out=folder, resume=folder.exists())
-    lines = [f"{pack(run)}  {run.name}.zip" for run in (found.folder, folder)]
+    eg.run_retraining(
+        search_result.genotype, config, out=folder, resume=folder.exists()
+    )
+    lines = [f"{pack(run)}  {run.name}.zip" for run in (search_result.folder, folder)]
     (out / "SHA256SUMS").write_text("\n".join(lines) + "\n")
     return lines
 

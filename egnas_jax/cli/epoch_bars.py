@@ -47,8 +47,8 @@ class EpochBars:
         """Shows how many of an epoch's weight steps are done."""
         if not self._is_shown():
             return
-        running, _ = self._started()
-        self.progress.update(running, completed=done, total=total, text="this epoch")
+        epoch_task, _ = self._started()
+        self.progress.update(epoch_task, completed=done, total=total, text="this epoch")
 
     def on_epoch(self, record: dict, *, is_newest: bool = True) -> None:
         """Prints the record of an epoch, and says how much time is left.
@@ -68,11 +68,11 @@ class EpochBars:
         if not self._is_shown():
             say(f"{line}, {left}")
             return
-        running, whole = self._started()
+        epoch_task, run_task = self._started()
         say(line)  # the bars move down
-        self.progress.update(running, completed=0, text="")
+        self.progress.update(epoch_task, completed=0, text="")
         text = f"{record['epoch'] + 1} of {self.epochs} epochs, {left}"
-        self.progress.update(whole, completed=record["epoch"] + 1, text=text)
+        self.progress.update(run_task, completed=record["epoch"] + 1, text=text)
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:

@@ -234,20 +234,20 @@ def score_population(
 def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
     """Individuals and images at a time, in one part of the division."""
     division = division_of(net)
-    total, own = len(images), rows_per_part(size, division)
+    num_images, num_members = len(images), rows_per_part(size, division)
     members, pixels = default_chunks(
         net.config,
         max(images.shape[1:3]),
-        own,
-        total,
+        num_members,
+        num_images,
         batch_stats=batch_stats,
         # all processes must compile the same program
         free_bytes=lambda: min_over_processes(out_of_memory.free_bytes()),
     )
     pixels = image_chunk or pixels
     if size == 1 and batch_stats == "running":  # the parts are of images
-        pixels = min(pixels, rows_per_part(total, division))
-    return min(population_chunk or members, size), min(pixels, total)
+        pixels = min(pixels, rows_per_part(num_images, division))
+    return min(population_chunk or members, size), min(pixels, num_images)
 
 
 def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:

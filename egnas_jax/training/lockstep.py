@@ -243,16 +243,16 @@ def _by_shards(group: Group, part: plan.Part, values: dict) -> dict[Var, Rows]:
     if not part.outputs:
         return {}
     read = {v: values[v] for v in part.inputs}
-    own = {v: value for v, value in read.items() if isinstance(value, Rows)}
-    known = {v: x for v, x in read.items() if v not in own and plan.is_known(x)}
-    others = {v: x for v, x in read.items() if v not in own and v not in known}
+    rows = {v: value for v, value in read.items() if isinstance(value, Rows)}
+    known = {v: x for v, x in read.items() if v not in rows and plan.is_known(x)}
+    others = {v: x for v, x in read.items() if v not in rows and v not in known}
     function = jaxpr_as_fun(part.function)
 
     def of_shard(row, shared):
-        arrays = known | dict(zip((*own, *others), (*row, *shared), strict=True))
+        arrays = known | dict(zip((*rows, *others), (*row, *shared), strict=True))
         return function(*[arrays[variable] for variable in part.inputs])
 
-    results = by_turns(group, of_shard, list(own.values()), list(others.values()))
+    results = by_turns(group, of_shard, list(rows.values()), list(others.values()))
     return dict(zip(part.outputs, results, strict=True))
 
 

@@ -151,8 +151,8 @@ def over_rows(
         turns = turns_of(jnp.clip(left, 0, group.size), rows)
         # "clip" repeats the last row for indices beyond the end
         parts = jax.tree.map(lambda leaf: jnp.take(leaf, index, 0, mode="clip"), rows)
-        group, own = group._replace(turns=turns), _of_device(group, parts)
-        results = by_turns(group, function, own, *shared)
+        group, of_device = group._replace(turns=turns), _of_device(group, parts)
+        results = by_turns(group, function, of_device, *shared)
         return map_rows(lambda rows: group.gather(rows.unpacked()), results)
 
     results = _on_devices(division.mesh, on_device)(rows, *shared)
