@@ -246,9 +246,10 @@ def main(arguments: list[str] | None = None) -> None:
             return
         place = options.data_dir, options.out, size.images, size.preset
         jobs = searches(options, size, subset.locate(*place))
+        left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))
-    pieces.carry(jobs, pieces.limits(options))
+    pieces.carry(jobs, left)
     print(pieces.progress(jobs), end="")
     if not pieces.all_ended(jobs):
         raise SystemExit(pieces.INTERRUPTED)

@@ -238,15 +238,16 @@ def is_finished(job: Job) -> bool:
     Raises:
       SystemExit: its directory holds another run.
     """
-    return _is_made(job.folder / "summary.json", _note(job), _key(job))
+    return _is_made(job.folder / "summary.json", note_of(job), _key(job))
 
 
 def mark_finished(job: Job) -> None:
     """Notes beside a run that it has ended, and what was run."""
-    records.write_json(_note(job), _key(job))
+    records.write_json(note_of(job), _key(job))
 
 
-def _note(job: Job) -> pathlib.Path:
+def note_of(job: Job) -> pathlib.Path:
+    """The file beside a run which says that it has ended."""
     kind = "search" if job.genotype is None else "retrain"
     return job.folder / f".{kind}.json"
 

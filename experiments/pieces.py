@@ -7,12 +7,14 @@ twice, and no result depends on where the pieces were cut.
 import argparse
 import contextlib
 import json
+import pathlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import command_line
+import ended_runs
 import methods
 from methods import Job
 
@@ -30,11 +32,13 @@ class Limits(NamedTuple):
       deadline: of `time.monotonic`, or None.
       epochs: of all jobs together, or None.
       interrupted: whether a run was, by the deadline, Ctrl-C or SIGTERM.
+      ended: file to which runs are added that end, or None.
     """
 
     deadline: float | None = None
     epochs: int | None = None
     interrupted: bool = False
+    ended: pathlib.Path | None = None
 
     @property
     def reached(self) -> bool:
@@ -44,20 +48,30 @@ class Limits(NamedTuple):
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that end a piece."""
+    """Adds the options of a piece."""
     epochs = dict(type=command_line.positive, metavar="N")
     text = "end this piece after N epochs of all runs"
     parser.add_argument("--epochs-now", **epochs, help=text)
     minutes = dict(type=command_line.minutes, metavar="M")
     text = "end this piece after so many minutes"
     parser.add_argument("--minutes", **minutes, help=text)
+    text = "take ended runs from this file, and add those that end (see ended_runs.py)"
+    parser.add_argument(
+        "--ended", type=command_line.absolute, metavar="FILE", help=text
+    )
 
 
-def limits(options: argparse.Namespace) -> Limits:
-    """The limits of a piece that begins now."""
+def begin(options: argparse.Namespace) -> Limits:
+    """Takes the runs that ended elsewhere; returns the limits of a piece from now on.
+
+    Raises:
+      ValueError: the file of ended runs is another one.
+    """
+    if options.ended:
+        ended_runs.take(options.ended, options.out)
     minutes = options.minutes
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    return Limits(deadline, options.epochs_now)
+    return Limits(deadline, options.epochs_now, ended=options.ended)
 
 
 def run_until(run: Callable[[], object], deadline: float | None) -> bool:
@@ -137,6 +151,8 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
         )
         if summary_of(job):
             methods.mark_finished(job)
+            if left.ended:
+                ended_runs.add(left.ended, job)
         epochs = left.epochs
         if epochs is not None:
             epochs = max(epochs - (num_epochs(job) - done), 0)

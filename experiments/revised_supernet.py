@@ -290,9 +290,10 @@ def main(arguments: list[str] | None = None) -> None:
         forks.check_images(options.settings)
         source = subset.locate(options.data_dir, options.out, size.images)
         searches = search_jobs(options, size, source)
+        left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))
-    left = carry(searches, pieces.limits(options))
+    left = carry(searches, left)
     trainings = train_jobs(options, size, source, cells_of(searches))
     carry(trainings, left)
     table = make_table(options, size, searches, trainings)

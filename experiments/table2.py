@@ -94,14 +94,16 @@ def size_of(options: argparse.Namespace) -> Size:
     return size
 
 
-def carry_out(options: argparse.Namespace, size: Size, source: subset.Source) -> Jobs:
+def carry_out(
+    options: argparse.Namespace, size: Size, source: subset.Source, left: pieces.Limits
+) -> Jobs:
     """Carries all runs forward, as far as this piece may.
 
     Raises:
       SystemExit: the piece ended before all runs did.
     """
     searches = search_jobs(options, size, source)
-    left = pieces.carry(searches, pieces.limits(options))
+    left = pieces.carry(searches, left)
     print(pieces.progress(searches), end="")
     if not pieces.all_ended(searches):
         raise SystemExit(pieces.INTERRUPTED)
@@ -236,9 +238,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         size = size_of(options)
         source = subset.locate(options.data_dir, options.out, size.images, size.preset)
+        left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))
-    write(options, size, carry_out(options, size, source))
+    write(options, size, carry_out(options, size, source, left))
 
 
 if __name__ == "__main__":

@@ -68,14 +68,14 @@ def check(options: argparse.Namespace) -> Size:
 
 
 def carry_out(
-    options: argparse.Namespace, size: Size, source: subset.Source
+    options: argparse.Namespace, size: Size, source: subset.Source, left: pieces.Limits
 ) -> list[Result]:
     """Carries all runs forward, as far as this piece may; returns their results.
 
     Raises:
       SystemExit: the piece ended before all runs did.
     """
-    searches, left = search_runs(options, size, source), pieces.limits(options)
+    searches = search_runs(options, size, source)
     for seed in range(options.seeds or size.seeds):
         # early pieces hold whole seeds
         mine = [run for run in searches if run.seed == seed]
@@ -209,9 +209,10 @@ def main(arguments: list[str] | None = None) -> None:
         if options.list:
             return show_pieces(options, size)
         source = subset.locate(options.data_dir, options.out, size.images, size.preset)
+        left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))
-    write(options, size, carry_out(options, size, source))
+    write(options, size, carry_out(options, size, source, left))
 
 
 if __name__ == "__main__":
