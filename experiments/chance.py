@@ -228,10 +228,17 @@ def make_row(
     ]
 
 
+def has_races(options: argparse.Namespace) -> bool:
+    """Whether EG-NAS lets its individuals race for fitness batches."""
+    settings = assignments(options.egnas_settings)
+    return settings.get("strategy.fitness_batches") == "auto"
+
+
 def make_table(options: argparse.Namespace, runs: list[dict]) -> dict:
     """The record without its command."""
+    races = ", with races for fitness batches" if has_races(options) else ""
     return {
-        "title": "Search against chance",
+        "title": f"Search against chance{races}",
         "rows": make_rows(runs),
         "columns": [
             "method",
@@ -264,7 +271,9 @@ def main(arguments: list[str] | None = None) -> None:
         for name, cell in candidates(options, size, seed).items()
     ]
     extra = [f"--egnas-set {setting}" for setting in options.egnas_settings]
-    forks.write(options, "chance", make_table(options, runs), runs, extra=extra)
+    kind = "races" if has_races(options) else ""
+    table = make_table(options, runs)
+    forks.write(options, "chance", table, runs, extra=extra, kind=kind)
 
 
 if __name__ == "__main__":

@@ -327,6 +327,7 @@ def write(
     *,
     extra: Sequence[str] = (),
     figure: Figure | None = None,
+    kind: str = "",
 ) -> None:
     """Writes the record of an experiment and its details, see `results.write`.
 
@@ -337,13 +338,16 @@ def write(
       details: everything else, as JSON.
       extra: further words of the command.
       figure: of the record.
+      kind: which of several records of one size, as part of the kept file's name.
     """
     table = {
         **table,
         "title": f"{table['title']}, size {options.size}",
         "command": _command(options, name, extra),
     }
-    kept = f"{name}_{options.size}" if options.record else None
+    kept = (
+        "_".join(filter(None, (name, kind, options.size))) if options.record else None
+    )
     results.write(options.out / f"{name}.json", table, details, kept, figure)
 
 

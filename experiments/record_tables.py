@@ -7,6 +7,9 @@ from methods import Outcome
 
 from egnas_jax.studies.statistics import LEVEL, compare, summarise
 
+# of tables with passes
+PASSES = "Passes: forward passes of an image of one search; a backward pass counts 2."
+
 
 def column(name: str, decimals: int = 2) -> dict:
     """A column of numbers."""
@@ -81,7 +84,7 @@ def search_table(outcomes: Sequence[Outcome], epochs: Sequence[int]) -> dict:
             "method",
             column("valid. accuracy (%)", 1),
             f"after epochs {', '.join(map(str, epochs))}",
-            column("candidate images", 0),
+            column("passes for the choice", 0),
             column("seconds of all seeds", 0),
         ],
         "rows": rows,
@@ -98,7 +101,7 @@ def _search_row(method: str, group: list[Outcome], epochs: Sequence[int]) -> lis
         method,
         cell([outcome.summary["valid_accuracy"] for outcome in group], 100),
         ", ".join(f"{100 * accuracy:.1f}" for accuracy in accuracies),
-        statistics.fmean(map(candidate_images, group)),
+        statistics.fmean(outcome.summary["search_cost"] for outcome in group),
         sum(outcome.summary["seconds"] for outcome in group),
     ]
 

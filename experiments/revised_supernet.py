@@ -275,8 +275,7 @@ def make_table(
         "note": f"On {images}, {role}. Each seed's cell is trained from scratch at "
         f"about {size.network[2]:,} weights; last epoch, mean ± standard deviation "
         "over seeds. Intervals are of paired t tests over seeds under one correction "
-        "(Holm). Passes: forward passes of an image of one search, a backward pass "
-        "counts 2.",
+        f"(Holm). {record_tables.PASSES}",
     }
 
 

@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"--seeds {options.seeds} --out OUT",
         "note": "Accuracy on validation images after the last epoch, of supernets "
         "under their own mixing; `official` on augmented ones, random search by a "
-        "single child. Equal weight steps and equal candidate images.",
+        "single child. Equal weight steps and equal candidate images. "
+        f"{record_tables.PASSES}",
         **record_tables.search_table(outcomes, EPOCHS),
     }
     genotypes = record_tables.genotypes(outcomes)

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"--out OUT",
         "note": "Accuracy on validation images after the last epoch; mean and standard "
         "deviation over seeds. Random search is evaluated by a single child, under "
-        "weights that all children share.",
+        f"weights that all children share. {record_tables.PASSES}",
         **record_tables.search_table(outcomes, EPOCHS),
     }
     genotypes = record_tables.genotypes(outcomes)

@@ -76,6 +76,27 @@ def test_settings_of_egnas_alone_leave_the_other_methods_as_they_are(
     assert "--egnas-set strategy.fitness_batches=auto" in record["command"]
 
 
+@pytest.mark.parametrize(
+    "words, kept",
+    [
+        ([], "chance_tiny"),
+        (["--egnas-set", "strategy.fitness_batches=auto"], "chance_races_tiny"),
+    ],
+)
+def test_a_record_with_races_stands_beside_that_without(
+    words, kept, load, stand_in, monkeypatch, tmp_path
+):
+    stand_in(metrics)
+    written = []
+    monkeypatch.setattr(load("results"), "write", lambda *a: written.append(a))
+    words = [*words, "--egnas-set", "strategy.fitness_batch_size=16", "--record"]
+    options = ["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)]
+    load("chance").main([*options, *words])
+    ((_, table, _, name, _),) = written
+    assert name == kept
+    assert ("races" in table["title"]) == ("races" in kept)
+
+
 def test_verdicts_hold_for_all_methods_together(run_chance):
     _, rows = run_chance
     assert rows["EG-NAS official"][3] == "better than random cells"

@@ -65,11 +65,9 @@ def test_errors_are_tabulated_by_cell(load):
 
 def test_searches_are_tabulated_by_method(load):
     def outcome(method, seed, accuracies):
-        epochs = [
-            {"valid_accuracy": accuracy, "candidate_images": 64.0 * epoch}
-            for epoch, accuracy in enumerate(accuracies)
-        ]
+        epochs = [{"valid_accuracy": accuracy} for accuracy in accuracies]
         summary = {"valid_accuracy": accuracies[-1], "seconds": 2.0, "genotype": "g"}
+        summary["search_cost"] = 100 * (seed + 1)
         return load("methods").Outcome(method, seed, summary, epochs)
 
     outcomes = [
@@ -79,8 +77,8 @@ def test_searches_are_tabulated_by_method(load):
     ]
     table = load("record_tables").search_table(outcomes, (1, 2))
     assert table["columns"][2] == "after epochs 1, 2" and table["seconds"] == 6
-    (name, last, after, images, seconds), other = table["rows"]
-    assert (name, after, images, seconds) == ("a", "15.0, 30.0", 192, 4)
+    (name, last, after, passes, seconds), other = table["rows"]
+    assert (name, after, passes, seconds) == ("a", "15.0, 30.0", 150, 4)
     assert last == pytest.approx({"mean": 60, "spread": 20 / 2**0.5, "n": 2})
     assert other[2] == "10.0, 10.0" and other[1]["spread"] is None
     names = ("a, seed 0", "a, seed 1", "b, seed 0")
