@@ -103,19 +103,7 @@ def count_params(
     auxiliary: bool = False,
     image_channels: int = 3,
 ) -> int:
-    """Number of weights of the network of a genotype.
-
-    Args:
-      genotype: the cells.
-      config: the network around the cells.
-      auxiliary: whether to count the auxiliary head, which published sizes leave out.
-      image_channels: channels of the images.
-
-    Returns:
-      Number of weights (not millions), including batch norm's scales and shifts.
-
-    Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
-    """
+    """Number of weights of the network, see `network_cost.count_params`."""
     parts = _parts(genotype, config, image_channels)
     total = sum(part.params for part in parts)
     total += _classifier(genotype, config) + config.num_classes  # the bias
@@ -134,25 +122,10 @@ def multiply_adds(
     *,
     image_channels: int = 3,
 ) -> int:
-    """Multiply-adds of one forward pass of one image.
-
-    Convolutions and the classifier count; batch norm, pooling, additions and the
-    auxiliary head do not (`MULTIPLY_ADDS_CONVENTION`).
-
-    Args:
-      genotype: the cells.
-      config: the network around the cells.
-      image_size: side of the image, pixels. Where an odd side is halved, it is rounded
-        up, in factorised reductions too.
-      image_channels: channels of the images.
-
-    Returns:
-      Multiply-adds (not millions). FLOPs are about twice that.
+    """Multiply-adds of one image, see `network_cost.multiply_adds`.
 
     Raises:
       ValueError: the side of the image is not a positive whole number.
-
-    Source: the "+x" column of the ImageNet tables since DARTS (Liu et al., 2019).
     """
     if type(image_size) is not int or image_size < 1:
         raise ValueError(f"image_size must be a whole number > 0, got {image_size!r}.")
