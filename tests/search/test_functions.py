@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noting_method import noting
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
@@ -14,10 +15,9 @@ from egnas_jax.search import loop
 from egnas_jax.search.functions import make_functions
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
-from egnas_jax.search.strategy import EpochSchedule, Strategy
+from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.sgd import SGD
-from egnas_jax.types import Mixing
 
 SHAPE = (4, 4, 3)
 SEED = 3
@@ -43,40 +43,6 @@ CASES = {
 # the methods of the table compile for many seconds
 EVERY_STEP = pytest.param("every step", marks=pytest.mark.slow)
 EVERY_EPOCH = pytest.param("every epoch", marks=pytest.mark.slow)
-
-
-def noting():
-    """A method that compiles at once; its update notes what it sees.
-
-    The sum of the kernel, of the validation images and of the hyperparameter move its
-    mixing.
-    """
-    kinds = {"normal": 14, "reduce": 14}
-
-    def init(key, hyperparams):
-        return {"seen": jax.random.normal(key, (7,))}
-
-    def update(key, state, hyperparams, trainee, *, train_batch, valid_batch):
-        kernel = jnp.sum(trainee.variables["params"]["kernel"])
-        seen = jnp.stack([kernel, jnp.mean(valid_batch.images), hyperparams])
-        return {"seen": state["seen"].at[:3].add(seen)}, {"kernel": kernel}
-
-    def incumbent(state):
-        row = jax.nn.softmax(state["seen"])
-        return Mixing(
-            {kind: jnp.tile(row, (edges, 1)) for kind, edges in kinds.items()},
-            {kind: jnp.ones(edges) for kind, edges in kinds.items()},
-        )
-
-    return Strategy(
-        update_every="epoch",
-        init=init,
-        mixing=lambda key, state: incumbent(state),
-        update=update,
-        incumbent=incumbent,
-        hyperparams=0.25,
-        metrics=lambda state: {"largest": jnp.max(state["seen"])},
-    )
 
 
 @pytest.fixture(scope="module")

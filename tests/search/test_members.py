@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from noting_method import noting
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
@@ -16,11 +17,10 @@ from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_memb
 from egnas_jax.search.members import Member, make_member_programs, state_of
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
-from egnas_jax.search.strategy import EpochSchedule, Strategy
+from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.sgd import SGD
-from egnas_jax.types import Mixing
 
 SHAPE = (4, 4, 3)
 WIDTH = 3
@@ -39,36 +39,6 @@ CHANGES = (
     ({"momentum": 0.3, "weight_decay": 0.1}, 0.5),
     ({"clip_norm": 0.05, "learning_rate": 0.2}, 0.25),
 )
-
-
-def noting():
-    """A method that compiles at once; what it sees moves its mixing."""
-    kinds = {"normal": 14, "reduce": 14}
-
-    def init(key, hyperparams):
-        return {"seen": jax.random.normal(key, (7,))}
-
-    def update(key, state, hyperparams, trainee, *, train_batch, valid_batch):
-        kernel = jnp.sum(trainee.variables["params"]["kernel"])
-        seen = jnp.stack([kernel, jnp.mean(valid_batch.images), hyperparams])
-        return {"seen": state["seen"].at[:3].add(seen)}, {"kernel": kernel}
-
-    def incumbent(state):
-        row = jax.nn.softmax(state["seen"])
-        return Mixing(
-            {kind: jnp.tile(row, (edges, 1)) for kind, edges in kinds.items()},
-            {kind: jnp.ones(edges) for kind, edges in kinds.items()},
-        )
-
-    return Strategy(
-        update_every="epoch",
-        init=init,
-        mixing=lambda key, state: incumbent(state),
-        update=update,
-        incumbent=incumbent,
-        hyperparams=0.25,
-        metrics=lambda state: {"largest": jnp.max(state["seen"])},
-    )
 
 
 @pytest.fixture(scope="module")
