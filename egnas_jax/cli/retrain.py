@@ -20,7 +20,7 @@ from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.cli.start_display import waiting_for
-from egnas_jax.cli.sweep import add_batched, read_batched
+from egnas_jax.cli.sweep import add_batched, check_began_alone, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import RECIPES
 
@@ -165,6 +165,8 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
     with run_folders(options, seeds) as folders:
         for folder in folders:
             directory.check_free(folder, resume=options.resume)
+        if options.batched is None:
+            check_began_alone(folders)
         if options.seeds > 1 and options.resume:
             _check_same_configurations(configs, folders, options.data_dir)
         use_compilation_cache()

@@ -18,6 +18,7 @@ from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.run_folders import run_folders
 from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.cli.sweep import (
+    check_began_alone,
     check_sweep,
     has_sweep,
     search_many,
@@ -130,6 +131,7 @@ def _search_all(options, configs) -> list[dict]:
         folders = stack.enter_context(run_folders(options, seeds))
         for folder in folders:  # before the first search, not after it
             check_free(folder, resume=options.resume)
+        check_began_alone(folders)
         return folders
 
     with contextlib.ExitStack() as stack:

@@ -116,6 +116,23 @@ def read_sweep(entries: Sequence[str]) -> list[tuple[str, list[str]]]:
     return sweep
 
 
+def check_began_alone(folders: Sequence[pathlib.Path | None]) -> None:
+    """Refuses to go on one after another with runs that began as one program.
+
+    Args:
+      folders: of a command without `--batched`; None in a process that writes nothing.
+
+    Raises:
+      ValueError: names the value of `--batched` that goes on with them.
+    """
+    import jax
+
+    from egnas_jax.runs.batch_shape import ONE_BY_ONE, chosen_width
+
+    if len(folders) > 1:
+        chosen_width(folders, "off", jax.local_device_count(), lambda: ONE_BY_ONE)
+
+
 def configurations(
     make: "MakeConfig", sweep: Sequence[tuple[str, list[str]]], seeds: int
 ) -> list["SearchConfig"]:

@@ -150,6 +150,8 @@ def chosen_width(
     else:
         most = min({"on": count, "off": 1}.get(batched, batched), count)
         width = ONE_BY_ONE if most == 1 else even_width(count, most, devices)
+        if width and began == {-(-most // devices)}:  # batches that need not be even
+            (width,) = began
     if began and began != {width}:
         raise _other_width(folders[0].parent, began, width, devices)
     for index, place in places.items():

@@ -68,8 +68,9 @@ def folders_of(
         )
     else:
         folders = tuple(pathlib.Path(out) / name for name in run_names(configs))
+    places = [folder and folder.resolve() for folder in folders]
     for index, folder in enumerate(folders):
-        if (first := folders.index(folder)) < index:
+        if (first := places.index(places[index])) < index:
             raise ValueError(
                 f"Runs {first + 1} and {index + 1} have the same directory, "
                 f"{folder}. Give each another seed, another setting or another "

@@ -132,6 +132,7 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         ([{}, {"seed": 1}], {"restores": [None, "a"]}, "a'? holds no run"),
         ([{}, {"seed": 1}], {"out": ["a"]}, "out has 1 entries for 2"),
         ([{}, {"seed": 1}], {"out": ["a", "a"]}, "1 and 2 have the same directory, a"),
+        ([{}, {"seed": 1}], {"out": ["a", "b/../a"]}, "1 and 2 have the same director"),
         ([{"batch_size": 1000}, {"batch_size": 1000, "seed": 1}], {}, "batch_size is"),
     ],
 )
