@@ -229,24 +229,30 @@ def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:
     """Trains several seeds as one program."""
     from egnas_jax.runs.retrainings import run_retrainings
 
+    waiting = contextlib.ExitStack()
+
     def on_epoch(index: int, record: dict) -> None:
+        waiting.close()
         if not options.json:
             line = retrain_line(record, configs[index].epochs)
             say(f"seed {configs[index].seed}: {line}")
 
-    trained = run_retrainings(
-        configs[0].genotype,
-        configs,
-        folders,
-        batched=read_batched(options.batched),
-        data_dir=options.data_dir,
-        resume=options.resume,
-        restores=[_restored_seed(options.restore, each.seed) for each in configs],
-        stop_after=options.stop_after,
-        on_epoch=on_epoch,
-        log=say,
-        search_seconds=search_seconds,
-    )
+    with waiting:
+        text = "Loading the data, compiling and training to the first evaluation"
+        waiting.enter_context(waiting_for(text, quiet=options.json))
+        trained = run_retrainings(
+            configs[0].genotype,
+            configs,
+            folders,
+            batched=read_batched(options.batched),
+            data_dir=options.data_dir,
+            resume=options.resume,
+            restores=[_restored_seed(options.restore, each.seed) for each in configs],
+            stop_after=options.stop_after,
+            on_epoch=on_epoch,
+            log=say,
+            search_seconds=search_seconds,
+        )
     return [
         result.summary | {"seed": config.seed, "run": str(folder)}
         for config, folder, result in zip(

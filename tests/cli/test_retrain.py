@@ -1,5 +1,6 @@
 """`egnas retrain` from the command line."""
 
+import contextlib
 import json
 
 import jax
@@ -28,6 +29,26 @@ TINY = set_options(
     "network.channels=4 network.layers=3 epochs=2 batch_size=128 learning_rate=0.1"
 )
 DEAD = CELLS.replace("max_pool_3x3", "none").replace("'skip_connect', 1", "'none', 1")
+
+
+def test_seeds_that_train_together_say_what_is_waited_for(tmp_path, monkeypatch):
+    said = []
+
+    @contextlib.contextmanager
+    def waiting_for(text, *, quiet):
+        said.append((text, quiet))
+        yield
+
+    def train(*arguments, **options):
+        assert said
+        raise ValueError("The test ends here.")
+
+    monkeypatch.setattr("egnas_jax.cli.retrain.waiting_for", waiting_for)
+    monkeypatch.setattr("egnas_jax.runs.retrainings.run_retrainings", train)
+    command = ["retrain", "--genotype", CELLS, "--seeds", "2", "--batched"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    ((text, quiet),) = said
+    assert "compiling" in text and not quiet
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def work_off(
     Raises:
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back.
       RuntimeError: a disk is full, read-only or broken; the unit was given back.
-      OSError: the directory of the study cannot be written.
+      ValueError: the directory of the study cannot be written.
     """
     worker = _Worker(
         run_unit=run_unit,
@@ -170,8 +170,15 @@ def _claimed(worker: _Worker, study: Study, each: UnitStatus) -> Claim | None:
     """The claim of a unit; None where another worker was first, or it is given up."""
     number, done = len(each.events) + 1, status.epochs_done(study, each.unit)
     details = {"epochs": done, "beat": worker.options.beat}
-    if not claims.add_event(each.folder, number, claims.CLAIMED, details):
-        return None
+    try:
+        if not claims.add_event(each.folder, number, claims.CLAIMED, details):
+            return None
+    except OSError as error:
+        raise ValueError(
+            f"{each.folder} cannot be written ({error.strerror or error}), and a "
+            f"worker claims its units there. Let it write to {study.folder}, and start "
+            f"it again."
+        ) from None
     claim = Claim(each.folder, number)
     if each.state == status.RUNNING:
         worker.log(f"{each.unit.run}: {each.process} was lost; going on with it.")

@@ -232,6 +232,17 @@ def test_a_worker_whose_heartbeat_is_slow_keeps_its_unit(work, study):
     assert times["search/seed0"] == 30 * OPTIONS.stale
 
 
+def test_a_worker_that_cannot_claim_says_where_it_may_not_write(
+    work, study, monkeypatch
+):
+    def refuse(path, text):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(claims, "_create", refuse)
+    with pytest.raises(ValueError, match="units/00001 cannot be written .Read-only"):
+        work(lambda name: None)
+
+
 def test_a_claim_says_how_often_its_worker_beats(work, study):
     work(lambda name: None)
     claim = read_events(study.events_folder(0))[0]
