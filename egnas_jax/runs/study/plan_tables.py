@@ -81,7 +81,7 @@ class PlanReader(NamedTuple):
         """
         sweep = {}
         for path, values in self._flat(table, place):
-            is_list = isinstance(values, list) and values
+            is_list = isinstance(values, list | tuple) and values
             if not is_list or not all(isinstance(value, VALUES) for value in values):
                 raise self.error(
                     f"{place} sweeps over {path} = {values!r}, but takes a list of at "

@@ -11,6 +11,7 @@ from typing import Any
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.source import check_found
 from egnas_jax.runs.retrain_config import retrain_config
+from egnas_jax.runs.run_names import check_name
 from egnas_jax.runs.search_config import SearchConfig, search_config
 from egnas_jax.runs.study.plan import RetrainPlan, SearchPlan, StudyPlan
 from egnas_jax.runs.study.study_file import Unit
@@ -119,9 +120,10 @@ def _unit(
 
 
 def _check_directories(units: Sequence[Unit]) -> None:
-    """Refuses units of which one would write into the directory of another."""
+    """Refuses names that are too long, and units in the directories of others."""
     first: dict[str, int] = {}
     for index, unit in enumerate(units, start=1):
+        check_name(unit.run)
         if unit.run in first:
             raise ValueError(
                 f"Units {first[unit.run]} and {index} of the plan have the same "

@@ -266,6 +266,10 @@ BAD = {
         "[search]\nsettings.momentum = 0.5\nsweep.momentum = [0.5]",
         "momentum in settings and in sweep",
     ),
+    "a name that is too long": (
+        f'[search]\nname = "{"x" * 300}"',
+        "may have 255 bytes",
+    ),
     "two units with the same directory": (
         '[[search]]\n[[search]]\nstrategy = "darts"',
         "Units 1 and 2 of the plan have the same directory, search/seed0",
