@@ -20,7 +20,9 @@ from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.cli.sweep import (
     check_began_alone,
     check_sweep,
+    configurations,
     has_sweep,
+    read_sweep,
     search_many,
     sweep_arguments,
 )
@@ -92,6 +94,7 @@ def search(options: argparse.Namespace) -> int | None:
 
     base = make({})
     if options.print_config:
+        configurations(make, read_sweep(options.sweep), options.seeds)  # to check them
         print(json.dumps(as_dict(base), indent=2))
         return None
     if has_sweep(options):

@@ -99,6 +99,7 @@ BAD = {
     "another word": (["--batched", "gpu"], "auto, on, off"),
     "unknown path": (["--sweep", "strategy.etta=1,2"], "Did you mean strategy.eta"),
     "out of range": (["--sweep", "momentum=0.5,1.5"], "momentum is 1.5"),
+    "printed": (["--print-config", "--sweep", "momentum=1.5"], "momentum is 1.5"),
     "another type": (["--sweep", "strategy.eta=0.1,x"], "takes a number, got 'x'"),
     "no values": (["--sweep", "strategy.eta="], "--sweep takes PATH=V1,V2"),
     "an empty value": (["--sweep", "strategy.eta=1,,2"], "--sweep takes PATH"),

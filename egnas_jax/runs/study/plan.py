@@ -64,6 +64,7 @@ class StudyPlan(NamedTuple):
     Attributes:
       searches: each table [search].
       retrain: the table [retrain], or None.
+      shared: settings of all runs, which those of the tables hold too.
       plugins: files and modules to load.
       data_dir: the only place to look for data sets, or None.
       text: of the file; None for a dictionary.
@@ -71,6 +72,7 @@ class StudyPlan(NamedTuple):
 
     searches: tuple[SearchPlan, ...]
     retrain: RetrainPlan | None
+    shared: Mapping[str, Any]
     plugins: tuple[str, ...]
     data_dir: str | None
     text: str | None
@@ -141,6 +143,7 @@ def _study(reader: PlanReader, content: Mapping, text: str | None) -> StudyPlan:
     return StudyPlan(
         searches=searches,
         retrain=None if retrain is None else _retrain(reader, retrain, shared),
+        shared=shared,
         plugins=tuple(reader.plugins(content.get("plugins", []))),
         data_dir=None if data_dir is None else reader.data_dir(data_dir),
         text=text,

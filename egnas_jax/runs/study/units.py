@@ -38,11 +38,11 @@ def plan_units(plan: StudyPlan) -> list[Unit]:
     """
     searches = []
     for each in plan.searches:
-        with _named(f"[search] {each.name}".rstrip()):
+        with _named(f"[search] {each.name}".rstrip(), plan):
             searches += _searches(each, plan)
     units = [unit for unit, _ in searches]
     if plan.retrain is not None:
-        with _named("[retrain]"):
+        with _named("[retrain]", plan):
             for unit, config in searches:
                 units += _retrainings(plan.retrain, unit, config, plan)
     _check_directories(units)
@@ -50,12 +50,13 @@ def plan_units(plan: StudyPlan) -> list[Unit]:
 
 
 @contextlib.contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Context whose errors say which table of the plan they concern."""
+def _named(place: str, plan: StudyPlan) -> Iterator[None]:
+    """Context whose errors say which tables of the plan they concern."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
+        tables = f"{place} with [settings]" if plan.shared else place
+        raise ValueError(f"{tables}: {error}") from None
 
 
 def _searches(

@@ -243,7 +243,7 @@ BAD = {
     "unknown setting": ("[search]\nsettings.epoch = 1", "Unknown path 'epoch'"),
     "a setting of a search alone": (
         "settings.strategy.eta = 0.3\n[search]\n[retrain]",
-        "[retrain]: Unknown path 'strategy.eta'",
+        "[retrain] with [settings]: Unknown path 'strategy.eta'",
     ),
     "a setting of another type": (
         "[search]\nsettings.epochs = 1.5",
