@@ -121,7 +121,10 @@ def retrain(options: argparse.Namespace) -> int:
         summaries = _retrain_all(options, base, search_seconds(origin))
         if not summaries:
             return FAILED
-        results = retrain_seeds.aggregate(summaries)
+        seeds = range(base.seed, base.seed + options.seeds)
+        ended = {summary["seed"] for summary in summaries}
+        failed = [seed for seed in seeds if seed not in ended]
+        results = retrain_seeds.aggregate(summaries, failed)
         if options.seeds > 1:
             retrain_seeds.write(pathlib.Path(options.out), results)
     print(
@@ -129,7 +132,7 @@ def retrain(options: argparse.Namespace) -> int:
     )
     if not options.json:
         print(f"Run: {options.out or summaries[0]['run']}")
-    return DONE if len(summaries) == options.seeds else FAILED
+    return FAILED if failed else DONE
 
 
 def _check_same_data(options, name: str | None, path: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from egnas_jax.retrain import loop, memory_advice
 from egnas_jax.runs.finished_network import load_config
 from egnas_jax.space import Genotype
 from egnas_jax.storage import records
+from egnas_jax.studies import retrain_seeds
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
@@ -49,6 +51,22 @@ def test_seeds_that_train_together_say_what_is_waited_for(tmp_path, monkeypatch)
     assert main([*command, "--out", str(tmp_path / "out")]) == 2
     ((text, quiet),) = said
     assert "compiling" in text and not quiet
+
+
+def test_the_table_names_a_seed_of_a_batch_whose_loss_was_not_finite(
+    tmp_path, monkeypatch
+):
+    names = [*retrain_seeds.PER_SEED, *retrain_seeds.SHARED.split()]
+    trained = types.SimpleNamespace(summary=dict.fromkeys(names, 1))
+    ended = types.SimpleNamespace(results=(trained, None, trained))
+    monkeypatch.setattr(
+        "egnas_jax.runs.retrainings.run_retrainings", lambda *a, **b: ended
+    )
+    command = ["retrain", "--genotype", CELLS, "--seeds", "3", "--batched"]
+    assert main([*command, "--out", str(tmp_path)]) == 1
+    assert "seed 1 was not finite" in (tmp_path / "table.md").read_text()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["seeds"], summary["failed"]) == ([0, 2], [1])
 
 
 @pytest.mark.slow
