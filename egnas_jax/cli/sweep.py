@@ -18,6 +18,12 @@ if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.sweep_configs import MakeConfig
 
 MODES = ("auto", "on", "off")
+OPTIONS = (
+    "preset",
+    "strategy",
+    "variant",
+    "space",
+)  # that choose many settings at once
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +66,12 @@ def check_sweep(options: argparse.Namespace) -> None:
     read_batched(options.batched)
     fixed = {entry.partition("=")[0] for entry in options.overrides}
     for path, _ in read_sweep(options.sweep):
+        if path in OPTIONS:
+            raise ValueError(
+                f"--sweep varies settings, and {path} is none: --{path} chooses it. "
+                f"Run a command for each, or write a [[search]] for each into the plan "
+                f"of `egnas sweep`."
+            )
         if path in fixed:
             raise ValueError(
                 f"--sweep and --set both give {path}. Leave one of the two out."

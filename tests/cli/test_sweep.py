@@ -101,6 +101,10 @@ BAD = {
     "out of range": (["--sweep", "momentum=0.5,1.5"], "momentum is 1.5"),
     "printed": (["--print-config", "--sweep", "momentum=1.5"], "momentum is 1.5"),
     "another type": (["--sweep", "strategy.eta=0.1,x"], "takes a number, got 'x'"),
+    "an option": (
+        ["--sweep", "variant=paper,official"],
+        "--sweep varies settings, and variant is none: --variant chooses it",
+    ),
     "no values": (["--sweep", "strategy.eta="], "--sweep takes PATH=V1,V2"),
     "an empty value": (["--sweep", "strategy.eta=1,,2"], "--sweep takes PATH"),
     "no path": (["--sweep", "0.1,0.2"], "--sweep takes PATH"),
