@@ -240,7 +240,7 @@ def _of_the_disk(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK:
             return error
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return None
 
 

@@ -223,6 +223,18 @@ def test_a_disk_that_fails_ends_the_worker_and_no_unit(code, work, study):
     assert set(work(lambda name: None).values()) == {"done"}
 
 
+def test_a_disk_that_fails_before_a_run_begins_ends_no_unit_either(work, study):
+    def fail(name):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            raise ValueError(f"{name} cannot be written.") from None
+
+    with pytest.raises(RuntimeError, match="No space left"):
+        work(fail)
+    assert kinds(study, 0) == ["claimed", "released"]
+
+
 def test_a_worker_whose_heartbeat_is_slow_keeps_its_unit(work, study):
     """It may miss three beats of its own, however impatient the others are."""
     slow = {"epochs": 0, "beat": 10 * OPTIONS.stale}
