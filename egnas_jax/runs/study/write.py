@@ -93,14 +93,16 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 def _check_free(folder: pathlib.Path, text: str | None) -> None:
     """Refuses a directory that holds anything else than what a lost `sweep` may leave.
 
-    That is the same plan, its plug-ins and hidden files.
+    That is the same plan, its plug-ins and hidden files; or the units, which another
+    process may have written since they were looked for.
     """
     if not folder.exists():
         return
-    others = [folder] if not folder.is_dir() else list(folder.iterdir())
-    for path in others:
-        is_plan = path.name == PLAN and path.read_bytes() == (text or "").encode()
-        if not (is_plan or path.name == PLUGINS or path.name.startswith(".")):
+    for path in list(folder.iterdir()) if folder.is_dir() else [folder]:
+        is_plan = path.name == PLAN and path.is_file()
+        is_plan = is_plan and path.read_bytes() == (text or "").encode()
+        is_left = path.name in (PLUGINS, FILE) or path.name.startswith(".")
+        if not (is_plan or is_left):
             raise ValueError(
                 f"{folder} is not empty and holds no study. Name another --out."
             )
