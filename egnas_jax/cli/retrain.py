@@ -20,7 +20,7 @@ from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.cli.start_display import waiting_for
-from egnas_jax.cli.sweep import add_batched, read_batched
+from egnas_jax.cli.sweep import add_batched, check_began_alone, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import RECIPES
 
@@ -121,7 +121,10 @@ def retrain(options: argparse.Namespace) -> int:
         summaries = _retrain_all(options, base, search_seconds(origin))
         if not summaries:
             return FAILED
-        results = retrain_seeds.aggregate(summaries)
+        seeds = range(base.seed, base.seed + options.seeds)
+        ended = {summary["seed"] for summary in summaries}
+        failed = [seed for seed in seeds if seed not in ended]
+        results = retrain_seeds.aggregate(summaries, failed)
         if options.seeds > 1:
             retrain_seeds.write(pathlib.Path(options.out), results)
     print(
@@ -129,7 +132,7 @@ def retrain(options: argparse.Namespace) -> int:
     )
     if not options.json:
         print(f"Run: {options.out or summaries[0]['run']}")
-    return DONE if len(summaries) == options.seeds else FAILED
+    return FAILED if failed else DONE
 
 
 def _check_same_data(options, name: str | None, path: str | None) -> None:
@@ -165,6 +168,8 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
     with run_folders(options, seeds) as folders:
         for folder in folders:
             directory.check_free(folder, resume=options.resume)
+        if options.batched is None:
+            check_began_alone(folders)
         if options.seeds > 1 and options.resume:
             _check_same_configurations(configs, folders, options.data_dir)
         use_compilation_cache()
@@ -227,24 +232,30 @@ def _retrain_together(options, configs, folders, search_seconds) -> list[dict]:
     """Trains several seeds as one program."""
     from egnas_jax.runs.retrainings import run_retrainings
 
+    waiting = contextlib.ExitStack()
+
     def on_epoch(index: int, record: dict) -> None:
+        waiting.close()
         if not options.json:
             line = retrain_line(record, configs[index].epochs)
             say(f"seed {configs[index].seed}: {line}")
 
-    trained = run_retrainings(
-        configs[0].genotype,
-        configs,
-        folders,
-        batched=read_batched(options.batched),
-        data_dir=options.data_dir,
-        resume=options.resume,
-        restores=[_restored_seed(options.restore, each.seed) for each in configs],
-        stop_after=options.stop_after,
-        on_epoch=on_epoch,
-        log=say,
-        search_seconds=search_seconds,
-    )
+    with waiting:
+        text = "Loading the data, compiling and training to the first evaluation"
+        waiting.enter_context(waiting_for(text, quiet=options.json))
+        trained = run_retrainings(
+            configs[0].genotype,
+            configs,
+            folders,
+            batched=read_batched(options.batched),
+            data_dir=options.data_dir,
+            resume=options.resume,
+            restores=[_restored_seed(options.restore, each.seed) for each in configs],
+            stop_after=options.stop_after,
+            on_epoch=on_epoch,
+            log=say,
+            search_seconds=search_seconds,
+        )
     return [
         result.summary | {"seed": config.seed, "run": str(folder)}
         for config, folder, result in zip(

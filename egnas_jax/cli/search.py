@@ -18,8 +18,11 @@ from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.run_folders import run_folders
 from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.cli.sweep import (
+    check_began_alone,
     check_sweep,
+    configurations,
     has_sweep,
+    read_sweep,
     search_many,
     sweep_arguments,
 )
@@ -91,6 +94,7 @@ def search(options: argparse.Namespace) -> int | None:
 
     base = make({})
     if options.print_config:
+        configurations(make, read_sweep(options.sweep), options.seeds)  # to check them
         print(json.dumps(as_dict(base), indent=2))
         return None
     if has_sweep(options):
@@ -130,6 +134,7 @@ def _search_all(options, configs) -> list[dict]:
         folders = stack.enter_context(run_folders(options, seeds))
         for folder in folders:  # before the first search, not after it
             check_free(folder, resume=options.resume)
+        check_began_alone(folders)
         return folders
 
     with contextlib.ExitStack() as stack:

@@ -46,13 +46,17 @@ def sweep(options: argparse.Namespace) -> None:
         from egnas_jax.runs.study.write import write_study
     study = write_study(options.plan, options.out, extend=options.extend)
     kinds = collections.Counter(unit.kind for unit in study.units)
-    parts = ", ".join(f"{count} {_plural(kind)}" for kind, count in kinds.items())
-    print(f"{study.folder} holds {len(study.units)} units: {parts}.")
+    parts = ", ".join(_counted(count, *NAMES[kind]) for kind, count in kinds.items())
+    units = _counted(len(study.units), "unit", "units")
+    print(f"{study.folder} holds {units}: {parts}.")
     print(f"Run them by any number of workers: egnas worker {options.out}")
 
 
-def _plural(kind: str) -> str:
-    return {"search": "searches", "retrain": "retrainings"}.get(kind, kind)
+NAMES = {"search": ("search", "searches"), "retrain": ("retraining", "retrainings")}
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def worker_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.sweep_configs import MakeConfig
 
 MODES = ("auto", "on", "off")
+OPTIONS = (
+    "preset",
+    "strategy",
+    "variant",
+    "space",
+)  # that choose many settings at once
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +66,12 @@ def check_sweep(options: argparse.Namespace) -> None:
     read_batched(options.batched)
     fixed = {entry.partition("=")[0] for entry in options.overrides}
     for path, _ in read_sweep(options.sweep):
+        if path in OPTIONS:
+            raise ValueError(
+                f"--sweep varies settings, and {path} is none: --{path} chooses it. "
+                f"Run a command for each, or write a [[search]] for each into the plan "
+                f"of `egnas sweep`."
+            )
         if path in fixed:
             raise ValueError(
                 f"--sweep and --set both give {path}. Leave one of the two out."
@@ -114,6 +126,23 @@ def read_sweep(entries: Sequence[str]) -> list[tuple[str, list[str]]]:
             )
         sweep.append((path, values))
     return sweep
+
+
+def check_began_alone(folders: Sequence[pathlib.Path | None]) -> None:
+    """Refuses to go on one after another with runs that began as one program.
+
+    Args:
+      folders: of a command without `--batched`; None in a process that writes nothing.
+
+    Raises:
+      ValueError: names the value of `--batched` that goes on with them.
+    """
+    import jax
+
+    from egnas_jax.runs.batch_shape import ONE_BY_ONE, chosen_width
+
+    if len(folders) > 1:
+        chosen_width(folders, "off", jax.local_device_count(), lambda: ONE_BY_ONE)
 
 
 def configurations(

@@ -104,15 +104,46 @@ def load_cifar(
     )
 
 
+def check_found(config: DataConfig, data_dir: str | pathlib.Path | None = None) -> None:
+    """Refuses a place where `load_dataset` would not find the data; reads none of them.
+
+    Where CIFAR may be downloaded, or ImageNet is read, nothing is looked for.
+
+    Args:
+      config, data_dir: as of `load_dataset`.
+
+    Raises:
+      ValueError: the folder does not exist or holds no such data, or the .npz of
+        `config.path` is not there.
+    """
+    directory = None if data_dir is None else prepared.existing_directory(data_dir)
+    if config.path is not None:
+        path = located(config, data_dir).path
+        if not pathlib.Path(path).is_file():
+            raise ValueError(
+                f"This machine has no {path}, the file of data.path. Name the folder "
+                f"that holds it here by --data-dir."
+            )
+    elif directory is not None and config.name in LAYOUTS:
+        layouts = LAYOUTS[config.name]
+        is_official = find_official(directory, layouts) is not None
+        if not is_official and prepared.find_prepared(directory, config.name) is None:
+            raise _not_found(config.name, directory, layouts)
+
+
 def _from_directory(name, directory, layouts) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images; official files first, as they load ten times faster."""
     if source := find_official(directory, layouts):
         return read_official(*source)
     if folder := prepared.find_prepared(directory, name):
         return prepared.read_prepared(folder, len(CLASS_NAMES[name]))
+    raise _not_found(name, directory, layouts)
+
+
+def _not_found(name, directory, layouts) -> ValueError:
     candidates = [f"{layout.folder}/" for layout in layouts]
     candidates += [layout.archive for layout in layouts]
-    raise ValueError(
+    return ValueError(
         f"--data-dir {directory} holds no {name}: looked for {', '.join(candidates)} "
         f"and {name}/VERSION/{prepared.INFO_FILE} (tfds). Put one of these there, or "
         "leave --data-dir out to download."

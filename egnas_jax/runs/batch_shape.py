@@ -148,8 +148,11 @@ def chosen_width(
     if batched == "auto":
         width = min(began) if began else automatic()
     else:
-        most = min({"on": count, "off": 1}.get(batched, batched), count)
+        asked = {"on": count, "off": 1}.get(batched, batched)
+        most = min(asked, count)
         width = ONE_BY_ONE if most == 1 else even_width(count, most, devices)
+        if asked > 1 and began == {-(-asked // devices)}:  # also where that is uneven
+            (width,) = began
     if began and began != {width}:
         raise _other_width(folders[0].parent, began, width, devices)
     for index, place in places.items():

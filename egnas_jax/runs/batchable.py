@@ -50,6 +50,13 @@ def check_batchable(configs: Sequence[SearchConfig]) -> None:
       ValueError: names the first setting that stands in the way, and why.
     """
     first = configs[0]
+    methods = dict.fromkeys(config.strategy_name for config in configs)
+    if len(methods) > 1:
+        raise ValueError(
+            f"The searches have different strategies ({', '.join(methods)}), but one "
+            f"program is that of one method. Run these one after another (batched "
+            f"off), or those of each strategy as a batch."
+        )
     _check_one_program(first)
     check_differences(configs, batchable_paths(first), _reason)
 

@@ -173,22 +173,39 @@ def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict)
     The plug-ins of the run are loaded first.
 
     Raises:
-      ValueError: it holds no such run, or one of a later version; or a plug-in of the
-        run is missing or has changed.
+      ValueError: it holds no such run, several or one of a later version; or a plug-in
+        of the run is missing or has changed.
     """
     load_recorded(folder)
     path = folder / "config.json"
+    if not path.exists() and (below := _runs_below(folder)):
+        raise ValueError(
+            f"{str(folder)!r} is the directory of several runs, and not one of them. "
+            f"Name one: {', '.join(below)}."
+        )
     try:
         stored = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise _no_run(folder, f"{path.name} cannot be read, {_named(error)}") from None
     check_known(stored, path)
+    if read is from_dict and isinstance(stored, dict) and "genotype" in stored:
+        raise ValueError(
+            f"{str(folder)!r} is a retraining, and a search is needed here. Name the "
+            f"directory of a search."
+        )
     try:
         return read(stored)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _no_run(
             folder, f"{path.name} is not of that kind, {_named(error)}"
         ) from None
+
+
+def _runs_below(folder: pathlib.Path) -> list[str]:
+    """The first directories of runs below a common one, one or two levels down."""
+    found = [*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]
+    names = [str(path.parent) for path in sorted(found)]
+    return [*names[:5], "..."] if len(names) > 5 else names
 
 
 def _named(error: Exception) -> str:

@@ -11,6 +11,7 @@ from egnas_jax.runs.sweep_configs import setting_label
 from egnas_jax.settings import as_dict, flat
 
 Config = SearchConfig | RetrainConfig
+LONGEST = 255  # bytes of a file's name on the file systems of Linux
 
 
 def run_names(configs: Sequence[Config]) -> list[str]:
@@ -28,17 +29,45 @@ def run_names(configs: Sequence[Config]) -> list[str]:
 def setting_labels(configs: Sequence[Config]) -> list[str]:
     """Returns the settings of each run that differ between them, but for the seed.
 
+    Those of a search method are compared with other runs of the same method alone.
     Characters that a file name may not have are written as in a URL.
     """
     settings = [dict(flat(as_dict(config))) for config in configs]
+    methods = [each.get("strategy_name") for each in settings]
     paths = dict.fromkeys(path for each in settings for path in each)
-    varied = [
-        path
-        for path in paths
-        if path not in ("seed", *OF_THE_RUN)
-        and len({repr(each.get(path)) for each in settings}) > 1
+    varied: dict[str | None, list[str]] = {method: [] for method in methods}
+    for path in [each for each in paths if each not in ("seed", *OF_THE_RUN)]:
+        values: dict[str | None, set[str]] = {method: set() for method in methods}
+        for method, each in zip(methods, settings, strict=True):
+            values[method].add(repr(each.get(path)))
+        if not path.startswith("strategy."):
+            values = dict.fromkeys(methods, set().union(*values.values()))
+        for method, found in values.items():
+            if len(found) > 1:
+                varied[method].append(path)
+    return [
+        setting_label(config, varied[method])
+        for config, method in zip(configs, methods, strict=True)
     ]
-    return [setting_label(config, varied) for config in configs]
+
+
+def check_name(name: str) -> None:
+    """Refuses the name of a run's directory that file systems cannot hold.
+
+    Args:
+      name: parts with slashes between them.
+
+    Raises:
+      ValueError: a part is longer than `LONGEST` bytes.
+    """
+    longest = max(name.split("/"), key=lambda part: len(part.encode()))
+    if len(longest.encode()) > LONGEST:
+        raise ValueError(
+            f"A directory is named by the settings in which runs differ, but a name "
+            f"may have {LONGEST} bytes and this one has {len(longest.encode())}: "
+            f"{longest[:80]}... Vary fewer settings at once, or from Python give each "
+            f"run a directory: out=[DIR, ...]."
+        )
 
 
 def folders_of(
@@ -53,7 +82,8 @@ def folders_of(
         which writes nothing.
 
     Raises:
-      ValueError: there is no run, or two of them have the same directory.
+      ValueError: there is no run, two of them have the same directory, or the name of
+        one would be too long.
     """
     if not configs:
         raise ValueError("There is no configuration to run. Give at least one.")
@@ -67,9 +97,13 @@ def folders_of(
             f"another --out."
         )
     else:
-        folders = tuple(pathlib.Path(out) / name for name in run_names(configs))
+        names = run_names(configs)
+        for name in names:
+            check_name(name)
+        folders = tuple(pathlib.Path(out) / name for name in names)
+    places = [folder and folder.resolve() for folder in folders]
     for index, folder in enumerate(folders):
-        if (first := folders.index(folder)) < index:
+        if (first := places.index(places[index])) < index:
             raise ValueError(
                 f"Runs {first + 1} and {index + 1} have the same directory, "
                 f"{folder}. Give each another seed, another setting or another "

@@ -28,6 +28,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+MISSED = 3  # beats after which a process may count as lost, at the least
 CLAIMED, RELEASED, FAILED, DONE = "claimed", "released", "failed", "done"
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -174,7 +175,7 @@ class Watch:
         self.clock = clock
         self.seen: dict[tuple[pathlib.Path, int], tuple[bytes, float]] = {}
 
-    def is_stale(self, folder: pathlib.Path, number: int) -> bool:
+    def is_stale(self, folder: pathlib.Path, number: int, beat: float = 0.0) -> bool:
         """Whether the holder of a claim has not changed its heartbeat for too long.
 
         The first look at a claim starts the time.
@@ -182,6 +183,7 @@ class Watch:
         Args:
           folder: of the unit.
           number: of the event that claimed it.
+          beat: seconds between two heartbeats of the holder, which may miss `MISSED`.
         """
         try:
             content = beat_path(folder, number).read_bytes()
@@ -192,7 +194,7 @@ class Watch:
         if content != before:
             since = now
         self.seen[key] = content, since
-        return now - since >= self.stale
+        return now - since >= max(self.stale, MISSED * beat)
 
 
 def beat_path(folder: pathlib.Path, number: int) -> pathlib.Path:

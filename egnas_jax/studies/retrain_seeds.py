@@ -5,6 +5,7 @@ same for all seeds and stand in the first row.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 from egnas_jax.storage import records
 from egnas_jax.studies.statistics import mean_and_spread
@@ -23,15 +24,17 @@ COLUMNS = (
 )
 
 
-def aggregate(summaries: list[dict]) -> dict:
+def aggregate(summaries: list[dict], failed: Sequence[int] = ()) -> dict:
     """Combines the summaries of several seeds.
 
     Args:
       summaries: summary.json of each run, with `seed` and `run` added.
+      failed: seeds without a summary, since their loss was not finite.
 
     Returns:
       The mean errors under the names that a single run uses, their spread (standard
-      deviation of a sample; None for one seed), and a row for each seed.
+      deviation of a sample; None for one seed), and a row for each seed; the seeds that
+      failed, if any did.
     """
     rows = [{name: summary[name] for name in PER_SEED} for summary in summaries]
     total = {name: summaries[0][name] for name in SHARED.split()}
@@ -39,7 +42,8 @@ def aggregate(summaries: list[dict]) -> dict:
         mean, spread = mean_and_spread([row[name] for row in rows])
         total |= {name: mean, f"{name}_spread": spread}
     total["seconds"] = sum(row["seconds"] for row in rows)
-    return total | {"seeds": [row["seed"] for row in rows], "rows": rows}
+    total |= {"seeds": [row["seed"] for row in rows], "rows": rows}
+    return total | {"failed": list(failed)} if failed else total
 
 
 def write(folder: pathlib.Path, total: dict) -> None:
@@ -78,6 +82,11 @@ def markdown(total: dict) -> str:
         f"set, so it flatters. {total['test_images']:,} test images, {total['epochs']} "
         f"epochs. Multiply-adds: {total['multiply_adds_convention']}."
     )
+    if failed := total.get("failed"):
+        note += (
+            f" The loss of seed {', '.join(map(str, failed))} was not finite, so the "
+            f"mean is that of the others."
+        )
     return markdown_table(COLUMNS.split("|"), rows, note)
 
 

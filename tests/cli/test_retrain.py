@@ -1,6 +1,8 @@
 """`egnas retrain` from the command line."""
 
+import contextlib
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from egnas_jax.retrain import loop, memory_advice
 from egnas_jax.runs.finished_network import load_config
 from egnas_jax.space import Genotype
 from egnas_jax.storage import records
+from egnas_jax.studies import retrain_seeds
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
@@ -28,6 +31,42 @@ TINY = set_options(
     "network.channels=4 network.layers=3 epochs=2 batch_size=128 learning_rate=0.1"
 )
 DEAD = CELLS.replace("max_pool_3x3", "none").replace("'skip_connect', 1", "'none', 1")
+
+
+def test_seeds_that_train_together_say_what_is_waited_for(tmp_path, monkeypatch):
+    said = []
+
+    @contextlib.contextmanager
+    def waiting_for(text, *, quiet):
+        said.append((text, quiet))
+        yield
+
+    def train(*arguments, **options):
+        assert said
+        raise ValueError("The test ends here.")
+
+    monkeypatch.setattr("egnas_jax.cli.retrain.waiting_for", waiting_for)
+    monkeypatch.setattr("egnas_jax.runs.retrainings.run_retrainings", train)
+    command = ["retrain", "--genotype", CELLS, "--seeds", "2", "--batched"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    ((text, quiet),) = said
+    assert "compiling" in text and not quiet
+
+
+def test_the_table_names_a_seed_of_a_batch_whose_loss_was_not_finite(
+    tmp_path, monkeypatch
+):
+    names = [*retrain_seeds.PER_SEED, *retrain_seeds.SHARED.split()]
+    trained = types.SimpleNamespace(summary=dict.fromkeys(names, 1))
+    ended = types.SimpleNamespace(results=(trained, None, trained))
+    monkeypatch.setattr(
+        "egnas_jax.runs.retrainings.run_retrainings", lambda *a, **b: ended
+    )
+    command = ["retrain", "--genotype", CELLS, "--seeds", "3", "--batched"]
+    assert main([*command, "--out", str(tmp_path)]) == 1
+    assert "seed 1 was not finite" in (tmp_path / "table.md").read_text()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["seeds"], summary["failed"]) == ([0, 2], [1])
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import tiny_search
 
 from egnas_jax.cli.main import main
 from egnas_jax.cli.sweep import configurations, read_batched, read_sweep
+from egnas_jax.runs.batch_shape import BatchShape
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.storage import records
 
@@ -98,7 +99,12 @@ BAD = {
     "another word": (["--batched", "gpu"], "auto, on, off"),
     "unknown path": (["--sweep", "strategy.etta=1,2"], "Did you mean strategy.eta"),
     "out of range": (["--sweep", "momentum=0.5,1.5"], "momentum is 1.5"),
+    "printed": (["--print-config", "--sweep", "momentum=1.5"], "momentum is 1.5"),
     "another type": (["--sweep", "strategy.eta=0.1,x"], "takes a number, got 'x'"),
+    "an option": (
+        ["--sweep", "variant=paper,official"],
+        "--sweep varies settings, and variant is none: --variant chooses it",
+    ),
     "no values": (["--sweep", "strategy.eta="], "--sweep takes PATH=V1,V2"),
     "an empty value": (["--sweep", "strategy.eta=1,,2"], "--sweep takes PATH"),
     "no path": (["--sweep", "0.1,0.2"], "--sweep takes PATH"),
@@ -131,6 +137,22 @@ def test_bad_arguments_end_with_2_and_write_nothing(
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["search"], ["retrain", "--genotype", "DARTS_V2"]])
+def test_runs_that_began_as_one_program_do_not_go_on_alone(command, tmp_path, capsys):
+    for index in range(2):
+        folder = tmp_path / f"seed{index}"
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        place = BatchShape(width=2).place(index, [])
+        records.write_json(folder / "environment.json", {"batch": place})
+    before = sorted(tmp_path.rglob("*"))
+    words = ["--seeds", "2", "--out", str(tmp_path), "--resume"]
+    assert main([*command, *words]) == 2
+    said = capsys.readouterr().err
+    assert "began in batches of 2 a device" in said and "--batched 2" in said
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def digests(folder):

@@ -94,6 +94,17 @@ def test_runs_go_on_with_as_many_on_a_device_whatever_the_devices(
         chosen_width(begun[1:3], 2 * devices, 1, undecided)
 
 
+def test_runs_that_are_added_or_left_out_do_not_change_the_batches(begun, tmp_path):
+    """Of three on a device, fewer or more runs would be divided in another way."""
+    for index, folder in enumerate(begun):
+        place = json.dumps({"batch": BatchShape(width=3).place(index, [])})
+        (folder / "environment.json").write_text(place)
+    for count in (1, 2, 4):
+        assert chosen_width(begun[:count], 3, 1, undecided) == 3
+    assert chosen_width([*begun, tmp_path / "seed4"], 3, 1, undecided) == 3
+    assert chosen_width(begun[:2], 6, 2, undecided) == 3
+
+
 @pytest.mark.parametrize(
     "batched, devices, option",
     [("on", 1, 2), ("off", 1, 2), ("off", 2, 4), ("on", 4, 8), (2, 2, 4)],

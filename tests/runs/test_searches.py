@@ -116,6 +116,28 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         check_batchable([eg.search_config("digits", **options)] * 2)
 
 
+def test_searches_of_several_methods_are_named_by_the_method():
+    configs = [eg.search_config("digits", strategy=name) for name in ("egnas", "darts")]
+    names = run_names(configs)
+    assert names == ["strategy_name=egnas/seed0", "strategy_name=darts/seed0"]
+    with_eta = eg.search_config("digits", settings={"strategy.eta": 0.9})
+    assert run_names([*configs, with_eta]) == [
+        "strategy.eta=0.4,strategy_name=egnas/seed0",
+        "strategy_name=darts/seed0",
+        "strategy.eta=0.9,strategy_name=egnas/seed0",
+    ]
+    with pytest.raises(ValueError, match="different strategies .egnas, darts."):
+        check_batchable(configs)
+
+
+def test_a_directory_name_that_no_file_system_holds_is_refused(tmp_path):
+    """Two variants differ in so many settings."""
+    configs = [eg.search_config("digits", variant=v) for v in ("paper", "official")]
+    with pytest.raises(ValueError, match="may have 255 bytes and this one has 4"):
+        run_searches(configs, tmp_path, batched="off")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "changes, options, message",
     [
@@ -132,6 +154,7 @@ def test_searches_that_no_program_serves_are_refused(options, message):
         ([{}, {"seed": 1}], {"restores": [None, "a"]}, "a'? holds no run"),
         ([{}, {"seed": 1}], {"out": ["a"]}, "out has 1 entries for 2"),
         ([{}, {"seed": 1}], {"out": ["a", "a"]}, "1 and 2 have the same directory, a"),
+        ([{}, {"seed": 1}], {"out": ["a", "b/../a"]}, "1 and 2 have the same director"),
         ([{"batch_size": 1000}, {"batch_size": 1000, "seed": 1}], {}, "batch_size is"),
     ],
 )

@@ -47,11 +47,12 @@ class RetrainPlan(NamedTuple):
     """The table [retrain], which concerns what each search finds.
 
     Attributes:
-      preset, settings, auxiliary: as of `retrain_config`.
+      preset, settings, auxiliary: as of `retrain_config`; a preset of None is that of
+        the digits, for searches on those alone.
       seeds: how many, from that of the configuration on; or which.
     """
 
-    preset: str
+    preset: str | None
     seeds: Seeds
     settings: Mapping[str, Any]
     auxiliary: bool
@@ -63,6 +64,7 @@ class StudyPlan(NamedTuple):
     Attributes:
       searches: each table [search].
       retrain: the table [retrain], or None.
+      shared: settings of all runs, which those of the tables hold too.
       plugins: files and modules to load.
       data_dir: the only place to look for data sets, or None.
       text: of the file; None for a dictionary.
@@ -70,6 +72,7 @@ class StudyPlan(NamedTuple):
 
     searches: tuple[SearchPlan, ...]
     retrain: RetrainPlan | None
+    shared: Mapping[str, Any]
     plugins: tuple[str, ...]
     data_dir: str | None
     text: str | None
@@ -91,7 +94,7 @@ def read_plan(plan: str | os.PathLike | Mapping[str, Any]) -> StudyPlan:
         return _study(PlanReader("The plan", pathlib.Path.cwd()), plan, None)
     path = pathlib.Path(plan)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except OSError as error:
         raise ValueError(
@@ -118,7 +121,7 @@ def check_names(plan: StudyPlan) -> None:
             check_known(VARIANTS, each.variant, "variant")
         if each.space is not None:
             check_known(SPACES, each.space, "space")
-    if plan.retrain is not None:
+    if plan.retrain is not None and plan.retrain.preset is not None:
         check_known(RECIPES, plan.retrain.preset, "preset")
 
 
@@ -140,8 +143,9 @@ def _study(reader: PlanReader, content: Mapping, text: str | None) -> StudyPlan:
     return StudyPlan(
         searches=searches,
         retrain=None if retrain is None else _retrain(reader, retrain, shared),
+        shared=shared,
         plugins=tuple(reader.plugins(content.get("plugins", []))),
-        data_dir=None if data_dir is None else reader.path(data_dir),
+        data_dir=None if data_dir is None else reader.data_dir(data_dir),
         text=text,
     )
 
@@ -199,7 +203,7 @@ def _retrain(
     seeds = reader.seeds(table.get("seeds", 1), place)
     _check_seed_once(reader, settings, seeds, place)
     return RetrainPlan(
-        preset=table.get("preset", "digits"),
+        preset=table.get("preset"),
         seeds=seeds,
         settings=settings,
         auxiliary=table.get("auxiliary", True),

@@ -67,25 +67,27 @@ class PlanReader(NamedTuple):
                     f"{place} gives {path} = {value!r}, but a setting is a number, "
                     f'true or false, or a text ("none" for none).'
                 )
-            is_file = path == "data.path" and str(value).lower() != "none"
-            settings[path] = self._file(str(value)) if is_file else value
+            settings[path] = self._with_file(path, value)
         return settings
 
     def sweep(self, table: Mapping, place: str) -> dict[str, tuple[str, ...]]:
         """Returns dotted path -> texts of the values, as `--sweep` takes them.
 
+        Those of data.path become absolute.
+
         Raises:
-          ValueError: there are no values, or one is no setting; or a path comes twice.
+          ValueError: there are no values, one is no setting, or there is no such file;
+            or a path comes twice.
         """
         sweep = {}
         for path, values in self._flat(table, place):
-            is_list = isinstance(values, list) and values
+            is_list = isinstance(values, list | tuple) and values
             if not is_list or not all(isinstance(value, VALUES) for value in values):
                 raise self.error(
                     f"{place} sweeps over {path} = {values!r}, but takes a list of at "
                     f"least one number or text: {path} = [V1, V2, ...]."
                 )
-            sweep[path] = tuple(str(value) for value in values)
+            sweep[path] = tuple(str(self._with_file(path, each)) for each in values)
         return sweep
 
     def seeds(self, value: Any, place: str) -> Seeds:
@@ -118,9 +120,28 @@ class PlanReader(NamedTuple):
                 )
             yield self.path(name) if name.endswith(".py") or "/" in name else name
 
+    def data_dir(self, name: str) -> str:
+        """Returns the absolute path of the folder of the data.
+
+        Raises:
+          ValueError: the name is empty, or there is no such folder.
+        """
+        path = self.path(name)
+        if not name or not pathlib.Path(path).is_dir():
+            raise self.error(
+                f"data_dir is {name!r}, which is no folder. Name the one that holds "
+                f"the data, or leave data_dir out for the usual places."
+            )
+        return path
+
     def path(self, name: str) -> str:
         """Returns a path that starts from the folder of the plan."""
         return os.path.normpath(self.folder / pathlib.Path(name).expanduser())
+
+    def _with_file(self, path: str, value: Any) -> Any:
+        """A value of a setting; the name of a file becomes an absolute path."""
+        is_file = path == "data.path" and str(value).lower() != "none"
+        return self._file(str(value)) if is_file else value
 
     def _file(self, name: str) -> str:
         path = self.path(name)

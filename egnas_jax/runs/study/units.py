@@ -8,8 +8,10 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from egnas_jax.data.location import located
+from egnas_jax.data.config import DataConfig
+from egnas_jax.data.source import check_found
 from egnas_jax.runs.retrain_config import retrain_config
+from egnas_jax.runs.run_names import check_name
 from egnas_jax.runs.search_config import SearchConfig, search_config
 from egnas_jax.runs.study.plan import RetrainPlan, SearchPlan, StudyPlan
 from egnas_jax.runs.study.study_file import Unit
@@ -18,6 +20,7 @@ from egnas_jax.settings import as_dict
 from egnas_jax.storage.records import plain
 
 SEARCH, RETRAIN = "search", "retrain"
+DEFAULT = "digits"  # the recipe of a plan that names none
 
 
 def plan_units(plan: StudyPlan) -> list[Unit]:
@@ -35,11 +38,11 @@ def plan_units(plan: StudyPlan) -> list[Unit]:
     """
     searches = []
     for each in plan.searches:
-        with _named(f"[search] {each.name}".rstrip()):
+        with _named(f"[search] {each.name}".rstrip(), plan):
             searches += _searches(each, plan)
     units = [unit for unit, _ in searches]
     if plan.retrain is not None:
-        with _named("[retrain]"):
+        with _named("[retrain]", plan):
             for unit, config in searches:
                 units += _retrainings(plan.retrain, unit, config, plan)
     _check_directories(units)
@@ -47,12 +50,13 @@ def plan_units(plan: StudyPlan) -> list[Unit]:
 
 
 @contextlib.contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Context whose errors say which table of the plan they concern."""
+def _named(place: str, plan: StudyPlan) -> Iterator[None]:
+    """Context whose errors say which tables of the plan they concern."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
+        tables = f"{place} with [settings]" if plan.shared else place
+        raise ValueError(f"{tables}: {error}") from None
 
 
 def _searches(
@@ -68,7 +72,7 @@ def _searches(
         )
 
     for setting in swept_configs(make, group.sweep, option="[search.sweep]"):
-        located(setting.data, plan.data_dir)
+        check_found(setting.data, plan.data_dir)
         label = setting_label(setting, tuple(group.sweep))
         for config in with_seeds(setting, group.seeds):
             parts = (SEARCH, group.name, label, f"seed{config.seed}")
@@ -79,15 +83,34 @@ def _retrainings(
     group: RetrainPlan, search: Unit, searched: SearchConfig, plan: StudyPlan
 ) -> Iterator[Unit]:
     config = retrain_config(
-        group.preset,
+        group.preset or DEFAULT,
         settings={"split_seed": searched.seed} | dict(group.settings),
         auxiliary=group.auxiliary,
     )
-    located(config.data, plan.data_dir)
+    if group.preset is None:
+        _check_same_data(search, searched.data, config.data)
+    check_found(config.data, plan.data_dir)
     folder = search.run.removeprefix(SEARCH)
     for each in with_seeds(config, group.seeds):
         run = f"{RETRAIN}{folder}/seed{each.seed}"
         yield _unit(RETRAIN, run, each, plan, needs=(search.run,))
+
+
+def _check_same_data(search: Unit, searched: DataConfig, data: DataConfig) -> None:
+    """Refuses to train on other images than those of the search, unless that is said.
+
+    Raises:
+      ValueError: the data sets differ, and the plan has no preset of retrainings.
+    """
+    if data.path == searched.path and (data.path or data.name == searched.name):
+        return
+    names = [each.path or each.name for each in (searched, data)]
+    raise ValueError(
+        f"{search.run} searches on {names[0]}, but what it finds would be trained on "
+        f'{names[1]}. Name the recipe by preset = "..." in [retrain], and images of '
+        f"your own by data.path in [settings], which holds for searches and "
+        f"retrainings."
+    )
 
 
 def _unit(
@@ -98,9 +121,10 @@ def _unit(
 
 
 def _check_directories(units: Sequence[Unit]) -> None:
-    """Refuses units of which one would write into the directory of another."""
+    """Refuses names that are too long, and units in the directories of others."""
     first: dict[str, int] = {}
     for index, unit in enumerate(units, start=1):
+        check_name(unit.run)
         if unit.run in first:
             raise ValueError(
                 f"Units {first[unit.run]} and {index} of the plan have the same "

@@ -5,6 +5,7 @@ to its end. Where others run what is left, it waits: they may be lost, and units
 need theirs become ready.
 """
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -21,6 +22,8 @@ BEAT, STALE = 10.0, 120.0  # seconds
 # Workers in a row that may be lost with a unit before it has another record. A unit
 # that takes more memory than there is would otherwise end every worker of a study.
 MOST_LOST = 5
+# what a disk says that is full, over quota, read-only or broken
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 RunUnit = Callable[[Study, Unit], None]
 
@@ -57,11 +60,11 @@ class WorkerOptions(NamedTuple):
             raise ValueError(f"idle is {self.idle}, but must be at least 0 seconds.")
         if not self.beat > 0:
             raise ValueError(f"beat is {self.beat}, but must be above 0 seconds.")
-        if not self.stale >= 3 * self.beat:
+        if not self.stale >= claims.MISSED * self.beat:
             raise ValueError(
                 f"stale is {self.stale} and beat {self.beat} seconds, but a worker "
                 f"must miss several beats to count as lost. Set stale to at least "
-                f"{3 * self.beat}."
+                f"{claims.MISSED * self.beat}."
             )
         return self
 
@@ -103,7 +106,8 @@ def work_off(
 
     Raises:
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back.
-      OSError: the directory of the study cannot be written.
+      RuntimeError: a disk is full, read-only or broken; the unit was given back.
+      ValueError: the directory of the study cannot be written.
     """
     worker = _Worker(
         run_unit=run_unit,
@@ -143,8 +147,7 @@ def _take_one(
     stale = {  # all are looked at, since the first look starts the time
         each.unit.run
         for each in statuses
-        if each.state == status.RUNNING
-        and worker.watch.is_stale(each.folder, len(each.events))
+        if each.state == status.RUNNING and _is_stale(worker.watch, each)
     }
     for each in statuses:
         run = each.unit.run
@@ -157,11 +160,25 @@ def _take_one(
     return None
 
 
+def _is_stale(watch: Watch, each: UnitStatus) -> bool:
+    """Whether the worker of a unit is lost; its own heartbeat may be a slow one."""
+    claim = each.events[-1]
+    return watch.is_stale(each.folder, claim.number, claim.details.get("beat", 0.0))
+
+
 def _claimed(worker: _Worker, study: Study, each: UnitStatus) -> Claim | None:
     """The claim of a unit; None where another worker was first, or it is given up."""
     number, done = len(each.events) + 1, status.epochs_done(study, each.unit)
-    if not claims.add_event(each.folder, number, claims.CLAIMED, {"epochs": done}):
-        return None
+    details = {"epochs": done, "beat": worker.options.beat}
+    try:
+        if not claims.add_event(each.folder, number, claims.CLAIMED, details):
+            return None
+    except OSError as error:
+        raise ValueError(
+            f"{each.folder} cannot be written ({error.strerror or error}), and a "
+            f"worker claims its units there. Let it write to {study.folder}, and start "
+            f"it again."
+        ) from None
     claim = Claim(each.folder, number)
     if each.state == status.RUNNING:
         worker.log(f"{each.unit.run}: {each.process} was lost; going on with it.")
@@ -201,6 +218,13 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
         _give_back(claim, str(error))
         worker.log(f"{unit.run}: {error}")
     except Exception as error:
+        if (cause := _of_the_disk(error)) is not None:
+            _give_back(claim, str(error))
+            raise RuntimeError(
+                f"{unit.run}: {cause}. That is no fault of the unit, which was given "
+                f"back after its last whole checkpoint. Make room or mend the disk, "
+                f"and start the worker again."
+            ) from error
         _fail(worker, unit, claim, error)
     except BaseException as stop:
         _give_back(claim, "interrupted")
@@ -209,6 +233,15 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
                 f"Interrupted; {unit.run} was given back. Any worker goes on with it."
             ) from None
         raise
+
+
+def _of_the_disk(error: BaseException | None) -> OSError | None:
+    """The error of a disk behind an error, on which every other unit would fail too."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _fail(worker: _Worker, unit: Unit, claim: Claim, error: Exception) -> None:

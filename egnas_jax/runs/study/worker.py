@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
-from egnas_jax.data.files.prepared import existing_directory
-from egnas_jax.data.location import located
+from egnas_jax.data.source import check_found
 from egnas_jax.runs.plugin_records import load_recorded, needing
 from egnas_jax.runs.study.run_unit import UnitOptions, run_unit
 from egnas_jax.runs.study.status import UnitStatus
@@ -77,15 +76,12 @@ def _check_data(study: Study, data_dir: str | None) -> None:
     """Refuses a machine that lacks data, on which every unit would fail.
 
     Raises:
-      ValueError: a folder or an .npz that units name is not there.
+      ValueError: a folder or an .npz that units name is not there, or the folder
+        lacks CIFAR.
     """
-    places = {(data_dir or u.data_dir, u.config["data"]["path"]) for u in study.units}
-    for folder, path in places:
-        if folder is not None:
-            existing_directory(folder)
-        config = located(DataConfig(path=path), folder)
-        if config.path is not None and not pathlib.Path(config.path).is_file():
-            raise ValueError(
-                f"This machine has no {config.path}, which the study reads. Name the "
-                f"folder that holds it here by --data-dir."
-            )
+    wanted = {
+        (unit.config["data"]["name"], unit.config["data"]["path"], unit.data_dir)
+        for unit in study.units
+    }
+    for name, path, folder in wanted:
+        check_found(DataConfig(name=name, path=path), data_dir or folder)

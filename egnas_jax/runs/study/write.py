@@ -1,11 +1,13 @@
 """Writes a study: the units of a plan into a directory, for workers to run."""
 
+import contextlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from egnas_jax.data.files.prepared import existing_directory
+from egnas_jax.runs.plugin_records import FILE as PLUGINS
 from egnas_jax.runs.plugin_records import write_plugins
 from egnas_jax.runs.plugins import Plugin, load_plugin
 from egnas_jax.runs.study.plan import check_names, read_plan
@@ -13,8 +15,10 @@ from egnas_jax.runs.study.study_file import FILE, Study, Unit, read_study, write
 from egnas_jax.runs.study.units import plan_units
 from egnas_jax.settings import flat
 from egnas_jax.storage import records
+from egnas_jax.storage.lock import DirectoryTakenError, locked
 
 PLAN = "plan.toml"  # a copy, for people
+PATIENCE = 60.0  # seconds to wait for another process that writes the units
 
 
 def write_study(
@@ -43,32 +47,71 @@ def write_study(
     content = read_plan(plan)
     plugins = [load_plugin(name) for name in content.plugins]
     check_names(content)
-    if content.data_dir is not None:
-        existing_directory(content.data_dir)
     units, folder = plan_units(content), pathlib.Path(out)
-    if (folder / FILE).exists():
-        units, is_new = _extended(read_study(folder), units, extend=extend)
-    else:
-        _check_empty(folder)
-        is_new = True
-    if is_new:
-        _write(folder, units, plugins, content.text)
+
+    def left_to_write() -> list[Unit] | None:
+        if (folder / FILE).exists():
+            return _extended(read_study(folder), units, extend=extend)
+        _check_free(folder, content.text)
+        return units
+
+    if left_to_write() is not None:
+        with _alone(folder):  # another process may have written since
+            if (all_units := left_to_write()) is not None:
+                _write(folder, all_units, plugins, content.text)
     return read_study(folder)
 
 
-def _check_empty(folder: pathlib.Path) -> None:
-    """Refuses a directory that holds anything but a study."""
-    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_empty:
-        raise ValueError(
-            f"{folder} is not empty and holds no study. Name another --out."
-        )
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Context in which no other process writes units into a directory, which is made.
+
+    The machines of a cluster may all begin with `egnas sweep`. So each waits for its
+    turn.
+
+    Raises:
+      ValueError: the directory cannot be written, or another process is still writing
+        after `PATIENCE` seconds.
+    """
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    stack.enter_context(locked(folder, lambda text: None))
+                    break
+                except DirectoryTakenError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        yield
+
+
+def _check_free(folder: pathlib.Path, text: str | None) -> None:
+    """Refuses a directory that holds anything else than what a lost `sweep` may leave.
+
+    That is the same plan, its plug-ins and hidden files; or the units, which another
+    process may have written since they were looked for.
+    """
+    if not folder.exists():
+        return
+    for path in list(folder.iterdir()) if folder.is_dir() else [folder]:
+        is_plan = path.name == PLAN and path.is_file()
+        is_plan = is_plan and path.read_bytes() == (text or "").encode()
+        is_left = path.name in (PLUGINS, FILE) or path.name.startswith(".")
+        if not (is_plan or is_left):
+            raise ValueError(
+                f"{folder} is not empty and holds no study. Name another --out."
+            )
 
 
 def _extended(
     study: Study, units: Sequence[Unit], *, extend: bool
-) -> tuple[list[Unit], bool]:
-    """The units of a study and those that a plan adds, and whether it adds any.
+) -> list[Unit] | None:
+    """The units of a study and those that a plan adds; None where it adds none.
 
     Raises:
       ValueError: the plan changes or leaves out a unit, or adds some without `extend`.
@@ -86,7 +129,7 @@ def _extended(
             f"units, {next(iter(planned))} first, and changes none. Add them by "
             f"--extend, or name another --out."
         )
-    return [*study.units, *planned.values()], bool(planned)
+    return [*study.units, *planned.values()] if planned else None
 
 
 def _difference(old: Unit, new: Unit | None) -> str:
@@ -115,14 +158,16 @@ def _write(
       ValueError: the directory cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for unit in units:
             write_plugins(folder, unit.config, plugins)
         if text is not None:
             records.write_text(folder / PLAN, text)
         write_units(folder, units)
     except OSError as error:
-        raise ValueError(
-            f"{folder} cannot be written ({error.strerror or error}). Name another "
-            f"--out."
-        ) from None
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
+    )

@@ -1,5 +1,7 @@
 """Workers of a study, whose units are made-up functions."""
 
+import errno
+import os
 import pathlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +207,58 @@ def test_a_directory_that_another_process_writes_to_is_tried_later(work, study):
     assert set(work(run).values()) == {"done"}
     assert times == [0.0, OPTIONS.stale, 2 * OPTIONS.stale]
     assert kinds(study, 0) == [*("claimed", "released") * 2, "claimed", "done"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_disk_that_fails_ends_the_worker_and_no_unit(code, work, study):
+    def fail(name):
+        try:
+            raise OSError(code, os.strerror(code))
+        except OSError as error:  # as the errors of a run that has begun
+            raise RuntimeError(f"{error}. Go on with --resume.") from error
+
+    with pytest.raises(RuntimeError, match="search/seed0: .*no fault of the unit"):
+        work(fail)
+    assert kinds(study, 0) == ["claimed", "released"] and not kinds(study, 1)
+    assert set(work(lambda name: None).values()) == {"done"}
+
+
+def test_a_disk_that_fails_before_a_run_begins_ends_no_unit_either(work, study):
+    def fail(name):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            raise ValueError(f"{name} cannot be written.") from None
+
+    with pytest.raises(RuntimeError, match="No space left"):
+        work(fail)
+    assert kinds(study, 0) == ["claimed", "released"]
+
+
+def test_a_worker_whose_heartbeat_is_slow_keeps_its_unit(work, study):
+    """It may miss three beats of its own, however impatient the others are."""
+    slow = {"epochs": 0, "beat": 10 * OPTIONS.stale}
+    assert add_event(study.events_folder(0), 1, claims.CLAIMED, slow)
+    times = {}
+    work(lambda name: times.setdefault(name, work.time.now))
+    assert times["search/seed0"] == 30 * OPTIONS.stale
+
+
+def test_a_worker_that_cannot_claim_says_where_it_may_not_write(
+    work, study, monkeypatch
+):
+    def refuse(path, text):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(claims, "_create", refuse)
+    with pytest.raises(ValueError, match="units/00001 cannot be written .Read-only"):
+        work(lambda name: None)
+
+
+def test_a_claim_says_how_often_its_worker_beats(work, study):
+    work(lambda name: None)
+    claim = read_events(study.events_folder(0))[0]
+    assert claim.details["beat"] == OPTIONS.beat
 
 
 def test_an_interrupted_worker_gives_its_unit_back(work, study):

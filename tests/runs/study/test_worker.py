@@ -42,6 +42,15 @@ def test_nothing_is_claimed_where_no_unit_can_run(
     assert files(study) == before
 
 
+def test_nothing_is_claimed_where_the_folder_lacks_cifar(tmp_path):
+    study = eg.write_study({"search": {"preset": "cifar10"}}, tmp_path / "study")
+    before = files(study)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no cifar10"):
+        eg.run_worker(study.folder, data_dir=tmp_path / "empty")
+    assert files(study) == before
+
+
 def test_a_directory_without_a_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no study"):
         eg.run_worker(tmp_path)

@@ -1,8 +1,12 @@
 """Plans of studies, and the units that are written for them."""
 
+import contextlib
 import json
 import pathlib
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import own_plugins
@@ -10,6 +14,7 @@ import pytest
 
 import egnas_jax as eg
 from egnas_jax.runs import retrain_config, search_config
+from egnas_jax.runs.study import write as write_module
 from egnas_jax.runs.study.plan import read_plan
 from egnas_jax.runs.study.study_file import read_study
 from egnas_jax.runs.study.worker import run_worker
@@ -238,7 +243,7 @@ BAD = {
     "unknown setting": ("[search]\nsettings.epoch = 1", "Unknown path 'epoch'"),
     "a setting of a search alone": (
         "settings.strategy.eta = 0.3\n[search]\n[retrain]",
-        "[retrain]: Unknown path 'strategy.eta'",
+        "[retrain] with [settings]: Unknown path 'strategy.eta'",
     ),
     "a setting of another type": (
         "[search]\nsettings.epochs = 1.5",
@@ -261,6 +266,10 @@ BAD = {
         "[search]\nsettings.momentum = 0.5\nsweep.momentum = [0.5]",
         "momentum in settings and in sweep",
     ),
+    "a name that is too long": (
+        f'[search]\nname = "{"x" * 300}"',
+        "may have 255 bytes",
+    ),
     "two units with the same directory": (
         '[[search]]\n[[search]]\nstrategy = "darts"',
         "Units 1 and 2 of the plan have the same directory, search/seed0",
@@ -270,7 +279,28 @@ BAD = {
         "search/seed0/seed0 of a unit lies in that of another, search/seed0",
     ),
     "missing data": ('[search]\nsettings.data.path = "no.npz"', "which is no file"),
-    "missing folder of data": ('data_dir = "no"\n[search]', "does not exist"),
+    "missing swept data": (
+        '[search.sweep]\ndata.path = ["no.npz", "none"]',
+        "which is no file",
+    ),
+    "missing folder of data": ('data_dir = "no"\n[search]', "which is no folder"),
+    "an empty folder of data": ('data_dir = ""\n[search]', "data_dir is ''"),
+    "a folder without the data": (
+        'data_dir = "."\n[search]\npreset = "cifar10"',
+        "holds no cifar10",
+    ),
+    "a folder without the data of retrainings": (
+        'data_dir = "."\n[search]\n[retrain]\npreset = "cifar100"',
+        "holds no cifar100",
+    ),
+    "retrainings on other data": (
+        '[search]\npreset = "cifar10"\n[retrain]',
+        "searches on cifar10, but what it finds would be trained on digits",
+    ),
+    "retrainings on other images": (
+        '[search]\nsettings.data.path = "plan.toml"\n[retrain]',
+        "plan.toml, but what it finds would be trained on digits. Name the recipe",
+    ),
     "missing plug-in": ('plugins = ["no.py"]\n[search]', "no.py' does not exist"),
     "no plug-in": ("plugins = [1]\n[search]", "plugins has 1"),
 }
@@ -283,6 +313,80 @@ def test_a_bad_plan_is_refused_and_nothing_is_written(name, write, tmp_path):
         write(text)
     assert message in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["plan.toml"]
+
+
+def test_a_plan_says_on_which_other_data_retrainings_train(write):
+    study = write('[search]\npreset = "cifar10"\n[retrain]\npreset = "cifar100"')
+    names = [unit.config["data"]["name"] for unit in study.units]
+    assert names == ["cifar10", "cifar100"]
+
+
+def test_a_plan_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text("[search]\nseeds = 2", encoding="utf-8-sig")
+    assert read_plan(path).searches[0].seeds == 2
+
+
+def test_what_a_killed_sweep_leaves_is_written_again(write, tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / ".study.json.tmp7").write_text("{")
+    (folder / "plan.toml").write_text(PLAN)
+    assert len(write(PLAN).units) == 12
+
+
+def test_the_plan_of_somebody_else_is_left_alone(write, tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "plan.toml").write_text("[search]")
+    with pytest.raises(ValueError, match="not empty and holds no study"):
+        write(PLAN)
+    assert (folder / "plan.toml").read_text() == "[search]"
+
+
+def test_machines_may_all_begin_with_the_same_sweep(tmp_path, monkeypatch):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    start, write_units = threading.Barrier(3), write_module.write_units
+
+    def slowly(*arguments):
+        time.sleep(0.3)  # the others look into the folder meanwhile
+        write_units(*arguments)
+
+    monkeypatch.setattr(write_module, "write_units", slowly)
+
+    def sweep(_):
+        start.wait()
+        return write_study(tmp_path / "plan.toml", tmp_path / "study").units
+
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(sweep, range(3))
+    assert len(first) == 12 and others == [first, first]
+
+
+def test_plans_that_extend_a_study_at_once_lose_no_unit(tmp_path, monkeypatch):
+    """The second waits for the first, and sees that it lacks a unit of that plan."""
+    write_study({"search": {}}, tmp_path)
+    read, met = write_module._extended, threading.Barrier(2, timeout=1)
+
+    def read_together(*arguments, **options):
+        found = read(*arguments, **options)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            met.wait()
+        return found
+
+    monkeypatch.setattr(write_module, "_extended", read_together)
+
+    def extend(seeds):
+        try:
+            plan = {"search": {"seeds": [0, seeds]}}
+            return str(write_study(plan, tmp_path, extend=True))
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(extend, (1, 2)))
+    assert sum("is not in this one" in each for each in said) == 1
+    assert len(read_study(tmp_path).units) == 2
 
 
 def test_a_plan_that_cannot_be_read_is_refused(tmp_path):
