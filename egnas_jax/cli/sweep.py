@@ -18,12 +18,8 @@ if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.sweep_configs import MakeConfig
 
 MODES = ("auto", "on", "off")
-OPTIONS = (
-    "preset",
-    "strategy",
-    "variant",
-    "space",
-)  # that choose many settings at once
+# that choose many settings at once
+OPTIONS = ("preset", "strategy", "variant", "space")
 
 
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
