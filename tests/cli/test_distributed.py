@@ -80,7 +80,7 @@ SEARCH = """
 POPULATION = "--set strategy.population=10 --set strategy.fitness_batch_size=64".split()
 # a method that updates once an epoch, one that does in each step, and a controller
 METHODS = {
-    "egnas": POPULATION,
+    "egnas": [*POPULATION, "--set", "strategy.warmup=0"],
     "darts": "--strategy darts --set strategy.batch_size=64".split(),
     "enas": """
         --strategy enas --set strategy.batch_size=64 --set strategy.hidden=8
