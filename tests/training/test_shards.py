@@ -13,10 +13,15 @@ from egnas_jax.cli.main import main
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search.step import init_state
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.shards import Division, check_divisible, divide, rows_per_part
 
 SHARDS = 4
+# few norms, and with them few exchanges to trace
+SPACE = Space(
+    "traced", primitives=("avg_pool_3x3", "max_pool_3x3", "skip_connect"), num_nodes=1
+)
 
 
 def test_devices_are_those_that_divide_the_shards():
@@ -53,21 +58,18 @@ def test_a_search_with_unusable_shards_ends_with_2(shards, hint, tmp_path, capsy
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-def test_every_method_is_traced_with_shards_or_refused(name):
+def test_every_method_is_traced_with_shards_or_refused(name, monkeypatch):
     """Lockstep knows few ways to exchange, and tracing meets all others."""
     settings = tiny_search.OF_ANY_METHOD | settings_of(name)
     settings |= {"shards": SHARDS, "epochs": 2, "supernet.layers": 1}
-    with tiny_search.registered_space():
-        space = tiny_search.SPACE.name
-        try:
-            config = search_config(
-                "digits", strategy=name, space=space, settings=settings
-            )
-            run = set_up_search(config).run
-        except ValueError as error:
-            assert "shards" in str(error)
-        else:
-            assert_traceable(run)
+    monkeypatch.setitem(SPACES, SPACE.name, SPACE)
+    config = functools.partial(search_config, "digits", settings=settings)
+    try:
+        run = set_up_search(config(strategy=name, space=SPACE.name)).run
+    except ValueError as error:
+        assert "shards" in str(error)
+    else:
+        assert_traceable(run)
 
 
 def assert_traceable(run):
