@@ -21,7 +21,10 @@ from egnas_jax.training.signals import FORWARDED
 
 pytestmark = pytest.mark.slow
 
-SPACE = Space("pair", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1)
+# without a choice of edges, which would make a controller longer
+SPACE = Space(
+    "pair", primitives=("avg_pool_3x3", "skip_connect"), num_nodes=1, derive="argmax"
+)
 PROGRAM = f"""
 import sys
 from egnas_jax.cli.main import main
@@ -71,10 +74,19 @@ with joined(True):
 """
 SEARCH = """
     search --space pair --set supernet.channels=4 --set supernet.layers=1
-    --set epochs=500 --set batch_size=128 --set strategy.population=10
-    --set strategy.fitness_batch_size=64 --set learning_rate=0.01
+    --set epochs=500 --set batch_size=128 --set learning_rate=0.01
     --set steps_per_call=2
 """.split()
+POPULATION = "--set strategy.population=10 --set strategy.fitness_batch_size=64".split()
+# a method that updates once an epoch, one that does in each step, and a controller
+METHODS = {
+    "egnas": [*POPULATION, "--set", "strategy.warmup=0"],
+    "darts": "--strategy darts --set strategy.batch_size=64".split(),
+    "enas": """
+        --strategy enas --set strategy.batch_size=64 --set strategy.hidden=8
+        --set strategy.samples=5 --set strategy.steps=2
+    """.split(),
+}
 # Seconds until processes must have ended: far more than they need on a busy machine,
 # for a process that waits for ever fails the test at any limit.
 LIMIT = 300
@@ -132,18 +144,19 @@ def terminate_as_slurm_does(process):
         os.kill(int(pid), signal.SIGTERM)
 
 
-def start(folder, *more, place=by_variables, program=PROGRAM):
+def start(folder, *more, method=POPULATION, place=by_variables, program=PROGRAM):
     """Starts two processes of one search; FOLDER.0 and FOLDER.1 take their output.
 
     Args:
       more: further arguments of the first and of the second, or nothing.
+      method: arguments that choose the search method.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # compiles sooner
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    command = [sys.executable, "-c", program, *SEARCH, "--distributed"]
+    command = [sys.executable, "-c", program, *SEARCH, *method, "--distributed"]
     processes = []
     for index, arguments in enumerate(more or ([], [])):
         with open(f"{folder}.{index}", "wb") as output:
@@ -283,7 +296,7 @@ def test_one_process_finds_the_same_genotype(story, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPACES, SPACE.name, SPACE)
         alone = ["--stop-after", str(len(parts["after"])), "--out", str(tmp_path / "r")]
-        assert main([*SEARCH, *alone]) == 0
+        assert main([*SEARCH, *POPULATION, *alone]) == 0
     genotypes = [(f / "genotype.json").read_text() for f in (folder, tmp_path / "r")]
     assert genotypes[0] == genotypes[1]
     for a, b in zip(lines_of(tmp_path / "r"), lines_of(folder), strict=True):
@@ -341,11 +354,13 @@ def test_a_repeated_sigterm_is_handed_on_once(monkeypatch):
     assert sent == [FORWARDED] * 2
 
 
-def test_one_process_replays_the_shards_of_two(tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_one_process_replays_the_shards_of_two(method, tmp_path):
     """One device computes both shards, each with the program of a device alone."""
     run = tmp_path / "run"
     more = ["--set", "shards=2", "--stop-after", "1"]
-    assert [ended.code for ended in ends(run, start(run, more, more))] == [0, 0]
+    pair = start(run, more, more, method=METHODS[method])
+    assert [ended.code for ended in ends(run, pair)] == [0, 0]
     assert len(lines_of(run)) == 1
     replay = [sys.executable, "-c", PROGRAM, "verify", str(run), "--from-start"]
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
