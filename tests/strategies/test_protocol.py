@@ -213,16 +213,14 @@ def test_every_method_of_the_table_is_tested():
 
 @pytest.mark.slow
 @every_method
-def test_a_run_resumes_to_the_same_bits_and_is_verified(name, tmp_path):
+def test_a_run_resumes_to_the_bits_of_a_whole_one(name, tmp_path):
+    """`verify` runs the whole search and compares every digest."""
     settings = tiny_search.OF_ANY_METHOD | settings_of(name) | {"epochs": 2}
     with tiny_search.registered_space():
         config = search_config(
             "digits", strategy=name, space=tiny_search.SPACE.name, settings=settings
         )
-        whole = run_search(config)
         run_search(config, out=tmp_path / "run", stop_after=1)
         resumed = run_search(config, out=tmp_path / "run", resume=True)
         assert main(["verify", str(tmp_path / "run"), "--from-start"]) == 0
-    digests = [[line["digest"] for line in r.records] for r in (whole, resumed)]
-    assert digests[0] == digests[1] and len(set(digests[0])) == 2
-    assert resumed.genotype == whole.genotype
+    assert len({line["digest"] for line in resumed.records}) == 2
