@@ -17,9 +17,9 @@ from egnas_jax.space import SPACES
 @pytest.fixture(scope="module")
 def two_node_net(toy_net):
     """The toy supernet with cells of two nodes, whose space has its name meanwhile."""
-    config = dataclasses.replace(toy_net.config, space=TWO_NODES.name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SPACES, TWO_NODES.name, TWO_NODES)
+        config = dataclasses.replace(toy_net.config, space=TWO_NODES.name)
         yield toy_net._replace(config=config)
 
 
