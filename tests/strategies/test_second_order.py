@@ -41,7 +41,7 @@ from egnas_jax.training.sgd import SGD
 from egnas_jax.types import Batch
 
 CONFIG, MAKE = STRATEGIES["darts"]
-SMALL = Space("small", ("avg_pool_3x3", "sep_conv_3x3"), num_nodes=2)
+SMALL = Space("small", ("max_pool_3x3", "sep_conv_5x5"), num_nodes=1)
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
     """
     monkeypatch.setitem(SPACES, SMALL.name, SMALL)
     config = SupernetConfig(
-        channels=4, layers=3, partial_channels=1, space=SMALL.name, lowering="shifted"
+        channels=4, layers=2, partial_channels=1, space=SMALL.name, lowering="shifted"
     )
     net = make_supernet(config)
     variables = jax.eval_shape(lambda: net.init(jax.random.key(0), (8, 8, 3)))
@@ -269,7 +269,8 @@ def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
 
         lowered = jax.jit(step).lower(state, trainee, batches)
         lines[form] = lowered.as_text().count("\n")
-    assert lines["off"] < lines["exact"] < 2 * lines["off"], lines
+    # reverse over reverse mode has 1.83 times the lines
+    assert lines["off"] < lines["exact"] < 1.8 * lines["off"], lines
 
 
 @pytest.fixture(scope="module")
