@@ -73,8 +73,7 @@ def measured(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     monkeypatch.setattr(load("defects_simulated"), "SPACE", tiny_space)
     defects = load("defects")
-    settings = "--set supernet.space=tiny --set supernet.layers=1"
-    words = f"--size tiny --seeds 1 --out {tmp_path} {settings}".split()
+    words = f"--size tiny --seeds 1 --out {tmp_path} --set supernet.space=tiny".split()
     defects.main(words)
     details = json.loads((tmp_path / "defects-details.json").read_text())
     record = details["record"]

@@ -107,7 +107,7 @@ def test_the_tiny_size_of_figure_2_trains_in_the_whole_space(load, tmp_path):
 def test_a_tiny_figure_3_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 1 --out {tmp_path} --populations 4 8"
-    settings = "--set supernet.space=tiny --set supernet.layers=1 --set epochs=4"
+    settings = "--set supernet.space=tiny --set epochs=4"
     load("figure3").main([*words.split(), *settings.split()])
     folders = [tmp_path / f"population{size}-0" for size in (4, 8)]
     first, second = map(digests, folders)

@@ -12,7 +12,7 @@ from egnas_jax.space import SPACES
 def test_a_tiny_noise_study_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 2 --out {tmp_path}"
-    settings = "--set supernet.space=tiny --set supernet.layers=1 --set epochs=4"
+    settings = "--set supernet.space=tiny --set epochs=4"
     load("noise").main([*words.split(), *settings.split()])
     record = json.loads((tmp_path / "noise.json").read_text())
     studies = [

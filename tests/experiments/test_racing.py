@@ -85,7 +85,7 @@ def test_unseen_images_are_those_of_no_rule(matrices):
 def test_a_tiny_study_of_races_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 2 --out {tmp_path}"
-    settings = "--set supernet.space=tiny --set supernet.layers=1 --set epochs=4"
+    settings = "--set supernet.space=tiny --set epochs=4"
     load("racing").main([*words.split(), *settings.split()])
     record = json.loads((tmp_path / "racing.json").read_text())
     assert len(record["rows"]) == 4 * 6

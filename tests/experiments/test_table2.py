@@ -300,8 +300,8 @@ def test_an_interrupted_piece_starts_no_further_run(call, install, tmp_path, cap
 def test_a_tiny_table_2_trains(call, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 1 --searches 1 --out {tmp_path} --epochs-now 5"
-    search = "--set supernet.space=tiny --set supernet.layers=1 --set epochs=4"
-    train = "--train epochs=1 --train network.channels=4 --train network.layers=1"
+    search = "--set supernet.space=tiny --set epochs=4"
+    train = "--train epochs=1 --train network.channels=4"
     command = f"{words} {search} {train}".split()
     call(command, is_last=False)  # the search and one training
     call(command, is_last=True)
