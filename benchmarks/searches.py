@@ -31,7 +31,7 @@ class Size(NamedTuple):
     settings: dict
 
 
-QUICK = Size((1, 2), 1, 2, {"supernet.layers": 1, "supernet.channels": 4})
+QUICK = Size((1, 2), 1, 2, {"supernet.layers": 2, "supernet.channels": 4})
 FULL = Size((1, 2, 4, 8, 16), 3, 4, {})
 
 

@@ -63,7 +63,7 @@ def tiny_size() -> Size:
     settings = {
         "supernet.space": small_space.register(),
         "supernet.channels": 4,
-        "supernet.layers": 1,
+        "supernet.layers": 2,
         "batch_size": 256,
         "epochs": 2,
         "strategy.warmup": 0,

@@ -52,12 +52,12 @@ eg.register_preset(
         "steps_per_call": 2,
         "supernet.space": "one_node",
         "supernet.channels": 4,
-        "supernet.layers": 1,
+        "supernet.layers": 2,
         "constant.sharpness": 1.0,
     },
 )
 eg.register_preset(
     "constant_tiny",
-    {"epochs": 1, "network.channels": 4, "network.layers": 1},
+    {"epochs": 1, "network.channels": 4, "network.layers": 2},
     command="retrain",
 )

@@ -29,7 +29,7 @@ small = {"epochs": 2, "batch_size": 128}
 search = eg.search_config(
     space="tiny",
     settings=small
-    | {"supernet.channels": 4, "supernet.layers": 1, "strategy.population": 4}
+    | {"supernet.channels": 4, "supernet.layers": 2, "strategy.population": 4}
     | {"strategy.fitness_batch_size": 64},
 )
 network = {"network.channels": 4, "network.layers": 3, "network.drop_path": 0.2}
