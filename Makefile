@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 comma := ,
 # A GPU is used where there is one.
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
-# The tests of a file share compiled programs, so one process runs all of them.
-PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest \
-	-n logical --maxprocesses 4 --dist loadfile
+# The tests of a file share compiled programs, so one process runs all of them. Most
+# programs run once on a few images, so LLVM leaves its expensive passes out; `dist`
+# and `bench` compile as users do.
+PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 \
+	XLA_FLAGS="$(XLA_FLAGS) --xla_llvm_disable_expensive_passes=true" \
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The main job: a search on scikit-learn's digits, nothing to download.
 search: $(BIN)/.installed
@@ -19,11 +22,9 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[$(EXTRA)]"
 	touch $@
 
-# Every room of the package, in at most fifteen minutes of processor time. Most programs
-# run once on a few images, so LLVM leaves its expensive passes out; `test-slow` compiles
-# as users do.
+# Every room of the package, in at most fifteen minutes of processor time.
 test: $(BIN)/.installed
-	XLA_FLAGS="$(XLA_FLAGS) --xla_llvm_disable_expensive_passes=true" $(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The rest: whole experiments, several processes, many devices, the largest programs.
 test-slow: $(BIN)/.installed

@@ -3,6 +3,10 @@
 Their programs on the tiny search (tiny_search.py) compile once.
 """
 
+from egnas_jax.space import SPACES, Space
+
+# A method's program is as long as the cells have edges.
+TWO_NODES = Space("two_nodes", SPACES["darts7"].primitives, num_nodes=2)
 # small, and without the term of the fitness that rewards being worse
 BLACK_BOX = dict(
     generations=2, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1

@@ -6,7 +6,7 @@ import pytest
 
 from egnas_jax.space import SPACES, Space
 
-# one node and three primitives, one of which has weights
+# one node and three primitives, one of which has weights; and below a single cell
 SPACE = Space(
     name="tiny",
     primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
@@ -15,7 +15,7 @@ SPACE = Space(
 # of the preset digits; the number of epochs changes no program
 SETTINGS = {
     "supernet.channels": 4,
-    "supernet.layers": 2,
+    "supernet.layers": 1,
     "batch_size": 128,
     "steps_per_call": 2,
     "strategy.population": 4,

@@ -33,7 +33,7 @@ RETRAINING = {
     "epochs": 1,
     "batch_size": 256,
     "network.channels": 4,
-    "network.layers": 2,
+    "network.layers": 1,
 }
 # command -> options that make it small
 TINY = {

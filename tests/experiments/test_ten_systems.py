@@ -339,8 +339,8 @@ def test_wrong_options_are_refused_before_anything_runs(
 # a comparison of minutes: one seed, two epochs of a search, one of a training
 MINUTE = (
     "--size tiny --seeds 1 --methods nsga2 --set supernet.space=tiny --set epochs=2 "
-    "--set supernet.layers=2 --train epochs=1 --train network.channels=4 "
-    "--train network.layers=2 --out"
+    "--set supernet.layers=1 --train epochs=1 --train network.channels=4 "
+    "--train network.layers=1 --out"
 ).split()
 PIECE = """
 import sys

@@ -334,9 +334,9 @@ GROUPS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers, many", [(9, False), (9, True), (8, False)])
+@pytest.mark.parametrize("layers", [8, 9])
 def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(
-    monkeypatch, layers, many, assert_close, quick_jit
+    monkeypatch, layers, assert_close, quick_jit
 ):
     monkeypatch.setitem(SPACES, SMALLER.name, SMALLER)
     config = SupernetConfig(
@@ -357,12 +357,13 @@ def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(
         step = jax.grad(loss, argnums=(0, 1), has_aux=True)
         return quick_jit(step)(variables["params"], random_mixing(SMALLER))
 
-    gradients, outputs = train_step(functools.partial(net.apply, many=many))
     expected_gradients, expected_outputs = train_step(
         functools.partial(cells_in_a_row, config)
     )
-    assert_close(outputs, expected_outputs)
-    assert_close(gradients, expected_gradients, 1e-4)
+    for many in (False, True) if layers == 9 else (False,):
+        gradients, outputs = train_step(functools.partial(net.apply, many=many))
+        assert_close(outputs, expected_outputs)
+        assert_close(gradients, expected_gradients, 1e-4)
 
 
 def swap_axes(tree):

@@ -8,9 +8,9 @@ SEARCH = {
     "steps_per_call": 2,
     "supernet.space": "fork",
     "supernet.channels": 4,
-    "supernet.layers": 2,
+    "supernet.layers": 1,
     "supernet.partial_channels": 1,
 }
-TRAIN = {"epochs": 1, "batch_size": 128, "network.channels": 4, "network.layers": 2}
+TRAIN = {"epochs": 1, "batch_size": 128, "network.channels": 4, "network.layers": 1}
 eg.register_preset("fork_tiny", SEARCH)
 eg.register_preset("fork_tiny", TRAIN, command="retrain")

@@ -428,14 +428,14 @@ def test_searches_of_a_batch_fork_from_other_runs(swept, tmp_path):
 
 @pytest.mark.slow
 def test_one_after_another_goes_on_after_a_search_that_failed(base, tmp_path):
-    configs = with_each(
-        base, {"seed": 0, "learning_rate": 1e30}, {"seed": 0, "learning_rate": 0.1}
-    )
+    # as many as a batch of `swept` has, whose programs serve
+    rates = 1e30, 0.1, 0.2
+    configs = with_each(base, *({"learning_rate": rate} for rate in rates))
     for batched in ("off", "on"):
         found = run_searches(configs, tmp_path / batched, batched=batched)
         assert list(found.errors) == [0] and found.results[0] is None
         assert "loss is nan in epoch 0" in str(found.errors[0]).lower()
-        assert found.results[1].genotype
+        assert found.results[1].genotype and found.results[2].genotype
         failed = tmp_path / batched / "learning_rate=1e+30".replace("+", "%2B")
         assert not (failed / "seed0" / "summary.json").exists()
         assert (failed / "seed0" / "config.json").exists()
@@ -451,7 +451,7 @@ def test_a_search_of_a_batch_is_the_same_alone_for_every_method(name):
 
     The one with a seed and numbers of its own stands for all three.
     """
-    settings = {**tiny_search.OF_ANY_METHOD, **settings_of(name), "epochs": 1}
+    settings = tiny_search.OF_ANY_METHOD | settings_of(name) | {"epochs": 1}
     base = eg.search_config(
         "digits", strategy=name, space=tiny_search.SPACE.name, settings=settings
     )

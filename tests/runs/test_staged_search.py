@@ -65,7 +65,7 @@ def test_a_finished_run_has_the_supernet_of_its_last_stage(whole):
     loaded = load_search(whole.folder)
     assert loaded.genotype == whole.genotype and loaded.net == whole.net
     config = whole.net.config
-    assert (config.layers, config.channels) == (3, 6)
+    assert (config.layers, config.channels) == (2, 6)
     assert {len(edge) for kind in config.live for edge in kind} == {2}
     # a norm and no kernels: weights of the convolution on the edges that kept it alone
     with_convolution = sum(2 in edge for kind in config.live for edge in kind)

@@ -1,13 +1,26 @@
 """Calls a strategy as the loop does, on the toy supernet."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_methods import TWO_NODES
 
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.strategy import Trainee
+from egnas_jax.space import SPACES
+
+
+@pytest.fixture(scope="module")
+def two_node_net(toy_net):
+    """The toy supernet with cells of two nodes, whose space has its name meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, TWO_NODES.name, TWO_NODES)
+        config = dataclasses.replace(toy_net.config, space=TWO_NODES.name)
+        yield toy_net._replace(config=config)
 
 
 @pytest.fixture(scope="session")

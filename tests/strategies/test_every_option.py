@@ -18,12 +18,14 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import check_schedule
 from egnas_jax.search.racing import Race
 from egnas_jax.search.strategy import EpochSchedule, Trainee, derive_incumbent
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import CHOICES, EGNASConfig
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.types import Mixing
 
+# Two nodes: tracing takes as long as the cells have edges.
+SPACE = Space("two_nodes", SPACES["darts8"].primitives, num_nodes=2)
 KEY = jax.random.key(0)
 LIMIT = Limit(params=3e6)
 ADAM = dict(learning_rate=0.02, beta1=0.9, weight_decay=0.1)
@@ -164,7 +166,9 @@ def signature(toy_net, toy_batch):
             derive_incumbent(strategy, SPACES[space], full_of_skips(SPACES[space])),
         )
 
-    return lambda name, settings, space: of(name, tuple(settings.items()), space)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, SPACE.name, SPACE)
+        yield lambda name, settings, space: of(name, tuple(settings.items()), space)
 
 
 def search(strategy, variables, batches, key, epoch):
@@ -210,7 +214,7 @@ def test_every_field_of_every_method_is_varied():
 @pytest.mark.slow
 @pytest.mark.parametrize("name, field", FIELDS)
 def test_every_option_changes_something(name, field, signature):
-    space = SPACE_OF.get((name, field), "darts8")
+    space = SPACE_OF.get((name, field), SPACE.name)
     settings = BASE[name] | NEEDED.get((name, field), {})
     first = signature(name, settings, space)
     assert signature(name, settings | {field: OTHER[name][field]}, space) != first
@@ -221,8 +225,8 @@ def test_every_option_changes_something(name, field, signature):
 def test_equal_options_have_equal_signatures(name, signature):
     # another order of the settings is not found in the cache
     reordered = dict(reversed(BASE[name].items()))
-    first = signature(name, BASE[name], "darts8")
-    assert signature(name, reordered, "darts8") == first
+    first = signature(name, BASE[name], SPACE.name)
+    assert signature(name, reordered, SPACE.name) == first
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -7,14 +7,13 @@ import numpy as np
 import optax
 import pytest
 import tiny_search
-from small_methods import SMALL, settings_of
+from small_methods import SMALL, TWO_NODES, settings_of
 
 from egnas_jax.cli.main import main
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.search.strategy import derive_incumbent
-from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 
 KEY = jax.random.key(0)
@@ -60,18 +59,18 @@ every_method = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def methods(toy_net, update_of):
+def methods(two_node_net, update_of):
     """name -> strategy on the toy supernet, and its compiled update."""
     strategies = {}
     for name, (config, make) in STRATEGIES.items():
-        strategy = make(toy_net, config(**SMALL[name]))
+        strategy = make(two_node_net, config(**SMALL[name]))
         strategies[name] = strategy, update_of(strategy, traced_once=True)
     return strategies
 
 
 @pytest.fixture(scope="module")
-def variables(toy_net):
-    return toy_net.init(jax.random.key(1))
+def variables(two_node_net):
+    return two_node_net.init(jax.random.key(1))
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +95,8 @@ def share_of_best(mixing):
     return np.mean(np.argmax(rows, axis=-1)[in_use] == BEST)
 
 
-def loss(toy_net, variables, batch, mixing):
-    logits, _ = toy_net.apply(variables, batch.images, mixing)
+def loss(net, variables, batch, mixing):
+    logits, _ = net.apply(variables, batch.images, mixing)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
     return float(jnp.mean(losses))
 
@@ -121,7 +120,7 @@ def test_update_keeps_the_layout_of_its_state_and_compiles_once(
 @every_method
 def test_mixings_weigh_every_primitive_of_every_edge(name, methods, init_of):
     strategy, _ = methods[name]
-    space, state = SPACES["darts7"], init_of(strategy, KEY)
+    space, state = TWO_NODES, init_of(strategy, KEY)
     for mixing in (strategy.mixing(KEY, state), strategy.incumbent(state)):
         assert set(mixing.primitives) == set(mixing.edges) == set(space.kinds)
         for kind in space.kinds:
@@ -139,10 +138,10 @@ def test_mixings_weigh_every_primitive_of_every_edge(name, methods, init_of):
 def test_a_genotype_can_be_derived_from_the_first_state(name, methods, init_of):
     strategy, _ = methods[name]
     incumbent = strategy.incumbent(init_of(strategy, KEY))
-    genotype = derive_incumbent(strategy, SPACES["darts7"], incumbent)
+    genotype = derive_incumbent(strategy, TWO_NODES, incumbent)
     for kind in ("normal", "reduce"):
-        assert len(genotype.concat(kind)) == 4
-        assert len(genotype.blocks(kind)) >= 4
+        assert len(genotype.concat(kind)) == 2
+        assert len(genotype.blocks(kind)) >= 2
 
 
 @every_method
@@ -152,12 +151,12 @@ def test_the_same_keys_give_the_same_search(name, run_updates):
 
 @every_method
 def test_it_learns_where_the_best_cell_is_known(
-    name, run_updates, toy_net, variables, toy_batch
+    name, run_updates, two_node_net, variables, toy_batch
 ):
     start, end = run_updates(name, 40)
-    before, after = (loss(toy_net, variables, toy_batch, m) for m in (start, end))
+    before, after = (loss(two_node_net, variables, toy_batch, m) for m in (start, end))
     assert after < before - 0.01
-    times = share_of_best(end) * len(SPACES["darts7"].primitives)
+    times = share_of_best(end) * len(TWO_NODES.primitives)
     assert times >= FACTORS[FAMILIES[name]]
 
 
@@ -213,16 +212,14 @@ def test_every_method_of_the_table_is_tested():
 
 @pytest.mark.slow
 @every_method
-def test_a_run_resumes_to_the_same_bits_and_is_verified(name, tmp_path):
+def test_a_run_resumes_to_the_bits_of_a_whole_one(name, tmp_path):
+    """`verify` runs the whole search and compares every digest."""
     settings = tiny_search.OF_ANY_METHOD | settings_of(name) | {"epochs": 2}
     with tiny_search.registered_space():
         config = search_config(
             "digits", strategy=name, space=tiny_search.SPACE.name, settings=settings
         )
-        whole = run_search(config)
         run_search(config, out=tmp_path / "run", stop_after=1)
         resumed = run_search(config, out=tmp_path / "run", resume=True)
         assert main(["verify", str(tmp_path / "run"), "--from-start"]) == 0
-    digests = [[line["digest"] for line in r.records] for r in (whole, resumed)]
-    assert digests[0] == digests[1] and len(set(digests[0])) == 2
-    assert resumed.genotype == whole.genotype
+    assert len({line["digest"] for line in resumed.records}) == 2

@@ -1,7 +1,5 @@
 """Second-order DARTS against the numbers of its reference, and by differentiating."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +18,7 @@ from packed_supernet import (
 from egnas_jax import interop
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
-from egnas_jax.nn.supernet import make_supernet
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.step import (
@@ -31,7 +29,7 @@ from egnas_jax.search.step import (
     trainee_of,
 )
 from egnas_jax.search.strategy import EpochSchedule, Trainee
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.second_order import (
     mixed_derivative,
@@ -43,6 +41,7 @@ from egnas_jax.training.sgd import SGD
 from egnas_jax.types import Batch
 
 CONFIG, MAKE = STRATEGIES["darts"]
+SMALL = Space("small", ("max_pool_3x3", "sep_conv_5x5"), num_nodes=1)
 
 
 @pytest.fixture
@@ -137,6 +136,33 @@ def test_the_difference_approximates_the_derivative_of_a_smooth_network(
         np.testing.assert_allclose(difference[kind], exact[kind], atol=0.02 * scale)
 
 
+def gradient_of(method, alpha):
+    """The gradient in the state of a method after its first update from alpha.
+
+    Adam's mean is half of it, with the decay in it.
+    """
+    mean = optax.tree_utils.tree_get(method.optimizer, "mu")
+    return jax.tree.map(lambda m, a: 2.0 * m - 1e-3 * a, mean, alpha)
+
+
+def test_the_first_order_is_the_gradient_of_the_validation_loss(
+    toy_net, toy_trainee, toy_batches, toy_alpha, init_of
+):
+    strategy = MAKE(toy_net, CONFIG(batch_size=24))
+    key, numbers = jax.random.key(0), strategy.hyperparams
+    state = init_of(strategy, key).replace(alpha=toy_alpha)
+    update = jax.jit(
+        lambda state: strategy.update(key, state, numbers, toy_trainee, **toy_batches)
+    )
+    found = gradient_of(update(state)[0], toy_alpha)
+    params, batch = toy_trainee.variables["params"], toy_batches["valid_batch"]
+    function = jax.grad(lambda alpha: loss(toy_net, params, alpha, batch))
+    expected = jax.jit(function)(toy_alpha)
+    for kind in KINDS:
+        np.testing.assert_allclose(found[kind], expected[kind], atol=1e-6)
+        assert np.abs(expected[kind]).max() > 1e-3
+
+
 def test_a_search_takes_the_form_that_is_set(toy_net, toy_batch, update_of, init_of):
     moved = {}
     for form in ("off", "exact", "finite_difference"):
@@ -185,55 +211,45 @@ def golden_network(golden):
 
 
 @pytest.mark.slow
-def test_both_forms_equal_the_reference(golden, golden_network):
+def test_the_exact_form_equals_the_reference(golden, golden_network):
     net, trainee, batches = golden_network
     alpha = by_kind(golden["alpha"])
 
     def parts(trainee):
         own, direction = unrolled_gradients(net, alpha, trainee, **batches)
         arguments = net, alpha, trainee.variables, direction, batches["train_batch"]
-        return (
-            own,
-            direction,
-            mixed_derivative(*arguments),
-            mixed_difference(*arguments),
-        )
+        return own, direction, mixed_derivative(*arguments)
 
     program = jax.jit(parts, compiler_options=lowering.compiler_options((8, 8)))
-    own, direction, exact, difference = program(trainee)
+    own, direction, exact = program(trainee)
     assert optax.global_norm(direction) == pytest.approx(
         golden["vector_norm"].item(), rel=1e-5
     )
     assert largest_difference(own, golden["dalpha"]) < 1e-4
     assert largest_difference(exact, golden["hvp_exact"]) < 1e-4
-    assert largest_difference(difference, golden["hvp_fd"]) < 1e-3
-
-    def gradients(trainee):
-        own, _, exact, difference = program(trainee)
-        return [
-            jax.tree.map(lambda d, h: d - 0.025 * h, own, mixed)
-            for mixed in (exact, difference)
-        ]
 
     at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
     for suffix, momentum in (("", trainee.momentum), ("_no_momentum", at_rest)):
-        exact, difference = gradients(trainee.replace(momentum=momentum))
-        assert largest_difference(exact, golden[f"exact{suffix}"]) < 1e-4
-        assert largest_difference(difference, golden[f"fd{suffix}"]) < 1e-3
-    # a step of length zero leaves the first order
-    own, *_ = program(trainee.replace(learning_rate=jnp.float32(0.0)))
-    assert largest_difference(own, golden["first"]) < 1e-4
+        own, _, exact = program(trainee.replace(momentum=momentum))
+        found = jax.tree.map(lambda d, h: d - 0.025 * h, own, exact)
+        assert largest_difference(found, golden[f"exact{suffix}"]) < 1e-4
 
 
-@pytest.mark.slow
-def test_the_exact_form_has_few_more_lines_than_the_first_order(golden_network):
+def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
     """What XLA gets of a step of the search: update of alpha, gradient of the weights.
 
     Compilation takes about as long as a program has lines; docs/methods.md has the
     seconds.
     """
-    net, trainee, batches = golden_network
-    net = make_supernet(dataclasses.replace(net.config, lowering="shifted"))
+    monkeypatch.setitem(SPACES, SMALL.name, SMALL)
+    config = SupernetConfig(
+        channels=4, layers=2, partial_channels=1, space=SMALL.name, lowering="shifted"
+    )
+    net = make_supernet(config)
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), (8, 8, 3)))
+    trainee = Trainee(variables, variables["params"], jnp.float32(0.1))
+    batch = Batch(jnp.zeros((16, 8, 8, 3)), jnp.zeros(16, jnp.int32))
+    batches = {"train_batch": batch, "valid_batch": batch}
     lines = {}
     for form in ("off", "exact"):
         strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
@@ -253,24 +269,20 @@ def test_the_exact_form_has_few_more_lines_than_the_first_order(golden_network):
 
         lowered = jax.jit(step).lower(state, trainee, batches)
         lines[form] = lowered.as_text().count("\n")
-    assert lines["off"] < lines["exact"] < 2 * lines["off"], lines
+    # reverse over reverse mode has 1.83 times the lines
+    assert lines["off"] < lines["exact"] < 1.8 * lines["off"], lines
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("form", "trace"),
-    [("off", "first"), ("finite_difference", "fd")],
-)
-def test_three_steps_of_a_search_equal_the_reference(
-    golden, golden_network, form, trace
-):
-    """Alpha's Adam first, then SGD on the same training batch; its statistics drop.
+@pytest.fixture(scope="module")
+def reference_step(golden, golden_network):
+    """The first state of a search by finite differences, and a compiled step.
 
-    The reference's trace of the exact form is not followed: the loss of its second
-    weight step belongs to other weights than its own first step leads to.
+    (state, batches, rate, buffers) -> state: alpha's Adam first, then SGD on the same
+    training batch; its statistics drop. The weight step within alpha's gradient is of
+    the rate, where 0 leaves the first order, and adds the buffers to its momentum.
     """
     net, trainee, _ = golden_network
-    strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
+    strategy = MAKE(net, CONFIG(second_order="finite_difference", batch_size=16))
     rate, numbers = trainee.learning_rate, strategy.hyperparams
     problem = SearchProblem(
         net=net,
@@ -281,27 +293,57 @@ def test_three_steps_of_a_search_equal_the_reference(
         valid_batch_size=16,
     )
     hyperparams = SearchHyperparams(np.uint32(0), rate, numbers)
-    state = init_state(problem, (8, 8, 3), hyperparams)
-    state = state.replace(**trainee.variables)
-    alpha = by_kind(golden["alpha"])
-    state = state.replace(strategy=state.strategy.replace(alpha=alpha))
 
-    def step(state, train_batch, valid_batch):
+    def step(state, batches, unrolled_rate, buffers):
         key, seen = jax.random.key(0), trainee_of(problem, state, hyperparams)
-        batches = {"train_batch": train_batch, "valid_batch": valid_batch}
+        momentum = jax.tree.map(jnp.add, seen.momentum, buffers)
+        seen = seen.replace(learning_rate=unrolled_rate, momentum=momentum)
         method, _ = strategy.update(key, state.strategy, numbers, seen, **batches)
         mixing = strategy.mixing(key, method)
-        new, _ = sgd_step(problem, rate, state, mixing, train_batch)
+        new, _ = sgd_step(problem, rate, state, mixing, batches["train_batch"])
         return new.replace(strategy=method, batch_stats=state.batch_stats)
 
-    step = jax.jit(step, compiler_options=lowering.compiler_options((8, 8)))
+    state = init_state(problem, (8, 8, 3), hyperparams).replace(**trainee.variables)
+    alpha = by_kind(golden["alpha"])
+    state = state.replace(strategy=state.strategy.replace(alpha=alpha))
+    return state, jax.jit(step, compiler_options=lowering.compiler_options((8, 8)))
+
+
+@pytest.mark.slow
+def test_the_finite_difference_equals_the_reference(
+    golden, golden_network, reference_step
+):
+    (_, trainee, batches), (state, step) = golden_network, reference_step
+    at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
+    for name, rate, buffers, tolerance in (
+        ("fd", 0.025, trainee.momentum, 1e-3),
+        ("fd_no_momentum", 0.025, at_rest, 1e-3),
+        ("first", 0.0, trainee.momentum, 1e-4),
+    ):
+        method = step(state, batches, jnp.float32(rate), buffers).strategy
+        found = gradient_of(method, state.strategy.alpha)
+        assert largest_difference(found, golden[name]) < tolerance
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "trace"), [(0.0, "first"), (0.025, "fd")])
+def test_three_steps_of_a_search_equal_the_reference(
+    golden, golden_network, reference_step, rate, trace
+):
+    """The reference's trace of the exact form is not followed.
+
+    The loss of its second weight step belongs to other weights than its own first step
+    leads to.
+    """
+    (_, trainee, _), (state, step) = golden_network, reference_step
+    at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
     sums = []
     for index in range(3):
-        batches = [
-            read_batch(golden, f"x_{name}", f"y_{name}", index)
+        batches = {
+            f"{name}_batch": read_batch(golden, f"x_{name}", f"y_{name}", index)
             for name in ("train", "valid")
-        ]
-        state = step(state, *batches)
+        }
+        state = step(state, batches, jnp.float32(rate), at_rest)
         sums.append(state.totals.loss / 16)
         expected = golden[f"trace_alpha_{trace}"][index]
         assert moves_agree(state.strategy.alpha, expected, golden["alpha"], 3e-4)

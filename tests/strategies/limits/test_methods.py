@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_methods import TWO_NODES
 
 import egnas_jax as eg
 from egnas_jax.search.relax import unflatten
@@ -14,7 +15,6 @@ from egnas_jax.strategies.discrete.controller import ENASConfig, _Judge
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import make_excess
 
-SPACE = eg.SPACES["darts7"]
 NETWORK = dict(channels=8, layers=5)
 BLACK_BOX = dict(
     generations=4, fitness="loss", fitness_batch_size=24, finalists=2, final_batches=1
@@ -47,22 +47,26 @@ def params_of(genotype):
     "name",
     [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in SMALL],
 )
-def test_the_genotype_keeps_the_limit(name, toy_net, toy_batch, init_of, update_of):
+def test_the_genotype_keeps_the_limit(
+    name, two_node_net, toy_batch, init_of, update_of
+):
     # About a quarter of random cells are below this; the best cell is far above.
-    limit = 41_000
+    limit = 21_200
     config, make = config_of(name, params=float(limit))
-    strategy = make(toy_net, config)
+    strategy = make(two_node_net, config)
     update, state = update_of(strategy, traced_once=True), init_of(strategy, KEY)
-    variables = toy_net.init(jax.random.key(1))
-    genotypes = [derive_incumbent(strategy, SPACE, strategy.incumbent(state))]
+    variables = two_node_net.init(jax.random.key(1))
+    genotypes = [derive_incumbent(strategy, TWO_NODES, strategy.incumbent(state))]
     for step in range(3):
         key = jax.random.fold_in(KEY, step)
         state, info = update(key, state, variables, toy_batch)
-        genotypes.append(derive_incumbent(strategy, SPACE, strategy.incumbent(state)))
+        genotypes.append(
+            derive_incumbent(strategy, TWO_NODES, strategy.incumbent(state))
+        )
     assert all(params_of(genotype) <= limit for genotype in genotypes)
     if name not in ("egnas", "enas", "nasnet_ppo"):
         # The search itself found a cell within the limit.
-        excess = make_excess(SPACE, 3, config.limit)
+        excess = make_excess(TWO_NODES, 3, config.limit)
         assert excess(strategy.incumbent(state)) == 0
         assert info["over_limit"] < 1
         assert 0 < info["fitness"] < 10
@@ -72,33 +76,33 @@ def test_the_genotype_keeps_the_limit(name, toy_net, toy_batch, init_of, update_
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["egnas", "random_search", "nsga2", "enas"])
 def test_a_limit_that_all_cells_keep_leaves_the_search_as_it_is(
-    name, toy_net, toy_batch, init_of, update_of
+    name, two_node_net, toy_batch, init_of, update_of
 ):
     incumbents = []
     for limits in (dict(), dict(params=1e9)):
         config, make = config_of(name, **limits)
-        strategy = make(toy_net, config)
-        variables = toy_net.init(jax.random.key(1))
+        strategy = make(two_node_net, config)
+        variables = two_node_net.init(jax.random.key(1))
         state = init_of(strategy, KEY)
         state, _ = update_of(strategy)(KEY, state, variables, toy_batch)
         incumbents.append(strategy.incumbent(state))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *incumbents)
 
 
-def test_a_limit_that_no_cell_keeps_is_refused_when_the_method_is_made(toy_net):
+def test_a_limit_that_no_cell_keeps_is_refused_when_the_method_is_made(two_node_net):
     for name in SMALL:
         config, make = config_of(name, params=1000.0)
         with pytest.raises(ValueError, match="the least that a cell of the space"):
-            make(toy_net, config)
+            make(two_node_net, config)
 
 
-def test_a_controller_rewards_cells_over_a_limit_least(toy_net):
+def test_a_controller_rewards_cells_over_a_limit_least(two_node_net):
     # The "mixings" are the excesses themselves.
     rewards = jnp.asarray([0.9, 0.8, -50.0, 0.7])
     excess = jnp.asarray([0.5, 0.0, 0.0, 2.0])
     for fitness, floor in (("accuracy", 0.0), ("loss", 1 - 2 * np.log(3))):
         config = ENASConfig(fitness=fitness)
-        judge = _Judge(toy_net, config, SPACE, None, lambda mixing: mixing)
+        judge = _Judge(two_node_net, config, TWO_NODES, None, lambda mixing: mixing)
         np.testing.assert_allclose(
             judge.limited(rewards, excess),
             [floor - 1 - 1 / 3, 0.8, floor, floor - 1 - 2 / 3],
@@ -115,22 +119,24 @@ def test_the_weight_grid_of_egnas_takes_no_limit():
 
 @pytest.mark.slow
 def test_individuals_of_egnas_rank_by_the_cells_that_are_derived_from_them(
-    toy_net, toy_batch
+    two_node_net, toy_batch
 ):
-    limit, z = 44_000, 2.0 * jax.random.normal(KEY, (12, SPACE.dim))
-    alpha = unflatten(SPACE, jnp.zeros(SPACE.dim))
-    variables = toy_net.init(jax.random.key(1))
+    limit, z = 24_500, 2.0 * jax.random.normal(KEY, (12, TWO_NODES.dim))
+    alpha = unflatten(TWO_NODES, jnp.zeros(TWO_NODES.dim))
+    variables = two_node_net.init(jax.random.key(1))
 
     def fitness_under(**limits):
         config, _ = config_of("egnas", **limits)
         arguments = alpha, z, toy_batch.images, toy_batch.labels, config
         return jax.jit(
-            lambda: eg.evaluate_fitness(toy_net, variables, *arguments).fitness
+            lambda: eg.evaluate_fitness(two_node_net, variables, *arguments).fitness
         )()
 
     sizes = np.asarray(
         [
-            params_of(eg.derive(SPACE, eg.softmax_mixing(unflatten(SPACE, row))))
+            params_of(
+                eg.derive(TWO_NODES, eg.softmax_mixing(unflatten(TWO_NODES, row)))
+            )
             for row in z
         ]
     )
