@@ -63,6 +63,30 @@ def test_the_command_searches_by_scores(table_file, score_file, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda file: file.update(scores=None), "holds no scores of cells"),
+        (lambda file: file.update(cells=None), "holds no scores of cells"),
+        (lambda file: file["cells"].append(file["cells"][0]), "each once"),
+        (lambda file: file["scores"].update(naswot=7), "must be 15625 numbers"),
+        (lambda file: file["scores"]["naswot"].pop(), "must be 15625 numbers"),
+        (
+            lambda file: file["scores"].update(naswot=[None] * 15_625),
+            "and not all null",
+        ),
+    ],
+)
+def test_a_file_that_was_altered_is_refused(
+    change, message, table, score_file, tmp_path
+):
+    altered = json.loads(score_file.read_text())
+    change(altered)
+    (tmp_path / "proxies.json").write_text(json.dumps(altered))
+    with pytest.raises(ValueError, match=message):
+        read_scores(tmp_path / "proxies.json", "naswot", table)
+
+
+@pytest.mark.parametrize(
     "contents, proxy, message",
     [
         (None, "naswo", "Did you mean naswot"),

@@ -263,6 +263,27 @@ def test_methods_that_derive_otherwise_are_refused(name, settings, live, message
         eg.select(run)
 
 
+def test_a_space_that_derives_by_a_function_is_refused(monkeypatch):
+    def derive(space, mixing):
+        raise AssertionError
+
+    own = dataclasses.replace(SPACES["darts7"], name="own", derive=derive)
+    monkeypatch.setitem(SPACES, "own", own)
+    config = eg.search_config("digits", strategy="darts")
+    supernet = dataclasses.replace(config.supernet, num_classes=10, space="own")
+    run = eg.SearchResult(
+        genotype=eg.zoo["DARTS_V2"].genotype,
+        valid_accuracy=None,
+        records=[],
+        net=eg.make_supernet(supernet),
+        state=None,
+        config=dataclasses.replace(config, supernet=supernet),
+        num_valid=719,
+    )
+    with pytest.raises(ValueError, match="another cell than the one that is scored"):
+        eg.select(run)
+
+
 def test_a_method_that_keeps_all_edges_selects_so_too(random_cell):
     settings = {"strategy.derive": "edge_all"}
     config = eg.search_config("digits", strategy="snas", settings=settings)
