@@ -127,10 +127,11 @@ def load_batch(
     dataset = load_dataset(DataConfig(study.data, pad=0), data_dir, study.seed)
     side = dataset.images.shape[1]
     if side % study.image_size or dataset.images.shape[2] != side:
+        sides = [str(n) for n in range(4, side + 1, 4) if side % n == 0]
         raise ValueError(
             f"--image-size is {study.image_size}, but images of {study.data} have "
             f"{side}x{dataset.images.shape[2]} pixels, which are averaged to a side "
-            f"that divides theirs: give 4, 8, 16 or the side itself."
+            f"that divides theirs and that 4 divides: give {' or '.join(sides)}."
         )
     rng = np.random.default_rng(study.seed)
     if study.batch_size > len(dataset.images):

@@ -172,6 +172,18 @@ def test_the_command_prints_correlations_and_goes_on(scored, table, tmp_path, ca
     assert abs(result["correlations"]["snip"]["kendall"]["value"]) < 0.5
 
 
+def test_the_command_goes_on_in_the_default_folder(
+    scored, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["proxies", "--cells", "5", "--proxy", "params"]
+    assert main(command) == 0
+    del scored[:]
+    assert main([*command, "--resume"]) == 0
+    assert scored == []
+    assert "runs/proxies-nasbench201/proxies.json" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -186,7 +198,7 @@ def test_the_command_prints_correlations_and_goes_on(scored, table, tmp_path, ca
         ("--table none.npz", "none.npz"),
         ("--layers 6", "3 N + 2"),
         ("--image-size 6", "image_size is 6"),
-        ("--image-size 16", "--image-size is 16"),
+        ("--image-size 16", "that 4 divides: give 4 or 8."),
         ("--batch-size 1", "batch_size is 1"),
         ("--batch-size 4000", "--batch-size is 4000"),
         ("--seed -1", "seed is -1"),
