@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.finished_search import valid_batches
+from egnas_jax.runs.finished_search import check_trained, valid_batches
 from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.search.relax import relaxed
@@ -70,6 +70,7 @@ def strategy_of(run: SearchResult) -> Strategy:
             f"whose supernet has all, of darts, say."
         )
     check_rule(space_of(config), "Take the run's own genotype.")
+    check_trained(run)
     _, make = STRATEGIES[config.strategy_name]
     return make(net, config.strategy)
 

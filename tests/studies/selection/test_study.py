@@ -243,9 +243,15 @@ LIVE = (((0, 1),) * 14,) * 2  # two primitives of each edge
             r"limits \(params",
         ),
         ("darts", {}, LIVE, "lacks most primitives"),
+        (
+            "random_search",
+            {"fitness": "proxy:params"},
+            None,
+            "ranked cells by proxy:params, without a step of the weights",
+        ),
     ],
 )
-def test_methods_that_derive_otherwise_are_refused(name, settings, live, message):
+def test_runs_that_selectors_cannot_judge_are_refused(name, settings, live, message):
     settings = {f"strategy.{path}": value for path, value in settings.items()}
     config = eg.search_config("digits", strategy=name, settings=settings)
     supernet = dataclasses.replace(config.supernet, num_classes=10, live=live)
