@@ -170,6 +170,19 @@ def draw_cells(study: ProxyStudy) -> Mixing:
     return jax.jit(jax.vmap(lambda key: random_child(key, space)))(keys)
 
 
+def check_scores(study: ProxyStudy, batch: Batch, folder: pathlib.Path) -> None:
+    """Refuses a folder with scores that the study cannot go on with.
+
+    Args:
+      study, batch: of the study and its data.
+      folder: which need not exist.
+
+    Raises:
+      ValueError: its file is of another study, or is damaged.
+    """
+    read_scores(folder / SCORES, study, _fingerprint(study, batch))
+
+
 @pinned()
 def score_study(
     study: ProxyStudy,

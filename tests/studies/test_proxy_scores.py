@@ -182,6 +182,8 @@ def test_the_command_goes_on_in_the_default_folder(
     assert main([*command, "--resume"]) == 0
     assert scored == []
     assert "runs/proxies-nasbench201/proxies.json" in capsys.readouterr().out
+    assert main([*command, "--resume", "--seed", "1"]) == 2
+    assert "seed (0, asked 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
