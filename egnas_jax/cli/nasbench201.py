@@ -148,7 +148,8 @@ def _write_search(options, out: pathlib.Path, config, table, entries) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(summary.markdown(entries, optimum, selected), end="")
+    seen = f"the score of {options.proxy}" if options.proxy else "validation accuracy"
+    print(summary.markdown(entries, optimum, selected, seen), end="")
     print(f"Results: {out}/curves.json, {out}/curves.csv\nFigure: {out}/curves.svg")
 
 

@@ -62,6 +62,22 @@ def test_the_command_searches_by_scores(table_file, score_file, tmp_path, capsys
     assert valid > 0.95
 
 
+def test_the_command_says_that_searches_see_scores(
+    table_file, score_file, tmp_path, capsys, monkeypatch
+):
+    def run_method(table, config, name, settings, at_queries):
+        shape = len(settings), config.runs
+        curve = np.full((*shape, len(at_queries)), 0.5)
+        return table_search.Curves(curve, curve, np.full(shape, 0.5))
+
+    monkeypatch.setattr(table_search, "run_method", run_method)
+    words = ["--proxy", "naswot", "--runs", "2", "--queries", "3"]
+    assert run(table_file, score_file, *words, "--out", str(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert "best cell by the score of naswot, the answer" in printed
+    assert "validation accuracy" not in printed
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
