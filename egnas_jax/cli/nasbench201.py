@@ -67,8 +67,9 @@ def table_search(options: argparse.Namespace) -> None:
     config = table_search_config.build(options.variant, [*options.overrides, *named])
     methods = table_search_config.chosen_methods(options.strategy)
     settings = table_search_config.grid(config, options.sweep)
-    if options.sweep and "egnas" not in methods:
-        raise ValueError("--sweep is of egnas, which --strategy leaves out.")
+    for name in ("sweep", "variant"):
+        if getattr(options, name) and "egnas" not in methods:
+            raise ValueError(f"--{name} is of egnas, which --strategy leaves out.")
     if options.print_config:
         print(json.dumps(as_dict(config), indent=2))
         return
