@@ -265,11 +265,14 @@ def main(arguments: list[str] | None = None) -> None:
     forks.add_settings(parser, "--egnas-set", "egnas_settings", "EG-NAS searches")
     options = parser.parse_args(arguments)
     size = SIZES[options.size]
-    runs = [
-        train(options, size, name, seed, cell)
-        for seed in range(options.seeds or size.seeds)
-        for name, cell in candidates(options, size, seed).items()
-    ]
+    try:
+        runs = [
+            train(options, size, name, seed, cell)
+            for seed in range(options.seeds or size.seeds)
+            for name, cell in candidates(options, size, seed).items()
+        ]
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     extra = [f"--egnas-set {setting}" for setting in options.egnas_settings]
     kind = "races" if has_races(options) else ""
     table = make_table(options, runs)

@@ -228,8 +228,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     size = SIZES[options.size]
     use_compilation_cache()
-    table = read_table(options.table, options.dataset)
-    by_seed = [score(options, table, seed) for seed in range(size.seeds)]
+    try:
+        table = read_table(options.table, options.dataset)
+        by_seed = [score(options, table, seed) for seed in range(size.seeds)]
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     regret_of = regrets(size, by_seed, float(table.test.max()))
     kept = f"proxies_{options.size}" if options.record else None
     record = make_table(options, by_seed, regret_of)

@@ -125,6 +125,17 @@ def by_cross_entropy(matrix: Matrix) -> Matrix:
     return matrix._replace(fitness_fn=lambda loss, correct, current, similarity: loss)
 
 
+def fitness_of(matrix: Matrix, sets: np.ndarray) -> np.ndarray:
+    """The fitness over each set of batches, f64[S, n P]; NaN is the worst, as in races.
+
+    Args:
+      matrix: scores of all individuals.
+      sets: of batches, i64[S, b].
+    """
+    values = matrix.pooled(sets)
+    return np.where(np.isnan(values), np.inf, values)
+
+
 def choose(
     rule: Rule, matrix: Matrix, orders: np.ndarray, size: Size, batch_size: int
 ) -> Chosen:
@@ -149,7 +160,7 @@ def choose(
         )
     sets, shape = orders[:, :needed], (len(orders), size.populations)
     if rule.batches:
-        values = matrix.pooled(sets).reshape(*shape, size.population)
+        values = fitness_of(matrix, sets).reshape(*shape, size.population)
         return Chosen(
             np.argmin(values, axis=-1), np.full(shape, 1.0 * rule.batches * batch_size)
         )
@@ -223,8 +234,9 @@ def measure(matrices: dict[int, Matrix], batch_size: int, size: Size) -> list[di
     count = whole.correct.shape[1]
     rng = np.random.default_rng(0)
     orders = np.stack([rng.permutation(count) for _ in range(size.repeats)])
-    truth = whole.pooled(np.arange(count)[None])[0].reshape(size.populations, -1)
-    unseen = whole.pooled(orders[:, most_batches(size, count) :])
+    truth = fitness_of(whole, np.arange(count)[None])[0]
+    truth = truth.reshape(size.populations, -1)
+    unseen = fitness_of(whole, orders[:, most_batches(size, count) :])
     unseen = unseen.reshape(size.repeats, *truth.shape)
     rows = []
     for group, rules in enumerate(GROUPS):

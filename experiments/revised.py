@@ -241,7 +241,10 @@ def main(arguments: list[str] | None = None) -> None:
     add("--table", required=True, metavar="FILE.npz", type=command_line.absolute_text)
     add("--datasets", nargs="+", choices=list(DATASETS), default=list(JUDGED))
     options = parser.parse_args(arguments)
-    outcomes = search_all(options)
+    try:
+        outcomes = search_all(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     details = {" / ".join(key): value["options"] for key, value in outcomes.items()}
     table = make_table(options, outcomes)
     kept = f"revised_{options.size}" if options.record else None

@@ -67,8 +67,9 @@ def table_search(options: argparse.Namespace) -> None:
     config = table_search_config.build(options.variant, [*options.overrides, *named])
     methods = table_search_config.chosen_methods(options.strategy)
     settings = table_search_config.grid(config, options.sweep)
-    if options.sweep and "egnas" not in methods:
-        raise ValueError("--sweep is of egnas, which --strategy leaves out.")
+    for name in ("sweep", "variant"):
+        if getattr(options, name) and "egnas" not in methods:
+            raise ValueError(f"--{name} is of egnas, which --strategy leaves out.")
     if options.print_config:
         print(json.dumps(as_dict(config), indent=2))
         return
@@ -148,7 +149,8 @@ def _write_search(options, out: pathlib.Path, config, table, entries) -> None:
     if options.json:
         print(json.dumps(result))
         return
-    print(summary.markdown(entries, optimum, selected), end="")
+    seen = f"the score of {options.proxy}" if options.proxy else "validation accuracy"
+    print(summary.markdown(entries, optimum, selected, seen), end="")
     print(f"Results: {out}/curves.json, {out}/curves.csv\nFigure: {out}/curves.svg")
 
 

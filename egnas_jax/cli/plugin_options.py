@@ -79,8 +79,13 @@ def _runs_to_go_on_with(options: argparse.Namespace) -> list[pathlib.Path]:
     return [run for folder in folders for run in (folder, *folder.glob("seed*"))]
 
 
-def _default_run(options: argparse.Namespace) -> pathlib.Path:
-    """The directory of a run without `--out`, by the seed that the command names."""
+def _default_run(options: argparse.Namespace) -> pathlib.Path | None:
+    """The directory of a run without `--out`, by the seed that the command names.
+
+    None for a command whose results are no run, such as the scores of proxies.
+    """
+    if "preset" not in options:
+        return None
     seed = DEFAULT_SEEDS.get(getattr(options, "variant", None), 0)
     seed = assignments(options.overrides).get("seed", seed)
     return RUNS / f"{options.preset}-seed{seed}"

@@ -64,6 +64,7 @@ def proxies(options: argparse.Namespace) -> None:
     )
     batch, num_classes = proxy_scores.load_batch(study, options.data_dir)
     check_writable(out)
+    proxy_scores.check_scores(study, batch, out)
     use_compilation_cache()
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from egnas_jax.search import stored_state
 from egnas_jax.search.loop import SearchEnd
 from egnas_jax.search.step import SearchHyperparams, SearchProblem, SearchState
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.sgd import stream
 from egnas_jax.types import Array
@@ -94,6 +95,27 @@ def _stored_model(config: SearchConfig, folder: pathlib.Path, data_dir) -> dict:
         "image_shape": dataset.images.shape[1:],
         "num_valid": len(splits.valid.labels),
     }
+
+
+def check_trained(search: SearchResult) -> None:
+    """Refuses a run whose weights nothing has trained.
+
+    Args:
+      search: the run.
+
+    Raises:
+      ValueError: its method has no weight steps, as one that ranks by a proxy.
+    """
+    config = search.config
+    _, make = STRATEGIES[config.strategy_name]
+    if not make(search.net, config.strategy).trains_weights:
+        name = "The run" if search.folder is None else str(search.folder)
+        fitness = getattr(config.strategy, "fitness", "its fitness")
+        raise ValueError(
+            f"{name} ranked cells by {fitness}, without a step of the weights, which "
+            f"are as they were initialised and tell little of its cells. Name a run "
+            f"that trained them."
+        )
 
 
 @pinned()

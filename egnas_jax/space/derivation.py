@@ -95,6 +95,27 @@ def check_derivation(space: Space) -> None:
     derive(space, Mixing(rows, edges))
 
 
+def check_rule(space: Space, hint: str) -> None:
+    """Refuses a space whose cells are derived by a function instead of a rule.
+
+    What scores a cell as one-hot rows takes it for the cell of those rows. A function
+    may derive another one from them.
+
+    Args:
+      space: of the cells.
+      hint: what to do instead, a sentence.
+
+    Raises:
+      ValueError: the space's derivation is a function.
+    """
+    if callable(space.derive):
+        raise ValueError(
+            f"The space {space.name} derives cells by a function "
+            f"({defined_at(space.derive)}), which may find another cell than the one "
+            f"that is scored. {hint}"
+        )
+
+
 def _by_function(space, mixing) -> Genotype | Topology:
     """The genotype that the space's own function derives, checked."""
     for kind in space.kinds:

@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 from collections.abc import Callable, Mapping
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from egnas_jax.proxies.network import check_space
 from egnas_jax.search.relax import unweighted
 from egnas_jax.settings import LARGEST_INT, check_ranges
 from egnas_jax.space import SPACES, Genotype, Topology, derive
+from egnas_jax.space.derivation import check_rule
 from egnas_jax.storage import records
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.table import (
@@ -89,6 +91,7 @@ class ProxyStudy:
             lookup(PROXIES, name, "proxy")
         check_ranges(self, RANGES)
         check_space(self.space)
+        check_rule(space, "Give such a space one of the rules, or call eg.proxies.")
         if space == SPACE and self.cells > NUM_CELLS:
             raise ValueError(
                 f"cells is {self.cells}, but {self.space} has {NUM_CELLS} cells: give "
@@ -124,10 +127,11 @@ def load_batch(
     dataset = load_dataset(DataConfig(study.data, pad=0), data_dir, study.seed)
     side = dataset.images.shape[1]
     if side % study.image_size or dataset.images.shape[2] != side:
+        sides = [str(n) for n in range(4, side + 1, 4) if side % n == 0]
         raise ValueError(
             f"--image-size is {study.image_size}, but images of {study.data} have "
             f"{side}x{dataset.images.shape[2]} pixels, which are averaged to a side "
-            f"that divides theirs: give 4, 8, 16 or the side itself."
+            f"that divides theirs and that 4 divides: give {' or '.join(sides)}."
         )
     rng = np.random.default_rng(study.seed)
     if study.batch_size > len(dataset.images):
@@ -164,6 +168,19 @@ def draw_cells(study: ProxyStudy) -> Mixing:
         return unweighted({KIND: jax.nn.one_hot(choices, len(space.primitives))})
     keys = _keys(study, 1, np.arange(study.cells))
     return jax.jit(jax.vmap(lambda key: random_child(key, space)))(keys)
+
+
+def check_scores(study: ProxyStudy, batch: Batch, folder: pathlib.Path) -> None:
+    """Refuses a folder with scores that the study cannot go on with.
+
+    Args:
+      study, batch: of the study and its data.
+      folder: which need not exist.
+
+    Raises:
+      ValueError: its file is of another study, or is damaged.
+    """
+    read_scores(folder / SCORES, study, _fingerprint(study, batch))
 
 
 @pinned()
@@ -241,11 +258,9 @@ def read_scores(
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         stored, done = json.loads(str(arrays.pop("study"))), int(arrays.pop("done"))
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
-        raise ValueError(
-            f"{path} cannot be read as scores of proxies ({type(error).__name__}). "
-            f"Remove it, or name another --out."
-        ) from None
+        stored = dict(stored)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile) as error:
+        raise _damaged(path, type(error).__name__) from None
     asked = json.loads(fingerprint)
     other = [name for name in asked if stored.get(name) != asked[name]]
     if other:
@@ -254,7 +269,20 @@ def read_scores(
             f"{path} holds scores of another study, which differs in "
             f"{', '.join(pairs)}. Give its settings, or name another --out."
         )
+    whole = all(
+        name in arrays and arrays[name].shape == (study.cells,)
+        for name in study.proxies
+    )
+    if not whole or not 0 <= done <= study.cells:
+        raise _damaged(path, "arrays of another size")
     return done, {name: arrays[name] for name in study.proxies}
+
+
+def _damaged(path: pathlib.Path, why: str) -> ValueError:
+    return ValueError(
+        f"{path} cannot be read as scores of proxies ({why}). Remove it, or name "
+        f"another --out."
+    )
 
 
 def _write_scores(path, fingerprint, done, scores) -> None:

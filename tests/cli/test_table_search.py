@@ -118,6 +118,7 @@ def test_the_csv_file_holds_the_points_of_the_curves(results):
     [
         (["--strategy", "ageing_evolutio"], "Did you mean ageing_evolution"),
         (["--strategy", "random_search", "--sweep", "egnas.eta=0,1"], "leaves out"),
+        (["--strategy", "reinforce", "--variant", "revised"], "--variant is of egnas"),
         (["--dataset", "cifar100"], "has no `ep12_cifar100_val`"),
         (["--out", ""], "--out is empty"),
         (["--variant", "papr"], "Did you mean paper"),

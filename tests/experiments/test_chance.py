@@ -153,3 +153,10 @@ def test_chance_trains_in_a_space_of_two_primitives(load, tmp_path, monkeypatch)
     rows = {row[0]: row[1]["mean"] for row in whole["record"]["rows"]}
     errors = {name: 100 * run["test_error"] for name, run in runs.items()}
     assert rows == pytest.approx(errors)
+
+
+def test_what_cannot_be_used_is_refused_in_one_line(load, tmp_path, capsys):
+    words = ["--size", "tiny", "--out", str(tmp_path), "--egnas-set", "strategy.nope=1"]
+    with pytest.raises(SystemExit, match="2"):
+        load("chance").main(words)
+    assert "Unknown path 'strategy.nope'" in capsys.readouterr().err

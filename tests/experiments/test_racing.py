@@ -66,6 +66,15 @@ def test_with_noise_more_images_and_races_have_less_regret(matrices):
     assert large_race <= early < one
 
 
+def test_an_individual_without_a_fitness_is_chosen_by_no_rule(matrices):
+    racing, size, make = matrices
+    tables = make(4.0)
+    for table in tables.values():
+        table.cross_entropy[[0, 9]] = np.nan
+    for row in racing.measure(tables, 64, size):
+        assert np.isfinite([row["regret"], row["unseen"]]).all()
+
+
 def test_unseen_images_are_those_of_no_rule(matrices):
     racing, size, make = matrices
     assert racing.most_batches(size, 12) == 8

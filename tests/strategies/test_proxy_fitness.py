@@ -131,6 +131,12 @@ def test_individuals_do_not_race_for_scores():
         EGNASConfig(fitness="proxy:params", fitness_batches="auto")
 
 
+def test_a_fitness_under_given_weights_takes_no_proxy(toy_net):
+    options = EGNASConfig(fitness="proxy:params")
+    with pytest.raises(ValueError, match=r"eg\.proxies\.score"):
+        eg.evaluate_fitness(toy_net, {}, {}, None, [], [], options)
+
+
 @pytest.mark.parametrize("name", ["egnas", "random_search", "ageing_evolution"])
 def test_a_space_with_primitives_of_ones_own_is_refused(name, monkeypatch):
     for table, entry in ((PRIMITIVES, CONV_NORM), (FAMILIES, "own")):

@@ -1,5 +1,6 @@
 """A study of proxies scores each cell once, and ranks cells as a table does."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from egnas_jax.cli.main import main
+from egnas_jax.space import SPACES, Topology
 from egnas_jax.studies import proxy_scores
 from egnas_jax.studies.nasbench201.read import read_table
 from egnas_jax.studies.proxy_scores import ProxyStudy
@@ -77,6 +79,40 @@ def test_scores_of_another_study_are_refused(scored, tmp_path):
         run(ProxyStudy("nasbench201", NAMES, 5), tmp_path)
 
 
+SCORES = dict.fromkeys(NAMES, np.zeros(5))
+DAMAGED = {
+    "half of the file": {},
+    "no object": {"study": "[1]"},
+    "a negative number of cells": {"done": -4},
+    "more cells than there are": {"done": 6},
+    "fewer scores": {"snip": np.zeros(3)},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_scores_are_refused(damage, tmp_path):
+    path, study = tmp_path / "scores.npz", ProxyStudy("nasbench201", NAMES, 5)
+    fingerprint = json.dumps(dataclasses.asdict(study))
+    whole = {"study": fingerprint, "done": 5, **SCORES}
+    np.savez(path, **whole)
+    assert proxy_scores.read_scores(path, study, fingerprint)[0] == 5
+    np.savez(path, **whole | DAMAGED[damage])
+    if damage == "half of the file":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="cannot be read as scores of proxies"):
+        proxy_scores.read_scores(path, study, fingerprint)
+
+
+def test_a_space_that_derives_other_cells_than_those_scored_is_refused(monkeypatch):
+    def derive(space, mixing):
+        return Topology.of_choices([3] * 6, space)
+
+    own = dataclasses.replace(SPACES["nasbench201"], name="own", derive=derive)
+    monkeypatch.setitem(SPACES, "own", own)
+    with pytest.raises(ValueError, match="another cell than the one that is scored"):
+        ProxyStudy("own", NAMES, 3)
+
+
 def test_all_cells_of_the_benchmark_are_different():
     cells = proxy_scores.draw_cells(ProxyStudy("nasbench201", NAMES, 15625))
     choices = np.argmax(np.asarray(cells.primitives["cell"]), axis=-1)
@@ -136,6 +172,20 @@ def test_the_command_prints_correlations_and_goes_on(scored, table, tmp_path, ca
     assert abs(result["correlations"]["snip"]["kendall"]["value"]) < 0.5
 
 
+def test_the_command_goes_on_in_the_default_folder(
+    scored, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    command = ["proxies", "--cells", "5", "--proxy", "params"]
+    assert main(command) == 0
+    del scored[:]
+    assert main([*command, "--resume"]) == 0
+    assert scored == []
+    assert "runs/proxies-nasbench201/proxies.json" in capsys.readouterr().out
+    assert main([*command, "--resume", "--seed", "1"]) == 2
+    assert "seed (0, asked 1)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -150,7 +200,7 @@ def test_the_command_prints_correlations_and_goes_on(scored, table, tmp_path, ca
         ("--table none.npz", "none.npz"),
         ("--layers 6", "3 N + 2"),
         ("--image-size 6", "image_size is 6"),
-        ("--image-size 16", "--image-size is 16"),
+        ("--image-size 16", "that 4 divides: give 4 or 8."),
         ("--batch-size 1", "batch_size is 1"),
         ("--batch-size 4000", "--batch-size is 4000"),
         ("--seed -1", "seed is -1"),

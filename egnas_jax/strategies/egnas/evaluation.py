@@ -134,12 +134,18 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
-        is outside 0 to num_classes - 1; `options` have individuals race.
+        is outside 0 to num_classes - 1; `options` have individuals race, or a proxy.
     """
     if options.races:
         raise ValueError(
             "evaluate_fitness evaluates all individuals on all images, and the options "
             "have fitness_batches 'auto'. Give options.on_one_batch()."
+        )
+    if options.proxy is not None:
+        raise ValueError(
+            f"evaluate_fitness evaluates individuals under the weights that it is "
+            f"given, and the options have fitness {options.fitness!r}. Leave it out, "
+            f"or score cells by eg.proxies.score."
         )
     space = SPACES[net.config.space]
     excess = make_excess(space, net.config.num_classes, options.limit)

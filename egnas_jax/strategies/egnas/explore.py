@@ -90,7 +90,7 @@ def explore(
         individuals race for them.
     """
     evolution, sigma, centres, starts, keys = sampling_of(method, key, state)
-    method = _with_eta(method, state)
+    method = with_eta(method, state)
     if method.config.races:
         score = functools.partial(race_individuals, method, evaluate_each)
     else:
@@ -122,8 +122,13 @@ def explore(
     return _step_alpha(method, state, best).replace(evolutions=ends), exploration
 
 
-def _with_eta(method: EGNAS, state: EGNASState) -> EGNAS:
-    """The method with the weight of L2 that this exploration has."""
+def with_eta(method: EGNAS, state: EGNASState) -> EGNAS:
+    """Returns the method with the weight of L2 that its next exploration has.
+
+    Args:
+      method: space, options and numbers.
+      state: before the exploration.
+    """
     if method.config.eta_schedule == "constant":
         return method
     eta = method.hyperparams.eta / (state.updates + 1).astype(jnp.float32)

@@ -52,6 +52,8 @@ def read_scores(
     hint = "Make it by: egnas proxies --cells all --table FILE."
     stored = records.read_object(path, hint)
     scores, cells = stored.get("scores", {}), stored.get("cells", [])
+    if not isinstance(scores, dict) or not isinstance(cells, list):
+        raise ValueError(f"{path} holds no scores of cells. {hint}")
     if proxy not in scores:
         known = f"has {', '.join(scores)}" if scores else "has none"
         raise ValueError(f"{path} has no scores by {proxy}; it {known}. {hint}")
@@ -62,14 +64,25 @@ def read_scores(
         raise ValueError(
             f"{path} holds another space's cells: {error} {hint}"
         ) from None
-    if len(codes) != NUM_CELLS or len(scores[proxy]) != len(cells):
+    if len(codes) != NUM_CELLS or len(cells) != NUM_CELLS:
         raise ValueError(
             f"{path} has scores of {len(codes)} cells, and a search needs those of all "
-            f"{NUM_CELLS}. {hint}"
+            f"{NUM_CELLS}, each once. {hint}"
         )
     values = np.full(NUM_CELLS, np.nan)
-    # a missing score is null in JSON, and NaN as a number
-    values[np.asarray(table.row_of)[code_of(choices)]] = np.asarray(
-        scores[proxy], float
-    )
+    values[np.asarray(table.row_of)[code_of(choices)]] = _numbers(path, scores, proxy)
+    return values
+
+
+def _numbers(path: pathlib.Path, scores: dict, proxy: str) -> np.ndarray:
+    """Scores of all cells by one proxy; a missing one is null in JSON, and NaN here."""
+    try:
+        values = np.asarray(scores[proxy], float)
+    except (TypeError, ValueError, OverflowError):
+        values = np.empty(0)
+    if values.shape != (NUM_CELLS,) or np.isnan(values).all():
+        raise ValueError(
+            f"{path}: the scores by {proxy} must be {NUM_CELLS} numbers, or null where "
+            f"a cell has none, and not all null. Make the file anew by egnas proxies."
+        )
     return values

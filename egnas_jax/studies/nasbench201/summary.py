@@ -113,20 +113,25 @@ def best_by_validation_regret(table: BenchmarkTable) -> float:
     return float(table.test.max() - np.asarray(table.test)[best].mean())
 
 
-def markdown(entries: list[dict], optimum: float, selected: float) -> str:
+def markdown(
+    entries: list[dict],
+    optimum: float,
+    selected: float,
+    by: str = "validation accuracy",
+) -> str:
     """The final regrets, in percentage points, as a table for people.
 
     Args:
       entries: results of `summarise_method`.
       optimum: best test accuracy of the table.
       selected: result of `best_by_validation_regret`.
+      by: what the searches see of a cell.
     """
     introduction = (
         f"Test regret in percentage points to the optimum of {100 * optimum:.2f} %, "
         f"mean over runs and {100 * LEVEL:.0f} % interval; the incumbent is the best "
-        f"cell by validation accuracy, the answer is the cell that the method returns. "
-        f"The best cell of the table by validation accuracy (the mean of those that "
-        f"tie) has {100 * selected:.3f}."
+        f"cell by {by}, the answer is the cell that the method returns. The best cell "
+        f"of the table by {by} (the mean of those that tie) has {100 * selected:.3f}."
     )
     rows = [
         (

@@ -19,6 +19,7 @@ from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
+from egnas_jax.strategies.egnas.explore import with_eta
 from egnas_jax.strategies.egnas.fitness import compound_fitness
 from egnas_jax.strategies.egnas.sampling import EGNASState, first_generation
 from egnas_jax.strategies.random_search import random_child
@@ -100,7 +101,9 @@ def draw_individuals(
     one_batch = config.on_one_batch()
     drawn = dataclasses.replace(one_batch, population=max(size, 2), samples=1)
     method = EGNAS(SPACES[net.config.space], drawn, drawn.hyperparams)
-    z = first_generation(method, key, state)[0, :size]
+    first = jax.tree.map(lambda leaf: leaf[:1], state.evolutions)
+    z = first_generation(method, key, state.replace(evolutions=first))[0, :size]
+    eta = with_eta(method, state).hyperparams.eta
 
     def evaluate(arrays: PyTree, variables: PyTree, batch: Batch, batch_stats: str):
         alpha, z = arrays
@@ -125,7 +128,7 @@ def draw_individuals(
             similarity,
             correct_current=current,
             zeta=config.zeta,
-            eta=config.eta,
+            eta=eta,
             sign=config.sign,
         )
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from egnas_jax.lookup import lookup
-from egnas_jax.runs.finished_search import load_search, valid_batches
+from egnas_jax.runs.finished_search import check_trained, load_search, valid_batches
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search import loop
 from egnas_jax.storage import records
@@ -111,6 +111,7 @@ def run_study(
             f"most primitives, so random cells cannot be evaluated. Study a run whose "
             f"supernet has all, of darts, say."
         )
+    check_trained(search)
     request = complete(request, config, search.num_valid)
     started = time.perf_counter()
     key = jax.random.fold_in(stream(request.seed, "noise"), state.epoch)

@@ -122,7 +122,6 @@ def _program(
             update_every="epoch",
             mixing=lambda key, state: state,
             learn=None,
-            trains_weights=True,
         ),
         schedule=dataclasses.replace(problem.schedule, alpha_in_clip=False),
     )

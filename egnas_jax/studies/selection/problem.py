@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.finished_search import valid_batches
+from egnas_jax.runs.finished_search import check_trained, valid_batches
 from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.derivation import check_rule
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.limits.derived import derived_mixing
 from egnas_jax.studies.noise.study import MOST_BATCHES, batch_of
@@ -68,6 +69,8 @@ def strategy_of(run: SearchResult) -> Strategy:
             f"most primitives, so there is little to select from. Select from a run "
             f"whose supernet has all, of darts, say."
         )
+    check_rule(space_of(config), "Take the run's own genotype.")
+    check_trained(run)
     _, make = STRATEGIES[config.strategy_name]
     return make(net, config.strategy)
 

@@ -62,6 +62,46 @@ def test_the_command_searches_by_scores(table_file, score_file, tmp_path, capsys
     assert valid > 0.95
 
 
+def test_the_command_says_that_searches_see_scores(
+    table_file, score_file, tmp_path, capsys, monkeypatch
+):
+    def run_method(table, config, name, settings, at_queries):
+        shape = len(settings), config.runs
+        curve = np.full((*shape, len(at_queries)), 0.5)
+        return table_search.Curves(curve, curve, np.full(shape, 0.5))
+
+    monkeypatch.setattr(table_search, "run_method", run_method)
+    words = ["--proxy", "naswot", "--runs", "2", "--queries", "3"]
+    assert run(table_file, score_file, *words, "--out", str(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert "best cell by the score of naswot, the answer" in printed
+    assert "validation accuracy" not in printed
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda file: file.update(scores=None), "holds no scores of cells"),
+        (lambda file: file.update(cells=None), "holds no scores of cells"),
+        (lambda file: file["cells"].append(file["cells"][0]), "each once"),
+        (lambda file: file["scores"].update(naswot=7), "must be 15625 numbers"),
+        (lambda file: file["scores"]["naswot"].pop(), "must be 15625 numbers"),
+        (
+            lambda file: file["scores"].update(naswot=[None] * 15_625),
+            "and not all null",
+        ),
+    ],
+)
+def test_a_file_that_was_altered_is_refused(
+    change, message, table, score_file, tmp_path
+):
+    altered = json.loads(score_file.read_text())
+    change(altered)
+    (tmp_path / "proxies.json").write_text(json.dumps(altered))
+    with pytest.raises(ValueError, match=message):
+        read_scores(tmp_path / "proxies.json", "naswot", table)
+
+
 @pytest.mark.parametrize(
     "contents, proxy, message",
     [

@@ -21,6 +21,7 @@ from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
 from egnas_jax.strategies.egnas.sampling import (
     first_generation,
     initial_state,
+    start,
 )
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.studies.noise.matrix import (
@@ -190,6 +191,29 @@ def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
     running, batch = matrices["running"].fitness, matrices["batch"].fitness
     assert running.min() == pytest.approx(float(info["fitness"]))
     assert not np.array_equal(running, batch)
+
+
+@pytest.mark.parametrize("options", [{"carried": "shape"}, {"sigma": "own"}])
+def test_individuals_are_those_of_the_first_sample_of_what_is_carried(options, toy_net):
+    config = EGNASConfig(population=6, samples=3, **options)
+    method = EGNAS(SPACES["darts7"], config, config.hyperparams)
+    state = start(method, jax.random.key(1))
+    alone = draw_individuals(toy_net, config, state, KEY, 4)
+    sigmas = state.evolutions.replace(sigma=jnp.float32([5.0, 1.0, 1.0]))
+    wide = state.replace(evolutions=sigmas)
+    others = draw_individuals(toy_net, config, wide, KEY, 4)
+    spread = [float(jnp.std(each.arrays[1])) for each in (alone, others)]
+    by_sigma = "sigma" in options
+    assert spread[1] == pytest.approx(spread[0] * (5 if by_sigma else 1), rel=0.01)
+
+
+def test_individuals_have_the_eta_of_the_next_exploration(problem, toy_net):
+    config, _, state = problem(eta_schedule="by_update", eta=0.4)
+    state = state.replace(updates=jnp.int32(3))
+    candidates = draw_individuals(toy_net, config, state, KEY, 4)
+    one, count = jnp.ones((1,)), jnp.ones((1,), jnp.int32)
+    fitness = candidates.fitness(one, count, count[0], one)
+    assert fitness == pytest.approx(1.0 + 0.4 / 4)
 
 
 @pytest.mark.slow

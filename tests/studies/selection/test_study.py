@@ -243,9 +243,15 @@ LIVE = (((0, 1),) * 14,) * 2  # two primitives of each edge
             r"limits \(params",
         ),
         ("darts", {}, LIVE, "lacks most primitives"),
+        (
+            "random_search",
+            {"fitness": "proxy:params"},
+            None,
+            "ranked cells by proxy:params, without a step of the weights",
+        ),
     ],
 )
-def test_methods_that_derive_otherwise_are_refused(name, settings, live, message):
+def test_runs_that_selectors_cannot_judge_are_refused(name, settings, live, message):
     settings = {f"strategy.{path}": value for path, value in settings.items()}
     config = eg.search_config("digits", strategy=name, settings=settings)
     supernet = dataclasses.replace(config.supernet, num_classes=10, live=live)
@@ -260,6 +266,27 @@ def test_methods_that_derive_otherwise_are_refused(name, settings, live, message
         num_valid=719,
     )
     with pytest.raises(ValueError, match=f"^The run .*{message}"):
+        eg.select(run)
+
+
+def test_a_space_that_derives_by_a_function_is_refused(monkeypatch):
+    def derive(space, mixing):
+        raise AssertionError
+
+    own = dataclasses.replace(SPACES["darts7"], name="own", derive=derive)
+    monkeypatch.setitem(SPACES, "own", own)
+    config = eg.search_config("digits", strategy="darts")
+    supernet = dataclasses.replace(config.supernet, num_classes=10, space="own")
+    run = eg.SearchResult(
+        genotype=eg.zoo["DARTS_V2"].genotype,
+        valid_accuracy=None,
+        records=[],
+        net=eg.make_supernet(supernet),
+        state=None,
+        config=dataclasses.replace(config, supernet=supernet),
+        num_valid=719,
+    )
+    with pytest.raises(ValueError, match="another cell than the one that is scored"):
         eg.select(run)
 
 
