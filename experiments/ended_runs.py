@@ -13,7 +13,7 @@ from methods import Job
 
 from egnas_jax.storage import records
 
-OUT = "{out}"  # stands for the folder of the experiment, which differs by machine
+OUT = '"{out}/'  # stands for the folder of the experiment, which differs by machine
 HINT = "Name a file that --ended has written, or one that does not exist yet."
 
 
@@ -23,9 +23,9 @@ def add(path: pathlib.Path, job: Job) -> None:
     Raises:
       ValueError: it is another file.
     """
-    out = str(job.folder.parent)
+    inside = _in_json(job.folder.parent)
     run = {
-        name: (job.folder / name).read_text().replace(out, OUT)
+        name: (job.folder / name).read_text().replace(inside, OUT)
         for name in _names(job)
         if (job.folder / name).exists()
     }
@@ -42,7 +42,7 @@ def take(path: pathlib.Path, out: pathlib.Path) -> None:
     Raises:
       ValueError: it is another file.
     """
-    inside = json.dumps(str(out))[1:-1]  # as a path stands in JSON
+    inside = _in_json(out)
     for run, files in read(path).items():
         if (out / run).exists():
             continue
@@ -67,6 +67,11 @@ def read(path: pathlib.Path) -> dict[str, dict[str, str]]:
         if not named or not all(map(_is_file, files.items())):
             raise ValueError(f"{path} holds no ended runs: see {run!r}. {HINT}")
     return runs
+
+
+def _in_json(folder: pathlib.Path) -> str:
+    """How paths of files in a folder begin as strings of JSON."""
+    return json.dumps(f"{folder}/")[:-1]
 
 
 def _is_file(entry: tuple[str, object]) -> bool:

@@ -65,9 +65,14 @@ def begin(options: argparse.Namespace) -> Limits:
     """Takes the runs that ended elsewhere; returns the limits of a piece from now on.
 
     Raises:
-      ValueError: the file of ended runs is another one.
+      ValueError: the file of ended runs is another one, or its folder does not exist.
     """
     if options.ended:
+        if not options.ended.parent.is_dir():
+            raise ValueError(
+                f"--ended {options.ended}: its folder does not exist. Make it, or name "
+                f"another file."
+            )
         ended_runs.take(options.ended, options.out)
     minutes = options.minutes
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -140,6 +145,7 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
     """
     for job in jobs:
         if methods.is_finished(job):
+            _add_ended(left.ended, job)
             continue
         if left.reached:
             break
@@ -151,13 +157,18 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
         )
         if summary_of(job):
             methods.mark_finished(job)
-            if left.ended:
-                ended_runs.add(left.ended, job)
+            _add_ended(left.ended, job)
         epochs = left.epochs
         if epochs is not None:
             epochs = max(epochs - (num_epochs(job) - done), 0)
         left = left._replace(epochs=epochs, interrupted=interrupted)
     return left
+
+
+def _add_ended(file: pathlib.Path | None, job: Job) -> None:
+    """Adds a run that has ended to the file of ended runs, if it lacks the run."""
+    if file and job.folder.name not in ended_runs.read(file):
+        ended_runs.add(file, job)
 
 
 def _run(job: Job, goal: int) -> None:

@@ -7,7 +7,7 @@ from methods import Outcome
 
 from egnas_jax.studies.statistics import LEVEL, compare, summarise
 
-# of tables with passes
+# for the note of a table that counts passes
 PASSES = "Passes: forward passes of an image of one search; a backward pass counts 2."
 
 

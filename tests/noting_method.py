@@ -8,8 +8,11 @@ from egnas_jax.types import Mixing
 
 
 def noting():
-    """The method. The sum of the kernel, of the validation images and of the
-    hyperparameter move its mixing."""
+    """Returns the method.
+
+    The sum of the kernel, the mean of the validation images and the hyperparameter move
+    its mixing.
+    """
     kinds = {"normal": 14, "reduce": 14}
 
     def init(key, hyperparams):

@@ -6,7 +6,7 @@ import pytest
 
 from egnas_jax.space import SPACES, Space
 
-# one node and three primitives, one of which has weights; and below a single cell
+# one node and three primitives, one of which has weights; SETTINGS have a single cell
 SPACE = Space(
     name="tiny",
     primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"),

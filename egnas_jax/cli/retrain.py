@@ -22,12 +22,10 @@ from egnas_jax.cli.run_folders import default_folder, run_folders
 from egnas_jax.cli.start_display import waiting_for
 from egnas_jax.cli.sweep import add_batched, check_began_alone, read_batched
 from egnas_jax.lookup import check_known
-from egnas_jax.runs.presets import RECIPES
+from egnas_jax.runs.presets import DEFAULT_RECIPE, RECIPES
 
 if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.retrain.loop import RetrainRun
-
-PRESET = "digits"  # the default
 
 
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +40,7 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help=f"a whole run's settings ({PRESET})",
+        help=f"a whole run's settings ({DEFAULT_RECIPE})",
     )
     add("--data-dir", help="the only place to look for the data set")
     add(
@@ -103,7 +101,7 @@ def retrain(options: argparse.Namespace) -> int:
     if options.preset is None:
         run = path.parent if path is not None and path.is_file() else origin
         _check_same_data(options, *searched_on(run))
-        options.preset = PRESET
+        options.preset = DEFAULT_RECIPE
     base = retrain_config(
         options.preset,
         settings=split_seed(origin) | settings.assignments(options.overrides),
@@ -143,13 +141,13 @@ def _check_same_data(options, name: str | None, path: str | None) -> None:
       name, path: of the data of the run that found the cell, see `searched_on`.
     """
     given = any(entry.startswith("data.") for entry in options.overrides)
-    if given or (name in (None, PRESET) and path is None):
+    if given or (name in (None, DEFAULT_RECIPE) and path is None):
         return
     same = f"--set data.path={path}" if path else f"--preset {name}"
     raise ValueError(
         f"{options.genotype} was searched on {path or name}, but without --preset the "
-        f"cell would be trained on {PRESET}. Add {same} to train it on the images of "
-        f"its search, or name the preset that you mean."
+        f"cell would be trained on {DEFAULT_RECIPE}. Add {same} to train it on the "
+        f"images of its search, or name the preset that you mean."
     )
 
 
@@ -169,7 +167,7 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
         for folder in folders:
             directory.check_free(folder, resume=options.resume)
         if options.batched is None:
-            check_began_alone(folders)
+            check_began_alone(folders, devices=None)
         if options.seeds > 1 and options.resume:
             _check_same_configurations(configs, folders, options.data_dir)
         use_compilation_cache()

@@ -134,7 +134,7 @@ def _search_all(options, configs) -> list[dict]:
         folders = stack.enter_context(run_folders(options, seeds))
         for folder in folders:  # before the first search, not after it
             check_free(folder, resume=options.resume)
-        check_began_alone(folders)
+        check_began_alone(folders, configs[0].devices)
         return folders
 
     with contextlib.ExitStack() as stack:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.runs.search import StartMonitor
 
 
+# kind of a unit -> its name, for one and for several
+UNITS = {"search": ("search", "searches"), "retrain": ("retraining", "retrainings")}
+
+
 def sweep_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas sweep`."""
     add = parser.add_argument
@@ -46,13 +50,10 @@ def sweep(options: argparse.Namespace) -> None:
         from egnas_jax.runs.study.write import write_study
     study = write_study(options.plan, options.out, extend=options.extend)
     kinds = collections.Counter(unit.kind for unit in study.units)
-    parts = ", ".join(_counted(count, *NAMES[kind]) for kind, count in kinds.items())
+    parts = ", ".join(_counted(count, *UNITS[kind]) for kind, count in kinds.items())
     units = _counted(len(study.units), "unit", "units")
     print(f"{study.folder} holds {units}: {parts}.")
     print(f"Run them by any number of workers: egnas worker {options.out}")
-
-
-NAMES = {"search": ("search", "searches"), "retrain": ("retraining", "retrainings")}
 
 
 def _counted(count: int, one: str, several: str) -> str:

@@ -124,11 +124,14 @@ def read_sweep(entries: Sequence[str]) -> list[tuple[str, list[str]]]:
     return sweep
 
 
-def check_began_alone(folders: Sequence[pathlib.Path | None]) -> None:
+def check_began_alone(
+    folders: Sequence[pathlib.Path | None], devices: int | None
+) -> None:
     """Refuses to go on one after another with runs that began as one program.
 
     Args:
       folders: of a command without `--batched`; None in a process that writes nothing.
+      devices: that would divide a batch; None for all of this process.
 
     Raises:
       ValueError: names the value of `--batched` that goes on with them.
@@ -138,7 +141,8 @@ def check_began_alone(folders: Sequence[pathlib.Path | None]) -> None:
     from egnas_jax.runs.batch_shape import ONE_BY_ONE, chosen_width
 
     if len(folders) > 1:
-        chosen_width(folders, "off", jax.local_device_count(), lambda: ONE_BY_ONE)
+        devices = devices or jax.local_device_count()
+        chosen_width(folders, "off", devices, lambda: ONE_BY_ONE)
 
 
 def configurations(

@@ -144,9 +144,9 @@ def _not_found(name, directory, layouts) -> ValueError:
     candidates = [f"{layout.folder}/" for layout in layouts]
     candidates += [layout.archive for layout in layouts]
     return ValueError(
-        f"--data-dir {directory} holds no {name}: looked for {', '.join(candidates)} "
+        f"The folder {directory} holds no {name}: looked for {', '.join(candidates)} "
         f"and {name}/VERSION/{prepared.INFO_FILE} (tfds). Put one of these there, or "
-        "leave --data-dir out to download."
+        "name no folder (--data-dir, data_dir) to download."
     )
 
 

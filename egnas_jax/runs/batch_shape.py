@@ -151,7 +151,9 @@ def chosen_width(
         asked = {"on": count, "off": 1}.get(batched, batched)
         most = min(asked, count)
         width = ONE_BY_ONE if most == 1 else even_width(count, most, devices)
-        if asked > 1 and began == {-(-asked // devices)}:  # also where that is uneven
+        if asked > 1 and began == {
+            -(-asked // devices)
+        }:  # though batches were not full
             (width,) = began
     if began and began != {width}:
         raise _other_width(folders[0].parent, began, width, devices)
@@ -168,13 +170,15 @@ def chosen_width(
 def _other_width(
     folder: pathlib.Path, began: set[int], width: int | None, devices: int
 ) -> ValueError:
-    first = max(began)
     sizes = " and ".join(map(_described, sorted(began)))
-    option = "off" if first == ONE_BY_ONE else first * devices
+    advice = "Go on with those that began alike by a command of their own"
+    if len(began) == 1:
+        (first,) = began
+        option = "off" if first == ONE_BY_ONE else first * devices
+        advice = f"Go on as they began: --batched {option}"
     return ValueError(
-        f"The runs in {folder} began {sizes}, and would go on "
-        f"{_described(width)} now, which rounds differently. Go on as they began: "
-        f"--batched {option}."
+        f"The runs in {folder} began {sizes}, and would go on {_described(width)} now, "
+        f"which rounds differently. {advice}."
     )
 
 

@@ -59,6 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 # epochs); ImageNet as PC-DARTS and EG-NAS use it: 1024 images on 8 cards, each with its
 # own batch statistics, which `accumulate` reproduces on one card.
 _CIFAR = dict(pad=4, flip=True, cutout=16)
+DEFAULT_RECIPE = "digits"
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": dict(
         data=dict(name="digits", pad=1, flip=False),

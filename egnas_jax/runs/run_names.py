@@ -12,6 +12,10 @@ from egnas_jax.settings import as_dict, flat
 
 Config = SearchConfig | RetrainConfig
 LONGEST = 255  # bytes of a file's name on the file systems of Linux
+SHORTER = (
+    "Runs are named by the settings in which they differ: vary fewer at once, or from "
+    "Python give each run a directory, out=[DIR, ...]."
+)
 
 
 def run_names(configs: Sequence[Config]) -> list[str]:
@@ -51,11 +55,12 @@ def setting_labels(configs: Sequence[Config]) -> list[str]:
     ]
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, hint: str) -> None:
     """Refuses the name of a run's directory that file systems cannot hold.
 
     Args:
       name: parts with slashes between them.
+      hint: how to make it shorter, a sentence.
 
     Raises:
       ValueError: a part is longer than `LONGEST` bytes.
@@ -63,10 +68,8 @@ def check_name(name: str) -> None:
     longest = max(name.split("/"), key=lambda part: len(part.encode()))
     if len(longest.encode()) > LONGEST:
         raise ValueError(
-            f"A directory is named by the settings in which runs differ, but a name "
-            f"may have {LONGEST} bytes and this one has {len(longest.encode())}: "
-            f"{longest[:80]}... Vary fewer settings at once, or from Python give each "
-            f"run a directory: out=[DIR, ...]."
+            f"The name of a directory may have {LONGEST} bytes, and that of a run has "
+            f"{len(longest.encode())}: {longest[:80]}... {hint}"
         )
 
 
@@ -99,7 +102,7 @@ def folders_of(
     else:
         names = run_names(configs)
         for name in names:
-            check_name(name)
+            check_name(name, SHORTER)
         folders = tuple(pathlib.Path(out) / name for name in names)
     places = [folder and folder.resolve() for folder in folders]
     for index, folder in enumerate(folders):

@@ -91,7 +91,9 @@ class ProxyStudy:
             lookup(PROXIES, name, "proxy")
         check_ranges(self, RANGES)
         check_space(self.space)
-        check_rule(space, "Give such a space one of the rules, or call eg.proxies.")
+        check_rule(
+            space, "Give such a space one of the rules, or call eg.proxies.score."
+        )
         if space == SPACE and self.cells > NUM_CELLS:
             raise ValueError(
                 f"cells is {self.cells}, but {self.space} has {NUM_CELLS} cells: give "

@@ -84,8 +84,8 @@ def markdown(total: dict) -> str:
     )
     if failed := total.get("failed"):
         note += (
-            f" The loss of seed {', '.join(map(str, failed))} was not finite, so the "
-            f"mean is that of the others."
+            f" Of these seeds a loss was not finite, so the mean leaves them out: "
+            f"{', '.join(map(str, failed))}."
         )
     return markdown_table(COLUMNS.split("|"), rows, note)
 

@@ -41,10 +41,10 @@ def options_of(ended, out):
 def test_runs_that_ended_elsewhere_are_not_repeated(carry, load, tmp_path):
     """Their images are in another folder too."""
     file = tmp_path / "ended.json"
-    first, calls = carry(tmp_path / "here", file)
+    first, calls = carry(tmp_path / 'hére "quoted"', file)
     assert len(calls) == 2
-    assert "here" not in file.read_text()
-    second, calls = carry(tmp_path / 'there "quoted"', file)
+    assert "quoted" not in file.read_text()
+    second, calls = carry(tmp_path / 'thére "too"', file)
     assert not calls
     summaries = [load("pieces").summary_of(job) for job in (*first, *second)]
     assert summaries[0] and summaries[0] == summaries[2]
@@ -59,6 +59,20 @@ def test_a_run_that_has_not_ended_is_carried_on(carry, tmp_path):
     _, calls = carry(tmp_path / "there", file)
     assert [call.config.seed for call in calls] == [1]
     assert list(json.loads(file.read_text())) == ["run-0", "run-1"]
+
+
+def test_runs_that_ended_before_the_file_was_named_are_in_it(carry, tmp_path):
+    carry(tmp_path / "here", None)
+    file = tmp_path / "ended.json"
+    _, calls = carry(tmp_path / "here", file)
+    assert not calls
+    assert list(json.loads(file.read_text())) == ["run-0", "run-1"]
+
+
+def test_a_file_in_no_folder_is_refused_before_anything_runs(carry, tmp_path):
+    with pytest.raises(ValueError, match="its folder does not exist"):
+        carry(tmp_path / "here", tmp_path / "typo" / "ended.json")
+    assert not (tmp_path / "here").exists()
 
 
 def test_runs_of_other_settings_are_refused(carry, tmp_path):

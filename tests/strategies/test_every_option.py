@@ -25,7 +25,7 @@ from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.types import Mixing
 
 # Two nodes: tracing takes as long as the cells have edges.
-SPACE = Space("two_nodes", SPACES["darts8"].primitives, num_nodes=2)
+SPACE = Space("two_nodes_of_8", SPACES["darts8"].primitives, num_nodes=2)
 KEY = jax.random.key(0)
 LIMIT = Limit(params=3e6)
 ADAM = dict(learning_rate=0.02, beta1=0.9, weight_decay=0.1)

@@ -58,22 +58,13 @@ def test_a_search_with_unusable_shards_ends_with_2(shards, hint, tmp_path, capsy
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
-def test_every_method_is_traced_with_shards_or_refused(name, monkeypatch):
+def test_every_method_is_traced_with_shards(name, monkeypatch):
     """Lockstep knows few ways to exchange, and tracing meets all others."""
     settings = tiny_search.OF_ANY_METHOD | settings_of(name)
     settings |= {"shards": SHARDS, "epochs": 2, "supernet.layers": 1}
     monkeypatch.setitem(SPACES, SPACE.name, SPACE)
     config = functools.partial(search_config, "digits", settings=settings)
-    try:
-        run = set_up_search(config(strategy=name, space=SPACE.name)).run
-    except ValueError as error:
-        assert "shards" in str(error)
-    else:
-        assert_traceable(run)
-
-
-def assert_traceable(run):
-    """Traces what the programs of a search do in an epoch."""
+    run = set_up_search(config(strategy=name, space=SPACE.name)).run
     first = functools.partial(init_state, run.problem, run.image_shape)
     state, span = jax.eval_shape(first, run.hyperparams), (np.int32(0), np.int32(1))
     calls = {run.programs.train: (state, span)}

@@ -4,12 +4,14 @@ Searches come first, since a retraining needs the search whose genotype it train
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.source import check_found
+from egnas_jax.runs.presets import DEFAULT_RECIPE
 from egnas_jax.runs.retrain_config import retrain_config
 from egnas_jax.runs.run_names import check_name
 from egnas_jax.runs.search_config import SearchConfig, search_config
@@ -20,7 +22,7 @@ from egnas_jax.settings import as_dict
 from egnas_jax.storage.records import plain
 
 SEARCH, RETRAIN = "search", "retrain"
-DEFAULT = "digits"  # the recipe of a plan that names none
+SHORTER = "Give [[search]] a shorter name, or sweep over fewer settings."
 
 
 def plan_units(plan: StudyPlan) -> list[Unit]:
@@ -73,17 +75,25 @@ def _searches(
 
     for setting in swept_configs(make, group.sweep, option="[search.sweep]"):
         check_found(setting.data, plan.data_dir)
-        label = setting_label(setting, tuple(group.sweep))
+        label = setting_label(_with_file_name(setting), tuple(group.sweep))
         for config in with_seeds(setting, group.seeds):
             parts = (SEARCH, group.name, label, f"seed{config.seed}")
             yield _unit(SEARCH, "/".join(filter(None, parts)), config, plan), config
+
+
+def _with_file_name(config: SearchConfig) -> SearchConfig:
+    """The configuration with the file of its images, and not its folder, by name."""
+    if config.data.path is None:
+        return config
+    name = pathlib.PurePath(config.data.path).name
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, path=name))
 
 
 def _retrainings(
     group: RetrainPlan, search: Unit, searched: SearchConfig, plan: StudyPlan
 ) -> Iterator[Unit]:
     config = retrain_config(
-        group.preset or DEFAULT,
+        group.preset or DEFAULT_RECIPE,
         settings={"split_seed": searched.seed} | dict(group.settings),
         auxiliary=group.auxiliary,
     )
@@ -124,7 +134,7 @@ def _check_directories(units: Sequence[Unit]) -> None:
     """Refuses names that are too long, and units in the directories of others."""
     first: dict[str, int] = {}
     for index, unit in enumerate(units, start=1):
-        check_name(unit.run)
+        check_name(unit.run, SHORTER)
         if unit.run in first:
             raise ValueError(
                 f"Units {first[unit.run]} and {index} of the plan have the same "

@@ -106,8 +106,9 @@ def work_off(
 
     Raises:
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back.
-      RuntimeError: a disk is full, read-only or broken; the unit was given back.
-      ValueError: the directory of the study cannot be written.
+      RuntimeError: a disk is full, read-only or broken; any worker goes on with the
+        unit.
+      ValueError: the directory of the study cannot be written for another reason.
     """
     worker = _Worker(
         run_unit=run_unit,
@@ -174,7 +175,8 @@ def _claimed(worker: _Worker, study: Study, each: UnitStatus) -> Claim | None:
         if not claims.add_event(each.folder, number, claims.CLAIMED, details):
             return None
     except OSError as error:
-        raise ValueError(
+        kind = RuntimeError if error.errno in DISK else ValueError
+        raise kind(
             f"{each.folder} cannot be written ({error.strerror or error}), and a "
             f"worker claims its units there. Let it write to {study.folder}, and start "
             f"it again."
@@ -221,9 +223,9 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
         if (cause := _of_the_disk(error)) is not None:
             _give_back(claim, str(error))
             raise RuntimeError(
-                f"{unit.run}: {cause}. That is no fault of the unit, which was given "
-                f"back after its last whole checkpoint. Make room or mend the disk, "
-                f"and start the worker again."
+                f"{unit.run}: {cause}. That is no fault of the unit, and any worker "
+                f"goes on with it from its last whole checkpoint. Make room or mend "
+                f"the disk, and start the worker again."
             ) from error
         _fail(worker, unit, claim, error)
     except BaseException as stop:
@@ -250,6 +252,11 @@ def _fail(worker: _Worker, unit: Unit, claim: Claim, error: Exception) -> None:
         worker.log(f"{unit.run}: failed: {error}")
     except ClaimLostError as lost:
         worker.log(f"{unit.run}: {lost}")
+    except OSError as fault:
+        raise RuntimeError(
+            f"{unit.run}: failed ({error}), which could not be recorded ({fault}). Any "
+            f"worker tries it again. Mend the disk, and start the worker again."
+        ) from error
 
 
 def _give_back(claim: Claim, reason: str) -> None:

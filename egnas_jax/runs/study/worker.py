@@ -49,7 +49,10 @@ def run_worker(
 
     Raises:
       ValueError: there is no study, this machine lacks its data, a plug-in of it is
-        missing or has changed, or an argument is out of range; nothing was claimed.
+        missing or has changed, or an argument is out of range, and nothing was
+        claimed; or the directory of the study cannot be written.
+      RuntimeError: a disk is full, read-only or broken; any worker goes on with the
+        unit.
       KeyboardInterrupt: SIGINT or SIGTERM arrived; the unit was given back, after a
         checkpoint if an epoch had begun.
     """

@@ -1,6 +1,7 @@
 """Writes a study: the units of a plan into a directory, for workers to run."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import time
@@ -74,12 +75,13 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
         after `PATIENCE` seconds.
     """
     deadline = time.monotonic() + PATIENCE
+    log = logging.getLogger("egnas_jax").warning
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             while True:
                 try:
-                    stack.enter_context(locked(folder, lambda text: None))
+                    stack.enter_context(locked(folder, log))
                     break
                 except DirectoryTakenError:
                     if time.monotonic() > deadline:
@@ -102,7 +104,7 @@ def _check_free(folder: pathlib.Path, text: str | None) -> None:
         is_plan = path.name == PLAN and path.is_file()
         is_plan = is_plan and path.read_bytes() == (text or "").encode()
         is_left = path.name in (PLUGINS, FILE) or path.name.startswith(".")
-        if not (is_plan or is_left):
+        if not (is_plan or is_left or (folder / FILE).exists()):
             raise ValueError(
                 f"{folder} is not empty and holds no study. Name another --out."
             )

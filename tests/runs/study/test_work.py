@@ -244,15 +244,32 @@ def test_a_worker_whose_heartbeat_is_slow_keeps_its_unit(work, study):
     assert times["search/seed0"] == 30 * OPTIONS.stale
 
 
+@pytest.mark.parametrize(
+    "code, kind", [(errno.EACCES, ValueError), (errno.EROFS, RuntimeError)]
+)
 def test_a_worker_that_cannot_claim_says_where_it_may_not_write(
-    work, study, monkeypatch
+    code, kind, work, study, monkeypatch
 ):
     def refuse(path, text):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(claims, "_create", refuse)
-    with pytest.raises(ValueError, match="units/00001 cannot be written .Read-only"):
+    with pytest.raises(kind, match="units/00001 cannot be written"):
         work(lambda name: None)
+
+
+def test_a_failure_that_a_full_disk_cannot_record_ends_the_worker(
+    work, study, monkeypatch
+):
+    def refuse(claim, error):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(name):
+        raise FloatingPointError("The loss is nan")
+
+    monkeypatch.setattr(claims.Claim, "fail", refuse)
+    with pytest.raises(RuntimeError, match="loss is nan.*could not be recorded"):
+        work(fail)
 
 
 def test_a_claim_says_how_often_its_worker_beats(work, study):

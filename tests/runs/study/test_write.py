@@ -207,6 +207,19 @@ def test_a_plan_that_changes_a_unit_is_refused(extend, change, message, write):
 
 
 # plan -> part of the message
+def test_swept_images_name_the_runs_by_their_files(write, tmp_path):
+    """Whose folder differs by machine."""
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / name).touch()
+    study = write('[search.sweep]\ndata.path = ["a.npz", "b.npz"]\n[search]\n')
+    assert [unit.run for unit in study.units] == [
+        "search/data.path=a.npz/seed0",
+        "search/data.path=b.npz/seed0",
+    ]
+    paths = [unit.config["data"]["path"] for unit in study.units]
+    assert paths == [str(tmp_path / name) for name in ("a.npz", "b.npz")]
+
+
 BAD = {
     "no TOML": ("search = ", "is not TOML"),
     "no search": ("[retrain]", "needs a table [search]"),
