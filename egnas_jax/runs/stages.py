@@ -92,9 +92,11 @@ def describe_plan(config: SearchConfig) -> str:
     space = SPACES[config.supernet.space]
     lines, before = [], len(space.primitives)
     for index, stage in enumerate(planned_stages(config)):
+        layers = stage.supernet.layers
+        cells = "1 cell" if layers == 1 else f"{layers} cells"
         lines.append(
             f"Stage {index + 1}: epochs {stage.first + 1} to "
-            f"{stage.first + stage.epochs}, {stage.supernet.layers} cells, "
+            f"{stage.first + stage.epochs}, {cells}, "
             f"{before} primitives on every edge, of which {stage.kept} stay."
         )
         before = stage.kept

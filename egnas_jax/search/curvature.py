@@ -47,13 +47,17 @@ def check_alpha(strategy: Strategy) -> None:
         )
 
 
-def twice_differentiable(net: Supernet) -> Supernet:
+def twice_differentiable(net: Supernet, lowering: str = LOWERING) -> Supernet:
     """Returns the same network with kernels whose second derivatives compile quickly.
 
     Values and derivatives agree to rounding. A network with an `apply` of its own keeps
     it.
+
+    Args:
+      net: the supernet.
+      lowering: of the kernels.
     """
-    config = dataclasses.replace(net.config, lowering=LOWERING)
+    config = dataclasses.replace(net.config, lowering=lowering)
     is_own = net.apply is not make_supernet(net.config).apply
     return net._replace(
         config=config, apply=net.apply if is_own else make_supernet(config).apply

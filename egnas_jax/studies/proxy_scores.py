@@ -257,7 +257,7 @@ def read_scores(
         empty = np.full(study.cells, np.nan, np.float32)
         return 0, {name: empty.copy() for name in study.proxies}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
         stored, done = json.loads(str(arrays.pop("study"))), int(arrays.pop("done"))
         stored = dict(stored)

@@ -172,7 +172,7 @@ with tiny_search.registered_space():
     [
         (["epochs=1"], "The 2 stages of p_darts need one epoch each"),
         (["strategy.stage_epochs=3,3"], "need 6 epochs"),
-        (["strategy.added_layers=0,-9"], "supernet.layers is -7, but must be"),
+        (["strategy.added_layers=0,-9"], "supernet.layers is -8, but must be"),
         (["strategy.added_layers=0"], "for 1 stages, but strategy.kept is '2,1'"),
         (["strategy.kept=3,1"], "must fall from below 3, the primitives of"),
         (["strategy.kept=2,2"], "must fall from below 3"),
@@ -195,8 +195,8 @@ def test_unusable_stages_exit_with_2_before_anything_compiles(
 
 def test_the_start_of_a_search_lists_its_stages():
     assert describe_plan(config_of()).splitlines() == [
-        "Stage 1: epochs 1 to 2, 2 cells, 3 primitives on every edge, of which 2 stay.",
-        "Stage 2: epochs 3 to 4, 3 cells, 2 primitives on every edge, of which 1 stay.",
+        "Stage 1: epochs 1 to 2, 1 cell, 3 primitives on every edge, of which 2 stay.",
+        "Stage 2: epochs 3 to 4, 2 cells, 2 primitives on every edge, of which 1 stay.",
     ]
     assert describe_plan(search_config("digits", strategy="darts")) == ""
 

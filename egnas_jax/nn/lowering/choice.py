@@ -15,6 +15,8 @@ All implementations give the same values and gradients up to rounding
 benchmarks/README.md lists the results.
 """
 
+import functools
+
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.kernels import CHOICES, SHIFTED, Kernels
 from egnas_jax.nn.lowering import (
@@ -23,6 +25,7 @@ from egnas_jax.nn.lowering import (
     shifted_depthwise,
     shifted_pooling,
 )
+from egnas_jax.nn.lowering.forward_mode import differentiable
 from egnas_jax.nn.lowering.fused_backend import check_fused
 from egnas_jax.nn.lowering.rules import Rules, rules_for, target_backend
 from egnas_jax.types import Array
@@ -165,9 +168,12 @@ def max_pool(
     rules: Rules | None = None,
 ) -> Array:
     """3x3 maximum pooling of [..., H, W, N]."""
+    by_autodiff = functools.partial(reference.max_pool, stride=stride)
     if implementation == "grouped":
-        return reference.max_pool(x, stride)
-    return shifted_pooling.max_pool(x, stride, rules or rules_for())
+        return by_autodiff(x)
+    rules = rules or rules_for()
+    by_hand = functools.partial(shifted_pooling.max_pool, stride=stride, rules=rules)
+    return differentiable(by_hand, by_autodiff)(x)
 
 
 def halve(x: Array, implementation: str = "shifted") -> Array:

@@ -18,9 +18,10 @@ _IS_ON = jax.make_user_context(default_value=False)
 
 
 def forward_mode() -> AbstractContextManager:
-    """Returns a context that gives networks of the lowering `grouped` a forward mode.
+    """Returns a context that gives some networks a forward mode.
 
-    The kernels of the other lowerings have gradients by hand that stay. The lowering
+    They have the lowering `grouped` or `matrix`. The kernels of the other lowerings
+    have gradients by hand that stay. The lowering
     `fused` is `shifted` inside.
     """
     return _IS_ON(True)
