@@ -33,11 +33,6 @@ def golden_supernet(request, load_golden_supernet):
     return golden, make_supernet(config), variables, alpha, images
 
 
-def options_of(images):
-    """The compiler's options of a search on such images."""
-    return lowering.compiler_options(images.shape[1:3])
-
-
 @pytest.mark.slow
 def test_training_equals_torch(golden_supernet, assert_close):
     golden, net, variables, alpha, images = golden_supernet
@@ -51,7 +46,7 @@ def test_training_equals_torch(golden_supernet, assert_close):
         return jnp.mean(losses), (logits, stats)
 
     step = jax.value_and_grad(loss, (0, 1), has_aux=True)
-    step = jax.jit(step, compiler_options=options_of(images))
+    step = jax.jit(step, compiler_options=lowering.compiler_options())
     (value, (logits, stats)), gradients = step(variables["params"], alpha)
     assert_close(logits, golden["logits_train"])
     np.testing.assert_allclose(value, golden["loss_train"], rtol=1e-5)
@@ -92,7 +87,7 @@ def test_a_population_equals_torch(golden_supernet, assert_close):
     )
     evaluate = jax.jit(
         jax.vmap(lambda m: net.apply(variables, images, m)[0]),
-        compiler_options=options_of(images),
+        compiler_options=lowering.compiler_options(),
     )
     logits = evaluate(population)
     assert_close(logits[0], golden["logits_eval"])

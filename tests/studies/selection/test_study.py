@@ -38,7 +38,9 @@ STAGES = Space(
 def run(tmp_path_factory):
     """Directory of an EG-NAS run of two epochs on digits."""
     folder = tmp_path_factory.mktemp("search") / "run"
-    words = tiny_search.words(tiny_search.SETTINGS | {"epochs": 2})
+    words = tiny_search.words(
+        tiny_search.SETTINGS | {"epochs": 2, "supernet.layers": 2}
+    )
     with tiny_search.registered_space():
         command = ["search", "--space", "tiny", "--json", *words, "--out"]
         assert main([*command, str(folder)]) == 0
