@@ -29,6 +29,7 @@ from methods import Method, Training
 from random_cells import equal_channels, initial_genotype, random_genotype
 
 from egnas_jax import Genotype, NetworkConfig
+from egnas_jax.data.source import check_found
 from egnas_jax.settings import assignments
 from egnas_jax.strategies.egnas.variants import READINGS
 
@@ -138,6 +139,22 @@ def searches(size: Size) -> dict[str, Method]:
     return {**egnas, "random search": size.random_search}
 
 
+def with_options(options: argparse.Namespace, method: Method) -> Method:
+    """The method with the settings of the command line."""
+    own = options.egnas_settings if method.strategy == "egnas" else []
+    return method.with_settings(assignments([*options.settings, *own]))
+
+
+def check(options: argparse.Namespace, size: Size) -> None:
+    """Refuses options before the first search.
+
+    Raises:
+      ValueError: a setting that a search does not have, or a folder without its data.
+    """
+    for method in searches(size).values():
+        check_found(with_options(options, method).config().data, options.data_dir)
+
+
 def candidates(
     options: argparse.Namespace, size: Size, seed: int
 ) -> dict[str, Candidate]:
@@ -145,9 +162,7 @@ def candidates(
     cells = {}
     for name, method in searches(size).items():
         folder = options.out / "search" / f"{methods.folder_name(name)}-{seed}"
-        own = options.egnas_settings if method.strategy == "egnas" else []
-        method = method.with_settings(assignments([*options.settings, *own]))
-        job = method.job(folder, seed, options.data_dir)
+        job = with_options(options, method).job(folder, seed, options.data_dir)
         outcome = methods.finish(name, seed, job)
         cells[name] = Candidate(
             Genotype.parse(outcome.summary["genotype"]),
@@ -266,13 +281,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     size = SIZES[options.size]
     try:
-        runs = [
-            train(options, size, name, seed, cell)
-            for seed in range(options.seeds or size.seeds)
-            for name, cell in candidates(options, size, seed).items()
-        ]
-    except (OSError, ValueError) as error:
+        check(options, size)
+    except ValueError as error:
         parser.error(str(error))
+    runs = [
+        train(options, size, name, seed, cell)
+        for seed in range(options.seeds or size.seeds)
+        for name, cell in candidates(options, size, seed).items()
+    ]
     extra = [f"--egnas-set {setting}" for setting in options.egnas_settings]
     kind = "races" if has_races(options) else ""
     table = make_table(options, runs)

@@ -203,8 +203,8 @@ def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict)
 
 def _runs_below(folder: pathlib.Path) -> list[str]:
     """The first directories of runs below a common one, one or two levels down."""
-    found = [*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]
-    names = [str(path.parent) for path in sorted(found)]
+    configs = [*folder.glob("*/config.json"), *folder.glob("*/*/config.json")]
+    names = [str(path.parent) for path in sorted(configs)]
     return [*names[:5], "..."] if len(names) > 5 else names
 
 

@@ -46,8 +46,8 @@ def setting_labels(configs: Sequence[Config]) -> list[str]:
             values[method].add(repr(each.get(path)))
         if not path.startswith("strategy."):
             values = dict.fromkeys(methods, set().union(*values.values()))
-        for method, found in values.items():
-            if len(found) > 1:
+        for method, texts in values.items():
+            if len(texts) > 1:
                 varied[method].append(path)
     return [
         setting_label(config, varied[method])

@@ -271,11 +271,11 @@ def read_scores(
             f"{path} holds scores of another study, which differs in "
             f"{', '.join(pairs)}. Give its settings, or name another --out."
         )
-    whole = all(
+    is_complete = all(
         name in arrays and arrays[name].shape == (study.cells,)
         for name in study.proxies
     )
-    if not whole or not 0 <= done <= study.cells:
+    if not is_complete or not 0 <= done <= study.cells:
         raise _damaged(path, "arrays of another size")
     return done, {name: arrays[name] for name in study.proxies}
 

@@ -132,3 +132,11 @@ def test_cells_of_about_equal_weights_are_trained_beside_a_found_one(
     assert trainings[0].config.network.channels == 10
     record = json.loads((tmp_path / "retrain_digits.json").read_text())
     assert [row[0] for row in record["rows"]][:2] == ["found by EG-NAS", "DARTS_V2"]
+
+
+@pytest.mark.parametrize("name", ["proxies", "revised"])
+def test_a_table_that_is_missing_is_refused_in_one_line(name, load, tmp_path, capsys):
+    words = ["--size", "tiny", "--out", tmp_path, "--table", tmp_path / "none.npz"]
+    with pytest.raises(SystemExit, match="2"):
+        load(name).main(list(map(str, words)))
+    assert "none.npz does not exist" in capsys.readouterr().err

@@ -64,17 +64,3 @@ def test_sizes_score_what_the_searches_compare(proxies):
     for size in proxies.SIZES.values():
         assert size.drawn <= size.cells and proxies.WEIGHTS in size.proxies
         proxies.ProxyStudy("nasbench201", size.proxies, size.cells, **size.frame)
-
-
-def test_what_cannot_be_used_is_refused_in_one_line(load, tmp_path, capsys):
-    words = [
-        "--size",
-        "tiny",
-        "--out",
-        str(tmp_path),
-        "--table",
-        str(tmp_path / "none.npz"),
-    ]
-    with pytest.raises(SystemExit, match="2"):
-        load("proxies").main(words)
-    assert "none.npz does not exist" in capsys.readouterr().err

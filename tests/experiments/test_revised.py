@@ -138,17 +138,3 @@ def test_trained_cells_of_all_methods_become_one_record(load, stand_in, tmp_path
     assert rows["darts"][3] == "revised is better" and rows["darts"][4:] == [30, 10]
     assert rows["random_search"][3] == "nothing can be said"
     assert rows["random cells"][4:] == [0, 0]
-
-
-def test_what_cannot_be_used_is_refused_in_one_line(load, tmp_path, capsys):
-    words = [
-        "--size",
-        "tiny",
-        "--out",
-        str(tmp_path),
-        "--table",
-        str(tmp_path / "none.npz"),
-    ]
-    with pytest.raises(SystemExit, match="2"):
-        load("revised").main(words)
-    assert "none.npz does not exist" in capsys.readouterr().err

@@ -224,7 +224,7 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
             _give_back(claim, str(error))
             raise RuntimeError(
                 f"{unit.run}: {cause}. That is no fault of the unit, and any worker "
-                f"goes on with it from its last whole checkpoint. Make room or mend "
+                f"goes on with it from its last checkpoint. Make room or mend "
                 f"the disk, and start the worker again."
             ) from error
         _fail(worker, unit, claim, error)
