@@ -23,7 +23,11 @@ class Source(NamedTuple):
 
 
 def locate(
-    data_dir: str | None, out: pathlib.Path, images: int, name: str = "cifar10"
+    data_dir: str | None,
+    out: pathlib.Path,
+    images: int,
+    name: str = "cifar10",
+    side: int | None = None,
 ) -> Source:
     """Names a data set or a subset of it, which is written where it is missing.
 
@@ -32,19 +36,26 @@ def locate(
       out: folder of the experiment, for the subset.
       images: number of training images; 0 for the whole data set.
       name: of the data set.
+      side: pixels to which the images of a subset are averaged; None: as they are.
 
     Raises:
       ValueError: the data set is not there.
     """
     if not images:
         return Source(data_dir, {})
-    path = out / f"{name}-{images}.npz"
+    path = out / f"{name}-{images}{f'-{side}' if side else ''}.npz"
     if not path.exists():
-        write(data_dir, path, images, name)
+        write(data_dir, path, images, name, side)
     return Source(None, {"data.path": str(path)})
 
 
-def write(data_dir: str | None, path: pathlib.Path, images: int, name: str) -> None:
+def write(
+    data_dir: str | None,
+    path: pathlib.Path,
+    images: int,
+    name: str,
+    side: int | None = None,
+) -> None:
     """Writes training images, equally many of each class, and all test images."""
     dataset = load_dataset(DataConfig(name=name), data_dir)
     share = len(dataset.labels) // images
@@ -55,9 +66,27 @@ def write(data_dir: str | None, path: pathlib.Path, images: int, name: str) -> N
     temporary = path.with_name(f"half-{path.name}")
     np.savez(
         temporary,
-        images=dataset.images[chosen],
+        images=averaged(dataset.images[chosen], side),
         labels=dataset.labels[chosen],
-        test_images=dataset.test_images,
+        test_images=averaged(dataset.test_images, side),
         test_labels=dataset.test_labels,
     )
     temporary.replace(path)
+
+
+def averaged(images: np.ndarray, side: int | None) -> np.ndarray:
+    """Images u8[N, H, W, C] as u8[N, side, side, C], whose pixels are means of squares.
+
+    Raises:
+      ValueError: the side of the images is no multiple of the new one.
+    """
+    if side is None:
+        return images
+    count, height, width, channels = images.shape
+    if height != width or height % side:
+        raise ValueError(
+            f"Images of {height} x {width} pixels cannot be averaged to {side} x "
+            f"{side}: they must be square, and their side a multiple of {side}."
+        )
+    squares = images.reshape(count, side, height // side, side, -1, channels)
+    return np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)

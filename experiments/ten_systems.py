@@ -159,6 +159,8 @@ def make_note(options: argparse.Namespace, size: Size, results: list[Result]) ->
     images = forks.DIGITS if size.preset == "digits" else "CIFAR-10"
     if size.images:
         images = f"{size.images:,} images of {images}"
+    if size.side:
+        images += f", averaged to {size.side} x {size.side} pixels"
     return " ".join(
         [
             tables.claims(comparisons),
@@ -208,7 +210,8 @@ def main(arguments: list[str] | None = None) -> None:
         size = check(options)
         if options.list:
             return show_pieces(options, size)
-        source = subset.locate(options.data_dir, options.out, size.images, size.preset)
+        place = options.data_dir, options.out, size.images, size.preset
+        source = subset.locate(*place, side=size.side)
         left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))

@@ -25,6 +25,7 @@ class Size(NamedTuple):
       target: about so many weights has every trained network.
       tolerance: largest share by which it may have more or less.
       images: training images of a subset; 0 for the whole data set.
+      side: pixels to which images are averaged; None: they are taken as they are.
       num_train: images on which the weights of a search train.
       image_channels: of the images.
       seeds: default number of seeds.
@@ -38,6 +39,7 @@ class Size(NamedTuple):
     target: int
     tolerance: float
     images: int
+    side: int | None
     num_train: int
     image_channels: int
     seeds: int
@@ -74,6 +76,9 @@ def _ranking(
 # What all sizes share: the answer of NSGA-II by fitness alone, since networks of equal
 # size are compared; two edges a node from SNAS, as from all others.
 SHARED: dict[str, Settings] = _own(nsga2=dict(point="best"), snas=dict(derive="two"))
+
+# Images of half the side are shifted and blanked by half as many pixels.
+HALF_CROPS = {"data.pad": 2}
 
 SIZES = {
     # 22 weight steps in each of 9 epochs
@@ -112,6 +117,7 @@ SIZES = {
         target=100_000,
         tolerance=0.06,
         images=0,
+        side=None,
         num_train=719,
         image_channels=1,
         seeds=5,
@@ -126,6 +132,7 @@ SIZES = {
             "supernet.partial_channels": 2,
             "batch_size": 50,
             "learning_rate": 0.05,
+            **HALF_CROPS,
         },
         own=_own(
             egnas=dict(
@@ -157,10 +164,11 @@ SIZES = {
             epcnas_pso=dict(particles=20, generations=20),
         ),
         budget=86_400,
-        train=forks.CIFAR10_SMALL_TRAINING,
+        train={**forks.CIFAR10_SMALL_TRAINING, **HALF_CROPS, "data.cutout": 8},
         target=100_000,
         tolerance=0.08,
         images=5_000,
+        side=16,
         num_train=2_500,
         image_channels=3,
         seeds=3,
@@ -185,6 +193,7 @@ SIZES = {
         target=3_349_342,
         tolerance=0.03,
         images=0,
+        side=None,
         num_train=25_000,
         image_channels=3,
         seeds=3,

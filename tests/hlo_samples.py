@@ -60,7 +60,7 @@ HloModule jit_g
   ROOT %b.2 = f32[8]{0} fusion(%b.1), kind=kLoop, calls=%add
 }
 
-%command_buffer.1 (g: f32[8]) -> f32[8] {
+%called (g: f32[8]) -> f32[8] {
   %g = f32[8]{0} parameter(0)
   ROOT %g.1 = f32[8]{0} fusion(%g), kind=kLoop, calls=%add
 }
@@ -69,7 +69,7 @@ ENTRY %main (i: s32[], x: f32[8]) -> f32[8] {
   %i = s32[] parameter(0)
   %x = f32[8]{0} parameter(1)
   %chosen = f32[8]{0} conditional(%i, %x, %x), branch_computations={%once, %twice}
-  ROOT %out = f32[8]{0} call(%chosen), to_apply=%command_buffer.1
+  ROOT %out = f32[8]{0} call(%chosen), to_apply=%called
 }
 """
 

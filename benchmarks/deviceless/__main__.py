@@ -133,7 +133,10 @@ def _predict(options, device, size, what) -> dict:
     say(f"compiling {program} in {precision} for {options.card}")
     request = PROGRAMS[program](size, precision)
     _, matmul = rows.PRECISIONS[precision]
-    compiled = compile_for(device, request.function, request.arguments, matmul)
+    files = options.ptx and options.ptx / f"{program}_{precision}"
+    compiled = compile_for(
+        device, request.function, request.arguments, matmul, files=files
+    )
     if options.hlo:
         options.hlo.mkdir(parents=True, exist_ok=True)
         (options.hlo / f"{program}_{precision}.txt").write_text(compiled.text)
@@ -147,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_installed():
         print(NOT_INSTALLED, file=sys.stderr)
         return 2
-    prepare(options.ptx)
+    prepare()
     run(options)
     return 0
 

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from benchmarks.deviceless.cards import Card, target_description
+from benchmarks.deviceless.graphs import kernels_in_graphs
 from benchmarks.deviceless.kernels import Kernel
 from benchmarks.deviceless.pallas_cost import pallas_kernels
 from benchmarks.programs import reserved_bytes
@@ -39,6 +41,7 @@ class Compiled(NamedTuple):
       trace_s, compile_s: seconds to trace and lower, and to compile.
       temporary_bytes: memory for what lives within a call.
       reserved_bytes: that, arguments and results; donated arguments count once.
+      in_graphs: instructions whose kernels CUDA graphs launch, see graphs.py.
       pallas: its Pallas kernels, about which the text says little.
     """
 
@@ -47,6 +50,7 @@ class Compiled(NamedTuple):
     compile_s: float
     temporary_bytes: int
     reserved_bytes: int
+    in_graphs: frozenset[str] = frozenset()
     pallas: tuple[Kernel, ...] = ()
 
 
@@ -55,15 +59,8 @@ def is_installed() -> bool:
     return importlib.util.find_spec("jax_cuda13_plugin") is not None
 
 
-def prepare(dump: pathlib.Path | None = None) -> None:
-    """Sets jax up for a machine without a card; call it before anything is computed.
-
-    Args:
-      dump: folder for XLA's files, the PTX of every program among them; None for none.
-    """
-    if dump is not None:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={dump}"
+def prepare() -> None:
+    """Sets jax up for a machine without a card; call it before anything is computed."""
     jax.config.update("jax_platforms", "cpu")
     # Without it, the CUDA plugin refuses to load where there is no driver.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
@@ -103,6 +100,8 @@ def compile_for(
     function: Callable,
     arguments: tuple,
     precision: str | None,
+    *,
+    files: pathlib.Path | None = None,
 ) -> Compiled:
     """Traces and compiles a function for a device of `device_of`.
 
@@ -111,6 +110,8 @@ def compile_for(
       function: a result of `jax.jit`.
       arguments: arrays or their shapes; their values do not matter.
       precision: of `jax.default_matmul_precision`; None for jax's default.
+      files: folder of its own in which XLA's files stay, the PTX of every kernel among
+        them; None: they are read and removed.
     """
     shapes = shapes_on(device, arguments)
     started = time.perf_counter()
@@ -118,11 +119,16 @@ def compile_for(
         trace = function.trace(*shapes)
         lowered = trace.lower(lowering_platforms=("cuda",))
         traced = time.perf_counter()
-        program = lowered.compile()
+        with contextlib.ExitStack() as stack:
+            folder = files or stack.enter_context(tempfile.TemporaryDirectory())
+            program = lowered.compile(compiler_options={"xla_dump_to": str(folder)})
+            compiled = time.perf_counter()
+            in_graphs = kernels_in_graphs(pathlib.Path(folder))
     return Compiled(
         text=program.as_text(),
         trace_s=traced - started,
-        compile_s=time.perf_counter() - traced,
+        compile_s=compiled - traced,
+        in_graphs=in_graphs,
         temporary_bytes=program.memory_analysis().temp_size_in_bytes,
         reserved_bytes=reserved_bytes(program),
         pallas=pallas_kernels(trace.jaxpr),

@@ -8,7 +8,7 @@ warm-up, the side that moves most counts alone.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from benchmarks.deviceless.costs import NO_KERNEL, Cost, called, kernel_cost
@@ -51,12 +51,11 @@ class Program(NamedTuple):
 
 
 class _Visit(NamedTuple):
-    """An instruction that runs: where it stands, how often, whether in a graph."""
+    """An instruction that runs: where it stands, and how often."""
 
     instruction: Instruction
     computation: Computation
     times: float
-    in_graph: bool
 
 
 class _Place(NamedTuple):
@@ -66,31 +65,38 @@ class _Place(NamedTuple):
       name: of the computation.
       times: how often it runs in one call.
       turns: of the innermost loop around it; 1 outside of loops.
-      in_graph: whether a CUDA graph launches it.
     """
 
     name: str
     times: float = 1.0
     turns: int = 1
-    in_graph: bool = False
 
 
-def list_kernels(module: Module, unknown_turns: int = 1) -> Program:
+def list_kernels(
+    module: Module,
+    unknown_turns: int = 1,
+    in_graphs: Collection[str] = (),
+) -> Program:
     """Lists what one call of a program launches.
 
     Args:
       module: the program.
       unknown_turns: turns of loops whose count is known only at run time.
+      in_graphs: instructions whose kernels CUDA graphs launch.
     """
     visits = tuple(_visits(module, unknown_turns, _Place(module.entry)))
     loops = [visit for visit in visits if visit.instruction.opcode == "while"]
-    kernels = (_kernel(module, v) for v in visits if v.instruction.opcode != "while")
+    kernels = (
+        _kernel(module, visit, in_graphs)
+        for visit in visits
+        if visit.instruction.opcode != "while"
+    )
     turns = (v.times * (_turns(v.instruction) or unknown_turns) for v in loops)
     unknown = sum(_turns(visit.instruction) is None for visit in loops)
     return Program(tuple(kernels), sum(turns), unknown)
 
 
-def _kernel(module, visit):
+def _kernel(module, visit, in_graphs=()):
     instruction = visit.instruction
     path = instruction.attribute(r'op_name="([^"]*)"') or ""
     return Kernel(
@@ -98,7 +104,7 @@ def _kernel(module, visit):
         kind=kind_of(module, visit.computation, instruction),
         source="/".join(path.split("/")[-2:]),
         launches=visit.times,
-        in_graph=visit.in_graph,
+        in_graph=instruction.name in in_graphs,
         cost=kernel_cost(module, visit.computation, instruction),
     )
 
@@ -115,7 +121,7 @@ def _visits(module: Module, unknown: int, place: _Place) -> Iterator[_Visit]:
     for instruction in computation.values():
         inside = list(_inside(module, instruction, unknown, place))
         if instruction.opcode == "while" or not (inside or _is_free(instruction)):
-            yield _Visit(instruction, computation, place.times, place.in_graph)
+            yield _Visit(instruction, computation, place.times)
         for part in inside:
             yield from _visits(module, unknown, part)
 
@@ -138,9 +144,7 @@ def _inside(module, instruction, unknown, place) -> Iterator[_Place]:
     elif opcode == "conditional":
         yield from _sides(module, instruction, unknown, place)
     elif opcode == "call":
-        name = instruction.attribute(r"to_apply=%?([\w.\-]+)")
-        in_graph = place.in_graph or "command_buffer" in name
-        yield place._replace(name=name, in_graph=in_graph)
+        yield place._replace(name=instruction.attribute(r"to_apply=%?([\w.\-]+)"))
     elif opcode.endswith("-start") and called(instruction):
         yield place._replace(name=called(instruction))
 

@@ -38,7 +38,8 @@ def prediction(
         units of the card allow, over the predicted time; None where it is not counted;
       - "kinds": kind of kernel -> its part; "heaviest": kernels, the slowest first.
     """
-    program = list_kernels(read_module(compiled.text))
+    module = read_module(compiled.text)
+    program = list_kernels(module, in_graphs=compiled.in_graphs)
     kernels = [kernel for kernel in program.kernels if kernel.kind != CALL_KIND]
     kernels += compiled.pallas
     lines = [_line(kernel, rates, precision, request.steps) for kernel in kernels]

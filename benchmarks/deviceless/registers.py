@@ -42,14 +42,14 @@ def registers_of(folder: pathlib.Path, card: Card) -> list[Registers]:
     """Assembles the Pallas kernels among the PTX files of a folder.
 
     Args:
-      folder: where XLA's option `xla_dump_to` pointed.
+      folder: that of `--ptx`, with a folder for each program.
       card: that they were compiled for.
 
     Returns:
       What each kernel takes, in the order of the files; equal ones once.
     """
     found = {}
-    for file in sorted(folder.glob("*.ptx")):
+    for file in sorted(folder.rglob("*.ptx")):
         text = file.read_text()
         if re.search(rf"\.entry {PALLAS_PREFIX}", text):
             found |= dict.fromkeys(_assemble(file, text, card))

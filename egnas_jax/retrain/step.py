@@ -23,7 +23,7 @@ from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.predict import make_logits
-from egnas_jax.training.sgd import make_optimizer, stream
+from egnas_jax.training.sgd import clip, make_optimizer, stream
 from egnas_jax.types import Array, Batch, Key, PyTree
 
 
@@ -230,8 +230,7 @@ def weight_step(
         net, config, state, batch, inputs
     )
     hyperparams = inputs.hyperparams
-    clip = optax.clip_by_global_norm(hyperparams.clip_norm)
-    gradients, _ = clip.update(gradients, clip.init(gradients))
+    gradients = clip(gradients, hyperparams.clip_norm)
     sgd = config.sgd._replace(
         momentum=hyperparams.momentum, weight_decay=hyperparams.weight_decay
     )

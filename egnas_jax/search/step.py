@@ -41,6 +41,7 @@ from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES
 from egnas_jax.training.sgd import (
     SGD,
+    clip,
     make_optimizer,
     momentum_of,
     packing,
@@ -390,10 +391,7 @@ def _clipped(problem, state, mixing, gradients) -> tuple[PyTree, PyTree]:
             mixing.primitives,
             gradients["primitives"],
         )
-    clip = optax.clip_by_global_norm(problem.sgd.clip_norm)
-    unclipped = gradients["params"], accumulated
-    clipped, _ = clip.update(unclipped, clip.init(unclipped))
-    return clipped
+    return clip((gradients["params"], accumulated), problem.sgd.clip_norm)
 
 
 def evolve(

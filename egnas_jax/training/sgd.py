@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from egnas_jax.nn import lowering
 from egnas_jax.types import IMPL, Array, Key, PyTree
 
 
@@ -77,6 +78,19 @@ def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformatio
         optax.add_decayed_weights(sgd.weight_decay),
         optax.sgd(rate, momentum=sgd.momentum),
     )
+
+
+def clip(gradients: PyTree, norm: Array | float) -> PyTree:
+    """Scales gradients so that their joint norm is at most `norm`.
+
+    Args:
+      gradients: any tree.
+      norm: the largest norm, f32[].
+    """
+    pack, unpack = packing(gradients, lowering.rules_for().joint_clipping)
+    clipping = optax.clip_by_global_norm(norm)
+    clipped, _ = clipping.update(pack(gradients), clipping.init(gradients))
+    return unpack(clipped)
 
 
 def packing(params: PyTree, one_vector: bool) -> tuple[Callable, Callable]:

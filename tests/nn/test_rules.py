@@ -6,6 +6,7 @@ and of a GPU.
 
 import threading
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from egnas_jax.nn import darts_supernet, layers, lowering
 from egnas_jax.nn.lowering import RULES
 from egnas_jax.nn.runs_of_cells import run_cells
+from egnas_jax.training import sgd
 
 RNG = np.random.default_rng(0)
 
@@ -77,6 +79,30 @@ def test_gradients_of_depthwise_convolutions_loop_only_on_a_cpu():
             return jax.grad(total, argnums=(0, 1))(x, kernel)
 
         assert ("stablehlo.while" in operations_of(gradient, x, kernel)) == loops
+
+
+@pytest.mark.parametrize("backend, barriers", [("cpu", 0), ("gpu", 2), ("tpu", 2)])
+def test_kernel_gradients_of_one_state_share_no_kernel_but_on_a_cpu(backend, barriers):
+    """One barrier for each primitive holds the state and what is its own."""
+    x, kernels = normal(1, 2, 4, 4, 2), (normal(3, 2, 3, 3), normal(3, 2, 5, 5))
+
+    def gradient(kernels):
+        def total(kernels):
+            outputs = (
+                lowering.depthwise(x, kernel, rules=RULES[backend])
+                for kernel in kernels
+            )
+            return sum((out**2).sum() for out in outputs)
+
+        return jax.grad(total)(kernels)
+
+    text = operations_of(gradient, kernels)
+    joint = [
+        line
+        for line in text.splitlines()
+        if "optimization_barrier" in line and "tensor<3x" in line and "<1x" in line
+    ]
+    assert len(joint) == barriers
 
 
 def test_sums_over_pixels_equal_those_in_double_precision():
@@ -177,6 +203,24 @@ def test_an_assumed_backend_selects_kernels_too():
 def test_an_unknown_backend_has_the_rules_of_a_gpu():
     assert lowering.rules_for("another") == RULES["gpu"]
     assert lowering.rules_for("tpu") == RULES["tpu"]
+
+
+def test_a_gpu_clips_gradients_as_one_vector():
+    gradients = {"a": normal(3, 4), "b": (normal(5), normal(2, 1, 2))}
+    norm = np.sqrt(
+        sum(np.square(np.float64(g)).sum() for g in jax.tree.leaves(gradients))
+    )
+    for limit in (norm / 3, 2 * norm):
+        for backend, sums in (("cpu", 3), ("gpu", 1)):
+            with lowering.assume_backend(backend):
+                clipped = sgd.clip(gradients, limit)
+                text = operations_of(
+                    lambda g, limit=limit: sgd.clip(g, limit), gradients
+                )
+            scale = min(1, limit / norm)
+            expected = jax.tree.map(lambda g, scale=scale: scale * g, gradients)
+            chex.assert_trees_all_close(clipped, expected, rtol=1e-6)
+            assert text.count("stablehlo.reduce") == sums
 
 
 def toy_cell(states, arrays):

@@ -38,6 +38,9 @@ class Rules(NamedTuple):
       looped_cells: whether equal cells that follow one another train as a loop. It
         saves compilation, but its gradient copies what it keeps of each cell, array by
         array.
+      joint_clipping: whether gradients are clipped as one vector. A norm leaf by leaf
+        takes a kernel for each leaf, and some leaves another for the order of their
+        axes.
     """
 
     matrix_convolutions: bool
@@ -47,6 +50,7 @@ class Rules(NamedTuple):
     looped_gradients: bool
     one_pass_moments: bool
     looped_cells: bool
+    joint_clipping: bool
 
 
 # cpu: measured (benchmarks/README.md).
@@ -63,6 +67,7 @@ RULES = {
         looped_gradients=True,
         one_pass_moments=False,
         looped_cells=True,
+        joint_clipping=False,
     ),
     "gpu": Rules(
         matrix_convolutions=False,
@@ -72,6 +77,7 @@ RULES = {
         looped_gradients=False,
         one_pass_moments=True,
         looped_cells=False,
+        joint_clipping=True,
     ),
     "tpu": Rules(
         matrix_convolutions=False,
@@ -81,6 +87,7 @@ RULES = {
         looped_gradients=False,
         one_pass_moments=False,
         looped_cells=True,
+        joint_clipping=False,
     ),
 }
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from egnas_jax.nn.lowering.barriers import materialise
+from egnas_jax.nn.lowering.barriers import keep_apart, materialise
 from egnas_jax.nn.lowering.rules import Rules, rules_for
 from egnas_jax.nn.lowering.sums import sum_pixels
 from egnas_jax.nn.lowering.windows import (
@@ -131,6 +131,10 @@ def _input_gradient(x, kernel, window, rules, cotangent):
 def _kernel_gradient(x, kernel, window, rules, cotangent):
     """Sums the products of shifted inputs and cotangents over pixels and images."""
     side, dilation = kernel.shape[-1], window[1]
+    if not rules.looped_gradients:
+        # All primitives read one state. The sums of all their taps, 68 for an edge of
+        # DARTS, would be one kernel, which takes the assembler half an hour.
+        x, cotangent = keep_apart(x, cotangent)
     padded = pad_sides(x, dilation * (side - 1) // 2, rules=rules)
     add_up = _sum_of_rows if rules.looped_gradients else _sums_of_taps
     return add_up(padded, side, window, cotangent).astype(kernel.dtype)

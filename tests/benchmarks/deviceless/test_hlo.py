@@ -3,6 +3,7 @@
 import hlo_samples
 import pytest
 
+from benchmarks.deviceless.graphs import kernels_in_graphs
 from benchmarks.deviceless.hlo_text import Shape, read_module
 from benchmarks.deviceless.kernels import list_kernels
 
@@ -75,8 +76,33 @@ def test_in_a_loop_the_sides_of_a_branch_take_turns(turns, launches):
     assert launches_of(hlo_samples.branches_in_a_loop(turns)) == launches
 
 
+SEQUENCE = """\
+000: kCommandBuffer [source       | next=002 (1)]
+    001: kCustomKernel [source       | sink] loop_add_fusion grid: [1, 1, 1]
+002: kWhile         [prev=000 (1) | sink        ]
+condition:
+    003: kCustomKernel [source | sink] wrapped_compare grid: [1, 1, 1]
+  body:
+    000: kCommandBuffer [source        | next=005 (1) ]
+        004: kCustomKernel [source | sink] loop_add_fusion grid: [1, 1, 1]
+    005: kConvolution   [prev=000 (1)  | sink ] kConvolution
+"""
+NAMES = {1: "a.1", 3: "c.1", 4: "g.1", 5: "cudnn-conv"}
+
+
+def test_xlas_files_say_which_kernels_cuda_graphs_launch(tmp_path):
+    (tmp_path / "m.thunk_sequence_after_thunk_passes.txt").write_text(SEQUENCE)
+    entries = (
+        f'thunk_info {{\n  profile_annotation: "{name}"\n  thunk_id: {number}\n}}\n'
+        for number, name in NAMES.items()
+    )
+    (tmp_path / "m.thunk_metadata.txt").write_text("".join(entries))
+    assert kernels_in_graphs(tmp_path) == {"a.1", "g.1"}
+    assert kernels_in_graphs(tmp_path / "empty") == frozenset()
+
+
 def test_kernels_of_a_cuda_graph_are_marked():
-    kernels = kernels_of(hlo_samples.BRANCHES)
+    kernels = kernels_of(hlo_samples.BRANCHES, in_graphs={"g.1"})
     assert [kernel.name for kernel in kernels if kernel.in_graph] == ["g.1"]
 
 
