@@ -47,10 +47,11 @@ BOUNDS = {
     # Norms take one pass of two kernels each.
     "population-batch": Bounds(72, 0.75, 4, 0),
     # The factorised reductions of two skip connections train through products, whose
-    # gradients are transposed. The only loop is that over steps.
-    "weight-step": Bounds(185, 1.85, 47, 1),
+    # gradients are transposed; the norm of all gradients reorders none. The only loop
+    # is that over steps.
+    "weight-step": Bounds(181, 1.82, 16, 1),
     # A weight step, and beside it the order of the epoch and the augmentation.
-    "epoch-train": Bounds(200, 1.85, 47, 1),
+    "epoch-train": Bounds(195, 1.82, 16, 1),
     # Two samples of three generations: the populations of the six, and CMA-ES.
     "epoch-evolve": Bounds(1000, 4.3, 90, 2 + 2 * 3),
     # Eight weight steps together have the kernels of one. With the pass that
@@ -106,6 +107,13 @@ def test_kernels_traffic_and_transposes_stay_within_bounds(bfloat16, program):
     assert row["bytes"] <= 1e9 * bounds.gigabytes
     assert launches_of(row, "transpose") <= bounds.transposes
     assert row["turns"] == bounds.turns
+
+
+def test_cuda_graphs_launch_nearly_all_kernels(bfloat16):
+    """XLA's files, by which they are told apart, may change with its version."""
+    for program in IN_FLOAT32:  # not those with many calls of libraries
+        row = bfloat16[f"{program} bfloat16"]
+        assert row["graph_launches"] >= 0.9 * row["launches"]
 
 
 @pytest.mark.parametrize("program", IN_FLOAT32)
