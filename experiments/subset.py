@@ -56,7 +56,10 @@ def write(
     name: str,
     side: int | None = None,
 ) -> None:
-    """Writes training images, equally many of each class, and all test images."""
+    """Writes training images, equally many of each class, and all test images.
+
+    Arguments are those of `locate`, but for the path of the new file.
+    """
     dataset = load_dataset(DataConfig(name=name), data_dir)
     share = len(dataset.labels) // images
     pattern = (0, *([1] * (share - 1)))

@@ -159,8 +159,8 @@ def make_note(options: argparse.Namespace, size: Size, results: list[Result]) ->
     images = forks.DIGITS if size.preset == "digits" else "CIFAR-10"
     if size.images:
         images = f"{size.images:,} images of {images}"
-    if size.side:
-        images += f", averaged to {size.side} x {size.side} pixels"
+        if size.side:
+            images += f", averaged to {size.side} x {size.side} pixels"
     return " ".join(
         [
             tables.claims(comparisons),

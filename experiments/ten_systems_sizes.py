@@ -25,7 +25,7 @@ class Size(NamedTuple):
       target: about so many weights has every trained network.
       tolerance: largest share by which it may have more or less.
       images: training images of a subset; 0 for the whole data set.
-      side: pixels to which images are averaged; None: they are taken as they are.
+      side: pixels to which the images of a subset are averaged; None: as they are.
       num_train: images on which the weights of a search train.
       image_channels: of the images.
       seeds: default number of seeds.
@@ -77,7 +77,7 @@ def _ranking(
 # size are compared; two edges a node from SNAS, as from all others.
 SHARED: dict[str, Settings] = _own(nsga2=dict(point="best"), snas=dict(derive="two"))
 
-# Images of half the side are shifted and blanked by half as many pixels.
+# Images of half the side are shifted by half as many pixels.
 HALF_CROPS = {"data.pad": 2}
 
 SIZES = {

@@ -40,7 +40,7 @@ body=%outer_body, backend_config={"known_trip_count":{"n":"3"}}
 # The outer loop's turns are an argument, so XLA does not state them.
 UNKNOWN_LOOP = LOOPS.replace(', backend_config={"known_trip_count":{"n":"3"}}', "")
 
-# A branch of one kernel and one of two, then a CUDA graph of one.
+# A branch of one kernel and one of two, then a called computation of one.
 BRANCHES = """\
 HloModule jit_g
 

@@ -85,6 +85,8 @@ def _check(parser, options):
             parser.error(f"unknown program {name!r}; known are {', '.join(PROGRAMS)}")
     if options.json and not options.json.parent.is_dir():
         parser.error(f"--json: the folder {options.json.parent} does not exist")
+    if options.ptx and options.ptx.exists() and any(options.ptx.iterdir()):
+        parser.error(f"--ptx {options.ptx}: it is not empty; name another folder")
     options.earlier = {}
     if options.against:
         try:

@@ -38,7 +38,8 @@ class Compiled(NamedTuple):
 
     Attributes:
       text: optimised HLO.
-      trace_s, compile_s: seconds to trace and lower, and to compile.
+      trace_s, compile_s: seconds to trace and lower, and to compile and write XLA's
+        files.
       temporary_bytes: memory for what lives within a call.
       reserved_bytes: that, arguments and results; donated arguments count once.
       in_graphs: instructions whose kernels CUDA graphs launch, see graphs.py.
@@ -64,6 +65,8 @@ def prepare() -> None:
     jax.config.update("jax_platforms", "cpu")
     # Without it, the CUDA plugin refuses to load where there is no driver.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+    # A program from a cache would write no files, and take no time.
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def device_of(card: Card) -> jax.Device:

@@ -8,10 +8,10 @@ the graph or loop that launches it, and another has the instruction of every ent
 import pathlib
 import re
 
-SEQUENCE = "*.thunk_sequence_after_thunk_passes.txt"
-INSTRUCTIONS = "*.thunk_metadata.txt"
+SEQUENCE = ".thunk_sequence_after_thunk_passes.txt"  # behind the name of a program
+INSTRUCTIONS = ".thunk_metadata.txt"
 GRAPH = "kCommandBuffer"
-_LINE = re.compile(r"( *)(\d+): (k\w+)")
+_LINE = re.compile(r"^( *)(\d+): (k\w+)", re.MULTILINE)
 _INSTRUCTION = re.compile(r'profile_annotation: "([^"]+)"\s+thunk_id: (\d+)')
 
 
@@ -24,15 +24,13 @@ def kernels_in_graphs(folder: pathlib.Path) -> frozenset[str]:
     Returns:
       Names of instructions; none where this version of XLA writes no such files.
     """
-    launched = set[int]()
-    for file in folder.glob(SEQUENCE):
-        launched |= _launched_by_graphs(file.read_text())
-    return frozenset(
-        name
-        for file in folder.glob(INSTRUCTIONS)
-        for name, number in _INSTRUCTION.findall(file.read_text())
-        if int(number) in launched
-    )
+    names = set[str]()
+    for file in folder.glob(f"*{SEQUENCE}"):
+        launched = _launched_by_graphs(file.read_text())
+        beside = file.with_name(file.name.replace(SEQUENCE, INSTRUCTIONS))
+        instructions = _INSTRUCTION.findall(beside.read_text())
+        names |= {name for name, number in instructions if int(number) in launched}
+    return frozenset(names)
 
 
 def _launched_by_graphs(sequence: str) -> set[int]:

@@ -84,7 +84,7 @@ def clip(gradients: PyTree, norm: Array | float) -> PyTree:
     """Scales gradients so that their joint norm is at most `norm`.
 
     Args:
-      gradients: any tree.
+      gradients: any tree of floats of one dtype.
       norm: the largest norm, f32[].
     """
     pack, unpack = packing(gradients, lowering.rules_for().joint_clipping)

@@ -82,7 +82,9 @@ def test_gradients_of_depthwise_convolutions_loop_only_on_a_cpu():
 
 
 @pytest.mark.parametrize("backend, barriers", [("cpu", 0), ("gpu", 2), ("tpu", 2)])
-def test_kernel_gradients_of_one_state_share_no_kernel_but_on_a_cpu(backend, barriers):
+def test_kernel_gradients_of_one_state_have_barriers_of_their_own_but_on_a_cpu(
+    backend, barriers
+):
     """One barrier for each primitive holds the state and what is its own."""
     x, kernels = normal(1, 2, 4, 4, 2), (normal(3, 2, 3, 3), normal(3, 2, 5, 5))
 
@@ -206,7 +208,7 @@ def test_an_unknown_backend_has_the_rules_of_a_gpu():
 
 
 def test_a_gpu_clips_gradients_as_one_vector():
-    gradients = {"a": normal(3, 4), "b": (normal(5), normal(2, 1, 2))}
+    gradients = {"a": normal(3, 4), "b": (normal(5), normal(2, 1, 2)), "c": {}}
     norm = np.sqrt(
         sum(np.square(np.float64(g)).sum() for g in jax.tree.leaves(gradients))
     )

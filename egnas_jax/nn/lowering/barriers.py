@@ -13,8 +13,8 @@ def materialise(x: Array) -> Array:
 def keep_apart(*arrays: Array) -> tuple[Array, ...]:
     """Keeps XLA from joining the consumers of the results with other consumers.
 
-    XLA joins kernels that read the same array. It also merges barriers of equal
-    arguments, so a barrier of one shared array would keep nothing apart; these results
-    share a barrier of their own if one of the arrays is not shared.
+    XLA joins kernels that read the same array, and merges barriers that have the same
+    arguments. So pass, beside an array that others read too, one that has no other
+    consumer: it makes this barrier a different one.
     """
     return lax.optimization_barrier(arrays)

@@ -33,7 +33,7 @@ class Rules(NamedTuple):
       stored_padding: whether padded images are stored before windows read them.
       looped_gradients: whether the gradients of a depthwise convolution loop over rows
         and edges. A loop suits a CPU's caches; on other backends each turn launches
-        kernels.
+        kernels. Without loops, `keep_apart` separates the gradients of one state.
       one_pass_moments: whether the variance is computed in the pass of the mean.
       looped_cells: whether equal cells that follow one another train as a loop. It
         saves compilation, but its gradient copies what it keeps of each cell, array by

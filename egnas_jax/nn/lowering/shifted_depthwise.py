@@ -132,8 +132,8 @@ def _kernel_gradient(x, kernel, window, rules, cotangent):
     """Sums the products of shifted inputs and cotangents over pixels and images."""
     side, dilation = kernel.shape[-1], window[1]
     if not rules.looped_gradients:
-        # All primitives read one state. The sums of all their taps, 68 for an edge of
-        # DARTS, would be one kernel, which takes the assembler half an hour.
+        # The primitives of an edge read one state. The sums of all their taps, 68 in
+        # DARTS, would be one kernel, which takes a GPU's assembler over 20 minutes.
         x, cotangent = keep_apart(x, cotangent)
     padded = pad_sides(x, dilation * (side - 1) // 2, rules=rules)
     add_up = _sum_of_rows if rules.looped_gradients else _sums_of_taps
