@@ -156,11 +156,6 @@ def make_note(options: argparse.Namespace, size: Size, results: list[Result]) ->
     groups = tables.by_row(results)
     comparisons = tables.comparisons_of(groups)
     seeds = len({result.seed for result in results})
-    images = forks.DIGITS if size.preset == "digits" else "CIFAR-10"
-    if size.images:
-        images = f"{size.images:,} images of {images}"
-        if size.side:
-            images += f", averaged to {size.side} x {size.side} pixels"
     return " ".join(
         [
             tables.claims(comparisons),
@@ -168,11 +163,21 @@ def make_note(options: argparse.Namespace, size: Size, results: list[Result]) ->
             f"{len(comparisons)} comparisons, 95 times of 100 (Holm).",
             tables.budgets(groups, size.budget),
             tables.sizes(groups, size.target),
-            f"Ours on {images}, test error of the last epoch. As quoted: of other "
-            f"networks, recipes and budgets, often of the best of several searches; * "
-            f"read off a figure, or not verified.",
+            f"Ours on {name_images(size)}, test error of the last epoch. As quoted: of "
+            f"other networks, recipes and budgets, often of the best of several "
+            f"searches; * read off a figure, or not verified.",
         ]
     )
+
+
+def name_images(size: Size) -> str:
+    """Names the images of a size in a sentence."""
+    images = forks.DIGITS if size.preset == "digits" else "CIFAR-10"
+    if size.images:
+        images = f"{size.images:,} images of {images}"
+    if size.side:
+        images += f", averaged to {size.side} x {size.side} pixels"
+    return images
 
 
 def write(options: argparse.Namespace, size: Size, results: list[Result]) -> None:

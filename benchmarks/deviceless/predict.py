@@ -42,8 +42,8 @@ def prediction(
     program = list_kernels(module, in_graphs=compiled.in_graphs)
     kernels = [kernel for kernel in program.kernels if kernel.kind != CALL_KIND]
     calls = [kernel for kernel in program.kernels if kernel.kind == CALL_KIND]
-    in_graphs = all(call.in_graph for call in calls)
-    kernels += [kernel._replace(in_graph=in_graphs) for kernel in compiled.pallas]
+    in_graph = all(call.in_graph for call in calls)
+    kernels += [kernel._replace(in_graph=in_graph) for kernel in compiled.pallas]
     lines = [_line(kernel, rates, precision, request.steps) for kernel in kernels]
     total = _sum(lines)
     seconds = total["ms"] / 1e3

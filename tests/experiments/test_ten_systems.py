@@ -286,6 +286,14 @@ def test_the_note_says_what_was_equal_and_what_was_not(compared):
     assert "As quoted: of other networks" in note
 
 
+def test_the_note_names_the_images(load, sizes):
+    name_images = load("ten_systems").name_images
+    assert name_images(sizes["tiny"]).startswith("scikit-learn's digits")
+    small = "5,000 images of CIFAR-10, averaged to 16 x 16 pixels"
+    assert name_images(sizes["small"]) == small
+    assert name_images(sizes["full"]) == "CIFAR-10"
+
+
 def test_published_rows_stand_beside_the_common_ones(load):
     load_options = load("ten_systems").make_parser().parse_args
     words = "--out /nowhere --methods darts enas --settings-of".split()

@@ -182,11 +182,13 @@ def steps_by_hand(net, params, alpha, batch, rate, with_alpha):
     return w, accumulated
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
 @pytest.mark.parametrize("one_vector", [False, True])
 @pytest.mark.parametrize("with_alpha", [False, True])
 def test_a_weight_step_is_torchs_sgd(
-    with_alpha, one_vector, toy_net, toy_batch, make_run
+    with_alpha, one_vector, backend, toy_net, toy_batch, make_run
 ):
+    """Also where gradients are clipped as one vector, as on a GPU."""
     run = make_run(alpha_in_clip=with_alpha)
     problem = run.problem._replace(one_vector=one_vector)
     state = init_state(problem, run.image_shape, run.hyperparams)
@@ -197,7 +199,8 @@ def test_a_weight_step_is_torchs_sgd(
     )
     for _ in range(2):
         mixing = softmax_mixing(alpha)
-        state, none = sgd_step(problem, rate, state, mixing, toy_batch)
+        with lowering.assume_backend(backend):
+            state, none = sgd_step(problem, rate, state, mixing, toy_batch)
         assert none is None
     np.testing.assert_allclose(state.params["kernel"], expected, rtol=2e-5)
     assert int(state.step) == 2 and int(state.totals.images) == 2 * 24

@@ -133,7 +133,7 @@ def _kernel_gradient(x, kernel, window, rules, cotangent):
     side, dilation = kernel.shape[-1], window[1]
     if not rules.looped_gradients:
         # The primitives of an edge read one state. The sums of all their taps, 68 in
-        # DARTS, would be one kernel, which takes a GPU's assembler over 20 minutes.
+        # DARTS, would be one kernel, too long for a GPU's assembler (docs/gpu.md).
         x, cotangent = keep_apart(x, cotangent)
     padded = pad_sides(x, dilation * (side - 1) // 2, rules=rules)
     add_up = _sum_of_rows if rules.looped_gradients else _sums_of_taps
