@@ -62,14 +62,40 @@ def test_tf32_products_of_float32_are_faster():
     assert ratio == pytest.approx(0.5 * 494 / (0.67 * 67), rel=1e-3)
 
 
-@pytest.fixture
-def row():
-    """15 launches of a small kernel in one call of three steps."""
-    compiled = Compiled(hlo_samples.LOOPS, 1.0, 2.0, 10**9, 3 * 10**9)
+def predicted(text, **fields):
+    """The prediction of a program of which a call takes three steps."""
+    compiled = Compiled(text, 1.0, 2.0, 10**9, 3 * 10**9, **fields)
     request = Request(
         function=None, arguments=(), images=6, bytes=400, multiply_adds=100, steps=3
     )
     return predict.prediction(compiled, request, H100, "float32")
+
+
+@pytest.fixture
+def row():
+    """15 launches of a small kernel in one call of three steps."""
+    return predicted(hlo_samples.LOOPS)
+
+
+def test_kernels_in_cuda_graphs_are_predicted_faster():
+    alone = predicted(hlo_samples.BRANCHES)
+    row = predicted(hlo_samples.BRANCHES, in_graphs=frozenset({"b.2", "g.1"}))
+    assert row["launches"] == alone["launches"] == 3 / 3
+    assert (row["graph_launches"], alone["graph_launches"]) == (2 / 3, 0)
+    assert alone["ms"] - row["ms"] == pytest.approx(2 * 2e-3 / 3)
+
+
+@pytest.mark.parametrize(("in_graphs", "launches"), [((), 0), (("call",), 1 / 3)])
+def test_a_pallas_kernel_is_in_a_graph_if_its_call_is(in_graphs, launches):
+    text = hlo_samples.entry(
+        "f32[8]{0}",
+        "%x = f32[8]{0} parameter(0)",
+        "ROOT %call = f32[8]{0} custom-call(%x), "
+        'custom_call_target="__gpu$xla.gpu.triton"',
+    )
+    pallas = (kernel(Cost(bytes=1000)),)
+    row = predicted(text, in_graphs=frozenset(in_graphs), pallas=pallas)
+    assert (row["launches"], row["graph_launches"]) == (1 / 3, launches)
 
 
 def test_a_prediction_is_that_of_one_step(row):
