@@ -20,8 +20,8 @@ from egnas_jax.storage.claims import Claim, add_event, read_events
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKERS = 3
-KILLS = 6
-# Six searches and a retraining of what each of them finds.
+KILLS = 5
+UNITS = 8  # four searches and a retraining of what each of them finds
 PLAN = f"""
 plugins = ["tiny.py"]
 [settings]
@@ -29,7 +29,7 @@ batch_size = 128
 steps_per_call = 2
 [search]
 space = "tiny"
-seeds = 3
+seeds = 2
 [search.settings]
 epochs = 3  # of a search
 strategy.warmup = 1
@@ -76,8 +76,7 @@ sys.exit(main())
 
 def environment():
     """Of the processes that a test starts."""
-    caching = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return os.environ | caching | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
 
 
 def start(*command, seed=None):
@@ -124,7 +123,7 @@ def test_workers_that_are_killed_lose_no_unit_and_run_none_twice(plan, tmp_path)
     shutil.copytree(alone, together)
     finished(start("worker", alone))
     expected = results(read_study(alone))
-    assert len(expected) == 12
+    assert len(expected) == UNITS
 
     beats = ("--beat", "0.2", "--stale", "2")
     seeds = list(range(KILLS))
@@ -139,20 +138,20 @@ def test_workers_that_are_killed_lose_no_unit_and_run_none_twice(plan, tmp_path)
             deaths += process.returncode != 0
             if seeds:
                 mortal.append(start("worker", together, *beats, seed=seeds.pop()))
-    assert deaths > WORKERS
+    assert deaths >= WORKERS
     last = [start("worker", together, *beats) for _ in range(WORKERS)]
     for process in last:
-        assert "12 units: 12 done." in finished(process)
+        assert f"{UNITS} units: {UNITS} done." in finished(process)
 
     study = read_study(together)
     assert results(study) == expected
     taken_over = 0
-    for index in range(12):
+    for index in range(UNITS):
         kinds = [event.kind for event in read_events(study.events_folder(index))]
         assert kinds.count(claims.DONE) == 1 and kinds[-1] == claims.DONE
         assert set(kinds[:-1]) <= {claims.CLAIMED, claims.RELEASED}
         taken_over += kinds.count(claims.CLAIMED) - 1
-    assert taken_over >= 3
+    assert taken_over >= 2
 
 
 @pytest.mark.slow
@@ -187,7 +186,7 @@ def test_a_terminated_worker_gives_its_unit_back_after_a_checkpoint(plan, tmp_pa
 def test_a_worker_that_was_paused_finds_its_unit_taken_and_leaves_it(plan, tmp_path):
     folder = tmp_path / "study"
     text = PLAN.replace("epochs = 3  #", "epochs = 60  #")
-    plan.write_text(text.replace("seeds = 3", "seeds = 1").replace("0.1, ", ""))
+    plan.write_text(text.replace("seeds = 2", "seeds = 1").replace("0.1, ", ""))
     finished(start("sweep", plan, "--out", folder))
     study = read_study(folder)
     metrics = study.run_folder(study.units[0]) / "metrics.jsonl"

@@ -10,9 +10,10 @@ from egnas_jax.nn.lowering import options
 QUICK = options._QUICK
 
 
-@pytest.fixture
-def asked_anew():
-    """What XLA knows is asked once a process."""
+@pytest.fixture(autouse=True)
+def asked_anew(monkeypatch):
+    """What XLA knows is asked once a process, and the tests run with XLA_FLAGS."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     options._quick.cache_clear()
     yield
     options._quick.cache_clear()
@@ -29,7 +30,6 @@ def test_only_tiny_images_are_compiled_with_less_optimisation():
     assert program(0.0) == 0.0
 
 
-@pytest.mark.usefixtures("asked_anew")
 def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
     known = lowering.compiler_options((8, 8))
     options._quick.cache_clear()
@@ -37,7 +37,16 @@ def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
     assert lowering.compiler_options((8, 8)) == known
 
 
-@pytest.mark.usefixtures("asked_anew")
+def test_xla_flags_of_the_user_come_before_the_options_of_tiny_images(monkeypatch):
+    usual = lowering.compiler_options((8, 8))
+    options._quick.cache_clear()
+    flags = "--xla_cpu_multi_thread_eigen=true --xla_backend_optimization_level=3"
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    chosen = lowering.compiler_options((8, 8))
+    assert set(usual) - set(chosen) == {"xla_backend_optimization_level"}
+    assert chosen.items() < usual.items()
+
+
 def test_a_guard_of_transfers_does_not_change_the_options():
     known = lowering.compiler_options((8, 8))
     options._quick.cache_clear()

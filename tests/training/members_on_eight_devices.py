@@ -38,6 +38,7 @@ RETRAINING = {
     "epochs": 2,
     "batch_size": 128,
     "learning_rate": 0.1,
+    "valid_share": 0.7,  # leaves three steps an epoch
 }
 
 

@@ -44,7 +44,9 @@ METHODS = {
         "strategy.steps": 2,
     },
 }
-DEVICES = (1, 2, 4)  # that compute one epoch of a search after the other
+# The numbers of devices that compute one epoch of a search after the other. A method
+# compiles anew for each, so one method moves most.
+DEVICES = {"egnas": (1, 2, 4), "darts": (1,), "enas": (2,)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,12 +70,12 @@ def test_a_search_that_moves_between_devices_is_replayed_on_eight(
     method, tmp_path, capsys
 ):
     """Every epoch has the digest of eight devices."""
-    run, settings = tmp_path / "run", {"epochs": len(DEVICES)}
-    for epoch, devices in enumerate(DEVICES, start=1):
+    run, settings = tmp_path / "run", {"epochs": len(DEVICES[method])}
+    for epoch, devices in enumerate(DEVICES[method], start=1):
         more = ["--resume", "--stop-after", str(epoch)]
         assert main(command(method, run, *more, devices=devices, **settings)) == 0
     lines = records.read(run / "metrics.jsonl")
-    assert len({line["digest"] for line in lines}) == len(DEVICES)
+    assert len({line["digest"] for line in lines}) == len(DEVICES[method])
     assert main(["verify", str(run), "--from-start"]) == 0
     assert "every digest" in capsys.readouterr().out
     assert main(command(method, run, "--resume", shards=4, **settings)) == 2

@@ -1,6 +1,7 @@
 """Chooses the options with which XLA compiles a program that contains a network."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,8 @@ def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | in
 
     Args:
       shape: H, W of the images of a supernet, whose program compiles with less
-        optimisation if they are tiny; None for a program of images of any size.
+        optimisation if they are tiny, apart from what `XLA_FLAGS` sets; None for a
+        program of images of any size.
     """
     backend = jax.default_backend()
     if backend != "cpu":
@@ -38,8 +40,14 @@ def compiler_options(shape: tuple[int, int] | None = None) -> dict[str, str | in
 
 @functools.cache
 def _quick() -> dict[str, str | int]:
-    """The options of tiny images, without those that this version of XLA lacks."""
-    return {name: value for name, value in _QUICK.items() if _is_known(name, value)}
+    """The options of tiny images that XLA_FLAGS leaves open and this XLA has."""
+    words = os.environ.get("XLA_FLAGS", "").split()
+    given = {word.lstrip("-").partition("=")[0] for word in words}
+    return {
+        name: value
+        for name, value in _QUICK.items()
+        if name not in given and _is_known(name, value)
+    }
 
 
 def _is_known(name: str, value: str | int) -> bool:
