@@ -207,16 +207,20 @@ def run(
 def _job(
     options, folder: pathlib.Path, seed: int, changes: Settings = methods.NOTHING
 ) -> Job:
-    """A search with what all forks of a seed share, and some changes."""
+    """A search with what all forks of a seed share, and some changes.
+
+    It notes the choices of all weightings, unless individuals race: those see unlike
+    numbers of images.
+    """
     size = SIZES[options.size]
-    method = size.method._replace(variant=options.variant).with_settings(
-        {
-            "strategy.warmup": size.warmup,
-            "strategy.weight_grid": True,
-            **assignments(options.settings),
-            **changes,
-        }
-    )
+    changes = {
+        "strategy.warmup": size.warmup,
+        **assignments(options.settings),
+        **changes,
+    }
+    method = size.method._replace(variant=options.variant).with_settings(changes)
+    if method.config().strategy.fitness_batches != "auto":
+        method = method.with_settings({"strategy.weight_grid": True, **changes})
     return method.job(folder, seed, options.data_dir)
 
 
@@ -239,14 +243,14 @@ def agreement(outcomes: Sequence[Outcome]) -> np.ndarray | None:
       outcomes: of searches; all their populations count.
 
     Returns:
-      Fractions, f64[16, 16], as `weight_grid.PAIRS` orders them; None where no
-      population was evaluated.
+      Fractions, f64[16, 16], as `weight_grid.PAIRS` orders them; None where no choice
+      was noted.
     """
     chosen = [
         record["grid_chosen"]
         for outcome in outcomes
         for record in outcome.epochs
-        if record.get("candidate_images")
+        if record.get("candidate_images") and "grid_chosen" in record
     ]
     return weight_grid.agreement(np.concatenate(chosen)) if chosen else None
 

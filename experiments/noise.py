@@ -89,6 +89,21 @@ def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]
     return outcomes, studies
 
 
+def method_of(
+    options: argparse.Namespace, size: Size
+) -> tuple[methods.Method, subset.Source]:
+    """The method of all searches with the settings of the command line, and its images.
+
+    Raises:
+      ValueError: the images are not there.
+    """
+    source = subset.locate(options.data_dir, options.out, size.images)
+    method = size.method._replace(variant=options.variant).with_settings(
+        {**source.settings, **assignments(options.settings)}
+    )
+    return method, source
+
+
 def run_searches(
     options: argparse.Namespace, size: Size
 ) -> tuple[list[Outcome], str | None]:
@@ -104,10 +119,7 @@ def run_searches(
     Raises:
       ValueError: the images are not there.
     """
-    source = subset.locate(options.data_dir, options.out, size.images)
-    method = size.method._replace(variant=options.variant).with_settings(
-        {**source.settings, **assignments(options.settings)}
-    )
+    method, source = method_of(options, size)
     seeds = options.seeds or size.seeds
     searches = methods.run_all({METHOD: method}, seeds, options.out, source.data_dir)
     return list(searches), source.data_dir

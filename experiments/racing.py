@@ -269,18 +269,12 @@ def study(folder: pathlib.Path, data_dir: str | None, size: Size) -> dict:
     """What the rules choose after one search.
 
     Raises:
-      ValueError: the search has too few validation images, or a fitness batch that
-        cannot be divided.
+      ValueError: the search has too few validation images.
     """
     started = time.perf_counter()
     search = load_search(folder, data_dir=data_dir, log=say)
     config, state = search.config.strategy, search.state
     batch_size = config.fitness_batch_size
-    if batch_size % BUDGET:
-        raise ValueError(
-            f"strategy.fitness_batch_size is {batch_size}, but must be a multiple of "
-            f"{BUDGET}, into which a race divides it."
-        )
     key = jax.random.fold_in(stream(0, "racing"), state.epoch)
     number = size.populations * size.population
     candidates = draw_individuals(search.net, config, state.strategy, key, number)
@@ -309,10 +303,17 @@ def run_studies(options: argparse.Namespace) -> tuple[list[Outcome], list[dict]]
     """Searches with every seed and studies each search, where they are missing.
 
     Raises:
-      ValueError: the images are not there, or a search cannot serve the rules.
+      ValueError: the images are not there, or the searches cannot serve the rules.
     """
     size = SIZES[options.size]
     searches = noise.SIZES[options.size]._replace(seeds=size.seeds)
+    method, _ = noise.method_of(options, searches)
+    batch_size = method.config().strategy.fitness_batch_size
+    if batch_size % BUDGET:
+        raise ValueError(
+            f"strategy.fitness_batch_size is {batch_size}, but must be a multiple of "
+            f"{BUDGET}, into which a race divides it."
+        )
     outcomes, data_dir = noise.run_searches(options, searches)
     key = {"size": size._asdict(), "data_dir": data_dir}
     studies = []

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.runs.finished_search import valid_batches
+from egnas_jax.runs.finished_search import check_trained, valid_batches
 from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.evaluate import evaluate_population
@@ -69,7 +69,11 @@ def from_run(search: SearchResult, num_images: int, seed: int) -> RankingSuperne
       search: a run in this space (see `check_space`).
       num_images: number of images; all where the run has fewer.
       seed: seed of the choice of images.
+
+    Raises:
+      ValueError: the run trained no weights, as one that ranks by a proxy.
     """
+    check_trained(search)
     number = min(num_images, search.num_valid)
     images, labels = (part[0] for part in valid_batches(search, 1, number, seed))
     return RankingSupernet(

@@ -56,3 +56,23 @@ def test_agreement_counts_the_populations_that_were_evaluated(load):
     ]
     agreement = load("forks").agreement(outcomes)
     assert (agreement[0, 1], agreement[0, 15]) == (1, 0.25)
+    outcomes[0].epochs[1].pop("grid_chosen")
+    assert load("forks").agreement(outcomes[:1]) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "is_noted"),
+    [
+        ("", True),
+        ("--variant revised", False),  # its individuals race
+        ("--set strategy.weight_grid=false", False),
+    ],
+)
+def test_choices_of_all_weightings_are_noted_where_individuals_see_the_same_images(
+    words, is_noted, load, tmp_path
+):
+    forks = load("forks")
+    size = ["--size", "tiny", "--out", str(tmp_path)]
+    options = forks.make_parser("A text.").parse_args([*size, *words.split()])
+    job = forks._job(options, tmp_path, 0)
+    assert job.config.strategy.weight_grid == is_noted

@@ -103,3 +103,13 @@ def test_a_tiny_study_of_races_trains(load, tmp_path, monkeypatch, tiny_space):
     # with running statistics a batch and its quarters are the same images
     assert running[0]["regret"] == pytest.approx(running[1]["regret"], abs=1e-5)
     assert all(cell[3]["mean"] >= 0 for cell in record["rows"])
+
+
+def test_a_batch_that_races_cannot_divide_is_refused_before_any_search(
+    load, tmp_path, capsys
+):
+    words = f"--size tiny --out {tmp_path / 'out'} --set strategy.fitness_batch_size=62"
+    with pytest.raises(SystemExit, match="2"):
+        load("racing").main(words.split())
+    assert "is 62, but must be a multiple of 4" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,9 +1,12 @@
 """Rank correlation of a supernet's scores with a table."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import egnas_jax as eg
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.space import Topology
 from egnas_jax.studies import rank_correlation
@@ -63,3 +66,22 @@ def test_a_supernet_that_knows_the_table_ranks_it(table, batch_stats, sign):
     gains = np.asarray(GAINS)[choices] @ (1 + np.arange(6) / 100)
     np.testing.assert_allclose(valid, (30 + gains) / 100, rtol=1e-5)
     assert draw_ranks(result, "ranks").count("<svg") == 1
+
+
+def test_a_run_that_trained_no_weights_ranks_no_cells():
+    settings = {"strategy.fitness": "proxy:params", "supernet.layers": 5}
+    config = eg.search_config(
+        "digits", strategy="random_search", space="nasbench201", settings=settings
+    )
+    supernet = dataclasses.replace(config.supernet, num_classes=10)
+    run = eg.SearchResult(
+        genotype=None,
+        valid_accuracy=None,
+        records=[],
+        net=eg.make_supernet(supernet),
+        state=None,
+        config=dataclasses.replace(config, supernet=supernet),
+        num_valid=719,
+    )
+    with pytest.raises(ValueError, match="without a step of the weights"):
+        rank_correlation.from_run(run, 64, seed=0)
