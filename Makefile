@@ -7,7 +7,7 @@ comma := ,
 EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test)
 # The tests of a file share compiled programs, so one process runs all of them. Most
 # programs run once on a few images, so XLA compiles them without optimisation, which
-# takes a third of the time; `search`, `dist` and `bench` compile as users do.
+# takes a third to a half of the time; `search`, `dist` and `bench` compile as users do.
 PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1" \
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile

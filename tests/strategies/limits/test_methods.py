@@ -72,8 +72,8 @@ def test_the_genotype_keeps_the_limit(
         assert 0 < info["fitness"] < 10
 
 
-# The two ways to give costs to cells: mixings, and cells drawn by a method. The other
-# methods judge their cells by the function of the second.
+# The methods by generations judge their cells as random search does. What a limit does
+# to the rewards of a controller has a test of its own below.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["egnas", "random_search"])
 def test_a_limit_that_all_cells_keep_leaves_the_search_as_it_is(
