@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from egnas_jax.nn.lowering import options
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.space import SPACES, Genotype
@@ -55,6 +56,18 @@ CELLS = np.asarray(list(itertools.product(range(5), repeat=6)), np.uint8)
 def trace_counters():
     """Starts the counters of `chex.assert_max_traces` anew in every test."""
     chex.clear_trace_counter()
+
+
+@pytest.fixture
+def readers_options(monkeypatch):
+    """Programs of tiny images are compiled with the options that a user's have.
+
+    They are chosen once a process, and the tests run with XLA_FLAGS.
+    """
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    options._quick.cache_clear()
+    yield
+    options._quick.cache_clear()
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ import jax
 import pytest
 from own_plugins import as_in_a_new_process
 
-from egnas_jax.nn.lowering import options
 from egnas_jax.space.primitive_names import FAMILIES
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "notebooks"
@@ -188,17 +187,8 @@ def modules(monkeypatch):
     return vars(variables)
 
 
-@pytest.fixture
-def readers_options(monkeypatch):
-    """Searches are compiled as a reader's are: they run longer than they compile."""
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    options._quick.cache_clear()
-    yield
-    options._quick.cache_clear()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("readers_options")
+@pytest.mark.usefixtures("readers_options")  # its searches run for longer
 @each_notebook
 def test_a_notebook_runs_and_has_the_outputs_that_it_holds(
     path, modules, tmp_path, monkeypatch, nasbench201, golden_file

@@ -10,13 +10,7 @@ from egnas_jax.nn.lowering import options
 QUICK = options._QUICK
 
 
-@pytest.fixture(autouse=True)
-def asked_anew(monkeypatch):
-    """What XLA knows is asked once a process, and the tests run with XLA_FLAGS."""
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    options._quick.cache_clear()
-    yield
-    options._quick.cache_clear()
+pytestmark = pytest.mark.usefixtures("readers_options")
 
 
 def test_only_tiny_images_are_compiled_with_less_optimisation():

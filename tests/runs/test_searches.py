@@ -1,6 +1,7 @@
 """Several searches from Python: one after another, and as one program."""
 
 import json
+import shutil
 
 import chex
 import jax
@@ -350,27 +351,35 @@ def test_every_search_of_a_batch_is_an_ordinary_run(swept):
 
 
 @pytest.mark.slow
-def test_verify_replays_a_search_in_a_batch(swept, monkeypatch):
+def test_verify_replays_a_search_in_a_batch(swept, tmp_path, monkeypatch):
     """With the programs of a batch, which may round otherwise than those of one."""
-    configs, _, found, _ = swept
+    found = swept[2]
     compiled, widths, notes = verify.compiled_programs, [], []
 
     def noted(setup, shape, *more):
         widths.append(shape.width)
         return compiled(setup, shape, *more)
 
-    monkeypatch.setattr(verify, "compiled_programs", noted)
-    for index in (2, 3):  # the last of a batch, and the first of another
-        verdict = verify.verify_run(
-            configs[index],
-            found.results[index].folder,
+    def verified(folder):
+        return verify.verify_run(
+            eg.load_search(folder).config,
+            folder,
             data_dir=None,
             from_start=True,
             on_epoch=lambda record: None,
             log=notes.append,
         )
-        assert verdict == (0, 2, ())
+
+    monkeypatch.setattr(verify, "compiled_programs", noted)
+    for index in (2, 3):  # the last of a batch, and the first of another
+        assert verified(found.results[index].folder) == (0, 2, ())
     assert widths == [3, 3] and not notes
+    changed = shutil.copytree(found.results[3].folder, tmp_path / "changed")
+    metrics = changed / "metrics.jsonl"
+    digest = found.results[3].records[1]["digest"]
+    metrics.write_text(metrics.read_text().replace(digest, digest[::-1]))
+    message = f"epoch 1: {digest[::-1][:12]} was recorded, {digest[:12]} came out"
+    assert verified(changed) == (0, 2, (message,))
 
 
 @pytest.mark.slow

@@ -1,10 +1,9 @@
 """Rank correlation of a supernet's scores with a table."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from untrained_runs import untrained_run
 
 import egnas_jax as eg
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
@@ -73,15 +72,5 @@ def test_a_run_that_trained_no_weights_ranks_no_cells():
     config = eg.search_config(
         "digits", strategy="random_search", space="nasbench201", settings=settings
     )
-    supernet = dataclasses.replace(config.supernet, num_classes=10)
-    run = eg.SearchResult(
-        genotype=None,
-        valid_accuracy=None,
-        records=[],
-        net=eg.make_supernet(supernet),
-        state=None,
-        config=dataclasses.replace(config, supernet=supernet),
-        num_valid=719,
-    )
     with pytest.raises(ValueError, match="without a step of the weights"):
-        rank_correlation.from_run(run, 64, seed=0)
+        rank_correlation.from_run(untrained_run(config), 64, seed=0)

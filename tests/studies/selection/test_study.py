@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_search
+from untrained_runs import untrained_run
 
 import egnas_jax as eg
 from egnas_jax.cli.main import main
@@ -256,19 +257,8 @@ LIVE = (((0, 1),) * 14,) * 2  # two primitives of each edge
 def test_runs_that_selectors_cannot_judge_are_refused(name, settings, live, message):
     settings = {f"strategy.{path}": value for path, value in settings.items()}
     config = eg.search_config("digits", strategy=name, settings=settings)
-    supernet = dataclasses.replace(config.supernet, num_classes=10, live=live)
-    config = dataclasses.replace(config, supernet=supernet)
-    run = eg.SearchResult(
-        genotype=eg.zoo["DARTS_V2"].genotype,
-        valid_accuracy=None,
-        records=[],
-        net=eg.make_supernet(supernet),
-        state=None,
-        config=config,
-        num_valid=719,
-    )
     with pytest.raises(ValueError, match=f"^The run .*{message}"):
-        eg.select(run)
+        eg.select(untrained_run(config, live=live))
 
 
 def test_a_space_that_derives_by_a_function_is_refused(monkeypatch):
@@ -278,16 +268,7 @@ def test_a_space_that_derives_by_a_function_is_refused(monkeypatch):
     own = dataclasses.replace(SPACES["darts7"], name="own", derive=derive)
     monkeypatch.setitem(SPACES, "own", own)
     config = eg.search_config("digits", strategy="darts")
-    supernet = dataclasses.replace(config.supernet, num_classes=10, space="own")
-    run = eg.SearchResult(
-        genotype=eg.zoo["DARTS_V2"].genotype,
-        valid_accuracy=None,
-        records=[],
-        net=eg.make_supernet(supernet),
-        state=None,
-        config=dataclasses.replace(config, supernet=supernet),
-        num_valid=719,
-    )
+    run = untrained_run(config, space="own")
     with pytest.raises(ValueError, match="another cell than the one that is scored"):
         eg.select(run)
 
