@@ -14,7 +14,7 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.runs.verify import verify
 from egnas_jax.storage import records
-from egnas_jax.training.program_cache import CompilePlan, Report
+from egnas_jax.training.program_cache import CompilePlan, OnStage
 
 RESUMED_EPOCHS = 2
 
@@ -44,7 +44,7 @@ class CardMonitor:
         """Does nothing."""
 
     @contextlib.contextmanager
-    def compiling(self, plan: CompilePlan) -> Iterator[Report]:
+    def compiling(self, plan: CompilePlan) -> Iterator[OnStage]:
         """Context in which programs compile; the card is taken at its end."""
         yield lambda name, stage: None
         self.context.take_card()

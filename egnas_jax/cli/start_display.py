@@ -18,7 +18,7 @@ from egnas_jax.cli.changing_line import changing_line
 
 if TYPE_CHECKING:  # importing them imports JAX
     from egnas_jax.runs.search_setup import SearchSetup
-    from egnas_jax.training.program_cache import CompilePlan, Report
+    from egnas_jax.training.program_cache import CompilePlan, OnStage
 
 LOG = "startup.log"
 
@@ -76,7 +76,7 @@ class StartDisplay:
             print(describe(setup), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def compiling(self, plan: "CompilePlan") -> Iterator["Report"]:
+    def compiling(self, plan: "CompilePlan") -> Iterator["OnStage"]:
         """Shows how far the programs are."""
         progress = CompileProgress(plan)
         with contextlib.ExitStack() as stack:

@@ -75,7 +75,7 @@ def ppo_update(
     options: PPOOptions,
     state: PolicyState,
     choices: Array,
-    accuracy: Array,
+    rewards: Array,
 ) -> tuple[PolicyState, PPOSteps]:
     """Several steps of Adam on one batch of samples.
 
@@ -86,13 +86,13 @@ def ppo_update(
       options: numbers of PPO.
       state: before the update.
       choices: i32[S, T], sampled under `state.params`.
-      accuracy: f32[S], in any unit; a NaN counts as 0.
+      rewards: f32[S]; larger is better, and NaN counts as 0.
     """
-    reward = jnp.nan_to_num(accuracy)
-    mean = jnp.mean(reward)
+    rewards = jnp.nan_to_num(rewards)
+    mean = jnp.mean(rewards)
     baseline = jnp.where(state.rewards_seen == 0, mean, state.baseline)
     old = jax.vmap(policy.score, in_axes=(None, 0))(state.params, choices)
-    batch = PPOBatch(choices, old.log_prob, reward - baseline)
+    batch = PPOBatch(choices, old.log_prob, rewards - baseline)
 
     def epoch(state, _):
         def loss(params):

@@ -55,7 +55,7 @@ def reinforce_update(
     options: ReinforceOptions,
     state: PolicyState,
     choices: Array,
-    accuracy: Array,
+    rewards: Array,
 ) -> tuple[PolicyState, ReinforceSteps]:
     """One step of Adam by the mean gradient of several samples.
 
@@ -64,11 +64,11 @@ def reinforce_update(
       options: numbers of REINFORCE.
       state: before the update.
       choices: i32[S, T], sampled under `state.params`.
-      accuracy: f32[S], in any unit; a NaN counts as 0.
+      rewards: f32[S]; larger is better, and NaN counts as 0.
     """
     scores = jax.vmap(policy.score, in_axes=(None, 0))(state.params, choices)
     entropy = jnp.sum(scores.entropy, axis=1)
-    reward = jnp.nan_to_num(accuracy) + options.entropy_weight * entropy
+    rewards = jnp.nan_to_num(rewards) + options.entropy_weight * entropy
 
     def move(carry, reward):
         average, seen = carry
@@ -83,15 +83,15 @@ def reinforce_update(
         return (average, seen), average
 
     start = state.baseline, state.rewards_seen
-    (average, seen), baseline = lax.scan(move, start, reward)
-    advantage = reward - baseline
+    (average, seen), baseline = lax.scan(move, start, rewards)
+    advantage = rewards - baseline
     new = descend(
         state,
         lambda params: reinforce_loss(policy, params, choices, advantage),
         options.adam,
     )
     new = new.replace(baseline=average, rewards_seen=seen)
-    return new, ReinforceSteps(reward, baseline, entropy)
+    return new, ReinforceSteps(rewards, baseline, entropy)
 
 
 def reinforce_loss(

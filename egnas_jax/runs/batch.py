@@ -35,7 +35,7 @@ from egnas_jax.storage import records
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.member_axis import filled_up, members_mesh
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
-from egnas_jax.training.program_cache import CompileWatch
+from egnas_jax.training.program_cache import CompileMonitor
 
 
 class BatchOptions(NamedTuple):
@@ -117,7 +117,7 @@ def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
 
 
 def compiled_programs(
-    batch: BatchSetup, shape: BatchShape, watch: CompileWatch
+    batch: BatchSetup, shape: BatchShape, monitor: CompileMonitor
 ) -> MemberPrograms:
     """Compiles the programs of a batch, or reads them from the user's cache.
 
@@ -126,7 +126,7 @@ def compiled_programs(
     Args:
       batch: any searches of it.
       shape: how many searches run at a time, and on how many devices.
-      watch: is told how far they are.
+      monitor: is told how far they are.
     """
     run, one = batch.setups[0].run, {0: batch.members[0]}
     filled = filled_up(one, shape.at_a_time)
@@ -136,7 +136,9 @@ def compiled_programs(
     identity = run.identity and {**run.identity, "members": shape.width}
     identity = None if mesh else identity
     with memory_shared_by(shape.width):
-        return compile_members(programs, filled, data, identity=identity, watch=watch)
+        return compile_members(
+            programs, filled, data, identity=identity, monitor=monitor
+        )
 
 
 def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):

@@ -60,10 +60,10 @@ from egnas_jax.training.processes import (
     run_on_all,
 )
 from egnas_jax.training.program_cache import (
+    CompileMonitor,
     CompilePlan,
-    CompileWatch,
-    Report,
-    unwatched,
+    OnStage,
+    unmonitored,
 )
 from egnas_jax.types import Array, PyTree
 
@@ -132,8 +132,8 @@ class StartMonitor(Protocol):
     def data_loaded(self, setup: SearchSetup) -> None:
         """Called with the loaded data, before programs compile."""
 
-    def compiling(self, plan: CompilePlan) -> AbstractContextManager[Report]:
-        """Called for a context in which programs compile, see `CompileWatch`."""
+    def compiling(self, plan: CompilePlan) -> AbstractContextManager[OnStage]:
+        """Called for a context in which programs compile, see `CompileMonitor`."""
 
 
 class Silent:
@@ -142,9 +142,9 @@ class Silent:
     def data_loaded(self, setup: SearchSetup) -> None:
         """Does nothing."""
 
-    def compiling(self, plan: CompilePlan) -> AbstractContextManager[Report]:
+    def compiling(self, plan: CompilePlan) -> AbstractContextManager[OnStage]:
         """Does nothing."""
-        return unwatched(plan)
+        return unmonitored(plan)
 
 
 @pinned()
@@ -228,7 +228,7 @@ def run_search(
             stop_after,
             wrap=wrap,
             interrupted=interrupted,
-            watch=monitor.compiling,
+            monitor=monitor.compiling,
         )
         return finish(setup, end, data_dir)
 
@@ -364,7 +364,7 @@ def _run_epochs(
     *,
     wrap: Callable | None,
     interrupted: Callable[[], bool] | None,
-    watch: CompileWatch,
+    monitor: CompileMonitor,
 ) -> loop.SearchEnd:
     """Runs the epochs that are left; `wrap` is None where none is."""
     run = setup.run
@@ -375,11 +375,13 @@ def _run_epochs(
     if wrap is None:
         progress = begin(run, start)
     else:
-        progress, run = _begin_and_compile(run, start, watch)
+        progress, run = _begin_and_compile(run, start, monitor)
         run = run._replace(programs=wrap(run.programs))
     with with_scalars(run, setup, progress) as run:
         earlier = None if run.folder else list(start.records)
-        return loop.search(run, progress, stop_after, earlier, interrupted, watch=watch)
+        return loop.search(
+            run, progress, stop_after, earlier, interrupted, monitor=monitor
+        )
 
 
 @contextlib.contextmanager
@@ -411,7 +413,7 @@ def write_model(run: loop.SearchRun) -> None:
 
 
 def _begin_and_compile(
-    run: loop.SearchRun, start: StartPoint, watch: CompileWatch
+    run: loop.SearchRun, start: StartPoint, monitor: CompileMonitor
 ) -> tuple[loop.Progress, loop.SearchRun]:
     """Where the run begins, and the run with its programs compiled.
 
@@ -421,11 +423,11 @@ def _begin_and_compile(
     """
     if jax.process_count() > 1 or start.progress is not None:
         run, progress = loop.next_stage(run, begin(run, start))
-        return progress, loop.compiled(run, watch)
+        return progress, loop.compiled(run, monitor)
     with ThreadPoolExecutor(1) as pool:
         in_context = contextvars.copy_context().run  # with the fence of this thread
         beginning = pool.submit(in_context, begin, run, start)
-        run = loop.compiled(run, watch)
+        run = loop.compiled(run, monitor)
     return beginning.result(), run
 
 

@@ -197,7 +197,7 @@ def _stage_run(
     """
     division, data = parts
     stage = stage_of(config, index, live)
-    own = config_of_stage(config, stage and stage.name())
+    own = config_of_stage(config, stage and stage.as_json())
     sizes = len(data.train.labels), len(data.valid.labels)
     net = make_supernet(own.supernet)._replace(**division._asdict())
     run = run_without_programs(own, net, data.train.images.shape[1:], sizes)

@@ -174,8 +174,8 @@ def _batches(call: _Call, width: int | None) -> tuple[list[Ending], int]:
     _check_folders(setup, call, width)
     call.monitor.data_loaded(setup.setups[0])
     count, devices = len(call.configs), batch_devices(call.configs[0])
-    watch = call.monitor.compiling
-    compiled = functools.cache(lambda shape: compiled_programs(setup, shape, watch))
+    monitor = call.monitor.compiling
+    compiled = functools.cache(lambda shape: compiled_programs(setup, shape, monitor))
     shape = chosen_shape(count, width, devices, compiled)
     if width is None and shape.at_a_time == 1:
         return _one_by_one(call)

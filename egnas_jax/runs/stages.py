@@ -53,7 +53,8 @@ def config_of_stage(config: SearchConfig, stage: dict | None) -> SearchConfig:
 
     Args:
       config: of the whole search.
-      stage: its index and live primitives, as `Stage.name()` has them; None: the first.
+      stage: its index and live primitives, as `Stage.as_json()` has them; None: the
+        first.
     """
     if not planned_stages(config):
         return config

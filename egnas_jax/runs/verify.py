@@ -22,7 +22,7 @@ from egnas_jax.search.member_epochs import make_batch, run_epoch, stacked
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.program_cache import unwatched
+from egnas_jax.training.program_cache import unmonitored
 
 # (run, where it starts) -> the records of its next epochs, computed again
 Replay = Callable[[loop.SearchRun, loop.Progress], Iterator[dict]]
@@ -116,7 +116,7 @@ def replayed_in_batch(
     Raises:
       FloatingPointError: a loss is NaN or infinite.
     """
-    programs = compiled_programs(setup, BatchShape(place.members), unwatched)
+    programs = compiled_programs(setup, BatchShape(place.members), unmonitored)
     member = {place.position: setup.members[0]}
     batch = make_batch(programs, setup.images, member, place.members)
     state, metrics = stacked(batch, [start]), start.info

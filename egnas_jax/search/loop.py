@@ -39,7 +39,7 @@ from egnas_jax.training.devices import replicate
 from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
-from egnas_jax.training.program_cache import CompileWatch, unwatched
+from egnas_jax.training.program_cache import CompileMonitor, unmonitored
 from egnas_jax.types import Evaluation, Mixing
 
 __all__ = [
@@ -132,7 +132,7 @@ class SearchEnd(NamedTuple):
     Attributes:
       state: after the last epoch.
       records: of all epochs, those before a resume included.
-      stage: that the state belongs to, `Stage.name()`; None for a search without
+      stage: that the state belongs to, `Stage.as_json()`; None for a search without
         stages.
     """
 
@@ -148,7 +148,7 @@ def search(
     earlier: list[dict] | None = None,
     interrupted: Callable[[], bool] | None = None,
     *,
-    watch: CompileWatch = unwatched,
+    monitor: CompileMonitor = unmonitored,
 ) -> SearchEnd:
     """Runs until all epochs or `stop_after` epochs are done, or the stop rule ends it.
 
@@ -162,7 +162,7 @@ def search(
       earlier: records of the epochs before `start`; None: those of the run directory.
       interrupted: of an `InterruptFlag` that the caller has entered; None: the search
         enters one itself.
-      watch: is told how far the programs of a later stage are.
+      monitor: is told how far the programs of a later stage are.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
@@ -178,7 +178,7 @@ def search(
     with _interrupt_flag(run, interrupted) as interrupted:
         last = last_epoch(run, stop_after)
         while int(progress.state.epoch) < last and not stopped:
-            run, progress = next_compiled(run, progress, watch)
+            run, progress = next_compiled(run, progress, monitor)
             state, record = run_epoch(run, progress, interrupted)
             progress = Progress(state, {})
             lines.append(record)
@@ -188,7 +188,7 @@ def search(
                 run.log(_early_stop_note(record))
             if interrupted():
                 raise Interrupted(SAVED)
-    return SearchEnd(progress.state, lines, run.stage and run.stage.name())
+    return SearchEnd(progress.state, lines, run.stage and run.stage.as_json())
 
 
 def write_epoch(run: SearchRun, progress: Progress, record: dict) -> None:
@@ -255,7 +255,7 @@ def save(run: SearchRun, progress: Progress) -> None:
     one_vector = run.problem.one_vector
     meta = {"epoch": int(state.epoch), "info": info, "one_vector": one_vector}
     if run.stage is not None:
-        meta["stage"] = run.stage.name()
+        meta["stage"] = run.stage.as_json()
     meta = records.plain(meta)
     folder = run.folder / "checkpoints"
     checkpoint.save(folder, step, state, meta, keep=run.keep_checkpoints)

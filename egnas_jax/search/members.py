@@ -221,7 +221,7 @@ def compile_members(
     data: MembersData,
     *,
     identity: Mapping | None,
-    watch: program_cache.CompileWatch = program_cache.unwatched,
+    monitor: program_cache.CompileMonitor = program_cache.unmonitored,
 ) -> MemberPrograms:
     """Compiles the programs of a batch side by side, or reads them from the cache.
 
@@ -229,7 +229,7 @@ def compile_members(
       programs: of `make_member_programs`.
       members: M searches.
       data: for its shapes.
-      identity, watch: see `program_cache.compile_all`.
+      identity, monitor: see `program_cache.compile_all`.
     """
     run, hyperparams = members[0].run, stack_hyperparams(members)
     options = lowering.compiler_options(run.image_shape[:2])
@@ -252,7 +252,7 @@ def compile_members(
         )
         for name, arguments in calls.items()
     }
-    return programs._replace(**program_cache.compile_all(requests, identity, watch))
+    return programs._replace(**program_cache.compile_all(requests, identity, monitor))
 
 
 def stack_hyperparams(members: Sequence[Member]) -> MemberHyperparams:

@@ -96,7 +96,7 @@ def compile_programs(
     state: PyTree,
     *,
     identity: Mapping | None,
-    watch: program_cache.CompileWatch = program_cache.unwatched,
+    monitor: program_cache.CompileMonitor = program_cache.unmonitored,
 ) -> SearchPrograms:
     """Compiles the functions side by side, or reads them from the user's cache.
 
@@ -107,7 +107,7 @@ def compile_programs(
       programs: its result.
       hyperparams: for their dtypes; the values do not matter.
       state: shapes and dtypes of the state.
-      identity, watch: see `program_cache.compile_all`.
+      identity, monitor: see `program_cache.compile_all`.
     """
     mesh, collapse = problem.net.mesh, problem.watch
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))
@@ -129,4 +129,4 @@ def compile_programs(
         )
         for name, arguments in calls.items()
     }
-    return programs._replace(**program_cache.compile_all(requests, identity, watch))
+    return programs._replace(**program_cache.compile_all(requests, identity, monitor))

@@ -24,7 +24,7 @@ from egnas_jax.search.step import (
 )
 from egnas_jax.space import SPACES, Space
 from egnas_jax.training.devices import replicate
-from egnas_jax.training.program_cache import CompileWatch, unwatched
+from egnas_jax.training.program_cache import CompileMonitor, unmonitored
 
 
 class Stage(NamedTuple):
@@ -42,8 +42,8 @@ class Stage(NamedTuple):
     end: int
     live: LivePrimitives | None
 
-    def name(self) -> dict:
-        """What a checkpoint tells of its stage, a JSON object."""
+    def as_json(self) -> dict:
+        """What a checkpoint stores of its stage."""
         return {"index": self.index, "first": self.first, "live": self.live}
 
 
@@ -110,7 +110,7 @@ class Progress(NamedTuple):
       state: weights, the method's state and all else that a checkpoint holds.
       info: metrics of the method's update in the running epoch, if it came before the
         weight steps; else {}.
-      stage: `Stage.name()` of the stage that the state belongs to, as it was stored;
+      stage: `Stage.as_json()` of the stage that the state belongs to, as it was stored;
         None for a search without stages, or for the stage of the run.
     """
 
@@ -124,12 +124,12 @@ def layout(run: SearchRun) -> SearchState:
     return stored_state.layout(run.problem, run.image_shape, run.hyperparams)
 
 
-def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
+def compiled(run: SearchRun, monitor: CompileMonitor = unmonitored) -> SearchRun:
     """Compiles the run's programs side by side, or reads them from the user's cache.
 
     Args:
       run: with programs that are not compiled yet.
-      watch: is told how far they are, see `training.program_cache`.
+      monitor: is told how far they are, see `training.program_cache`.
     """
     programs = compile_programs(
         run.problem,
@@ -137,7 +137,7 @@ def compiled(run: SearchRun, watch: CompileWatch = unwatched) -> SearchRun:
         run.hyperparams,
         layout(run),
         identity=run.identity,
-        watch=watch,
+        monitor=monitor,
     )
     return run._replace(programs=programs)
 
@@ -148,23 +148,23 @@ def beginning(run: SearchRun) -> Progress:
     return Progress(replicate(run.problem.net.mesh, state), {})
 
 
-def in_stage(run: SearchRun, name: dict | None) -> SearchRun:
+def in_stage(run: SearchRun, stored: dict | None) -> SearchRun:
     """Returns the stage of a search that a checkpoint names.
 
     Args:
       run: any stage of the search.
-      name: `Stage.name()`, as JSON may have stored it; None: the run as it is.
+      stored: `Stage.as_json()`, as JSON may have stored it; None: the run as it is.
 
     Raises:
       ValueError: the search has no such stage.
     """
-    if name is None or run.enter is None:
+    if stored is None or run.enter is None:
         return run
-    entered = _entered(run, name["index"], as_live(name["live"]))
-    if entered.stage.first != name["first"]:
+    entered = _entered(run, stored["index"], as_live(stored["live"]))
+    if entered.stage.first != stored["first"]:
         raise ValueError(
-            f"it holds stage {name['index'] + 1}, which began with epoch "
-            f"{name['first'] + 1}; that of this search begins with epoch "
+            f"it holds stage {stored['index'] + 1}, which began with epoch "
+            f"{stored['first'] + 1}; that of this search begins with epoch "
             f"{entered.stage.first + 1}. Set epochs and the lengths of the stages to "
             f"those of that run."
         )
@@ -195,14 +195,14 @@ def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchR
 
 
 def next_compiled(
-    run: SearchRun, progress: Progress, watch: CompileWatch = unwatched
+    run: SearchRun, progress: Progress, monitor: CompileMonitor = unmonitored
 ) -> tuple[SearchRun, Progress]:
     """Returns the next stage with compiled programs, where a stage has ended.
 
     Args:
       run, progress: as of `next_stage`.
-      watch: is told how far the programs are.
+      monitor: is told how far the programs are.
     """
     following, progress = next_stage(run, progress)
     is_new = following is not run
-    return compiled(following, watch) if is_new else run, progress
+    return compiled(following, monitor) if is_new else run, progress

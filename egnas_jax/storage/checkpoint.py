@@ -102,13 +102,13 @@ def save(
     if keep < 1 or step < 0:
         raise ValueError(f"keep is {keep} (at least 1), step {step} (at least 0).")
     arrays = leaves.host_arrays(tree)
-    record = {
+    description = {
         "step": step,
         "meta": meta,
         "leaves": [[path, *leaves.layout_of(array)] for path, array in arrays.items()],
         "digest": leaves.digest_of(arrays),
     }
-    record["checksum"] = _checksum(record)
+    description["checksum"] = _checksum(description)
     content = b"".join(array.tobytes() for array in arrays.values())
     folder = pathlib.Path(directory).absolute()
     check_fence()
@@ -116,7 +116,7 @@ def save(
     _remove_unfinished(folder)
     number = max([step, *(last + 1 for last in _numbers(folder))])
     try:
-        _write(folder, number, content, record)
+        _write(folder, number, content, description)
     except Exception as error:
         _remove_unfinished(folder)  # frees the space on a full disk
         if isinstance(error, OSError):
@@ -162,25 +162,25 @@ def restore(
     for number in reversed(_numbers(folder)):
         path = folder / str(number)
         try:
-            record = _read_record(folder, number)
-            if step not in (None, record["step"]):
+            description = _read_description(folder, number)
+            if step not in (None, description["step"]):
                 continue
-            arrays = _read_leaves(folder, number, record)
+            arrays = _read_leaves(folder, number, description)
         except Exception as error:  # damage can make orbax raise anything
             notes.append(f"Checkpoint {path} is damaged ({_brief(error)}).")
             continue
-        layout = target(record["meta"]) if callable(target) else target
+        layout = target(description["meta"]) if callable(target) else target
         leaves.check_fit(path, arrays, layout)
         tree = leaves.fill(layout, arrays)
-        return Restored(record["step"], tree, record["meta"], tuple(notes))
+        return Restored(description["step"], tree, description["meta"], tuple(notes))
     which = "" if step is None else f" of step {step}"
     message = f"No valid checkpoint{which} in {folder}. {' '.join(notes)}"
     raise NoCheckpointError(message.strip(), tuple(notes))
 
 
-def _checksum(record) -> str:
+def _checksum(description) -> str:
     """Sha256 of a description, in the form that JSON restores."""
-    content = {name: part for name, part in record.items() if name != "checksum"}
+    content = {name: part for name, part in description.items() if name != "checksum"}
     text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -211,34 +211,34 @@ def _manager(folder: pathlib.Path, *, read_only: bool):
             logger.setLevel(level)
 
 
-def _write(folder: pathlib.Path, number: int, content: bytes, record: dict):
+def _write(folder: pathlib.Path, number: int, content: bytes, description: dict):
     with _manager(folder, read_only=False) as (args, manager):
         # The final byte is a filler, since orbax does not write an empty array.
         state = {"leaves": np.frombuffer(content + b"\0", np.uint8)}
         items = args.Composite(
-            state=args.StandardSave(state), record=args.JsonSave(record)
+            state=args.StandardSave(state), record=args.JsonSave(description)
         )
         if not manager.save(number, args=items):
             raise OSError(f"Checkpoint {folder / str(number)} was not written.")
 
 
-def _read_record(folder: pathlib.Path, number: int) -> dict:
+def _read_description(folder: pathlib.Path, number: int) -> dict:
     """The description of a checkpoint; raises DamagedError if its checksum differs."""
     with _manager(folder, read_only=True) as (args, manager):
         items = args.Composite(record=args.JsonRestore())
-        record = manager.restore(number, args=items)["record"]
-    if _checksum(record) != record["checksum"]:
+        description = manager.restore(number, args=items)["record"]
+    if _checksum(description) != description["checksum"]:
         raise DamagedError("its description was altered")
-    return record
+    return description
 
 
-def _read_leaves(folder: pathlib.Path, number: int, record: dict):
+def _read_leaves(folder: pathlib.Path, number: int, description: dict):
     """The arrays of a checkpoint; raises DamagedError if their sha256 differs."""
     with _manager(folder, read_only=True) as (args, manager):
         items = args.Composite(state=args.StandardRestore())
         buffer = np.asarray(manager.restore(number, args=items)["state"]["leaves"])
-    arrays = leaves.unpack(record["leaves"], buffer)
-    if leaves.digest_of(arrays) != record["digest"]:
+    arrays = leaves.unpack(description["leaves"], buffer)
+    if leaves.digest_of(arrays) != description["digest"]:
         raise DamagedError("the sha256 of its leaves differs")
     return arrays
 
@@ -246,7 +246,7 @@ def _read_leaves(folder: pathlib.Path, number: int, record: dict):
 def _step_of(folder: pathlib.Path, number: int) -> int | None:
     """The step of a checkpoint; None if its description is damaged."""
     try:
-        return _read_record(folder, number)["step"]
+        return _read_description(folder, number)["step"]
     except Exception:  # damage can make orbax raise anything
         return None
 

@@ -162,7 +162,7 @@ def give_back_held() -> None:
             claim.end(RELEASED, reason="the process ended itself")
 
 
-class Watch:
+class Heartbeats:
     """Remembers heartbeats, to tell which claims are held by processes that live.
 
     Args:

@@ -77,13 +77,13 @@ class CompilePlan(NamedTuple):
 
 
 # Called with (name, stage): "tracing", "compiling", "ready".
-Report = Callable[[str, str], None]
-# A plan -> a context that gives the function to report to.
-CompileWatch = Callable[[CompilePlan], AbstractContextManager[Report]]
+OnStage = Callable[[str, str], None]
+# A plan -> a context that gives the function to call.
+CompileMonitor = Callable[[CompilePlan], AbstractContextManager[OnStage]]
 
 
-def unwatched(plan: CompilePlan) -> AbstractContextManager[Report]:
-    """A `CompileWatch` that shows nothing."""
+def unmonitored(plan: CompilePlan) -> AbstractContextManager[OnStage]:
+    """A `CompileMonitor` that shows nothing."""
     del plan
     return contextlib.nullcontext(lambda name, stage: None)
 
@@ -125,7 +125,7 @@ class Flat(NamedTuple):
 def compile_all(
     requests: Mapping[str, ProgramRequest],
     identity: Mapping[str, Any] | None,
-    watch: CompileWatch = unwatched,
+    monitor: CompileMonitor = unmonitored,
 ) -> dict[str, functools.partial]:
     """Compiles every program for arguments of the requested shapes.
 
@@ -133,7 +133,7 @@ def compile_all(
       requests: name -> program; put the one that compiles longest first.
       identity: what the programs depend on beside their arguments and this package's
         source, as JSON; None neither reads nor writes the cache.
-      watch: is told how far the programs are; its reports come from several threads.
+      monitor: is told how far the programs are; it is called by several threads.
 
     Raises:
       OutOfMemoryError: the compiler ran out of memory; with the program's name.
@@ -146,8 +146,8 @@ def compile_all(
     times = None if identity is None else cache_folder()
     task, started = _task(requests, cached), time.monotonic()
     plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
-    with watch(plan) as report:
-        programs = _compile_side_by_side(requests, keys, report)
+    with monitor(plan) as on_stage:
+        programs = _compile_side_by_side(requests, keys, on_stage)
     compile_times.remember(times, task, time.monotonic() - started)
     for name, key in keys.items():
         _remember(key, programs[name])
@@ -157,16 +157,16 @@ def compile_all(
     }
 
 
-def _compile_side_by_side(requests, keys: dict[str, str], report: Report) -> dict:
+def _compile_side_by_side(requests, keys: dict[str, str], on_stage: OnStage) -> dict:
     """Compiled programs by name; the next one is traced while one compiles."""
     with ThreadPoolExecutor(len(requests)) as pool:
         compiling = {}
         for name, request in requests.items():
-            report(name, "tracing")
+            on_stage(name, "tracing")
             make = _kept(request, keys[name]) if name in keys else _plain(request)
             finish = make()
-            report(name, "compiling")
-            compiling[name] = pool.submit(_finished, finish, name, report)
+            on_stage(name, "compiling")
+            compiling[name] = pool.submit(_finished, finish, name, on_stage)
         programs = {}
         for name, future in compiling.items():
             with out_of_memory_in(name):
@@ -174,9 +174,9 @@ def _compile_side_by_side(requests, keys: dict[str, str], report: Report) -> dic
     return programs
 
 
-def _finished(finish: Callable, name: str, report: Report) -> Callable:
+def _finished(finish: Callable, name: str, on_stage: OnStage) -> Callable:
     program = finish()
-    report(name, "ready")
+    on_stage(name, "ready")
     return program
 
 

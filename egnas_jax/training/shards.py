@@ -12,7 +12,7 @@ that divides S:
   copy, and add nothing.
 
 Another S gives the same results to rounding. One shard is computed as if there were
-none. Shards take longer to compile and to run (docs/shards.md has figures), so a search
+none. Shards take longer to compile and to run (measured in docs/shards.md), so a search
 has none unless it is asked to.
 
 Dims: P individuals, N images, S shards, K shards of one device.

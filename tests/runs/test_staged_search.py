@@ -214,7 +214,7 @@ def test_a_start_between_two_stages_is_in_the_later_one():
     run = set_up_search(config_of()).run
     for epoch, expected in ((0, 0), (1, 0), (2, 1)):
         state = types.SimpleNamespace(epoch=epoch)
-        start = StartPoint(loop.Progress(state, {}, run.stage.name()))
+        start = StartPoint(loop.Progress(state, {}, run.stage.as_json()))
         assert start.stage_of(run).index == expected
     assert StartPoint(None).stage_of(run) == run.stage
     assert StartPoint(None).stage_of(run._replace(stage=None, enter=None)) is None

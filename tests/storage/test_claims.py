@@ -19,7 +19,7 @@ from egnas_jax.storage.claims import (
     RELEASED,
     Claim,
     ClaimLostError,
-    Watch,
+    Heartbeats,
     add_event,
     beat_path,
     read_events,
@@ -175,36 +175,36 @@ class Now:
 
 def test_a_claim_is_stale_when_its_heartbeat_has_not_changed_for_long_enough(tmp_path):
     now = Now()
-    watch, path = Watch(10.0, now), beat_path(tmp_path, 1)
-    assert not watch.is_stale(tmp_path, 1)  # the first look starts the time
+    heartbeats, path = Heartbeats(10.0, now), beat_path(tmp_path, 1)
+    assert not heartbeats.is_stale(tmp_path, 1)  # the first look starts the time
     now.seconds += 9
     path.write_bytes(b"1")
-    assert not watch.is_stale(tmp_path, 1)
+    assert not heartbeats.is_stale(tmp_path, 1)
     os.utime(path, (0, 0))  # the clock of another host does not count
     now.seconds += 9
-    assert not watch.is_stale(tmp_path, 1)
+    assert not heartbeats.is_stale(tmp_path, 1)
     now.seconds += 1
-    assert watch.is_stale(tmp_path, 1)
+    assert heartbeats.is_stale(tmp_path, 1)
     path.write_bytes(b"2")
-    assert not watch.is_stale(tmp_path, 1)
-    assert not watch.is_stale(tmp_path, 2)  # another claim has a time of its own
+    assert not heartbeats.is_stale(tmp_path, 1)
+    assert not heartbeats.is_stale(tmp_path, 2)  # another claim has a time of its own
 
 
 def test_a_claim_without_any_heartbeat_becomes_stale(tmp_path):
     now = Now()
-    watch = Watch(10.0, now)
-    assert not watch.is_stale(tmp_path, 1)
+    heartbeats = Heartbeats(10.0, now)
+    assert not heartbeats.is_stale(tmp_path, 1)
     now.seconds += 10
-    assert watch.is_stale(tmp_path, 1)
+    assert heartbeats.is_stale(tmp_path, 1)
 
 
 def test_a_thread_beats_while_the_main_thread_is_busy(tmp_path):
     claim = claimed(tmp_path)
-    watch = Watch(0.5)
+    heartbeats = Heartbeats(0.5)
     with claim.beating(0.02):
         for _ in range(30):
             time.sleep(0.03)
-            assert not watch.is_stale(tmp_path, 1)
+            assert not heartbeats.is_stale(tmp_path, 1)
     end = beat_path(tmp_path, 1).read_bytes()
     time.sleep(0.1)
     assert beat_path(tmp_path, 1).read_bytes() == end  # the thread has ended
@@ -227,13 +227,13 @@ def test_the_heartbeat_of_a_killed_process_stops(tmp_path):
     )
     with process:
         assert process.stdout.readline() == "held\n"
-        watch = Watch(0.5)
+        heartbeats = Heartbeats(0.5)
         for _ in range(20):
             time.sleep(0.03)
-            assert not watch.is_stale(tmp_path, 1)
+            assert not heartbeats.is_stale(tmp_path, 1)
         process.kill()
     deadline = time.monotonic() + 10
-    while not watch.is_stale(tmp_path, 1):
+    while not heartbeats.is_stale(tmp_path, 1):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

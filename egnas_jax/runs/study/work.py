@@ -14,7 +14,7 @@ from egnas_jax.runs.study import status
 from egnas_jax.runs.study.status import UnitStatus, unit_statuses
 from egnas_jax.runs.study.study_file import Study, Unit, read_study
 from egnas_jax.storage import claims
-from egnas_jax.storage.claims import Claim, ClaimLostError, Event, Watch
+from egnas_jax.storage.claims import Claim, ClaimLostError, Event, Heartbeats
 from egnas_jax.storage.fence import fenced
 from egnas_jax.storage.lock import DirectoryTakenError
 
@@ -83,12 +83,12 @@ class _Worker(NamedTuple):
     options: WorkerOptions
     log: Callable[[str], None]
     clock: Clock
-    watch: Watch
+    heartbeats: Heartbeats
     known: dict  # events of units that are done
     not_before: dict[str, float]  # run -> when to try a directory again that was taken
 
 
-def work_off(
+def run_units(
     study: Study,
     run_unit: RunUnit,
     options: WorkerOptions,
@@ -115,7 +115,7 @@ def work_off(
         options=options.check(),
         log=log,
         clock=clock,
-        watch=Watch(options.stale, clock.now),
+        heartbeats=Heartbeats(options.stale, clock.now),
         known={},
         not_before={},
     )
@@ -148,7 +148,7 @@ def _take_one(
     stale = {  # all are looked at, since the first look starts the time
         each.unit.run
         for each in statuses
-        if each.state == status.RUNNING and _is_stale(worker.watch, each)
+        if each.state == status.RUNNING and _is_stale(worker.heartbeats, each)
     }
     for each in statuses:
         run = each.unit.run
@@ -161,10 +161,12 @@ def _take_one(
     return None
 
 
-def _is_stale(watch: Watch, each: UnitStatus) -> bool:
+def _is_stale(heartbeats: Heartbeats, each: UnitStatus) -> bool:
     """Whether the worker of a unit is lost; its own heartbeat may be a slow one."""
     claim = each.events[-1]
-    return watch.is_stale(each.folder, claim.number, claim.details.get("beat", 0.0))
+    return heartbeats.is_stale(
+        each.folder, claim.number, claim.details.get("beat", 0.0)
+    )
 
 
 def _claimed(worker: _Worker, study: Study, each: UnitStatus) -> Claim | None:
@@ -224,7 +226,7 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
             _give_back(claim, str(error))
             raise RuntimeError(
                 f"{unit.run}: {cause}. That is no fault of the unit, and any worker "
-                f"goes on with it from its last checkpoint. Make room or mend "
+                f"goes on with it from its last checkpoint. Free space or repair "
                 f"the disk, and start the worker again."
             ) from error
         _fail(worker, unit, claim, error)
@@ -255,7 +257,7 @@ def _fail(worker: _Worker, unit: Unit, claim: Claim, error: Exception) -> None:
     except OSError as fault:
         raise RuntimeError(
             f"{unit.run}: failed ({error}), which could not be recorded ({fault}). Any "
-            f"worker tries it again. Mend the disk, and start the worker again."
+            f"worker tries it again. Repair the disk, and start the worker again."
         ) from error
 
 

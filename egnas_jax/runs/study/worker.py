@@ -13,7 +13,7 @@ from egnas_jax.runs.plugin_records import load_recorded, needing
 from egnas_jax.runs.study.run_unit import UnitOptions, run_unit
 from egnas_jax.runs.study.status import UnitStatus
 from egnas_jax.runs.study.study_file import Study, Unit, read_study
-from egnas_jax.runs.study.work import BEAT, STALE, WorkerOptions, work_off
+from egnas_jax.runs.study.work import BEAT, STALE, WorkerOptions, run_units
 
 
 def run_worker(
@@ -72,7 +72,7 @@ def run_worker(
         unit_options = unit_options._replace(monitor=monitor)
     run = functools.partial(run_unit, options=unit_options)
     with needing(load_recorded(study.folder)):
-        return work_off(study, run, options, log)
+        return run_units(study, run, options, log)
 
 
 def _check_data(study: Study, data_dir: str | None) -> None:

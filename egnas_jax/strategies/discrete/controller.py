@@ -70,7 +70,8 @@ class ControllerConfig:
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses.
-      limit: that the cells keep; those over it have the least rewards, see `_Judge`.
+      limit: that the cells keep; those over it have the least rewards, see
+        `_RewardEvaluator`.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -320,7 +321,7 @@ def _controller(
     space = SPACES[net.config.space]
     policy, cells = policy_of(space, config), cells_of(space)
     excess = make_excess(space, net.config.num_classes, config.limit)
-    judge = _Judge(net, config, space, cells, excess)
+    evaluator = _RewardEvaluator(net, config, space, cells, excess)
 
     def init(key: Key, hyperparams: ControllerHyperparams) -> ControllerState:
         del hyperparams
@@ -329,7 +330,7 @@ def _controller(
         return ControllerState(start, policy.sample(key_best, start.params))
 
     def mixing(key: Key, state: ControllerState) -> Mixing:
-        return judge.mixing(policy.sample(key, state.policy.params))
+        return evaluator.mixing(policy.sample(key, state.policy.params))
 
     def update(
         key: Key,
@@ -347,7 +348,7 @@ def _controller(
         def step(trained, key):
             key_sample, key_batch = jax.random.split(key)
             choices = _samples(policy, key_sample, trained, config.samples)
-            reward = judge.rewards(key_batch, trainee, choices, draw_batch)
+            reward = evaluator.rewards(key_batch, trainee, choices, draw_batch)
             new, info = update_policy(trained, choices, reward)
             return new, info | {"reward": jnp.mean(reward)}
 
@@ -357,7 +358,7 @@ def _controller(
         finalists = _samples(policy, key_final, trained, config.finalists)
         if keeps_best:
             finalists = jnp.concatenate([state.best[None], finalists])
-        reward = judge.rewards_on(trainee, finalists, valid_batch)
+        reward = evaluator.rewards_on(trainee, finalists, valid_batch)
         evaluated = config.steps * config.samples + len(finalists)
         info = jax.tree.map(lambda values: values[-1], infos) | {
             "reward": jnp.mean(infos["reward"]),
@@ -371,7 +372,7 @@ def _controller(
         init=init,
         mixing=mixing,
         update=update,
-        incumbent=lambda state: judge.mixing(state.best),
+        incumbent=lambda state: evaluator.mixing(state.best),
         hyperparams=ControllerHyperparams(
             config.learning_rate, config.baseline, config.entropy_weight
         ),
@@ -388,7 +389,7 @@ def _samples(policy: Policy, key: Key, trained: PolicyState, number: int) -> Arr
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judge:
+class _RewardEvaluator:
     """Evaluates choices of a controller.
 
     Under a limit, rewards are at least a floor: 0 of an accuracy, and of 1 - loss that

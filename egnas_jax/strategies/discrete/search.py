@@ -118,12 +118,12 @@ class BlackBoxConfig:
 
     @property
     def warmup(self) -> int:
-        """No epoch is without a search that the mode has there."""
+        """Epochs before the first search: none, beside what `mode` says."""
         return 0
 
     @property
     def fitness_name(self) -> str:
-        """What is minimised, as figures call it."""
+        """Name of the minimised metric, in plots and in front.json."""
         if proxy_of(self.fitness) is not None:
             return f"minus_{proxy_of(self.fitness)}"
         return "loss" if self.fitness == "loss" else "error"
@@ -235,15 +235,16 @@ def black_box(
                 limit=config.limit,
             )
             keys = jax.random.split(key_final, config.final_batches)
-            judge = judge_again if proposer.finalists is None else judge_members
-            judged, info = judge(
+            keeps_order = proposer.finalists is None
+            reevaluate = reevaluate_best if keeps_order else reevaluate_members
+            answered, info = reevaluate(
                 proposer,
                 (found, info),
                 keys,
                 lambda finalists, k: evaluate(finalists, draw_batch(k)),
             )
             final = without_over(info["final_fitness"], config.limit)
-            return judged, info | {"final_fitness": final}
+            return answered, info | {"final_fitness": final}
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
             return state, no_search(proposer, state, config.limit)
@@ -384,7 +385,7 @@ def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackB
     return state.replace(best=cells[chosen], best_fitness=values[chosen])
 
 
-def judge_again(
+def reevaluate_best(
     proposer: Proposer,
     found: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
@@ -416,7 +417,7 @@ def judge_again(
     }
 
 
-def judge_members(
+def reevaluate_members(
     proposer: Proposer,
     found: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
@@ -425,7 +426,7 @@ def judge_members(
     """Replaces the fitness of the finalists by their mean fitness on other batches.
 
     The members that are no finalists have the worst fitness then, since theirs does not
-    compare. Arguments and results are those of `judge_again`.
+    compare. Arguments and results are those of `reevaluate_best`.
     """
     state, info = found
     if len(keys) > 0:

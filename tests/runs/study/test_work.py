@@ -10,7 +10,7 @@ import pytest
 
 from egnas_jax.runs.study.status import unit_statuses
 from egnas_jax.runs.study.study_file import Unit, read_study, write_units
-from egnas_jax.runs.study.work import MOST_LOST, Clock, WorkerOptions, work_off
+from egnas_jax.runs.study.work import MOST_LOST, Clock, WorkerOptions, run_units
 from egnas_jax.storage import claims, records
 from egnas_jax.storage.claims import Claim, add_event, read_events
 from egnas_jax.storage.lock import DirectoryTakenError
@@ -59,7 +59,7 @@ def work(study, notes):
     time = FakeClock()
 
     def run(function, options=OPTIONS):
-        statuses = work_off(
+        statuses = run_units(
             study,
             lambda study, unit: function(unit.run),
             options,
@@ -348,7 +348,7 @@ def test_many_workers_run_each_unit_once(tmp_path):
 
     def worker(_):
         start.wait()
-        work_off(study, lambda s, u: ran.append(u.run), options, lambda text: None)
+        run_units(study, lambda s, u: ran.append(u.run), options, lambda text: None)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(worker, range(4)))

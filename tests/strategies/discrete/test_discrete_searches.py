@@ -17,8 +17,8 @@ from egnas_jax.strategies.discrete.search import (
     BlackBoxState,
     Proposer,
     in_blocks,
-    judge_again,
-    judge_members,
+    reevaluate_best,
+    reevaluate_members,
     search_once,
     with_best,
 )
@@ -135,12 +135,12 @@ def test_finalists_are_ordered_by_other_images(state):
 
     keys = jax.random.split(KEY, 2)
     info = {"evaluations": jnp.float32(9.0)}
-    new, metrics = judge_again(None, (state, info), keys, evaluate)
+    new, metrics = reevaluate_best(None, (state, info), keys, evaluate)
     assert new.best[:2].tolist() == [[5], [7]]
     np.testing.assert_allclose(new.best_fitness[:2], [0.4, 0.2])
     assert metrics["final_fitness"] == pytest.approx(0.5)
     assert metrics["evaluations"] == 9 + 2 * 3
-    same, metrics = judge_again(None, (state, info), keys[:0], evaluate)
+    same, metrics = reevaluate_best(None, (state, info), keys[:0], evaluate)
     assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 
@@ -206,11 +206,11 @@ def test_a_front_is_judged_by_other_images_and_the_rest_counts_no_more(counted):
     def evaluate(cells, key):  # member 3 is the best of the finalists here
         return 1.0 - cells[:, 0] / 10 + 0.0 * jax.random.uniform(key)
 
-    new, metrics = judge_members(proposer, found, keys, evaluate)
+    new, metrics = reevaluate_members(proposer, found, keys, evaluate)
     np.testing.assert_allclose(new.proposer["fitness"], [1.0, WORST, WORST, 0.7, WORST])
     assert metrics["final_fitness"] == pytest.approx(0.7)
     assert metrics["evaluations"] == 9 + 4 * 2
-    same, metrics = judge_members(proposer, found, keys[:0], evaluate)
+    same, metrics = reevaluate_members(proposer, found, keys[:0], evaluate)
     assert same is found[0] and metrics["final_fitness"] == 0.0
 
 

@@ -11,7 +11,7 @@ from small_methods import TWO_NODES
 import egnas_jax as eg
 from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import derive_incumbent
-from egnas_jax.strategies.discrete.controller import ENASConfig, _Judge
+from egnas_jax.strategies.discrete.controller import ENASConfig, _RewardEvaluator
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import make_excess
 
@@ -72,8 +72,8 @@ def test_the_genotype_keeps_the_limit(
         assert 0 < info["fitness"] < 10
 
 
-# The methods by generations judge their cells as random search does. What a limit does
-# to the rewards of a controller has a test of its own below.
+# The methods by generations evaluate their cells as random search does. What a limit
+# does to the rewards of a controller has a test of its own below.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["egnas", "random_search"])
 def test_a_limit_that_all_cells_keep_leaves_the_search_as_it_is(
@@ -103,14 +103,16 @@ def test_a_controller_rewards_cells_over_a_limit_least(two_node_net):
     excess = jnp.asarray([0.5, 0.0, 0.0, 2.0])
     for fitness, floor in (("accuracy", 0.0), ("loss", 1 - 2 * np.log(3))):
         config = ENASConfig(fitness=fitness)
-        judge = _Judge(two_node_net, config, TWO_NODES, None, lambda mixing: mixing)
+        evaluator = _RewardEvaluator(
+            two_node_net, config, TWO_NODES, None, lambda mixing: mixing
+        )
         np.testing.assert_allclose(
-            judge.limited(rewards, excess),
+            evaluator.limited(rewards, excess),
             [floor - 1 - 1 / 3, 0.8, floor, floor - 1 - 2 / 3],
             rtol=1e-6,
         )
-        judge = dataclasses.replace(judge, excess=None)
-        assert judge.limited(rewards, excess) is rewards
+        evaluator = dataclasses.replace(evaluator, excess=None)
+        assert evaluator.limited(rewards, excess) is rewards
 
 
 def test_the_weight_grid_of_egnas_takes_no_limit():
