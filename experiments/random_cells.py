@@ -21,6 +21,24 @@ def random_genotype(seed: int) -> Genotype:
     return _derived(random_child(jax.random.key(seed), SPACES["darts7"]))
 
 
+@functools.cache
+def largest_genotype(seed: int, number: int) -> Genotype:
+    """The cell with the most weights among random cells, in CIFAR-10's full network.
+
+    Args:
+      seed: of the cells.
+      number: of the cells.
+    """
+    keys = jax.random.split(jax.random.key(seed), number)
+    children = jax.vmap(lambda key: random_child(key, SPACES["darts7"]))(keys)
+    children = jax.tree.map(np.asarray, children)
+    cells = [
+        derive(SPACES["darts7"], jax.tree.map(lambda rows, i=i: rows[i], children))
+        for i in range(number)
+    ]
+    return max(cells, key=lambda cell: count_params(cell, NetworkConfig()))
+
+
 def initial_genotype(seed: int) -> Genotype:
     """The cell that EG-NAS would derive before its first update of alpha."""
     state = initial_state(SPACES["darts7"], jax.random.key(seed))

@@ -1,4 +1,10 @@
-"""Describes the searches and trainings behind ten_systems.py, row by row."""
+"""Describes the searches and trainings behind ten_systems.py, row by row.
+
+A row "as published" takes the space, the supernet, the schedule and the options that
+the method's published code has, as far as settings reach them; docs/methods.md lists
+what they do not reach. Epochs, weight steps, batches and rates stay those of the size
+(ten_systems_sizes.py says why), and the training of the cells is that of all rows.
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -7,14 +13,20 @@ from typing import NamedTuple
 import pieces
 import subset
 from methods import NOTHING, Job, Method, Settings, Training
-from random_cells import equal_channels, initial_genotype, random_genotype
+from random_cells import (
+    equal_channels,
+    initial_genotype,
+    largest_genotype,
+    random_genotype,
+)
 from ten_systems_sizes import SHARED, Size
 
 import egnas_jax as eg
 from egnas_jax.settings import assignments
 from egnas_jax.strategies import STRATEGIES
 
-CONTROL = "random_search"  # with which all others are compared
+# with which all others are compared
+CONTROL, RANDOM_CELLS = "random_search", "random cells"
 COMMON, PUBLISHED = "common", "as published"
 SETTINGS = {"common": (COMMON,), "published": (PUBLISHED,), "both": (COMMON, PUBLISHED)}
 
@@ -48,6 +60,15 @@ QUOTED = {
 }
 
 _DARTS8: Settings = {"supernet.pool_bn": True, "supernet.partial_channels": 1}
+_NEXT_RATE: Settings = {"schedule.learning_rate_epoch": "next"}
+# halves of the training images as they lie in the file, also in the file of a subset,
+# which keeps their order
+_IN_FILE_ORDER: Settings = {
+    **_DARTS8,
+    **_NEXT_RATE,
+    "schedule.split": "file_order",
+    "schedule.augment_valid": True,
+}
 
 
 class Published(NamedTuple):
@@ -63,28 +84,38 @@ class Published(NamedTuple):
     variant: str | None = None
 
 
-# The originals of the other methods train every cell from scratch, which none does on
-# a supernet.
+# The originals of ageing evolution (AmoebaNet), NASNet, NSGA-II (NSGA-Net) and the
+# swarm (EPCNAS) train every cell from scratch: they have no supernet, so no row of one
+# can be as published. Random search with shared weights is the control, in one setting.
+# SNAS trains on all images and validates on the test set, so it has no halves.
 AS_PUBLISHED = {
     "egnas": Published(NOTHING, space=None, variant="official"),
-    "darts": Published({**_DARTS8, "strategy.second_order": "finite_difference"}),
-    "pc_darts": Published({**_DARTS8, "supernet.partial_channels": 4}),
+    "darts": Published(
+        {**_IN_FILE_ORDER, "strategy.second_order": "finite_difference"}
+    ),
+    "pc_darts": Published({**_IN_FILE_ORDER, "supernet.partial_channels": 4}),
+    # its stages, skip dropout, limit of skips and batches without replacement are in
+    # both rows
+    "p_darts": Published(_IN_FILE_ORDER),
     "snas": Published(
         {
             **_DARTS8,
+            **_NEXT_RATE,
             "strategy.alpha_optimizer": "sgd",
-            "strategy.learning_rate": 3e-4,
             "strategy.resource_penalty": 1.5e-3,
             "strategy.drop_path": 0.3,
             "strategy.derive": "edge_all",
         }
     ),
-    "nsga2": Published({"strategy.point": "knee"}, space=None),
+    # its code never clips; a batch of its own for each cell is in both rows
+    "enas": Published({"supernet.partial_channels": 1, "clip_norm": 1e12}, space=None),
 }
-# name -> (seed) -> a cell that no search found
-UNSEARCHED: dict[str, Callable[[int], eg.Genotype]] = {
-    "random cells": random_genotype,
-    "untrained alpha": initial_genotype,
+# name -> (seed, cells that random search ranks in an epoch) -> a cell that no search
+# found
+UNSEARCHED: dict[str, Callable[[int, int], eg.Genotype]] = {
+    RANDOM_CELLS: lambda seed, number: random_genotype(seed),
+    "untrained alpha": lambda seed, number: initial_genotype(seed),
+    "largest of random cells": largest_genotype,
 }
 
 
@@ -147,7 +178,7 @@ def method_of(row: Row, size: Size) -> Method:
         row.name,
         variant=published.variant,
         space=published.space,
-        settings={**own, **published.settings},
+        settings={**own, **published.settings, **size.published.get(row.name, {})},
     )
 
 
@@ -189,8 +220,9 @@ def train_runs(
         for run in searches
         if (summary := pieces.summary_of(run.job))
     ]
+    number = size.own[CONTROL]["strategy.candidates"]
     cells += [
-        (Row(name), seed, draw(seed))
+        (Row(name), seed, draw(seed, number))
         for seed in range(options.seeds or size.seeds)
         for name, draw in UNSEARCHED.items()
     ]

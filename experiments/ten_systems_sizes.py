@@ -20,6 +20,7 @@ class Size(NamedTuple):
       preset: of both.
       search: settings of every search.
       own: method -> its settings, with which it takes `budget` images to choose.
+      published: method -> settings of its row "as published" that depend on the size.
       budget: forward passes of one image, see search_cost.py.
       train: settings of every training.
       target: about so many weights has every trained network.
@@ -34,6 +35,7 @@ class Size(NamedTuple):
     preset: str
     search: Settings
     own: Mapping[str, Settings]
+    published: Mapping[str, Settings]
     budget: int
     train: Settings
     target: int
@@ -66,12 +68,6 @@ def _ranking(
     shared = dict(fitness_batch_size=images, finalists=10, final_batches=batches)
     return _own(**{name: shared | options for name, options in methods.items()})
 
-
-# Rates of alpha: rate times steps is that of the published searches of DARTS, PC-DARTS
-# and P-DARTS, or as near as two digits come. A shorter search at the published rate
-# would leave alpha where it starts. SNAS, published with SGD, has the rate of DARTS.
-# The controllers, which take a hundredth of the published steps, have rates at which
-# their entropy falls and their rewards rise in one search on digits.
 
 # What all sizes share: the answer of NSGA-II by fitness alone, since networks of equal
 # size are compared; two edges a node from SNAS, as from all others.
@@ -112,6 +108,7 @@ SIZES = {
             nsga2=dict(population=24, offspring=24, generations=13),
             epcnas_pso=dict(particles=16, generations=20),
         ),
+        published=_own(snas=dict(learning_rate=0.18)),
         budget=38_016,
         train={"network.layers": 3, "epochs": 6},
         target=100_000,
@@ -163,6 +160,7 @@ SIZES = {
             nsga2=dict(population=30, offspring=30, generations=13),
             epcnas_pso=dict(particles=20, generations=20),
         ),
+        published=_own(snas=dict(learning_rate=7.8e-2)),
         budget=86_400,
         train={**forks.CIFAR10_SMALL_TRAINING, **HALF_CROPS, "data.cutout": 8},
         target=100_000,
@@ -188,6 +186,7 @@ SIZES = {
             nsga2=dict(generations=87),
             epcnas_pso=dict(generations=176),
         ),
+        published=_own(snas=dict(learning_rate=7.2e-3)),
         budget=2_056_320,
         train={},
         target=3_349_342,

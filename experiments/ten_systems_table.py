@@ -1,27 +1,34 @@
 """Makes the table of ten_systems.py, and words what it allows to say."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import record_tables
 from search_cost import Cost
-from ten_systems_runs import COMMON, CONTROL, QUOTED, Row
+from ten_systems_runs import COMMON, CONTROL, QUOTED, RANDOM_CELLS, Row
 
-from egnas_jax.studies.statistics import Comparison, compare_with
+import egnas_jax as eg
+from egnas_jax.space.primitive_names import FAMILIES
+from egnas_jax.studies.statistics import Comparison, compare_pairs
 
+CONTROLS = Row(CONTROL, COMMON), Row(RANDOM_CELLS)  # all others are compared with them
 COLUMNS = [
     "method",
     "setting",
     "test error (%)",
-    "minus random search: interval (points)",
-    "verdict",
+    "of the best epoch (%)",
+    *(f"minus {control.label}: interval (points)" for control in CONTROLS),
+    record_tables.column("skips of both cells", 1),
     "weights",
     record_tables.column("weight steps", 0),
     record_tables.column("images to choose", 0),
     record_tables.column("seconds of a search", 0),
     "as quoted, CIFAR-10 (%)",
 ]
+BETTER, WORSE = "better", "worse"
+NOT_TOLD_APART, NOTHING_KNOWN = "not told apart", "nothing can be said"
+VERDICTS = BETTER, WORSE, NOT_TOLD_APART, NOTHING_KNOWN
 CLOSE = 0.01  # budgets that differ by a smaller share are called equal
 
 
@@ -58,30 +65,68 @@ def by_row(results: Sequence[Result]) -> dict[Row, list[Result]]:
     return {row: groups[row] for row in rows}
 
 
-def comparisons_of(groups: Mapping[Row, Sequence[Result]]) -> dict[Row, Comparison]:
-    """Every row but random search, minus random search, under one correction.
+def pairs_of(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Every row with each control; the two controls are one pair."""
+    search, cells = CONTROLS
+    rows = list(rows)
+    pairs = [(row, search) for row in rows if row != search]
+    return pairs + [(row, cells) for row in rows if row not in CONTROLS]
 
-    Errors are in percent.
+
+def comparisons_of(
+    groups: Mapping[Row, Sequence[Result]],
+) -> dict[Row, dict[Row, Comparison]]:
+    """Control -> every other row minus it, all under one correction.
+
+    Errors are in percent. The two controls are compared once, and their comparison is
+    in both parts.
     """
+    names = {row: " ".join(filter(None, (row.name, row.setting))) for row in groups}
     errors = {
-        " ".join(filter(None, (row.name, row.setting))): {
-            result.seed: 100 * result.error for result in group
-        }
+        names[row]: {result.seed: 100 * result.error for result in group}
         for row, group in groups.items()
     }
-    rows = dict(zip(errors, groups, strict=True))
-    control = f"{CONTROL} {COMMON}"
-    return {rows[one.first]: one for one in compare_with(control, errors)}
+    pairs = [tuple(names[row] for row in pair) for pair in pairs_of(groups)]
+    rows = {name: row for row, name in names.items()}
+    parts: dict[Row, dict[Row, Comparison]] = {control: {} for control in CONTROLS}
+    for one in compare_pairs(pairs, errors):
+        first, second = rows[one.first], rows[one.second]
+        parts[second][first] = one
+        if first in parts:
+            parts[first][second] = turned(one)
+    return parts
+
+
+def turned(one: Comparison) -> Comparison:
+    """The comparison of the second group with the first."""
+    low, high = one.low, one.high
+    return one._replace(
+        first=one.second,
+        second=one.first,
+        difference=-one.difference,
+        low=None if high is None else -high,
+        high=None if low is None else -low,
+    )
 
 
 def make_rows(groups: Mapping[Row, Sequence[Result]]) -> list[list]:
     """Rows of the record, in the order of `COLUMNS`."""
-    comparisons = comparisons_of(groups)
-    return [make_row(row, group, comparisons.get(row)) for row, group in groups.items()]
+    parts = comparisons_of(groups)
+    return [
+        make_row(row, group, [parts[control].get(row) for control in CONTROLS])
+        for row, group in groups.items()
+    ]
 
 
-def make_row(row: Row, group: Sequence[Result], one: Comparison | None) -> list:
-    """The row of one method or control."""
+def make_row(
+    row: Row, group: Sequence[Result], compared: Sequence[Comparison | None]
+) -> list:
+    """The row of one method or control.
+
+    Args:
+      row, group: it and its results.
+      compared: with each of `CONTROLS`; None for a control itself.
+    """
     costs = [result.cost for result in group if result.cost]
     seconds = [result.search_seconds for result in group]
     quoted = QUOTED.get(row.name) if row.setting == COMMON else None
@@ -89,14 +134,23 @@ def make_row(row: Row, group: Sequence[Result], one: Comparison | None) -> list:
         row.label,
         row.setting,
         record_tables.cell([100 * result.error for result in group]),
-        None if one is None else interval(one),
-        None if one is None else verdict(one),
+        record_tables.cell([100 * result.best for result in group]),
+        *(one and f"{interval(one)}, {verdict(one)}" for one in compared),
+        record_tables.cell([num_skips(result.genotype) for result in group]),
         _range([result.params for result in group]),
         statistics.fmean(cost.weight_steps for cost in costs) if costs else None,
         statistics.fmean(cost.choice_images for cost in costs) if costs else None,
         statistics.fmean(seconds) if costs else None,
         quoted and quoted.error,
     ]
+
+
+def num_skips(genotype: str) -> int:
+    """Number of skips in the normal and the reduction cell together."""
+    cells = eg.Genotype.parse(genotype)
+    kinds = ("normal", "reduce")
+    kept = [name for kind in kinds for name in cells.primitives_of(kind)]
+    return sum(FAMILIES[name] == "skip" for name in kept)
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -112,50 +166,55 @@ def interval(one: Comparison) -> str:
 
 
 def verdict(one: Comparison) -> str:
-    """What the interval of a difference in test error allows to say."""
+    """What the interval of a difference in test error allows to say of the first."""
     if one.low is None:
-        return "nothing can be said"
+        return NOTHING_KNOWN
     if one.high < 0:
-        return "better than random search"
-    if one.low > 0:
-        return "worse than random search"
-    return "not told apart from random search"
+        return BETTER
+    return WORSE if one.low > 0 else NOT_TOLD_APART
 
 
-def claims(comparisons: Mapping[Row, Comparison]) -> str:
-    """What all intervals together allow to say, as sentences."""
+def holm_note(comparisons: int, seeds: int) -> str:
+    """What the intervals of all comparisons promise together, as a sentence."""
+    return (
+        f"Of all {comparisons} comparisons, paired over {seeds} seed(s), an interval "
+        f"excludes 0 exactly where Holm's procedure rejects, and with probability 0.95 "
+        f"none does so wrongly."
+    )
+
+
+def claims(control: Row, comparisons: Mapping[Row, Comparison]) -> str:
+    """What the comparisons with a control allow to say, as sentences.
+
+    Args:
+      control: with which the others are compared.
+      comparisons: a part of `comparisons_of`.
+    """
     groups: dict[str, list[tuple[Row, Comparison]]] = {}
     for row, one in comparisons.items():
         groups.setdefault(verdict(one), []).append((row, one))
+    name = name_of(control)
     sentences = [
-        _claim(said, groups[said])
-        for said in (
-            "better than random search",
-            "worse than random search",
-            "not told apart from random search",
-            "nothing can be said",
-        )
-        if said in groups
+        _claim(said, name, groups[said]) for said in VERDICTS if said in groups
     ]
-    if "better than random search" not in groups:
-        sentences.insert(0, "No row is shown to be better than random search.")
+    if BETTER not in groups:
+        sentences.insert(0, f"No row is shown to be better than {name}.")
     return " ".join(sentences)
 
 
-def _claim(said: str, rows: list[tuple[Row, Comparison]]) -> str:
+def _claim(said: str, control: str, rows: list[tuple[Row, Comparison]]) -> str:
     """The sentence about all rows of one verdict."""
     names = ", ".join(name_of(row) for row, _ in rows)
-    if said == "nothing can be said":
-        return f"Of these nothing can be said: {names}."
+    if said == NOTHING_KNOWN:
+        return f"Beside {control} nothing can be said of these: {names}."
     low, high = min(one.low for _, one in rows), max(one.high for _, one in rows)
-    if said.startswith("not"):
+    if said == NOT_TOLD_APART:
         return (
-            f"Not told apart from it: {names}; their intervals reach from "
+            f"Not told apart from {control}: {names}; their intervals reach from "
             f"{abs(min(low, 0)):.2f} points better to {max(high, 0):.2f} points worse, "
             f"and differences within them remain possible."
         )
-    said = said[0].upper() + said[1:]
-    return f"{said}: {names} (by {_size_of(rows)} points)."
+    return f"{said.capitalize()} than {control}: {names} (by {_size_of(rows)} points)."
 
 
 def _size_of(rows: list[tuple[Row, Comparison]]) -> str:

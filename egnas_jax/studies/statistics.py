@@ -117,7 +117,7 @@ def compare(groups: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
     comparisons = []
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
         if differences := _differences(a, b):
-            comparisons.append(_compare_pairs(first, second, differences))
+            comparisons.append(_compare_differences(first, second, differences))
     return _with_holm(comparisons)
 
 
@@ -126,34 +126,52 @@ def compare_with(
 ) -> list[Comparison]:
     """Compares every group with one of them, paired by seed, under one correction.
 
+    Args:
+      control: label of the group with which the others are compared.
+      groups: label -> seed -> value.
+
+    Returns:
+      Each other group minus the control, in their order, as of `compare_pairs`.
+    """
+    return compare_pairs(
+        [(name, control) for name in groups if name != control], groups
+    )
+
+
+def compare_pairs(
+    pairs: Sequence[tuple[str, str]], groups: Mapping[str, Mapping[int, float]]
+) -> list[Comparison]:
+    """Compares pairs of groups, paired by seed, under one correction for all of them.
+
     Of m comparisons that have a t test, the one with the k-th least p value gets the t
     interval at level 1 - 0.05 / (m - k + 1). From the first interval that holds zero
     on, all have its level. So an interval excludes zero exactly where Holm's procedure
     rejects, and with probability 0.95 none does so wrongly.
 
     Args:
-      control: label of the group with which the others are compared.
+      pairs: labels of two groups each; no pair is there twice.
       groups: label -> seed -> value.
 
     Returns:
-      Each other group minus the control, in their order. `low` and `high` are bounds
-      of the interval above, None without a t test.
+      The first group of each pair minus the second, in their order, where the two share
+      a seed. `low` and `high` are bounds of the interval above, None without a t test.
 
     Source: Holm (1979), whose last accepted level bounds the rest.
     """
     comparisons = [
-        _compare_pairs(name, control, differences)
-        for name, group in groups.items()
-        if name != control and (differences := _differences(group, groups[control]))
+        _compare_differences(first, second, differences)
+        for first, second in pairs
+        if (differences := _differences(groups[first], groups[second]))
     ]
     levels, alpha = {}, None
     tested = [one for one in comparisons if one.t_test is not None]
     for rank, one in enumerate(sorted(tested, key=lambda one: one.t_test)):
         alpha = alpha or (1 - LEVEL) / (len(tested) - rank)
-        levels[one.first] = 1 - alpha
+        levels[one.first, one.second] = 1 - alpha
         alpha = alpha if one.t_test >= alpha else None
     return [
-        _at_level(one, groups, levels.get(one.first)) for one in _with_holm(comparisons)
+        _at_level(one, groups, levels.get((one.first, one.second)))
+        for one in _with_holm(comparisons)
     ]
 
 
@@ -176,7 +194,9 @@ def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> list[float]:
     return [round(a[seed] - b[seed], 12) for seed in sorted(set(a) & set(b))]
 
 
-def _compare_pairs(first: str, second: str, differences: list[float]) -> Comparison:
+def _compare_differences(
+    first: str, second: str, differences: list[float]
+) -> Comparison:
     summary, t_test, wilcoxon = summarise(differences), None, None
     # t is undefined without variance; variance at rounding level counts as none
     if summary.spread and summary.spread > 1e-9 * max(map(abs, differences)):

@@ -9,11 +9,12 @@ import time
 
 import pytest
 
+import egnas_jax as eg
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.runs.stages import config_of_stage, planned_stages
 from egnas_jax.search.cost import epoch_costs
 from egnas_jax.settings import as_dict
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.studies.statistics import Comparison
@@ -127,16 +128,48 @@ def test_all_methods_share_what_the_protocol_holds_equal(size, configs):
     assert statistics == {"batch"}
 
 
-def test_published_rows_have_their_own_space_and_options(configs):
-    published = configs("tiny", "as published")
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_published_rows_have_their_own_space_schedule_and_options(size, configs):
+    published, common = configs(size, "as published"), configs(size)
+    assert set(published) == {"egnas", "darts", "pc_darts", "p_darts", "snas", "enas"}
     assert published["darts"].strategy.second_order == "finite_difference"
     assert published["pc_darts"].supernet.partial_channels == 4
-    assert published["pc_darts"].supernet.space == "darts8"
     assert published["snas"].strategy.derive == "edge_all"
     assert published["egnas"].schedule.alpha_in_clip
-    common = configs("tiny")
+    assert published["enas"].clip_norm == 1e12
+    assert published["enas"].strategy.batches == "own"
+    spaces = {name: config.supernet.space for name, config in published.items()}
+    assert spaces == dict.fromkeys(
+        ("darts", "pc_darts", "p_darts", "snas"), "darts8"
+    ) | {
+        "egnas": "darts7",
+        "enas": "darts7",
+    }
+    for name in ("egnas", "darts", "pc_darts", "p_darts"):
+        schedule = published[name].schedule
+        assert (schedule.split, schedule.augment_valid) == ("file_order", True)
+        assert schedule.learning_rate_epoch == "next"
     for name, config in published.items():
-        assert config != common[name] and config.epochs == common[name].epochs
+        assert config != common[name]
+        for part in ("epochs", "batch_size", "learning_rate"):
+            assert getattr(config, part) == getattr(common[name], part)
+
+
+def test_stages_of_p_darts_are_the_published_ones_at_the_full_size(configs):
+    config = configs("full", "as published")["p_darts"]
+    stages = planned_stages(config)
+    assert [stage.supernet.layers for stage in stages] == [5, 11, 17]
+    assert config.strategy.skip_dropout == "0.1,0.4,0.7"
+    assert config.strategy.kept == "5,3,1"
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+def test_snas_as_published_has_the_published_rate_times_steps(size, sizes, configs):
+    config = configs(size, "as published")["snas"]
+    steps = config.epochs * (sizes[size].num_train // config.batch_size)
+    published = 3e-4 * 150 * (50_000 // 64)
+    assert config.strategy.alpha_optimizer == "sgd"
+    assert config.strategy.learning_rate * steps == pytest.approx(published, rel=0.02)
 
 
 def test_the_steps_of_an_epoch_count_a_short_last_batch_where_it_is_kept(load):
@@ -156,7 +189,7 @@ def test_networks_agree_in_their_weights_within_the_tolerance(size, load, sizes)
         load("ten_systems").make_parser().parse_args("--out /nowhere --seeds 2".split())
     )
     trainings = runs.train_runs(options, chosen, load("subset").Source(None, {}), [])
-    assert len(trainings) == 2 * 2
+    assert len(trainings) == 2 * 3
     for run in trainings:
         weights = runs.weights_of(run.job, chosen.image_channels)
         assert abs(weights / chosen.target - 1) <= chosen.tolerance
@@ -170,10 +203,10 @@ def comparison(low, high, n=5):
 @pytest.mark.parametrize(
     "bounds, n, said, interval",
     [
-        ((-2.0, -0.1), 5, "better than random search", "-2.00 to -0.10"),
-        ((0.1, 2.0), 5, "worse than random search", "0.10 to 2.00"),
-        ((-0.1, 2.0), 5, "not told apart from random search", "-0.10 to 2.00"),
-        ((0.0, 2.0), 5, "not told apart from random search", "0.00 to 2.00"),
+        ((-2.0, -0.1), 5, "better", "-2.00 to -0.10"),
+        ((0.1, 2.0), 5, "worse", "0.10 to 2.00"),
+        ((-0.1, 2.0), 5, "not told apart", "-0.10 to 2.00"),
+        ((0.0, 2.0), 5, "not told apart", "0.00 to 2.00"),
         ((None, None), 1, "nothing can be said", "one seed"),
         ((None, None), 2, "nothing can be said", "equal differences"),
     ],
@@ -194,16 +227,48 @@ def test_claims_follow_from_the_intervals(load):
         make("random cells"): comparison(-0.5, 2.25),
         make("new_method", "common"): comparison(None, None),
     }
-    assert tables.claims(rows) == (
+    search = make("random_search", "common")
+    assert tables.claims(search, rows) == (
         "Better than random search: DARTS, DARTS, as published (by 0.50 to 3.00 "
         "points). Worse than random search: SNAS (by 0.25 to 1.50 points). Not told "
-        "apart from it: ENAS, random cells; their intervals reach from 0.75 points "
-        "better to 2.25 points worse, and differences within them remain possible. Of "
-        "these nothing can be said: new_method."
+        "apart from random search: ENAS, random cells; their intervals reach from 0.75 "
+        "points better to 2.25 points worse, and differences within them remain "
+        "possible. Beside random search nothing can be said of these: new_method."
     )
     del rows[make("darts", "common")], rows[make("darts", "as published")]
-    said = tables.claims(rows)
-    assert said.startswith("No row is shown to be better than random search. Worse")
+    said = tables.claims(make("random cells"), rows)
+    assert said.startswith("No row is shown to be better than random cells. Worse")
+
+
+def test_both_controls_are_one_family_and_are_compared_once(load):
+    tables, make = load("ten_systems_table"), load("ten_systems_runs").Row
+    rows = [make("darts", "common"), make("egnas", "common"), *tables.CONTROLS]
+    pairs = tables.pairs_of(rows)
+    assert len(pairs) == 3 + 2
+    assert sum(set(pair) == set(tables.CONTROLS) for pair in pairs) == 1
+    one = comparison(-0.5, 2.25)._replace(difference=1.0)
+    turned = tables.turned(one)
+    assert (turned.first, turned.second, turned.difference) == ("b", "a", -1.0)
+    assert (turned.low, turned.high) == (-2.25, 0.5)
+    assert tables.turned(comparison(None, None)).low is None
+
+
+def test_skips_of_both_cells_are_counted(load):
+    count = load("ten_systems_table").num_skips
+    assert count(zoo["DARTS_V1"].genotype.format()) == 3 + 3
+    assert count(zoo["DARTS_V2"].genotype.format()) == 2 + 3
+
+
+def test_the_largest_of_random_cells_has_the_most_weights(load):
+    cells = load("random_cells")
+    largest = cells.largest_genotype(3, 4)
+    sizes = [
+        eg.count_params(cells.largest_genotype(3, number), eg.NetworkConfig())
+        for number in (1, 2, 4)
+    ]
+    # the cells of a seed do not depend on how many are drawn before them
+    assert largest == cells.largest_genotype(3, 4)
+    assert max(sizes) == sizes[-1] > sizes[0]
 
 
 # error of each method in percent, minus that of random search, seed by seed
@@ -213,6 +278,7 @@ DIFFERENCES = {
     "random_search": [0.0] * 5,
     "random_cells": [0.4, -0.3, 0.2, -0.5, 0.1],
     "untrained_alpha": [1.0, 2.0, 0.5, 1.5, 0.2],
+    "largest_of_random_cells": [0.3, -0.2, 0.4, -0.1, 0.2],
 }
 
 
@@ -237,10 +303,10 @@ def compared(load, stand_in, tmp_path):
     return fake.calls, json.loads((tmp_path / "ten_systems.json").read_text())
 
 
-def test_every_seed_of_every_method_is_trained_beside_two_controls(compared):
+def test_every_seed_of_every_method_is_trained_beside_three_controls(compared):
     calls, record = compared
     searches = [call for call in calls if call.is_search]
-    assert len(searches) == 5 * 3 and len(calls) == 5 * (3 + 3 + 2)
+    assert len(searches) == 5 * 3 and len(calls) == 5 * (3 + 3 + 3)
     seeds = [call.config.seed for call in calls]
     assert seeds == sorted(seeds)  # so that early pieces hold whole seeds
     # random search joins by itself: all others are compared with it
@@ -254,32 +320,59 @@ def test_every_seed_of_every_method_is_trained_beside_two_controls(compared):
         "DARTS",
         "EG-NAS",
         "random search",
+        "largest of random cells",
         "random cells",
         "untrained alpha",
     ]
     assert record["title"] == "All 3 methods on one supernet, size tiny"
 
 
+def named_rows(record):
+    """Row -> column -> cell, of a record."""
+    columns = [c if isinstance(c, str) else c["name"] for c in record["columns"]]
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in record["rows"]}
+
+
 def test_rows_hold_corrected_verdicts_costs_and_quoted_figures(compared):
     _, record = compared
-    rows = {row[0]: row[1:] for row in record["rows"]}
-    assert rows["DARTS"][3] == "better than random search"
-    # four comparisons: p = 0.028 of the second least is above 0.05 / 3
-    assert rows["untrained alpha"][3] == "not told apart from random search"
-    assert rows["EG-NAS"][3] == "not told apart from random search"
-    assert rows["random search"][2:4] == [None, None]
-    assert rows["DARTS"][1]["mean"] == pytest.approx(4.0)
+    rows = named_rows(record)
+    search, cells = (
+        f"minus random {name}: interval (points)" for name in ("search", "cells")
+    )
+    assert rows["DARTS"][search].endswith(", better")
+    assert rows["DARTS"][cells].endswith(", better")
+    # nine comparisons: p = 0.028 is above 0.05 / 7
+    assert rows["untrained alpha"][search].endswith(", not told apart")
+    assert rows["EG-NAS"][search].endswith(", not told apart")
+    assert rows["EG-NAS"][cells].endswith(", not told apart")
+    assert rows["random search"][search] is rows["random cells"][cells] is None
+    # the two controls stand beside each other in both rows, with turned signs
+    numbers = rows["random search"][cells], rows["random cells"][search]
+    first, second = (
+        [float(word) for word in text.partition(",")[0].split(" to ")]
+        for text in numbers
+    )
+    assert first == [-second[1], -second[0]]
+    assert rows["DARTS"]["test error (%)"]["mean"] == pytest.approx(4.0)
+    assert rows["DARTS"]["of the best epoch (%)"]["mean"] == pytest.approx(1.0)
+    assert rows["DARTS"]["skips of both cells"]["n"] == 5
     # 5 epochs of 22 steps, and what the stand-in records
-    assert rows["DARTS"][5:7] == rows["EG-NAS"][5:7] == [110, 300]
-    assert rows["random cells"][5:8] == [None] * 3
-    assert rows["DARTS"][8].startswith("3.00 ± 0.14")
-    assert rows["EG-NAS"][8] == "2.53" and rows["random search"][8] is None
+    for name in ("DARTS", "EG-NAS"):
+        assert rows[name]["weight steps"] == 110
+        assert rows[name]["images to choose"] == 300
+    for name in ("weight steps", "images to choose", "seconds of a search"):
+        assert rows["random cells"][name] is None
+    quoted = "as quoted, CIFAR-10 (%)"
+    assert rows["DARTS"][quoted].startswith("3.00 ± 0.14")
+    assert rows["EG-NAS"][quoted] == "2.53" and rows["random search"][quoted] is None
 
 
 def test_the_note_says_what_was_equal_and_what_was_not(compared):
     note = compared[1]["note"]
     assert "Better than random search: DARTS (by " in note
-    assert "for all 4 comparisons" in note and "over 5 seed(s)" in note
+    assert "Better than random cells: DARTS (by " in note
+    assert "Of all 9 comparisons, paired over 5 seed(s)" in note
+    assert "exactly where Holm's procedure rejects" in note
     assert "110 weight steps, and 38,016 forward passes" in note
     assert "Other numbers: DARTS 300" in note
     assert "100,000 weights within 1.0 %" in note
@@ -296,7 +389,7 @@ def test_the_note_names_the_images(load, sizes):
 
 def test_published_rows_stand_beside_the_common_ones(load):
     load_options = load("ten_systems").make_parser().parse_args
-    words = "--out /nowhere --methods darts enas --settings-of".split()
+    words = "--out /nowhere --methods darts nsga2 --settings-of".split()
     rows_of = load("ten_systems_runs").rows_of
     assert [(row.name, row.setting) for row in rows_of(load_options([*words, "both"]))][
         :4
@@ -304,10 +397,11 @@ def test_published_rows_stand_beside_the_common_ones(load):
         ("random_search", "common"),
         ("darts", "common"),
         ("darts", "as published"),
-        ("enas", "common"),
+        ("nsga2", "common"),
     ]
     published = [row.name for row in rows_of(load_options([*words, "published"]))]
-    assert published == ["random_search", "darts", "random cells", "untrained alpha"]
+    assert published[:2] == ["random_search", "darts"]
+    assert published[2] == "random cells"
 
 
 def test_every_method_of_the_table_takes_part(load):
@@ -321,7 +415,7 @@ def test_pieces_are_listed_without_running_any(load, stand_in, tmp_path, capsys)
     load("ten_systems").main([*COMMAND, "--out", str(tmp_path / "new"), "--list"])
     printed = capsys.readouterr().out
     assert "search-darts-4: 0 of 5 epochs" in printed
-    assert "0 of 40 runs have ended" in printed
+    assert "0 of 45 runs have ended" in printed
     assert not fake.calls and not (tmp_path / "new").exists()
 
 
@@ -383,7 +477,7 @@ def test_two_methods_are_compared_and_a_killed_piece_goes_on_to_the_same_bits(
     run_until_killed(tmp_path / "killed", "search-nsga2-0", 1)
     with pytest.raises(SystemExit, match="130"):
         main([*MINUTE, str(tmp_path / "killed"), "--epochs-now", "2"])
-    assert "of 6 runs have ended" in capsys.readouterr().out
+    assert "of 7 runs have ended" in capsys.readouterr().out
     main([*MINUTE, str(tmp_path / "killed")])
     folders = ["search-nsga2-0", "search-random_search-0"]
     digests, losses = [], []
@@ -395,10 +489,11 @@ def test_two_methods_are_compared_and_a_killed_piece_goes_on_to_the_same_bits(
     # methods that rank share the training of the weights, seed by seed
     assert losses[0][0] == losses[0][1]
     rows = [
-        json.loads((tmp_path / out / "ten_systems.json").read_text())["rows"]
+        named_rows(json.loads((tmp_path / out / "ten_systems.json").read_text()))
         for out in ("whole", "killed")
     ]
-    for whole, killed in zip(*rows, strict=True):
-        assert whole[2]["mean"] == killed[2]["mean"]
-        assert whole[5:8] == killed[5:8]
-    assert [row[7] for row in rows[0]][:2] == [38_016 * 1.0, 2 * 66 * 64]
+    same = ("test error (%)", "weights", "weight steps", "images to choose")
+    for label, whole in rows[0].items():
+        assert [whole[name] for name in same] == [rows[1][label][name] for name in same]
+    images = [row["images to choose"] for row in rows[0].values()]
+    assert images[:2] == [38_016 * 1.0, 2 * 66 * 64]

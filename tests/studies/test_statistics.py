@@ -6,6 +6,7 @@ from scipy import stats
 
 from egnas_jax.studies.statistics import (
     compare,
+    compare_pairs,
     compare_with,
     kendall,
     mean_and_spread,
@@ -98,6 +99,20 @@ def test_all_rejected_comparisons_step_down_to_the_plain_level():
     last = compare_with("control", groups)[1]
     expected = stats.ttest_1samp([5.0, 5.1, 5.4], 0.0).confidence_interval(0.95)
     np.testing.assert_allclose((last.low, last.high), expected, rtol=1e-6)
+
+
+def test_pairs_with_two_controls_share_one_correction():
+    zeros = dict.fromkeys(range(3), 0.0)
+    groups = {"control": zeros, "other": {0: 0.1, 1: -0.2, 2: 0.05}}
+    groups["a"] = {0: 9.0, 1: 9.1, 2: 9.2}
+    pairs = [("other", "control"), ("a", "control"), ("a", "other")]
+    found = compare_pairs(pairs, groups)
+    assert [(one.first, one.second) for one in found] == pairs
+    # the least p of three has the level 1 - 0.05 / 3, whichever its control is
+    expected = stats.ttest_1samp([9.0, 9.1, 9.2], 0.0).confidence_interval(1 - 0.05 / 3)
+    np.testing.assert_allclose((found[1].low, found[1].high), expected, rtol=1e-6)
+    assert found[1].holm == pytest.approx(3 * found[1].t_test)
+    assert found[2].holm == pytest.approx(2 * found[2].t_test)
 
 
 def test_a_control_is_not_told_apart_by_equal_differences():
