@@ -67,6 +67,32 @@ def test_a_known_cell_of_the_benchmark_has_its_published_accuracy(nasbench201):
     assert round(100 * float(table.test[row]), 2) == 94.36
 
 
+SIX_SKIPS = ["skip_connect"] * 6
+# cells that searches on CIFAR-100 found, by their edges 1<-0, 2<-0, 2<-1, 3<-0, ...
+FOUND = (
+    "none skip_connect none skip_connect nor_conv_1x1 none".split(),
+    "skip_connect skip_connect none skip_connect nor_conv_1x1 nor_conv_3x3".split(),
+)
+
+
+@pytest.mark.parametrize(
+    "dataset, cell, printed",
+    [
+        ("cifar10", SIX_SKIPS, 54.30),
+        ("cifar100", SIX_SKIPS, 15.61),
+        ("imagenet16_120", SIX_SKIPS, 16.32),
+        ("cifar100", FOUND[0], 58.13),
+        ("cifar100", FOUND[1], 67.52),
+    ],
+)
+def test_cells_that_papers_print_have_their_printed_accuracies(
+    nasbench201, dataset, cell, printed
+):
+    table = read_table(nasbench201, dataset)
+    row = int(rows_of(table, mixings(Topology(cell).choices)))
+    assert round(100 * float(table.test[row]), 2) == printed
+
+
 def _set(index, value):
     """A change that sets one entry of a copy of the array."""
 
