@@ -1,14 +1,45 @@
 """The methods on a table beside published figures become one record."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+
+from egnas_jax.studies.nasbench201 import table_search_config
+from egnas_jax.studies.nasbench201.method_table import METHODS
 
 
 def accuracies(cells):
     """Every 3x3 convolution adds ten points, by validation and by test."""
     counts = (cells == 3).sum(axis=1)
     return (10.0 * counts + 20).astype("f4"), (10.0 * counts + 30).astype("f4")
+
+
+def test_every_entry_is_a_method_of_the_table_with_options_it_has(load):
+    experiment = load("table_methods")
+    methods = [entry.method for entry in experiment.ENTRIES]
+    assert set(methods) == set(METHODS)
+    for entry in experiment.ENTRIES:
+        table_search_config.build(None, list(entry.options))
+    assert len({entry.label for entry in experiment.ENTRIES}) == len(methods)
+
+
+@pytest.mark.parametrize("wrong", ["--seed -1", "--seed x", "--runs 0"])
+def test_wrong_numbers_are_refused_before_anything_runs(wrong, load, tmp_path, capsys):
+    words = f"--table none.npz --out {tmp_path / 'new'} {wrong}".split()
+    with pytest.raises(SystemExit) as ended:
+        load("table_methods").main(words)
+    assert ended.value.code == 2 and not (tmp_path / "new").exists()
+    assert wrong.split()[1] in capsys.readouterr().err.partition("error:")[2]
+
+
+def test_the_seed_is_of_all_runs_and_of_the_command(load):
+    experiment = load("table_methods")
+    shared = experiment.shared_settings(SimpleNamespace(seed=3, runs=10))
+    config = table_search_config.build(None, shared)
+    assert (config.seed, config.runs, config.queries) == (3, 10, 200)
+    options = SimpleNamespace(seed=3, runs=10, datasets=[])
+    assert "--runs 10 --seed 3" in experiment.make_table(options, {})["command"]
 
 
 @pytest.mark.slow

@@ -105,18 +105,12 @@ def config():
     )
 
 
-# By how much the mean of the best validation accuracies after 200 queries must exceed
-# that of random search. The controllers barely move in 200 queries, since their steps
-# are made for thousands; the front of NSGA-II and the swarm look elsewhere at first.
-MARGINS = {
-    "local_search": 0.01,
-    "ageing_evolution": 0.01,
-    "reinforce": 0.005,
-    "enas": -0.002,
-    "nasnet_ppo": -0.002,
-    "nsga2": -0.002,
-    "epcnas_pso": -0.002,
-}
+# By how much the mean of the best validation accuracies after 200 queries exceeds that
+# of random search, at least. The other methods are not better within 200 queries: the
+# controllers barely move, since their steps are made for thousands, and the front of
+# NSGA-II and the swarm look elsewhere at first.
+BETTER_BY = {"local_search": 0.01, "ageing_evolution": 0.01, "reinforce": 0.005}
+WORSE_BY_AT_MOST = 0.002
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +126,17 @@ def best(table, config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in CONTROLS])
-def test_methods_find_better_cells_than_random_search(best, name):
-    assert best(name).mean() > best("random_search").mean() + MARGINS[name]
+@pytest.mark.parametrize("name", list(BETTER_BY))
+def test_a_method_finds_better_cells_than_random_search(best, name):
+    assert best(name).mean() > best("random_search").mean() + BETTER_BY[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [n for n in METHODS if n not in (*BETTER_BY, *CONTROLS)]
+)
+def test_a_method_finds_hardly_worse_cells_than_random_search(best, name):
+    assert best(name).mean() > best("random_search").mean() - WORSE_BY_AT_MOST
 
 
 # another valid value of each option
