@@ -6,6 +6,11 @@ skips and the table's accuracy of the cell that would be derived are followed ov
 epochs. A search that is much shorter need not come so far; the rate of alpha times the
 number of steps is the published one, 5.9, at every size.
 
+The full size has the benchmark's widths, depth, epochs, batches, rates, weight decay
+and Nesterov's momentum, and does not clip. It differs in this: the benchmark's rate
+falls after every step instead of every epoch, and its weights take their step before
+alpha does. The smaller sizes have plain momentum and clip gradients at a norm of 5.
+
 Searches are carried out in pieces of any length, as in table2.py: the last call writes
 the record and ends with exit code 0, those before it with 130.
 
@@ -60,7 +65,7 @@ class Size(NamedTuple):
     seeds: int
 
 
-# weights as the benchmark trains them
+# what all sizes share with the benchmark's training of the weights
 _WEIGHTS = {
     "batch_size": 64,
     "learning_rate": 0.025,
@@ -103,6 +108,8 @@ SIZES = {
             "supernet.layers": 17,
             "supernet.channels": 16,
             "epochs": 50,
+            "nesterov": True,
+            "clip_norm": 1e12,  # the benchmark does not clip
             "strategy.learning_rate": 3e-4,
         },
         images=0,

@@ -254,8 +254,11 @@ def note_of(job: Job) -> pathlib.Path:
 
 def _key(job: Job) -> dict:
     """Everything that the results of a job depend on, as JSON."""
+    config = as_dict(job.config)
+    if not config["nesterov"]:
+        del config["nesterov"]  # which notes of earlier runs do not have
     key = {
-        "config": as_dict(job.config),
+        "config": config,
         "genotype": job.genotype and job.genotype.format(),
         "data_dir": job.data_dir,
         "restore": job.restore and str(job.restore),

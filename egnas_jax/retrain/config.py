@@ -61,6 +61,7 @@ class RetrainConfig:
         on all of them, as the published results do.
       epochs, batch_size, momentum, weight_decay, clip_norm: hyperparameters of SGD. The
         short last batch of an epoch is left out.
+      nesterov: whether the momentum is Nesterov's.
       learning_rate, learning_rate_min, schedule: the learning rate of each epoch.
       warmup: number of first epochs over which the learning rate rises linearly.
       auxiliary_weight: weight of the auxiliary head's loss.
@@ -99,6 +100,7 @@ class RetrainConfig:
     schedule: str = "cosine"
     warmup: int = 0
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 3e-4
     clip_norm: float = 5.0
     auxiliary_weight: float = 0.4
@@ -165,6 +167,7 @@ class RetrainConfig:
             learning_rate=self.learning_rate,
             learning_rate_min=self.learning_rate_min,
             momentum=self.momentum,
+            nesterov=self.nesterov,
             weight_decay=self.weight_decay,
             clip_norm=self.clip_norm,
             epochs=self.epochs,

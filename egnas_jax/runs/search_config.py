@@ -50,6 +50,7 @@ class SearchConfig:
       epochs: of the search.
       batch_size, learning_rate, learning_rate_min, momentum, weight_decay, clip_norm:
         of SGD on the weights.
+      nesterov: whether its momentum is Nesterov's.
       steps_per_call: weight steps in one call of the device; no result depends on it.
       keep_checkpoints: how many stay.
       validation_chunk: validation images at a time; None: as
@@ -78,6 +79,7 @@ class SearchConfig:
     learning_rate: float = 0.1
     learning_rate_min: float = 0.0
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 3e-4
     clip_norm: float = 5.0
     steps_per_call: int = 8

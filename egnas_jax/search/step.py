@@ -492,6 +492,7 @@ def trainee_of(
         epochs=hyperparams.epochs,
         momentum_rate=problem.sgd.momentum,
         weight_decay=problem.sgd.weight_decay,
+        nesterov=problem.sgd.nesterov,
     )
 
 

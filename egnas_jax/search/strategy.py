@@ -70,7 +70,7 @@ class Trainee:
       learning_rate: of the running epoch, f32[].
       epoch: the running epoch of the search, or of its stage, from 0, i32[].
       epochs: of the whole search, or of its stage, i32[].
-      momentum_rate, weight_decay: of SGD; static.
+      momentum_rate, weight_decay, nesterov: of SGD; static.
     """
 
     variables: PyTree
@@ -80,6 +80,7 @@ class Trainee:
     epochs: Array | int = 1
     momentum_rate: float = flax.struct.field(pytree_node=False, default=0.0)
     weight_decay: float = flax.struct.field(pytree_node=False, default=0.0)
+    nesterov: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 class InitFn(Protocol):

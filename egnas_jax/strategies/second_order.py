@@ -67,7 +67,10 @@ def second_order_gradient(
     own, direction = unrolled_gradients(net, alpha, trainee, **batches, key=key)
     derivative = mixed_derivative if form == "exact" else mixed_difference
     mixed = derivative(net, alpha, trainee.variables, direction, train_batch, key=key)
-    return jax.tree.map(lambda d, h: d - trainee.learning_rate * h, own, mixed)
+    rate = trainee.learning_rate
+    if trainee.nesterov:  # whose step has the gradient once, and by its momentum again
+        rate *= 1 + trainee.momentum_rate
+    return jax.tree.map(lambda d, h: d - rate * h, own, mixed)
 
 
 def unrolled_gradients(
@@ -121,6 +124,9 @@ def unrolled_step(trainee: Trainee, gradient: PyTree) -> PyTree:
     def move(weight, momentum, gradient):
         velocity = trainee.momentum_rate * momentum + gradient
         velocity += trainee.weight_decay * weight
+        if trainee.nesterov:
+            velocity = trainee.momentum_rate * velocity + gradient
+            velocity += trainee.weight_decay * weight
         return weight - trainee.learning_rate * velocity
 
     params = trainee.variables["params"]

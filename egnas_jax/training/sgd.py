@@ -28,6 +28,8 @@ class SGD(NamedTuple):
       momentum, weight_decay: of SGD.
       clip_norm: largest norm of a gradient.
       epochs: length of the cosine.
+      nesterov: whether the step is along the gradient plus momentum times the buffer
+        after its move, as in torch.
     """
 
     batch_size: int
@@ -37,6 +39,7 @@ class SGD(NamedTuple):
     weight_decay: float
     clip_norm: float
     epochs: int
+    nesterov: bool = False
 
 
 def stream(seed: int | Array | Key, name: str) -> Key:
@@ -76,7 +79,7 @@ def make_optimizer(sgd: SGD, rate: Array | float) -> optax.GradientTransformatio
     """
     return optax.chain(
         optax.add_decayed_weights(sgd.weight_decay),
-        optax.sgd(rate, momentum=sgd.momentum),
+        optax.sgd(rate, momentum=sgd.momentum, nesterov=sgd.nesterov),
     )
 
 

@@ -50,6 +50,22 @@ def test_several_claims_need_wider_intervals(load):
     assert tables.interval(differences, 100, 0.99) == "-5.37 to 0.37"
 
 
+def test_a_setting_that_earlier_notes_lack_is_noted_where_it_is_used(load, tmp_path):
+    methods = load("methods")
+    plain = methods.Method("digits", "darts")
+    training = methods.Training(CELL, "digits")
+    for kind in (
+        plain.with_settings,
+        lambda changes: training._replace(settings=changes),
+    ):
+        used, unused = (
+            methods._key(kind({"nesterov": value}).job(tmp_path, 0, None))["config"]
+            for value in (True, False)
+        )
+        assert used == {**unused, "nesterov": True}
+        assert "nesterov" not in unused
+
+
 def test_errors_are_tabulated_by_cell(load):
     outcomes = [
         load("methods").Outcome(

@@ -211,6 +211,22 @@ def test_a_weight_step_is_torchs_sgd(
         assert state.alpha_gradient == {}
 
 
+def test_nesterovs_momentum_is_torchs():
+    """By hand: g = gradient + decay w; v <- mu v + g; w <- w - rate (g + mu v)."""
+    optimizer = make_optimizer(SETTINGS._replace(nesterov=True), 0.3)
+    weight, velocity = 2.0, 0.0
+    weights = {"w": jnp.float32(weight)}
+    state = optimizer.init(weights)
+    for gradient in (0.5, -1.0, 0.25):
+        updates, state = optimizer.update({"w": jnp.float32(gradient)}, state, weights)
+        weights = optax.apply_updates(weights, updates)
+        decayed = gradient + SETTINGS.weight_decay * weight
+        velocity = SETTINGS.momentum * velocity + decayed
+        weight -= 0.3 * (decayed + SETTINGS.momentum * velocity)
+    np.testing.assert_allclose(weights["w"], weight, rtol=1e-6)
+    np.testing.assert_allclose(momentum_of(state)["w"], velocity, rtol=1e-6)
+
+
 def test_sgd_on_one_vector_is_sgd_leaf_by_leaf():
     rng = np.random.default_rng(0)
 

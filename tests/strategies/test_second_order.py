@@ -82,21 +82,25 @@ def by_differentiating(net, trainee, train_batch, valid_batch):
     def after_the_step(alpha):
         w, buffer = trainee.variables["params"]["kernel"], trainee.momentum["kernel"]
         g = jax.grad(lambda p: loss(net, p, alpha, train_batch))({"kernel": w})
-        w = w - 0.3 * (0.9 * buffer + g["kernel"] + 0.01 * w)
+        g = g["kernel"] + 0.01 * w
+        velocity = 0.9 * buffer + g
+        w = w - 0.3 * (g + 0.9 * velocity if trainee.nesterov else velocity)
         return loss(net, {"kernel": w}, alpha, valid_batch)
 
     return after_the_step
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
 def test_the_exact_gradient_is_that_of_the_loss_after_the_step(
-    toy_net, toy_trainee, toy_batches, toy_alpha
+    nesterov, toy_net, toy_trainee, toy_batches, toy_alpha
 ):
+    trainee = toy_trainee.replace(nesterov=nesterov)
     found = jax.jit(
         lambda alpha: second_order_gradient(
-            toy_net, "exact", alpha, toy_trainee, **toy_batches
+            toy_net, "exact", alpha, trainee, **toy_batches
         )
     )(toy_alpha)
-    function = by_differentiating(toy_net, toy_trainee, **toy_batches)
+    function = by_differentiating(toy_net, trainee, **toy_batches)
     expected = jax.jit(jax.grad(function))(toy_alpha)
     for kind in KINDS:
         np.testing.assert_allclose(found[kind], expected[kind], atol=1e-6)
