@@ -10,6 +10,7 @@ from egnas_jax.nn.precision import check_precision
 from egnas_jax.settings import (
     LARGEST_FLOAT,
     LARGEST_INT,
+    check_field_types,
     check_ranges,
 )
 from egnas_jax.training.sgd import SGD
@@ -81,7 +82,8 @@ class RetrainConfig:
         `storage.trackers`.
 
     Raises:
-      ValueError: a number out of its range, or an unknown choice.
+      ValueError: a value has the wrong type or is out of its range, or an unknown
+        choice.
     """
 
     data: DataConfig
@@ -118,6 +120,7 @@ class RetrainConfig:
         lookup(SCHEDULES, self.schedule, "schedule")
         check_precision("precision", self.precision)
         check_ranges(self, _RANGES)
+        check_field_types(self)
         self._check_images()
         if self.batch_size % self.accumulate:
             raise ValueError(

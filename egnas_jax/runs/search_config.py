@@ -19,6 +19,7 @@ from egnas_jax.settings import (
     LARGEST_INT,
     apply_settings,
     as_dict,
+    check_field_types,
     check_ranges,
     check_types,
     flat,
@@ -64,7 +65,7 @@ class SearchConfig:
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: a value has the wrong type or is out of its range.
     """
 
     data: DataConfig
@@ -92,6 +93,8 @@ class SearchConfig:
 
     def __post_init__(self):
         check_ranges(self, _RANGES)
+        check_field_types(self)
+        check_field_types(self.strategy, "strategy.")
         if self.momentum == 1:
             raise ValueError("momentum is 1.0, but must be below 1.")
 

@@ -13,6 +13,7 @@ from egnas_jax.settings import (
     LARGEST_FLOAT,
     LARGEST_INT,
     check_choices,
+    check_field_types,
     check_ranges,
 )
 
@@ -32,8 +33,8 @@ class WatchConfig:
       start: first epoch, from 0, whose cell may be returned.
 
     Raises:
-      ValueError: an unknown choice, a number out of its range, or a stop rule without
-        eigenvalues.
+      ValueError: an unknown choice, a value of the wrong type or out of its range, or
+        a stop rule without eigenvalues.
     """
 
     eigenvalue: str = "off"
@@ -47,6 +48,7 @@ class WatchConfig:
     def __post_init__(self):
         check_choices(self, {"eigenvalue": METHODS}, "watch.")
         check_ranges(self, _RANGES, "watch.")
+        check_field_types(self, "watch.")
         if self.stop and self.eigenvalue == "off":
             raise ValueError(
                 "watch.stop is true and watch.eigenvalue is off, but the rule needs "

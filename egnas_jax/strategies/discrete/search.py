@@ -97,7 +97,8 @@ class BlackBoxConfig:
         choices = {"mode": MODES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
         check_fitness(self.fitness, FITNESSES)
-        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        chunks = self.population_chunk, self.image_chunk
+        check_options(self.batch_stats, *chunks, "strategy.")
 
     def check_finalists(self, evaluated: int) -> None:
         """Refuses more finalists than a search evaluates cells.
