@@ -13,7 +13,7 @@ from egnas_jax.settings import (
     check_field_types,
     check_ranges,
 )
-from egnas_jax.training.sgd import SGD
+from egnas_jax.training.sgd import SGD, check_rates
 
 SCHEDULES = {
     "cosine": "half a cosine from learning_rate to learning_rate_min",
@@ -130,11 +130,7 @@ class RetrainConfig:
         self._check_schedule()
 
     def _check_schedule(self):
-        if self.learning_rate_min > self.learning_rate:
-            raise ValueError(
-                f"learning_rate_min is {self.learning_rate_min}, but must be at most "
-                f"learning_rate, {self.learning_rate}: the rate falls to it."
-            )
+        check_rates(self.learning_rate, self.learning_rate_min)
         if self.schedule == "linear" and self.learning_rate_min:
             raise ValueError(
                 f"learning_rate_min is {self.learning_rate_min}, but a linear schedule "

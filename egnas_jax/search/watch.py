@@ -7,7 +7,9 @@ an eigenvalue every epoch.
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from typing import ClassVar
 
+from egnas_jax.idle import Idle, check_idle
 from egnas_jax.search.curvature import METHODS
 from egnas_jax.settings import (
     LARGEST_FLOAT,
@@ -34,7 +36,7 @@ class WatchConfig:
 
     Raises:
       ValueError: an unknown choice, a value of the wrong type or out of its range, or
-        a stop rule without eigenvalues.
+        a stop rule without eigenvalues, or a number that has no effect.
     """
 
     eigenvalue: str = "off"
@@ -44,6 +46,11 @@ class WatchConfig:
     factor: float = 1.3
     delta: int = 4
     start: int = 10
+
+    idle: ClassVar = {
+        "images": Idle("eigenvalue", ("off",)),
+        **dict.fromkeys(("window", "factor", "delta", "start"), Idle("stop", (False,))),
+    }
 
     def __post_init__(self):
         check_choices(self, {"eigenvalue": METHODS}, "watch.")
@@ -56,6 +63,7 @@ class WatchConfig:
             )
         if self.window % 2 == 0:
             raise ValueError(f"watch.window is {self.window}, but must be odd.")
+        check_idle(self, "watch.")
 
 
 _RANGES = {

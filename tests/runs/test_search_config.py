@@ -12,6 +12,7 @@ from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import as_dict
 from egnas_jax.strategies.darts import DARTSConfig
 from egnas_jax.strategies.discrete.controller import ENASConfig
+from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.p_darts_config import PDARTSConfig
 
@@ -68,6 +69,65 @@ def test_a_stored_configuration_is_read_back():
 def test_a_value_of_another_type_is_refused_where_it_is_given(make, message):
     with pytest.raises(ValueError, match=message):
         make(search_config("digits"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: eg.EGNASConfig(sign="off", eta=0.7),
+            "^strategy.eta is 0.7, but strategy.sign is off, so that it has no effect",
+        ),
+        (
+            lambda: eg.EGNASConfig(sign="off", eta_schedule="by_update"),
+            "^strategy.eta_schedule is by_update, but strategy.sign is off",
+        ),
+        (
+            lambda: eg.EGNASConfig(sigma="constant", sigma_floor=0.1),
+            "^strategy.sigma_floor is 0.1, but strategy.sigma is constant",
+        ),
+        (
+            lambda: eg.EGNASConfig(sigma="own", sigma_floor=0.1),
+            "^strategy.sigma_floor is 0.1, but strategy.sigma is own",
+        ),
+        *[
+            (
+                lambda name=name: WatchConfig("lanczos", **{name: 3}),
+                f"^watch.{name} is 3, but watch.stop is false, .*Leave watch.{name}",
+            )
+            for name in ("window", "factor", "delta", "start")
+        ],
+        (
+            lambda: WatchConfig(images=8),
+            "^watch.images is 8, .*watch.eigenvalue is off",
+        ),
+    ],
+)
+def test_an_option_without_an_effect_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_other_values_of_a_switch_pass_in_every_variant(variant):
+    for settings in ({"sign": "off", "eta": 0.0}, {"sigma": "constant"}):
+        settings = {f"strategy.{name}": value for name, value in settings.items()}
+        search_config("digits", variant=variant, settings=settings)
+    search_config("digits", variant=variant, settings={"strategy.sigma": "own"})
+
+
+def test_a_stored_value_without_an_effect_is_read_as_the_default():
+    config = search_config("digits", settings={"strategy.sign": "off"})
+    before = copy.deepcopy(as_dict(config))
+    before["strategy"]["eta"] = 0.7
+    before["watch"]["window"] = 7
+    assert from_dict(before) == config
+
+
+def test_a_learning_rate_that_would_rise_is_refused():
+    settings = {"learning_rate": 0.1, "learning_rate_min": 0.2}
+    with pytest.raises(ValueError, match="learning_rate_min is 0.2, .* at most"):
+        search_config("digits", settings=settings)
 
 
 def test_a_limit_of_a_whole_number_is_stored_and_read_back():

@@ -11,11 +11,13 @@ reproduction study of EG-NAS. docs/egnas.md compares them.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import flax.struct
 import jax
 
 from egnas_jax.evolution import EVOLUTIONS
+from egnas_jax.idle import Idle, check_idle
 from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
@@ -182,12 +184,28 @@ class EGNASConfig:
     limit: Limit = Limit()
     race: Race = Race()
 
+    idle: ClassVar = {
+        "eta": Idle("sign", ("off",), usual=(0.0,)),  # which says the same
+        "eta_schedule": Idle("sign", ("off",)),
+        "sigma_floor": Idle(
+            "sigma",
+            ("constant", "own"),
+            # a variant's, whose sigma alone was changed
+            usual=tuple(
+                options["sigma_floor"]
+                for options in VARIANTS.values()
+                if "sigma_floor" in options
+            ),
+        ),
+    }
+
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
         check_field_types(self, "strategy.")
         check_fitness(self.fitness, (COMPOUND,))
+        check_idle(self, "strategy.")
         self._check_race()
         self._check_carried()
         chunks = self.population_chunk, self.image_chunk
