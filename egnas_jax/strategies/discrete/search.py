@@ -445,7 +445,11 @@ def reevaluate_members(
 def no_search(
     proposer: Proposer, state: BlackBoxState, limit: Limit
 ) -> dict[str, Array]:
-    """The metrics of an epoch without a search: NaN, and no evaluation."""
+    """The metrics of an epoch without a search: missing numbers, and no evaluation.
+
+    A missing number is infinite here, and None in the record: NaN would stop a process
+    that looks for it (`JAX_DEBUG_NANS`).
+    """
     names = [
         "fitness",
         "final_fitness",
@@ -453,6 +457,6 @@ def no_search(
         *proposer.metrics(state.proposer),
         *limit_metrics(state.best_fitness, limit),
     ]
-    return {name: jnp.float32(jnp.nan) for name in names} | {
+    return {name: jnp.float32(jnp.inf) for name in names} | {
         "evaluations": jnp.float32(0.0)
     }
