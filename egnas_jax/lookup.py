@@ -97,8 +97,7 @@ def check_known(table: Mapping[str, T], name: str, what: str) -> None:
     close = difflib.get_close_matches(str(name), table, n=3)
     hint = f"Did you mean {', '.join(close)}? " if close else ""
     raise ValueError(
-        f"Unknown {what} {name!r}. {hint}Known: {', '.join(sorted(table))}. "
-        f"See `python -m egnas_jax list`."
+        f"Unknown {what} {name!r}. {hint}Known: {', '.join(sorted(table))}."
     )
 
 

@@ -98,23 +98,27 @@ def _replaced(config, tree):
     return dataclasses.replace(config, **changes)
 
 
-_IN_WORDS = {
+# types of a field that can be set -> what messages call them
+_NAMED = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
+    type(None): "none",
 }
+# of numbers, the types that are as good
+_WIDER = {int: numbers.Integral, float: numbers.Real}
 
 
 def _typed(path: str, value: Any, kind: Any) -> Any:
     """A value, or the text of one, as the field's type."""
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    kinds = _members(kind)
     if type(None) in kinds and (
         value is None or str(value).lower() in ("none", "null")
     ):
         return None
-    kind, in_words = kinds[0], _IN_WORDS
-    if str in kinds[1:] and not _is_whole(value):
+    kind, in_words = kinds[0], _NAMED
+    if str in kinds[1:] and not _reads_as_whole(value):
         kind, in_words = str, {str: "a whole number or a word"}
     try:
         typed = _parsed(value, kind) if isinstance(value, str) else _cast(value, kind)
@@ -127,7 +131,12 @@ def _typed(path: str, value: Any, kind: Any) -> Any:
     return typed
 
 
-def _is_whole(value: Any) -> bool:
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The types that a field's type allows: those of a union, or itself."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _reads_as_whole(value: Any) -> bool:
     """Whether a value, or its text, is a whole number."""
     try:
         return int(value) == float(value)
@@ -143,9 +152,7 @@ def _parsed(text: str, kind: type) -> Any:
 
 def _cast(value: Any, kind: type) -> Any:
     """A value that is no text: numbers of numpy and paths are allowed, too."""
-    allowed = {int: numbers.Integral, float: numbers.Real, str: os.PathLike}
-    is_bool = isinstance(value, bool)
-    if not isinstance(value, allowed.get(kind, kind)) or is_bool != (kind is bool):
+    if not _fits(value, (os.PathLike if kind is str else kind,)):
         raise TypeError
     return kind(value)
 
@@ -168,10 +175,60 @@ def check_types(config: Any, stored: dict[str, Any]) -> None:
     }
     types_of = paths(config)
     for path, value in settable.items():
-        allowed = types_of.get(path, ())  # () of a path that leads through a value
-        fits = isinstance(value, allowed) or (allowed, type(value)) == (float, int)
-        if not fits or (isinstance(value, bool) and allowed is not bool):
+        # a path that leads through a value is none of the configuration
+        if path not in types_of or not _fits(value, _members(types_of[path])):
             raise TypeError(f"{path} is {value!r}")
+
+
+def check_field_types(config: Any, prefix: str = "") -> None:
+    """Refuses values of other types than their fields have.
+
+    Fields of other types than bool, int, float, str and None are not looked at.
+
+    Args:
+      config: a configuration dataclass.
+      prefix: of the field names in the message, "strategy." for example.
+
+    Raises:
+      ValueError: a value has another type. A number of NumPy counts as one of Python,
+        and a whole number as a number.
+    """
+    for field in dataclasses.fields(config):
+        value, kinds = getattr(config, field.name), _members(field.type)
+        if set(kinds) <= set(_NAMED) and not _fits(value, kinds):
+            allowed = " or ".join(_NAMED[kind] for kind in kinds)
+            raise ValueError(
+                f"{prefix}{field.name} is {value!r}, but must be {allowed}."
+            )
+
+
+def _fits(value: Any, kinds: Sequence[type]) -> bool:
+    """Whether a field of these types may have the value; a bool is no number."""
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, tuple(_WIDER.get(kind, kind) for kind in kinds))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of Python or NumPy; True is none."""
+    return _fits(value, (int,))
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuses a value that is no whole number, or is too small.
+
+    Args:
+      name: what messages call the value.
+      value: an argument.
+      least: the smallest that is allowed.
+
+    Raises:
+      ValueError: it is none, or is below `least`.
+    """
+    if not is_whole(value) or value < least:
+        raise ValueError(
+            f"{name} is {value!r}, but must be a whole number from {least}."
+        )
 
 
 def differences(old: Any, new: Any) -> list[str]:
@@ -198,22 +255,26 @@ def check_ranges(
 ) -> None:
     """Refuses a number outside its range; None passes, where a field may be None.
 
+    A field of type int takes whole numbers alone.
+
     Args:
       config: a configuration dataclass.
       ranges: field name -> (smallest, largest) allowed value, both inclusive.
       prefix: of the field names in the message, "strategy." for example.
 
     Raises:
-      ValueError: a value is no number, out of its range, or NaN.
+      ValueError: a value is no such number, out of its range, or NaN.
     """
+    types_of = {field.name: field.type for field in dataclasses.fields(config)}
     for name, (least, most) in ranges.items():
-        value = getattr(config, name)
-        if value is None:
+        value, kinds = getattr(config, name), _members(types_of[name])
+        if value is None and type(None) in kinds:
             continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        kind = int if int in kinds else float
+        if not _fits(value, (kind,)):
             raise ValueError(
-                f"{prefix}{name} is {value!r}, but must be a number from {least} to "
-                f"{most}."
+                f"{prefix}{name} is {value!r}, but must be {_NAMED[kind]} from {least} "
+                f"to {most}."
             )
         if not least <= value <= most:
             raise ValueError(

@@ -28,6 +28,7 @@ from methods import Outcome
 
 from egnas_jax.cli.sweep import read_batched
 from egnas_jax.plotting import as_svg
+from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
 from egnas_jax.studies.report.curves import FigureData, Row
 from egnas_jax.studies.report.page import Figure
@@ -214,6 +215,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
+    if VARIANTS[options.variant].get("sign") == "off":
+        parser.error(
+            f"the fitness of --variant {options.variant} has no similarity, which eta "
+            f"weighs; choose another variant"
+        )
     return options
 
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "egnas_jax"
 ORDER = [
-    {"types", "lookup", "settings", "plotting"},
+    {"types", "lookup", "idle", "settings", "plotting"},
     {"space", "data", "evolution", "storage", "controller"},
     {"nn"},
     {"training", "interop"},

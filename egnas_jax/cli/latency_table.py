@@ -6,7 +6,8 @@ import dataclasses
 from egnas_jax.cli.console import say, use_compilation_cache
 from egnas_jax.lookup import lookup
 
-SHOWN = 4  # digits
+SHOWN = 4  # digits of a number
+SHAPES = {"digits": (8, 1)}  # data set -> side and channels, if not 32 and 3
 
 
 def latency_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +27,11 @@ def latency_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 def latency_table(options: argparse.Namespace) -> None:
     """Prints the table of this device, and with --check how well it predicts."""
-    for name, least in (("batch_size", 1), ("cells", 3)):
-        if getattr(options, name) < least:
+    for name, least in (("batch_size", 1), ("cells", 3), ("image_size", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
             raise ValueError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}, but must be "
-                f"at least {least}."
+                f"--{name.replace('_', '-')} is {value}, but must be at least {least}."
             )
     from egnas_jax.runs.plugins import identity_of_primitives
     from egnas_jax.space import SPACES
@@ -54,23 +55,43 @@ def _network(options, space):
     Cells with one input have the network of NAS-Bench-201.
     """
     from egnas_jax.nn.edge_costs import CountedNetwork
-    from egnas_jax.nn.network_config import NetworkConfig
     from egnas_jax.nn.network_cost import published_network
-    from egnas_jax.runs.presets import RECIPES
+    from egnas_jax.runs.retrain_config import retrain_config
 
-    recipe = lookup(RECIPES, options.preset, "preset")["network"]
+    config = retrain_config(options.preset)
+    network = config.network
     if "reduce" not in space.kinds:
-        recipe = dataclasses.asdict(published_network(space.macro))
+        network = published_network(space.macro)
     sizes = {
         name: value
         for name in ("channels", "layers")
         if (value := getattr(options, name)) is not None
     }
-    others = {"auxiliary": False, "stages": space.stages}
-    config = NetworkConfig(**{**recipe, **sizes, **others})
-    sides = {"digits": 8, "imagenet": 224}
-    side = options.image_size or sides.get(options.preset, 32)
-    return CountedNetwork(config, side, 1 if options.preset == "digits" else 3)
+    stages = network.stages or space.stages
+    network = dataclasses.replace(network, auxiliary=False, stages=stages, **sizes)
+    side, channels = _images(config, options.image_size or config.image_size)
+    return CountedNetwork(network, side, channels)
+
+
+def _images(config, image_size: int | None) -> tuple[int, int]:
+    """Side and channels of the images of a retraining.
+
+    Args:
+      config: of the retraining.
+      image_size: to which they are resized, or None.
+    """
+    if config.data.path is None:
+        side, channels = SHAPES.get(config.data.name, (32, 3))
+        return image_size or side, channels
+    from egnas_jax.data.source import load_dataset
+
+    height, width, channels = load_dataset(config.data).images.shape[1:]
+    if image_size is None and height != width:
+        raise ValueError(
+            f"The images of {config.data.path} have {height}x{width} pixels, and "
+            f"latencies are those of square images. Give their side by --image-size."
+        )
+    return image_size or height, channels
 
 
 def _rows(space, costs) -> list[str]:

@@ -70,6 +70,7 @@ def table_search(options: argparse.Namespace) -> None:
     for name in ("sweep", "variant"):
         if getattr(options, name) and "egnas" not in methods:
             raise ValueError(f"--{name} is of egnas, which --strategy leaves out.")
+    table_search_config.check_methods(config, methods, options.overrides)
     if options.print_config:
         print(json.dumps(as_dict(config), indent=2))
         return
@@ -77,10 +78,11 @@ def table_search(options: argparse.Namespace) -> None:
     out = pathlib.Path(options.out or f"runs/table-{config.dataset}")
     check_writable(out)
     use_compilation_cache()
+    seen = "valid_accuracy" if options.proxy is None else "score"
     entries = []
     for name in methods:
         of_method = settings if name == "egnas" else [{}]
-        entries += _search(table, config, name, of_method)
+        entries += _search(table, config, name, of_method, seen)
     _write_search(options, out, config, table, entries)
 
 
@@ -94,8 +96,8 @@ def _with_scores(options, table):
     return scored_table.with_scores(table, scores)
 
 
-def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
-    """Entries of one method, one for each setting."""
+def _search(table, config, name: str, settings: list[dict], seen: str) -> list[dict]:
+    """Entries of one method, one for each setting; `seen`: see `summarise_method`."""
     from egnas_jax.runs.failures import running
     from egnas_jax.settings import as_dict
     from egnas_jax.studies.nasbench201 import table_search
@@ -113,7 +115,7 @@ def _search(table, config, name: str, settings: list[dict]) -> list[dict]:
     optimum = float(table.test.max())
     options = as_dict(getattr(config, name))
     entries = summarise_method(
-        name, settings, curves, at_queries, optimum, options=options
+        name, settings, curves, at_queries, optimum, options=options, seen=seen
     )
     return [entry | {"seconds": seconds} for entry in entries]
 

@@ -23,6 +23,7 @@ from egnas_jax.cli.start_display import waiting_for
 from egnas_jax.cli.sweep import add_batched, check_began_alone, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import DEFAULT_RECIPE, RECIPES
+from egnas_jax.runs.sweep_configs import with_seeds
 
 if TYPE_CHECKING:  # importing it imports JAX
     from egnas_jax.retrain.loop import RetrainRun
@@ -109,6 +110,7 @@ def retrain(options: argparse.Namespace) -> int:
         init_from=options.init_from,
     )
     base = with_genotype(base, genotype, source=options.genotype)
+    configs = with_seeds(base, options.seeds)
     if options.print_config:
         print(json.dumps(settings.as_dict(base), indent=2))
         return DONE
@@ -116,12 +118,11 @@ def retrain(options: argparse.Namespace) -> int:
         if options.seeds > 1 and not options.out:
             table = default_folder(options, f"{options.preset}-retrain")
             options.out = str(stack.enter_context(table))
-        summaries = _retrain_all(options, base, search_seconds(origin))
+        summaries = _retrain_all(options, configs, search_seconds(origin))
         if not summaries:
             return FAILED
-        seeds = range(base.seed, base.seed + options.seeds)
         ended = {summary["seed"] for summary in summaries}
-        failed = [seed for seed in seeds if seed not in ended]
+        failed = [each.seed for each in configs if each.seed not in ended]
         results = retrain_seeds.aggregate(summaries, failed)
         if options.seeds > 1:
             retrain_seeds.write(pathlib.Path(options.out), results)
@@ -151,7 +152,7 @@ def _check_same_data(options, name: str | None, path: str | None) -> None:
     )
 
 
-def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
+def _retrain_all(options, configs, search_seconds: float | None) -> list[dict]:
     """Trains every seed, after all directories were checked.
 
     Returns:
@@ -161,9 +162,7 @@ def _retrain_all(options, base, search_seconds: float | None) -> list[dict]:
 
     if options.seeds > 1:
         _check_table_folder(pathlib.Path(options.out))
-    seeds = range(base.seed, base.seed + options.seeds)
-    configs = [dataclasses.replace(base, seed=seed) for seed in seeds]
-    with run_folders(options, seeds) as folders:
+    with run_folders(options, [each.seed for each in configs]) as folders:
         for folder in folders:
             directory.check_free(folder, resume=options.resume)
         if options.batched is None:

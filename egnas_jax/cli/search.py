@@ -28,6 +28,7 @@ from egnas_jax.cli.sweep import (
 )
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.sweep_configs import with_seeds
 from egnas_jax.space import SPACES
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.variants import VARIANTS
@@ -80,7 +81,7 @@ def search(options: argparse.Namespace) -> int | None:
         from egnas_jax.cli import distributed
         from egnas_jax.runs.search import run_search  # noqa: F401  loads all of it
         from egnas_jax.runs.search_config import SearchConfig, search_config
-        from egnas_jax.settings import apply_settings, as_dict, assignments
+        from egnas_jax.settings import as_dict, assignments
         from egnas_jax.training.processes import is_first
 
     def make(settings: Mapping[str, str]) -> SearchConfig:
@@ -99,9 +100,7 @@ def search(options: argparse.Namespace) -> int | None:
         return None
     if has_sweep(options):
         return search_many(options, make, search_line)
-    configs = [
-        apply_settings(base, {"seed": base.seed + i}) for i in range(options.seeds)
-    ]
+    configs = with_seeds(base, options.seeds)
     use_compilation_cache()
     with distributed.joined(options.distributed):
         summaries = _search_all(options, configs)

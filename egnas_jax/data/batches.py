@@ -9,6 +9,7 @@ Dims: N images of the data set, B images of a batch.
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.settings import is_whole
 from egnas_jax.types import Array, Key
 
 
@@ -25,8 +26,7 @@ def check_batch_size(
     Raises:
       ValueError: the batch size is not a whole number from 1 to `num_images`.
     """
-    is_whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    if not is_whole or not 1 <= batch_size <= num_images:
+    if not is_whole(batch_size) or not 1 <= batch_size <= num_images:
         raise ValueError(
             f"{what} is {batch_size!r}; allowed is 1 to {num_images}, the number of "
             f"available images. Set a smaller {what}, or use more images."

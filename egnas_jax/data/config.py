@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from egnas_jax.lookup import lookup
-from egnas_jax.settings import LARGEST_INT, check_ranges
+from egnas_jax.settings import LARGEST_INT, check_field_types, check_ranges
 
 LAYOUT = "NHWC"  # the axes of images, and the one order that is read
 DATA_SETS = {
@@ -58,7 +58,8 @@ class DataConfig:
                 f"data.path is {self.path!r}; give the path of an .npz file, or "
                 "leave it unset to use data.name."
             )
-        if self.digest is not None and not re.fullmatch("[0-9a-f]{64}", self.digest):
+        digest = str(self.digest)
+        if self.digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
             raise ValueError(
                 f"data.digest is {self.digest!r}; give the 64 hexadecimal digits that "
                 "another run's config.json names, or leave it unset."
@@ -69,17 +70,10 @@ class DataConfig:
                 f"alone. Transpose others, as [N, C, H, W] by np.moveaxis(images, 1, "
                 f"-1), and set data.layout={LAYOUT} or leave it unset."
             )
-        types = {"pad": int, "cutout": int, "flip": bool}
-        if self.classes is not None:
-            types["classes"] = int
-        for field, expected in types.items():
-            value = getattr(self, field)
-            if type(value) is not expected:
-                rule = "true or false" if expected is bool else "a whole number"
-                raise ValueError(f"data.{field} is {value!r}, but must be {rule}.")
         sides = (0, LARGEST_INT)
         ranges = {"pad": sides, "cutout": sides, "colour_jitter": (0, 1)}
         check_ranges(self, ranges | {"classes": (2, LARGEST_INT)}, "data.")
+        check_field_types(self, "data.")
 
 
 def check_stated_classes(config: DataConfig, num_classes: int) -> None:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from egnas_jax.data.dataset import Dataset
+from egnas_jax.settings import check_whole
 
 ROWS_PER_COLUMN = 25
 CELL_INCHES = 0.45
@@ -30,10 +31,7 @@ def contact_sheet(
       ValueError: `per_class` is less than 1, or `out` is not a .png or cannot be
         written.
     """
-    if isinstance(per_class, bool) or not isinstance(per_class, int) or per_class < 1:
-        raise ValueError(
-            f"per_class is {per_class!r}, but must be a whole number from 1."
-        )
+    check_whole("per_class", per_class, 1)
     out = pathlib.Path(out)
     if out.suffix != ".png":
         raise ValueError(f"--out is {str(out)!r}, but must end in .png.")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from egnas_jax.types import Array, PyTree
 
@@ -54,13 +55,16 @@ def start(mean: Array, sigma: Array | float, dim: int) -> tuple[Array, Array]:
     """Mean f32[D] and step size f32[] of the first generation.
 
     Raises:
-      ValueError: mean is not a vector of dim numbers, or sigma is a Python number
-        that is not finite and above 0. A traced sigma is not checked.
+      ValueError: mean is not a vector of dim finite numbers, or sigma is no number that
+        is finite and above 0. Traced values are not checked.
     """
     mean = jnp.asarray(mean, jnp.float32)
     if mean.shape != (dim,):
         raise ValueError(f"mean has shape {mean.shape}; this strategy takes ({dim},).")
-    if isinstance(sigma, (int, float)) and not 0 < sigma < float("inf"):
+    if not isinstance(mean, jax.core.Tracer) and not np.isfinite(mean).all():
+        raise ValueError(f"mean is {mean}, but all its numbers must be finite.")
+    is_traced = isinstance(sigma, jax.core.Tracer)
+    if not is_traced and (isinstance(sigma, bool) or not 0 < sigma < np.inf):
         raise ValueError(f"sigma is {sigma}; a step size is finite and above 0.")
     return mean, jnp.asarray(sigma, jnp.float32)
 

@@ -7,6 +7,9 @@ from typing import NamedTuple
 from egnas_jax.space.stages import Stage
 
 NUM_STAGES = 3  # of a network of NAS-Bench-201
+# Of a network or a supernet. They are far beyond any useful size: they catch typing
+# errors, which would otherwise end in an unclear crash.
+LARGEST_SIZES = {"channels": 4096, "layers": 200, "num_classes": 2**20}
 
 
 class CellPlan(NamedTuple):

@@ -122,13 +122,7 @@ def multiply_adds(
     *,
     image_channels: int = 3,
 ) -> int:
-    """Multiply-adds of one image, see `network_cost.multiply_adds`.
-
-    Raises:
-      ValueError: the side of the image is not a positive whole number.
-    """
-    if type(image_size) is not int or image_size < 1:
-        raise ValueError(f"image_size must be a whole number > 0, got {image_size!r}.")
+    """Multiply-adds of one image, see `network_cost.multiply_adds`."""
     parts = _parts(genotype, config, image_channels)
     total = sum(part.multiply_adds(image_size) for part in parts)
     return total + _classifier(genotype, config)

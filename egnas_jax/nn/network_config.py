@@ -4,12 +4,11 @@ Source: model.py of the DARTS family (`NetworkCIFAR`, `NetworkImageNet`).
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 from egnas_jax.lookup import lookup
-from egnas_jax.nn.cell_plan import CellPlan, plan_cells
-from egnas_jax.settings import check_ranges
+from egnas_jax.nn.cell_plan import LARGEST_SIZES, CellPlan, plan_cells
+from egnas_jax.settings import check_field_types, check_ranges
 from egnas_jax.space import Genotype
 from egnas_jax.space.stages import network_stages, stages_text
 
@@ -86,18 +85,19 @@ class NetworkConfig:
             kinds = Genotype.kinds
             stages = stages_text("network.stages", self.stages, kinds)
             object.__setattr__(self, "stages", stages)
-        self._check_types()
-        sizes = ("channels", "layers", "num_classes")
-        check_ranges(self, dict.fromkeys(sizes, (1, math.inf)))
+        check_field_types(self, "network.")
+        sizes = {name: (1, most) for name, most in LARGEST_SIZES.items()}
+        check_ranges(self, sizes, "network.")
         if not 0 <= self.drop_path < 1:
             raise ValueError(
-                f"drop_path is {self.drop_path}, but must be a probability below 1."
+                f"network.drop_path is {self.drop_path}, but must be a probability "
+                f"below 1."
             )
         lookup(FRAMES, self.frame, "frame")
         if self.frame == "imagenet" and self.channels % 2:
             raise ValueError(
-                f"channels is {self.channels}, but must be even in the imagenet frame, "
-                f"whose stem halves them."
+                f"network.channels is {self.channels}, but must be even in the "
+                f"imagenet frame, whose stem halves them."
             )
 
         if self.stages is not None:
@@ -117,19 +117,6 @@ class NetworkConfig:
                 f"none of the stages {self.stages} does. Leave the head out "
                 f"(auxiliary=False; --no-auxiliary)."
             )
-
-    def _check_types(self):
-        nouns = {int: "a whole number", float: "a number", bool: "True or False"}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            fits = type(value) is field.type or (type(value), field.type) == (
-                int,
-                float,
-            )
-            if field.type in nouns and not fits:
-                raise ValueError(
-                    f"{field.name} is {value!r}, but must be {nouns[field.type]}."
-                )
 
 
 def cell_plan(genotype: Genotype, config: NetworkConfig) -> tuple[CellPlan, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from egnas_jax.nn import cost, topology_cost
 from egnas_jax.nn.network_config import NetworkConfig
+from egnas_jax.settings import check_whole
 from egnas_jax.space import Genotype, Topology
 from egnas_jax.space.stages import nearest_layers
 
@@ -64,8 +65,12 @@ def count_params(
     Returns:
       Number of weights (not millions), including batch norm's scales and shifts.
 
+    Raises:
+      ValueError: the channels of the images are not a positive whole number.
+
     Source: `count_parameters_in_MB` of the DARTS family, which counts millions.
     """
+    check_whole("image_channels", image_channels, 1)
     if genotype.macro == Topology.macro:
         return topology_cost.topology_params(
             genotype,
@@ -102,10 +107,13 @@ def multiply_adds(
       Multiply-adds (not millions). FLOPs are about twice that.
 
     Raises:
-      ValueError: the side of the image is not a positive whole number.
+      ValueError: the side or the channels of the image are not a positive whole
+        number.
 
     Source: the "+x" column of the ImageNet tables since DARTS (Liu et al., 2019).
     """
+    check_whole("image_size", image_size, 1)
+    check_whole("image_channels", image_channels, 1)
     if genotype.macro == Topology.macro:
         return topology_cost.topology_multiply_adds(
             genotype,

@@ -10,19 +10,23 @@ from dataclasses import dataclass
 
 from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell_plan import CellPlan, plan_cells, plan_stages, run_key
+from egnas_jax.nn.cell_plan import (
+    LARGEST_SIZES,
+    CellPlan,
+    plan_cells,
+    plan_stages,
+    run_key,
+)
 from egnas_jax.nn.precision import PRECISIONS
-from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.settings import check_choices, check_field_types, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.per_edge import LivePrimitives, checked_live
 from egnas_jax.space.stages import network_stages
 
-# The upper bounds are far beyond any useful size: they catch typing errors, which would
-# otherwise end in an unclear crash.
 RANGES = {
-    "channels": (2, 4096),
-    "layers": (1, 200),
-    "num_classes": (2, 2**20),
+    "channels": (2, LARGEST_SIZES["channels"]),
+    "layers": (1, LARGEST_SIZES["layers"]),
+    "num_classes": (2, LARGEST_SIZES["num_classes"]),
     "partial_channels": (1, 4096),
     "stem_multiplier": (1, 64),
 }
@@ -54,8 +58,9 @@ class SupernetConfig:
         sums and logits are float32 in either case (nn/precision.py).
 
     Raises:
-      ValueError: a number is out of its range, k does not divide the channels, the
-        space, lowering or dtype is unknown, or `live` does not fit the space.
+      ValueError: a value has the wrong type or is out of its range, k does not divide
+        the channels, the space, lowering or dtype is unknown, or `live` does not fit
+        the space.
     """
 
     channels: int = 16
@@ -80,6 +85,7 @@ class SupernetConfig:
         lookup(lowering.CHOICES, self.lowering, "lowering")
         check_choices(self, {"dtype": PRECISIONS}, "supernet.")
         check_ranges(self, RANGES, "supernet.")
+        check_field_types(self, "supernet.")
         if self.channels % self.partial_channels or self.channels % 2:
             raise ValueError(
                 f"supernet.channels is {self.channels}, but must be even and divisible "

@@ -10,9 +10,10 @@ from egnas_jax.nn.precision import check_precision
 from egnas_jax.settings import (
     LARGEST_FLOAT,
     LARGEST_INT,
+    check_field_types,
     check_ranges,
 )
-from egnas_jax.training.sgd import SGD
+from egnas_jax.training.sgd import SGD, check_rates
 
 SCHEDULES = {
     "cosine": "half a cosine from learning_rate to learning_rate_min",
@@ -82,7 +83,8 @@ class RetrainConfig:
         `storage.trackers`.
 
     Raises:
-      ValueError: a number out of its range, or an unknown choice.
+      ValueError: a value has the wrong type or is out of its range, or an unknown
+        choice.
     """
 
     data: DataConfig
@@ -120,6 +122,7 @@ class RetrainConfig:
         lookup(SCHEDULES, self.schedule, "schedule")
         check_precision("precision", self.precision)
         check_ranges(self, _RANGES)
+        check_field_types(self)
         self._check_images()
         if self.batch_size % self.accumulate:
             raise ValueError(
@@ -129,11 +132,7 @@ class RetrainConfig:
         self._check_schedule()
 
     def _check_schedule(self):
-        if self.learning_rate_min > self.learning_rate:
-            raise ValueError(
-                f"learning_rate_min is {self.learning_rate_min}, but must be at most "
-                f"learning_rate, {self.learning_rate}: the rate falls to it."
-            )
+        check_rates(self.learning_rate, self.learning_rate_min)
         if self.schedule == "linear" and self.learning_rate_min:
             raise ValueError(
                 f"learning_rate_min is {self.learning_rate_min}, but a linear schedule "

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from egnas_jax.runs.environment import place_of
+from egnas_jax.settings import is_whole
 from egnas_jax.training.out_of_memory import OutOfMemoryError, free_bytes
 
 MODES = ("auto", "on", "off")
@@ -72,8 +73,7 @@ def check_mode(batched: str | int) -> None:
     """
     if batched in MODES:
         return
-    is_number = isinstance(batched, int) and not isinstance(batched, bool)
-    if not is_number or batched < 1:
+    if not is_whole(batched) or batched < 1:
         raise ValueError(
             f"batched is {batched!r}, but must be auto, on, off, or a number of runs "
             f"at a time from 1."

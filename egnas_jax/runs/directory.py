@@ -17,7 +17,7 @@ from egnas_jax.runs.plugin_records import load_recorded, write_plugins
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.search_config import from_dict
 from egnas_jax.runs.unknown_settings import check_known
-from egnas_jax.settings import as_dict
+from egnas_jax.settings import as_dict, check_whole
 from egnas_jax.storage import records
 from egnas_jax.storage.lock import locked
 
@@ -33,11 +33,11 @@ def check_arguments(
       stop_after: epochs after which the run ends early, or None.
 
     Raises:
-      ValueError: `stop_after` is below 1, there is no directory to resume, or the
-        directory cannot hold the run (see `check_free`).
+      ValueError: `stop_after` is no whole number from 1, there is no directory to
+        resume, or the directory cannot hold the run (see `check_free`).
     """
-    if stop_after is not None and stop_after < 1:
-        raise ValueError(f"stop_after is {stop_after}, but must be at least 1 epoch.")
+    if stop_after is not None:
+        check_whole("stop_after", stop_after, 1)
     if folder is not None:
         check_free(folder, resume=resume)
     elif resume:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from egnas_jax.data.config import DataConfig
+from egnas_jax.idle import without_idle
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
@@ -19,6 +20,7 @@ from egnas_jax.settings import (
     LARGEST_INT,
     apply_settings,
     as_dict,
+    check_field_types,
     check_ranges,
     check_types,
     flat,
@@ -34,7 +36,7 @@ from egnas_jax.strategies.egnas.variants import (
     VARIANTS,
 )
 from egnas_jax.strategies.limits.config import Limit
-from egnas_jax.training.sgd import SGD
+from egnas_jax.training.sgd import SGD, check_rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SearchConfig:
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.
 
     Raises:
-      ValueError: a number out of its range.
+      ValueError: a value has the wrong type or is out of its range.
     """
 
     data: DataConfig
@@ -94,8 +96,11 @@ class SearchConfig:
 
     def __post_init__(self):
         check_ranges(self, _RANGES)
+        check_field_types(self)
+        check_field_types(self.strategy, "strategy.")
         if self.momentum == 1:
             raise ValueError("momentum is 1.0, but must be below 1.")
+        check_rates(self.learning_rate, self.learning_rate_min)
 
     @property
     def sgd(self) -> SGD:
@@ -257,8 +262,8 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
     """Rebuilds a configuration from what config.json holds.
 
     A setting that is not stored takes its default, which means what was done before
-    the setting existed. Names of earlier versions are understood, so their runs can be
-    resumed and replayed.
+    the setting existed; so does one that had no effect and would be refused now. Names
+    of earlier versions are understood, so their runs can be resumed and replayed.
 
     Raises:
       ValueError, KeyError, TypeError: it is no configuration, or a value has another
@@ -273,7 +278,7 @@ def from_dict(stored: dict[str, Any]) -> SearchConfig:
             "supernet": _stored_supernet(stored["supernet"]),
             "strategy": _stored_strategy(method, stored["strategy"]),
             "schedule": EpochSchedule(**stored.get("schedule", {})),
-            "watch": WatchConfig(**stored.get("watch", {})),
+            "watch": WatchConfig(**without_idle(WatchConfig, stored.get("watch", {}))),
         }
     )
     check_types(config, stored)
@@ -288,7 +293,7 @@ def _stored_strategy(method: type, stored: dict[str, Any]) -> StrategyConfig:
         for name, part in parts.items()
         if stored.get(name) is not None
     }
-    return method(**stored | whole)
+    return method(**without_idle(method, stored) | whole)
 
 
 def _stored_supernet(stored: dict[str, Any]) -> SupernetConfig:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # importing it imports JAX
     MakeConfig = Callable[[Mapping[str, str]], SearchConfig]
 
 Config = TypeVar("Config")
+MOST_SEEDS = 10_000  # of one setting; more are a typing error
 
 
 def swept_configs(
@@ -49,8 +50,14 @@ def with_seeds(config: Config, seeds: int | Sequence[int]) -> list[Config]:
       seeds: how many, from that of the configuration on; or which.
 
     Raises:
-      ValueError: a seed is out of range.
+      ValueError: there are more than `MOST_SEEDS`, or a seed is out of range.
     """
+    count = seeds if isinstance(seeds, int) else len(seeds)
+    if count > MOST_SEEDS:
+        raise ValueError(
+            f"seeds is {count}, but a setting takes at most {MOST_SEEDS} of them. Give "
+            f"fewer seeds."
+        )
     if isinstance(seeds, int):
         seeds = range(config.seed, config.seed + seeds)
     return [apply_settings(config, {"seed": seed}) for seed in seeds]

@@ -26,6 +26,7 @@ from egnas_jax.data.labels import checked_labels
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search import memory_model
+from egnas_jax.settings import check_whole
 from egnas_jax.training import out_of_memory
 from egnas_jax.training.processes import min_over_processes
 from egnas_jax.training.shards import division_of, over_rows, rows_per_part
@@ -131,28 +132,36 @@ def _compiled(net, options, shape, backend):
 
 
 def check_options(
-    batch_stats: str, population_chunk: int | None, image_chunk: int | None
+    batch_stats: str,
+    population_chunk: int | None,
+    image_chunk: int | None,
+    prefix: str = "",
 ) -> None:
     """Refuses options that `evaluate_population` cannot serve.
 
+    Args:
+      batch_stats, population_chunk, image_chunk: as of `evaluate_population`.
+      prefix: of their names in the message, "strategy." for example.
+
     Raises:
-      ValueError: unknown `batch_stats`, a chunk below 1, or `image_chunk` together with
-        batch statistics.
+      ValueError: unknown `batch_stats`, a chunk that is no whole number from 1, or
+        `image_chunk` together with batch statistics.
     """
     if batch_stats not in STATISTICS:
         raise ValueError(
-            f"batch_stats is {batch_stats!r}, but must be one of {STATISTICS}."
+            f"{prefix}batch_stats is {batch_stats!r}, but must be one of "
+            f"{', '.join(STATISTICS)}."
         )
     for name, chunk in (
         ("population_chunk", population_chunk),
         ("image_chunk", image_chunk),
     ):
-        if chunk is not None and chunk < 1:
-            raise ValueError(f"{name} is {chunk}, but must be at least 1, or None.")
+        if chunk is not None:
+            check_whole(prefix + name, chunk, 1)
     if batch_stats == "batch" and image_chunk is not None:
         raise ValueError(
-            f"image_chunk is {image_chunk}, but statistics of the batch need all its "
-            f"images at once: leave image_chunk None or use batch_stats='running'."
+            f"{prefix}image_chunk is {image_chunk}, but statistics of the batch need "
+            f"all its images at once: leave it out, or set {prefix}batch_stats=running."
         )
 
 

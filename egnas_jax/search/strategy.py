@@ -15,7 +15,7 @@ import numpy as np
 
 from egnas_jax.nn.supernet_config import LivePrimitives, SupernetConfig
 from egnas_jax.search.cost import Passes
-from egnas_jax.settings import check_choices
+from egnas_jax.settings import check_choices, check_field_types
 from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.space import derive as derive_genotype
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
@@ -39,7 +39,7 @@ class EpochSchedule:
         the mixings of methods that train one cell at a time, which are refused.
 
     Raises:
-      ValueError: a value is none of the choices.
+      ValueError: a value has the wrong type or is none of the choices.
     """
 
     order: str = "weights_first"
@@ -58,6 +58,7 @@ class EpochSchedule:
 
     def __post_init__(self):
         check_choices(self, self.choices, "schedule.")
+        check_field_types(self, "schedule.")
 
 
 @flax.struct.dataclass

@@ -7,12 +7,15 @@ an eigenvalue every epoch.
 import dataclasses
 import statistics
 from collections.abc import Sequence
+from typing import ClassVar
 
+from egnas_jax.idle import Idle, check_idle
 from egnas_jax.search.curvature import METHODS
 from egnas_jax.settings import (
     LARGEST_FLOAT,
     LARGEST_INT,
     check_choices,
+    check_field_types,
     check_ranges,
 )
 
@@ -32,8 +35,8 @@ class WatchConfig:
       start: first epoch, from 0, whose cell may be returned.
 
     Raises:
-      ValueError: an unknown choice, a number out of its range, or a stop rule without
-        eigenvalues.
+      ValueError: an unknown choice, a value of the wrong type or out of its range, or
+        a stop rule without eigenvalues, or a number that has no effect.
     """
 
     eigenvalue: str = "off"
@@ -44,9 +47,15 @@ class WatchConfig:
     delta: int = 4
     start: int = 10
 
+    idle: ClassVar = {
+        "images": Idle("eigenvalue", ("off",)),
+        **dict.fromkeys(("window", "factor", "delta", "start"), Idle("stop", (False,))),
+    }
+
     def __post_init__(self):
         check_choices(self, {"eigenvalue": METHODS}, "watch.")
         check_ranges(self, _RANGES, "watch.")
+        check_field_types(self, "watch.")
         if self.stop and self.eigenvalue == "off":
             raise ValueError(
                 "watch.stop is true and watch.eigenvalue is off, but the rule needs "
@@ -54,6 +63,7 @@ class WatchConfig:
             )
         if self.window % 2 == 0:
             raise ValueError(f"watch.window is {self.window}, but must be odd.")
+        check_idle(self, "watch.")
 
 
 _RANGES = {

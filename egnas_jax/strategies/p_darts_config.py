@@ -15,6 +15,7 @@ from egnas_jax.settings import (
     LARGEST_FLOAT,
     LARGEST_INT,
     check_choices,
+    check_field_types,
     check_ranges,
 )
 from egnas_jax.space import SPACES
@@ -84,6 +85,7 @@ class PDARTSConfig:
             "max_skips": (0, LARGEST_INT),
         }
         check_ranges(self, ranges, "strategy.")
+        check_field_types(self, "strategy.")
         check_choices(self, {"valid_batches": ("permuted", "drawn")}, "strategy.")
         for name in _LISTS:
             entries = self.entries(name)

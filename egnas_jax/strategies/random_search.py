@@ -72,7 +72,8 @@ class RandomSearchConfig:
         ranges = {"candidates": (1, 10**6), "fitness_batch_size": (1, 10**6)}
         check_ranges(self, ranges, "strategy.")
         check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
-        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        chunks = self.population_chunk, self.image_chunk
+        check_options(self.batch_stats, *chunks, "strategy.")
         check_fitness(self.fitness, ("loss",))
 
     @property

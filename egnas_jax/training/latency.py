@@ -15,6 +15,7 @@ from egnas_jax.nn.costs import genotype_of
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.network_cost import published_network
+from egnas_jax.settings import check_whole
 from egnas_jax.space import Genotype, Topology
 
 WARMUP, REPEATS = 3, 20
@@ -47,9 +48,8 @@ def latency(
     Raises:
       ValueError: a number below one, or images that the network cannot read.
     """
-    for name, value in (("batch_size", batch_size), ("repeats", repeats)):
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name} must be a whole number > 0, got {value!r}.")
+    check_whole("batch_size", batch_size, 1)
+    check_whole("repeats", repeats, 1)
     network = network or published_network(genotype_of(genotype, None).macro)
     shape = image_size, image_size, image_channels
     net, key = make_network(genotype, network), jax.random.key(0)

@@ -42,6 +42,19 @@ class SGD(NamedTuple):
     nesterov: bool = False
 
 
+def check_rates(learning_rate: float, learning_rate_min: float) -> None:
+    """Refuses a learning rate that would rise to its minimum.
+
+    Raises:
+      ValueError: the minimum is the larger one.
+    """
+    if learning_rate_min > learning_rate:
+        raise ValueError(
+            f"learning_rate_min is {learning_rate_min}, but must be at most "
+            f"learning_rate, {learning_rate}: the rate falls to it."
+        )
+
+
 def stream(seed: int | Array | Key, name: str) -> Key:
     """Returns the key of one named purpose: adding a purpose shifts no other.
 

@@ -5,6 +5,8 @@ import pytest
 
 from egnas_jax.cli.main import main
 from egnas_jax.nn.edge_costs import EdgeCosts
+from egnas_jax.runs.preset_registration import register_preset
+from egnas_jax.runs.presets import RECIPES
 from egnas_jax.studies import latency_check
 from egnas_jax.training import latency_table
 
@@ -25,6 +27,15 @@ def asked(monkeypatch):
     return calls
 
 
+@pytest.fixture
+def recipes():
+    """Removes presets that a test adds."""
+    before = set(RECIPES)
+    yield RECIPES
+    for name in set(RECIPES) - before:
+        del RECIPES[name]
+
+
 def test_the_table_is_printed_in_milliseconds(asked, capsys):
     command = ["latency-table", "--space", "darts8", "--preset", "digits"]
     assert main([*command, "--batch-size", "4", "--channels", "6"]) == 0
@@ -36,6 +47,28 @@ def test_the_table_is_printed_in_milliseconds(asked, capsys):
     assert lines[0] == "frame: 2 ms"
     assert lines[1].startswith("normal, from an input, ms: none 0, max_pool_3x3 1, ")
     assert lines[-1].startswith("reduce, from a node, ms: none 216, ")
+
+
+@pytest.mark.parametrize(
+    ("base", "settings", "words", "expected"),
+    [
+        ("digits", {"network.channels": 4}, [], (4, 8, 1)),
+        ("digits", {"network.channels": 4}, ["--image-size", "6"], (4, 6, 1)),
+        ("cifar10", {"stream": True, "image_size": 48}, [], (36, 48, 3)),
+        ("imagenet", {"image_size": 160}, [], (48, 160, 3)),
+        ("digits", {"data.path": "mine.npz"}, [], (8, 12, 2)),
+    ],
+)
+def test_the_network_and_images_are_those_of_a_preset_of_ones_own(
+    base, settings, words, expected, asked, recipes, tmp_path, monkeypatch
+):
+    images = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 2), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.arange(40) % 2)
+    monkeypatch.chdir(tmp_path)
+    register_preset("mine", settings, base=base, command="retrain")
+    assert main(["latency-table", "--preset", "mine", *words]) == 0
+    ((_, network, _),) = asked
+    assert (network.config.channels, *network[1:]) == expected
 
 
 def test_the_check_prints_the_rank_correlation(capsys, monkeypatch):
@@ -63,6 +96,9 @@ def test_the_check_prints_the_rank_correlation(capsys, monkeypatch):
     [
         (["--batch-size", "0"], "--batch-size is 0"),
         (["--cells", "2"], "--cells is 2"),
+        (["--image-size", "0"], "--image-size is 0, but must be at least 1"),
+        (["--image-size", "-5"], "--image-size is -5, but must be at least 1"),
+        (["--layers", "0"], "network.layers is 0"),
         (["--space", "darts9"], "Unknown space 'darts9'"),
         (["--preset", "other"], "Unknown preset 'other'"),
     ],

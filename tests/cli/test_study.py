@@ -268,6 +268,14 @@ def test_the_state_of_a_study_as_json(ended, capsys):
     assert failed["failures"] == 1 and failed["kind"] == "search"
 
 
+def test_a_plan_of_too_many_seeds_is_refused(tmp_path, capsys):
+    (tmp_path / "plan.toml").write_text("[search]\nseeds = 100000000")
+    words = ["sweep", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "seeds is 100000000, but a setting takes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 # arguments -> part of the message
 BAD = {
     "unknown key": (["sweep", "plan.toml", "--out", "out"], "Did you mean seeds"),

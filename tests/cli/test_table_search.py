@@ -10,6 +10,7 @@ import pytest
 
 from egnas_jax.cli.main import main
 from egnas_jax.studies.nasbench201 import table_search
+from egnas_jax.studies.nasbench201.table_search_config import FIRST_CELLS
 
 # those whose programs compile in seconds; test_table_methods.py runs the others
 METHODS = ["egnas", "egnas", "random_search", "ageing_evolution", "reinforce"]
@@ -119,6 +120,18 @@ def test_the_csv_file_holds_the_points_of_the_curves(results):
         (["--strategy", "ageing_evolutio"], "Did you mean ageing_evolution"),
         (["--strategy", "random_search", "--sweep", "egnas.eta=0,1"], "leaves out"),
         (["--strategy", "reinforce", "--variant", "revised"], "--variant is of egnas"),
+        (
+            ["--strategy", "random_search", "--set", "nsga2.population=30"],
+            "--set nsga2.population=30 is of nsga2, which --strategy leaves out",
+        ),
+        (["--queries", "10"], "egnas.population is 16, but a run has 10 queries"),
+        *[
+            (
+                ["--strategy", name, "--queries", "50", "--set", f"{name}.{option}=51"],
+                f"{name}.{option} is 51, but a run has 50 queries",
+            )
+            for name, option in FIRST_CELLS.items()
+        ],
         (["--dataset", "cifar100"], "has no `ep12_cifar100_val`"),
         (["--out", ""], "--out is empty"),
         (["--variant", "papr"], "Did you mean paper"),

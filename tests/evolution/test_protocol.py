@@ -174,10 +174,19 @@ def test_a_dimension_of_zero_is_refused(name):
 
 
 @every
-@pytest.mark.parametrize("sigma", [0, -1.0, NAN, INF])
+@pytest.mark.parametrize(
+    "sigma", [0, -1.0, NAN, INF, True, np.float32(-1), jnp.float32(-1), np.float64(NAN)]
+)
 def test_a_step_size_that_is_not_positive_and_finite_is_refused(name, sigma):
     with pytest.raises(ValueError, match=f"sigma is {sigma};"):
         EVOLUTIONS[name](DIM, POPULATION).init(jnp.zeros(DIM), sigma)
+
+
+@every
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_mean_that_is_not_finite_is_refused(name, value):
+    with pytest.raises(ValueError, match="mean is .* must be finite"):
+        EVOLUTIONS[name](DIM, POPULATION).init(jnp.zeros(DIM).at[1].set(value), 1.0)
 
 
 @every

@@ -178,3 +178,11 @@ def test_a_tiny_table_1_trains_and_is_the_same_in_batches(
     assert places == [(2, 1), (2, 1)]
     origin = json.loads((tmp_path / "2" / "0.4,1.0-1" / "restored.json").read_text())
     assert origin["run"] == str(tmp_path / "2" / "warm_start-1")
+
+
+def test_a_variant_without_the_weighed_term_is_refused(load, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit):
+        load("table1").main(["--variant", "revised", "--out", str(out)])
+    assert "--variant revised has no similarity" in capsys.readouterr().err
+    assert not out.exists()

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from egnas_jax.nn import network_cost
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import PRIMITIVES, Genotype, zoo
+from egnas_jax.space import PRIMITIVES, Genotype, Topology, zoo
 
 CIFAR10 = NetworkConfig()
 CIFAR100 = NetworkConfig(num_classes=100)
@@ -199,10 +200,17 @@ def test_counts_of_random_genotypes_equal_those_made_layer_by_layer(seed):
     assert multiply_adds(genotype, config, side) == expected.multiply_adds
 
 
-@pytest.mark.parametrize("side", [0, -32, 32.0, True, None])
-def test_an_image_side_that_is_not_a_positive_whole_number_is_refused(side):
-    with pytest.raises(ValueError, match="image_size must be a whole number > 0"):
-        multiply_adds(TINY, TINY_CONFIG, side)
+@pytest.mark.parametrize("genotype", [TINY, Topology(("nor_conv_3x3",) * 6)])
+@pytest.mark.parametrize("size", [0, -32, 32.0, True, None])
+def test_an_image_size_that_is_not_a_positive_whole_number_is_refused(genotype, size):
+    config = network_cost.PUBLISHED[genotype.macro]
+    message = f"image_size is {size}, but must be a whole number from 1"
+    with pytest.raises(ValueError, match=message):
+        network_cost.multiply_adds(genotype, config, size)
+    message = f"image_channels is {size}, but must be a whole number from 1"
+    for count in (network_cost.multiply_adds, network_cost.count_params):
+        with pytest.raises(ValueError, match=message):
+            count(genotype, config, image_channels=size)
 
 
 def test_the_convention_says_what_is_counted():

@@ -41,12 +41,18 @@ def test_the_imagenet_stem_outputs_states_of_two_sizes():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("channels", 0, "channels is 0, but must be from 1"),
+        ("channels", 0, "^network.channels is 0, but must be from 1 to 4096"),
         ("channels", 36.0, "channels is 36.0, but must be a whole number"),
         ("layers", True, "layers is True, but must be a whole number"),
+        ("layers", 10**6, "^network.layers is 1000000, but must be from 1 to 200"),
         ("num_classes", -1, "num_classes is -1, but must be from 1"),
-        ("auxiliary", 1, "auxiliary is 1, but must be True or False"),
-        ("drop_path", 1.0, "drop_path is 1.0, but must be a probability below 1"),
+        ("num_classes", None, "num_classes is None, but must be a whole number"),
+        ("auxiliary", 1, "^network.auxiliary is 1, but must be true or false"),
+        (
+            "drop_path",
+            1.0,
+            "^network.drop_path is 1.0, but must be a probability below 1",
+        ),
         ("drop_path", float("nan"), "drop_path is nan, but must be a probability"),
         ("drop_path", "0.3", "drop_path is '0.3', but must be a number"),
         ("frame", "cifar10", "Did you mean cifar"),

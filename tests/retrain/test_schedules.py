@@ -103,7 +103,7 @@ def test_a_bad_genotype_is_refused(genotype, message):
 def test_a_configuration_is_restored_from_its_json():
     stored = json.loads(json.dumps(as_dict(CIFAR)))
     assert from_dict(stored) == CIFAR
-    with pytest.raises(TypeError, match="epochs is 2.5"):
+    with pytest.raises(ValueError, match="epochs is 2.5"):
         from_dict(stored | {"epochs": 2.5})
 
 

@@ -125,6 +125,8 @@ def test_validation_batches_of_a_run_are_disjoint(searched):
     [
         ({"resume": True}, "resume needs a run directory"),
         ({"stop_after": 0}, "stop_after is 0"),
+        ({"stop_after": 2.5}, "stop_after is 2.5, but must be a whole number from 1"),
+        ({"stop_after": True}, "stop_after is True"),
         ({"data": (1,)}, "data holds 1 entries"),
         ({"data": (1, 2), "data_dir": "."}, "data and data_dir were given"),
         ({"data_dir": "/no/such"}, "/no/such"),

@@ -264,8 +264,10 @@ def test_fifty_individuals_compile_one_program_and_fifty_more_none(small, caplog
     ("options", "message"),
     [
         ({"batch_stats": "moving"}, "batch_stats is 'moving'.*running.*batch"),
-        ({"population_chunk": 0}, "population_chunk is 0, .*at least 1"),
-        ({"image_chunk": -3}, "image_chunk is -3, .*at least 1"),
+        ({"population_chunk": 0}, "population_chunk is 0, .* from 1"),
+        ({"population_chunk": 2.5}, "population_chunk is 2.5, .*a whole number"),
+        ({"population_chunk": True}, "population_chunk is True, .*a whole number"),
+        ({"image_chunk": -3}, "image_chunk is -3, .* from 1"),
         ({"batch_stats": "batch", "image_chunk": 4}, "image_chunk is 4, .*all its"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_latency_is_the_median_after_the_first_runs(monkeypatch):
 
 @pytest.mark.parametrize("wrong", [dict(batch_size=0), dict(repeats=0.5)])
 def test_wrong_numbers_are_refused(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a whole number"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .* a whole number"):
         eg.latency(eg.zoo["DARTS_V2"].genotype, **wrong)
 
 

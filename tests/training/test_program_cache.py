@@ -277,6 +277,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
         "watch.delta": 2,
         "watch.start": 2,
     }
+    watched = {"watch.eigenvalue": "lanczos", "watch.stop": True}  # by these numbers
 
     # the others name the data, write no program, or are watched by the host alone
     elsewhere = {"data.name", "data.path", "data.digest", "watch.stop"}
@@ -300,10 +301,10 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
             texts.append(text)
         return texts, run.identity
 
-    before, identity = lowered({})
-    after, same = lowered(changes)
+    before, identity = lowered(watched)
+    after, same = lowered(watched | changes)
     assert before == after and identity == same
-    after, other = lowered({"strategy.tie": "last"})
+    after, other = lowered(watched | {"strategy.tie": "last"})
     assert before != after and identity != other
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from egnas_jax.runs.study import status
 from egnas_jax.runs.study.status import UnitStatus, unit_statuses
 from egnas_jax.runs.study.study_file import Study, Unit, read_study
+from egnas_jax.settings import check_whole
 from egnas_jax.storage import claims
 from egnas_jax.storage.claims import Claim, ClaimLostError, Event, Heartbeats
 from egnas_jax.storage.fence import fenced
@@ -54,8 +55,8 @@ class WorkerOptions(NamedTuple):
         """
         for name in ("tries", "units"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, but must be at least 1.")
+            if value is not None:
+                check_whole(name, value, 1)
         if self.idle is not None and not self.idle >= 0:
             raise ValueError(f"idle is {self.idle}, but must be at least 0 seconds.")
         if not self.beat > 0:

@@ -32,7 +32,12 @@ from egnas_jax.controller.training import AdamOptions, PolicyState, init_policy
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
-from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
+from egnas_jax.settings import (
+    LARGEST_FLOAT,
+    check_choices,
+    check_field_types,
+    check_ranges,
+)
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import Cells, cells_of
 from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
@@ -108,9 +113,11 @@ class ControllerConfig:
             batch_size=(1, 10**6),
         )
         check_ranges(self, ranges, "strategy.")
+        check_field_types(self, "strategy.")
         choices = {"batches": BATCHES, "fitness": FITNESSES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
-        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        chunks = self.population_chunk, self.image_chunk
+        check_options(self.batch_stats, *chunks, "strategy.")
 
     @property
     def warmup(self) -> int:

@@ -97,7 +97,8 @@ class BlackBoxConfig:
         choices = {"mode": MODES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
         check_fitness(self.fitness, FITNESSES)
-        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        chunks = self.population_chunk, self.image_chunk
+        check_options(self.batch_stats, *chunks, "strategy.")
 
     def check_finalists(self, evaluated: int) -> None:
         """Refuses more finalists than a search evaluates cells.
@@ -444,7 +445,11 @@ def reevaluate_members(
 def no_search(
     proposer: Proposer, state: BlackBoxState, limit: Limit
 ) -> dict[str, Array]:
-    """The metrics of an epoch without a search: NaN, and no evaluation."""
+    """The metrics of an epoch without a search: missing numbers, and no evaluation.
+
+    A missing number is infinite here, and None in the record: NaN would stop a process
+    that looks for it (`JAX_DEBUG_NANS`).
+    """
     names = [
         "fitness",
         "final_fitness",
@@ -452,6 +457,6 @@ def no_search(
         *proposer.metrics(state.proposer),
         *limit_metrics(state.best_fitness, limit),
     ]
-    return {name: jnp.float32(jnp.nan) for name in names} | {
+    return {name: jnp.float32(jnp.inf) for name in names} | {
         "evaluations": jnp.float32(0.0)
     }

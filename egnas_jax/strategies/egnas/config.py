@@ -11,15 +11,17 @@ reproduction study of EG-NAS. docs/egnas.md compares them.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import flax.struct
 import jax
 
 from egnas_jax.evolution import EVOLUTIONS
+from egnas_jax.idle import Idle, check_idle
 from egnas_jax.lookup import lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
-from egnas_jax.settings import check_choices, check_ranges
+from egnas_jax.settings import check_choices, check_field_types, check_ranges
 from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
@@ -142,8 +144,8 @@ class EGNASConfig:
       race: how they race, where `fitness_batches` is "auto".
 
     Raises:
-      ValueError: an unknown choice, a number out of its range, or options that do not
-        go together.
+      ValueError: an unknown choice, a value of the wrong type or out of its range, or
+        options that do not go together.
     """
 
     fitness: str = COMPOUND
@@ -182,14 +184,32 @@ class EGNASConfig:
     limit: Limit = Limit()
     race: Race = Race()
 
+    idle: ClassVar = {
+        "eta": Idle("sign", ("off",), usual=(0.0,)),  # which says the same
+        "eta_schedule": Idle("sign", ("off",)),
+        "sigma_floor": Idle(
+            "sigma",
+            ("constant", "own"),
+            # a variant's, whose sigma alone was changed
+            usual=tuple(
+                options["sigma_floor"]
+                for options in VARIANTS.values()
+                if "sigma_floor" in options
+            ),
+        ),
+    }
+
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
+        check_field_types(self, "strategy.")
         check_fitness(self.fitness, (COMPOUND,))
+        check_idle(self, "strategy.")
         self._check_race()
         self._check_carried()
-        check_options(self.batch_stats, self.population_chunk, self.image_chunk)
+        chunks = self.population_chunk, self.image_chunk
+        check_options(self.batch_stats, *chunks, "strategy.")
         if self.weight_grid and self.limit.is_set:
             raise ValueError(
                 "strategy.weight_grid records choices without a limit, and "

@@ -134,7 +134,9 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
-        is outside 0 to num_classes - 1; `options` have individuals race, or a proxy.
+        is outside 0 to num_classes - 1; individuals of another shape, or images that
+        are not divided into the fitness batches; `options` have individuals race, or a
+        proxy.
     """
     if options.races:
         raise ValueError(
@@ -148,6 +150,16 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
             f"or score cells by eg.proxies.score."
         )
     space = SPACES[net.config.space]
+    if z.ndim != 2 or z.shape[1] != space.dim:
+        raise ValueError(
+            f"z has shape {z.shape}, but must be [P, {space.dim}]; of one individual "
+            f"pass z[None]."
+        )
+    if len(images) % options.num_batches:
+        raise ValueError(
+            f"{len(images)} images cannot be divided into {options.num_batches} "
+            f"fitness batches: give a multiple of {options.num_batches}."
+        )
     excess = make_excess(space, net.config.num_classes, options.limit)
     method = EGNAS(space, options, options.hyperparams, excess)
     evaluate = make_evaluate(net, variables, Batch(images, labels), options)

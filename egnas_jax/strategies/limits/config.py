@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from egnas_jax.nn.cell_plan import LARGEST_SIZES
 from egnas_jax.nn.edge_costs import CountedNetwork
 from egnas_jax.nn.network_config import FRAMES
 from egnas_jax.nn.network_cost import published_network
@@ -21,8 +22,8 @@ class Limit:
       params: number of its weights.
       multiply_adds: of one image.
       latency_ms: of one batch on this device, milliseconds, by `latencies`.
-      channels, layers, frame: of that network; None: as the retraining of the same
-        preset has them (`search_config`), else as the published tables.
+      channels, layers, frame: of that network; None: as the recipe named after the
+        data set of the preset has them (`search_config`), else as the published tables.
       image_size, image_channels: side and channels of its images; None: of the data of
         the search, else 32 and 3.
       batch_size: images of a batch whose latency is meant.
@@ -53,8 +54,9 @@ class Limit:
             "params": (1, LARGEST_COST),
             "multiply_adds": (1, LARGEST_COST),
             "latency_ms": (least, LARGEST_COST / NANOSECONDS),
-            **dict.fromkeys(("channels", "layers", "image_channels"), (1, 10**6)),
-            **dict.fromkeys(("image_size", "batch_size"), (1, 10**6)),
+            "channels": (1, LARGEST_SIZES["channels"]),
+            "layers": (1, LARGEST_SIZES["layers"]),
+            **dict.fromkeys(("image_size", "image_channels", "batch_size"), (1, 10**6)),
         }
         check_ranges(self, ranges, "strategy.limit.")
         for name in ("params", "multiply_adds"):

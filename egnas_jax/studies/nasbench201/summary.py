@@ -11,7 +11,6 @@ from egnas_jax.studies.nasbench201.table_search import Curves
 from egnas_jax.studies.statistics import LEVEL, Interval, mean_interval, summarise
 from egnas_jax.studies.tables import csv_text, interval_text, markdown_table
 
-CURVES = ("valid_accuracy", "test_accuracy", "test_regret")
 COLUMNS = (
     "method|runs|queries|test accuracy of the answer (%)|regret of the incumbent|"
     "of the answer|runs at the optimum"
@@ -26,6 +25,7 @@ def summarise_method(
     optimum: float,
     *,
     options: dict,
+    seen: str = "valid_accuracy",
 ) -> list[dict]:
     """One entry for every setting of a method.
 
@@ -39,11 +39,17 @@ def summarise_method(
       at_queries: numbers of queries at which the curves are kept.
       optimum: best test accuracy of the table.
       options: all options of the method, of which `settings` replace some.
+      seen: what the searches see of a cell: "valid_accuracy", or its "score", which is
+        the fraction of all cells with a lower one (`scored_table`).
     """
     entries = []
     for index, setting in enumerate(settings):
         valid, test = curves.valid[index], curves.test[index]
-        samples = dict(zip(CURVES, (valid, test, optimum - test), strict=True))
+        samples = {
+            seen: valid,
+            "test_accuracy": test,
+            "test_regret": optimum - test,
+        }
         bands = {key: mean_interval(values) for key, values in samples.items()}
         entries.append(
             {
@@ -85,7 +91,9 @@ def _last(band: Interval) -> dict:
 def curves_csv(entries: list[dict]) -> str:
     """A line for every point of every curve, with the bounds of its interval."""
     names = sorted({key for entry in entries for key in entry["setting"]})
-    parts = [(curve, part) for curve in CURVES for part in Interval._fields]
+    parts = [
+        (curve, part) for curve in entries[0]["curves"] for part in Interval._fields
+    ]
     bounds = [f"{curve}_{part}" for curve, part in parts]
     rows = [["method", *names, "runs", "queries", *bounds]]
     for entry in entries:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Collection
 
 from egnas_jax.lookup import lookup
 from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
@@ -30,6 +31,15 @@ IMAGE_OPTIONS = (
     "population_chunk",
     "image_chunk",
 )
+# option of each method that says how many cells it evaluates before it learns of any
+FIRST_CELLS = {
+    "egnas": "population",
+    "ageing_evolution": "population",
+    "enas": "samples",
+    "nasnet_ppo": "samples",
+    "nsga2": "population",
+    "epcnas_pso": "particles",
+}
 RANGES = {"runs": (1, 10**6), "queries": (1, 10**6), "seed": (0, LARGEST_INT)}
 MAX_SETTINGS = 1000
 # Small populations over few generations: explorations of the paper's size would leave
@@ -141,6 +151,38 @@ def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]
             f"most {MAX_SETTINGS}. Sweep fewer values."
         )
     return settings
+
+
+def check_methods(
+    config: TableSearchConfig, methods: Collection[str], overrides: list[str]
+) -> None:
+    """Refuses settings that the chosen methods do not have, or have no queries for.
+
+    Args:
+      config: with the settings.
+      methods: names of those that search.
+      overrides: "path=value" each, as of `build`.
+
+    Raises:
+      ValueError: a setting is of another method, or a method would evaluate more cells
+        than a run may before it learns of any.
+    """
+    for entry in overrides:
+        name, dot, _ = entry.partition("=")[0].partition(".")
+        if dot and name not in methods:
+            raise ValueError(
+                f"--set {entry} is of {name}, which --strategy leaves out. Leave the "
+                f"setting out, or add --strategy {name}."
+            )
+    for name in methods:
+        option = FIRST_CELLS.get(name)
+        cells = getattr(getattr(config, name), option) if option else 0
+        if cells > config.queries:
+            raise ValueError(
+                f"{name}.{option} is {cells}, but a run has {config.queries} queries, "
+                f"which would all be spent before {name} learns of any cell. Lower it, "
+                f"or raise --queries."
+            )
 
 
 def chosen_methods(names: list[str]) -> list[str]:

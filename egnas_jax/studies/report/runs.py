@@ -140,9 +140,16 @@ def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
         return [path]
     if (path / METRICS_FILE).is_file():
         return [path / METRICS_FILE]
-    levels = (f"*/{METRICS_FILE}", f"*/*/{METRICS_FILE}")  # of seeds; of settings
-    files = (file for level in levels for file in path.glob(level))
+    levels = ("*", "*/*")  # of seeds; of settings
+    files = (file for level in levels for file in path.glob(f"{level}/{METRICS_FILE}"))
     files = sorted(files, key=lambda file: _natural_order(file.parent))
+    begun = any(any(path.glob(f"{level}/config.json")) for level in (".", *levels))
+    if not files and begun:
+        raise ValueError(
+            f"{str(path)!r} holds no run with a finished epoch: those in it were "
+            f"interrupted before, or ended by a loss that was not finite. There is "
+            f"nothing to report of them."
+        )
     if not files:
         raise ValueError(
             f"{str(path)!r} holds no run: neither it nor a folder in it has a "

@@ -361,6 +361,7 @@ def test_many_workers_run_each_unit_once(tmp_path):
     [
         ({"tries": 0}, "tries is 0"),
         ({"units": 0}, "units is 0"),
+        ({"units": 2.5}, "units is 2.5, but must be a whole number from 1"),
         ({"idle": -1.0}, "idle is -1"),
         ({"idle": float("nan")}, "idle is nan"),
         ({"beat": 0.0}, "beat is 0"),

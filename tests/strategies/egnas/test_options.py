@@ -292,6 +292,27 @@ def test_the_recorded_images_are_those_that_the_supernet_sees(
         assert sum(seen) == forwards * 24 == info["candidate_images"]
 
 
+@pytest.mark.parametrize(
+    ("width", "options", "message"),
+    [
+        (197, {}, r"z has shape \(2, 197\), but must be \[P, 196\]; .* pass z\[None\]"),
+        (
+            196,
+            {"fitness_batches": 5},
+            "24 images cannot be divided into 5 fitness batches: give a multiple of 5",
+        ),
+    ],
+)
+def test_individuals_and_images_that_do_not_fit_are_refused(
+    width, options, message, toy_net, variables
+):
+    alpha, z = unflatten(SPACES["darts7"], jnp.zeros(196)), jnp.zeros((2, width))
+    images, labels = jnp.zeros((24, 8, 8, 3)), jnp.zeros(24, jnp.int32)
+    config = dataclasses.replace(SMALL, **options)
+    with pytest.raises(ValueError, match=message):
+        evaluate_fitness(toy_net, variables, alpha, z, images, labels, config)
+
+
 @pytest.mark.slow
 def test_the_quantiles_are_those_of_all_individuals_of_all_samples(
     searched, toy_net, variables, toy_batch, init_of, update_of

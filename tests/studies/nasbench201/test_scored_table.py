@@ -58,8 +58,7 @@ def test_the_command_searches_by_scores(table_file, score_file, tmp_path, capsys
     assert run(table_file, score_file, *sizes, str(tmp_path)) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["proxy"] == "naswot" and result["best_by_validation_regret"] == 0
-    valid = result["entries"][0]["final"]["valid_accuracy"]["mean"]
-    assert valid > 0.95
+    assert result["entries"][0]["final"]["score"]["mean"] > 0.95
 
 
 def test_the_command_says_that_searches_see_scores(
@@ -76,6 +75,9 @@ def test_the_command_says_that_searches_see_scores(
     printed = capsys.readouterr().out
     assert "best cell by the score of naswot, the answer" in printed
     assert "validation accuracy" not in printed
+    entry = json.loads((tmp_path / "curves.json").read_text())["entries"][0]
+    assert set(entry["curves"]) == {"score", "test_accuracy", "test_regret"}
+    assert "valid_accuracy" not in (tmp_path / "curves.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,35 @@ def test_an_altered_configuration_is_named(name, write_run, tmp_path, capsys):
     assert "metrics.jsonl is enough" in message
 
 
+@pytest.mark.parametrize("kind", ["search", "retrain"])
+def test_runs_that_recorded_nothing_finite_give_a_page_without_curves(
+    kind, write_run, search_line, retrain_line, tmp_path
+):
+    make = {"search": search_line, "retrain": retrain_line}[kind]
+    kept = ("epoch", "learning_rate", "digest")
+
+    def broken(epoch, seed):
+        line = make(epoch, seed)
+        return {name: line[name] if name in kept else None for name in line} | (
+            {"genotype": line["genotype"]} if kind == "search" else {}
+        )
+
+    for seed in (0, 1):
+        folder = write_run(f"a/seed{seed}", epochs=1, make=broken, seed=seed)
+    out = tmp_path / "report"
+    assert main(["report", str(folder.parent), "--out", str(out)]) == 0
+    assert "| seed0 | " in (out / "report.md").read_text()
+    assert not (out / "curves.svg").exists()
+
+
+def test_runs_that_ended_before_an_epoch_are_called_so(write_run, tmp_path, capsys):
+    """A loss that is not finite in the first epoch leaves no metrics.jsonl."""
+    folder = write_run("a/seed0", epochs=0, settings=settings(0))
+    for place in (folder, folder.parent):
+        assert main(["report", str(place), "--out", str(tmp_path / "report")]) == 2
+        assert "no run with a finished epoch" in capsys.readouterr().err
+
+
 def test_metrics_that_are_not_finite_count_as_not_recorded(write_run):
     folder = write_run("mean", epochs=1)  # a name of a summary line, which is taken
     with open(folder / "metrics.jsonl", "a") as file:
