@@ -121,7 +121,7 @@ OTHER = {
     | dict(population=8, tournament=1, children=2, place="node_first"),
     "nsga2": BLACK_BOX
     | dict(population=8, offspring=2, cost="multiply_adds", point="best")
-    | dict(crowding="nsga_net"),
+    | dict(crowding="nsga_net", parents="domination"),
     "epcnas_pso": BLACK_BOX
     | dict(particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1)
     | dict(tie="fewer_params"),
