@@ -306,6 +306,7 @@ def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
         ("nsga2", {"crowding": "pymoo"}, "deb, nsga_net"),
         ("nsga2", {"parents": "chance"}, "rank, domination"),
         ("epcnas_pso", {"tie": "last"}, "first, fewer_params"),
+        ("epcnas_pso", {"positions": "int"}, "real, whole"),
         ("epcnas_pso", {"particles": 1}, "particles is 1"),
         ("epcnas_pso", {"image_chunk": 4}, "image_chunk is 4"),
         ("enas", {"batches": "other"}, "own, shared"),

@@ -18,7 +18,11 @@ from egnas_jax.strategies.snas.gumbel import (
     gumbel_softmax,
     temperature_of,
 )
-from egnas_jax.strategies.snas.resources import penalty, resource_tables
+from egnas_jax.strategies.snas.resources import (
+    PUBLISHED_CELLS,
+    penalty,
+    resource_tables,
+)
 from egnas_jax.strategies.snas.strategy import log_alpha_gradient, penalty_gradient
 from egnas_jax.types import Mixing
 
@@ -96,6 +100,28 @@ def test_the_penalty_and_its_gradient_equal_the_reference(golden, rows):
         by_rows = penalty_gradient(config, (side, side), rows)
         gradient = log_alpha_gradient(rows, by_rows, temperature)
         assert largest_difference(gradient, golden[f"g_penalty{suffix}"]) < 1e-4
+
+
+def test_the_published_numbers_of_cells_are_those_of_eight_cells(golden, rows):
+    """Six normal and two reduction cells, which a network of three does not have."""
+    small, official = (
+        resource_tables(
+            SupernetConfig(
+                space="darts8", layers=layers, channels=channels, partial_channels=1
+            ),
+            (side, side),
+        )
+        for layers, channels, side in ((3, 2, 8), (8, 16, 32))
+    )
+    value = float(penalty(rows, official, PUBLISHED_CELLS))
+    assert value == pytest.approx(golden["penalty_l8_c16"].item(), rel=1e-5)
+    normal, reduce = (
+        float(penalty(rows, [entry for entry in small if entry[0] == kind]))
+        for kind in KINDS
+    )
+    # one normal cell over 6, and two reduction cells over 2
+    found = float(penalty(rows, small, PUBLISHED_CELLS))
+    assert found == pytest.approx(normal / 6 + reduce, rel=1e-5)
 
 
 def test_costs_below_one_have_no_gradient():
@@ -180,8 +206,10 @@ def test_settings_that_make_no_search_are_refused(toy_net):
         (dict(temperature=0.5, temperature_min=0.6), "at most strategy.temperature"),
         (dict(drop_path=1.0), "drop_path is 1.0"),
         (dict(derive="three"), "edge_all, two"),
+        (dict(resource_cells="eight"), "counted, six_and_two"),
         (dict(alpha_optimizer="lion"), "sgd, adam"),
         (dict(beta1=0.9), "SGD has no beta1"),
+        (dict(resource_cells="six_and_two"), "there is no resource term"),
     ):
         with pytest.raises(ValueError, match=told):
             CONFIG(**wrong)
