@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packed_supernet import KINDS, by_kind, largest_difference, read_batch, read_network
+from packed_supernet import (
+    KINDS,
+    by_kind,
+    largest_difference,
+    read_batch,
+    read_network,
+    with_logits,
+)
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig
@@ -225,6 +232,7 @@ def test_settings_that_make_no_search_are_refused(toy_net):
 @pytest.mark.slow
 def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
     net, variables = read_network(golden)
+    net = with_logits(net, logits := [])
     batch = read_batch(golden, "x", "y")
 
     def gradients(rows):
@@ -235,6 +243,10 @@ def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
 
     program = jax.jit(gradients, compiler_options=lowering.compiler_options((8, 8)))
     found = program(rows)
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    expected = golden["logits_train"]
+    assert np.abs(logits[0] - expected).max() < 1e-5 * np.abs(expected).max()
     loss = golden["cross_entropy"].item()
     assert float(found.loss) == pytest.approx(loss, rel=1e-5)
     temperature = golden["temperature"].item()
