@@ -1,5 +1,7 @@
 """Second-order DARTS against the numbers of its reference, and by differentiating."""
 
+import contextlib
+import dataclasses
 import functools
 
 import jax
@@ -19,7 +21,7 @@ from packed_supernet import (
 
 from egnas_jax import interop
 from egnas_jax.data.config import DataConfig
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, supernet_config
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
@@ -241,8 +243,8 @@ def test_the_exact_form_equals_the_reference(golden, golden_network):
 def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
     """What XLA gets of a step of the search: update of alpha, gradient of the weights.
 
-    Compilation takes about as long as a program has lines; docs/methods.md has the
-    seconds.
+    Compilation takes about as long as a program has lines; benchmarks/second_order.py
+    measures it.
     """
     monkeypatch.setitem(SPACES, SMALL.name, SMALL)
     config = SupernetConfig(
@@ -303,6 +305,23 @@ def passes():
         yield seen
 
 
+def in_precision(config, dtype):
+    """The configuration with activations of a dtype, float64 too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supernet_config, "PRECISIONS", ("float32", "float64"))
+        return dataclasses.replace(config, dtype=np.dtype(dtype).name)
+
+
+@contextlib.contextmanager
+def computing_in(dtype):
+    """Context in which float64 is computed, with constants of float32 in it."""
+    if dtype == np.float32:
+        yield
+        return
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 def cast(tree, dtype):
     """The tree with its floating-point leaves of a dtype."""
 
@@ -322,10 +341,11 @@ def reference_steps(golden, golden_network, passes):
     the rate, where 0 leaves the first order, and adds the buffers to its momentum.
     """
     del passes  # they are recorded from the first trace on
-    net, trainee, _ = golden_network
+    net_of_users, trainee, _ = golden_network
 
     @functools.cache
     def make(form, dtype):
+        net = make_supernet(in_precision(net_of_users.config, dtype))
         strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
         rate, numbers = jnp.asarray(0.025, dtype), strategy.hyperparams
         problem = SearchProblem(
@@ -407,7 +427,7 @@ def test_three_steps_of_a_search_equal_the_reference(
     rounding of float32 may change.
     """
     _, trainee, _ = golden_network
-    with jax.enable_x64(dtype == np.float64):
+    with computing_in(dtype):
         state, step = reference_steps(form, dtype)
         at_rest = cast(jax.tree.map(jnp.zeros_like, trainee.momentum), dtype)
         sums = []

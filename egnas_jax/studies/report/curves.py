@@ -130,8 +130,7 @@ SEARCH_FIGURES = (
         "controller",
         "Controller",
         "The policy of ENAS or PPO: rewards of its cells and their baseline, the "
-        "entropy of a whole cell's decisions (ENAS) or of one decision (PPO), and the "
-        "share of ratios that PPO clips.",
+        "entropy of all decisions of a cell, and the share of ratios that PPO clips.",
         {
             "reward": "mean reward",
             "baseline": "baseline",
