@@ -305,20 +305,21 @@ def passes():
         yield seen
 
 
-def in_precision(config, dtype):
-    """The configuration with activations of a dtype, float64 too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supernet_config, "PRECISIONS", ("float32", "float64"))
-        return dataclasses.replace(config, dtype=np.dtype(dtype).name)
-
-
 @contextlib.contextmanager
 def computing_in(dtype):
-    """Context in which float64 is computed, with constants of float32 in it."""
+    """Context in which networks of the dtype are made, traced and run.
+
+    float64, which users cannot set, meets constants of float32, which are exact.
+    """
     if dtype == np.float32:
         yield
         return
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(supernet_config, "PRECISIONS", ("float32", "float64"))
         yield
 
 
@@ -341,11 +342,12 @@ def reference_steps(golden, golden_network, passes):
     the rate, where 0 leaves the first order, and adds the buffers to its momentum.
     """
     del passes  # they are recorded from the first trace on
-    net_of_users, trainee, _ = golden_network
+    config, trainee = golden_network[0].config, golden_network[1]
 
     @functools.cache
     def make(form, dtype):
-        net = make_supernet(in_precision(net_of_users.config, dtype))
+        name = np.dtype(dtype).name
+        net = make_supernet(dataclasses.replace(config, dtype=name))
         strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
         rate, numbers = jnp.asarray(0.025, dtype), strategy.hyperparams
         problem = SearchProblem(
