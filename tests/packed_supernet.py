@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,6 +33,17 @@ def read_network(golden):
     return make_supernet(config), variables
 
 
+def with_logits(net, seen):
+    """The network, which appends the logits of each pass to a list as it runs."""
+
+    def apply(*arguments, **options):
+        logits, stats = net.apply(*arguments, **options)
+        jax.debug.callback(lambda values: seen.append(np.asarray(values)), logits)
+        return logits, stats
+
+    return net._replace(apply=apply)
+
+
 def read_batch(golden, images, labels, index=None):
     """A batch; `index` chooses one of several."""
     x, y = golden[images], golden[labels]
@@ -39,9 +51,9 @@ def read_batch(golden, images, labels, index=None):
     return Batch(jnp.asarray(x, jnp.float32).transpose(0, 2, 3, 1), jnp.asarray(y))
 
 
-def by_kind(rows):
+def by_kind(rows, dtype=jnp.float32):
     """[2, ...] -> cell kind -> f32[...]."""
-    return {kind: jnp.asarray(rows[i], jnp.float32) for i, kind in enumerate(KINDS)}
+    return {kind: jnp.asarray(rows[i], dtype) for i, kind in enumerate(KINDS)}
 
 
 def largest_difference(actual, expected):

@@ -19,7 +19,7 @@ from egnas_jax.evolution.integer_operators import (
     random_integers,
     two_point_crossover,
 )
-from egnas_jax.evolution.nsga2 import rank_and_crowding, tournament
+from egnas_jax.evolution.nsga2 import domination, rank_and_crowding, tournament
 from egnas_jax.types import Array, Key
 
 SURPLUS = 3  # children bred for each that is needed
@@ -55,6 +55,7 @@ def offspring(
     number: int,
     *,
     skip_equal_neighbours: bool = False,
+    parents_by: str = "rank",
 ) -> Array:
     """The next children, i32[number, D]; new ones before duplicates.
 
@@ -65,13 +66,15 @@ def offspring(
       objectives: of the population, f32[n, m], minimised.
       number: of children.
       skip_equal_neighbours: as of `nsga2.crowding`.
+      parents_by: what decides a tournament first, one of `nsga2.PARENTS`.
     """
     key_parents, key_children = jax.random.split(key)
     couples = -(-SURPLUS * number // 2)
     rank, distance = rank_and_crowding(
         objectives, skip_equal_neighbours=skip_equal_neighbours
     )
-    parents = tournament(key_parents, rank, distance, 2 * couples)
+    dominates = domination(objectives) if parents_by == "domination" else None
+    parents = tournament(key_parents, rank, distance, 2 * couples, dominates=dominates)
     pairs = population[parents].reshape(couples, 2, -1)
     keys = jax.random.split(key_children, couples)
     children = jax.vmap(lambda k, pair: _children(k, genes, pair))(keys, pairs)

@@ -21,6 +21,8 @@ from egnas_jax.types import Array, Key
 
 # What counts as the distance between equal neighbours, see above.
 CROWDINGS = ("deb", "nsga_net")
+# What decides a tournament before the crowding distance, see `tournament`.
+PARENTS = ("rank", "domination")
 FAR = 1e14  # what NSGA-Net has in the place of infinity
 
 
@@ -151,16 +153,25 @@ def rank_and_crowding(
     return rank, distance
 
 
-def tournament(key: Key, rank: Array, distance: Array, number: int) -> Array:
+def tournament(
+    key: Key,
+    rank: Array,
+    distance: Array,
+    number: int,
+    *,
+    dominates: Array | None = None,
+) -> Array:
     """Parents by binary tournaments between neighbours of random permutations.
 
-    The lower rank wins, then the larger crowding distance, then the first of the two,
-    which the permutation has drawn.
+    The lower rank wins, as in Deb et al., or the solution that dominates the other, as
+    in the code of NSGA-Net; then the larger crowding distance, then the first of the
+    two, which the permutation has drawn.
 
     Args:
       key: consumed.
       rank, distance: of the population, [n], n of at least 2.
       number: of parents.
+      dominates: bool[n, n] of `domination`, which decides then; None: the rank does.
 
     Returns:
       Indices, i32[number].
@@ -171,10 +182,14 @@ def tournament(key: Key, rank: Array, distance: Array, number: int) -> Array:
     orders = jax.vmap(lambda k: jax.random.permutation(k, size))(keys)
     pairs = orders[:, : 2 * pairs_of_one].reshape(-1, 2)[:number]
     first, second = pairs[:, 0], pairs[:, 1]
-    second_wins = (rank[second] < rank[first]) | (
-        (rank[second] == rank[first]) & (distance[second] > distance[first])
-    )
-    return jnp.where(second_wins, second, first)
+    if dominates is None:
+        first_better = rank[first] < rank[second]
+        second_better = rank[second] < rank[first]
+    else:
+        first_better = dominates[first, second]
+        second_better = dominates[second, first]
+    is_farther = distance[second] > distance[first]
+    return jnp.where(second_better | (~first_better & is_farther), second, first)
 
 
 def hypervolume(objectives: Array, reference: Array) -> Array:

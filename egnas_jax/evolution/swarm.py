@@ -5,8 +5,8 @@ of a two-level swarm share fitness, best positions and constants. Lower fitness 
 better.
 
 Source: Huang et al., EPCNAS (Particle Swarm Optimization for Compact Neural
-Architecture Search), without its truncation of positions to whole numbers; Kennedy &
-Eberhart (1997) for bits.
+Architecture Search); Kennedy & Eberhart (1997) for bits. Its positions are whole
+numbers, which `SwarmConstants.whole` gives.
 
 Dims: P particles, D real numbers or bits of a position.
 """
@@ -21,19 +21,21 @@ from egnas_jax.types import Array, PyTree
 
 @flax.struct.dataclass
 class SwarmConstants:
-    """How a velocity changes.
+    """How a particle moves.
 
     Attributes:
       inertia: share of the old velocity that stays, w.
       own: pull of a particle's own best position, c1.
       swarm: pull of the swarm's best position, c2.
       clamp: largest absolute velocity; inf, as published, for none.
+      whole: whether positions are truncated toward zero, as published; static.
     """
 
     inertia: Array | float = 0.7298
     own: Array | float = 1.49618
     swarm: Array | float = 1.49618
     clamp: Array | float = float("inf")
+    whole: bool = flax.struct.field(pytree_node=False, default=False)
 
 
 @flax.struct.dataclass
@@ -80,6 +82,12 @@ def new_velocity(
         + constants.swarm * uniform[1] * (best[None, :] - position)
     )
     return jnp.clip(moved, -constants.clamp, constants.clamp)
+
+
+def new_position(constants: SwarmConstants, position: Array, velocity: Array) -> Array:
+    """Positions f32[P, D] after a move by their new velocities."""
+    moved = position + velocity
+    return jnp.trunc(moved) if constants.whole else moved
 
 
 def new_bits(velocity: Array, uniform: Array) -> Array:

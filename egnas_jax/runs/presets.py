@@ -24,12 +24,17 @@ _SMALL_BATCHES = _DIGITS | {
     name: _DIGITS[name] | dict(fitness_batch_size=size)
     for name, size in _FITNESS.items()
 }
-# The temperature reaches its end with the search, and SGD(3e-4), which is published for
-# 150 epochs of batches of 64, would leave alpha near its start. The stages of P-DARTS
-# have 5, 11 and 17 cells, and its warm-up is the published share of a stage.
+# Rates of alpha: rate times steps is that of the published search, which has smaller
+# batches and so more steps. At the published rates of DARTS and P-DARTS, alpha would
+# go a quarter of their way; PC-DARTS was published with these batches. SGD(3e-4), with
+# which SNAS was published for 150 epochs of batches of 64, would leave alpha near its
+# start: it has Adam at the rate of DARTS, and its temperature ends with the search. The
+# stages of P-DARTS have 5, 11 and 17 cells, and its warm-up is the published share of a
+# stage.
 _FIFTY_EPOCHS = dict(
-    snas=dict(alpha_optimizer="adam", learning_rate=1e-3, temperature_epochs=50),
-    p_darts=dict(warmup=7, added_layers="-3,3,9"),
+    darts=dict(learning_rate=1.2e-3),
+    snas=dict(alpha_optimizer="adam", learning_rate=1.2e-3, temperature_epochs=50),
+    p_darts=dict(learning_rate=2.5e-3, warmup=7, added_layers="-3,3,9"),
 )
 # Rate times steps is 5.3, as in the published search of DARTS (5.9). Of four rates with
 # seeds 100 to 102 it had the least validation loss; docs/methods.md has the numbers.

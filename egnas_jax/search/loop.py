@@ -8,7 +8,7 @@ of the method that it runs.
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -40,7 +40,7 @@ from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, chec
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileMonitor, unmonitored
-from egnas_jax.types import Evaluation, Mixing
+from egnas_jax.types import Array, Evaluation, Mixing
 
 __all__ = [
     "Measured",
@@ -54,6 +54,7 @@ __all__ = [
     "in_stage",
     "last_epoch",
     "layout",
+    "metrics_on_host",
     "newest",
     "next_compiled",
     "next_stage",
@@ -378,11 +379,20 @@ def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:
     return {"eigenvalue": value if np.isfinite(value) else None}
 
 
+def metrics_on_host(info: Mapping[str, Array]) -> dict[str, float | list | None]:
+    """Metrics of an update as numbers and lists; a list without any number is None."""
+    values = {name: np.asarray(value) for name, value in info.items()}
+    return {
+        name: None if value.ndim and np.isnan(value).all() else value.tolist()
+        for name, value in values.items()
+    }
+
+
 def _evolve(run: SearchRun, state: SearchState):
     """The once-an-epoch update, its metrics on the host."""
     with out_of_memory_in("evolve"):
         state, info = run.programs.evolve(run.hyperparams, state)
-        return state, {name: value.tolist() for name, value in info.items()}
+        return state, metrics_on_host(info)
 
 
 def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):

@@ -199,7 +199,7 @@ def _evolve(batch: Batch, running: Running) -> Running:
 
 
 def _of_member(metrics: dict[str, np.ndarray], index: int) -> dict:
-    return {name: value[index].tolist() for name, value in metrics.items()}
+    return loop.metrics_on_host({name: v[index] for name, v in metrics.items()})
 
 
 def _weight_steps(

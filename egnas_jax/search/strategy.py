@@ -120,9 +120,9 @@ class UpdateFn(Protocol):
           valid_batch: `valid_batch_size` images that the weights never train on.
 
         Returns:
-          The new state, of the same structure, and metrics for the epoch's record
-          (those of a method that updates every step are not recorded: see
-          `Strategy.metrics`).
+          The new state, of the same structure, and metrics for the epoch's record,
+          numbers or lists of them (those of a method that updates every step are not
+          recorded: see `Strategy.metrics`).
 
         A method with `draws_batches` also gets the keyword `draw_batch`, a `DrawFn`.
         """

@@ -17,8 +17,12 @@ FORM = re.compile(r"[\[\]|]|\.\.\.")  # a syntax with alternatives is no command
 
 
 def commands(text: str) -> list[str]:
-    """The commands of the fenced blocks of a page, without `egnas`."""
-    lines = [line for block in FENCE.findall(text) for line in block.splitlines()]
+    """The commands of the fenced blocks of a page, without `egnas`.
+
+    A backslash at the end of a line continues a command.
+    """
+    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text)]
+    lines = [line for block in blocks for line in block.splitlines()]
     found = [match[1] for line in lines if (match := COMMAND.match(line))]
     return [command for command in found if not FORM.search(command)]
 
@@ -36,6 +40,7 @@ def shown() -> dict[str, str]:
 def test_commands_are_found_in_fences_alone():
     text = "egnas no\n```\nA=1 srun egnas derive RUN  # why\negnas x [--y]\n```\n"
     assert commands(text) == ["derive RUN  # why"]
+    assert commands("```\negnas a \\\n  --b\n```\n") == ["a    --b"]
     assert len(shown()) > 45
 
 

@@ -10,6 +10,7 @@ import pytest
 from egnas_jax.evolution import ageing_evolution, vector_genes
 from egnas_jax.evolution.ageing import tournament_winner
 from egnas_jax.evolution.genes import shifted
+from egnas_jax.strategies.discrete.search import WORST, BlackBoxState, with_best
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,23 @@ def test_the_queue_follows_the_golden_trace(golden, name):
         child = shifted(state.solutions[winner], place, shift, sizes["choices"])
         return (winner - state.count) % size, child
 
-    columns = ("rivals", "place", "shift", "parent", "child", "child_fitness")
+    # the search's answer, of which the golden numbers have the place in the history
+    best = BlackBoxState((), start[:1], jnp.full((1,), WORST))
+    keep_best = jax.jit(with_best)
+    best, history = keep_best(best, start, start_fitness), list(trace["start"])
+
+    columns = "rivals place shift parent child child_fitness best_in_history".split()
     for drawn in zip(*(trace[column] for column in columns), strict=True):
-        *numbers, expected_parent, expected_child, expected_fitness = drawn
+        *numbers, expected_parent, expected_child, expected_fitness, best_place = drawn
         parent, child = bred(state, *map(jnp.asarray, numbers))
         assert parent == expected_parent
         np.testing.assert_array_equal(child, expected_child)
         fitness = accuracy(trace["table"], np.asarray(child))
         assert fitness == pytest.approx(expected_fitness, abs=1e-12)
         state = tell(state, child, jnp.float32(1 - fitness))
+        best = keep_best(best, child[None], jnp.float32([1 - fitness]))
+        history.append(expected_child)
+        np.testing.assert_array_equal(best.best[0], history[best_place])
     oldest_first = (state.count + jnp.arange(size)) % size
     np.testing.assert_array_equal(state.solutions[oldest_first], trace["population"])
 

@@ -115,6 +115,22 @@ def test_tournaments_prefer_rank_then_crowding():
     np.testing.assert_allclose(share, [2 / 6, 3 / 6, 0.5 / 6, 0.5 / 6], atol=0.06)
 
 
+def test_tournaments_by_domination_leave_other_pairs_to_crowding():
+    """The pairs of NSGA-Net: 1 is of the second front, but 0 does not dominate it."""
+    objectives = jnp.asarray([[0.0, 1.0], [0.8, 0.5], [0.7, 0.4]])
+    rank, distance = nsga2.ranks(objectives), jnp.asarray([1.0, 9.0, 2.0])
+    assert rank.tolist() == [0, 1, 0]
+    tournament = jax.jit(nsga2.tournament, static_argnums=3)
+    shares = []
+    for dominates in (None, nsga2.domination(objectives)):
+        arguments = jax.random.key(0), rank, distance, 300
+        parents = tournament(*arguments, dominates=dominates)
+        shares.append(np.bincount(parents, minlength=3) / 300)
+    # each pair is drawn a third of the times: 0 beats 1 by rank, 1 beats 0 by crowding
+    np.testing.assert_allclose(shares[0], [1 / 3, 0, 2 / 3], atol=0.1)
+    np.testing.assert_allclose(shares[1], [0, 1 / 3, 2 / 3], atol=0.1)
+
+
 def test_the_knee_is_farthest_below_the_line_between_the_ends():
     objectives = jnp.asarray(
         [[0.0, 10.0], [0.2, 2.0], [0.5, 1.0], [1.0, 0.0], [0.1, 0.1]]

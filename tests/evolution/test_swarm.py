@@ -33,7 +33,7 @@ def test_positions_follow_the_golden_trace(golden):
         velocity = move(
             velocity, position, own=memory.own, best=memory.best, uniform=uniform
         )
-        position = position + velocity
+        position = swarm.new_position(constants, position, velocity)
         fitness = jnp.float32(fitness_of(position))
         memory = remember(memory, position, fitness)
         close = dict(rtol=1e-5, atol=1e-5)
@@ -86,6 +86,14 @@ def test_a_lower_cost_decides_between_equal_fitness_where_costs_are_given():
     np.testing.assert_array_equal(moved.own, [[1.0], [11.0], [3.0]])
     np.testing.assert_array_equal(moved.own_cost, [1.0, 7.0, 8.0])
     assert moved.best == 11.0 and moved.best_cost == 7.0
+
+
+def test_whole_positions_are_truncated_toward_zero():
+    position, velocity = jnp.asarray([1.5, -1.0, 0.2]), jnp.asarray([0.4, -0.9, -1.1])
+    for whole, expected in ((False, [1.9, -1.9, -0.9]), (True, [1.0, -1.0, 0.0])):
+        constants = swarm.SwarmConstants(whole=whole)
+        moved = swarm.new_position(constants, position, velocity)
+        np.testing.assert_allclose(moved, expected, rtol=1e-6)
 
 
 def test_a_clamp_bounds_every_velocity():

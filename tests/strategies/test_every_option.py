@@ -112,6 +112,7 @@ OTHER = {
         temperature_min=0.5,
         temperature_epochs=2,
         resource_penalty=0.5,
+        resource_cells="six_and_two",
         drop_path=0.3,
         derive="two",
     ),
@@ -121,10 +122,10 @@ OTHER = {
     | dict(population=8, tournament=1, children=2, place="node_first"),
     "nsga2": BLACK_BOX
     | dict(population=8, offspring=2, cost="multiply_adds", point="best")
-    | dict(crowding="nsga_net"),
+    | dict(crowding="nsga_net", parents="domination"),
     "epcnas_pso": BLACK_BOX
     | dict(particles=4, inertia=0.0, own=0.0, swarm=0.0, clamp=0.1)
-    | dict(tie="fewer_params"),
+    | dict(tie="fewer_params", positions="whole"),
 }
 # without which a field has no use
 NEEDED = {

@@ -15,6 +15,7 @@ from packed_supernet import (
     moves_agree,
     read_batch,
     read_network,
+    with_logits,
 )
 
 from egnas_jax.nn import lowering
@@ -89,6 +90,7 @@ def test_alpha_and_beta_stand_still_in_the_warm_up(
 @pytest.mark.slow
 def test_gradients_and_three_steps_equal_the_reference(golden):
     net, variables = read_network(golden)
+    net = with_logits(net, logits := [])
     config, make = STRATEGIES["pc_darts"]
     strategy = make(net, config(batch_size=16, warmup=0))
     alpha, beta = by_kind(golden["alpha"]), by_kind(golden["beta"])
@@ -114,3 +116,12 @@ def test_gradients_and_three_steps_equal_the_reference(golden):
         for part, name in ((state.alpha, "alpha"), (state.beta, "beta")):
             expected = golden[f"trace_{name}"][step]
             assert moves_agree(part, expected, golden[name], 6e-4)
+    jax.effects_barrier()
+    assert len(logits) == 3
+    expected = golden["logits_train"]
+    assert np.abs(logits[0] - expected).max() < 1e-5 * np.abs(expected).max()
+    losses = [
+        -np.mean(jax.nn.log_softmax(values)[np.arange(16), golden["y"][step]])
+        for step, values in enumerate(logits)
+    ]
+    np.testing.assert_allclose(losses, golden["trace_loss"], rtol=1e-5)

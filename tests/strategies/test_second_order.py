@@ -1,5 +1,9 @@
 """Second-order DARTS against the numbers of its reference, and by differentiating."""
 
+import contextlib
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +21,7 @@ from packed_supernet import (
 
 from egnas_jax import interop
 from egnas_jax.data.config import DataConfig
-from egnas_jax.nn import lowering
+from egnas_jax.nn import lowering, supernet_config
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
@@ -30,12 +34,13 @@ from egnas_jax.search.step import (
 )
 from egnas_jax.search.strategy import EpochSchedule, Trainee
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies import STRATEGIES, second_order
 from egnas_jax.strategies.second_order import (
     mixed_derivative,
     mixed_difference,
     second_order_gradient,
     unrolled_gradients,
+    unrolled_step,
 )
 from egnas_jax.training.sgd import SGD
 from egnas_jax.types import Batch
@@ -242,8 +247,8 @@ def test_the_exact_form_equals_the_reference(golden, golden_network):
 def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
     """What XLA gets of a step of the search: update of alpha, gradient of the weights.
 
-    Compilation takes about as long as a program has lines; docs/methods.md has the
-    seconds.
+    Compilation takes about as long as a program has lines; benchmarks/second_order.py
+    measures it.
     """
     monkeypatch.setitem(SPACES, SMALL.name, SMALL)
     config = SupernetConfig(
@@ -278,80 +283,172 @@ def test_the_exact_form_has_few_more_lines_than_the_first_order(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def reference_step(golden, golden_network):
-    """The first state of a search by finite differences, and a compiled step.
+def passes():
+    """What the steps of `reference_steps` compute on their way, call after call.
+
+    "loss" of every pass within alpha's update, and "step_norm", the norm of the weight
+    step within it.
+    """
+    seen = {"loss": [], "step_norm": []}
+
+    def gradients(*arguments, **options):
+        found, stats = batch_gradients(*arguments, **options)
+        jax.debug.callback(seen["loss"].append, found.loss, ordered=True)
+        return found, stats
+
+    def step(trainee, gradient):
+        new = unrolled_step(trainee, gradient)
+        moved = jax.tree.map(jnp.subtract, new, trainee.variables["params"])
+        norm = optax.global_norm(moved)
+        jax.debug.callback(seen["step_norm"].append, norm, ordered=True)
+        return new
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second_order, "batch_gradients", gradients)
+        patch.setattr(second_order, "unrolled_step", step)
+        yield seen
+
+
+@contextlib.contextmanager
+def computing_in(dtype):
+    """Context in which networks of the dtype are made, traced and run.
+
+    float64, which users cannot set, meets constants of float32, which are exact.
+    """
+    if dtype == np.float32:
+        yield
+        return
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(supernet_config, "PRECISIONS", ("float32", "float64"))
+        yield
+
+
+def cast(tree, dtype):
+    """The tree with its floating-point leaves of a dtype."""
+
+    def one(leaf):
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if is_float else leaf
+
+    return jax.tree.map(one, tree)
+
+
+@pytest.fixture(scope="module")
+def reference_steps(golden, golden_network, passes):
+    """(form, dtype) -> the first state of a search, and a compiled step.
 
     (state, batches, rate, buffers) -> state: alpha's Adam first, then SGD on the same
     training batch; its statistics drop. The weight step within alpha's gradient is of
     the rate, where 0 leaves the first order, and adds the buffers to its momentum.
     """
-    net, trainee, _ = golden_network
-    strategy = MAKE(net, CONFIG(second_order="finite_difference", batch_size=16))
-    rate, numbers = trainee.learning_rate, strategy.hyperparams
-    problem = SearchProblem(
-        net=net,
-        strategy=strategy,
-        schedule=EpochSchedule(),
-        augmentation=DataConfig(),
-        sgd=SGD(16, 0.025, 0.025, 0.9, 3e-4, clip_norm=5.0, epochs=1),
-        valid_batch_size=16,
-    )
-    hyperparams = SearchHyperparams(np.uint32(0), rate, numbers)
+    del passes  # they are recorded from the first trace on
+    config, trainee = golden_network[0].config, golden_network[1]
 
-    def step(state, batches, unrolled_rate, buffers):
-        key, seen = jax.random.key(0), trainee_of(problem, state, hyperparams)
-        momentum = jax.tree.map(jnp.add, seen.momentum, buffers)
-        seen = seen.replace(learning_rate=unrolled_rate, momentum=momentum)
-        method, _ = strategy.update(key, state.strategy, numbers, seen, **batches)
-        mixing = strategy.mixing(key, method)
-        new, _ = sgd_step(problem, rate, state, mixing, batches["train_batch"])
-        return new.replace(strategy=method, batch_stats=state.batch_stats)
+    @functools.cache
+    def make(form, dtype):
+        name = np.dtype(dtype).name
+        net = make_supernet(dataclasses.replace(config, dtype=name))
+        strategy = MAKE(net, CONFIG(second_order=form, batch_size=16))
+        rate, numbers = jnp.asarray(0.025, dtype), strategy.hyperparams
+        problem = SearchProblem(
+            net=net,
+            strategy=strategy,
+            schedule=EpochSchedule(),
+            augmentation=DataConfig(),
+            sgd=SGD(16, 0.025, 0.025, 0.9, 3e-4, clip_norm=5.0, epochs=1),
+            valid_batch_size=16,
+        )
+        hyperparams = SearchHyperparams(np.uint32(0), rate, numbers)
 
-    state = init_state(problem, (8, 8, 3), hyperparams).replace(**trainee.variables)
-    alpha = by_kind(golden["alpha"])
-    state = state.replace(strategy=state.strategy.replace(alpha=alpha))
-    return state, jax.jit(step, compiler_options=lowering.compiler_options((8, 8)))
+        def step(state, batches, unrolled_rate, buffers):
+            key, seen = jax.random.key(0), trainee_of(problem, state, hyperparams)
+            momentum = jax.tree.map(jnp.add, seen.momentum, buffers)
+            seen = seen.replace(learning_rate=unrolled_rate, momentum=momentum)
+            method, _ = strategy.update(key, state.strategy, numbers, seen, **batches)
+            mixing = strategy.mixing(key, method)
+            new, _ = sgd_step(problem, rate, state, mixing, batches["train_batch"])
+            return new.replace(strategy=method, batch_stats=state.batch_stats)
+
+        state = init_state(problem, (8, 8, 3), hyperparams)
+        state = cast(state.replace(**trainee.variables), dtype)
+        alpha = by_kind(golden["alpha"], dtype)
+        state = state.replace(strategy=state.strategy.replace(alpha=alpha))
+        return state, jax.jit(step, compiler_options=lowering.compiler_options((8, 8)))
+
+    return make
 
 
 @pytest.mark.slow
 def test_the_finite_difference_equals_the_reference(
-    golden, golden_network, reference_step
+    golden, golden_network, reference_steps, passes
 ):
-    (_, trainee, batches), (state, step) = golden_network, reference_step
+    _, trainee, batches = golden_network
+    state, step = reference_steps("finite_difference", np.float32)
     at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
     for name, rate, buffers, tolerance in (
         ("fd", 0.025, trainee.momentum, 1e-3),
         ("fd_no_momentum", 0.025, at_rest, 1e-3),
         ("first", 0.0, trainee.momentum, 1e-4),
     ):
+        for values in passes.values():
+            values.clear()
         method = step(state, batches, jnp.float32(rate), buffers).strategy
+        jax.block_until_ready(method)
+        jax.effects_barrier()
         found = gradient_of(method, state.strategy.alpha)
         assert largest_difference(found, golden[name]) < tolerance
+        suffix = "_no_momentum" if buffers is at_rest else ""
+        after = f"loss_valid_unrolled{suffix}" if rate else "loss_valid"
+        expected = [golden["loss_train"].item(), golden[after].item()]
+        np.testing.assert_allclose(passes["loss"][:2], expected, rtol=1e-5)
+        if name == "fd":
+            norm = golden["step_norm"].item()
+            assert passes["step_norm"][0] == pytest.approx(norm, rel=1e-5)
+            # the gradient is dalpha - eta h
+            h = jax.tree.map(
+                lambda d, g: (d - g) / 0.025, by_kind(golden["dalpha"]), found
+            )
+            assert largest_difference(h, golden["hvp_fd"]) < 1e-3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rate", "trace"), [(0.0, "first"), (0.025, "fd")])
+@pytest.mark.parametrize(
+    ("rate", "trace", "form", "dtype"),
+    [
+        (0.0, "first", "finite_difference", np.float32),
+        (0.025, "fd", "finite_difference", np.float32),
+        (0.025, "exact", "exact", np.float64),
+    ],
+)
 def test_three_steps_of_a_search_equal_the_reference(
-    golden, golden_network, reference_step, rate, trace
+    golden, golden_network, reference_steps, rate, trace, form, dtype
 ):
-    """The reference's trace of the exact form is not followed.
+    """The exact form is compared in the precision of its reference.
 
-    The loss of its second weight step belongs to other weights than its own first step
-    leads to.
+    Its second derivative is of one side of each kink of a ReLU or a pooling, which a
+    rounding of float32 may change.
     """
-    (_, trainee, _), (state, step) = golden_network, reference_step
-    at_rest = jax.tree.map(jnp.zeros_like, trainee.momentum)
-    sums = []
-    for index in range(3):
-        batches = {
-            f"{name}_batch": read_batch(golden, f"x_{name}", f"y_{name}", index)
-            for name in ("train", "valid")
-        }
-        state = step(state, batches, jnp.float32(rate), at_rest)
-        sums.append(state.totals.loss / 16)
-        expected = golden[f"trace_alpha_{trace}"][index]
-        assert moves_agree(state.strategy.alpha, expected, golden["alpha"], 3e-4)
+    _, trainee, _ = golden_network
+    with computing_in(dtype):
+        state, step = reference_steps(form, dtype)
+        at_rest = cast(jax.tree.map(jnp.zeros_like, trainee.momentum), dtype)
+        sums = []
+        for index in range(3):
+            batches = {
+                f"{name}_batch": cast(
+                    read_batch(golden, f"x_{name}", f"y_{name}", index), dtype
+                )
+                for name in ("train", "valid")
+            }
+            state = step(state, batches, jnp.asarray(rate, dtype), at_rest)
+            sums.append(state.totals.loss / 16)
+            expected = golden[f"trace_alpha_{trace}"][index]
+            assert moves_agree(state.strategy.alpha, expected, golden["alpha"], 3e-4)
+        norm = optax.global_norm(state.params)
     losses = np.diff(sums, prepend=0.0)
     np.testing.assert_allclose(losses, golden[f"trace_loss_{trace}"], rtol=1e-4)
-    norm = optax.global_norm(state.params)
     assert norm == pytest.approx(golden[f"trace_weight_norm_{trace}"].item(), rel=1e-4)

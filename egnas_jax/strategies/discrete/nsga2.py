@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from egnas_jax.evolution.breeding import offspring, random_population
 from egnas_jax.evolution.nsga2 import (
     CROWDINGS,
+    PARENTS,
     hypervolume,
     knee,
     ranks,
@@ -58,6 +59,9 @@ class NSGA2Config(BlackBoxConfig):
       crowding: what counts as the distance between neighbours of equal objectives:
         "deb", zero, as in Deb et al.; "nsga_net", the distance to the next different
         one, as in the code of NSGA-Net.
+      parents: what decides a tournament of two parents before the crowding distance:
+        the "rank", as in Deb et al.; "domination" of one by the other, as in the code
+        of NSGA-Net, where two solutions of unlike rank may be equal.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -68,6 +72,7 @@ class NSGA2Config(BlackBoxConfig):
     cost: str = "params"
     point: str = "knee"
     crowding: str = "deb"
+    parents: str = "rank"
     generations: int = 139
 
     def __post_init__(self):
@@ -75,6 +80,7 @@ class NSGA2Config(BlackBoxConfig):
         ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
         check_ranges(self, ranges, "strategy.")
         choices = {"cost": COSTS, "point": POINTS, "crowding": CROWDINGS}
+        choices |= {"parents": PARENTS}
         check_choices(self, choices, "strategy.")
         self.check_finalists(self.population + self.generations * self.offspring)
         if self.point == "knee" and self.finalists > self.population:
@@ -139,7 +145,9 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
         population = state.population, state.objectives
         children = offspring(
-            key, cells.integers, *population, config.offspring, **dialect
+            *(key, cells.integers, *population, config.offspring),
+            **dialect,
+            parents_by=config.parents,
         )
         return state, to_cells(children)
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
@@ -51,6 +52,7 @@ MODES = ("two_phase", "interleaved")
 NO_LIMIT = Limit()
 FITNESSES = ("accuracy", "loss")
 WORST = 1e9  # fitness of a cell whose loss is no number
+MOST_POINTS = 50  # of a search's course, so that its record stays short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +250,7 @@ def black_box(
             return answered, info | {"final_fitness": final}
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            return state, no_search(proposer, state, config.limit)
+            return state, no_search(proposer, state, config)
 
         if config.mode == "interleaved":
             new, info = search(state)
@@ -321,8 +323,8 @@ def search_once(
     evaluates both, and the evaluator compiles once.
 
     Returns:
-      The new state and metrics: fitness of the best, of the last generation, and the
-      number of evaluations.
+      The new state and metrics: fitness of the best, of the last generation, the
+      number of evaluations, and the course of the search, see `course_of`.
     """
     members = proposer.members(state.proposer)
     _, asked = jax.eval_shape(proposer.ask, key, state.proposer)
@@ -342,22 +344,42 @@ def search_once(
             lambda: proposer.tell(inner, population, fitness),
         )
         new = with_best(state.replace(proposer=inner), population, fitness)
-        return (new, known), fitness
+        best = without_over(new.best_fitness[0], limit)
+        return (new, known), (fitness, {"fitness": best, **proposer.metrics(inner)})
 
     unknown = jnp.full_like(state.best_fitness, WORST)
     known = jnp.full(blocks.shape[:2], WORST, jnp.float32)
     start = state.replace(best_fitness=unknown), known
     steps = len(blocks) + generations
     keys = jax.random.split(key, steps)
-    (new, _), by_step = lax.scan(step, start, (keys, jnp.arange(steps)))
+    (new, _), outputs = lax.scan(step, start, (keys, jnp.arange(steps)))
+    by_step, course = outputs
     info = {
         "fitness": without_over(new.best_fitness[0], limit),
         "evaluations": jnp.float32(by_step.size),
         **quantiles(fitness=without_over(by_step[-1], limit)),
         **limit_metrics(by_step[-1], limit),
         **proposer.metrics(new.proposer),
+        **course_of({name: values[len(blocks) :] for name, values in course.items()}),
     }
     return new, info
+
+
+def course_of(metrics: dict[str, Array]) -> dict[str, Array]:
+    """Returns metrics after some generations, at equal distances, f32[points].
+
+    Args:
+      metrics: after each generation, f32[generations].
+
+    Returns:
+      "NAME_by_generation" of each, and "generation", the numbers of the generations,
+      from 1.
+    """
+    generations = len(metrics["fitness"])
+    places = np.linspace(0, generations - 1, min(generations, MOST_POINTS)).round()
+    places = places.astype(int)
+    chosen = {f"{name}_by_generation": v[places] for name, v in metrics.items()}
+    return chosen | {"generation": jnp.asarray(places + 1, jnp.float32)}
 
 
 def in_blocks(cells: Array, size: int) -> Array:
@@ -443,20 +465,26 @@ def reevaluate_members(
 
 
 def no_search(
-    proposer: Proposer, state: BlackBoxState, limit: Limit
+    proposer: Proposer, state: BlackBoxState, config: BlackBoxConfig
 ) -> dict[str, Array]:
     """The metrics of an epoch without a search: missing numbers, and no evaluation.
 
     A missing number is infinite here, and None in the record: NaN would stop a process
     that looks for it (`JAX_DEBUG_NANS`).
     """
+    of_proposer = proposer.metrics(state.proposer)
     names = [
         "fitness",
         "final_fitness",
         *quantile_names("fitness"),
-        *proposer.metrics(state.proposer),
-        *limit_metrics(state.best_fitness, limit),
+        *of_proposer,
+        *limit_metrics(state.best_fitness, config.limit),
     ]
-    return {name: jnp.float32(jnp.inf) for name in names} | {
-        "evaluations": jnp.float32(0.0)
-    }
+    empty = jnp.zeros(config.generations, jnp.float32)
+    course = course_of(dict.fromkeys(("fitness", *of_proposer), empty))
+    unknown = jnp.float32(jnp.inf)
+    return (
+        dict.fromkeys(names, unknown)
+        | {name: jnp.full_like(v, unknown) for name, v in course.items()}
+        | {"evaluations": jnp.float32(0.0)}
+    )

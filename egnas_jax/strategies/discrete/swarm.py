@@ -4,8 +4,8 @@ Level 1 has a number for each primitive of each edge, of which the largest is th
 primitive. Level 2 has a bit for each edge, repaired to two edges a node. Both levels
 move in every generation. Where a derivation keeps all edges, level 2 is left out.
 
-Source: EPCNAS (Huang et al.), whose space, truncation to whole numbers and training of
-each particle are others; see docs/methods.md.
+Source: EPCNAS (Huang et al.), whose space and training of each particle are others; see
+docs/methods.md.
 
 Dims: P particles, G kinds of cells, M nodes, E edges, A primitives that are allowed.
 """
@@ -22,6 +22,7 @@ from egnas_jax.evolution.swarm import (
     SwarmConstants,
     empty_memory,
     new_bits,
+    new_position,
     new_velocity,
     remember,
 )
@@ -36,6 +37,7 @@ from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
 
 TIES = ("first", "fewer_params")
+POSITIONS = ("real", "whole")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,8 @@ class EPCNASConfig(BlackBoxConfig):
       clamp: largest absolute velocity; 0, as published, for none.
       tie: which of two positions of equal fitness is a particle's own best and the
         swarm's: the "first", as published, or that of "fewer_params".
+      positions: of level 1: "real" numbers, or "whole" ones, truncated toward zero as
+        published, where the numbers of a layer are its choices and not weights.
 
     Raises:
       ValueError: a number out of its range, or an unknown choice.
@@ -61,13 +65,15 @@ class EPCNASConfig(BlackBoxConfig):
     swarm: float = 1.49618
     clamp: float = 0.0
     tie: str = "first"
+    positions: str = "real"
 
     def __post_init__(self):
         super().__post_init__()
         ranges = {name: (0.0, LARGEST_FLOAT) for name in ("inertia", "own", "swarm")}
         ranges |= {"clamp": (0.0, LARGEST_FLOAT), "particles": (2, 10**4)}
         check_ranges(self, ranges, "strategy.")
-        check_choices(self, {"tie": TIES}, "strategy.")
+        choices = {"tie": TIES, "positions": POSITIONS}
+        check_choices(self, choices, "strategy.")
         self.check_finalists(self.particles * (self.generations + 1))
 
     @property
@@ -110,7 +116,8 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
     space = SPACES[net.config.space]
     cells = cells_of(space)
     constants = SwarmConstants(
-        config.inertia, config.own, config.swarm, config.clamp or float("inf")
+        *(config.inertia, config.own, config.swarm, config.clamp or float("inf")),
+        whole=config.positions == "whole",
     )
     num_allowed = cells.allowed.shape[-1]
     build = jax.vmap(lambda *levels: cell_at(space, cells, *levels))
@@ -203,7 +210,8 @@ def moved(
     velocity = Particles(pulled(key_first, "primitives"), pulled(key_second, "edges"))
     uniform = jax.random.uniform(key_bits, velocity.edges.shape)
     bits = new_bits(velocity.edges, uniform).astype(jnp.float32)
-    return Particles(state.position.primitives + velocity.primitives, bits), velocity
+    primitives = new_position(constants, state.position.primitives, velocity.primitives)
+    return Particles(primitives, bits), velocity
 
 
 def cell_at(

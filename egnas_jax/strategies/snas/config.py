@@ -15,6 +15,7 @@ from egnas_jax.strategies.alpha_adam import check_adam
 from egnas_jax.types import Array
 
 BETA1 = 0.5
+RESOURCE_CELLS = ("counted", "six_and_two")
 
 
 @flax.struct.dataclass
@@ -40,10 +41,12 @@ class SNASConfig:
     """The settings of SNAS.
 
     Attributes:
-      alpha_optimizer: "sgd" without momentum, as published for one GPU, or "adam", as
-        published for several. SGD moves alpha by at most `learning_rate * clip_norm` a
-        step, so short runs need Adam or a larger rate.
-      learning_rate, weight_decay: of that optimizer.
+      alpha_optimizer: "sgd" without momentum or decay, as published for one GPU, or
+        "adam", which the reference has for several, with a weight decay of 1e-3. SGD
+        moves alpha by at most `learning_rate * clip_norm` a step, so short runs need
+        Adam or a larger rate.
+      learning_rate, weight_decay: of that optimizer. The default decay is that of the
+        published SGD: 0, for Adam too.
       beta1: of Adam; SGD has none.
       clip_norm: largest norm of alpha's gradient.
       temperature: of the Gumbel-softmax at the start.
@@ -51,14 +54,17 @@ class SNASConfig:
       temperature_epochs: length of that line, epochs; lower it in shorter searches.
       resource_penalty: weight of the resource term in the loss; 0: none. The
         reference's command has 1.5e-3.
+      resource_cells: by what the sum of that term over the cells of a kind is divided:
+        their number, "counted", or "six_and_two", as published, which counts the
+        normal and the reduction cells of a network of 8 cells at any depth.
       drop_path: probability with which a whole edge of an image is dropped in training;
         the reference's command has 0.3.
       derive: "edge_all" keeps every edge, with its strongest primitive, and drops those
         whose strongest is `none`; "two" derives as DARTS does.
 
     Raises:
-      ValueError: a number out of its range, an unknown choice, a beta1 for SGD, or a
-        temperature that would rise.
+      ValueError: a number out of its range, an unknown choice, a beta1 for SGD, numbers
+        of cells without a resource term, or a temperature that would rise.
     """
 
     alpha_optimizer: str = "sgd"
@@ -70,6 +76,7 @@ class SNASConfig:
     temperature_min: float = 0.03
     temperature_epochs: int = 150
     resource_penalty: float = 0.0
+    resource_cells: str = "counted"
     drop_path: float = 0.0
     derive: str = "edge_all"
 
@@ -80,6 +87,7 @@ class SNASConfig:
     def __post_init__(self):
         check_adam(self)
         choices = {"alpha_optimizer": ("sgd", "adam"), "derive": ("edge_all", "two")}
+        choices |= {"resource_cells": RESOURCE_CELLS}
         check_choices(self, choices, "strategy.")
         ranges = {
             "clip_norm": (1e-12, LARGEST_FLOAT),
@@ -94,6 +102,11 @@ class SNASConfig:
             raise ValueError(
                 f"strategy.beta1 is {self.beta1}, but SGD has no beta1: leave it out, "
                 f"or set strategy.alpha_optimizer=adam."
+            )
+        if self.resource_cells != "counted" and self.resource_penalty == 0.0:
+            raise ValueError(
+                f"strategy.resource_cells is {self.resource_cells}, but there is no "
+                f"resource term: leave it out, or set strategy.resource_penalty."
             )
         if self.temperature_min > self.temperature:
             raise ValueError(

@@ -5,13 +5,14 @@ accesses, weighed as the mixing weighs the primitives.
 
 Source: SNAS (Xie et al., ICLR 2019), section 2.3; operations.py and `--log_penalty` of
 its reference. The reference divides the sums of the two kinds of cells by 6 and by 2,
-which are the numbers of cells of its own network; here they are counted.
+which are the numbers of cells of its own network; here they are counted, unless
+`PUBLISHED_CELLS` are given.
 
 Dims: E edges, K primitives, H, W sides of an image.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,9 @@ from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.supernet import SupernetConfig, cells_of
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array
+
+# Cells of each kind, as the reference counts them in networks of any depth.
+PUBLISHED_CELLS = {"normal": 6, "reduce": 2}
 
 # A function for each primitive: (channels, pixels of the output, whether its stride is
 # 2) -> (weights, multiply-adds, memory accesses).
@@ -122,7 +126,9 @@ def resource_tables(
 
 
 def penalty(
-    primitives: dict[str, Array], tables: list[tuple[str, np.ndarray]]
+    primitives: dict[str, Array],
+    tables: list[tuple[str, np.ndarray]],
+    num_cells: Mapping[str, int] | None = None,
 ) -> Array:
     """Returns the resource term of a mixing, f32[].
 
@@ -132,6 +138,8 @@ def penalty(
     Args:
       primitives: cell kind -> weights f32[E, K].
       tables: result of `resource_tables`.
+      num_cells: cell kind -> number by which the sum over its cells is divided; None:
+        the number of its cells.
     """
     of_kind = defaultdict(list)
     for kind, table in tables:
@@ -139,4 +147,6 @@ def penalty(
         costs = jnp.sum(primitives[kind][None] * jnp.float32(table), axis=-1)
         logarithms = jnp.where(costs > 1.0, jnp.log(jnp.maximum(costs, 1.0)), 0.0)
         of_kind[kind].append(jnp.sum(jnp.mean(logarithms, axis=0)))
-    return sum(jnp.mean(jnp.stack(cells)) for cells in of_kind.values())
+    if num_cells is None:
+        return sum(jnp.mean(jnp.stack(cells)) for cells in of_kind.values())
+    return sum(sum(cells) / num_cells[kind] for kind, cells in of_kind.items())

@@ -10,6 +10,8 @@ from 1 to 0.03 over 150 epochs. The reference also trains on the validation imag
 Dims: E edges, K primitives.
 """
 
+from collections.abc import Mapping
+
 import flax.struct
 import jax
 import optax
@@ -32,7 +34,12 @@ from egnas_jax.strategies.snas.gumbel import (
     gumbel_softmax,
     temperature_of,
 )
-from egnas_jax.strategies.snas.resources import check_costs, penalty, resource_tables
+from egnas_jax.strategies.snas.resources import (
+    PUBLISHED_CELLS,
+    check_costs,
+    penalty,
+    resource_tables,
+)
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
@@ -61,6 +68,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
     """
     space = SPACES[net.config.space]
     _check_space(net.config, config)
+    num_cells = PUBLISHED_CELLS if config.resource_cells == "six_and_two" else None
 
     def init(key: Key, hyperparams: SNASHyperparams) -> SNASState:
         alpha = unflatten(space, 1.0 + 0.01 * jax.random.normal(key, (space.dim,)))
@@ -96,7 +104,9 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         by_rows = gradient.primitives
         if config.resource_penalty > 0:
             image_size = train_batch.images.shape[1:3]
-            of_penalty = penalty_gradient(net.config, image_size, mixing.primitives)
+            of_penalty = penalty_gradient(
+                net.config, image_size, mixing.primitives, num_cells
+            )
             by_rows = jax.tree.map(
                 lambda g, p: g + config.resource_penalty * p, by_rows, of_penalty
             )
@@ -161,7 +171,10 @@ def log_alpha_gradient(
 
 
 def penalty_gradient(
-    config: SupernetConfig, image_size: tuple[int, int], rows: dict[str, Array]
+    config: SupernetConfig,
+    image_size: tuple[int, int],
+    rows: dict[str, Array],
+    num_cells: Mapping[str, int] | None = None,
 ) -> dict[str, Array]:
     """Returns the gradient of the resource term with respect to the rows of a mixing.
 
@@ -169,9 +182,10 @@ def penalty_gradient(
       config: of the supernet.
       image_size: H, W.
       rows: cell kind -> f32[E, K].
+      num_cells: as of `resources.penalty`.
     """
     tables = resource_tables(config, image_size)
-    return jax.grad(lambda rows: penalty(rows, tables))(rows)
+    return jax.grad(lambda rows: penalty(rows, tables, num_cells))(rows)
 
 
 def _temperature(epoch: Array | int, hyperparams: SNASHyperparams) -> Array:

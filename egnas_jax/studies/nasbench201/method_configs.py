@@ -3,7 +3,7 @@
 import dataclasses
 
 from egnas_jax.controller.ppo import LEVELS
-from egnas_jax.evolution.nsga2 import CROWDINGS
+from egnas_jax.evolution.nsga2 import CROWDINGS, PARENTS
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space.nasbench201 import PLACES
 
@@ -169,6 +169,8 @@ class NSGA2Config:
       cost: "params" or "multiply_adds", the second objective.
       crowding: what counts as the distance between neighbours of equal objectives:
         "deb", zero; "nsga_net", the distance to the next different one.
+      parents: what decides a tournament before that distance: the "rank", or
+        "domination" of one parent by the other.
 
     Raises:
       ValueError: a number is out of its range, or another cost.
@@ -178,11 +180,12 @@ class NSGA2Config:
     offspring: int = 20
     cost: str = "params"
     crowding: str = "deb"
+    parents: str = "rank"
 
     def __post_init__(self):
         ranges = {"population": (2, 10**4), "offspring": (1, 10**4)}
         check_ranges(self, ranges, "nsga2.")
-        choices = {"cost": COSTS, "crowding": CROWDINGS}
+        choices = {"cost": COSTS, "crowding": CROWDINGS, "parents": PARENTS}
         check_choices(self, choices, "nsga2.")
 
 

@@ -167,7 +167,9 @@ def nsga2_run(
     def generation(carry, key):
         population, objectives = carry
         children = offspring(
-            key, genes, population, objectives, config.offspring, **dialect
+            *(key, genes, population, objectives, config.offspring),
+            **dialect,
+            parents_by=config.parents,
         )
         rows, of_children = evaluated(children)
         everyone = jnp.concatenate([population, children])

@@ -53,6 +53,18 @@ EDGE_COUNTS = {
         ("normal", "reduce", "cell"), ("normal", "reduction", "the only"), strict=True
     )
 }
+FRONT = {
+    "front_size": "cells of the front",
+    "front_hypervolume": "hypervolume",
+    "front_cost_min": "least cost of the front",
+    "front_cost_max": "largest cost of the front",
+}
+QUEUE_AND_SWARM = {
+    "queue_fitness": "mean fitness of the queue",
+    "swarm_fitness": "mean own best fitness",
+    "swarm_speed": "mean absolute velocity",
+}
+COURSE = {"fitness": "best fitness"} | FRONT | QUEUE_AND_SWARM
 # name, title, caption, panel (a metric) -> label of its y axis
 SEARCH_FIGURES = (
     (
@@ -114,7 +126,40 @@ SEARCH_FIGURES = (
         "Stages of P-DARTS, from 0, and the probability of its dropout behind skips.",
         {"stage": "stage", "skip_dropout": "dropout behind skips"},
     ),
+    (
+        "controller",
+        "Controller",
+        "The policy of ENAS or PPO: rewards of its cells and their baseline, the "
+        "entropy of all decisions of a cell, and the share of ratios that PPO clips.",
+        {
+            "reward": "mean reward",
+            "baseline": "baseline",
+            "policy_entropy": "entropy (nats)",
+            "clipped_ratios": "clipped ratios",
+        },
+    ),
+    (
+        "front",
+        "Pareto front",
+        "Front of each epoch's search: its size, the volume that it dominates, and the "
+        "ends of its costs, in millions.",
+        FRONT,
+    ),
+    (
+        "population_state",
+        "Queue and swarm",
+        "State after each epoch's search: mean fitness of the queue of ageing "
+        "evolution, mean of the particles' best fitness, and their mean speed.",
+        QUEUE_AND_SWARM,
+    ),
 )
+# A search after the last weight step has one value of these, and a course.
+OF_SEARCHES = ("front", "population_state")
+COURSE_TEXT = (
+    "Last search of a run: the best fitness so far after each generation, and the "
+    "method's state. All fitnesses are of the same weights and images."
+)
+GENERATIONS = "generations"
 # Their level hides what moves: an alpha that hardly moves stays at ln K.
 SINCE_START = ("entropy", "edge_entropy")
 RETRAIN_FIGURE = (
@@ -143,7 +188,8 @@ POPULATION_TEXT = (
 def search_figures(groups: list[Group]) -> list[FigureData]:
     """Figures of searches, without those of which nothing was recorded."""
     figures = [_by_epoch(groups, *texts) for texts in SEARCH_FIGURES]
-    return [figure for figure in (*figures, _cost(groups)) if figure.rows]
+    figures += [_course(groups), _cost(groups)]
+    return [figure for figure in figures if figure.rows]
 
 
 def retrain_figures(groups: list[Group]) -> list[FigureData]:
@@ -177,16 +223,33 @@ def _by_epoch(
         if name in SINCE_START:
             first += [line[0][1] for line in series.values() if line]
             series = {run: _since_start(line) for run, line in series.items()}
-        rows += [
-            Row(panel, group.label, run, *point)
-            for run, line in series.items()
-            for point in line
-        ]
-        rows += bands(panel, group.label, list(series.values()))
+        if name in OF_SEARCHES:
+            series = {run: line for run, line in series.items() if len(line) > 1}
+        rows += _lines(panel, group.label, series)
     if first:
         levels = dict.fromkeys(f"{level:.4g}" for level in (min(first), max(first)))
         text += f" It begins at {' to '.join(levels)} nats."
     return FigureData(name, title, f"{text} {BAND}", _axes(rows, panels), rows)
+
+
+def _course(groups: list[Group]) -> FigureData:
+    """Metrics over the generations of each run's last search."""
+    rows = []
+    for panel, group in itertools.product(COURSE, groups):
+        series = {run.name: course_points(run, panel) for run in group.runs}
+        rows += _lines(panel, group.label, series)
+    axes = _axes(rows, COURSE, GENERATIONS)
+    return FigureData("course", "Course", f"{COURSE_TEXT} {BAND}", axes, rows)
+
+
+def _lines(
+    panel: str, label: str, series: Mapping[str, Sequence[tuple[float, float]]]
+) -> list[Row]:
+    """Rows of each run's (x, y), and of their mean."""
+    rows = [
+        Row(panel, label, run, *point) for run, line in series.items() for point in line
+    ]
+    return rows + bands(panel, label, list(series.values()))
 
 
 def _since_start(line: list[tuple[int, float]]) -> list[tuple[int, float]]:
@@ -194,10 +257,12 @@ def _since_start(line: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return [(x, y - line[0][1]) for x, y in line]
 
 
-def _axes(rows: list[Row], labels: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _axes(
+    rows: list[Row], labels: Mapping[str, str], x: str = EPOCHS
+) -> dict[str, tuple[str, str]]:
     """Axis labels of the panels that have rows."""
     panels = {row.panel for row in rows}
-    return {name: (EPOCHS, label) for name, label in labels.items() if name in panels}
+    return {name: (x, label) for name, label in labels.items() if name in panels}
 
 
 def points(run: RunRecord, name: str) -> list[tuple[int, float]]:
@@ -207,6 +272,16 @@ def points(run: RunRecord, name: str) -> list[tuple[int, float]]:
         for epoch, value in enumerate(run.column(name))
         if isinstance(value, (int, float)) and math.isfinite(value)
     ]
+
+
+def course_points(run: RunRecord, name: str) -> list[tuple[float, float]]:
+    """(generation, value) of the last search of a run that recorded its course."""
+    for line in reversed(run.lines):
+        values = line.get(f"{name}_by_generation")
+        if values and line.get("generation"):
+            pairs = zip(line["generation"], values, strict=True)
+            return [(x, y) for x, y in pairs if y is not None]
+    return []
 
 
 def bands(

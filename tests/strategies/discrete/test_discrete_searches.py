@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from egnas_jax.search.loop import metrics_on_host
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, derive
 from egnas_jax.storage import records
@@ -15,9 +16,12 @@ from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
 from egnas_jax.strategies.discrete.search import (
     WORST,
+    BlackBoxConfig,
     BlackBoxState,
     Proposer,
+    course_of,
     in_blocks,
+    no_search,
     reevaluate_best,
     reevaluate_members,
     search_once,
@@ -102,7 +106,7 @@ def test_the_incumbent_is_a_whole_cell(name, searched):
     for kind in ("normal", "reduce"):
         assert mixing.edges[kind].sum() == 8
     assert len(derive(SPACES["darts7"], mixing).normal) == 8
-    assert all(np.isfinite(value) for value in info.values())
+    assert all(np.isfinite(value).all() for value in info.values())
 
 
 @pytest.mark.slow
@@ -192,6 +196,22 @@ def test_a_search_tells_the_population_and_then_each_generation(counted):
     assert new.best[:, 0].tolist() == [12, 11]
     assert info["fitness"] == pytest.approx(0.4, rel=1e-5)
     assert info["evaluations"] == 6 + 2 * 3
+    # the best of the population is 4, that of 10 to 12 is 12
+    assert info["generation"].tolist() == [1, 2]
+    np.testing.assert_allclose(info["fitness_by_generation"], [0.4, 0.4], rtol=1e-5)
+
+
+def test_the_course_of_a_long_search_has_fifty_points(counted):
+    metrics = {"fitness": jnp.arange(345.0), "queue_fitness": jnp.zeros(345)}
+    course = course_of(metrics)
+    places = course["generation"]
+    assert places.shape == (50,) and (places[0], places[-1]) == (1, 345)
+    np.testing.assert_array_equal(course["fitness_by_generation"], places - 1)
+    rested = no_search(
+        counted, BlackBoxState((), None, None), BlackBoxConfig(generations=345)
+    )
+    assert rested["fitness_by_generation"].shape == (50,)
+    assert metrics_on_host(rested)["fitness_by_generation"] is None
 
 
 def test_a_front_is_judged_by_other_images_and_the_rest_counts_no_more(counted):
@@ -288,7 +308,9 @@ def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
         ("nsga2", {"cost": "latency"}, "params, multiply_adds"),
         ("nsga2", {"point": "7"}, "knee, best"),
         ("nsga2", {"crowding": "pymoo"}, "deb, nsga_net"),
+        ("nsga2", {"parents": "chance"}, "rank, domination"),
         ("epcnas_pso", {"tie": "last"}, "first, fewer_params"),
+        ("epcnas_pso", {"positions": "int"}, "real, whole"),
         ("epcnas_pso", {"particles": 1}, "particles is 1"),
         ("epcnas_pso", {"image_chunk": 4}, "image_chunk is 4"),
         ("enas", {"batches": "other"}, "own, shared"),

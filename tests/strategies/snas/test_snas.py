@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from packed_supernet import KINDS, by_kind, largest_difference, read_batch, read_network
+from packed_supernet import (
+    KINDS,
+    by_kind,
+    largest_difference,
+    read_batch,
+    read_network,
+    with_logits,
+)
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig
@@ -18,7 +25,11 @@ from egnas_jax.strategies.snas.gumbel import (
     gumbel_softmax,
     temperature_of,
 )
-from egnas_jax.strategies.snas.resources import penalty, resource_tables
+from egnas_jax.strategies.snas.resources import (
+    PUBLISHED_CELLS,
+    penalty,
+    resource_tables,
+)
 from egnas_jax.strategies.snas.strategy import log_alpha_gradient, penalty_gradient
 from egnas_jax.types import Mixing
 
@@ -96,6 +107,28 @@ def test_the_penalty_and_its_gradient_equal_the_reference(golden, rows):
         by_rows = penalty_gradient(config, (side, side), rows)
         gradient = log_alpha_gradient(rows, by_rows, temperature)
         assert largest_difference(gradient, golden[f"g_penalty{suffix}"]) < 1e-4
+
+
+def test_the_published_numbers_of_cells_are_those_of_eight_cells(golden, rows):
+    """Six normal and two reduction cells, which a network of three does not have."""
+    small, official = (
+        resource_tables(
+            SupernetConfig(
+                space="darts8", layers=layers, channels=channels, partial_channels=1
+            ),
+            (side, side),
+        )
+        for layers, channels, side in ((3, 2, 8), (8, 16, 32))
+    )
+    value = float(penalty(rows, official, PUBLISHED_CELLS))
+    assert value == pytest.approx(golden["penalty_l8_c16"].item(), rel=1e-5)
+    normal, reduce = (
+        float(penalty(rows, [entry for entry in small if entry[0] == kind]))
+        for kind in KINDS
+    )
+    # one normal cell over 6, and two reduction cells over 2
+    found = float(penalty(rows, small, PUBLISHED_CELLS))
+    assert found == pytest.approx(normal / 6 + reduce, rel=1e-5)
 
 
 def test_costs_below_one_have_no_gradient():
@@ -180,8 +213,10 @@ def test_settings_that_make_no_search_are_refused(toy_net):
         (dict(temperature=0.5, temperature_min=0.6), "at most strategy.temperature"),
         (dict(drop_path=1.0), "drop_path is 1.0"),
         (dict(derive="three"), "edge_all, two"),
+        (dict(resource_cells="eight"), "counted, six_and_two"),
         (dict(alpha_optimizer="lion"), "sgd, adam"),
         (dict(beta1=0.9), "SGD has no beta1"),
+        (dict(resource_cells="six_and_two"), "there is no resource term"),
     ):
         with pytest.raises(ValueError, match=told):
             CONFIG(**wrong)
@@ -197,6 +232,7 @@ def test_settings_that_make_no_search_are_refused(toy_net):
 @pytest.mark.slow
 def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
     net, variables = read_network(golden)
+    net = with_logits(net, logits := [])
     batch = read_batch(golden, "x", "y")
 
     def gradients(rows):
@@ -207,6 +243,10 @@ def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
 
     program = jax.jit(gradients, compiler_options=lowering.compiler_options((8, 8)))
     found = program(rows)
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    expected = golden["logits_train"]
+    assert np.abs(logits[0] - expected).max() < 1e-5 * np.abs(expected).max()
     loss = golden["cross_entropy"].item()
     assert float(found.loss) == pytest.approx(loss, rel=1e-5)
     temperature = golden["temperature"].item()

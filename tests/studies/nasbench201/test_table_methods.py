@@ -152,7 +152,10 @@ CHANGED = {
         *("learning_rate=0.5", "baseline=0", "entropy_weight=9", "samples=5"),
         *("hidden=8", "clip=0", "epochs=1", "level=sequence"),
     ],
-    "nsga2": ["population=8", "offspring=9", "cost=multiply_adds", "crowding=nsga_net"],
+    "nsga2": [
+        *("population=8", "offspring=9", "cost=multiply_adds", "crowding=nsga_net"),
+        "parents=domination",
+    ],
     "epcnas_pso": [
         *("particles=7", "own=0", "inertia=0", "swarm=0", "clamp=0.1"),
         "start_edges=0.5",

@@ -104,6 +104,48 @@ def test_entropies_are_drawn_as_changes_since_the_first_epoch(write_run, search_
     assert "It begins at 1.85 to 1.9 nats." in figure.text
 
 
+def test_a_controller_is_drawn_by_epochs(write_run, search_line):
+    def line(epoch, seed):
+        rewards = {"reward": 0.1 * epoch, "baseline": 0.05, "policy_entropy": 20.0}
+        return search_line(epoch, seed) | rewards
+
+    folder = write_run("a/seed1", seed=1, make=line)
+    figure = figures_by_name(read_groups(folder))["controller"]
+    assert list(figure.panels) == ["reward", "baseline", "policy_entropy"]
+    drawn = [(row.x, row.y) for row in points(figure, "reward", "seed1")]
+    assert drawn == [(1, 0.0), (2, approx(0.1)), (3, approx(0.2))]
+
+
+def test_a_search_after_the_last_epoch_is_drawn_by_generations(write_run, search_line):
+    def line(epoch, seed):
+        course = {"front_size": None, "front_size_by_generation": None}
+        if epoch == 2:
+            course = {"front_size": 9.0, "front_size_by_generation": [3.0, None, 9.0]}
+            course |= {"generation": [1.0, 6.0, 11.0]}
+        return search_line(epoch, seed) | course
+
+    folder = write_run("a/seed1", seed=1, make=line)
+    figures = figures_by_name(read_groups(folder))
+    assert "front" not in figures
+    figure = figures["course"]
+    assert figure.panels == {"front_size": ("generations", "cells of the front")}
+    drawn = [(row.x, row.y) for row in points(figure, "front_size", "seed1")]
+    assert drawn == [(1.0, 3.0), (11.0, 9.0)]
+
+
+def test_searches_of_every_epoch_are_drawn_by_epochs_too(write_run, search_line):
+    def line(epoch, seed):
+        own = {"queue_fitness": 0.5, "swarm_speed": 1.0, "front_hypervolume": 0.9}
+        return search_line(epoch, seed) | own
+
+    figures = figures_by_name(read_groups(write_run("a/seed1", seed=1, make=line)))
+    assert list(figures["front"].panels) == ["front_hypervolume"]
+    state = figures["population_state"]
+    assert list(state.panels) == ["queue_fitness", "swarm_speed"]
+    assert len(points(state, "swarm_speed", "seed1")) == 3
+    assert "course" not in figures
+
+
 def test_the_cost_figure_has_minutes_of_all_epochs_so_far(write_run):
     folder = write_run("a/seed1", seed=1)  # an epoch takes 4 seconds
     rows = points(figures_by_name(read_groups(folder))["cost"], "accuracy", "seed1")
