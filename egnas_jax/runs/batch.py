@@ -32,7 +32,7 @@ from egnas_jax.search.members import (
     make_member_programs,
 )
 from egnas_jax.storage import records
-from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.interrupt import flag_where_saved
 from egnas_jax.training.member_axis import filled_up, members_mesh
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
 from egnas_jax.training.program_cache import CompileMonitor
@@ -92,7 +92,8 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
         engine = programs and Engine(batch.images, programs, at_a_time)
         contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
         begun, members = _begun(batch, starts, contexts)
-        interrupted = stack.enter_context(_interruption(runs[0]))
+        flag = flag_where_saved(runs[0].folder, runs[0].log)
+        interrupted = stack.enter_context(flag)
         ends = search_members(engine, members, begun, last, interrupted)
         for own, end in zip(contexts, ends, strict=True):
             end_with(own, end.error)
@@ -100,13 +101,6 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
             _ending(setup, end, options.data_dir)
             for setup, end in zip(batch.setups, ends, strict=True)
         ]
-
-
-def _interruption(run: loop.SearchRun):
-    """Remembers a signal where checkpoints can be written; else it acts at once."""
-    if run.folder is None:
-        return contextlib.nullcontext(lambda: False)
-    return InterruptFlag(run.log)
 
 
 def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:

@@ -34,7 +34,7 @@ from egnas_jax.runs.retrain import (
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.several import Ending
 from egnas_jax.runs.tracking import end_with
-from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.interrupt import flag_where_saved
 from egnas_jax.training.member_axis import members_mesh
 from egnas_jax.training.member_turns import MemberEnd
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
@@ -128,7 +128,8 @@ def run_batch(
         begun = _begun(batch, starts)
         trains = any(int(end.progress.step) < last for end in begun)
         programs = make_programs() if trains else None
-        interrupted = stack.enter_context(_interruption(runs[0]))
+        flag = flag_where_saved(runs[0].folder, runs[0].log)
+        interrupted = stack.enter_context(flag)
         for run in runs:
             stack.callback(run.pipeline.close)
         contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
@@ -142,13 +143,6 @@ def run_batch(
         for own, end in zip(contexts, ends, strict=True):
             end_with(own, end.error)
         return [_ending(batch, index, end) for index, end in enumerate(ends)]
-
-
-def _interruption(run: loop.RetrainRun):
-    """Remembers a signal where checkpoints can be written; else it acts at once."""
-    if run.folder is None:
-        return contextlib.nullcontext(lambda: False)
-    return InterruptFlag(run.log)
 
 
 def _advice(error: OutOfMemoryError, *, runs: Sequence[loop.RetrainRun]) -> str:

@@ -36,7 +36,13 @@ from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.search.watch import stop_epoch
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.devices import replicate
-from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.training.interrupt import (
+    SAVED,
+    Interrupted,
+    InterruptFlag,
+    check_finite,
+    flag_where_saved,
+)
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileMonitor, unmonitored
@@ -206,12 +212,12 @@ def write_epoch(run: SearchRun, progress: Progress, record: dict) -> None:
 
 
 def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
-    """Remembers a signal where a checkpoint can be written; else it acts at once."""
+    """The caller's function, or a context that makes one, see `search`."""
     if interrupted is not None:
         return contextlib.nullcontext(interrupted)
-    if run.folder or jax.process_count() > 1:  # then process 0 has the folder
+    if jax.process_count() > 1:  # process 0 has the folder
         return InterruptFlag(run.log)
-    return contextlib.nullcontext(lambda: False)
+    return flag_where_saved(run.folder, run.log)
 
 
 def last_epoch(run: SearchRun, stop_after: int | None) -> int:
