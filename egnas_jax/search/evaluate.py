@@ -14,6 +14,7 @@ Dims: P population, N images.
 
 import functools
 from collections.abc import Callable
+from typing import Protocol
 
 import chex
 import jax
@@ -29,7 +30,7 @@ from egnas_jax.search import memory_model
 from egnas_jax.training import out_of_memory
 from egnas_jax.training.processes import min_over_processes
 from egnas_jax.training.shards import division_of, over_rows, rows_per_part
-from egnas_jax.types import Array, Evaluation, Mixing, PyTree
+from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
 
@@ -166,6 +167,52 @@ def _check_mixings(mixings):
             f"mixings has leaves of shapes {shapes}, but each must have a leading axis "
             f"P >= 1, the same in all; add one by leaf[None]."
         )
+
+
+class EvaluationSettings(Protocol):
+    """What a method's configuration says of its evaluations.
+
+    Attributes:
+      population_chunk, image_chunk, batch_stats: as of `evaluate_population`.
+    """
+
+    @property
+    def population_chunk(self) -> int | None: ...
+
+    @property
+    def image_chunk(self) -> int | None: ...
+
+    @property
+    def batch_stats(self) -> str: ...
+
+
+def score_batch(
+    net: Supernet,
+    variables: PyTree,
+    mixings: Mixing,
+    batch: Batch,
+    settings: EvaluationSettings,
+) -> Evaluation:
+    """Evaluates a population inside a `jax.jit` as a method's settings say.
+
+    Args:
+      net, variables, mixings: as of `evaluate_population`.
+      batch: the images and their labels.
+      settings: of the method.
+
+    Raises:
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
+    """
+    return score_population(
+        net,
+        variables,
+        mixings,
+        batch.images,
+        batch.labels,
+        population_chunk=settings.population_chunk,
+        image_chunk=settings.image_chunk,
+        batch_stats=settings.batch_stats,
+    )
 
 
 def score_population(

@@ -30,12 +30,12 @@ from egnas_jax.controller.ppo import LEVELS, PPOOptions, ppo_update
 from egnas_jax.controller.reinforce import ReinforceOptions, reinforce_update
 from egnas_jax.controller.training import AdamOptions, PolicyState, init_policy
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options
+from egnas_jax.search.evaluate import STATISTICS, check_options, score_batch
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import Cells, cells_of
-from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
+from egnas_jax.strategies.discrete.search import FITNESSES
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import ExcessFn, make_excess
 from egnas_jax.strategies.limits.derivation import with_limit
@@ -413,7 +413,8 @@ class _RewardEvaluator:
         A cell whose loss is no number gets 0, or the least of the others' below it.
         """
         mixings = jax.vmap(self.mixing)(choices)
-        scores = score_cells(self.net, self.config, trainee, mixings, batch)
+        arguments = trainee.variables, mixings, batch, self.config
+        scores = score_batch(self.net, *arguments)
         reward = (
             scores.accuracy if self.config.fitness == "accuracy" else 1 - scores.loss
         )

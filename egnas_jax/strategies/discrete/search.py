@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
@@ -41,7 +41,7 @@ from egnas_jax.strategies.proxy_fitness import (
     check_fitness,
     check_proxy_space,
     images_of_cell,
-    make_proxy_evaluate,
+    make_cell_evaluate,
     proxy_of,
 )
 from egnas_jax.strategies.random_search import random_child
@@ -218,11 +218,8 @@ def black_box(
 
         def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
-            if proxy_of(config.fitness) is None:
-                scores = score_cells(net, config, trainee, mixings, batch)
-            else:
-                scored = net, config.fitness, trainee.variables, batch, key
-                scores = make_proxy_evaluate(*scored)(mixings)
+            arguments = net, config, trainee.variables, batch, key
+            scores = make_cell_evaluate(*arguments)(mixings)
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -276,26 +273,6 @@ def black_box(
         trains_weights=proxy_of(config.fitness) is None,
     )
     return with_limit(strategy, net, config.limit)
-
-
-def score_cells(
-    net: Supernet,
-    config: BlackBoxConfig,
-    trainee: Trainee,
-    mixings: Mixing,
-    batch: Batch,
-) -> Evaluation:
-    """Evaluates mixings [n] on one batch, by one call."""
-    return score_population(
-        net,
-        trainee.variables,
-        mixings,
-        batch.images,
-        batch.labels,
-        population_chunk=config.population_chunk,
-        image_chunk=config.image_chunk,
-        batch_stats=config.batch_stats,
-    )
 
 
 def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
