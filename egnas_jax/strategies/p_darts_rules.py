@@ -120,7 +120,7 @@ def final_cell(
     columns = [k for k, name in enumerate(space.primitives) if name != "none"]
     strengths = weights[:, columns].max(axis=1)
     kept = []
-    for node in range(space.num_inputs, space.num_inputs + space.num_nodes):
+    for node in space.nodes:
         by_strength = sorted(space.in_edges(node), key=lambda edge: strengths[edge])
         kept += sorted(by_strength[-PAIRS_PER_NODE:])
     return PrunedCell(left.argmax(axis=1), tuple(kept))

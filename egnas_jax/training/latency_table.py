@@ -181,8 +181,7 @@ def _uniform_cell(space: Space, name: str) -> Genotype | Topology:
     if space.macro == Topology.macro:
         return Topology(space.num_edges * (name,), space.edges)
     pairs = space.num_nodes * [(name, 0), (name, 1)]
-    nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
-    return Genotype(pairs, nodes, pairs, nodes)
+    return Genotype(pairs, space.nodes, pairs, space.nodes)
 
 
 def _kept(genotype: Genotype | Topology, source_is_input: bool) -> int:

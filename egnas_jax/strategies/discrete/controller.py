@@ -303,11 +303,11 @@ def cell_of_choices(space: Space, choices: Array) -> Array:
 
 def _sources(space: Space) -> tuple[tuple[int, ...], ...] | None:
     """The sources that each node has edges from; None where it has all before it."""
-    targets = range(space.num_inputs, space.num_inputs + space.num_nodes)
     sources = tuple(
-        tuple(space.edges[edge][0] for edge in space.in_edges(node)) for node in targets
+        tuple(space.edges[edge][0] for edge in space.in_edges(node))
+        for node in space.nodes
     )
-    complete = all(len(s) == t for s, t in zip(sources, targets, strict=True))
+    complete = all(len(s) == t for s, t in zip(sources, space.nodes, strict=True))
     return None if complete else sources
 
 

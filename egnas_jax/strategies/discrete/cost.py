@@ -16,7 +16,7 @@ import numpy as np
 from egnas_jax.nn.edge_costs import CountedNetwork, counted_costs
 from egnas_jax.nn.network_cost import published_network
 from egnas_jax.space import Space
-from egnas_jax.strategies.discrete.cells import allowed_primitives, edge_index
+from egnas_jax.strategies.discrete.cells import edge_index, primitive_table
 from egnas_jax.types import Array
 
 COSTS = ("params", "multiply_adds")
@@ -36,7 +36,7 @@ def make_cost(
     published = published_network(space.macro, space.stages)
     network = dataclasses.replace(published, num_classes=num_classes)
     base, shares = counted_costs(space, CountedNetwork(network, 32, 3), cost)
-    allowed = allowed_primitives(space)
+    allowed = primitive_table(space)
     kinds, edges = np.ogrid[: allowed.shape[0], : allowed.shape[1]]
     # [kind, edge, number]: what a number of an edge costs
     added = shares[kinds[..., None], edges[..., None], allowed]

@@ -11,11 +11,11 @@ the shared weights of a supernet in place of trained networks.
 import numpy as np
 
 from egnas_jax.space import Space
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Selection,
     SelectionProblem,
-    allowed_primitives,
     goodness,
     stacked,
     with_edge,
@@ -57,7 +57,7 @@ def neighbours(space: Space, cell: CellWeights) -> list[CellWeights]:
       space: of the cells.
       cell: one-hot rows [G, E, K], edges of 0 and 1 [G, E].
     """
-    allowed, found = allowed_primitives(space), []
+    allowed, found = derivable_masks(space), []
     for kind, edge in np.argwhere(cell.edges > 0).tolist():
         own = int(np.argmax(cell.primitives[kind, edge]))
         for primitive in np.flatnonzero(allowed[kind, edge]).tolist():
