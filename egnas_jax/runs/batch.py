@@ -17,12 +17,11 @@ from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     claim_run,
     finish,
-    with_scalars,
     write_model,
 )
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.several import Ending
-from egnas_jax.runs.tracking import end_with
+from egnas_jax.runs.tracking import end_with, with_trackers
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
@@ -95,8 +94,8 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
         flag = flag_where_saved(runs[0].folder, runs[0].log)
         interrupted = stack.enter_context(flag)
         ends = search_members(engine, members, begun, last, interrupted)
-        for own, end in zip(contexts, ends, strict=True):
-            end_with(own, end.error)
+        for context, end in zip(contexts, ends, strict=True):
+            end_with(context, end.error)
         return [
             _ending(setup, end, options.data_dir)
             for setup, end in zip(batch.setups, ends, strict=True)
@@ -150,7 +149,8 @@ def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):
         if run.folder:
             earlier = records.read(run.folder / "metrics.jsonl")
         begun.append(MemberEnd(on_host(progress), earlier))
-        run = contexts[index].enter_context(with_scalars(run, setup, progress))
+        trackers = with_trackers(run, setup.config, int(progress.state.epoch))
+        run = contexts[index].enter_context(trackers)
         members.append(batch.members[index]._replace(run=run))
     return begun, members
 

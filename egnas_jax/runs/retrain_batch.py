@@ -28,12 +28,11 @@ from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain import (
     claim_run,
     result_of,
-    with_trackers,
     write_network_files,
 )
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.several import Ending
-from egnas_jax.runs.tracking import end_with
+from egnas_jax.runs.tracking import end_with, with_trackers
 from egnas_jax.training.interrupt import flag_where_saved
 from egnas_jax.training.member_axis import members_mesh
 from egnas_jax.training.member_turns import MemberEnd
@@ -133,15 +132,19 @@ def run_batch(
         for run in runs:
             stack.callback(run.pipeline.close)
         contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
+        firsts = [
+            loop.num_recorded(run, int(end.progress.step))
+            for run, end in zip(runs, begun, strict=True)
+        ]
         runs = [
-            own.enter_context(with_trackers(run, end.progress))
-            for own, run, end in zip(contexts, runs, begun, strict=True)
+            context.enter_context(with_trackers(run, run.config, first))
+            for context, run, first in zip(contexts, runs, firsts, strict=True)
         ]
         ends = train_members(
             programs, shape.at_a_time, runs, begun, last, interrupted=interrupted
         )
-        for own, end in zip(contexts, ends, strict=True):
-            end_with(own, end.error)
+        for context, end in zip(contexts, ends, strict=True):
+            end_with(context, end.error)
         return [_ending(batch, index, end) for index, end in enumerate(ends)]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -32,7 +32,7 @@ from egnas_jax.runs.search_setup import (
     warmup_of,
 )
 from egnas_jax.runs.stages import config_of_stage
-from egnas_jax.runs.tracking import tracked
+from egnas_jax.runs.tracking import with_trackers
 from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
@@ -377,32 +377,12 @@ def _run_epochs(
     else:
         progress, run = _begin_and_compile(run, start, monitor)
         run = run._replace(programs=wrap(run.programs))
-    with with_scalars(run, setup, progress) as run:
+    first_epoch = int(progress.state.epoch)
+    with with_trackers(run, setup.config, first_epoch) as run:
         earlier = None if run.folder else list(start.records)
         return loop.search(
             run, progress, stop_after, earlier, interrupted, monitor=monitor
         )
-
-
-@contextlib.contextmanager
-def with_scalars(
-    run: loop.SearchRun, setup: SearchSetup, progress: loop.Progress
-) -> Iterator[loop.SearchRun]:
-    """Context that gives a run which sends its records to trackers, if it is asked to.
-
-    Args:
-      run: of the search, or of a stage of it.
-      setup: has the configuration, and the callback for a record.
-      progress: where the run begins.
-    """
-    first = int(progress.state.epoch)
-    with tracked(setup.config, run.folder, first, run.log) as send:
-
-        def on_epoch(record: dict) -> None:
-            send(record)
-            setup.run.on_epoch(record)
-
-        yield run._replace(on_epoch=on_epoch)
 
 
 def write_model(run: loop.SearchRun) -> None:
