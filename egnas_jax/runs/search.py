@@ -37,6 +37,13 @@ from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
+from egnas_jax.search.search_run import (
+    Progress,
+    SearchRun,
+    compiled,
+    in_stage,
+    next_stage,
+)
 from egnas_jax.search.step import SearchState
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.settings import as_dict
@@ -371,7 +378,7 @@ def _run_epochs(
     write_model(run)
     # of several processes the first one alone has read a checkpoint
     stage = allgather_json(start.progress and start.progress.stage)[0]
-    run = loop.in_stage(run, stage)
+    run = in_stage(run, stage)
     if wrap is None:
         progress = begin(run, start)
     else:
@@ -385,7 +392,7 @@ def _run_epochs(
         )
 
 
-def write_model(run: loop.SearchRun) -> None:
+def write_model(run: SearchRun) -> None:
     """Writes what `load_search` needs beside the configuration, to model.json."""
     if run.folder:
         model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
@@ -393,8 +400,8 @@ def write_model(run: loop.SearchRun) -> None:
 
 
 def _begin_and_compile(
-    run: loop.SearchRun, start: StartPoint, monitor: CompileMonitor
-) -> tuple[loop.Progress, loop.SearchRun]:
+    run: SearchRun, start: StartPoint, monitor: CompileMonitor
+) -> tuple[Progress, SearchRun]:
     """Where the run begins, and the run with its programs compiled.
 
     Weights are drawn while programs compile; not with several processes, which
@@ -402,12 +409,12 @@ def _begin_and_compile(
     the same order everywhere. Where a stage has ended, the next one is begun first.
     """
     if jax.process_count() > 1 or start.progress is not None:
-        run, progress = loop.next_stage(run, begin(run, start))
-        return progress, loop.compiled(run, monitor)
+        run, progress = next_stage(run, begin(run, start))
+        return progress, compiled(run, monitor)
     with ThreadPoolExecutor(1) as pool:
         in_context = contextvars.copy_context().run  # with the fence of this thread
         beginning = pool.submit(in_context, begin, run, start)
-        run = loop.compiled(run, monitor)
+        run = compiled(run, monitor)
     return beginning.result(), run
 
 

@@ -23,13 +23,9 @@ from egnas_jax.search.functions import evolve_order, rate_of_epoch
 from egnas_jax.search.search_run import (
     Progress,
     SearchRun,
-    Stage,
-    beginning,
-    compiled,
     in_stage,
     layout,
     next_compiled,
-    next_stage,
 )
 from egnas_jax.search.step import SearchState, Totals, zero_totals
 from egnas_jax.search.strategy import derive_incumbent
@@ -47,30 +43,6 @@ from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileMonitor, unmonitored
 from egnas_jax.types import Evaluation, Mixing
-
-__all__ = [
-    "Measured",
-    "Progress",
-    "SearchEnd",
-    "SearchRun",
-    "Stage",
-    "beginning",
-    "compiled",
-    "epoch_record",
-    "in_stage",
-    "last_epoch",
-    "layout",
-    "newest",
-    "next_compiled",
-    "next_stage",
-    "progress_of",
-    "restore",
-    "run_epoch",
-    "save",
-    "search",
-    "state_digest",
-    "write_epoch",
-]
 
 
 def state_digest(state: SearchState) -> str:

@@ -20,7 +20,7 @@ from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.runs import search, search_setup
 from egnas_jax.runs.search_config import _NOT_COMPILED, search_config
 from egnas_jax.runs.search_setup import set_up_search
-from egnas_jax.search import loop
+from egnas_jax.search.search_run import beginning
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.strategies import STRATEGIES
@@ -289,7 +289,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
     def lowered(settings):
         run = set_up_search(search_config("digits", settings=settings)).run
         zero, texts = jnp.int32(0), []
-        start = run.hyperparams, loop.beginning(run).state
+        start = run.hyperparams, beginning(run).state
         for name, rest in (
             ("train", ((zero, zero),)),
             ("evolve", ()),
@@ -370,8 +370,8 @@ def test_processes_exchange_in_one_order(processes, monkeypatch):
 
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     monkeypatch.setattr(search, "begin", noted)
-    monkeypatch.setattr(search.loop, "compiled", noted)
-    monkeypatch.setattr(search.loop, "next_stage", lambda run, begun: (run, begun))
+    monkeypatch.setattr(search, "compiled", noted)
+    monkeypatch.setattr(search, "next_stage", lambda run, begun: (run, begun))
     start = search.StartPoint(None)
     assert search._begin_and_compile("run", start, None) == ("run", "run")
     assert len(set(threads)) == 3 - processes
