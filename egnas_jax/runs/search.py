@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import dataclasses
 import functools
 import logging
 import pathlib
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from egnas_jax.nn.network_cost import count_params, published_network
+from egnas_jax.nn.network_cost import published_params
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.config_changes import changes
@@ -117,12 +116,13 @@ class SearchResult(NamedTuple):
         if not self.records:
             return None
         last, num_classes = self.records[-1], self.config.supernet.num_classes
+        stages = SPACES[self.config.supernet.space].stages
         limited = costs_of_run(self.config, self.genotype)
         return {
             "genotype": self.genotype.format(),
             "valid_accuracy": self.valid_accuracy,
             "early_stop": last.get("early_stop"),
-            "params": _params(self.genotype, self.config.supernet.space, num_classes),
+            "params": published_params(self.genotype, stages, num_classes),
             "seconds": sum(record["seconds"] for record in self.records),
             "epochs": len(self.records),
             **total_costs(self.records),
@@ -477,10 +477,3 @@ def search_result(
         config=config,
         num_valid=num_valid,
     )
-
-
-def _params(genotype: Genotype | Topology, space: str, num_classes: int) -> int:
-    """Weights of the network of the published tables, see `network_cost.PUBLISHED`."""
-    published = published_network(genotype.macro, SPACES[space].stages)
-    config = dataclasses.replace(published, num_classes=num_classes)
-    return count_params(genotype, config)

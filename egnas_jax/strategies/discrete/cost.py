@@ -7,7 +7,6 @@ of the cell, which a reduction strides. The table is measured by `nn.cost`.
 Dims: G kinds of cells, M nodes, A primitives that are allowed.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -33,8 +32,8 @@ def make_cost(
       num_classes: of the network, which has the default width and depth.
       cost: "params" or "multiply_adds" (of an image of 32 pixels a side).
     """
-    published = published_network(space.macro, space.stages)
-    network = dataclasses.replace(published, num_classes=num_classes)
+    sizes = {"num_classes": num_classes}
+    network = published_network(space.macro, space.stages, **sizes)
     base, shares = counted_costs(space, CountedNetwork(network, 32, 3), cost)
     allowed = primitive_table(space)
     kinds, edges = np.ogrid[: allowed.shape[0], : allowed.shape[1]]
