@@ -1,4 +1,4 @@
-"""EG-NAS in JAX: neural architecture search on the DARTS cell space."""
+"""Searches neural architectures in JAX, by EG-NAS or one of ten other methods."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
