@@ -19,8 +19,6 @@ from egnas_jax.space import Space
 from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
 from egnas_jax.types import Array
 
-WARMUP = 10  # epochs of a stage in which the weights alone train
-
 
 class PrunedCell(NamedTuple):
     """A cell after the last stage.
@@ -50,7 +48,7 @@ class PrunedCell(NamedTuple):
 
 
 def dropout_factor(
-    epoch: Array | int, epochs: Array | int = 25, warmup: Array | int = WARMUP
+    epoch: Array | int, epochs: Array | int, warmup: Array | int
 ) -> Array:
     """Returns the dropout behind skips as a multiple of that of the stage's start.
 
