@@ -14,7 +14,7 @@ Dims: S cells of one step of the controller, T decisions, F finalists.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -94,6 +94,8 @@ class ControllerConfig:
     image_chunk: int | None = None
     limit: Limit = Limit()
 
+    warmup: ClassVar[int] = 0  # the controller learns from the first epoch on
+
     def __post_init__(self):
         count = (1, 10**5)
         ranges = dict(
@@ -111,11 +113,6 @@ class ControllerConfig:
         choices = {"batches": BATCHES, "fitness": FITNESSES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
         check_options(self.batch_stats, self.population_chunk, self.image_chunk)
-
-    @property
-    def warmup(self) -> int:
-        """The controller learns from the first epoch on."""
-        return 0
 
     @property
     def valid_batch_size(self) -> int:

@@ -15,7 +15,7 @@ Dims: P population, n cells of one generation, F finalists.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.struct
 import jax
@@ -89,6 +89,8 @@ class BlackBoxConfig:
     image_chunk: int | None = None
     limit: Limit = Limit()
 
+    warmup: ClassVar[int] = 0  # `mode` alone says when a search follows
+
     def __post_init__(self):
         count = (1, 10**6)
         ranges = {"generations": count, "fitness_batch_size": count}
@@ -115,11 +117,6 @@ class BlackBoxConfig:
     def searches_last(self) -> bool:
         """Whether the only search follows the last weight step."""
         return self.mode == "two_phase"
-
-    @property
-    def warmup(self) -> int:
-        """Epochs before the first search: none, beside what `mode` says."""
-        return 0
 
     @property
     def fitness_name(self) -> str:
