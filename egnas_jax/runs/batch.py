@@ -16,9 +16,9 @@ from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     claim_run,
-    finish,
     write_model,
 )
+from egnas_jax.runs.search_result import finish
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.several import Ending
 from egnas_jax.runs.tracking import end_with, with_trackers

@@ -21,12 +21,13 @@ from egnas_jax.runs import directory
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
+from egnas_jax.runs.finished_network import load_metadata
 from egnas_jax.runs.genotype_source import Source, plugins_of
 from egnas_jax.runs.initial_weights import with_initial_digest
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
+from egnas_jax.runs.retrain_result import Metadata, RetrainResult
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
 from egnas_jax.runs.tracking import check_trackers, with_trackers

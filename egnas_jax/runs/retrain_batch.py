@@ -23,13 +23,13 @@ from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem
 from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_network import Metadata
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain import (
     claim_run,
     result_of,
     write_network_files,
 )
+from egnas_jax.runs.retrain_result import Metadata
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.several import Ending
 from egnas_jax.runs.tracking import end_with, with_trackers

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.storage import records
 from egnas_jax.studies.statistics import LEVEL, Summary, compare_with, summarise
 from egnas_jax.studies.tables import markdown_table

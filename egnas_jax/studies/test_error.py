@@ -18,8 +18,8 @@ from egnas_jax.runs.data import (
     digest_of,
     load_evaluation_data,
 )
-from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
+from egnas_jax.runs.retrain_result import RetrainResult
 from egnas_jax.runs.seen_images import note_seen
 from egnas_jax.settings import apply_overrides, paths
 from egnas_jax.studies.statistics import mean_and_spread

@@ -14,8 +14,8 @@ import pytest
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
-from egnas_jax.runs.search import search_result
 from egnas_jax.runs.search_config import search_config
+from egnas_jax.runs.search_result import search_result
 from egnas_jax.search import loop, step, stored_state
 from egnas_jax.search.programs import make_programs, options_of
 from egnas_jax.search.relax import softmax_mixing, unflatten

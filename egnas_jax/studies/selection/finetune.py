@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.runs.search_setup import (
     search_data,
     search_hyperparams,

@@ -12,7 +12,7 @@ from egnas_jax.nn.network_cost import published_params
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_search import load_search
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.search import loop
 from egnas_jax.space import Genotype, Topology, derive
 from egnas_jax.storage import records
