@@ -40,7 +40,7 @@ from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.storage import records
 from egnas_jax.training.latency import REPEATS, latency, median_seconds
 from egnas_jax.training.processors import processor_model, usable_cores
-from egnas_jax.training.program_cache import cache_folder
+from egnas_jax.training.program_store import cache_folder
 
 LOOPS = 20  # edges of one program
 ROUNDS = 3  # medians of which the least counts

@@ -25,7 +25,7 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
-from egnas_jax.training import compile_times, program_cache
+from egnas_jax.training import compile_times, program_cache, program_store
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
@@ -229,11 +229,11 @@ def test_what_could_not_be_written_leaves_nothing(folder, traced, monkeypatch):
 
 
 def test_the_least_recently_used_goes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(program_cache, "LIMIT", 25)
+    monkeypatch.setattr(program_store, "LIMIT", 25)
     for age, name in enumerate("cab"):
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    program_cache._make_room(tmp_path)
+    program_store._make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
