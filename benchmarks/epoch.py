@@ -15,7 +15,7 @@ from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
-from egnas_jax.search.step import (
+from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,

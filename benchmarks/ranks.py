@@ -27,7 +27,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.search.relax import flatten
 from egnas_jax.search.search_run import beginning
-from egnas_jax.search.step import zero_totals
+from egnas_jax.search.state import zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 

@@ -26,7 +26,7 @@ from egnas_jax.runs.search_setup import search_hyperparams, search_problem
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import stored_state
 from egnas_jax.search.loop import SearchEnd
-from egnas_jax.search.step import SearchHyperparams, SearchProblem, SearchState
+from egnas_jax.search.state import SearchHyperparams, SearchProblem, SearchState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.jax_settings import pinned

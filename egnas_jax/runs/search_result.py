@@ -12,7 +12,7 @@ from egnas_jax.runs.search_setup import SearchSetup, searches_last
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs
-from egnas_jax.search.step import SearchState
+from egnas_jax.search.state import SearchState
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES, Genotype, Topology, draw_svg, parse_genotype
 from egnas_jax.storage import records

@@ -43,7 +43,7 @@ from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.functions import check_batch_sizes
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import SearchRun
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.derivation import check_derivation

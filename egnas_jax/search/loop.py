@@ -27,7 +27,7 @@ from egnas_jax.search.search_run import (
     layout,
     next_compiled,
 )
-from egnas_jax.search.step import SearchState, Totals, zero_totals
+from egnas_jax.search.state import SearchState, Totals, zero_totals
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.search.watch import stop_epoch
 from egnas_jax.storage import checkpoint, records

@@ -28,7 +28,7 @@ from egnas_jax.search.members import (
     state_of,
 )
 from egnas_jax.search.search_run import Progress
-from egnas_jax.search.step import SearchState, Totals
+from egnas_jax.search.state import SearchState, Totals
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import SAVED, Interrupted, check_finite
 from egnas_jax.training.member_axis import filled_up, put

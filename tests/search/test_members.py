@@ -17,7 +17,7 @@ from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_memb
 from egnas_jax.search.members import Member, make_member_programs, state_of
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import Progress, SearchRun, beginning
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import Interrupted

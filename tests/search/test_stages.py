@@ -13,14 +13,10 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import SearchRun, Stage, beginning, in_stage
-from egnas_jax.search.step import (
-    SearchData,
-    SearchHyperparams,
-    SearchProblem,
-    next_valid_batch,
-    weight_step,
-)
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.step import weight_step
 from egnas_jax.search.strategy import EpochSchedule
+from egnas_jax.search.valid_batches import next_valid_batch
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts
 from egnas_jax.training import interrupt

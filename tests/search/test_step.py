@@ -16,18 +16,17 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_result import search_result
-from egnas_jax.search import loop, step, stored_state
+from egnas_jax.search import loop, step, stored_state, validation
 from egnas_jax.search.programs import make_programs, options_of
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
-from egnas_jax.search.step import (
+from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
     init_state,
-    sgd_step,
-    train_steps,
 )
+from egnas_jax.search.step import sgd_step, train_steps
 from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
@@ -339,7 +338,7 @@ def test_searches_side_by_side_equal_searches_one_by_one(toy_net, data):
         state = init_state(problem, SHAPE, hyperparams)
         state, _ = train_steps(problem, data, hyperparams, state, span)
         state, info = step.evolve(problem, data, hyperparams, state)
-        return state, info, step.validate(problem, data, hyperparams, state)
+        return state, info, validation.validate(problem, data, hyperparams, state)
 
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
     together = jax.jit(jax.vmap(run_epoch))(stacked)
@@ -449,13 +448,15 @@ def test_curvature_is_compiled_from_kernels_of_xla(toy_net, data, monkeypatch):
         used.append(net.config)
         return jnp.sum
 
-    monkeypatch.setattr(step, "alpha_loss", alpha_loss)
+    monkeypatch.setattr(validation, "alpha_loss", alpha_loss)
     strategy = egnas(toy_net, EGNASConfig())
     problem = problem_of(toy_net, strategy)
     problem = problem._replace(watch=WatchConfig("lanczos", images=4))
     hyperparams = hyperparams_of().replace(strategy=strategy.hyperparams)
     state = init_state(problem, SHAPE, hyperparams)
-    products = step.curvature(problem, data, hyperparams, state, jnp.ones((1, 196)))
+    products = validation.curvature(
+        problem, data, hyperparams, state, jnp.ones((1, 196))
+    )
     assert products.shape == (1, 196)
     assert used == [dataclasses.replace(toy_net.config, lowering="grouped")]
 

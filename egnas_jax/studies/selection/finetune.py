@@ -26,12 +26,7 @@ from egnas_jax.search.functions import (
     ScheduledHyperparams,
     make_functions,
 )
-from egnas_jax.search.step import (
-    SearchData,
-    SearchState,
-    steps_of_epoch,
-    zero_totals,
-)
+from egnas_jax.search.state import SearchData, SearchState, steps_of_epoch, zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.studies.selection.cells import CellWeights
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
