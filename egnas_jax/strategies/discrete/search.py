@@ -213,32 +213,17 @@ def black_box(
         del hyperparams, train_batch
         key_search, key_final = jax.random.split(key)
 
-        def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
+        def evaluate(population: Array, batch: Batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
             arguments = net, config, trainee.variables, batch, key
             scores = make_cell_evaluate(*arguments)(mixings)
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            found, info = search_once(
-                key_search,
-                state,
-                proposer,
-                evaluate,
-                config.generations,
-                limit=config.limit,
+            keys, batches = (key_search, key_final), (valid_batch, draw_batch)
+            return search_and_reevaluate(
+                config, keys, state, proposer, evaluate, batches=batches
             )
-            keys = jax.random.split(key_final, config.final_batches)
-            keeps_order = proposer.finalists is None
-            reevaluate = reevaluate_best if keeps_order else reevaluate_members
-            answered, info = reevaluate(
-                proposer,
-                (found, info),
-                keys,
-                lambda finalists, k: evaluate(finalists, draw_batch(k)),
-            )
-            final = without_over(info["final_fitness"], config.limit)
-            return answered, info | {"final_fitness": final}
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
             return state, no_search(proposer, state, config.limit)
@@ -277,6 +262,50 @@ def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
     broken = ~jnp.isfinite(scores.loss)
     value = 1.0 - scores.accuracy if config.fitness == "accuracy" else scores.loss
     return jnp.where(broken, WORST, value)
+
+
+def search_and_reevaluate(
+    config: BlackBoxConfig,
+    keys: tuple[Key, Key],
+    state: BlackBoxState,
+    proposer: Proposer,
+    evaluate: Callable[[Array, Batch], Array],
+    *,
+    batches: tuple[Batch, DrawFn],
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Searches once, and evaluates the finalists again on other images.
+
+    Args:
+      config: the shared settings.
+      keys: of the search, and of the second evaluation.
+      state: before the search.
+      proposer: what proposes.
+      evaluate: (cells [n, ...], images) -> fitness f32[n].
+      batches: images of the search, and what draws those of the second evaluation.
+
+    Returns:
+      The new state and metrics: those of `search_once`, and "final_fitness".
+    """
+    (key_search, key_final), (valid_batch, draw_batch) = keys, batches
+    result = search_once(
+        key_search,
+        state,
+        proposer,
+        lambda cells: evaluate(cells, valid_batch),
+        config.generations,
+        limit=config.limit,
+    )
+    keys_final = jax.random.split(key_final, config.final_batches)
+    keeps_order = proposer.finalists is None
+    reevaluate = reevaluate_best if keeps_order else reevaluate_members
+    state, info = reevaluate(
+        proposer,
+        result,
+        keys_final,
+        lambda finalists, key: evaluate(finalists, draw_batch(key)),
+    )
+    final = without_over(info["final_fitness"], config.limit)
+    return state, info | {"final_fitness": final}
 
 
 def search_once(
@@ -361,7 +390,7 @@ def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackB
 
 def reevaluate_best(
     proposer: Proposer,
-    found: tuple[BlackBoxState, dict[str, Array]],
+    result: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
     evaluate: Callable[[Array, Key], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -369,7 +398,7 @@ def reevaluate_best(
 
     Args:
       proposer: what proposed them.
-      found: state and metrics of `search_once`.
+      result: state and metrics of `search_once`.
       keys: one for each batch; without any, the order stays.
       evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
 
@@ -377,7 +406,7 @@ def reevaluate_best(
       The state, and the metrics with "final_fitness", that of the answered cell.
     """
     del proposer
-    state, info = found
+    state, info = result
     if len(keys) == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
     fitness = lax.map(lambda key: evaluate(state.best, key), keys)
@@ -393,7 +422,7 @@ def reevaluate_best(
 
 def reevaluate_members(
     proposer: Proposer,
-    found: tuple[BlackBoxState, dict[str, Array]],
+    result: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
     evaluate: Callable[[Array, Key], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -402,7 +431,7 @@ def reevaluate_members(
     The members that are no finalists have the worst fitness then, since theirs does not
     compare. Arguments and results are those of `reevaluate_best`.
     """
-    state, info = found
+    state, info = result
     if len(keys) > 0:
         members = proposer.members(state.proposer)
         chosen = proposer.finalists(state.proposer, len(state.best))
