@@ -293,8 +293,8 @@ def distinct_sources(space: Space, cell: Array) -> Array:
     """The cell with the second source of a node moved to the next where both equal."""
     counts = jnp.asarray(_num_in_edges(space))[None, :]
     first, second = cell[..., 0, 0], cell[..., 1, 0]
-    moved = jnp.where(first == second, (second + 1) % counts, second)
-    return cell.at[..., 1, 0].set(moved)
+    distinct = jnp.where(first == second, (second + 1) % counts, second)
+    return cell.at[..., 1, 0].set(distinct)
 
 
 def _two_edges_mixing(space: Space, cell: Array, allowed: np.ndarray) -> Mixing:

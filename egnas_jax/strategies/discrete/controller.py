@@ -438,8 +438,8 @@ class _RewardEvaluator:
         if self.config.batches == "shared":
             return self.rewards_on(trainee, choices, draw_batch(key))
 
-        def one(pair):
-            key, own = pair
-            return self.rewards_on(trainee, own[None], draw_batch(key))[0]
+        def reward(pair):
+            key, choice = pair
+            return self.rewards_on(trainee, choice[None], draw_batch(key))[0]
 
-        return lax.map(one, (jax.random.split(key, len(choices)), choices))
+        return lax.map(reward, (jax.random.split(key, len(choices)), choices))

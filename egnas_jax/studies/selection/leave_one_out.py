@@ -35,12 +35,12 @@ def leave_one_out(problem: SelectionProblem) -> Selection:
     allowed = derivable_masks(problem.space)
     places = list(map(tuple, np.argwhere(allowed).tolist()))
     criterion = problem.options.criterion
-    (whole,) = goodness(problem.score(stacked([problem.start])), criterion)
+    (complete,) = goodness(problem.score(stacked([problem.start])), criterion)
     without = goodness(
         problem.score(without_primitives(problem.start, places)), criterion
     )
     importance = np.zeros(allowed.shape)
-    importance[allowed] = np.nan_to_num(whole - without, posinf=WORST)
+    importance[allowed] = np.nan_to_num(complete - without, posinf=WORST)
     weights = CellWeights(importance, np.ones(allowed.shape[:2]))
     return Selection(weights, {"importance": by_kind(problem, importance)})
 
