@@ -14,7 +14,13 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
+from egnas_jax.search.state import (
+    SearchData,
+    SearchHyperparams,
+    SearchProblem,
+    SearchState,
+)
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.strategy import egnas
@@ -120,10 +126,10 @@ def in_precision(plan: Plan, precision: str) -> Plan:
     return dataclasses.replace(plan, supernet=supernet)
 
 
-def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchRun:
+def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> SearchRun:
     """Sets the search of `make_parts` up for the loop."""
     parts = make_parts(plan, images, labels)
-    return loop.SearchRun(
+    return SearchRun(
         problem=parts.problem,
         programs=make_programs(parts.problem, parts.data),
         hyperparams=parts.hyperparams,
@@ -133,10 +139,10 @@ def make_run(plan: Plan, images: np.ndarray, labels: np.ndarray) -> loop.SearchR
     )
 
 
-def compile_programs(run: loop.SearchRun) -> tuple[loop.SearchRun, float]:
+def compile_programs(run: SearchRun) -> tuple[SearchRun, float]:
     """Compiles the three programs of a search; returns the run and the seconds."""
     started = time.perf_counter()
-    run = loop.compiled(run)
+    run = compiled(run)
     return run, time.perf_counter() - started
 
 
@@ -175,18 +181,16 @@ class Clock:
         return call
 
 
-def measure(run: loop.SearchRun, plan: Plan) -> tuple[dict, loop.SearchState]:
+def measure(run: SearchRun, plan: Plan) -> tuple[dict, SearchState]:
     """Times the second of two epochs and its parts; returns the state after it too."""
-    state, _ = loop.run_epoch(run, loop.beginning(run))
+    state, _ = loop.run_epoch(run, beginning(run))
     clock = Clock()
     watched = run.programs._replace(
         evolve=clock.wrap("evolve", run.programs.evolve),
         validate=clock.wrap("validate", run.programs.validate),
     )
     started = time.perf_counter()
-    state, line = loop.run_epoch(
-        run._replace(programs=watched), loop.Progress(state, {})
-    )
+    state, line = loop.run_epoch(run._replace(programs=watched), Progress(state, {}))
     seconds = time.perf_counter() - started
     explored = clock.seconds["evolve"]
     return {

@@ -25,9 +25,9 @@ from benchmarks.timing import say
 from egnas_jax.data.augment import normalise
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import make_supernet
-from egnas_jax.search import loop
 from egnas_jax.search.relax import flatten
-from egnas_jax.search.step import zero_totals
+from egnas_jax.search.search_run import beginning
+from egnas_jax.search.state import zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 
@@ -67,7 +67,7 @@ def kendall(a, b) -> float:
 def trained(plan: Plan, images, labels, steps: int):
     """Returns the run and its state after a number of weight steps."""
     run = make_run(plan, images, labels)
-    state = loop.beginning(run).state
+    state = beginning(run).state
     for start in range(0, steps, run.num_steps):
         count = min(run.num_steps, steps - start)
         span = jnp.int32(0), jnp.int32(count)

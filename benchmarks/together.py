@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import epoch, images, rows, traffic
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.search import step
-from egnas_jax.search.step import SearchHyperparams
+from egnas_jax.search.state import SearchHyperparams, init_state
 from egnas_jax.types import PyTree
 
 STEPS = 8  # weight steps of a call, as in a search
@@ -32,7 +32,7 @@ def hyperparams_of(parts: epoch.Parts, count: int) -> SearchHyperparams:
 
 def first_states(parts: epoch.Parts, hyperparams: SearchHyperparams) -> PyTree:
     """States before the first step, leaves [K, ...]."""
-    init = functools.partial(step.init_state, parts.problem, parts.image_shape)
+    init = functools.partial(init_state, parts.problem, parts.image_shape)
     return jax.jit(jax.vmap(init))(hyperparams)
 
 

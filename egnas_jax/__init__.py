@@ -1,4 +1,4 @@
-"""EG-NAS in JAX: neural architecture search on the DARTS cell space."""
+"""Searches neural architectures in JAX, by EG-NAS or one of ten other methods."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,14 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.genotype_source import read_genotype
     from egnas_jax.runs.plugins import load_plugin
     from egnas_jax.runs.preset_registration import register_preset
-    from egnas_jax.runs.retrain import RetrainResult, run_retraining
+    from egnas_jax.runs.retrain import run_retraining
     from egnas_jax.runs.retrain_config import RetrainConfig, retrain_config
+    from egnas_jax.runs.retrain_result import RetrainResult
     from egnas_jax.runs.retrainings import RetrainingsResult, run_retrainings
-    from egnas_jax.runs.search import SearchResult, run_search
+    from egnas_jax.runs.search import run_search
     from egnas_jax.runs.search_config import SearchConfig, search_config
     from egnas_jax.runs.search_functions import make_search
+    from egnas_jax.runs.search_result import SearchResult
     from egnas_jax.runs.search_setup import search_data
     from egnas_jax.runs.searches import SearchesResult, run_searches
     from egnas_jax.runs.study.worker import run_worker
@@ -145,10 +147,12 @@ _NAMES = {
     "egnas_jax.runs.genotype_source": "read_genotype",
     "egnas_jax.runs.plugins": "load_plugin",
     "egnas_jax.runs.preset_registration": "register_preset",
-    "egnas_jax.runs.retrain": "RetrainResult run_retraining",
+    "egnas_jax.runs.retrain": "run_retraining",
     "egnas_jax.runs.retrain_config": "RetrainConfig retrain_config",
+    "egnas_jax.runs.retrain_result": "RetrainResult",
     "egnas_jax.runs.retrainings": "RetrainingsResult run_retrainings",
-    "egnas_jax.runs.search": "SearchResult run_search",
+    "egnas_jax.runs.search": "run_search",
+    "egnas_jax.runs.search_result": "SearchResult",
     "egnas_jax.runs.search_config": "SearchConfig search_config",
     "egnas_jax.runs.search_functions": "make_search",
     "egnas_jax.runs.search_setup": "search_data",

@@ -26,7 +26,7 @@ import numpy as np
 import record_tables
 from methods import Outcome
 
-from egnas_jax.cli.sweep import read_batched
+from egnas_jax.cli.search_many import read_batched
 from egnas_jax.plotting import as_svg
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio

@@ -12,7 +12,7 @@ from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.sizes import Size
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
-from egnas_jax.search import loop
+from egnas_jax.search.search_run import layout
 
 
 def _of_row(row: rows.Row, steps: int = 1) -> Request:
@@ -52,7 +52,7 @@ def _epoch(name: str):
         blank = np.zeros((2 * plan.images, plan.side, plan.side, 3), np.uint8)
         run = epoch.make_run(plan, blank, np.zeros(len(blank), np.int32))
         program = getattr(run.programs, name)  # with the images bound to it
-        arguments = *program.args, run.hyperparams, loop.layout(run)
+        arguments = *program.args, run.hyperparams, layout(run)
         if name == "train":
             arguments += ((jnp.int32(0), jnp.int32(1)),)
         images, passes = _images_of_piece(plan, name)

@@ -1,4 +1,4 @@
-"""The record of an epoch as a line: of a search, and of a retraining."""
+"""Writes an epoch's record as one line, for searches and for retrainings."""
 
 from collections.abc import Callable
 

@@ -2,13 +2,15 @@
 
 import argparse
 import functools
-import pathlib
 from collections.abc import Callable
 
 from egnas_jax.cli import (
+    data,
     doctor,
     evaluate,
+    genotypes,
     latency_table,
+    names,
     nasbench201,
     noise,
     proxies,
@@ -17,6 +19,7 @@ from egnas_jax.cli import (
     search,
     select,
     study,
+    verify,
     watch,
 )
 from egnas_jax.cli.console import (
@@ -24,23 +27,15 @@ from egnas_jax.cli.console import (
     FAILED,
     INTERRUPTED,
     UNUSABLE,
-    add_data_arguments,
-    check_folders,
-    check_run,
     make_printable,
-    read_genotype,
     say,
-    use_compilation_cache,
 )
-from egnas_jax.cli.epoch_bars import EpochBars
-from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.interruption import interruptible
 from egnas_jax.cli.plugin_options import (
     add_plugin_argument,
     add_plugin_arguments,
     plugins_of_command,
 )
-from egnas_jax.lookup import check_known
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,11 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     add("proxies", proxies.proxies, proxies.proxies_arguments)
     latencies = latency_table
     add("latency-table", latencies.latency_table, latencies.latency_table_arguments)
-    add("derive", _derive, _derive_arguments)
-    add("draw", _draw, _draw_arguments)
-    add("verify", _verify, _verify_arguments)
-    add("data", _data, _data_arguments)
-    add("list", _list, _list_arguments)
+    add("derive", genotypes.derive, genotypes.derive_arguments)
+    add("draw", genotypes.draw, genotypes.draw_arguments)
+    add("verify", verify.verify, verify.verify_arguments)
+    add("data", data.data, data.data_arguments)
+    add("list", names.list_names, names.list_arguments)
     add("doctor", doctor.doctor, doctor.doctor_arguments)
     return parser
 
@@ -145,177 +140,3 @@ HELP = {
     "list": "list presets, strategies, variants, spaces, primitives, the zoo",
     "doctor": "examine whether searches can run on this machine",
 }
-
-
-def _derive_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("run", metavar="RUN")
-    text = "of the Pareto front in RUN/front.json: knee, or its number there"
-    add("--point", metavar="knee|N", help=text)
-
-
-def _draw_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("genotype", metavar="GENOTYPE", help="zoo name, text, file, run")
-    add("--out", required=True, metavar="FILE.svg")
-
-
-def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("run", metavar="RUN")
-    add_data_arguments(parser)
-    text = "replay every epoch, not only those since the oldest checkpoint"
-    add("--from-start", action="store_true", help=text)
-
-
-def _data_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "action",
-        choices=("prepare", "show"),
-        help="prepare: convert official files to a tensorflow-datasets directory, or "
-        "the archive of NAS-Bench-201 to an .npz; show: draw images of each class",
-    )
-    text = "data set (default: cifar10); prepare also takes imagenet and nasbench201"
-    add("--name", default="cifar10", help=text)
-    add("--path", help="show: your own .npz file, instead of --name")
-    text = "show: NHWC states that the images of --path are [N, H, W, C]"
-    add("--layout", help=text)
-    add("--data-dir", help="folder with the official files; prepare requires it")
-    text = "prepare: folder to write (nasbench201: .npz file); show: .png file"
-    add("--out", required=True, help=text)
-    text = "prepare imagenet: leave out and list images that cannot be read"
-    add("--skip-broken", action="store_true", help=text)
-
-
-def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", nargs="?", metavar="KIND")
-
-
-def _derive(options) -> None:
-    if options.point is not None:
-        from egnas_jax.runs.front import read_point
-
-        print(read_point(pathlib.Path(options.run), options.point))
-        return
-    print(read_genotype(options.run).format())
-
-
-def _draw(options) -> None:
-    from egnas_jax.runs.genotype_source import caption_of_source
-    from egnas_jax.space import draw_svg
-    from egnas_jax.storage import records
-
-    genotype = read_genotype(options.genotype)
-    svg = draw_svg(genotype, caption_of_source(options.genotype))
-    if not options.out.endswith(".svg"):
-        raise ValueError(f"--out is {options.out!r}, but must end in .svg.")
-    out = pathlib.Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    records.write_text(out, svg)
-
-
-def _verify(options) -> int:
-    check_run(options.run)
-    check_folders(options, ("data_dir",))
-    from egnas_jax.runs.data import with_moved_data
-    from egnas_jax.runs.directory import stored_config
-    from egnas_jax.runs.verify import verify_run
-    from egnas_jax.settings import assignments
-
-    folder = pathlib.Path(options.run)
-    config = with_moved_data(stored_config(folder), assignments(options.overrides))
-    use_compilation_cache()
-    with EpochBars(config.epochs, search_line) as bars:
-        first, last, wrong = verify_run(
-            config,
-            folder,
-            data_dir=options.data_dir,
-            from_start=options.from_start,
-            on_epoch=bars.on_epoch,
-            log=say,
-        )
-    for line in wrong:
-        say(line)
-    replayed = f"Epochs {first + 1} to {last + 1} were replayed"
-    if wrong:
-        print(f"{replayed}; {len(wrong)} came out different.")
-        say(
-            "Digests hold for the commit, versions, processor and flags in "
-            "environment.json."
-        )
-        return FAILED
-    print(f"{replayed}; every digest is the same.")
-    if first > 0:
-        say("--from-start replays the epochs before them too.")
-    return DONE
-
-
-PREPARED = ("cifar10", "cifar100", "imagenet", "nasbench201")
-
-
-def _data(options) -> None:
-    if options.action == "prepare":
-        check_known(PREPARED, options.name, "data set to prepare")
-        if options.data_dir is None:
-            raise ValueError(
-                "data prepare needs --data-dir, a folder with the official files."
-            )
-    from egnas_jax.data.config import DataConfig
-    from egnas_jax.data.files.prepare import prepare
-    from egnas_jax.data.files.prepare_folders import prepare_folders
-    from egnas_jax.data.show import contact_sheet
-    from egnas_jax.data.source import load_dataset
-    from egnas_jax.studies.nasbench201.archive import prepare_table
-
-    if options.action == "show":
-        config = DataConfig(
-            name=options.name, pad=0, path=options.path, layout=options.layout
-        )
-        contact_sheet(load_dataset(config, options.data_dir), out=options.out)
-    elif options.name == "nasbench201":
-        prepare_table(options.data_dir, options.out, say)
-    elif options.name == "imagenet":
-        prepare_folders(
-            options.data_dir, options.out, skip_broken=options.skip_broken, log=say
-        )
-    else:
-        prepare(options.name, options.data_dir, options.out)
-    print(options.out)
-
-
-def _with_label(name: str, label: str) -> str:
-    return name if label == name else f"{name} ({label})"
-
-
-def _list(options) -> None:
-    # none of these modules imports JAX, so the command answers at once
-    from egnas_jax.lookup import lookup
-    from egnas_jax.nn.kernels import CHOICES
-    from egnas_jax.proxies.names import NAMES
-    from egnas_jax.runs.presets import PRESETS, RECIPES
-    from egnas_jax.space import SPACES, zoo
-    from egnas_jax.space.primitive_names import FAMILIES
-    from egnas_jax.strategies import STRATEGIES
-    from egnas_jax.strategies.egnas.variants import VARIANTS
-    from egnas_jax.strategies.labels import label_of
-    from egnas_jax.studies.nasbench201.method_table import METHODS
-    from egnas_jax.studies.selection.selectors import SELECTORS
-
-    tables = {
-        "presets": PRESETS,
-        "recipes": RECIPES,
-        "strategies": [_with_label(name, label_of(name)) for name in STRATEGIES],
-        "variants": VARIANTS,
-        "spaces": SPACES,
-        "primitives": [f"{name} ({family})" for name, family in FAMILIES.items()],
-        "lowerings": CHOICES,
-        "zoo": zoo,
-        "methods": METHODS,
-        "selectors": SELECTORS,
-        "proxies": NAMES,
-    }
-    if options.kind is not None:
-        tables = {options.kind: lookup(tables, options.kind, "kind")}
-    for name, entries in tables.items():
-        print(f"{name}: {', '.join(entries)}")

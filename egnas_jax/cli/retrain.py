@@ -19,14 +19,16 @@ from egnas_jax.cli.console import (
 from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.epoch_lines import retrain_line
 from egnas_jax.cli.run_folders import default_folder, run_folders
+from egnas_jax.cli.search_many import add_batched, check_began_alone, read_batched
 from egnas_jax.cli.start_display import waiting_for
-from egnas_jax.cli.sweep import add_batched, check_began_alone, read_batched
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import DEFAULT_RECIPE, RECIPES
 from egnas_jax.runs.sweep_configs import with_seeds
 
-if TYPE_CHECKING:  # importing it imports JAX
+if TYPE_CHECKING:  # importing them imports JAX
+    from egnas_jax.retrain.config import RetrainConfig
     from egnas_jax.retrain.loop import RetrainRun
+    from egnas_jax.space import Genotype, Topology
 
 
 def retrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,37 +84,16 @@ def retrain(options: argparse.Namespace) -> int:
     Returns:
       The exit code.
     """
-    # what can be checked before JAX is imported
-    check_run_options(options, ("out", "data_dir", "init_from", "restore"))
-    read_batched(options.batched)
-    if options.preset is not None:
-        check_known(RECIPES, options.preset, "preset")
-    for run in (options.init_from, options.restore):
-        if run is not None and not options.resume:  # which may do without
-            check_run(run)
+    _check_options(options)
     genotype = read_genotype(options.genotype)
-    from egnas_jax import settings
-    from egnas_jax.runs.genotype_source import existing_path
-    from egnas_jax.runs.retrain_config import retrain_config, with_genotype
-    from egnas_jax.runs.searched import search_seconds, searched_on, split_seed
+    from egnas_jax.runs.search_origin import search_seconds
+    from egnas_jax.settings import as_dict
     from egnas_jax.studies import retrain_seeds
 
-    path = existing_path(options.genotype)
-    origin = path if path is not None and path.is_dir() else None
-    if options.preset is None:
-        run = path.parent if path is not None and path.is_file() else origin
-        _check_same_data(options, *searched_on(run))
-        options.preset = DEFAULT_RECIPE
-    base = retrain_config(
-        options.preset,
-        settings=split_seed(origin) | settings.assignments(options.overrides),
-        auxiliary=not options.no_auxiliary,
-        init_from=options.init_from,
-    )
-    base = with_genotype(base, genotype, source=options.genotype)
+    base, origin = _configuration(options, genotype)
     configs = with_seeds(base, options.seeds)
     if options.print_config:
-        print(json.dumps(settings.as_dict(base), indent=2))
+        print(json.dumps(as_dict(base), indent=2))
         return DONE
     with contextlib.ExitStack() as stack:
         if options.seeds > 1 and not options.out:
@@ -132,6 +113,41 @@ def retrain(options: argparse.Namespace) -> int:
     if not options.json:
         print(f"Run: {options.out or summaries[0]['run']}")
     return FAILED if failed else DONE
+
+
+def _check_options(options) -> None:
+    """Refuses what can be checked before JAX is imported."""
+    check_run_options(options, ("out", "data_dir", "init_from", "restore"))
+    read_batched(options.batched)
+    if options.preset is not None:
+        check_known(RECIPES, options.preset, "preset")
+    for run in (options.init_from, options.restore):
+        if run is not None and not options.resume:  # which may do without
+            check_run(run)
+
+
+def _configuration(
+    options, genotype: "Genotype | Topology"
+) -> tuple["RetrainConfig", pathlib.Path | None]:
+    """The configuration, and the run that found the genotype; `preset` is set."""
+    from egnas_jax.runs.genotype_source import existing_path
+    from egnas_jax.runs.retrain_config import retrain_config, with_genotype
+    from egnas_jax.runs.search_origin import searched_on, split_seed
+    from egnas_jax.settings import assignments
+
+    path = existing_path(options.genotype)
+    origin = path if path is not None and path.is_dir() else None
+    if options.preset is None:
+        run = path.parent if path is not None and path.is_file() else origin
+        _check_same_data(options, *searched_on(run))
+        options.preset = DEFAULT_RECIPE
+    config = retrain_config(
+        options.preset,
+        settings=split_seed(origin) | assignments(options.overrides),
+        auxiliary=not options.no_auxiliary,
+        init_from=options.init_from,
+    )
+    return with_genotype(config, genotype, source=options.genotype), origin
 
 
 def _check_same_data(options, name: str | None, path: str | None) -> None:

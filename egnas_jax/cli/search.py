@@ -16,16 +16,16 @@ from egnas_jax.cli.console import (
 from egnas_jax.cli.epoch_bars import EpochBars
 from egnas_jax.cli.epoch_lines import search_line
 from egnas_jax.cli.run_folders import run_folders
-from egnas_jax.cli.start_display import StartDisplay, waiting_for
-from egnas_jax.cli.sweep import (
+from egnas_jax.cli.search_many import (
     check_began_alone,
     check_sweep,
     configurations,
     has_sweep,
+    many_arguments,
     read_sweep,
     search_many,
-    sweep_arguments,
 )
+from egnas_jax.cli.start_display import StartDisplay, waiting_for
 from egnas_jax.lookup import check_known
 from egnas_jax.runs.presets import PRESETS
 from egnas_jax.runs.sweep_configs import with_seeds
@@ -52,7 +52,7 @@ def search_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "run N seeds; name the best by validation"
     add("--seeds", type=int, default=1, metavar="N", help=text)
-    sweep_arguments(parser)
+    many_arguments(parser)
     add("--out", help="run directory (default: runs/PRESET-seedN)")
     add("--resume", action="store_true", help="go on with a run")
     add("--restore", metavar="RUN", help="start from the state of another run")

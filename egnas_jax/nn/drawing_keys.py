@@ -1,4 +1,4 @@
-"""Gives the primitives that draw random numbers their keys.
+"""Gives what draws random numbers in a network its keys: primitives and dropout.
 
 The key of an edge follows from the key of the pass, the cell, the state that the edge
 leaves, the primitive and the edge, so that no two of them draw alike. A pass that is
@@ -54,12 +54,11 @@ def edge_keys(key: Key, name: str, edges: Sequence[int]) -> Key:
     return jax.vmap(lambda edge: jax.random.fold_in(named, edge))(jnp.asarray(edges))
 
 
-def of_share(keys: Key) -> Key:
-    """Returns other keys on every device, where devices share the images of a batch."""
+def of_share(key: Key) -> Key:
+    """Returns the key of a device's share of a batch; the same where there is one."""
     if num_shares() == 1:
-        return keys
-    share = lax.axis_index(IMAGES)
-    return jax.vmap(lambda key: jax.random.fold_in(key, share))(keys)
+        return key
+    return jax.random.fold_in(key, lax.axis_index(IMAGES))
 
 
 def _named(key, name):

@@ -8,10 +8,9 @@ Dims: E edges, N images.
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 
-from egnas_jax.nn.sync_batch_norm import IMAGES, num_shares
+from egnas_jax.nn.drawing_keys import of_share
 from egnas_jax.types import Array, Key
 
 
@@ -55,7 +54,5 @@ def edge_factors(
     """
     if dropout is None:
         return None
-    key = jax.random.fold_in(dropout.key, cell)
-    if num_shares() > 1:
-        key = jax.random.fold_in(key, lax.axis_index(IMAGES))
+    key = of_share(jax.random.fold_in(dropout.key, cell))
     return keep_factors(key, edges, images, dropout.probability, jnp.float32)

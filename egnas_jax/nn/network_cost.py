@@ -47,6 +47,20 @@ def published_network(
     return dataclasses.replace(network, **sizes)
 
 
+def published_params(
+    genotype: Genotype | Topology, stages: str | None, num_classes: int
+) -> int:
+    """Returns the number of weights of a genotype's network in the published tables.
+
+    Args:
+      genotype: the cells.
+      stages: of the space, as of `published_network`.
+      num_classes: of the network.
+    """
+    network = published_network(genotype.macro, stages, num_classes=num_classes)
+    return count_params(genotype, network)
+
+
 def count_params(
     genotype: Genotype | Topology,
     config: NetworkConfig,

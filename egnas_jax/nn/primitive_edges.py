@@ -45,11 +45,11 @@ def kernel_from_functions(primitive: Primitive) -> EdgeKernel:
     def apply(params, stats, source, *, stride, train, kernels, keys=None):
         del kernels
         x = _images_first(source.raw[0])
-        whole = train and bool(jax.tree.leaves(stats)) and num_shares() > 1
-        if whole:  # the statistics are those of the whole batch, as on one device
+        gathers = train and bool(jax.tree.leaves(stats)) and num_shares() > 1
+        if gathers:  # the statistics are those of the whole batch, as on one device
             x = lax.all_gather(x, IMAGES, axis=0, tiled=True)
         elif keys is not None:
-            keys = of_share(keys)
+            keys = jax.vmap(of_share)(keys)
 
         def edge(params, stats, key):
             options = {"stride": stride, "train": train, "key": key}
@@ -60,7 +60,7 @@ def kernel_from_functions(primitive: Primitive) -> EdgeKernel:
             y, new_stats = jax.vmap(edge)(*variables)
         else:
             y, new_stats = jax.tree.map(lambda leaf: leaf[None], edge(*variables))
-        if whole:
+        if gathers:
             images = source.raw.shape[-1]
             start = lax.axis_index(IMAGES) * images
             y = lax.dynamic_slice_in_dim(y, start, images, axis=1)

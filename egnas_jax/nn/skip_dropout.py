@@ -11,9 +11,8 @@ Dims: S edges that leave one state, C channels, H, W sides, N images.
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from egnas_jax.nn.sync_batch_norm import IMAGES, num_shares
+from egnas_jax.nn.drawing_keys import of_share
 from egnas_jax.types import Array, Key
 
 
@@ -47,9 +46,7 @@ def drop_elements(x: Array, edges: int, dropout: SkipDropout) -> Array:
     Returns:
       [S, C, H, W, N].
     """
-    key = dropout.key
-    if num_shares() > 1:
-        key = jax.random.fold_in(key, lax.axis_index(IMAGES))
+    key = of_share(dropout.key)
     keep = 1.0 - jnp.asarray(dropout.probability, jnp.float32)
     is_kept = jax.random.bernoulli(key, keep, (edges, *x.shape[1:]))
     return jnp.where(is_kept, x / keep.astype(x.dtype), jnp.zeros((), x.dtype))

@@ -1,7 +1,6 @@
 """Defines the configuration of a retraining and its schedules."""
 
 import dataclasses
-import math
 
 from egnas_jax.data.config import DataConfig
 from egnas_jax.lookup import lookup
@@ -13,6 +12,7 @@ from egnas_jax.settings import (
     check_field_types,
     check_ranges,
 )
+from egnas_jax.training import sgd
 from egnas_jax.training.sgd import SGD, check_rates
 
 SCHEDULES = {
@@ -183,9 +183,7 @@ def learning_rate(config: RetrainConfig, epoch: int) -> float:
     if epoch < config.warmup:
         return first * (epoch + 1) / config.warmup
     if config.schedule == "cosine":
-        span = first - config.learning_rate_min
-        share = (1 + math.cos(math.pi * epoch / epochs)) / 2
-        return config.learning_rate_min + span * share
+        return sgd.learning_rate(config.sgd, epoch)
     left = epochs - epoch
     if left > TAIL:
         return first * (left - TAIL) / (epochs - TAIL)

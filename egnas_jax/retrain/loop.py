@@ -21,7 +21,12 @@ from egnas_jax.retrain.predict import predict
 from egnas_jax.retrain.scores import score
 from egnas_jax.retrain.step import RetrainPrograms, RetrainState
 from egnas_jax.storage import checkpoint, records
-from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.training.interrupt import (
+    SAVED,
+    Interrupted,
+    check_finite,
+    flag_where_saved,
+)
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.types import PyTree
 
@@ -124,7 +129,9 @@ def train(
                 state, step = run_steps(run, state, step, stop), stop
                 run.on_steps((step - 1) % steps + 1, steps)
                 # The first call compiles, for minutes; a signal need not wait for that.
-                interrupted = interrupted or stack.enter_context(_interruption(run))
+                interrupted = interrupted or stack.enter_context(
+                    flag_where_saved(run.folder, run.log)
+                )
                 if step == goal:
                     jax.block_until_ready(state)
             if step == goal:
@@ -137,13 +144,6 @@ def train(
             if interrupted():
                 raise Interrupted(SAVED)
     return state
-
-
-def _interruption(run: RetrainRun):
-    """A context that delays signals until a checkpoint is written, where one can be."""
-    if run.folder is None:
-        return contextlib.nullcontext(lambda: False)
-    return InterruptFlag(run.log)
 
 
 def num_recorded(run: RetrainRun, step: int) -> int:

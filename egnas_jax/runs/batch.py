@@ -16,13 +16,12 @@ from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.search import (
     claim_run,
-    finish,
-    with_scalars,
     write_model,
 )
+from egnas_jax.runs.search_result import finish
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.several import Ending
-from egnas_jax.runs.tracking import end_with
+from egnas_jax.runs.tracking import end_with, with_trackers
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
@@ -32,7 +31,7 @@ from egnas_jax.search.members import (
     make_member_programs,
 )
 from egnas_jax.storage import records
-from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.training.interrupt import flag_where_saved
 from egnas_jax.training.member_axis import filled_up, members_mesh
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
 from egnas_jax.training.program_cache import CompileMonitor
@@ -92,21 +91,15 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
         engine = programs and Engine(batch.images, programs, at_a_time)
         contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
         begun, members = _begun(batch, starts, contexts)
-        interrupted = stack.enter_context(_interruption(runs[0]))
+        flag = flag_where_saved(runs[0].folder, runs[0].log)
+        interrupted = stack.enter_context(flag)
         ends = search_members(engine, members, begun, last, interrupted)
-        for own, end in zip(contexts, ends, strict=True):
-            end_with(own, end.error)
+        for context, end in zip(contexts, ends, strict=True):
+            end_with(context, end.error)
         return [
             _ending(setup, end, options.data_dir)
             for setup, end in zip(batch.setups, ends, strict=True)
         ]
-
-
-def _interruption(run: loop.SearchRun):
-    """Remembers a signal where checkpoints can be written; else it acts at once."""
-    if run.folder is None:
-        return contextlib.nullcontext(lambda: False)
-    return InterruptFlag(run.log)
 
 
 def _advice(error: OutOfMemoryError, *, batch: BatchSetup, width: int) -> str:
@@ -156,7 +149,8 @@ def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):
         if run.folder:
             earlier = records.read(run.folder / "metrics.jsonl")
         begun.append(MemberEnd(on_host(progress), earlier))
-        run = contexts[index].enter_context(with_scalars(run, setup, progress))
+        trackers = with_trackers(run, setup.config, int(progress.state.epoch))
+        run = contexts[index].enter_context(trackers)
         members.append(batch.members[index]._replace(run=run))
     return begun, members
 

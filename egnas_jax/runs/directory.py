@@ -139,7 +139,7 @@ def claim(
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder, log))
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise records.unwritable(folder, error) from None
         if not resume:
             check_free(folder, resume=False)
         try:
@@ -153,14 +153,8 @@ def claim(
                     folder / "environment.json", environment(mesh, batch)
                 )
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise records.unwritable(folder, error) from None
         yield
-
-
-def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
-    )
 
 
 def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict) -> Any:

@@ -20,13 +20,13 @@ from egnas_jax.runs.data import (
     with_moved_data,
 )
 from egnas_jax.runs.directory import stored_config
-from egnas_jax.runs.search import SearchResult, search_result
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.search_result import SearchResult, search_result
 from egnas_jax.runs.search_setup import search_hyperparams, search_problem
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import stored_state
 from egnas_jax.search.loop import SearchEnd
-from egnas_jax.search.step import SearchHyperparams, SearchProblem, SearchState
+from egnas_jax.search.state import SearchHyperparams, SearchProblem, SearchState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.jax_settings import pinned

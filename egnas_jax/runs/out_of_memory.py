@@ -4,8 +4,8 @@ import dataclasses
 from typing import NamedTuple
 
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.search import loop
 from egnas_jax.search.evaluate import default_chunks
+from egnas_jax.search.search_run import SearchRun
 from egnas_jax.storage import checkpoint
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
@@ -31,7 +31,7 @@ OTHER_SEARCH = "the search becomes another one"
 
 
 def search_advice(
-    error: OutOfMemoryError, *, config: SearchConfig, run: loop.SearchRun
+    error: OutOfMemoryError, *, config: SearchConfig, run: SearchRun
 ) -> str:
     """Says which setting to lower, to what, and how to go on, in three lines.
 
@@ -56,7 +56,7 @@ def search_advice(
 
 
 def _setting_to_lower(
-    program: str, config: SearchConfig, run: loop.SearchRun
+    program: str, config: SearchConfig, run: SearchRun
 ) -> Setting | None:
     """The first setting that can be halved of those that the memory depends on.
 

@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,15 +21,16 @@ from egnas_jax.runs import directory
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_network import Metadata, RetrainResult, load_metadata
+from egnas_jax.runs.finished_network import load_metadata
 from egnas_jax.runs.genotype_source import Source, plugins_of
 from egnas_jax.runs.initial_weights import with_initial_digest
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
+from egnas_jax.runs.retrain_result import Metadata, RetrainResult
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.retrain_summary import summarise
-from egnas_jax.runs.tracking import check_trackers, tracked
+from egnas_jax.runs.tracking import check_trackers, with_trackers
 from egnas_jax.space import draw_svg, parse_genotype
 from egnas_jax.storage import records
 from egnas_jax.training.jax_settings import pinned
@@ -116,7 +117,8 @@ def run_retraining(
         write_beginning(run, start)
         if on_start is not None:
             on_start(run)
-        with with_trackers(run, start.state) as run:
+        first_epoch = loop.num_recorded(run, int(start.state.step))
+        with with_trackers(run, config, first_epoch) as run:
             state = _train(run, start.state, stop_after)
         return result_of(run, metadata, state, history)
 
@@ -252,26 +254,6 @@ def write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:
     records.write_json(run.folder / "model.json", metadata._asdict())
     records.write_text(run.folder / "genotype.json", genotype.to_json())
     records.write_text(run.folder / "genotype.svg", draw_svg(genotype))
-
-
-@contextlib.contextmanager
-def with_trackers(
-    run: loop.RetrainRun, state: RetrainState
-) -> Iterator[loop.RetrainRun]:
-    """Context that gives a run which sends its records to trackers, if it is asked to.
-
-    Args:
-      run: of the retraining.
-      state: where it begins.
-    """
-    first = loop.num_recorded(run, int(state.step))
-    with tracked(run.config, run.folder, first, run.log) as send:
-
-        def on_epoch(record: dict) -> None:
-            send(record)
-            run.on_epoch(record)
-
-        yield run._replace(on_epoch=on_epoch)
 
 
 def _train(run, state, stop_after) -> RetrainState:

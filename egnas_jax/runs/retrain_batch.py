@@ -23,18 +23,17 @@ from egnas_jax.retrain.memory_advice import memory_advice
 from egnas_jax.retrain.step import RetrainProblem
 from egnas_jax.runs.batch_shape import BatchShape, has_begun
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.finished_network import Metadata
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.runs.retrain import (
     claim_run,
     result_of,
-    with_trackers,
     write_network_files,
 )
+from egnas_jax.runs.retrain_result import Metadata
 from egnas_jax.runs.retrain_resume import RetrainStart, find_start, write_beginning
 from egnas_jax.runs.several import Ending
-from egnas_jax.runs.tracking import end_with
-from egnas_jax.training.interrupt import InterruptFlag
+from egnas_jax.runs.tracking import end_with, with_trackers
+from egnas_jax.training.interrupt import flag_where_saved
 from egnas_jax.training.member_axis import members_mesh
 from egnas_jax.training.member_turns import MemberEnd
 from egnas_jax.training.out_of_memory import OutOfMemoryError, memory_shared_by
@@ -128,27 +127,25 @@ def run_batch(
         begun = _begun(batch, starts)
         trains = any(int(end.progress.step) < last for end in begun)
         programs = make_programs() if trains else None
-        interrupted = stack.enter_context(_interruption(runs[0]))
+        flag = flag_where_saved(runs[0].folder, runs[0].log)
+        interrupted = stack.enter_context(flag)
         for run in runs:
             stack.callback(run.pipeline.close)
         contexts = [stack.enter_context(contextlib.ExitStack()) for _ in runs]
+        firsts = [
+            loop.num_recorded(run, int(end.progress.step))
+            for run, end in zip(runs, begun, strict=True)
+        ]
         runs = [
-            own.enter_context(with_trackers(run, end.progress))
-            for own, run, end in zip(contexts, runs, begun, strict=True)
+            context.enter_context(with_trackers(run, run.config, first))
+            for context, run, first in zip(contexts, runs, firsts, strict=True)
         ]
         ends = train_members(
             programs, shape.at_a_time, runs, begun, last, interrupted=interrupted
         )
-        for own, end in zip(contexts, ends, strict=True):
-            end_with(own, end.error)
+        for context, end in zip(contexts, ends, strict=True):
+            end_with(context, end.error)
         return [_ending(batch, index, end) for index, end in enumerate(ends)]
-
-
-def _interruption(run: loop.RetrainRun):
-    """Remembers a signal where checkpoints can be written; else it acts at once."""
-    if run.folder is None:
-        return contextlib.nullcontext(lambda: False)
-    return InterruptFlag(run.log)
 
 
 def _advice(error: OutOfMemoryError, *, runs: Sequence[loop.RetrainRun]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION
 from egnas_jax.nn.network_cost import count_params, multiply_adds
 from egnas_jax.retrain.loop import RetrainRun
-from egnas_jax.runs.finished_network import Metadata
+from egnas_jax.runs.retrain_result import Metadata
 
 
 def summarise(

@@ -24,7 +24,6 @@ from egnas_jax.runs.batch_shape import (
 from egnas_jax.runs.batchable import check_differences
 from egnas_jax.runs.data import ArrayData, data_as_loaded
 from egnas_jax.runs.environment import warn_of_changes
-from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.genotype_source import Source, plugins_of, read_genotype
 from egnas_jax.runs.initial_weights import with_initial_digest
 from egnas_jax.runs.retrain import (
@@ -41,6 +40,7 @@ from egnas_jax.runs.retrain_batch import (
 )
 from egnas_jax.runs.retrain_config import from_dict, with_genotype
 from egnas_jax.runs.retrain_data import load_data
+from egnas_jax.runs.retrain_result import RetrainResult
 from egnas_jax.runs.run_names import folders_of, one_path_each
 from egnas_jax.runs.several import Ending, decided_width, one_after_another
 from egnas_jax.training.jax_settings import pinned

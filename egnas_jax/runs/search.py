@@ -2,54 +2,43 @@
 
 import contextlib
 import contextvars
-import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 
-from egnas_jax.nn.network_cost import count_params, published_network
-from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.runs import directory, out_of_memory
 from egnas_jax.runs.config_changes import changes
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
-from egnas_jax.runs.front import write_front
-from egnas_jax.runs.limits import costs_of_run
 from egnas_jax.runs.plugins import plugin_identity
 from egnas_jax.runs.search_config import SearchConfig, from_dict
+from egnas_jax.runs.search_result import SearchResult, finish
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
 from egnas_jax.runs.search_setup import (
     SearchSetup,
-    searches_last,
     set_up_search,
     warmup_of,
 )
-from egnas_jax.runs.stages import config_of_stage
-from egnas_jax.runs.tracking import tracked
+from egnas_jax.runs.tracking import with_trackers
 from egnas_jax.search import loop
-from egnas_jax.search.cost import total_costs
 from egnas_jax.search.profile import first_steady_epoch, profiled
 from egnas_jax.search.programs import SearchPrograms
-from egnas_jax.search.step import SearchState
-from egnas_jax.search.strategy import derive_incumbent
-from egnas_jax.settings import as_dict
-from egnas_jax.space import (
-    SPACES,
-    Genotype,
-    Topology,
-    draw_svg,
-    parse_genotype,
+from egnas_jax.search.search_run import (
+    Progress,
+    SearchRun,
+    compiled,
+    in_stage,
+    next_stage,
 )
+from egnas_jax.settings import as_dict
 from egnas_jax.storage import records
-from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.labels import caption_of
 from egnas_jax.training.devices import describe
 from egnas_jax.training.interrupt import InterruptFlag
 from egnas_jax.training.jax_settings import pinned
@@ -65,65 +54,6 @@ from egnas_jax.training.program_cache import (
     OnStage,
     unmonitored,
 )
-from egnas_jax.types import Array, PyTree
-
-
-class SearchResult(NamedTuple):
-    """What a search found, and the supernet it was found in.
-
-    Attributes:
-      genotype: the cell.
-      valid_accuracy: of the supernet under the cell's mixing, a fraction; None before
-        the first epoch ended.
-      records: of every epoch, as metrics.jsonl holds them.
-      net: the supernet, on one device; that of the last stage of a search in stages.
-      state: weights, the method's state and all else that a checkpoint holds.
-      config: with the data's digest and number of classes.
-      num_valid: validation images.
-      folder: run directory, or None.
-      data_dir: where the data were looked for, or None for the usual places.
-    """
-
-    genotype: Genotype | Topology
-    valid_accuracy: float | None
-    records: list[dict]
-    net: Supernet
-    state: SearchState
-    config: SearchConfig
-    num_valid: int
-    folder: pathlib.Path | None = None
-    data_dir: str | pathlib.Path | None = None
-
-    @property
-    def variables(self) -> PyTree:
-        """Weights and running statistics of the supernet."""
-        return self.state.variables
-
-    @property
-    def alpha(self) -> dict[str, Array] | None:
-        """Cell kind -> [E, K]; None for a method without one."""
-        return getattr(self.state.strategy, "alpha", None)
-
-    @property
-    def summary(self) -> dict | None:
-        """The contents of summary.json; None before the first epoch ended."""
-        if not self.records:
-            return None
-        last, num_classes = self.records[-1], self.config.supernet.num_classes
-        limited = costs_of_run(self.config, self.genotype)
-        return {
-            "genotype": self.genotype.format(),
-            "valid_accuracy": self.valid_accuracy,
-            "early_stop": last.get("early_stop"),
-            "params": _params(self.genotype, self.config.supernet.space, num_classes),
-            "seconds": sum(record["seconds"] for record in self.records),
-            "epochs": len(self.records),
-            **total_costs(self.records),
-            "first_valid_accuracy": self.records[0]["valid_accuracy"],
-            "chance": 1 / num_classes,
-            "digest": last["digest"],
-            **({} if limited is None else {"limited": limited}),
-        }
 
 
 class StartMonitor(Protocol):
@@ -371,41 +301,21 @@ def _run_epochs(
     write_model(run)
     # of several processes the first one alone has read a checkpoint
     stage = allgather_json(start.progress and start.progress.stage)[0]
-    run = loop.in_stage(run, stage)
+    run = in_stage(run, stage)
     if wrap is None:
         progress = begin(run, start)
     else:
         progress, run = _begin_and_compile(run, start, monitor)
         run = run._replace(programs=wrap(run.programs))
-    with with_scalars(run, setup, progress) as run:
+    first_epoch = int(progress.state.epoch)
+    with with_trackers(run, setup.config, first_epoch) as run:
         earlier = None if run.folder else list(start.records)
         return loop.search(
             run, progress, stop_after, earlier, interrupted, monitor=monitor
         )
 
 
-@contextlib.contextmanager
-def with_scalars(
-    run: loop.SearchRun, setup: SearchSetup, progress: loop.Progress
-) -> Iterator[loop.SearchRun]:
-    """Context that gives a run which sends its records to trackers, if it is asked to.
-
-    Args:
-      run: of the search, or of a stage of it.
-      setup: has the configuration, and the callback for a record.
-      progress: where the run begins.
-    """
-    first = int(progress.state.epoch)
-    with tracked(setup.config, run.folder, first, run.log) as send:
-
-        def on_epoch(record: dict) -> None:
-            send(record)
-            setup.run.on_epoch(record)
-
-        yield run._replace(on_epoch=on_epoch)
-
-
-def write_model(run: loop.SearchRun) -> None:
+def write_model(run: SearchRun) -> None:
     """Writes what `load_search` needs beside the configuration, to model.json."""
     if run.folder:
         model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
@@ -413,8 +323,8 @@ def write_model(run: loop.SearchRun) -> None:
 
 
 def _begin_and_compile(
-    run: loop.SearchRun, start: StartPoint, monitor: CompileMonitor
-) -> tuple[loop.Progress, loop.SearchRun]:
+    run: SearchRun, start: StartPoint, monitor: CompileMonitor
+) -> tuple[Progress, SearchRun]:
     """Where the run begins, and the run with its programs compiled.
 
     Weights are drawn while programs compile; not with several processes, which
@@ -422,78 +332,10 @@ def _begin_and_compile(
     the same order everywhere. Where a stage has ended, the next one is begun first.
     """
     if jax.process_count() > 1 or start.progress is not None:
-        run, progress = loop.next_stage(run, begin(run, start))
-        return progress, loop.compiled(run, monitor)
+        run, progress = next_stage(run, begin(run, start))
+        return progress, compiled(run, monitor)
     with ThreadPoolExecutor(1) as pool:
         in_context = contextvars.copy_context().run  # with the fence of this thread
         beginning = pool.submit(in_context, begin, run, start)
-        run = loop.compiled(run, monitor)
+        run = compiled(run, monitor)
     return beginning.result(), run
-
-
-def finish(
-    setup: SearchSetup,
-    end: loop.SearchEnd,
-    data_dir: str | pathlib.Path | None,
-) -> SearchResult:
-    """Returns the result of a search, and writes it where the search has a directory.
-
-    Args:
-      setup: of the search.
-      end: where its loop ended.
-      data_dir: where its data were looked for.
-    """
-    run = setup.run
-    result = search_result(setup.config, end, run.num_valid)
-    if searches_last(setup.config) and int(end.state.epoch) < run.epochs:
-        run.log(
-            f"{setup.config.strategy_name} searches after the last epoch alone, so the "
-            f"genotype is a random one until then. Go on with --resume."
-        )
-    result = result._replace(folder=run.folder, data_dir=data_dir)
-    if run.folder:
-        records.write_text(run.folder / "genotype.json", result.genotype.to_json())
-        caption = caption_of(setup.config.strategy_name, setup.config.supernet.space)
-        drawing = draw_svg(result.genotype, caption)
-        records.write_text(run.folder / "genotype.svg", drawing)
-        records.write_json(run.folder / "summary.json", result.summary)
-        if run.problem.strategy.front is not None:
-            write_front(run.folder, run.problem.strategy, run.space, end.state.strategy)
-    return result
-
-
-def search_result(
-    config: SearchConfig, end: loop.SearchEnd, num_valid: int
-) -> SearchResult:
-    """Returns the result of a state, or of the epoch that an early stop returns.
-
-    Args:
-      config: of the search.
-      end: state and records of its epochs.
-      num_valid: validation images.
-    """
-    own = config_of_stage(config, end.stage)
-    net = make_supernet(own.supernet)
-    _, make = STRATEGIES[config.strategy_name]
-    strategy, space = make(net, own.strategy), SPACES[net.config.space]
-    genotype = derive_incumbent(strategy, space, strategy.incumbent(end.state.strategy))
-    record = end.records[-1] if end.records else {}
-    if (stop := record.get("early_stop")) is not None:
-        record = end.records[stop]
-        genotype = parse_genotype(record["genotype"])
-    return SearchResult(
-        genotype=genotype,
-        valid_accuracy=record.get("valid_accuracy"),
-        records=end.records,
-        net=net,
-        state=end.state,
-        config=config,
-        num_valid=num_valid,
-    )
-
-
-def _params(genotype: Genotype | Topology, space: str, num_classes: int) -> int:
-    """Weights of the network of the published tables, see `network_cost.PUBLISHED`."""
-    published = published_network(genotype.macro, SPACES[space].stages)
-    config = dataclasses.replace(published, num_classes=num_classes)
-    return count_params(genotype, config)

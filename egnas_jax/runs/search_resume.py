@@ -10,6 +10,7 @@ from egnas_jax.runs import origin
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.environment import warn_of_changes, width_of
 from egnas_jax.search import loop
+from egnas_jax.search.search_run import Progress, SearchRun, Stage, beginning, in_stage
 from egnas_jax.storage import records
 from egnas_jax.training import processes
 from egnas_jax.training.devices import replicate
@@ -26,7 +27,7 @@ class StartPoint(NamedTuple):
         run begins now.
     """
 
-    progress: loop.Progress | None
+    progress: Progress | None
     origin: dict | None = None
     records: tuple[dict, ...] = ()
 
@@ -35,16 +36,16 @@ class StartPoint(NamedTuple):
         """Epochs that are done."""
         return int(self.progress.state.epoch) if self.progress else 0
 
-    def stage_of(self, run: loop.SearchRun) -> loop.Stage | None:
+    def stage_of(self, run: SearchRun) -> Stage | None:
         """The stage in which the next epoch lies; None for a search without stages."""
-        stage = loop.in_stage(run, self.progress and self.progress.stage).stage
+        stage = in_stage(run, self.progress and self.progress.stage).stage
         if stage is None or self.epochs < stage.end or stage.end == run.epochs:
             return stage
         return run.enter(stage.index + 1, None).stage
 
 
 def find_start(
-    run: loop.SearchRun, restore: str | pathlib.Path | None, *, resume: bool
+    run: SearchRun, restore: str | pathlib.Path | None, *, resume: bool
 ) -> StartPoint:
     """Returns the run's own newest checkpoint, another run's, or the very beginning.
 
@@ -79,7 +80,7 @@ def find_start(
     return StartPoint(None)
 
 
-def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
+def _start_from(run: SearchRun, folder: pathlib.Path) -> StartPoint:
     """The state of another run between two of its epochs."""
     stored_config(folder)
     # A state is taken over as it is, whatever batch has computed it.
@@ -98,7 +99,7 @@ def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
             f"{folder} has {done} epochs and this run will have {epochs}: nothing is "
             f"left to run. Set epochs to more."
         )
-    stage = loop.in_stage(run, progress.stage).stage
+    stage = in_stage(run, progress.stage).stage
     if stage is not None and done > stage.end:
         raise ValueError(
             f"{folder} is in stage {stage.index + 1} after epoch {done}, but that of "
@@ -110,7 +111,7 @@ def _start_from(run: loop.SearchRun, folder: pathlib.Path) -> StartPoint:
     return StartPoint(progress, began_at, earlier)
 
 
-def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
+def _newest_of(run: SearchRun, folder: pathlib.Path):
     try:
         progress, notes = loop.newest(run._replace(folder=folder))
     except ValueError as error:
@@ -123,13 +124,13 @@ def _newest_of(run: loop.SearchRun, folder: pathlib.Path):
 
 
 @pinned()
-def begin(run: loop.SearchRun, start: StartPoint) -> loop.Progress:
+def begin(run: SearchRun, start: StartPoint) -> Progress:
     """Brings records and checkpoints of a run to where it starts.
 
     Of several processes all start where the first does. They write a checkpoint at the
     beginning, so that a lost process always leaves one.
     """
-    progress = _same_on_all(run, start.progress or loop.beginning(run))
+    progress = _same_on_all(run, start.progress or beginning(run))
     if run.folder:
         metrics = run.folder / "metrics.jsonl"
         done = 0 if start.records else int(progress.state.epoch)
@@ -141,10 +142,10 @@ def begin(run: loop.SearchRun, start: StartPoint) -> loop.Progress:
     return progress
 
 
-def _same_on_all(run: loop.SearchRun, progress: loop.Progress) -> loop.Progress:
+def _same_on_all(run: SearchRun, progress: Progress) -> Progress:
     """The progress of process 0, on every process; only it has read a checkpoint."""
     if jax.process_count() == 1:
         return progress
     info = processes.allgather_json(progress.info)[0]
     state = processes.broadcast_from_first(progress.state)
-    return loop.Progress(replicate(run.problem.net.mesh, state), info)
+    return Progress(replicate(run.problem.net.mesh, state), info)

@@ -41,9 +41,9 @@ from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
 from egnas_jax.runs.tracking import check_trackers
 from egnas_jax.search.curvature import check_alpha
 from egnas_jax.search.functions import check_batch_sizes
-from egnas_jax.search.loop import SearchRun
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.search_run import SearchRun
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.derivation import check_derivation

@@ -27,8 +27,9 @@ from egnas_jax.runs.run_names import (
     run_names,
     setting_labels,
 )
-from egnas_jax.runs.search import SearchResult, Silent, StartMonitor, run_search
+from egnas_jax.runs.search import Silent, StartMonitor, run_search
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.runs.several import Ending, decided_width, one_after_another
 from egnas_jax.training.jax_settings import pinned
 

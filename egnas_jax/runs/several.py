@@ -1,6 +1,6 @@
-"""What several searches and several retrainings have in common as runs.
+"""Runs several searches or retrainings, as one program or one after another.
 
-They run side by side as one program, or one after another. A run whose loss is not
+A run whose loss is not
 finite ends alone.
 """
 

@@ -7,7 +7,7 @@ import dataclasses
 
 from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.search.loop import Stage
+from egnas_jax.search.search_run import Stage
 from egnas_jax.search.strategy import PlannedStage
 from egnas_jax.space import SPACES
 

@@ -1,11 +1,15 @@
 """Sends the records of a run to the trackers that its settings name."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TypeVar
 
 from egnas_jax.retrain.config import RetrainConfig
+from egnas_jax.retrain.loop import RetrainRun
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.search.search_run import SearchRun
 from egnas_jax.settings import as_dict, flat
 from egnas_jax.storage.trackers import (
     TRACKERS,
@@ -13,6 +17,8 @@ from egnas_jax.storage.trackers import (
     check_installed,
     tracking,
 )
+
+Run = TypeVar("Run", SearchRun, RetrainRun)
 
 
 def check_trackers(config: SearchConfig | RetrainConfig) -> None:
@@ -42,6 +48,26 @@ def tracked(
         return nullcontext(lambda record: None)
     settings = dict(flat(as_dict(config)))
     return tracking(_names_of(config), TrackedRun(folder, first_epoch, settings), log)
+
+
+@contextlib.contextmanager
+def with_trackers(
+    run: Run, config: SearchConfig | RetrainConfig, first_epoch: int
+) -> Iterator[Run]:
+    """Context that gives a run which sends its records to trackers, if it is asked to.
+
+    Args:
+      run: a search, a stage of one, or a retraining.
+      config: of the run.
+      first_epoch: that it records, from 0.
+    """
+    with tracked(config, run.folder, first_epoch, run.log) as send:
+
+        def on_epoch(record: dict) -> None:
+            send(record)
+            run.on_epoch(record)
+
+        yield run._replace(on_epoch=on_epoch)
 
 
 def end_with(contexts: ExitStack, error: Exception | None) -> None:

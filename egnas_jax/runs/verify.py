@@ -19,13 +19,22 @@ from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch, run_epoch, stacked
+from egnas_jax.search.search_run import (
+    Progress,
+    SearchRun,
+    beginning,
+    compiled,
+    in_stage,
+    next_compiled,
+    next_stage,
+)
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.program_cache import unmonitored
 
 # (run, where it starts) -> the records of its next epochs, computed again
-Replay = Callable[[loop.SearchRun, loop.Progress], Iterator[dict]]
+Replay = Callable[[SearchRun, Progress], Iterator[dict]]
 
 
 class Verdict(NamedTuple):
@@ -86,24 +95,24 @@ def verify_run(
     return verify(run, from_start=from_start, replay=replay, width=place.members)
 
 
-def replayed_alone(run: loop.SearchRun, start: loop.Progress) -> Iterator[dict]:
+def replayed_alone(run: SearchRun, start: Progress) -> Iterator[dict]:
     """Yields the records of the next epochs of a run that is computed alone.
 
     Args:
       run: the search.
       start: where the first of these epochs begins.
     """
-    run, start = loop.next_stage(loop.in_stage(run, start.stage), start)
-    run = loop.compiled(run)
+    run, start = next_stage(in_stage(run, start.stage), start)
+    run = compiled(run)
     while True:
-        run, start = loop.next_compiled(run, start)
+        run, start = next_compiled(run, start)
         state, record = loop.run_epoch(run, start)
-        start = loop.Progress(state, {})
+        start = Progress(state, {})
         yield record
 
 
 def replayed_in_batch(
-    setup: BatchSetup, place: Place, run: loop.SearchRun, start: loop.Progress
+    setup: BatchSetup, place: Place, run: SearchRun, start: Progress
 ) -> Iterator[dict]:
     """Yields the records of the next epochs of a run that is computed in a batch.
 
@@ -130,7 +139,7 @@ def replayed_in_batch(
 
 @pinned()
 def verify(
-    run: loop.SearchRun,
+    run: SearchRun,
     *,
     from_start: bool,
     replay: Replay = replayed_alone,
@@ -167,7 +176,7 @@ def verify(
     return Verdict(first, lines[-1]["epoch"], tuple(wrong))
 
 
-def _start_of(run: loop.SearchRun, epochs: int, from_start: bool) -> loop.Progress:
+def _start_of(run: SearchRun, epochs: int, from_start: bool) -> Progress:
     """Where the replay starts."""
     start = None if from_start else _oldest(run, epochs)
     if start is not None:
@@ -177,10 +186,10 @@ def _start_of(run: loop.SearchRun, epochs: int, from_start: bool) -> loop.Progre
             f"{run.folder} started from another run (restored.json), so its first "
             f"epochs cannot be replayed. Verify that run."
         )
-    return loop.beginning(run)
+    return beginning(run)
 
 
-def _known_epochs(run: loop.SearchRun) -> int:
+def _known_epochs(run: SearchRun) -> int:
     """Epochs that a run has finished, by its checkpoints and its summary."""
     newest, _ = loop.newest(run)
     path, epochs = run.folder / "summary.json", 0
@@ -189,7 +198,7 @@ def _known_epochs(run: loop.SearchRun) -> int:
     return max(epochs, int(newest.state.epoch) if newest else 0)
 
 
-def _oldest(run: loop.SearchRun, epochs: int) -> loop.Progress | None:
+def _oldest(run: SearchRun, epochs: int) -> Progress | None:
     """The oldest valid checkpoint with a finished epoch after it."""
     folder = run.folder / "checkpoints"
     for step in checkpoint.steps(folder):

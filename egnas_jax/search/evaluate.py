@@ -14,6 +14,7 @@ Dims: P population, N images.
 
 import functools
 from collections.abc import Callable
+from typing import Protocol
 
 import chex
 import jax
@@ -30,7 +31,7 @@ from egnas_jax.settings import check_whole
 from egnas_jax.training import out_of_memory
 from egnas_jax.training.processes import min_over_processes
 from egnas_jax.training.shards import division_of, over_rows, rows_per_part
-from egnas_jax.types import Array, Evaluation, Mixing, PyTree
+from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 STATISTICS = ("running", "batch")
 
@@ -177,6 +178,52 @@ def _check_mixings(mixings):
         )
 
 
+class EvaluationSettings(Protocol):
+    """What a method's configuration says of its evaluations.
+
+    Attributes:
+      population_chunk, image_chunk, batch_stats: as of `evaluate_population`.
+    """
+
+    @property
+    def population_chunk(self) -> int | None: ...
+
+    @property
+    def image_chunk(self) -> int | None: ...
+
+    @property
+    def batch_stats(self) -> str: ...
+
+
+def score_batch(
+    net: Supernet,
+    variables: PyTree,
+    mixings: Mixing,
+    batch: Batch,
+    settings: EvaluationSettings,
+) -> Evaluation:
+    """Evaluates a population inside a `jax.jit` as a method's settings say.
+
+    Args:
+      net, variables, mixings: as of `evaluate_population`.
+      batch: the images and their labels.
+      settings: of the method.
+
+    Raises:
+      ValueError: a label that is not traced is outside 0 to num_classes - 1.
+    """
+    return score_population(
+        net,
+        variables,
+        mixings,
+        batch.images,
+        batch.labels,
+        population_chunk=settings.population_chunk,
+        image_chunk=settings.image_chunk,
+        batch_stats=settings.batch_stats,
+    )
+
+
 def score_population(
     net: Supernet,
     variables: PyTree,
@@ -197,7 +244,7 @@ def score_population(
     chex.assert_rank([images, labels], [4, 1])
     chex.assert_equal_shape_prefix(jax.tree.leaves(mixings), 1)
     size, total = jax.tree.leaves(mixings.edges)[0].shape[0], len(labels)
-    members, pixels = _chunks(
+    individuals_at_a_time, images_at_a_time = _chunks(
         net,
         images,
         size,
@@ -205,32 +252,17 @@ def score_population(
         population_chunk=population_chunk,
         image_chunk=image_chunk,
     )
-    chunks, _ = _chunked((images, labels), total, pixels)
-    real = (jnp.arange(len(chunks[1]) * pixels) < total).reshape(-1, pixels)
-
-    def by_chunk(chunks, mixings, variables):  # [chunks, individuals]
-        own = len(jax.tree.leaves(mixings)[0])
-
-        def score(chunk):
-            images, labels, real = chunk
-
-            def one(mixing):
-                train = batch_stats == "batch"
-                logits, _ = net.apply(
-                    variables, images, mixing, train=train, many=size > members
-                )
-                return _sums(logits, labels, real)
-
-            population, _ = _chunked(mixings, own, min(members, own))
-            sums = lax.map(jax.vmap(one), population)
-            return jax.tree.map(lambda leaf: leaf.reshape(-1)[:own], sums)
-
-        return lax.map(score, chunks)
+    chunks, num_chunks = _chunked((images, labels), total, images_at_a_time)
+    places = jnp.arange(num_chunks * images_at_a_time)
+    chunks = *chunks, (places < total).reshape(-1, images_at_a_time)
+    apply = functools.partial(
+        net.apply, train=batch_stats == "batch", many=size > individuals_at_a_time
+    )
+    by_chunk = functools.partial(_sums_by_chunk, apply, individuals_at_a_time)
 
     def by_member(mixings, chunks, variables):
         return jax.tree.map(jnp.transpose, by_chunk(chunks, mixings, variables))
 
-    chunks = *chunks, real
     if size == 1:
         sums = over_rows(division_of(net), by_chunk, chunks, mixings, variables)
     else:
@@ -240,23 +272,50 @@ def score_population(
     return Evaluation(loss / total, correct, correct / total)
 
 
+def _sums_by_chunk(apply, at_a_time, chunks, mixings, variables):
+    """`_sums` of each individual on each chunk of images, leaves [chunks, P].
+
+    Args:
+      apply: (variables, images, mixing) -> logits and statistics.
+      at_a_time: individuals that are evaluated at a time.
+      chunks: images, labels, and which of them are real, [chunks, images, ...].
+      mixings: leaves [P, ...].
+      variables: of the network.
+    """
+    number = len(jax.tree.leaves(mixings)[0])
+
+    def on_chunk(chunk):
+        images, labels, real = chunk
+
+        def of_individual(mixing):
+            logits, _ = apply(variables, images, mixing)
+            return _sums(logits, labels, real)
+
+        population, _ = _chunked(mixings, number, min(at_a_time, number))
+        sums = lax.map(jax.vmap(of_individual), population)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1)[:number], sums)
+
+    return lax.map(on_chunk, chunks)
+
+
 def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
     """Individuals and images at a time, in one part of the division."""
     division = division_of(net)
-    num_images, num_members = len(images), rows_per_part(size, division)
-    members, pixels = default_chunks(
+    num_images, num_individuals = len(images), rows_per_part(size, division)
+    individuals_at_a_time, images_at_a_time = default_chunks(
         net.config,
         max(images.shape[1:3]),
-        num_members,
+        num_individuals,
         num_images,
         batch_stats=batch_stats,
         # all processes must compile the same program
         free_bytes=lambda: min_over_processes(out_of_memory.free_bytes()),
     )
-    pixels = image_chunk or pixels
+    images_at_a_time = image_chunk or images_at_a_time
     if size == 1 and batch_stats == "running":  # the parts are of images
-        pixels = min(pixels, rows_per_part(num_images, division))
-    return min(population_chunk or members, size), min(pixels, num_images)
+        images_at_a_time = min(images_at_a_time, rows_per_part(num_images, division))
+    individuals_at_a_time = population_chunk or individuals_at_a_time
+    return min(individuals_at_a_time, size), min(images_at_a_time, num_images)
 
 
 def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:

@@ -19,13 +19,15 @@ import numpy as np
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
-from egnas_jax.search import step
-from egnas_jax.search.step import (
+from egnas_jax.search import step, validation
+from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
     SearchState,
     Totals,
+    init_state,
+    steps_of_epoch,
     zero_totals,
 )
 from egnas_jax.search.strategy import derive_incumbent
@@ -147,7 +149,7 @@ def make_functions(
     def init(key, hyperparams):
         key = jnp.copy(root_key(key))  # the caller's stays where a state is donated
         running = _running(key, hyperparams, 0)
-        return KeyedState(key, step.init_state(problem, image_shape, running))
+        return KeyedState(key, init_state(problem, image_shape, running))
 
     @pinned()
     def epoch(state, data, hyperparams):
@@ -204,7 +206,7 @@ def _bound_steps(problem: SearchProblem, image_shape: tuple[int, int, int]) -> _
 
     @pinned()
     def validate(state, data, hyperparams):
-        return step.validate(*arguments(state, data, hyperparams))
+        return validation.validate(*arguments(state, data, hyperparams))
 
     return _Steps(train_steps, weight_step, evolve, validate)
 
@@ -218,7 +220,7 @@ def _epoch(
 ) -> tuple[KeyedState, EpochResult]:
     """One epoch, from a state between two epochs to the next."""
     before, after = evolve_order(problem)
-    count, metrics = step.steps_of_epoch(problem, len(data.train.labels)), {}
+    count, metrics = steps_of_epoch(problem, len(data.train.labels)), {}
     if before:
         state, metrics = steps.evolve(state, data, hyperparams)
     span = jnp.int32(0), jnp.int32(count)

@@ -15,7 +15,7 @@ from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.training.shards import division_of, over_images
-from egnas_jax.types import Array, Batch, Key, PyTree
+from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
 @flax.struct.dataclass
@@ -83,6 +83,35 @@ def batch_gradients(
         return Gradients(value, hits, gradient), stats
 
     return over_images(division_of(net), summed, batch, sources, dropout, key, *shared)
+
+
+def alpha_gradient(
+    net: Supernet,
+    mixing_of: Callable[[PyTree], Mixing],
+    alpha: PyTree,
+    variables: PyTree,
+    batch: Batch,
+    *,
+    dropout: SkipDropout | None = None,
+    key: Key | None = None,
+) -> PyTree:
+    """Returns the gradient of a batch's loss by alpha, the weights constant.
+
+    Args:
+      net: the supernet.
+      mixing_of: alpha -> the mixing of the forward pass.
+      alpha: cell kind -> f32[E, K], or any tree that `mixing_of` takes.
+      variables: {"params", "batch_stats"}; nothing in them changes.
+      batch, dropout, key: as of `batch_gradients`.
+    """
+
+    def network(alpha, variables):
+        return variables, mixing_of(alpha)
+
+    gradients, _ = batch_gradients(
+        net, network, alpha, batch, variables, dropout=dropout, key=key
+    )
+    return gradients.sources
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

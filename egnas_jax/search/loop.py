@@ -23,49 +23,26 @@ from egnas_jax.search.functions import evolve_order, rate_of_epoch
 from egnas_jax.search.search_run import (
     Progress,
     SearchRun,
-    Stage,
-    beginning,
-    compiled,
     in_stage,
     layout,
     next_compiled,
-    next_stage,
 )
-from egnas_jax.search.step import SearchState, Totals, zero_totals
+from egnas_jax.search.state import SearchState, Totals, zero_totals
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.search.watch import stop_epoch
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.devices import replicate
-from egnas_jax.training.interrupt import SAVED, Interrupted, InterruptFlag, check_finite
+from egnas_jax.training.interrupt import (
+    SAVED,
+    Interrupted,
+    InterruptFlag,
+    check_finite,
+    flag_where_saved,
+)
 from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.training.processes import allgather_json
 from egnas_jax.training.program_cache import CompileMonitor, unmonitored
 from egnas_jax.types import Array, Evaluation, Mixing
-
-__all__ = [
-    "Measured",
-    "Progress",
-    "SearchEnd",
-    "SearchRun",
-    "Stage",
-    "beginning",
-    "compiled",
-    "epoch_record",
-    "in_stage",
-    "last_epoch",
-    "layout",
-    "metrics_on_host",
-    "newest",
-    "next_compiled",
-    "next_stage",
-    "progress_of",
-    "restore",
-    "run_epoch",
-    "save",
-    "search",
-    "state_digest",
-    "write_epoch",
-]
 
 
 def state_digest(state: SearchState) -> str:
@@ -207,12 +184,12 @@ def write_epoch(run: SearchRun, progress: Progress, record: dict) -> None:
 
 
 def _interrupt_flag(run: SearchRun, interrupted: Callable[[], bool] | None):
-    """Remembers a signal where a checkpoint can be written; else it acts at once."""
+    """The caller's function, or a context that makes one, see `search`."""
     if interrupted is not None:
         return contextlib.nullcontext(interrupted)
-    if run.folder or jax.process_count() > 1:  # then process 0 has the folder
+    if jax.process_count() > 1:  # process 0 has the folder
         return InterruptFlag(run.log)
-    return contextlib.nullcontext(lambda: False)
+    return flag_where_saved(run.folder, run.log)
 
 
 def last_epoch(run: SearchRun, stop_after: int | None) -> int:
@@ -380,10 +357,10 @@ def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:
 
 
 def metrics_on_host(info: Mapping[str, Array]) -> dict[str, float | list | None]:
-    """Metrics of an update as numbers and lists; a list without any number is None."""
+    """Metrics of an update as numbers and lists; None: a list without a finite one."""
     values = {name: np.asarray(value) for name, value in info.items()}
     return {
-        name: None if value.ndim and np.isnan(value).all() else value.tolist()
+        name: value.tolist() if not value.ndim or np.isfinite(value).any() else None
         for name, value in values.items()
     }
 

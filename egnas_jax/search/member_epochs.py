@@ -17,7 +17,6 @@ import numpy as np
 
 from egnas_jax.search import loop
 from egnas_jax.search.functions import evolve_order, rate_of_epoch
-from egnas_jax.search.loop import Progress
 from egnas_jax.search.members import (
     DATA_AXES,
     Member,
@@ -28,7 +27,8 @@ from egnas_jax.search.members import (
     stack_states,
     state_of,
 )
-from egnas_jax.search.step import SearchState, Totals
+from egnas_jax.search.search_run import Progress
+from egnas_jax.search.state import SearchState, Totals
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import SAVED, Interrupted, check_finite
 from egnas_jax.training.member_axis import filled_up, put

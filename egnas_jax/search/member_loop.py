@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jax
 
 from egnas_jax.search import loop
-from egnas_jax.search.loop import Progress
 from egnas_jax.search.member_epochs import (
     Batch,
     EpochEnd,
@@ -18,7 +17,8 @@ from egnas_jax.search.member_epochs import (
     stacked,
 )
 from egnas_jax.search.members import Member, MemberPrograms
-from egnas_jax.search.step import SearchState
+from egnas_jax.search.search_run import Progress
+from egnas_jax.search.state import SearchState
 from egnas_jax.training.member_turns import MemberEnd, Turn, Work, take_turns
 from egnas_jax.types import Array
 

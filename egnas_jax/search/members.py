@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
-from egnas_jax.search import step
+from egnas_jax.search import step, validation
 from egnas_jax.search.search_run import SearchRun, layout
-from egnas_jax.search.step import (
+from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
@@ -178,7 +178,7 @@ def make_member_programs(
     with_state = _STATE_AXES, 0
     return MemberPrograms(
         train=compiled(step.train_steps, more=(None,), out_axes=with_state, donate=2),
-        validate=compiled(step.validate),
+        validate=compiled(validation.validate),
         evolve=compiled(step.evolve, out_axes=with_state),
         describe=jit_over_devices(
             jax.vmap(describe, in_axes=(_STATE_AXES,)),
@@ -208,7 +208,7 @@ def _data_of(data: MembersData, function: Callable) -> SearchData:
     """
 
     def part(rows):
-        if function is step.validate:
+        if function is validation.validate:
             return LabelledImages(data.images[rows], data.labels[rows])
         return LabelledImages(_Rows(data.images, rows), _Rows(data.labels, rows))
 

@@ -101,14 +101,16 @@ def fitting_chunks(
       at a time and images that cannot be split, more than is free may be needed.
     """
 
-    def fits(members, pixels):
-        need = shared_bytes(config, side, pixels)
-        need += members * individual_bytes(config, side, pixels)
-        return need <= SHARE * free
+    def fits(individuals_at_a_time, images_at_a_time):
+        need = shared_bytes(config, side, images_at_a_time)
+        each = individual_bytes(config, side, images_at_a_time)
+        return need + individuals_at_a_time * each <= SHARE * free
 
-    members, pixels = individuals, images
-    while split_images and pixels > 1 and not fits(1, pixels):
-        pixels = -(-pixels // 2)
-    while members > 1 and not fits(members, pixels):
-        members = -(-members // 2)
-    return members, pixels
+    individuals_at_a_time, images_at_a_time = individuals, images
+    while split_images and images_at_a_time > 1 and not fits(1, images_at_a_time):
+        images_at_a_time = -(-images_at_a_time // 2)
+    while individuals_at_a_time > 1 and not fits(
+        individuals_at_a_time, images_at_a_time
+    ):
+        individuals_at_a_time = -(-individuals_at_a_time // 2)
+    return individuals_at_a_time, images_at_a_time

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 
 from egnas_jax.search.programs import SearchPrograms
-from egnas_jax.search.step import SearchHyperparams, SearchState
+from egnas_jax.search.state import SearchHyperparams, SearchState
 
 CALLS = 2  # of each program
 

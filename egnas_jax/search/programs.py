@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.nn import lowering
-from egnas_jax.search import step
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search import step, validation
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES
 from egnas_jax.training import program_cache
@@ -25,10 +25,10 @@ class SearchPrograms(NamedTuple):
     Attributes:
       train: (hyperparams, state, (start, stop)) -> state, totals; see
         `step.train_steps`. The state is donated.
-      validate: (hyperparams, state) -> Evaluation, see `step.validate`.
+      validate: (hyperparams, state) -> Evaluation, see `validation.validate`.
       evolve: (hyperparams, state) -> state, info, see `step.evolve`.
       curvature: (hyperparams, state, directions [M, D]) -> [M, D], see
-        `step.curvature`.
+        `validation.curvature`.
       incumbent: state -> the mixing from which the genotype is derived.
       metrics: state -> name -> scalar, what the method says of its state.
     """
@@ -64,9 +64,9 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
     strategy = problem.strategy
     return SearchPrograms(
         train=compiled(step.train_steps, donate_argnums=2),
-        validate=compiled(step.validate),
+        validate=compiled(validation.validate),
         evolve=compiled(step.evolve),
-        curvature=compiled(step.curvature),
+        curvature=compiled(validation.curvature),
         incumbent=jax.jit(lambda state: strategy.incumbent(state.strategy)),
         metrics=_metrics_of(strategy),
     )

@@ -1,4 +1,4 @@
-"""Turns alpha into a mixing, and dictionaries of alphas into flat vectors and back.
+"""Draws alpha, turns it into a mixing, and joins its kinds to a flat vector.
 
 Dims: E edges, K primitives, D = kinds * E * K.
 """
@@ -11,7 +11,17 @@ from jaxtyping import Float
 
 from egnas_jax.space import Space
 from egnas_jax.space.mixing_arrays import live_mask
-from egnas_jax.types import Array, Mixing
+from egnas_jax.types import Array, Key, Mixing
+
+
+def initial_alpha(key: Key, space: Space) -> dict[str, Array]:
+    """Draws the alpha that a search begins with, near zero: cell kind -> f32[E, K].
+
+    Args:
+      key: consumed.
+      space: of the cells.
+    """
+    return unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
 
 
 def softmax_mixing(alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:

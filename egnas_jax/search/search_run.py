@@ -15,7 +15,7 @@ import numpy as np
 from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.search import stored_state
 from egnas_jax.search.programs import SearchPrograms, compile_programs
-from egnas_jax.search.step import (
+from egnas_jax.search.state import (
     SearchHyperparams,
     SearchProblem,
     SearchState,

@@ -1,218 +1,44 @@
-"""Computes the steps of a search: weight steps, updates of the method, validation.
+"""Computes the steps of a search: weight steps, and updates of the method.
 
 Every function is pure and takes the same record of what a search is made of
-(`SearchProblem`), the data, and the hyperparameters. All that differs between two
-searches of one problem is in arrays, so `jax.vmap` over states and hyperparameters runs
-several searches side by side. Nothing here is compiled; `search.programs` does that.
+(`SearchProblem`), the data, and the hyperparameters. Nothing here is compiled;
+`search.programs` does that.
 
-Dims: N images, B images of a batch, S steps of an epoch, M directions, D = flat length
-of alpha.
+Dims: B images of a batch, S steps of an epoch.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import chex
-import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 
-from egnas_jax.data.augment import augment, normalise
-from egnas_jax.data.batches import draw_batch, epoch_permutation, num_steps
-from egnas_jax.data.config import DataConfig
-from egnas_jax.data.dataset import LabelledImages
+from egnas_jax.data.augment import augment
+from egnas_jax.data.batches import epoch_permutation
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
-from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.curvature import (
-    alpha_loss,
-    hessian_products,
-    twice_differentiable,
-)
-from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
-from egnas_jax.search.relax import flatten
-from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
-from egnas_jax.search.watch import WatchConfig
-from egnas_jax.space import SPACES
+from egnas_jax.search.state import (
+    SearchData,
+    SearchHyperparams,
+    SearchProblem,
+    SearchState,
+    Totals,
+    steps_of_epoch,
+)
+from egnas_jax.search.strategy import Strategy, Trainee
+from egnas_jax.search.valid_batches import draw_valid_batch, next_valid_batch
 from egnas_jax.training.sgd import (
-    SGD,
     clip,
     make_optimizer,
     momentum_of,
     packing,
     stream,
 )
-from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
-
-
-class SearchProblem(NamedTuple):
-    """The static parts of a search; JAX traces none of them.
-
-    Attributes:
-      net: the supernet.
-      strategy: the search method.
-      schedule: what happens in an epoch.
-      augmentation: how training images are cropped, flipped and coloured.
-      sgd: how the weights are trained.
-      valid_batch_size: validation images of an update of the method.
-      validation_chunk: validation images at a time; None chooses by backend.
-      watch: the watch for a collapse; its number of images has a shape.
-      one_vector: whether SGD computes with one vector of all weights, see
-        `training.sgd.packing`.
-      stage: of the search, from 0; each stage draws other initial weights.
-    """
-
-    net: Supernet
-    strategy: Strategy
-    schedule: EpochSchedule
-    augmentation: DataConfig
-    sgd: SGD
-    valid_batch_size: int
-    validation_chunk: int | None = None
-    watch: WatchConfig = WatchConfig()
-    one_vector: bool = False
-    stage: int = 0
-
-
-@flax.struct.dataclass
-class SearchData:
-    """The images of a search on the device; several searches share them.
-
-    Attributes:
-      train, valid: images u8[N, H, W, C] and labels i32[N] of either half.
-      scale: mean and standard deviation of the channels, f32[2, C].
-    """
-
-    train: LabelledImages
-    valid: LabelledImages
-    scale: Array
-
-
-@flax.struct.dataclass
-class SearchHyperparams:
-    """The numbers of one search that affect no shape.
-
-    Attributes:
-      seed: of all random streams, u32[], or the key that it stands for.
-      learning_rate: of the running epoch, f32[].
-      strategy: as `Strategy.hyperparams` has them.
-      epochs: of the whole search, or of its stage, i32[].
-      first_epoch: of the stage, i32[].
-    """
-
-    seed: Array
-    learning_rate: Array
-    strategy: PyTree
-    epochs: Array = np.int32(1)
-    first_epoch: Array = np.int32(0)
-
-
-@flax.struct.dataclass
-class Totals:
-    """Sums over the steps of the running epoch.
-
-    Attributes:
-      loss: of the images' cross entropies, f32[].
-      correct: correctly classified images, i32[].
-      images: i32[].
-    """
-
-    loss: Array
-    correct: Array
-    images: Array
-
-
-@flax.struct.dataclass
-class SearchState:
-    """All that a search carries; what a checkpoint holds.
-
-    Attributes:
-      params, batch_stats: of the supernet.
-      optimizer: state of `make_optimizer`.
-      alpha_gradient: accumulated where `alpha_in_clip` is set, cell kind -> [E, K];
-        else {}.
-      strategy: the method's own state.
-      totals: of the running epoch.
-      epoch, step: the next to run, i32[].
-    """
-
-    params: PyTree
-    batch_stats: PyTree
-    optimizer: PyTree
-    alpha_gradient: PyTree
-    strategy: PyTree
-    totals: Totals
-    epoch: Array
-    step: Array
-
-    @property
-    def variables(self) -> PyTree:
-        return {"params": self.params, "batch_stats": self.batch_stats}
-
-
-def zero_totals() -> Totals:
-    """Makes the sums before the first step of an epoch."""
-    return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
-def init_state(
-    problem: SearchProblem,
-    image_shape: tuple[int, int, int],
-    hyperparams: SearchHyperparams,
-) -> SearchState:
-    """Makes the state before the first epoch, every leaf a buffer of its own.
-
-    That of a later stage begins with the first epoch of the stage.
-
-    Args:
-      problem: what is searched.
-      image_shape: (H, W, C).
-      hyperparams: seed, learning rate and the strategy's scalars.
-    """
-    seed, strategy = hyperparams.seed, problem.strategy
-    stage = problem.stage or ""  # the first has the streams of a search without stages
-    variables = problem.net.init(stream(seed, f"weights{stage}"), image_shape)
-    key = stream(seed, f"strategy{stage}")
-    strategy_state = strategy.init(key, hyperparams.strategy)
-    mixing = strategy.incumbent(strategy_state)
-    gradient = jax.tree.map(jnp.zeros_like, mixing.primitives)
-    state = SearchState(
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        optimizer=_no_momentum(problem, variables["params"]),
-        alpha_gradient=gradient if problem.schedule.alpha_in_clip else {},
-        strategy=strategy_state,
-        totals=zero_totals(),
-        epoch=jnp.asarray(hyperparams.first_epoch, jnp.int32),
-        step=jnp.zeros((), jnp.int32),
-    )
-    return jax.tree.map(jnp.copy, state)  # the training donates each buffer
-
-
-def _no_momentum(problem: SearchProblem, params: PyTree) -> PyTree:
-    """The state of SGD before its first step, made without packing the weights."""
-
-    def init(params):
-        pack, _ = packing(params, problem.one_vector)
-        return make_optimizer(problem.sgd, 0.0).init(pack(params))
-
-    return optax.tree_utils.tree_zeros_like(jax.eval_shape(init, params))
-
-
-def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
-    """Returns S, 0 for a method that trains no weights.
-
-    The short last batch counts where it is kept.
-    """
-    if not problem.strategy.trains_weights:
-        return 0
-    keep = problem.schedule.last_batch == "keep"
-    return num_steps(num_train, problem.sgd.batch_size, keep)
+from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
 def train_steps(
@@ -434,51 +260,6 @@ def _update(problem, data, hyperparams, state, key, *, train_batch=None):
     )
 
 
-def validate(
-    problem: SearchProblem,
-    data: SearchData,
-    hyperparams: SearchHyperparams,
-    state: SearchState,
-) -> Evaluation:
-    """Evaluates the incumbent on all validation images, with running statistics."""
-    mixing = problem.strategy.incumbent(state.strategy)
-    key = jax.random.fold_in(stream(hyperparams.seed, "validate"), state.epoch)
-    scores = score_population(
-        problem.net,
-        state.variables,
-        jax.tree.map(lambda leaf: leaf[None], mixing),
-        _valid_images(problem, data, key, data.valid.images),
-        data.valid.labels,
-        population_chunk=None,
-        image_chunk=problem.validation_chunk,
-        batch_stats="running",
-    )
-    return jax.tree.map(lambda leaf: leaf[0], scores)
-
-
-def curvature(
-    problem: SearchProblem,
-    data: SearchData,
-    hyperparams: SearchHyperparams,
-    state: SearchState,
-    directions: Array,
-) -> Array:
-    """Multiplies the Hessian of the validation loss in alpha with directions, [M, D].
-
-    The images are the same in every epoch, so that the epochs differ by alpha and the
-    weights alone.
-    """
-    chex.assert_rank(directions, 2)
-    key = stream(hyperparams.seed, "watch")
-    chosen = draw_batch(key, len(data.valid.labels), problem.watch.images)
-    images = normalise(data.valid.images[chosen], *data.scale)
-    batch = Batch(images, data.valid.labels[chosen])
-    net = twice_differentiable(problem.net)
-    loss = alpha_loss(net, problem.strategy, state.variables, batch, state.strategy)
-    alpha = flatten(SPACES[net.config.space], state.strategy.alpha)
-    return hessian_products(loss, alpha, directions)
-
-
 def trainee_of(
     problem: SearchProblem, state: SearchState, hyperparams: SearchHyperparams
 ) -> Trainee:
@@ -494,46 +275,3 @@ def trainee_of(
         weight_decay=problem.sgd.weight_decay,
         nesterov=problem.sgd.nesterov,
     )
-
-
-def draw_valid_batch(problem: SearchProblem, data: SearchData, key: Key) -> Batch:
-    """Draws the validation images of one update, without replacement."""
-    key_draw, key_augment = jax.random.split(key)
-    chosen = draw_batch(key_draw, len(data.valid.labels), problem.valid_batch_size)
-    return _valid_batch(problem, data, key_augment, chosen)
-
-
-def next_valid_batch(
-    problem: SearchProblem,
-    data: SearchData,
-    hyperparams: SearchHyperparams,
-    state: SearchState,
-    key: Key,
-) -> Batch:
-    """Takes the validation images of one update from a permutation of all.
-
-    No image comes twice in an epoch, before the full batches of the permutation are
-    used up; then the next permutation follows.
-
-    Args:
-      problem, data, hyperparams: of the search.
-      state: has the epoch and the step.
-      key: of the augmentation.
-    """
-    count, size = len(data.valid.labels), problem.valid_batch_size
-    rounds, position = jnp.divmod(state.step, count // size)
-    key_order = jax.random.fold_in(stream(hyperparams.seed, "valid order"), rounds)
-    order = epoch_permutation(key_order, count, state.epoch)
-    chosen = lax.dynamic_slice(order, (position * size,), (size,))
-    return _valid_batch(problem, data, key, chosen)
-
-
-def _valid_batch(problem, data, key, chosen) -> Batch:
-    images = _valid_images(problem, data, key, data.valid.images[chosen])
-    return Batch(images, data.valid.labels[chosen])
-
-
-def _valid_images(problem, data, key, images):
-    if problem.schedule.augment_valid:
-        return augment(key, images, problem.augmentation, *data.scale)
-    return normalise(images, *data.scale)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from egnas_jax.search.step import (
+from egnas_jax.search.state import (
     SearchHyperparams,
     SearchProblem,
     SearchState,

@@ -60,7 +60,7 @@ def _chained_cell(
     """
     number = list(range(space.num_inputs))  # of each node of the space, in the genotype
     cell: list[Pair] = []
-    for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
+    for target in space.nodes:
         pairs = [
             (space.primitives[choice], number[source])
             for choice, (source, node) in zip(choices, space.edges, strict=True)

@@ -200,7 +200,7 @@ class Space:
                 f'{where}: derive="darts" needs cells with two inputs, and these have '
                 f"{self.num_inputs}. {hint}"
             )
-        for target in range(self.num_inputs, self.num_inputs + self.num_nodes):
+        for target in self.nodes:
             if len(self.in_edges(target)) < 2:
                 raise ValueError(
                     f'{where}: derive="darts" keeps two edges of each node, and node '
@@ -241,10 +241,14 @@ class Space:
         return len(self.kinds) * self.num_edges * len(self.primitives)
 
     @property
+    def nodes(self) -> range:
+        """The intermediate nodes of a cell, which edges lead to; its inputs precede."""
+        return range(self.num_inputs, self.num_inputs + self.num_nodes)
+
+    @property
     def output_nodes(self) -> tuple[int, ...]:
         """The nodes that make up the output of a cell, ascending."""
-        nodes = range(self.num_inputs, self.num_inputs + self.num_nodes)
-        return tuple(nodes) if self.output == "concat" else (nodes[-1],)
+        return tuple(self.nodes) if self.output == "concat" else (self.nodes[-1],)
 
     @property
     def keeps_two_edges(self) -> bool:

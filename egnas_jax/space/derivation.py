@@ -148,7 +148,7 @@ def _two_edges_a_node(space, mixing) -> Genotype:
         weights = np.where(derivable_mask(space, kind), weights, -np.inf)
         cells[kind] = tuple(
             pair
-            for target in range(space.num_inputs, space.num_inputs + space.num_nodes)
+            for target in space.nodes
             for pair in _strongest(space, weights, target)
         )
     nodes = space.output_nodes

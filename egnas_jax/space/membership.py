@@ -53,7 +53,7 @@ def _hides_links(space, genotype, kind) -> bool:
         isinstance(genotype, Genotype)
         and space.output == "last"
         and genotype.concat(kind) == (last,)
-        and last >= space.num_inputs + space.num_nodes
+        and last > space.nodes[-1]
     )
 
 
@@ -74,7 +74,7 @@ def _numbers(space, genotype, kind) -> dict[int, int]:
     """The number that each node of a cell has in the space; links have none."""
     outputs = tuple(sorted(genotype.concat(kind)))
     last = max(target for _, _, target in genotype.edges_of(kind))
-    nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
+    nodes = space.nodes
     if space.output == "last" and outputs == (last,) and last == nodes[-1]:
         outputs = tuple(nodes)  # no node is a link of a chain
     if len(outputs) != len(nodes) or outputs[-1] != last or outputs[0] < nodes[0]:

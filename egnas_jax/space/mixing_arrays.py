@@ -1,6 +1,6 @@
 """Reads the arrays of a mixing on the host, for the derivation of genotypes.
 
-Dims: E edges of a cell, K primitives of the space.
+Dims: G kinds of cells, E edges of a cell, K primitives of the space.
 """
 
 from typing import TYPE_CHECKING
@@ -68,6 +68,11 @@ def derivable_mask(space: Space, kind: str) -> np.ndarray:
     if not space.keeps_two_edges:
         return mask
     return mask & np.array([name != "none" for name in space.primitives])
+
+
+def derivable_masks(space: Space) -> np.ndarray:
+    """Returns `derivable_mask` of every kind of cell, bool[G, E, K]."""
+    return np.stack([derivable_mask(space, kind) for kind in space.kinds])
 
 
 def strongest_primitives(space: Space, kind: str, primitives: np.ndarray) -> np.ndarray:

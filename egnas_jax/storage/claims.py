@@ -20,13 +20,14 @@ import errno
 import json
 import os
 import pathlib
-import platform
 import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+from egnas_jax.storage.process_identity import this_process
 
 MISSED = 3  # beats after which a process may count as lost, at the least
 CLAIMED, RELEASED, FAILED, DONE = "claimed", "released", "failed", "done"
@@ -76,7 +77,7 @@ def add_event(
     Raises:
       OSError: the folder cannot be written.
     """
-    content = {"kind": kind, **_this_process(), **details}
+    content = {"kind": kind, **this_process(), **details}
     folder.mkdir(parents=True, exist_ok=True)
     return _create(_path(folder, number), json.dumps(content, indent=2) + "\n")
 
@@ -226,11 +227,6 @@ def _read(folder: pathlib.Path, number: int) -> Event:
         return Event(number, content.pop("kind"), content)
     except (OSError, ValueError, AttributeError, KeyError):
         return Event(number, CLAIMED, {})
-
-
-def _this_process() -> dict[str, Any]:
-    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"host": platform.node(), "pid": os.getpid(), "time": now}
 
 
 def _create(path: pathlib.Path, text: str) -> bool:

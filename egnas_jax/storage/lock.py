@@ -12,12 +12,12 @@ import json
 import os
 import pathlib
 import platform
-import time
 from collections.abc import Callable, Iterator
 
 import filelock
 
 from egnas_jax.storage import records
+from egnas_jax.storage.process_identity import this_process
 
 LEASE = 60.0  # seconds; a lease is refreshed every third of it
 LOCK, LEASED, OWNER = ".lock", ".lock.lease", ".lock.owner"  # files in the directory
@@ -41,7 +41,7 @@ def locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
     """
     lock = _acquired(folder, log)
     try:
-        records.write_json(folder / OWNER, _this_process())
+        records.write_json(folder / OWNER, this_process())
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -108,11 +108,6 @@ def _taken(folder: pathlib.Path, path: pathlib.Path) -> DirectoryTakenError:
         f"Another process is writing to {folder}: {_owner(folder)} holds {path}. Wait "
         f"for its end, or name another --out."
     )
-
-
-def _this_process() -> dict:
-    now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"host": platform.node(), "pid": os.getpid(), "time": now}
 
 
 def is_taken(folder: pathlib.Path) -> bool:

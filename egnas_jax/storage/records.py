@@ -127,6 +127,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def unwritable(folder: Path, error: OSError) -> ValueError:
+    """Returns the error for a user whose --out cannot be written.
+
+    Args:
+      folder: that was to be written.
+      error: why it could not.
+    """
+    return ValueError(
+        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
+    )
+
+
 def sync(path: Path) -> None:
     """Flushes a file, or the names in a folder, to the disk.
 

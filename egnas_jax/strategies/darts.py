@@ -8,15 +8,15 @@ weight decay 1e-3.
 """
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import flax.struct
-import jax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
-from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import relaxed, unflatten
+from egnas_jax.search.gradients import alpha_gradient
+from egnas_jax.search.relax import initial_alpha, relaxed
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_choices, check_ranges
 from egnas_jax.space import SPACES
@@ -93,7 +93,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
     space = SPACES[net.config.space]
 
     def init(key: Key, hyperparams: AdamHyperparams) -> DARTSState:
-        alpha = unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
+        alpha = initial_alpha(key, space)
         return DARTSState(alpha, adam(hyperparams).init(alpha))
 
     def mixing(key: Key, state: DARTSState) -> Mixing:
@@ -109,14 +109,14 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         train_batch: Batch,
         valid_batch: Batch,
     ) -> tuple[DARTSState, dict[str, Array]]:
-        arguments = state.alpha, trainee
         if config.second_order == "off":
-            gradient = _first_order_gradient(net, *arguments, valid_batch, key=key)
+            relax = functools.partial(relaxed, space)
+            arguments = relax, state.alpha, trainee.variables, valid_batch
+            gradient = alpha_gradient(net, *arguments, key=key)
         else:
             batches = {"train_batch": train_batch, "valid_batch": valid_batch}
-            gradient = second_order_gradient(
-                net, config.second_order, *arguments, **batches, key=key
-            )
+            arguments = config.second_order, state.alpha, trainee
+            gradient = second_order_gradient(net, *arguments, **batches, key=key)
         alpha, optimizer = optimizer_step(
             adam(hyperparams), gradient, state.optimizer, state.alpha
         )
@@ -134,15 +134,3 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         hyperparams=config.hyperparams,
         passes=FIRST_ORDER if config.second_order == "off" else SECOND_ORDER,
     )
-
-
-def _first_order_gradient(net, alpha, trainee, batch, *, key) -> dict[str, Array]:
-    """The validation loss's gradient by alpha, the weights constant."""
-
-    def network(alpha, variables):
-        return variables, relaxed(SPACES[net.config.space], alpha)
-
-    gradients, _ = batch_gradients(
-        net, network, alpha, batch, trainee.variables, key=key
-    )
-    return gradients.sources

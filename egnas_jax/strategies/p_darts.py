@@ -14,7 +14,6 @@ Dims: E edges, K primitives of the space.
 """
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -24,8 +23,8 @@ from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.nn.supernet_config import LivePrimitives
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
-from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import softmax_mixing, unflatten
+from egnas_jax.search.gradients import alpha_gradient
+from egnas_jax.search.relax import initial_alpha, softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES, Genotype
 from egnas_jax.strategies.alpha_adam import AdamHyperparams, adam, optimizer_step
@@ -89,7 +88,7 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
     initial_dropout = config.entries("skip_dropout")[0]
 
     def init(key: Key, hyperparams: PDARTSHyperparams) -> PDARTSState:
-        drawn = unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
+        drawn = initial_alpha(key, space)
         alpha = {
             kind: jnp.where(mask, drawn[kind], LOST)
             for kind, mask in zip(space.kinds, masks, strict=True)
@@ -120,9 +119,8 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
         dropout = SkipDropout(key, rate) if initial_dropout else None
 
         def step():
-            variables = trainee.variables
-            options = {"dropout": dropout, "key": key}
-            gradient = _gradient(net, state.alpha, variables, valid_batch, **options)
+            arguments = softmax_mixing, state.alpha, trainee.variables, valid_batch
+            gradient = alpha_gradient(net, *arguments, dropout=dropout, key=key)
             return _clipped_step(gradient, state, hyperparams)
 
         moves = jnp.asarray(trainee.epoch, jnp.float32) >= hyperparams.warmup
@@ -167,18 +165,6 @@ def _hyperparams(config: PDARTSConfig) -> PDARTSHyperparams:
         warmup=config.warmup,
         initial_dropout=config.entries("skip_dropout")[0],
     )
-
-
-def _gradient(net, alpha, variables, batch, *, dropout, key) -> dict[str, Array]:
-    """The validation loss's gradient by alpha, the weights constant."""
-
-    def network(alpha, variables):
-        return variables, softmax_mixing(alpha)
-
-    gradients, _ = batch_gradients(
-        net, network, alpha, batch, variables, dropout=dropout, key=key
-    )
-    return gradients.sources
 
 
 def _clipped_step(gradient, state, hyperparams) -> PDARTSState:

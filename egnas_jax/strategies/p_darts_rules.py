@@ -19,8 +19,6 @@ from egnas_jax.space import Space
 from egnas_jax.space.pairs import PAIRS_PER_NODE, Pair
 from egnas_jax.types import Array
 
-WARMUP = 10  # epochs of a stage in which the weights alone train
-
 
 class PrunedCell(NamedTuple):
     """A cell after the last stage.
@@ -50,7 +48,7 @@ class PrunedCell(NamedTuple):
 
 
 def dropout_factor(
-    epoch: Array | int, epochs: Array | int = 25, warmup: Array | int = WARMUP
+    epoch: Array | int, epochs: Array | int, warmup: Array | int
 ) -> Array:
     """Returns the dropout behind skips as a multiple of that of the stage's start.
 
@@ -120,7 +118,7 @@ def final_cell(
     columns = [k for k, name in enumerate(space.primitives) if name != "none"]
     strengths = weights[:, columns].max(axis=1)
     kept = []
-    for node in range(space.num_inputs, space.num_inputs + space.num_nodes):
+    for node in space.nodes:
         by_strength = sorted(space.in_edges(node), key=lambda edge: strengths[edge])
         kept += sorted(by_strength[-PAIRS_PER_NODE:])
     return PrunedCell(left.argmax(axis=1), tuple(kept))

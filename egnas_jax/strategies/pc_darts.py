@@ -22,8 +22,8 @@ from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
-from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import relaxed, unflatten
+from egnas_jax.search.gradients import alpha_gradient
+from egnas_jax.search.relax import initial_alpha, relaxed
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_ranges
 from egnas_jax.space import SPACES, Space
@@ -94,7 +94,7 @@ def pc_darts(net: Supernet, config: PCDARTSConfig) -> Strategy:
 
     def init(key: Key, hyperparams: AdamHyperparams) -> PCDARTSState:
         key_alpha, key_beta = jax.random.split(key)
-        alpha = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
+        alpha = initial_alpha(key_alpha, space)
         shape = len(space.kinds), space.num_edges
         rows = 1e-3 * jax.random.normal(key_beta, shape)
         beta = dict(zip(space.kinds, rows, strict=True))
@@ -146,13 +146,13 @@ def _adam_step(net, state, hyperparams, variables, batch, *, key) -> PCDARTSStat
     """The state after one step on alpha and beta, the weights constant."""
     space = SPACES[net.config.space]
 
-    def network(sources, variables):
-        return variables, edge_normalised_mixing(space, *sources)
+    def mixing_of(sources):
+        return edge_normalised_mixing(space, *sources)
 
     sources = state.alpha, state.beta
-    gradients, _ = batch_gradients(net, network, sources, batch, variables, key=key)
+    gradient = alpha_gradient(net, mixing_of, sources, variables, batch, key=key)
     (alpha, beta), optimizer = optimizer_step(
-        adam(hyperparams), gradients.sources, state.optimizer, sources
+        adam(hyperparams), gradient, state.optimizer, sources
     )
     return PCDARTSState(alpha, beta, optimizer)
 

@@ -1,4 +1,4 @@
-"""Ranks cells by a zero-cost proxy instead of by trained weights.
+"""Ranks cells under trained weights, or by a zero-cost proxy instead.
 
 With `strategy.fitness=proxy:NAME` a method scores the one-hot cells in the frame of its
 supernet, whose weights stay as they were initialised: no epoch has weight steps. All
@@ -13,6 +13,7 @@ Dims: P cells.
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.network import check_space
+from egnas_jax.search.evaluate import EvaluationSettings, score_batch
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 PREFIX = "proxy:"
@@ -92,6 +94,33 @@ def make_proxy_evaluate(
         return Evaluation(loss=-scores, correct=1 + lower, accuracy=unknown)
 
     return evaluate
+
+
+class FitnessSettings(EvaluationSettings, Protocol):
+    """What a method's configuration says of the fitness of its cells.
+
+    Attributes:
+      fitness: names a proxy, or a metric of trained weights.
+    """
+
+    @property
+    def fitness(self) -> str: ...
+
+
+def make_cell_evaluate(
+    net: Supernet, settings: FitnessSettings, variables: PyTree, batch: Batch, key: Key
+) -> Callable[[Mixing], Evaluation]:
+    """Returns a function that evaluates cells, leaves [P, ...], by a method's fitness.
+
+    Args:
+      net, variables: the supernet and its weights.
+      settings: of the method; `fitness` decides between the weights and a proxy.
+      batch: images and labels on which all cells are evaluated.
+      key: of an update; the proxy's own random numbers descend from it.
+    """
+    if proxy_of(settings.fitness) is not None:
+        return make_proxy_evaluate(net, settings.fitness, variables, batch, key)
+    return lambda mixings: score_batch(net, variables, mixings, batch, settings)
 
 
 def images_of_cell(fitness: str, images: int) -> int:

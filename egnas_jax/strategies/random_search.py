@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
@@ -34,10 +34,10 @@ from egnas_jax.strategies.proxy_fitness import (
     check_fitness,
     check_proxy_space,
     images_of_cell,
-    make_proxy_evaluate,
+    make_cell_evaluate,
     proxy_of,
 )
-from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing
+from egnas_jax.types import Array, Batch, Key, Mixing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,23 +112,6 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         del state  # the weights train under any child
         return random_child(key, space)
 
-    def evaluate(
-        key: Key, trainee: Trainee, candidates: Mixing, batch: Batch
-    ) -> Evaluation:
-        if proxy_of(config.fitness) is not None:
-            scored = net, config.fitness, trainee.variables, batch, key
-            return make_proxy_evaluate(*scored)(candidates)
-        return score_population(
-            net,
-            trainee.variables,
-            candidates,
-            batch.images,
-            batch.labels,
-            population_chunk=config.population_chunk,
-            image_chunk=config.image_chunk,
-            batch_stats=config.batch_stats,
-        )
-
     def update(
         key: Key,
         state: RandomSearchState,
@@ -144,7 +127,8 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         candidates = jax.tree.map(
             lambda best, new: jnp.concatenate([best[None], new]), state.best, children
         )
-        scores = evaluate(key, trainee, candidates, valid_batch)
+        arguments = net, config, trainee.variables, valid_batch, key
+        scores = make_cell_evaluate(*arguments)(candidates)
         fitness = limited_fitness(scores.loss, candidates, excess)
         winner = jnp.argmin(jnp.where(jnp.isnan(fitness), jnp.inf, fitness))
         best = jax.tree.map(lambda leaf: leaf[winner], candidates)

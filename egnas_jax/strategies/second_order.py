@@ -64,13 +64,14 @@ def second_order_gradient(
       cell kind -> f32[E, K].
     """
     batches = {"train_batch": train_batch, "valid_batch": valid_batch}
-    own, direction = unrolled_gradients(net, alpha, trainee, **batches, key=key)
+    gradients = unrolled_gradients(net, alpha, trainee, **batches, key=key)
+    gradient_of_alpha, direction = gradients
     derivative = mixed_derivative if form == "exact" else mixed_difference
     mixed = derivative(net, alpha, trainee.variables, direction, train_batch, key=key)
     rate = trainee.learning_rate
     if trainee.nesterov:  # whose step has the gradient once, and by its momentum again
         rate *= 1 + trainee.momentum_rate
-    return jax.tree.map(lambda d, h: d - rate * h, own, mixed)
+    return jax.tree.map(lambda d, h: d - rate * h, gradient_of_alpha, mixed)
 
 
 def unrolled_gradients(
@@ -158,8 +159,8 @@ def mixed_difference(
         params = jax.tree.map(
             lambda w, v: w + sign * radius * v, variables["params"], direction
         )
-        moved = {**variables, "params": params}
-        return _gradients(net, {"alpha": alpha}, moved, batch, key=key)["alpha"]
+        displaced = {**variables, "params": params}
+        return _gradients(net, {"alpha": alpha}, displaced, batch, key=key)["alpha"]
 
     gradients = lax.map(gradient, jnp.asarray([1.0, -1.0]))
     return jax.tree.map(lambda g: (g[0] - g[1]) / (2.0 * radius), gradients)

@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
 from egnas_jax.nn.edge_costs import CountedNetwork, EdgeCosts
-from egnas_jax.nn.network import make_network
 from egnas_jax.space import Genotype, Space, Topology, derive
 from egnas_jax.space.paths import check_path
 from egnas_jax.strategies.random_search import random_child
-from egnas_jax.training.latency import median_seconds
+from egnas_jax.training.latency import compiled_network, median_seconds
 from egnas_jax.types import Mixing
 
 ROUNDS = 5
@@ -58,10 +56,12 @@ def check_latencies(
       on_cell: called with the number of cells that are compiled.
     """
     predicted, programs = [], []
+    shape = network.image_size, network.image_size, network.image_channels
     for mixing, genotype in itertools.islice(_random_cells(space), number):
         rows = [mixing.primitives[k] * mixing.edges[k][:, None] for k in space.kinds]
         predicted.append(costs.of_choices(np.stack(rows) > 0) / 1e6)
-        programs.append(_compiled(genotype, network, batch_size))
+        compiled = compiled_network(genotype, network.config, shape, batch_size)
+        programs.append(compiled)
         on_cell(len(programs))
     medians = [
         [1e3 * median_seconds(*program) for program in programs] for _ in range(ROUNDS)
@@ -83,14 +83,3 @@ def _random_cells(space: Space) -> Iterator[tuple[Mixing, Genotype | Topology]]:
         except ValueError:
             continue
         yield mixing, genotype
-
-
-def _compiled(genotype: Genotype | Topology, network: CountedNetwork, batch_size: int):
-    """The program of a network in evaluation, and its arguments."""
-    key = jax.random.key(0)
-    shape = network.image_size, network.image_size, network.image_channels
-    net = make_network(genotype, network.config)
-    variables = net.init(key, shape)
-    images = jax.random.normal(key, (batch_size, *shape), jnp.float32)
-    program = jax.jit(lambda *arguments: net.apply(*arguments)[0])
-    return program.lower(variables, images).compile(), (variables, images)

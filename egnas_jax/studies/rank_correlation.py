@@ -14,8 +14,8 @@ import numpy as np
 
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.runs.finished_search import check_trained, valid_batches
-from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.search.evaluate import evaluate_population
 from egnas_jax.search.relax import unweighted
 from egnas_jax.studies.nasbench201.table import (

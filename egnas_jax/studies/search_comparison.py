@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.storage import records
 from egnas_jax.studies.statistics import LEVEL, Summary, compare_with, summarise
+from egnas_jax.studies.tables import markdown_table
 
 FILES = ("comparison.json", "comparison.md")
 
@@ -76,7 +77,7 @@ def as_json(settings: Sequence[SettingResult]) -> dict:
         "metric": "valid_accuracy",
         "level": LEVEL,
         "settings": [_setting_as_json(setting) for setting in settings],
-        "differences": [one._asdict() for one in _differences(settings).values()],
+        "differences": [each._asdict() for each in _differences(settings).values()],
     }
 
 
@@ -98,7 +99,8 @@ def _differences(settings: Sequence[SettingResult]) -> Mapping:
     groups = {each.label: each.accuracies for each in settings if each.accuracies}
     if settings[0].label not in groups:
         return {}
-    return {one.first: one for one in compare_with(settings[0].label, groups)}
+    comparisons = compare_with(settings[0].label, groups)
+    return {comparison.first: comparison for comparison in comparisons}
 
 
 def as_table(settings: Sequence[SettingResult]) -> str:
@@ -108,10 +110,8 @@ def as_table(settings: Sequence[SettingResult]) -> str:
     the seeds that both have.
     """
     differences = _differences(settings)
-    lines = [
-        "| setting | n | valid. acc. / % | 95 % interval | against the first |",
-        "|---|---|---|---|---|",
-    ]
+    header = "setting", "n", "valid. acc. / %", "95 % interval", "against the first"
+    rows = []
     for each in settings:
         name = each.label.replace(",", ", ") or "all seeds"
         count = str(len(each.accuracies))
@@ -122,10 +122,11 @@ def as_table(settings: Sequence[SettingResult]) -> str:
         if summary is not None:
             mean = f"{100 * summary.mean:.2f}"
             interval = _interval(summary.low, summary.high)
-        if (one := differences.get(each.label)) is not None:
-            against = f"{100 * one.difference:+.2f} {_interval(one.low, one.high)}"
-        lines.append(f"| {name} | {count} | {mean} | {interval} | {against} |")
-    return "\n".join(lines) + "\n"
+        if (comparison := differences.get(each.label)) is not None:
+            bounds = _interval(comparison.low, comparison.high)
+            against = f"{100 * comparison.difference:+.2f} {bounds}"
+        rows.append((name, count, mean, interval, against))
+    return markdown_table(header, rows)
 
 
 def _interval(low: float | None, high: float | None) -> str:

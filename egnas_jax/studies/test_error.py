@@ -1,7 +1,6 @@
 """Evaluates a trained network on a test set: errors, calibration, confusion."""
 
 import dataclasses
-import statistics
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +18,11 @@ from egnas_jax.runs.data import (
     digest_of,
     load_evaluation_data,
 )
-from egnas_jax.runs.finished_network import RetrainResult
 from egnas_jax.runs.retrain_data import open_data
+from egnas_jax.runs.retrain_result import RetrainResult
 from egnas_jax.runs.seen_images import note_seen
 from egnas_jax.settings import apply_overrides, paths
+from egnas_jax.studies.statistics import mean_and_spread
 from egnas_jax.training.jax_settings import pinned
 
 SETTABLE = ("data.name", "data.path", "data.digest", "data.layout", "split_seed")
@@ -211,7 +211,6 @@ def aggregate(results: list[dict]) -> dict[str, Any]:
     summary: dict[str, Any] = {"n": results[0]["n"]}
     names = ("test_error", "test_accuracy", "test_accuracy_top5", "test_loss", "ece")
     for name in names:
-        values = [result[name] for result in results]
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        summary |= {name: statistics.mean(values), f"{name}_spread": spread}
+        mean, spread = mean_and_spread([result[name] for result in results])
+        summary |= {name: mean, f"{name}_spread": spread}
     return summary | {"rows": results}

@@ -1,10 +1,12 @@
 """Ends a training loop early: on a signal, and on a loss that is not finite."""
 
+import contextlib
 import pathlib
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -55,6 +57,22 @@ class InterruptFlag:
 
     def __exit__(self, *error: object) -> None:
         self._restore()
+
+
+def flag_where_saved(
+    folder: pathlib.Path | None, log: Callable[[str], None]
+) -> AbstractContextManager[Callable[[], bool]]:
+    """Returns a context that delays a signal until a checkpoint is written.
+
+    Without a run directory there is nothing to save, and a signal acts at once.
+
+    Args:
+      folder: run directory, or None.
+      log: called with a note when a signal arrives.
+    """
+    if folder is None:
+        return contextlib.nullcontext(lambda: False)
+    return InterruptFlag(log)
 
 
 def check_finite(

@@ -52,13 +52,32 @@ def latency(
     check_whole("repeats", repeats, 1)
     network = network or published_network(genotype_of(genotype, None).macro)
     shape = image_size, image_size, image_channels
-    net, key = make_network(genotype, network), jax.random.key(0)
     with jax.default_device(device or jax.devices()[0]):
-        variables = net.init(key, shape)
-        images = jax.random.normal(key, (batch_size, *shape), jnp.float32)
-        program = jax.jit(lambda *arguments: net.apply(*arguments)[0])
-        compiled = program.lower(variables, images).compile()
-        return median_seconds(compiled, (variables, images), repeats)
+        program, arguments = compiled_network(genotype, network, shape, batch_size)
+        return median_seconds(program, arguments, repeats)
+
+
+def compiled_network(
+    genotype: Genotype | Topology,
+    network: NetworkConfig,
+    shape: tuple[int, int, int],
+    batch_size: int,
+) -> tuple[Callable, tuple]:
+    """Compiles a network in evaluation; returns the program and its arguments.
+
+    The weights and images are random ones, on the default device.
+
+    Args:
+      genotype: the cells.
+      network: the network around the cells.
+      shape: of an image, (H, W, C).
+      batch_size: images of the batch.
+    """
+    net, key = make_network(genotype, network), jax.random.key(0)
+    variables = net.init(key, shape)
+    images = jax.random.normal(key, (batch_size, *shape), jnp.float32)
+    program = jax.jit(lambda *arguments: net.apply(*arguments)[0])
+    return program.lower(variables, images).compile(), (variables, images)
 
 
 def median_seconds(

@@ -40,7 +40,7 @@ from egnas_jax.space import Genotype, Space, Topology
 from egnas_jax.storage import records
 from egnas_jax.training.latency import REPEATS, latency, median_seconds
 from egnas_jax.training.processors import processor_model, usable_cores
-from egnas_jax.training.program_cache import cache_folder
+from egnas_jax.training.program_store import cache_folder
 
 LOOPS = 20  # edges of one program
 ROUNDS = 3  # medians of which the least counts
@@ -181,8 +181,7 @@ def _uniform_cell(space: Space, name: str) -> Genotype | Topology:
     if space.macro == Topology.macro:
         return Topology(space.num_edges * (name,), space.edges)
     pairs = space.num_nodes * [(name, 0), (name, 1)]
-    nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
-    return Genotype(pairs, nodes, pairs, nodes)
+    return Genotype(pairs, space.nodes, pairs, space.nodes)
 
 
 def _kept(genotype: Genotype | Topology, source_is_input: bool) -> int:

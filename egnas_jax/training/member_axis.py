@@ -46,23 +46,11 @@ def members_mesh(devices: int) -> Mesh | None:
     return Mesh(chosen, (MEMBERS,), axis_types=(AxisType.Auto,))
 
 
-def over_members(function: Callable, axes: Axes, mesh: Mesh | None) -> Callable:
-    """Returns the function of M members; with a mesh, D divides M.
-
-    Args:
-      function: of one member.
-      axes: of its arguments and of its result.
-      mesh: of `members_mesh`.
-    """
-    several = jax.vmap(function, in_axes=axes.inputs, out_axes=axes.outputs)
-    return over_devices(several, axes, mesh)
-
-
 def over_devices(several: Callable, axes: Axes, mesh: Mesh | None) -> Callable:
     """Returns the function in which each device computes its own members.
 
     Args:
-      several: of any number of members.
+      several: of M members; with a mesh, D divides M.
       axes: of its arguments and of its result.
       mesh: of `members_mesh`; None returns `several` as it is.
     """

@@ -1,10 +1,10 @@
-"""Compiles programs ahead of time, with an on-disk cache of lowered programs.
+"""Compiles programs ahead of time, or takes lowered ones from a cache on disk.
 
 JAX traces a program in one thread and XLA compiles it in others, so the next program is
 traced while one compiles. JAX's own compilation cache stores executables, but its key
 needs the lowered program, and tracing and lowering a supernet takes longer than reading
-its executable. So the lowered program is stored too (by `jax.export`), in a folder of
-that cache, under a key that needs no tracing.
+its executable. So the lowered program is stored too (by `jax.export`, in
+program_store.py), under a key that needs no tracing.
 
 The key holds everything that a program depends on: what the caller says of it, the
 shapes of the arguments, the source of this package, the versions of the libraries that
@@ -19,8 +19,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import pickle
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,16 +26,15 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import export
 
 from egnas_jax.nn import lowering
-from egnas_jax.training import compile_times
+from egnas_jax.training import compile_times, program_store
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.out_of_memory import free_bytes, out_of_memory_in
+from egnas_jax.training.program_store import Lowered
 from egnas_jax.types import PyTree
 
-LIMIT = 2**27  # bytes of the folder; a program of a supernet takes 1 to 2 million
 KEPT = 12  # programs that a process keeps, for one search after another
 FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")  # environment variables of the compilers
 _REMEMBERED: dict[str, Callable] = {}
@@ -88,20 +85,6 @@ def unmonitored(plan: CompilePlan) -> AbstractContextManager[OnStage]:
     return contextlib.nullcontext(lambda name, stage: None)
 
 
-class Lowered(NamedTuple):
-    """A traced and lowered program, whose arguments and results are flat leaves.
-
-    Attributes:
-      exported: the program.
-      donated: positions of the leaves that a call donates.
-      result: tree structure of the results.
-    """
-
-    exported: export.Exported
-    donated: tuple[int, ...]
-    result: PyTree
-
-
 class Flat(NamedTuple):
     """A compiled program of flat leaves, with the interface of the traced one.
 
@@ -143,7 +126,7 @@ def compile_all(
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
     cached = frozenset(name for name, key in keys.items() if _is_stored(key))
-    times = None if identity is None else cache_folder()
+    times = None if identity is None else program_store.cache_folder()
     task, started = _task(requests, cached), time.monotonic()
     plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
     with monitor(plan) as on_stage:
@@ -182,8 +165,7 @@ def _finished(finish: Callable, name: str, on_stage: OnStage) -> Callable:
 
 def _is_stored(key: str) -> bool:
     """Whether this process or the disk holds a program, as far as one can see."""
-    folder = _folder()
-    return key in _REMEMBERED or (folder is not None and (folder / key).is_file())
+    return key in _REMEMBERED or program_store.holds(key)
 
 
 def _task(requests: Mapping[str, ProgramRequest], cached: frozenset[str]) -> str:
@@ -212,13 +194,13 @@ def _kept(request: ProgramRequest, key: str) -> Callable[[], Callable]:
     def make():
         if key in _REMEMBERED:
             return lambda: _REMEMBERED[key]
-        lowered = _read(key)
+        lowered = program_store.read(key)
         if lowered is None:
             try:
                 lowered = _lower(request)
             except Exception:  # `jax.export` supports fewer programs than JAX
                 return _plain(request)()
-            _write(lowered, key)
+            program_store.write(lowered, key)
         leaves = jax.tree.leaves(request.all_arguments)
         return functools.partial(_compile, lowered, leaves, request.options)
 
@@ -297,88 +279,8 @@ def _source_digest() -> str:
 _SOURCE = _source_digest()
 
 
-def cache_folder() -> pathlib.Path | None:
-    """JAX's folder of compiled programs; None where it has no local one."""
-    base = jax.config.jax_compilation_cache_dir
-    if not base or "://" in base or not jax.config.jax_enable_compilation_cache:
-        return None
-    return pathlib.Path(base)
-
-
-def _folder() -> pathlib.Path | None:
-    """The folder of lowered programs, beside JAX's own files."""
-    base = cache_folder()
-    return None if base is None else base / "lowered"
-
-
-def _read(key: str) -> Lowered | None:
-    """Reads a program that an earlier process traced; None where there is none."""
-    folder = _folder()
-    if folder is None:
-        return None
-    path = folder / key
-    try:
-        checksum, packed = path.read_bytes().split(b"\n", 1)
-        if checksum.decode() != hashlib.sha256(packed).hexdigest():
-            return None
-        with contextlib.suppress(OSError):  # the folder may be read-only
-            os.utime(path)  # the least recently used file is deleted first
-        exported, donated, result = pickle.loads(packed)
-        _find_lapack()
-        return Lowered(export.deserialize(bytearray(exported)), donated, result)
-    except Exception:  # missing, damaged or unreadable: it is traced again
-        return None
-
-
-@functools.cache
-def _find_lapack() -> None:
-    """Makes JAX load LAPACK: it does so to lower a call, but not to read a program."""
-    jax.jit(jnp.linalg.eigh).lower(jax.ShapeDtypeStruct((2, 2), jnp.float32))
-
-
 def _remember(key: str, program: Callable) -> None:
     _REMEMBERED.pop(key, None)
     _REMEMBERED[key] = program
     while len(_REMEMBERED) > KEPT:
         del _REMEMBERED[next(iter(_REMEMBERED))]
-
-
-def _write(lowered: Lowered, key: str) -> None:
-    """Stores a program for later processes; does nothing where that fails.
-
-    Only time is lost then: a full disk must not end a search.
-    """
-    folder = _folder()
-    if folder is None:
-        return
-    try:
-        parts = lowered.exported.serialize(), lowered.donated, lowered.result
-        packed = pickle.dumps(parts)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _put(folder / key, hashlib.sha256(packed).hexdigest().encode() + b"\n" + packed)
-        _make_room(folder)
-    except Exception:
-        return
-
-
-def _put(path: pathlib.Path, data: bytes) -> None:
-    """Writes the whole file or none; leaves nothing on a full disk."""
-    file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115
-    try:
-        with file:
-            file.write(data)
-        os.replace(file.name, path)
-    except BaseException:
-        os.unlink(file.name)
-        raise
-
-
-def _make_room(folder: pathlib.Path) -> None:
-    """Deletes the least recently used files until the folder is within its limit."""
-    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-    excess = sum(path.stat().st_size for path in files) - LIMIT
-    for path in files:
-        if excess <= 0:
-            return
-        excess -= path.stat().st_size
-        path.unlink()

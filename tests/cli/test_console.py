@@ -6,7 +6,7 @@ import sys
 import jax
 import pytest
 
-from egnas_jax.cli import console, main
+from egnas_jax.cli import console, main, names
 from egnas_jax.storage import lock
 
 
@@ -15,7 +15,7 @@ def test_characters_that_stdout_lacks_are_replaced(encoding, monkeypatch):
     content = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding, "strict"))
     text = "2.5 ± 0.1 τ \udcff"  # the last is of a file name that is not UTF-8
-    monkeypatch.setattr(main, "_list", lambda options: print(text))
+    monkeypatch.setattr(names, "list_names", lambda options: print(text))
     assert main.main(["list"]) == 0
     sys.stdout.flush()
     assert content.getvalue() == text.encode(encoding, "replace") + b"\n"

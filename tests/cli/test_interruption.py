@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from egnas_jax.cli import main
+from egnas_jax.cli import main, names
 from egnas_jax.storage import claims
 
 # As the compilation of programs: the pool waits for its thread, also after an error.
 COMPILING = """
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
-from egnas_jax.cli import interruption, main
+from egnas_jax.cli import interruption, main, names
 
 interruption.PATIENCE = 0.5
 
@@ -23,7 +23,7 @@ def command(options):
         print("compiling", flush=True)
         future.result()
 
-main._list = command
+names.list_names = command
 sys.exit(main.main(["list"]))
 """
 
@@ -31,7 +31,9 @@ sys.exit(main.main(["list"]))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_ends_with_130(number, monkeypatch, capsys):
     before = signal.getsignal(number)
-    monkeypatch.setattr(main, "_list", lambda options: signal.raise_signal(number))
+    monkeypatch.setattr(
+        names, "list_names", lambda options: signal.raise_signal(number)
+    )
     assert main.main(["list"]) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
     assert signal.getsignal(number) == before

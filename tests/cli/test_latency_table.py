@@ -78,12 +78,12 @@ def test_the_check_prints_the_rank_correlation(capsys, monkeypatch):
         edges = np.tile(is_slow, (2, space.num_edges, 1)) * 10**6
         return EdgeCosts(0, edges)
 
-    def program(genotype, network, batch_size):
+    def program(genotype, network, shape, batch_size):
         names = [name for name, _ in genotype.normal + genotype.reduce]
         return sum(name.startswith("sep") for name in names), ()
 
     monkeypatch.setattr(latency_table, "latency_costs", costs)
-    monkeypatch.setattr(latency_check, "_compiled", program)
+    monkeypatch.setattr(latency_check, "compiled_network", program)
     monkeypatch.setattr(latency_check, "median_seconds", lambda number, _: number / 1e3)
     assert main(["latency-table", "--check", "--cells", "12"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]

@@ -28,7 +28,7 @@ from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.settings import assignments
 from egnas_jax.space import zoo
 from egnas_jax.storage import checkpoint, records
-from egnas_jax.training import interrupt, program_cache
+from egnas_jax.training import interrupt, program_cache, program_store
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 # Between the record of epoch 1 and its checkpoint.
@@ -88,7 +88,7 @@ def straight_and_compiled(tmp_path_factory, logged_compilations):
         patch.setattr(records, "append", append)
         # another test of this process may have compiled the same search
         patch.setattr(program_cache, "_REMEMBERED", {})
-        patch.setattr(program_cache, "cache_folder", lambda: None)
+        patch.setattr(program_store, "cache_folder", lambda: None)
         assert main(["search", *TINY, *SMALL, *more, "--out", str(folder)]) == 0
     return folder, names
 

@@ -76,7 +76,7 @@ def test_a_run_interrupted_within_an_epoch_ends_the_same(reference, tiny, monkey
         loop, "run_steps", lambda *a: (calls.append(a), original(*a))[1]
     )
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "InterruptFlag", InterruptAtSecondCall)
+        patch.setattr(interrupt, "InterruptFlag", InterruptAtSecondCall)
         with pytest.raises(Interrupted):
             train_from_start(other)
     restored, _ = loop.restore_newest(other)

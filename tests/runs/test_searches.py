@@ -19,9 +19,9 @@ from egnas_jax.runs.batchable import batchable_paths, check_batchable
 from egnas_jax.runs.environment import place_of
 from egnas_jax.runs.search_setup import search_data, set_up_search
 from egnas_jax.runs.searches import run_names, run_searches, setting_labels
-from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import make_batch, stacked
 from egnas_jax.search.members import make_member_programs, state_of
+from egnas_jax.search.search_run import beginning, layout
 from egnas_jax.settings import apply_settings
 from egnas_jax.storage import records
 from egnas_jax.training import out_of_memory
@@ -237,7 +237,7 @@ def lowered(config, name, width):
     run = setup.setups[0].run
     programs = make_member_programs(run.problem, run.image_shape)
     batch = make_batch(programs, setup.images, {0: setup.members[0]}, width)
-    shapes = loop.layout(run)
+    shapes = layout(run)
     state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape), leaf.dtype), shapes
     ).replace(epoch=shapes.epoch, step=shapes.step)
@@ -488,7 +488,7 @@ def test_one_weight_step_and_one_exploration_equal_those_alone(base):
     run = setup.setups[0].run
     programs = make_member_programs(run.problem, run.image_shape)
     batch = make_batch(programs, setup.images, dict(enumerate(setup.members)), 3)
-    starts = [loop.beginning(each.run) for each in setup.setups]
+    starts = [beginning(each.run) for each in setup.setups]
     span = jnp.int32(0), jnp.int32(1)
     stepped, _ = programs.train(
         batch.data, batch.hyperparams, stacked(batch, starts), span
@@ -498,7 +498,7 @@ def test_one_weight_step_and_one_exploration_equal_those_alone(base):
     )
     for index, config in enumerate(configs):
         alone = set_up_search(config).run
-        state = loop.beginning(alone).state
+        state = beginning(alone).state
         new, info = alone.programs.evolve(alone.hyperparams, state)
         own = state_of(explored, index)
         chex.assert_trees_all_close(own.strategy, new.strategy, rtol=1e-4, atol=1e-5)

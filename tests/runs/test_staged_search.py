@@ -17,7 +17,7 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_resume import StartPoint
 from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.runs.stages import config_of_stage, describe_plan
-from egnas_jax.search import loop
+from egnas_jax.search.search_run import Progress
 from egnas_jax.storage import records
 
 SETTINGS = tiny_search.OF_ANY_METHOD | {
@@ -184,7 +184,7 @@ with tiny_search.registered_space():
 def test_unusable_stages_exit_with_2_before_anything_compiles(
     settings, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("egnas_jax.search.loop.compiled", None)
+    monkeypatch.setattr("egnas_jax.runs.search.compiled", None)
     changes = [word for each in settings for word in ("--set", each)]
     out = tmp_path / "run"
     words = tiny_search.words(SETTINGS)
@@ -214,7 +214,7 @@ def test_a_start_between_two_stages_is_in_the_later_one():
     run = set_up_search(config_of()).run
     for epoch, expected in ((0, 0), (1, 0), (2, 1)):
         state = types.SimpleNamespace(epoch=epoch)
-        start = StartPoint(loop.Progress(state, {}, run.stage.as_json()))
+        start = StartPoint(Progress(state, {}, run.stage.as_json()))
         assert start.stage_of(run).index == expected
     assert StartPoint(None).stage_of(run) == run.stage
     assert StartPoint(None).stage_of(run._replace(stage=None, enter=None)) is None

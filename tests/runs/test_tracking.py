@@ -4,73 +4,72 @@ import contextlib
 import pathlib
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from egnas_jax.runs.retrain import with_trackers
+from egnas_jax.retrain.loop import num_recorded
 from egnas_jax.runs.search_config import search_config
-from egnas_jax.runs.tracking import end_with, tracked
+from egnas_jax.runs.tracking import end_with, tracked, with_trackers
 from egnas_jax.storage.trackers import TRACKERS, Tracker
 
 
 @pytest.fixture
-def told(monkeypatch):
+def messages(monkeypatch):
     """What a tracker is told: its runs, the records, and how the runs ended."""
-    told = []
+    messages = []
 
     @contextlib.contextmanager
     def writer(run):
-        told.append(run)
+        messages.append(run)
         try:
-            yield told.append
-            told.append("finished")
+            yield messages.append
+            messages.append("finished")
         except FloatingPointError:
-            told.append("failed")
+            messages.append("failed")
             raise
 
     monkeypatch.setitem(TRACKERS, "mlflow", Tracker(writer, "json"))
-    return told
+    return messages
 
 
 def config_with(**settings):
     return search_config("digits", settings=settings)
 
 
-def test_only_the_trackers_that_are_named_are_told(told, tmp_path):
+def test_only_the_trackers_that_are_named_are_told(messages, tmp_path):
     for config, count in ((config_with(), 0), (config_with(mlflow=True), 3)):
-        told.clear()
+        messages.clear()
         with tracked(config, tmp_path, 4, print) as send:
             send({"epoch": 4})
-        assert len(told) == count
-    run, record, ended = told
+        assert len(messages) == count
+    run, record, ended = messages
     assert (run.folder, run.first_epoch) == (tmp_path, 4)
     assert run.settings["strategy.eta"] == config_with().strategy.eta
     assert record == {"epoch": 4} and ended == "finished"
 
 
-def test_a_run_without_a_directory_is_not_tracked(told):
+def test_a_run_without_a_directory_is_not_tracked(messages):
     with tracked(config_with(mlflow=True), None, 0, print) as send:
         send({"epoch": 0})
-    assert told == []
+    assert messages == []
 
 
 @pytest.mark.parametrize(
     "error, ended", [(FloatingPointError("nan"), "failed"), (None, "finished")]
 )
 def test_a_member_of_a_batch_ends_its_trackers_with_its_own_error(
-    told, tmp_path, error, ended
+    messages, tmp_path, error, ended
 ):
     with contextlib.ExitStack() as batch:
-        own = batch.enter_context(contextlib.ExitStack())
-        own.enter_context(tracked(config_with(mlflow=True), tmp_path, 0, print))
-        end_with(own, error)
-        batch.callback(told.append, "the batch ended")
-    assert told[1:] == (
+        context = batch.enter_context(contextlib.ExitStack())
+        context.enter_context(tracked(config_with(mlflow=True), tmp_path, 0, print))
+        end_with(context, error)
+        batch.callback(messages.append, "the batch ended")
+    assert messages[1:] == (
         [ended, "the batch ended"] if error else ["the batch ended", ended]
     )
 
 
-def test_epochs_that_a_resumed_retraining_records_again_are_told_first(told):
+def test_epochs_that_a_resumed_retraining_records_again_are_told_first(messages):
     config = SimpleNamespace(epochs=20, evaluate_every=5)
     names = dict.fromkeys(TRACKERS, False) | {"mlflow": True}
     seen = []
@@ -89,7 +88,8 @@ def test_epochs_that_a_resumed_retraining_records_again_are_told_first(told):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("egnas_jax.runs.tracking.as_dict", lambda config: vars(config))
         vars(config).update(names)
-        with with_trackers(run, SimpleNamespace(step=np.int32(70))) as own:
-            own.on_epoch({"epoch": 5})
-    assert told[0].first_epoch == 5  # of the seven epochs, two were not evaluated
-    assert told[1] == {"epoch": 5} and seen == [{"epoch": 5}]
+        first_epoch = num_recorded(run, step=70)
+        with with_trackers(run, config, first_epoch) as tracked_run:
+            tracked_run.on_epoch({"epoch": 5})
+    assert messages[0].first_epoch == 5  # of the seven epochs, two were not evaluated
+    assert messages[1] == {"epoch": 5} and seen == [{"epoch": 5}]

@@ -14,7 +14,8 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
 from egnas_jax.search.functions import make_functions
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.search_run import SearchRun, beginning
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.sgd import SGD
@@ -112,7 +113,7 @@ def test_epochs_equal_those_of_the_loop_bit_for_bit(
     case, searches, compiled_epoch, data
 ):
     problem, hyperparams, functions = searches(case)
-    run = loop.SearchRun(
+    run = SearchRun(
         problem=problem,
         programs=make_programs(problem, data),
         hyperparams=hyperparams,
@@ -120,7 +121,7 @@ def test_epochs_equal_those_of_the_loop_bit_for_bit(
         num_train=25,
         num_valid=25,
     )
-    end = loop.search(run, loop.beginning(run))
+    end = loop.search(run, beginning(run))
     state = functions.init(SEED, functions.hyperparams)
     assert len(end.records) == 3
     for record in end.records:

@@ -16,7 +16,8 @@ from egnas_jax.search.member_epochs import filled_up, make_batch, run_epoch, sta
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
 from egnas_jax.search.members import Member, make_member_programs, state_of
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.step import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.search_run import Progress, SearchRun, beginning
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import Interrupted
@@ -72,7 +73,7 @@ def make_member(toy_net, strategy):
             strategy=np.float32(number),
             epochs=np.int32(3),
         )
-        run = loop.SearchRun(
+        run = SearchRun(
             problem=problem,
             programs=None,
             hyperparams=hyperparams,
@@ -113,7 +114,7 @@ def members(make_member, tmp_path):
 
 
 def first_of(member):
-    return MemberEnd(on_host(loop.beginning(member.run)), [])
+    return MemberEnd(on_host(beginning(member.run)), [])
 
 
 def searched(engine, members, last=3, **options):
@@ -126,7 +127,7 @@ def resumed(engine, members):
     starts = []
     for member in members:
         newest, _ = loop.newest(member.run)
-        progress = newest or loop.beginning(member.run)
+        progress = newest or beginning(member.run)
         metrics = member.run.folder / "metrics.jsonl"
         records.keep_before(metrics, int(progress.state.epoch))
         starts.append(MemberEnd(on_host(progress), records.read(metrics)))
@@ -163,7 +164,7 @@ def test_each_search_is_the_one_that_the_loop_runs_alone(
         data = SearchData(*halves, scale=jnp.asarray(member.scale))
         programs = make_programs(member.run.problem, data)
         run = member.run._replace(programs=programs)
-        alone = loop.search(run, loop.beginning(run))
+        alone = loop.search(run, beginning(run))
         end = undisturbed[seed]
         for own, expected in zip(end.records, alone.records, strict=True):
             assert own.keys() == expected.keys()
@@ -220,7 +221,7 @@ def spoilt(end):
     state = end.progress.state
     kernel = np.full_like(state.params["kernel"], np.nan)
     state = state.replace(params={**state.params, "kernel": kernel})
-    return end._replace(progress=loop.Progress(state, {}))
+    return end._replace(progress=Progress(state, {}))
 
 
 def test_a_search_whose_loss_is_not_finite_ends_alone(engine, members, undisturbed):
@@ -339,7 +340,7 @@ def test_stacked_states_give_each_search_its_own(engine, members):
         engine.programs, engine.images, {0: members[0], 2: members[1]}, WIDTH
     )
     states = [first_of(member).progress.state for member in members[:2]]
-    together = stacked(batch, [loop.Progress(state, {}) for state in states])
+    together = stacked(batch, [Progress(state, {}) for state in states])
     assert together.params["kernel"].shape[0] == WIDTH
     assert together.epoch.shape == together.step.shape == ()
     for slot, state in zip((0, 2), states, strict=True):

@@ -12,14 +12,11 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.step import (
-    SearchData,
-    SearchHyperparams,
-    SearchProblem,
-    next_valid_batch,
-    weight_step,
-)
+from egnas_jax.search.search_run import SearchRun, Stage, beginning, in_stage
+from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
+from egnas_jax.search.step import weight_step
 from egnas_jax.search.strategy import EpochSchedule
+from egnas_jax.search.valid_batches import next_valid_batch
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts
 from egnas_jax.training import interrupt
@@ -75,7 +72,7 @@ def enter(toy_net, data):
             stage=index,
         )
         numbers = jax.tree.map(np.float32, strategy.hyperparams)
-        return loop.SearchRun(
+        return SearchRun(
             problem=problem,
             programs=make_programs(problem, data),
             hyperparams=SearchHyperparams(
@@ -89,9 +86,7 @@ def enter(toy_net, data):
             num_train=25,
             num_valid=25,
             steps_per_call=1,
-            stage=loop.Stage(
-                index, planned.first, planned.first + planned.epochs, live
-            ),
+            stage=Stage(index, planned.first, planned.first + planned.epochs, live),
             enter=enter,
             all_epochs=5,
         )
@@ -106,14 +101,14 @@ def run(enter, tmp_path):
 
 
 def searched(run, start=None, **options):
-    return loop.search(run, start or loop.beginning(run), **options)
+    return loop.search(run, start or beginning(run), **options)
 
 
 def resumed(run):
     """The end of a run that goes on from its newest checkpoint."""
     progress, notes = loop.newest(run)
     assert not notes
-    return loop.search(loop.in_stage(run, progress.stage), progress)
+    return loop.search(in_stage(run, progress.stage), progress)
 
 
 def without_times(lines):
@@ -147,7 +142,7 @@ def test_a_stage_has_the_primitives_that_the_one_before_left(run):
     for index, count in ((0, 7), (1, 5), (2, 3)):
         stage = run if index == 0 else run.enter(index, live)
         mixing = jax.tree.map(
-            np.asarray, stage.programs.incumbent(loop.beginning(stage).state)
+            np.asarray, stage.programs.incumbent(beginning(stage).state)
         )
         for rows in mixing.primitives.values():
             assert set(np.count_nonzero(rows, axis=1)) == {count}
@@ -164,7 +159,7 @@ def test_a_stage_has_the_primitives_that_the_one_before_left(run):
 @pytest.mark.slow
 def test_dropout_acts_in_the_weight_steps(run, data):
     """In the first step, whose alpha does not depend on the rate of the weights."""
-    state = loop.beginning(run).state
+    state = beginning(run).state
 
     @jax.jit
     def weights_after(rate):
@@ -178,8 +173,8 @@ def test_dropout_acts_in_the_weight_steps(run, data):
 
 
 def test_a_stage_draws_weights_and_alpha_of_its_own(run):
-    first = loop.beginning(run).state
-    second = loop.beginning(run.enter(1, None)).state
+    first = beginning(run).state
+    second = beginning(run.enter(1, None)).state
     assert int(second.epoch) == 2 and int(second.step) == 0
     assert not np.array_equal(first.params["kernel"], second.params["kernel"])
     assert not np.array_equal(
@@ -214,12 +209,12 @@ def test_a_checkpoint_names_its_stage_and_can_be_older_than_the_newest(run):
 def test_a_checkpoint_of_a_stage_that_begins_elsewhere_is_refused(run):
     name = {"index": 1, "first": 3, "live": None}
     with pytest.raises(ValueError, match="holds stage 2, which began with epoch 4;"):
-        loop.in_stage(run, name)
+        in_stage(run, name)
 
 
 def test_validation_batches_run_through_all_images_before_one_comes_again(run, data):
     problem = run.problem
-    state = loop.beginning(run).state
+    state = beginning(run).state
 
     @jax.jit
     def batch(epoch, step):

@@ -14,19 +14,19 @@ import pytest
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
-from egnas_jax.runs.search import search_result
 from egnas_jax.runs.search_config import search_config
-from egnas_jax.search import loop, step, stored_state
+from egnas_jax.runs.search_result import search_result
+from egnas_jax.search import loop, step, stored_state, validation
 from egnas_jax.search.programs import make_programs, options_of
 from egnas_jax.search.relax import softmax_mixing, unflatten
-from egnas_jax.search.step import (
+from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
+from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
     init_state,
-    sgd_step,
-    train_steps,
 )
+from egnas_jax.search.step import sgd_step, train_steps
 from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
@@ -129,7 +129,7 @@ def make_run(toy_net, data, tmp_path):
 
     def make(strategy=None, seed=3, **schedule):
         problem = problem_of(toy_net, strategy or noting_strategy(), **schedule)
-        return loop.SearchRun(
+        return SearchRun(
             problem=problem,
             programs=make_programs(problem, data),
             hyperparams=hyperparams_of(seed),
@@ -143,11 +143,11 @@ def make_run(toy_net, data, tmp_path):
 
 
 def first_state(run):
-    return loop.beginning(run).state
+    return beginning(run).state
 
 
 def one_epoch(run):
-    return loop.run_epoch(run, loop.beginning(run))
+    return loop.run_epoch(run, beginning(run))
 
 
 def gradients(net, params, alpha, batch):
@@ -322,7 +322,7 @@ def test_programs_compiled_ahead_give_the_same_bits_and_take_the_state(make_run)
     run = make_run()
     _, line = one_epoch(run)
     # neither from this process nor from the disk
-    run = loop.compiled(run._replace(identity={"test": str(run.folder)}))
+    run = compiled(run._replace(identity={"test": str(run.folder)}))
     _, same = one_epoch(run)
     assert same | {"seconds": 0} == line | {"seconds": 0}
     state = first_state(run)
@@ -354,7 +354,7 @@ def test_searches_side_by_side_equal_searches_one_by_one(toy_net, data):
         state = init_state(problem, SHAPE, hyperparams)
         state, _ = train_steps(problem, data, hyperparams, state, span)
         state, info = step.evolve(problem, data, hyperparams, state)
-        return state, info, step.validate(problem, data, hyperparams, state)
+        return state, info, validation.validate(problem, data, hyperparams, state)
 
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *several)
     together = jax.jit(jax.vmap(run_epoch))(stacked)
@@ -414,7 +414,7 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
         with pytest.raises(interrupt.Interrupted):
             loop.run_epoch(
                 run,
-                loop.beginning(run),
+                beginning(run),
                 lambda calls=calls, stop=stop: next(calls) == stop,
             )
         _, line = loop.run_epoch(run, loop.newest(run)[0])
@@ -423,7 +423,7 @@ def test_an_epoch_interrupted_anywhere_ends_the_same(order, make_run):
 
 def test_records_that_do_not_go_with_their_epochs_are_refused(make_run):
     run = make_run()
-    loop.search(run, loop.beginning(run), stop_after=2)
+    loop.search(run, beginning(run), stop_after=2)
     assert int(loop.newest(run)[0].state.epoch) == 2
     assert [line["epoch"] for line in records.read_epochs(run.folder, 2)] == [0, 1]
     with pytest.raises(ValueError, match="holds 2 records, but .* finished 3"):
@@ -443,7 +443,7 @@ def test_weights_that_blow_up_in_the_last_step_stop_the_run(make_run):
         params=jax.tree.map(lambda leaf: leaf * jnp.nan, start.params),
     )
     with pytest.raises(FloatingPointError, match="validation loss is nan in epoch 0"):
-        loop.run_epoch(run, loop.Progress(ended, {}))
+        loop.run_epoch(run, Progress(ended, {}))
 
 
 def test_the_first_interrupt_is_answered_and_the_second_is_immediate():
@@ -464,13 +464,15 @@ def test_curvature_is_compiled_from_kernels_of_xla(toy_net, data, monkeypatch):
         used.append(net.config)
         return jnp.sum
 
-    monkeypatch.setattr(step, "alpha_loss", alpha_loss)
+    monkeypatch.setattr(validation, "alpha_loss", alpha_loss)
     strategy = egnas(toy_net, EGNASConfig())
     problem = problem_of(toy_net, strategy)
     problem = problem._replace(watch=WatchConfig("lanczos", images=4))
     hyperparams = hyperparams_of().replace(strategy=strategy.hyperparams)
     state = init_state(problem, SHAPE, hyperparams)
-    products = step.curvature(problem, data, hyperparams, state, jnp.ones((1, 196)))
+    products = validation.curvature(
+        problem, data, hyperparams, state, jnp.ones((1, 196))
+    )
     assert products.shape == (1, 196)
     assert used == [dataclasses.replace(toy_net.config, lowering="grouped")]
 
@@ -490,7 +492,7 @@ def stopping(make_run, eigenvalues):
 def test_a_search_that_collapses_ends_with_the_cell_of_an_earlier_epoch(make_run):
     notes = []
     run = stopping(make_run, [1.0, 1.0, 5.0, 5.0])._replace(log=notes.append)
-    loop.search(run, loop.beginning(run), stop_after=2)
+    loop.search(run, beginning(run), stop_after=2)
     end = loop.search(run, loop.newest(run)[0])  # resumed: the records decide
     lines = records.read(run.folder / "metrics.jsonl")
     assert [line["eigenvalue"] for line in lines] == [1.0, 1.0, 5.0]

@@ -63,8 +63,8 @@ def test_the_stages_are_those_of_the_reference(golden):
 
 
 def test_dropout_falls_on_a_line_and_then_exponentially(golden):
-    found = [dropout_factor(epoch) for epoch in range(25)]
-    np.testing.assert_allclose(found, golden["dropout_factor"], rtol=1e-6)
+    factors = [dropout_factor(epoch, epochs=25, warmup=10) for epoch in range(25)]
+    np.testing.assert_allclose(factors, golden["dropout_factor"], rtol=1e-6)
 
 
 def test_rows_are_a_softmax_over_the_live_primitives(golden):

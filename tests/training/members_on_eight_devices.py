@@ -20,7 +20,6 @@ from egnas_jax.training.member_axis import (
     Axes,
     jit_over_devices,
     members_mesh,
-    over_members,
     put,
     shapes_of,
 )
@@ -101,13 +100,13 @@ def arguments(count):
 
 def test_devices_compute_their_own_members_and_exchange_nothing():
     mesh = members_mesh(8)
-    alone = over_members(scaled, AXES, None)(*arguments(16))
     several = jax.vmap(scaled, in_axes=AXES.inputs, out_axes=AXES.outputs)
+    alone = several(*arguments(16))
     divided = jit_over_devices(several, AXES, mesh, name="scaled")
-    found = divided(*arguments(16))
-    np.testing.assert_array_equal(found["sum"], alone["sum"])
-    assert found["step"] == 3 and found["step"].shape == ()
-    shards = {shard.device.id: shard.data for shard in found["sum"].addressable_shards}
+    total, step = map(divided(*arguments(16)).get, ("sum", "step"))
+    np.testing.assert_array_equal(total, alone["sum"])
+    assert step == 3 and step.shape == ()
+    shards = {shard.device.id: shard.data for shard in total.addressable_shards}
     assert sorted(shards) == list(range(8))
     np.testing.assert_array_equal(shards[3], alone["sum"][6:8])
     shapes = shapes_of(mesh, arguments(16), AXES.inputs)

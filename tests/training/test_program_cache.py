@@ -20,12 +20,12 @@ from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.runs import search, search_setup
 from egnas_jax.runs.search_config import _NOT_COMPILED, search_config
 from egnas_jax.runs.search_setup import set_up_search
-from egnas_jax.search import loop
+from egnas_jax.search.search_run import beginning
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage.trackers import TRACKERS
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
-from egnas_jax.training import compile_times, program_cache
+from egnas_jax.training import compile_times, program_cache, program_store
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 SHAPE = jax.ShapeDtypeStruct((3,), jnp.float32)
@@ -229,11 +229,11 @@ def test_what_could_not_be_written_leaves_nothing(folder, traced, monkeypatch):
 
 
 def test_the_least_recently_used_goes_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(program_cache, "LIMIT", 25)
+    monkeypatch.setattr(program_store, "LIMIT", 25)
     for age, name in enumerate("cab"):
         (tmp_path / name).write_bytes(bytes(10))
         os.utime(tmp_path / name, (1000 + age, 1000 + age))
-    program_cache._make_room(tmp_path)
+    program_store._make_room(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
@@ -290,7 +290,7 @@ def test_settings_that_are_left_out_of_the_key_are_in_no_program(monkeypatch, to
     def lowered(settings):
         run = set_up_search(search_config("digits", settings=settings)).run
         zero, texts = jnp.int32(0), []
-        start = run.hyperparams, loop.beginning(run).state
+        start = run.hyperparams, beginning(run).state
         for name, rest in (
             ("train", ((zero, zero),)),
             ("evolve", ()),
@@ -371,8 +371,8 @@ def test_processes_exchange_in_one_order(processes, monkeypatch):
 
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     monkeypatch.setattr(search, "begin", noted)
-    monkeypatch.setattr(search.loop, "compiled", noted)
-    monkeypatch.setattr(search.loop, "next_stage", lambda run, begun: (run, begun))
+    monkeypatch.setattr(search, "compiled", noted)
+    monkeypatch.setattr(search, "next_stage", lambda run, begun: (run, begun))
     start = search.StartPoint(None)
     assert search._begin_and_compile("run", start, None) == ("run", "run")
     assert len(set(threads)) == 3 - processes

@@ -12,7 +12,7 @@ from small_methods import settings_of
 from egnas_jax.cli.main import main
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import set_up_search
-from egnas_jax.search.step import init_state
+from egnas_jax.search.state import init_state
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.shards import Division, check_divisible, divide, rows_per_part

@@ -8,7 +8,7 @@ from egnas_jax.runs import retrain_config, search_config
 from egnas_jax.runs.genotype_source import read_genotype
 from egnas_jax.runs.retrain import run_retraining
 from egnas_jax.runs.search import Silent, StartMonitor, run_search
-from egnas_jax.runs.searched import search_seconds
+from egnas_jax.runs.search_origin import search_seconds
 from egnas_jax.runs.study.study_file import FILE, Study, Unit
 from egnas_jax.runs.unknown_settings import check_known
 

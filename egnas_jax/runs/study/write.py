@@ -88,7 +88,7 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
                         raise
                     time.sleep(0.1)
         except OSError as error:
-            raise _unwritable(folder, error) from None
+            raise records.unwritable(folder, error) from None
         yield
 
 
@@ -166,10 +166,4 @@ def _write(
             records.write_text(folder / PLAN, text)
         write_units(folder, units)
     except OSError as error:
-        raise _unwritable(folder, error) from None
-
-
-def _unwritable(folder: pathlib.Path, error: OSError) -> ValueError:
-    return ValueError(
-        f"{folder} cannot be written ({error.strerror or error}). Name another --out."
-    )
+        raise records.unwritable(folder, error) from None

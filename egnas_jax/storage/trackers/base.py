@@ -1,4 +1,4 @@
-"""What every tracker of experiments is given: a run, and the records of its epochs."""
+"""Defines what a tracker gets: a run, and the records of its epochs."""
 
 import contextlib
 import json

@@ -21,7 +21,7 @@ import numpy as np
 from egnas_jax.evolution.breeding import IntegerGenes
 from egnas_jax.evolution.genes import Genes, vector_genes
 from egnas_jax.space import Space
-from egnas_jax.space.mixing_arrays import derivable_mask
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.types import Array, Key, Mixing
 
 SLOTS = 2  # edges that a node keeps
@@ -78,25 +78,16 @@ def cells_of(space: Space, place: str = "uniform") -> Cells:
     return _cells_of_two_edges(space)
 
 
-def _targets(space: Space) -> range:
-    """The nodes that edges lead to."""
-    return range(space.num_inputs, space.num_inputs + space.num_nodes)
-
-
-def allowed_primitives(space: Space) -> np.ndarray:
+def primitive_table(space: Space) -> np.ndarray:
     """The primitive that each number of each edge stands for, int[G, E, A]."""
-    rows = [
-        [np.flatnonzero(row) for row in derivable_mask(space, kind)]
-        for kind in space.kinds
-    ]
+    rows = [[np.flatnonzero(row) for row in mask] for mask in derivable_masks(space)]
     largest = max(len(row) for edges in rows for row in edges)
     return np.array([[np.resize(row, largest) for row in edges] for edges in rows])
 
 
 def num_primitives(space: Space) -> np.ndarray:
     """How many primitives each edge of a derived cell may have, int[G, E]."""
-    masks = [derivable_mask(space, kind) for kind in space.kinds]
-    return np.stack(masks).sum(axis=-1)
+    return derivable_masks(space).sum(axis=-1)
 
 
 def _are_equal(counts: np.ndarray) -> bool:
@@ -104,8 +95,8 @@ def _are_equal(counts: np.ndarray) -> bool:
 
 
 def _cells_of_all_edges(space: Space, place: str) -> Cells:
-    groups = [len(space.in_edges(node)) for node in _targets(space)] * len(space.kinds)
-    allowed, counts = allowed_primitives(space), num_primitives(space)
+    groups = [len(space.in_edges(node)) for node in space.nodes] * len(space.kinds)
+    allowed, counts = primitive_table(space), num_primitives(space)
     num_edges, num_allowed = len(space.kinds) * space.num_edges, allowed.shape[-1]
     upper = jnp.asarray(counts.reshape(-1) - 1, jnp.int32)
     num_choices = num_allowed if _are_equal(counts) else counts.reshape(-1).tolist()
@@ -139,7 +130,7 @@ def _primitives_at(allowed: np.ndarray, numbers: Array) -> Array:
 
 
 def _cells_of_two_edges(space: Space) -> Cells:
-    allowed, counts = allowed_primitives(space), num_primitives(space)
+    allowed, counts = primitive_table(space), num_primitives(space)
     num_allowed, limits = allowed.shape[-1], None
     if not _are_equal(counts):
         limits = jnp.asarray(counts, jnp.int32)[:, edge_index(space)]
@@ -198,7 +189,7 @@ def _limits_at(limits: Array, cell: Array) -> Array:
 
 def _num_in_edges(space: Space) -> np.ndarray:
     """How many edges lead to each node, i32[M]."""
-    numbers = [len(space.in_edges(node)) for node in _targets(space)]
+    numbers = [len(space.in_edges(node)) for node in space.nodes]
     return np.asarray(numbers, np.int32)
 
 
@@ -302,8 +293,8 @@ def distinct_sources(space: Space, cell: Array) -> Array:
     """The cell with the second source of a node moved to the next where both equal."""
     counts = jnp.asarray(_num_in_edges(space))[None, :]
     first, second = cell[..., 0, 0], cell[..., 1, 0]
-    moved = jnp.where(first == second, (second + 1) % counts, second)
-    return cell.at[..., 1, 0].set(moved)
+    distinct = jnp.where(first == second, (second + 1) % counts, second)
+    return cell.at[..., 1, 0].set(distinct)
 
 
 def _two_edges_mixing(space: Space, cell: Array, allowed: np.ndarray) -> Mixing:
@@ -329,7 +320,7 @@ def _two_edges_mixing(space: Space, cell: Array, allowed: np.ndarray) -> Mixing:
 def edge_index(space: Space) -> Array:
     """The edge at each position among the in-edges of each node, i32[M, most]."""
     index = np.zeros((space.num_nodes, _num_in_edges(space).max()), np.int32)
-    for node, target in enumerate(_targets(space)):
+    for node, target in enumerate(space.nodes):
         edges = space.in_edges(target)
         index[node, : len(edges)] = edges
     return jnp.asarray(index)

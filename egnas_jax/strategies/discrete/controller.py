@@ -14,7 +14,7 @@ Dims: S cells of one step of the controller, T decisions, F finalists.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -30,7 +30,7 @@ from egnas_jax.controller.ppo import LEVELS, PPOOptions, ppo_update
 from egnas_jax.controller.reinforce import ReinforceOptions, reinforce_update
 from egnas_jax.controller.training import AdamOptions, PolicyState, init_policy
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options
+from egnas_jax.search.evaluate import STATISTICS, check_options, score_batch
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import (
     LARGEST_FLOAT,
@@ -40,7 +40,7 @@ from egnas_jax.settings import (
 )
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import Cells, cells_of
-from egnas_jax.strategies.discrete.search import FITNESSES, score_cells
+from egnas_jax.strategies.discrete.search import FITNESSES
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import ExcessFn, make_excess
 from egnas_jax.strategies.limits.derivation import with_limit
@@ -99,6 +99,8 @@ class ControllerConfig:
     image_chunk: int | None = None
     limit: Limit = Limit()
 
+    warmup: ClassVar[int] = 0  # the controller learns from the first epoch on
+
     def __post_init__(self):
         count = (1, 10**5)
         ranges = dict(
@@ -118,11 +120,6 @@ class ControllerConfig:
         check_choices(self, choices, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
-
-    @property
-    def warmup(self) -> int:
-        """The controller learns from the first epoch on."""
-        return 0
 
     @property
     def valid_batch_size(self) -> int:
@@ -310,11 +307,11 @@ def cell_of_choices(space: Space, choices: Array) -> Array:
 
 def _sources(space: Space) -> tuple[tuple[int, ...], ...] | None:
     """The sources that each node has edges from; None where it has all before it."""
-    targets = range(space.num_inputs, space.num_inputs + space.num_nodes)
     sources = tuple(
-        tuple(space.edges[edge][0] for edge in space.in_edges(node)) for node in targets
+        tuple(space.edges[edge][0] for edge in space.in_edges(node))
+        for node in space.nodes
     )
-    complete = all(len(s) == t for s, t in zip(sources, targets, strict=True))
+    complete = all(len(s) == t for s, t in zip(sources, space.nodes, strict=True))
     return None if complete else sources
 
 
@@ -420,7 +417,8 @@ class _RewardEvaluator:
         A cell whose loss is no number gets 0, or the least of the others' below it.
         """
         mixings = jax.vmap(self.mixing)(choices)
-        scores = score_cells(self.net, self.config, trainee, mixings, batch)
+        arguments = trainee.variables, mixings, batch, self.config
+        scores = score_batch(self.net, *arguments)
         reward = (
             scores.accuracy if self.config.fitness == "accuracy" else 1 - scores.loss
         )
@@ -447,8 +445,8 @@ class _RewardEvaluator:
         if self.config.batches == "shared":
             return self.rewards_on(trainee, choices, draw_batch(key))
 
-        def one(pair):
-            key, own = pair
-            return self.rewards_on(trainee, own[None], draw_batch(key))[0]
+        def reward(pair):
+            key, choice = pair
+            return self.rewards_on(trainee, choice[None], draw_batch(key))[0]
 
-        return lax.map(one, (jax.random.split(key, len(choices)), choices))
+        return lax.map(reward, (jax.random.split(key, len(choices)), choices))

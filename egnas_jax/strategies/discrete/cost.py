@@ -7,7 +7,6 @@ of the cell, which a reduction strides. The table is measured by `nn.cost`.
 Dims: G kinds of cells, M nodes, A primitives that are allowed.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ import numpy as np
 from egnas_jax.nn.edge_costs import CountedNetwork, counted_costs
 from egnas_jax.nn.network_cost import published_network
 from egnas_jax.space import Space
-from egnas_jax.strategies.discrete.cells import allowed_primitives, edge_index
+from egnas_jax.strategies.discrete.cells import edge_index, primitive_table
 from egnas_jax.types import Array
 
 COSTS = ("params", "multiply_adds")
@@ -33,10 +32,10 @@ def make_cost(
       num_classes: of the network, which has the default width and depth.
       cost: "params" or "multiply_adds" (of an image of 32 pixels a side).
     """
-    published = published_network(space.macro, space.stages)
-    network = dataclasses.replace(published, num_classes=num_classes)
+    sizes = {"num_classes": num_classes}
+    network = published_network(space.macro, space.stages, **sizes)
     base, shares = counted_costs(space, CountedNetwork(network, 32, 3), cost)
-    allowed = allowed_primitives(space)
+    allowed = primitive_table(space)
     kinds, edges = np.ogrid[: allowed.shape[0], : allowed.shape[1]]
     # [kind, edge, number]: what a number of an edge costs
     added = shares[kinds[..., None], edges[..., None], allowed]

@@ -15,7 +15,7 @@ Dims: P population, n cells of one generation, F finalists.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.struct
 import jax
@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options, score_population
+from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
@@ -42,7 +42,7 @@ from egnas_jax.strategies.proxy_fitness import (
     check_fitness,
     check_proxy_space,
     images_of_cell,
-    make_proxy_evaluate,
+    make_cell_evaluate,
     proxy_of,
 )
 from egnas_jax.strategies.random_search import random_child
@@ -91,6 +91,8 @@ class BlackBoxConfig:
     image_chunk: int | None = None
     limit: Limit = Limit()
 
+    warmup: ClassVar[int] = 0  # `mode` alone says when a search follows
+
     def __post_init__(self):
         count = (1, 10**6)
         ranges = {"generations": count, "fitness_batch_size": count}
@@ -118,11 +120,6 @@ class BlackBoxConfig:
     def searches_last(self) -> bool:
         """Whether the only search follows the last weight step."""
         return self.mode == "two_phase"
-
-    @property
-    def warmup(self) -> int:
-        """Epochs before the first search: none, beside what `mode` says."""
-        return 0
 
     @property
     def fitness_name(self) -> str:
@@ -219,35 +216,17 @@ def black_box(
         del hyperparams, train_batch
         key_search, key_final = jax.random.split(key)
 
-        def evaluate(population: Array, batch: Batch = valid_batch) -> Array:
+        def evaluate(population: Array, batch: Batch) -> Array:
             mixings = jax.vmap(cells.to_mixing)(population)
-            if proxy_of(config.fitness) is None:
-                scores = score_cells(net, config, trainee, mixings, batch)
-            else:
-                scored = net, config.fitness, trainee.variables, batch, key
-                scores = make_proxy_evaluate(*scored)(mixings)
+            arguments = net, config, trainee.variables, batch, key
+            scores = make_cell_evaluate(*arguments)(mixings)
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            found, info = search_once(
-                key_search,
-                state,
-                proposer,
-                evaluate,
-                config.generations,
-                limit=config.limit,
+            keys, batches = (key_search, key_final), (valid_batch, draw_batch)
+            return search_and_reevaluate(
+                config, keys, state, proposer, evaluate, batches=batches
             )
-            keys = jax.random.split(key_final, config.final_batches)
-            keeps_order = proposer.finalists is None
-            reevaluate = reevaluate_best if keeps_order else reevaluate_members
-            answered, info = reevaluate(
-                proposer,
-                (found, info),
-                keys,
-                lambda finalists, k: evaluate(finalists, draw_batch(k)),
-            )
-            final = without_over(info["final_fitness"], config.limit)
-            return answered, info | {"final_fitness": final}
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
             return state, no_search(proposer, state, config)
@@ -281,31 +260,55 @@ def black_box(
     return with_limit(strategy, net, config.limit)
 
 
-def score_cells(
-    net: Supernet,
-    config: BlackBoxConfig,
-    trainee: Trainee,
-    mixings: Mixing,
-    batch: Batch,
-) -> Evaluation:
-    """Evaluates mixings [n] on one batch, by one call."""
-    return score_population(
-        net,
-        trainee.variables,
-        mixings,
-        batch.images,
-        batch.labels,
-        population_chunk=config.population_chunk,
-        image_chunk=config.image_chunk,
-        batch_stats=config.batch_stats,
-    )
-
-
 def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
     """Fitness f32[n], lower is better and finite."""
     broken = ~jnp.isfinite(scores.loss)
     value = 1.0 - scores.accuracy if config.fitness == "accuracy" else scores.loss
     return jnp.where(broken, WORST, value)
+
+
+def search_and_reevaluate(
+    config: BlackBoxConfig,
+    keys: tuple[Key, Key],
+    state: BlackBoxState,
+    proposer: Proposer,
+    evaluate: Callable[[Array, Batch], Array],
+    *,
+    batches: tuple[Batch, DrawFn],
+) -> tuple[BlackBoxState, dict[str, Array]]:
+    """Searches once, and evaluates the finalists again on other images.
+
+    Args:
+      config: the shared settings.
+      keys: of the search, and of the second evaluation.
+      state: before the search.
+      proposer: what proposes.
+      evaluate: (cells [n, ...], images) -> fitness f32[n].
+      batches: images of the search, and what draws those of the second evaluation.
+
+    Returns:
+      The new state and metrics: those of `search_once`, and "final_fitness".
+    """
+    (key_search, key_final), (valid_batch, draw_batch) = keys, batches
+    result = search_once(
+        key_search,
+        state,
+        proposer,
+        lambda cells: evaluate(cells, valid_batch),
+        config.generations,
+        limit=config.limit,
+    )
+    keys_final = jax.random.split(key_final, config.final_batches)
+    keeps_order = proposer.finalists is None
+    reevaluate = reevaluate_best if keeps_order else reevaluate_members
+    state, info = reevaluate(
+        proposer,
+        result,
+        keys_final,
+        lambda finalists, key: evaluate(finalists, draw_batch(key)),
+    )
+    final = without_over(info["final_fitness"], config.limit)
+    return state, info | {"final_fitness": final}
 
 
 def search_once(
@@ -410,7 +413,7 @@ def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackB
 
 def reevaluate_best(
     proposer: Proposer,
-    found: tuple[BlackBoxState, dict[str, Array]],
+    result: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
     evaluate: Callable[[Array, Key], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -418,7 +421,7 @@ def reevaluate_best(
 
     Args:
       proposer: what proposed them.
-      found: state and metrics of `search_once`.
+      result: state and metrics of `search_once`.
       keys: one for each batch; without any, the order stays.
       evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
 
@@ -426,7 +429,7 @@ def reevaluate_best(
       The state, and the metrics with "final_fitness", that of the answered cell.
     """
     del proposer
-    state, info = found
+    state, info = result
     if len(keys) == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
     fitness = lax.map(lambda key: evaluate(state.best, key), keys)
@@ -442,7 +445,7 @@ def reevaluate_best(
 
 def reevaluate_members(
     proposer: Proposer,
-    found: tuple[BlackBoxState, dict[str, Array]],
+    result: tuple[BlackBoxState, dict[str, Array]],
     keys: Array,
     evaluate: Callable[[Array, Key], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -451,7 +454,7 @@ def reevaluate_members(
     The members that are no finalists have the worst fitness then, since theirs does not
     compare. Arguments and results are those of `reevaluate_best`.
     """
-    state, info = found
+    state, info = result
     if len(keys) > 0:
         members = proposer.members(state.proposer)
         chosen = proposer.finalists(state.proposer, len(state.best))

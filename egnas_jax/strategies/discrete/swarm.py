@@ -147,7 +147,7 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
         return state.replace(memory=memory)
 
     def ask(key: Key, state: SwarmState) -> tuple[SwarmState, Array]:
-        position, velocity = moved(key, constants, state)
+        position, velocity = next_positions(key, constants, state)
         return (
             state.replace(position=position, velocity=velocity),
             to_cells((position, velocity.edges)),
@@ -189,7 +189,7 @@ def random_particles(
     )
 
 
-def moved(
+def next_positions(
     key: Key, constants: SwarmConstants, state: SwarmState
 ) -> tuple[Particles, Particles]:
     """Positions and velocities after one move of both levels."""

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import score_population
+from egnas_jax.search.evaluate import score_batch
 from egnas_jax.search.relax import (
     live_rows,
     num_live,
@@ -214,16 +214,7 @@ def make_evaluate_each(
 
     def evaluate(mixings: Mixing, batches: slice | None = None) -> Evaluation:
         def on_batch(batch: Batch) -> Evaluation:
-            return score_population(
-                net,
-                variables,
-                mixings,
-                batch.images,
-                batch.labels,
-                population_chunk=options.population_chunk,
-                image_chunk=options.image_chunk,
-                batch_stats=options.batch_stats,
-            )
+            return score_batch(net, variables, mixings, batch, options)
 
         if batches is None:
             return lax.map(on_batch, split)

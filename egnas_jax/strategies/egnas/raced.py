@@ -99,7 +99,7 @@ def _fitness_fn(
         )
         if method.excess is None:
             return value
-        own = jax.tree.map(lambda leaf: leaf[places], cells)
-        return limited_fitness(value, own, method.excess)
+        raced = jax.tree.map(lambda leaf: leaf[places], cells)
+        return limited_fitness(value, raced, method.excess)
 
     return fitness

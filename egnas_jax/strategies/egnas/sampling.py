@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.evolution import EVOLUTIONS, Evolution
-from egnas_jax.search.relax import flatten, relaxed, unflatten
+from egnas_jax.search.relax import flatten, initial_alpha, relaxed, unflatten
 from egnas_jax.space import Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
@@ -50,7 +50,7 @@ class EGNASState:
 def initial_state(space: Space, key: Key) -> EGNASState:
     """Makes the state before the first epoch, with alpha near zero."""
     key_alpha, key_run = jax.random.split(key)
-    alpha = unflatten(space, 1e-3 * jax.random.normal(key_alpha, (space.dim,)))
+    alpha = initial_alpha(key_alpha, space)
     zero = jnp.zeros((), jnp.int32)
     return EGNASState(
         alpha=alpha,

@@ -18,10 +18,10 @@ from scipy import optimize, sparse
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Genotype, Space, Topology, derive
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.strategies.limits.config import NANOSECONDS, Limit
 from egnas_jax.strategies.limits.costs import LimitedCost, limited_costs
 from egnas_jax.strategies.limits.derived import (
-    derivable,
     derived_mixing,
     in_edges,
 )
@@ -112,7 +112,7 @@ def check_limits(space: Space, tables: Costs) -> None:
 
 def least_cost(space: Space, table: LimitedCost) -> int:
     """Returns the smallest cost that a cell of the space can have."""
-    costs = np.where(derivable(space), table.costs.edges, np.iinfo(np.int64).max)
+    costs = np.where(derivable_masks(space), table.costs.edges, np.iinfo(np.int64).max)
     least = costs.min(axis=2)  # [G, E]
     if space.keeps_two_edges:
         nodes = [np.sort(least[:, rows], axis=1)[:, :2] for rows in in_edges(space)]
@@ -153,7 +153,7 @@ def _best(space: Space, weights: np.ndarray, tables: Costs) -> np.ndarray | None
         result = optimize.milp(
             -SCALE * ((weights - weights.min()) / spread).ravel(),
             integrality=np.ones(weights.size),
-            bounds=optimize.Bounds(0, derivable(space).ravel().astype(float)),
+            bounds=optimize.Bounds(0, derivable_masks(space).ravel().astype(float)),
             constraints=[*_graph(space), *_limits(tables, margin)],
             options={"mip_rel_gap": 0.0},
         )

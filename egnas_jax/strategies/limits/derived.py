@@ -5,22 +5,15 @@ Dims: E edges of a cell, K primitives of an edge.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from egnas_jax.space import Space
-from egnas_jax.space.mixing_arrays import derivable_mask
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.types import Array, Mixing
-
-
-def derivable(space: Space) -> np.ndarray:
-    """Returns which primitives a derived cell may have on its edges, bool[G, E, K]."""
-    return np.stack([derivable_mask(space, kind) for kind in space.kinds])
 
 
 def in_edges(space: Space) -> list[tuple[int, ...]]:
     """Returns the edges that lead to each node, by ascending source."""
-    nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
-    return [space.in_edges(node) for node in nodes]
+    return [space.in_edges(node) for node in space.nodes]
 
 
 def derived_mixing(space: Space, mixing: Mixing) -> Mixing:
@@ -34,7 +27,7 @@ def derived_mixing(space: Space, mixing: Mixing) -> Mixing:
       One-hot rows of primitives, and ones at the edges that the cell has.
     """
     primitives, edges = {}, {}
-    for kind, allowed in zip(space.kinds, derivable(space), strict=True):
+    for kind, allowed in zip(space.kinds, derivable_masks(space), strict=True):
         rows = mixing.primitives[kind]
         if space.keeps_two_edges:
             rows = rows * mixing.edges[kind][:, None]

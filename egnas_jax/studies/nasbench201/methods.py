@@ -1,8 +1,8 @@
-"""Search methods on the table: every run is a pure function of a key.
+"""Runs EG-NAS, ageing evolution and random search on the table.
 
-EG-NAS is the code of the supernet search; only the evaluation of a mixing is replaced
-by the table. A query is one evaluation of a cell; repeated evaluations of the same cell
-count again.
+Every run is a pure function of a key. EG-NAS is the code of the supernet search; only
+the evaluation of a mixing is replaced by the table. A query is one evaluation of a
+cell; repeated evaluations of the same cell count again.
 
 Sources: strategies/egnas; Real et al. (AAAI 2019) for ageing evolution; uniform draws
 with replacement for random search.

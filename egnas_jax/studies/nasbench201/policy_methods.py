@@ -1,4 +1,4 @@
-"""Policy gradients on the table: REINFORCE, ENAS's controller, and PPO.
+"""Runs REINFORCE, ENAS's controller and PPO on the table.
 
 The answer is the best of all evaluated cells. A reward is a validation accuracy, in
 percent for REINFORCE and as a fraction for the controllers.

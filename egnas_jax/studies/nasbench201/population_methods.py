@@ -1,4 +1,4 @@
-"""Local search, NSGA-II and a particle swarm on the table.
+"""Runs local search, NSGA-II and a particle swarm on the table.
 
 The answer is the best of all evaluated cells by validation accuracy.
 

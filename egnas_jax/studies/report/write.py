@@ -61,9 +61,7 @@ def write_report(paths: list[str], out: str) -> pathlib.Path:
         for name, text in files.items():
             records.write_text(folder / name, text)
     except OSError as error:
-        raise ValueError(
-            f"{folder} cannot be written ({error.strerror}). Name another --out."
-        ) from None
+        raise records.unwritable(folder, error) from None
     return folder / "report.html"
 
 

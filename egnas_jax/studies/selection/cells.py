@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from egnas_jax.space import Space
-from egnas_jax.space.mixing_arrays import derivable_mask
 from egnas_jax.studies.selection.options import SelectionOptions
 
 Place = tuple[int, int, int]  # kind, edge, primitive
@@ -87,15 +86,6 @@ class Selection(NamedTuple):
 
     weights: CellWeights
     trace: dict
-
-
-def allowed_primitives(space: Space) -> np.ndarray:
-    """Returns which primitives a derived cell may have on its edges, bool[G, E, K].
-
-    Args:
-      space: of the cells.
-    """
-    return np.stack([derivable_mask(space, kind) for kind in space.kinds])
 
 
 def stacked(cells: Sequence[CellWeights]) -> CellWeights:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from egnas_jax.runs.data import ArrayData
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.runs.search_setup import (
     search_data,
     search_hyperparams,
@@ -26,12 +26,7 @@ from egnas_jax.search.functions import (
     ScheduledHyperparams,
     make_functions,
 )
-from egnas_jax.search.step import (
-    SearchData,
-    SearchState,
-    steps_of_epoch,
-    zero_totals,
-)
+from egnas_jax.search.state import SearchData, SearchState, steps_of_epoch, zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.studies.selection.cells import CellWeights
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing

@@ -10,11 +10,11 @@ Dims: G kinds of cells, E edges of a cell, K primitives of an edge.
 
 import numpy as np
 
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Selection,
     SelectionProblem,
-    allowed_primitives,
     goodness,
     stacked,
     without_primitives,
@@ -32,15 +32,15 @@ def leave_one_out(problem: SelectionProblem) -> Selection:
     Returns:
       Importances [G, E, K], 0 where a derived cell cannot have the primitive.
     """
-    allowed = allowed_primitives(problem.space)
+    allowed = derivable_masks(problem.space)
     places = list(map(tuple, np.argwhere(allowed).tolist()))
     criterion = problem.options.criterion
-    (whole,) = goodness(problem.score(stacked([problem.start])), criterion)
+    (complete,) = goodness(problem.score(stacked([problem.start])), criterion)
     without = goodness(
         problem.score(without_primitives(problem.start, places)), criterion
     )
     importance = np.zeros(allowed.shape)
-    importance[allowed] = np.nan_to_num(whole - without, posinf=WORST)
+    importance[allowed] = np.nan_to_num(complete - without, posinf=WORST)
     weights = CellWeights(importance, np.ones(allowed.shape[:2]))
     return Selection(weights, {"importance": by_kind(problem, importance)})
 

@@ -11,11 +11,11 @@ the shared weights of a supernet in place of trained networks.
 import numpy as np
 
 from egnas_jax.space import Space
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Selection,
     SelectionProblem,
-    allowed_primitives,
     goodness,
     stacked,
     with_edge,
@@ -57,17 +57,17 @@ def neighbours(space: Space, cell: CellWeights) -> list[CellWeights]:
       space: of the cells.
       cell: one-hot rows [G, E, K], edges of 0 and 1 [G, E].
     """
-    allowed, found = allowed_primitives(space), []
+    allowed, cells = derivable_masks(space), []
     for kind, edge in np.argwhere(cell.edges > 0).tolist():
-        own = int(np.argmax(cell.primitives[kind, edge]))
+        chosen = int(np.argmax(cell.primitives[kind, edge]))
         for primitive in np.flatnonzero(allowed[kind, edge]).tolist():
-            if primitive != own:
-                found.append(with_primitive(cell, (kind, edge, primitive)))
+            if primitive != chosen:
+                cells.append(with_primitive(cell, (kind, edge, primitive)))
         for free in _free_edges(space, cell, kind, edge):
-            if allowed[kind, free, own]:
-                moved = with_edge(with_edge(cell, kind, edge, 0.0), kind, free, 1.0)
-                found.append(with_primitive(moved, (kind, free, own)))
-    return found
+            if allowed[kind, free, chosen]:
+                rewired = with_edge(with_edge(cell, kind, edge, 0.0), kind, free, 1.0)
+                cells.append(with_primitive(rewired, (kind, free, chosen)))
+    return cells
 
 
 def _free_edges(space: Space, cell: CellWeights, kind: int, edge: int) -> list[int]:

@@ -22,11 +22,11 @@ import numpy as np
 
 from egnas_jax.space import Space
 from egnas_jax.space.genotype import PAIRS_PER_NODE
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Selection,
     SelectionProblem,
-    allowed_primitives,
     goodness,
     with_edge,
     with_primitive,
@@ -57,8 +57,7 @@ def large_nodes(space: Space) -> list[int]:
     """
     if not space.keeps_two_edges:
         return []
-    nodes = range(space.num_inputs, space.num_inputs + space.num_nodes)
-    return [node for node in nodes if len(space.in_edges(node)) > PAIRS_PER_NODE]
+    return [node for node in space.nodes if len(space.in_edges(node)) > PAIRS_PER_NODE]
 
 
 def project(
@@ -96,7 +95,7 @@ def _choose_primitive(
     problem: SelectionProblem, cells: CellWeights, kind: int, edge: int
 ) -> tuple[CellWeights, list[dict]]:
     """The cells whose edge has kept one primitive, and the step for the trace."""
-    allowed = np.flatnonzero(allowed_primitives(problem.space)[kind, edge]).tolist()
+    allowed = np.flatnonzero(derivable_masks(problem.space)[kind, edge]).tolist()
     places = [(kind, edge, primitive) for primitive in allowed]
     if len(places) == 1:
         return with_primitive(cells, places[0]), []

@@ -7,8 +7,8 @@ import numpy as np
 
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.finished_search import check_trained, valid_batches
-from egnas_jax.runs.search import SearchResult
 from egnas_jax.runs.search_config import SearchConfig, limit_of
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.search.relax import relaxed
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space

@@ -17,11 +17,11 @@ Dims: R permutations, D players, G kinds of cells, E edges, K primitives.
 
 import numpy as np
 
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Selection,
     SelectionProblem,
-    allowed_primitives,
     stacked,
 )
 from egnas_jax.studies.selection.leave_one_out import by_kind
@@ -36,7 +36,7 @@ def shapley(problem: SelectionProblem) -> Selection:
       problem: what is selected from.
     """
     rng = np.random.default_rng(problem.seed)
-    players = np.flatnonzero(allowed_primitives(problem.space))
+    players = np.flatnonzero(derivable_masks(problem.space))
     number = problem.options.permutations
     return select_by_permutations(
         problem, np.stack([rng.permutation(players) for _ in range(number)])
@@ -57,7 +57,7 @@ def select_by_permutations(
     Returns:
       Standardised values [G, E, K]; the trace has the values themselves.
     """
-    allowed = allowed_primitives(problem.space)
+    allowed = derivable_masks(problem.space)
     rows = [
         contributions(problem, order, number % problem.num_batches)
         for number, order in enumerate(permutations)

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from egnas_jax.nn.costs import published_network
-from egnas_jax.nn.network_cost import count_params
+from egnas_jax.nn.network_cost import published_params
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_search import load_search
-from egnas_jax.runs.search import SearchResult
+from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.search import loop
-from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.space import Genotype, Topology, derive
 from egnas_jax.storage import records
 from egnas_jax.studies.selection.agreement import agreement, mean_agreement
 from egnas_jax.studies.selection.cells import (
@@ -160,7 +159,9 @@ def _select_all(
             {
                 "selector": name,
                 **_as_row(cells[name]),
-                "params": _params(cells[name].genotype, problem.space, bench),
+                "params": published_params(
+                    cells[name].genotype, problem.space.stages, bench.num_classes
+                ),
                 **{k: n - before[k] for k, n in bench.images().items()},
                 "seconds": time.perf_counter() - started,
                 "seed_agreement": mean_agreement([each.cell for each in found]),
@@ -200,13 +201,6 @@ def _select_one(name: str, problem: SelectionProblem, bench: Bench) -> SelectedC
         loss=float(scores.loss[0]),
         trace=selection.trace,
     )
-
-
-def _params(genotype: Genotype | Topology, space: Space, bench: Bench) -> int:
-    """Weights of the network of the published tables."""
-    network = published_network(genotype.macro, space.stages)
-    network = dataclasses.replace(network, num_classes=bench.num_classes)
-    return count_params(genotype, network)
 
 
 def _pairs(cells: dict[str, SelectedCell]) -> list[dict]:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES
+from egnas_jax.space.mixing_arrays import derivable_masks
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     Scores,
     SelectionProblem,
-    allowed_primitives,
 )
 from egnas_jax.studies.selection.options import SelectionOptions
 
@@ -18,7 +18,7 @@ from egnas_jax.studies.selection.options import SelectionOptions
 def _make(space, accuracy, start=None, cell=None, **options):
     space = SPACES[space] if isinstance(space, str) else space
     shape = len(space.kinds), space.num_edges, len(space.primitives)
-    allowed = allowed_primitives(space)
+    allowed = derivable_masks(space)
     if start is None:
         rows = allowed / allowed.sum(axis=-1, keepdims=True)
         start = CellWeights(rows.astype(np.float32), np.ones(shape[:2], np.float32))

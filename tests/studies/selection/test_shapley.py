@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from egnas_jax.space import SPACES, Space, derive
-from egnas_jax.studies.selection.cells import Scores, allowed_primitives
+from egnas_jax.space.mixing_arrays import derivable_masks
+from egnas_jax.studies.selection.cells import Scores
 from egnas_jax.studies.selection.leave_one_out import leave_one_out
 from egnas_jax.studies.selection.score import as_mixing
 from egnas_jax.studies.selection.shapley import (
@@ -144,7 +145,7 @@ def test_primitives_that_no_cell_may_have_are_no_players(make_problem, select):
         return np.ones(len(cells.edges))
 
     space = SPACES["darts8"]
-    allowed = allowed_primitives(space)
+    allowed = derivable_masks(space)
     assert not allowed[..., 0].any()
     selection = select(make_problem("darts8", accuracy))
     assert all(touched)  # the toy supernet mixes allowed primitives alone

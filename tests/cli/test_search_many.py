@@ -11,7 +11,7 @@ import pytest
 import tiny_search
 
 from egnas_jax.cli.main import main
-from egnas_jax.cli.sweep import configurations, read_batched, read_sweep
+from egnas_jax.cli.search_many import configurations, read_batched, read_sweep
 from egnas_jax.runs.batch_shape import BatchShape
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.storage import records

@@ -22,7 +22,7 @@ MODES = ("auto", "on", "off")
 OPTIONS = ("preset", "strategy", "variant", "space")
 
 
-def sweep_arguments(parser: argparse.ArgumentParser) -> None:
+def many_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that concern several searches."""
     add_batched(parser, "searches")
     parser.add_argument(

@@ -1,0 +1,68 @@
+"""Chooses the validation images of an update of the method, and normalises them."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from egnas_jax.data.augment import augment, normalise
+from egnas_jax.data.batches import draw_batch, epoch_permutation
+from egnas_jax.search.state import (
+    SearchData,
+    SearchHyperparams,
+    SearchProblem,
+    SearchState,
+)
+from egnas_jax.training.sgd import stream
+from egnas_jax.types import Array, Batch, Key
+
+
+def draw_valid_batch(problem: SearchProblem, data: SearchData, key: Key) -> Batch:
+    """Draws the validation images of one update, without replacement."""
+    key_draw, key_augment = jax.random.split(key)
+    chosen = draw_batch(key_draw, len(data.valid.labels), problem.valid_batch_size)
+    return _valid_batch(problem, data, key_augment, chosen)
+
+
+def next_valid_batch(
+    problem: SearchProblem,
+    data: SearchData,
+    hyperparams: SearchHyperparams,
+    state: SearchState,
+    key: Key,
+) -> Batch:
+    """Takes the validation images of one update from a permutation of all.
+
+    No image comes twice in an epoch, before the full batches of the permutation are
+    used up; then the next permutation follows.
+
+    Args:
+      problem, data, hyperparams: of the search.
+      state: has the epoch and the step.
+      key: of the augmentation.
+    """
+    count, size = len(data.valid.labels), problem.valid_batch_size
+    rounds, position = jnp.divmod(state.step, count // size)
+    key_order = jax.random.fold_in(stream(hyperparams.seed, "valid order"), rounds)
+    order = epoch_permutation(key_order, count, state.epoch)
+    chosen = lax.dynamic_slice(order, (position * size,), (size,))
+    return _valid_batch(problem, data, key, chosen)
+
+
+def _valid_batch(problem, data, key, chosen) -> Batch:
+    images = valid_images(problem, data, key, data.valid.images[chosen])
+    return Batch(images, data.valid.labels[chosen])
+
+
+def valid_images(
+    problem: SearchProblem, data: SearchData, key: Key, images: Array
+) -> Array:
+    """Augments validation images where the schedule says so, or normalises them.
+
+    Args:
+      problem, data: of the search.
+      key: of the augmentation.
+      images: u8[N, H, W, C].
+    """
+    if problem.schedule.augment_valid:
+        return augment(key, images, problem.augmentation, *data.scale)
+    return normalise(images, *data.scale)
