@@ -104,7 +104,9 @@ def read(stem: pathlib.Path, folder: pathlib.Path) -> None:
             f"again."
         )
     with replaced(folder) as new, tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        tar.extractall(new, filter="data")
+        # Python 3.11.0 to 3.11.3 have no filter
+        filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(new, **filtered)
 
 
 def _read_part(path: pathlib.Path) -> tuple[dict, bytes]:

@@ -97,7 +97,7 @@ def test_the_target_may_hold_shapes_instead_of_arrays(saved_twice):
 
 def test_a_checkpoint_of_an_earlier_version_is_restored(folder):
     """Earlier versions wrote dtype and shape twice, and names of random generators."""
-    record = checkpoint._read_record(folder, 4) | {"generators": {}}
+    record = checkpoint._read_description(folder, 4) | {"generators": {}}
     for row in record["leaves"]:
         row += row[1:]
     record["checksum"] = checkpoint._checksum(record)

@@ -50,6 +50,7 @@ OTHER = {
             temperature_min=0.5,
             temperature_epochs=2,
             resource_penalty=0.5,
+            resource_cells="six_and_two",
             drop_path=0.3,
             derive="two",
         ),
