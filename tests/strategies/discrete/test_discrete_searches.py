@@ -84,9 +84,9 @@ def test_two_phases_search_after_the_last_epoch_alone(searched):
     ):
         np.testing.assert_array_equal(leaf, other)
     # missing numbers, which NaN would be too, but for processes that look for NaN
-    missing = [value for name, value in info.items() if name != "candidate_images"]
+    missing = np.hstack([info[name] for name in set(info) - {"candidate_images"}])
     assert info["candidate_images"] == 0 and np.isinf(missing).all()
-    assert set(records.plain(missing)) == {None}
+    assert set(records.plain(missing.tolist())) == {None}
     _, _, _, info = searched("ageing_evolution", epoch=1, epochs=2)
     # the six cells of the queue are two calls of four cells
     assert info["candidate_images"] == 24 * (8 + 3 * 4) and info["fitness"] < 5
