@@ -113,8 +113,8 @@ def _cell_text(value: object, decimals: int) -> str:
         return value
     if isinstance(value, dict):
         spread = "" if value["spread"] is None else f" ± {value['spread']:.{decimals}f}"
-        return f"{value['mean']:,.{decimals}f}{spread} (n = {value['n']})"
-    return f"{value:,.{decimals}f}"
+        return f"{value['mean']:z,.{decimals}f}{spread} (n = {value['n']})"
+    return f"{value:z,.{decimals}f}"
 
 
 def rewritten(text: str, found: list[dict]) -> str:

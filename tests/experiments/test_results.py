@@ -57,6 +57,7 @@ RECORD = {
         ["c", 1.25],
         ["d", {"mean": 4.0, "spread": None, "n": 1}],
         ["e", None],
+        ["f", -0.04],  # rounds to zero, which has no sign
     ],
 }
 READ = RECORD | {"figure": None}  # as it is read
@@ -71,7 +72,7 @@ def test_a_record_becomes_a_table_and_a_figure(results):
     assert "![A title](../experiments/results/x.svg)\n\nAbove: x.\n" in with_figure
     assert "| a\\|b | 2.3 ± 0.1 (n = 3) |" in text
     assert "| c | 1.2 |" in text and "| d | 4.0 (n = 1) |" in text
-    assert "| e | - |" in text
+    assert "| e | - |" in text and "| f | 0.0 |" in text
     assert "`run it`; cpu, 2026-11-25, 1,234 s." in text
 
 
