@@ -133,7 +133,8 @@ def _typed(path: str, value: Any, kind: Any) -> Any:
 
 def _members(kind: Any) -> tuple[Any, ...]:
     """The types that a field's type allows: those of a union, or itself."""
-    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    return typing.get_args(kind) if is_union else (kind,)
 
 
 def _reads_as_whole(value: Any) -> bool:

@@ -110,7 +110,7 @@ def make_table(options: argparse.Namespace, outcomes: list[Outcome]) -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs all settings and writes their record."""
-    options = forks.make_parser(__doc__).parse_args(arguments)
+    options = forks.parse_similarity(forks.make_parser(__doc__), arguments)
     settings = {folder_of(name): changes for name, changes in SETTINGS.items()}
     outcomes = forks.run(settings, options)
     details = forks.agreement_details(forks.agreement(outcomes))

@@ -120,6 +120,24 @@ def add_settings(
     )
 
 
+def parse_similarity(
+    parser: argparse.ArgumentParser, arguments: list[str] | None
+) -> argparse.Namespace:
+    """The options of an experiment on the weight of the similarity, eta.
+
+    Args:
+      parser: of `make_parser`, whose errors end the process.
+      arguments: of the command line.
+    """
+    options = parser.parse_args(arguments)
+    if VARIANTS[options.variant].get("sign") == "off":
+        parser.error(
+            f"the fitness of --variant {options.variant} has no similarity, which eta "
+            f"weighs; choose another variant"
+        )
+    return options
+
+
 def check_images(settings: Sequence[str]) -> None:
     """Refuses settings that would change the images of a size.
 

@@ -254,17 +254,32 @@ def note_of(job: Job) -> pathlib.Path:
 
 def _key(job: Job) -> dict:
     """Everything that the results of a job depend on, as JSON."""
-    config = as_dict(job.config)
-    if not config["nesterov"]:
-        del config["nesterov"]  # which notes of earlier runs do not have
     key = {
-        "config": config,
+        "config": _without_later_settings(as_dict(job.config)),
         "genotype": job.genotype and job.genotype.format(),
         "data_dir": job.data_dir,
         "restore": job.restore and str(job.restore),
         "stop_after": job.stop_after,
     }
     return records.plain(key)
+
+
+# settings that notes of earlier runs lack -> the value that those runs had
+LATER_SETTINGS = {
+    "nesterov": False,
+    "parents": "rank",
+    "positions": "real",
+    "resource_cells": "counted",
+}
+
+
+def _without_later_settings(config: dict) -> dict:
+    """A configuration without the settings that earlier runs had no name for."""
+    return {
+        name: _without_later_settings(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in LATER_SETTINGS or value != LATER_SETTINGS[name]
+    }
 
 
 def make_json(path: pathlib.Path, key: dict, make: Callable[[], dict]) -> dict:

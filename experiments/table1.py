@@ -28,7 +28,6 @@ from methods import Outcome
 
 from egnas_jax.cli.search_many import read_batched
 from egnas_jax.plotting import as_svg
-from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.egnas.weight_grid import PAIRS, WEIGHTS, ratio
 from egnas_jax.studies.report.curves import FigureData, Row
 from egnas_jax.studies.report.page import Figure
@@ -212,14 +211,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", type=weight, nargs="+", default=WEIGHTS, help=text)
     text = "searches as one program, as of `egnas search`: auto, on, off or a number"
     parser.add_argument("--batched", type=batched, default="auto", help=text)
-    options = parser.parse_args(arguments)
+    options = forks.parse_similarity(parser, arguments)
     if len(set(options.weights)) < len(options.weights):
         parser.error("--weights names one twice")
-    if VARIANTS[options.variant].get("sign") == "off":
-        parser.error(
-            f"the fitness of --variant {options.variant} has no similarity, which eta "
-            f"weighs; choose another variant"
-        )
     return options
 
 

@@ -208,7 +208,7 @@ def make_table(options: argparse.Namespace, found: dict) -> dict:
         "note": f"{within} of {len(compared)} means lie within the bar around the "
         "recomputed ones. Ours: the best cell by validation accuracy after 12 epochs, "
         "searched on each data set; test accuracy after 200 epochs, mean ± standard "
-        "deviation over runs; EG-NAS derives another cell from alpha. Recomputed: the "
+        "deviation over runs. Recomputed: the "
         "published algorithms in numpy on this table, 1,000 runs. Published: "
         "NAS-Bench-201 and later papers, whose searches see CIFAR-10 alone and one "
         "training of each cell; figures marked * were found in no source that could be "

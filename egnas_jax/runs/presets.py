@@ -28,9 +28,9 @@ _SMALL_BATCHES = _DIGITS | {
 # batches and so more steps. At the published rates of DARTS and P-DARTS, alpha would
 # go a quarter of their way; PC-DARTS was published with these batches. SGD(3e-4), with
 # which SNAS was published for 150 epochs of batches of 64, would leave alpha near its
-# start: it has Adam at the rate of DARTS, and its temperature ends with the search. The
-# stages of P-DARTS have 5, 11 and 17 cells, and its warm-up is the published share of a
-# stage.
+# start, so SNAS has Adam at the rate of DARTS here, and its temperature is least in the
+# last epoch. The stages of P-DARTS have 5, 11 and 17 cells, and its warm-up is the
+# published share of a stage.
 _FIFTY_EPOCHS = dict(
     darts=dict(learning_rate=1.2e-3),
     snas=dict(alpha_optimizer="adam", learning_rate=1.2e-3, temperature_epochs=50),

@@ -1,7 +1,6 @@
 """Runs several searches or retrainings, as one program or one after another.
 
-A run whose loss is not
-finite ends alone.
+A run whose loss is not finite ends alone.
 """
 
 import functools

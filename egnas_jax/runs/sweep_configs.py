@@ -55,7 +55,7 @@ def with_seeds(config: Config, seeds: int | Sequence[int]) -> list[Config]:
     count = seeds if isinstance(seeds, int) else len(seeds)
     if count > MOST_SEEDS:
         raise ValueError(
-            f"seeds is {count}, but a setting takes at most {MOST_SEEDS} of them. Give "
+            f"seeds is {count}, but one configuration takes at most {MOST_SEEDS}. Give "
             f"fewer seeds."
         )
     if isinstance(seeds, int):

@@ -357,7 +357,7 @@ def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:
 
 
 def metrics_on_host(info: Mapping[str, Array]) -> dict[str, float | list | None]:
-    """Metrics of an update as numbers and lists; None: a list without a finite one."""
+    """Metrics of an update; a list without any finite number becomes None."""
     values = {name: np.asarray(value) for name, value in info.items()}
     return {
         name: value.tolist() if not value.ndim or np.isfinite(value).any() else None

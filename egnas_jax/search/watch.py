@@ -35,8 +35,8 @@ class WatchConfig:
       start: first epoch, from 0, whose cell may be returned.
 
     Raises:
-      ValueError: an unknown choice, a value of the wrong type or out of its range, or
-        a stop rule without eigenvalues, or a number that has no effect.
+      ValueError: an unknown choice, a value of the wrong type or out of its range, a
+        stop rule without eigenvalues, a number that has no effect, or an even window.
     """
 
     eigenvalue: str = "off"

@@ -189,7 +189,7 @@ def test_a_search_with_an_altered_duration_is_refused(seconds, tmp_path, capsys)
         (["--genotype", "EMPTY"], "holds no genotype.json"),
         (["--genotype", "ALTERED"], "config.json cannot be read"),
         (["--genotype", CELLS, "--seeds", "0"], "--seeds is 0"),
-        (["--genotype", CELLS, "--seeds", "100000000"], "takes at most 10000 of them"),
+        (["--genotype", CELLS, "--seeds", "100000000"], "takes at most 10000"),
         (["--genotype", CELLS, "--set", "network.auxiliary=true"], "--no-auxiliary"),
         (["--genotype", CELLS, "--init-from", "EMPTY"], "holds no run"),
         (["--genotype", CELLS, "--preset", "cifar"], "Did you mean"),

@@ -112,10 +112,10 @@ BAD = {
         ["--sweep", "strategy.eta=1", "--sweep", "strategy.eta=2"],
         "strategy.eta twice",
     ),
-    "many seeds": (["--seeds", "100000000"], "seeds is 100000000, but a setting takes"),
+    "many seeds": (["--seeds", "100000000"], "seeds is 100000000, but one"),
     "many seeds of a sweep": (
         ["--seeds", "10001", "--sweep", "momentum=0.5,0.9"],
-        "takes at most 10000 of them",
+        "takes at most 10000",
     ),
     "seeds twice": (["--seeds", "2", "--sweep", "seed=1,2"], "Leave one of the two"),
     "not batchable": (

@@ -66,6 +66,28 @@ def test_a_setting_that_earlier_notes_lack_is_noted_where_it_is_used(load, tmp_p
         assert "nesterov" not in unused
 
 
+@pytest.mark.parametrize(
+    "method, settings",
+    [
+        ("nsga2", {"parents": "domination"}),
+        ("epcnas_pso", {"positions": "whole"}),
+        ("snas", {"resource_cells": "six_and_two", "resource_penalty": 0.01}),
+    ],
+)
+def test_an_option_that_earlier_notes_lack_is_noted_where_it_is_used(
+    method, settings, load, tmp_path
+):
+    methods = load("methods")
+    plain = methods.Method("digits", method)
+    changed = plain.with_settings({f"strategy.{k}": v for k, v in settings.items()})
+    unused, used = (
+        methods._key(each.job(tmp_path, 0, None))["config"]["strategy"]
+        for each in (plain, changed)
+    )
+    assert used == {**unused, **settings}
+    assert next(iter(settings)) not in unused
+
+
 def test_errors_are_tabulated_by_cell(load):
     outcomes = [
         load("methods").Outcome(

@@ -299,8 +299,8 @@ def search_and_reevaluate(
         limit=config.limit,
     )
     keys_final = jax.random.split(key_final, config.final_batches)
-    keeps_order = proposer.finalists is None
-    reevaluate = reevaluate_best if keeps_order else reevaluate_members
+    of_best = proposer.finalists is None
+    reevaluate = reevaluate_best if of_best else reevaluate_members
     state, info = reevaluate(
         proposer,
         result,
@@ -472,8 +472,8 @@ def no_search(
 ) -> dict[str, Array]:
     """The metrics of an epoch without a search: missing numbers, and no evaluation.
 
-    A missing number is infinite here, and None in the record: NaN would stop a process
-    that looks for it (`JAX_DEBUG_NANS`).
+    A missing number is infinite here, and None in the record, as is a whole list of
+    them: NaN would stop a process that looks for it (`JAX_DEBUG_NANS`).
     """
     of_proposer = proposer.metrics(state.proposer)
     names = [

@@ -171,13 +171,13 @@ def check_methods(
         name, dot, _ = entry.partition("=")[0].partition(".")
         if dot and name not in methods:
             raise ValueError(
-                f"--set {entry} is of {name}, which --strategy leaves out. Leave the "
-                f"setting out, or add --strategy {name}."
+                f"--set {entry} sets an option of {name}, which --strategy leaves out. "
+                f"Leave the setting out, or add --strategy {name}."
             )
     for name in methods:
         option = FIRST_CELLS.get(name)
         cells = getattr(getattr(config, name), option) if option else 0
-        if cells > config.queries:
+        if cells >= config.queries:
             raise ValueError(
                 f"{name}.{option} is {cells}, but a run has {config.queries} queries, "
                 f"which would all be spent before {name} learns of any cell. Lower it, "
