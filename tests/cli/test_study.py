@@ -272,7 +272,7 @@ def test_a_plan_of_too_many_seeds_is_refused(tmp_path, capsys):
     (tmp_path / "plan.toml").write_text("[search]\nseeds = 100000000")
     words = ["sweep", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "seeds is 100000000, but a setting takes" in capsys.readouterr().err
+    assert "seeds is 100000000, but one configuration" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
