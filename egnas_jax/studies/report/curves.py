@@ -56,8 +56,8 @@ EDGE_COUNTS = {
 FRONT = {
     "front_size": "cells of the front",
     "front_hypervolume": "hypervolume",
-    "front_cost_min": "least cost of the front",
-    "front_cost_max": "largest cost of the front",
+    "front_cost_min": "least cost of the front (millions)",
+    "front_cost_max": "largest cost of the front (millions)",
 }
 QUEUE_AND_SWARM = {
     "queue_fitness": "mean fitness of the queue",
