@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from benchmarks import problem, traffic
 from benchmarks.command import publish, sized_command
-from benchmarks.timing import Comparison, alternate, say
+from benchmarks.timing import Comparison, alternate, ratio_text, say
 from benchmarks.worker import Worker, WorkerError
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
@@ -385,14 +385,13 @@ def report(result: dict) -> str:
     ]
     for name in ("population", "population_batch", "weight_step", "epoch"):
         part = result[name]
-        spread = f"{part['ratio_min']:.2f} to {part['ratio_max']:.2f}"
         shares = [
             f"{100 * part[share]:.0f} %" if share in part else ""
             for share in ("share_of_arithmetic", "share_of_memory")
         ]
         rows.append(
             f"| {name} | {part['torch_s']:.2f} | {part['ours_s']:.2f} | "
-            f"{part['ratio']:.2f} ({spread}) | {' | '.join(shares)} |"
+            f"{ratio_text(part)} | {' | '.join(shares)} |"
         )
     compiled, memory = result["compile"], result["memory"]
     searches = (

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import egnas_jax as eg
 from benchmarks.command import publish, sized_command
-from benchmarks.timing import say
+from benchmarks.timing import ratio_text, say, summary_of
 
 
 class Size(NamedTuple):
@@ -68,9 +68,7 @@ def measure(size: Size) -> dict:
         ratios = [turn[count] / (count * turn[size.counts[0]]) for turn in rounds]
         rows[count] = {
             "epoch_s": statistics.median(turn[count] for turn in rounds),
-            "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
+            **summary_of(ratios),
         }
     return {"rows": rows, "rounds": size.rounds, "epochs": size.epochs - 1}
 
@@ -82,8 +80,7 @@ def report(result: dict) -> str:
         "|---|---|---|",
     ]
     lines += [
-        f"| {count} | {row['epoch_s']:.2f} | {row['ratio']:.2f} "
-        f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f}) |"
+        f"| {count} | {row['epoch_s']:.2f} | {ratio_text(row)} |"
         for count, row in result["rows"].items()
     ]
     return "\n".join(lines)

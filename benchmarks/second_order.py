@@ -14,7 +14,7 @@ import jax
 
 import egnas_jax as eg
 from benchmarks.command import publish, sized_command
-from benchmarks.timing import say
+from benchmarks.timing import ratio_text, say, summary_of
 
 FIRST = "off"
 LARGEST_RATIO = 3.0  # of the exact form, by the project's own requirement
@@ -73,9 +73,7 @@ def measure(size: Size) -> dict:
         ratios = [turn[form] / turn[size.forms[0]] for turn in rounds]
         rows[form] = {
             "compile_s": statistics.median(turn[form] for turn in rounds),
-            "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
+            **summary_of(ratios),
         }
     return {"rows": rows, "rounds": size.rounds}
 
@@ -87,8 +85,7 @@ def report(result: dict) -> str:
         "|---|---|---|",
     ]
     lines += [
-        f"| {form} | {row['compile_s']:.0f} | {row['ratio']:.2f} "
-        f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f}) |"
+        f"| {form} | {row['compile_s']:.0f} | {ratio_text(row)} |"
         for form, row in result["rows"].items()
     ]
     keeps = result["rows"]["exact"]["ratio"] <= LARGEST_RATIO

@@ -8,8 +8,22 @@ over the pairs, with the smallest and the largest.
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
+
+
+def summary_of(ratios: Sequence[float]) -> dict[str, float]:
+    """Median and range of ratios, as the entries "ratio", "ratio_min", "ratio_max"."""
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
+
+
+def ratio_text(row: Mapping[str, float]) -> str:
+    """The entries of `summary_of` as text: "2.40 (2.31 to 2.52)"."""
+    return f"{row['ratio']:.2f} ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
 
 
 class Comparison(NamedTuple):
@@ -24,14 +38,11 @@ class Comparison(NamedTuple):
 
     def summary(self) -> dict:
         """Median and range of the ratio; medians of the seconds."""
-        ratios = self.ratios
         return {
-            "ratio": statistics.median(ratios),
-            "ratio_min": min(ratios),
-            "ratio_max": max(ratios),
+            **summary_of(self.ratios),
             "torch_s": statistics.median(self.theirs),
             "ours_s": statistics.median(self.ours),
-            "pairs": len(ratios),
+            "pairs": len(self.ratios),
         }
 
 

@@ -86,8 +86,8 @@ def new_velocity(
 
 def new_position(constants: SwarmConstants, position: Array, velocity: Array) -> Array:
     """Positions f32[P, D] after a move by their new velocities."""
-    moved = position + velocity
-    return jnp.trunc(moved) if constants.whole else moved
+    position = position + velocity
+    return jnp.trunc(position) if constants.whole else position
 
 
 def new_bits(velocity: Array, uniform: Array) -> Array:

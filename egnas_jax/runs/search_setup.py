@@ -197,10 +197,10 @@ def _stage_run(
     """
     division, data = parts
     stage = stage_of(config, index, live)
-    own = config_of_stage(config, stage and stage.as_json())
+    stage_config = config_of_stage(config, stage and stage.as_json())
     sizes = len(data.train.labels), len(data.valid.labels)
-    net = make_supernet(own.supernet)._replace(**division._asdict())
-    run = run_without_programs(own, net, data.train.images.shape[1:], sizes)
+    net = make_supernet(stage_config.supernet)._replace(**division._asdict())
+    run = run_without_programs(stage_config, net, data.train.images.shape[1:], sizes)
     problem, hyperparams = run.problem._replace(stage=index), run.hyperparams
     if stage is not None:
         hyperparams = hyperparams.replace(first_epoch=np.int32(stage.first))

@@ -23,9 +23,9 @@ def ours(objectives):
 def test_ranks_distances_and_volumes_are_pymoos():
     sets = np.random.default_rng(20).random((40, 30, 2)).astype(np.float32)
     sets[20:] = sets[20:].round(1)  # ties and duplicates
-    found = map(np.asarray, jax.jit(jax.vmap(ours))(sets))
+    results = map(np.asarray, jax.jit(jax.vmap(ours))(sets))
     crowding_of, num_fronts = get_crowding_function("cd"), 0
-    for objectives, rank, distance, volume in zip(sets, *found, strict=True):
+    for objectives, rank, distance, volume in zip(sets, *results, strict=True):
         exact = objectives.astype(np.float64)
         for index, front in enumerate(NonDominatedSorting().do(exact)):
             members = np.sort(front)  # of equal objectives the lower index is first

@@ -92,8 +92,8 @@ def test_whole_positions_are_truncated_toward_zero():
     position, velocity = jnp.asarray([1.5, -1.0, 0.2]), jnp.asarray([0.4, -0.9, -1.1])
     for whole, expected in ((False, [1.9, -1.9, -0.9]), (True, [1.0, -1.0, 0.0])):
         constants = swarm.SwarmConstants(whole=whole)
-        moved = swarm.new_position(constants, position, velocity)
-        np.testing.assert_allclose(moved, expected, rtol=1e-6)
+        new = swarm.new_position(constants, position, velocity)
+        np.testing.assert_allclose(new, expected, rtol=1e-6)
 
 
 def test_a_clamp_bounds_every_velocity():

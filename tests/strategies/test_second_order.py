@@ -293,8 +293,8 @@ def passes():
 
     def step(trainee, gradient):
         new = unrolled_step(trainee, gradient)
-        moved = jax.tree.map(jnp.subtract, new, trainee.variables["params"])
-        norm = optax.global_norm(moved)
+        change = jax.tree.map(jnp.subtract, new, trainee.variables["params"])
+        norm = optax.global_norm(change)
         jax.debug.callback(seen["step_norm"].append, norm, ordered=True)
         return new
 

@@ -106,13 +106,15 @@ def test_pairs_with_two_controls_share_one_correction():
     groups = {"control": zeros, "other": {0: 0.1, 1: -0.2, 2: 0.05}}
     groups["a"] = {0: 9.0, 1: 9.1, 2: 9.2}
     pairs = [("other", "control"), ("a", "control"), ("a", "other")]
-    found = compare_pairs(pairs, groups)
-    assert [(one.first, one.second) for one in found] == pairs
+    comparisons = compare_pairs(pairs, groups)
+    assert [(one.first, one.second) for one in comparisons] == pairs
     # the least p of three has the level 1 - 0.05 / 3, whichever its control is
     expected = stats.ttest_1samp([9.0, 9.1, 9.2], 0.0).confidence_interval(1 - 0.05 / 3)
-    np.testing.assert_allclose((found[1].low, found[1].high), expected, rtol=1e-6)
-    assert found[1].holm == pytest.approx(3 * found[1].t_test)
-    assert found[2].holm == pytest.approx(2 * found[2].t_test)
+    np.testing.assert_allclose(
+        (comparisons[1].low, comparisons[1].high), expected, rtol=1e-6
+    )
+    assert comparisons[1].holm == pytest.approx(3 * comparisons[1].t_test)
+    assert comparisons[2].holm == pytest.approx(2 * comparisons[2].t_test)
 
 
 def test_a_control_is_not_told_apart_by_equal_differences():

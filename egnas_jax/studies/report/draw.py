@@ -9,12 +9,8 @@ from egnas_jax.studies.report.runs import SUMMARIES
 
 MARKERS = "osD^vPX"  # distinguish groups, together with colours and dashes
 WIDTH, HEIGHT = 4.6, 3.1  # of a panel, inches
-INTEGER_AXES = (
-    "epochs",
-    "generations",
-    "batches",
-    "population",
-)  # beginnings of their labels
+# beginnings of their labels
+INTEGER_AXES = ("epochs", "generations", "batches", "population")
 FEW_POINTS = 12  # up to so many points of a line get a marker each
 
 

@@ -127,8 +127,8 @@ def test_the_published_numbers_of_cells_are_those_of_eight_cells(golden, rows):
         for kind in KINDS
     )
     # one normal cell over 6, and two reduction cells over 2
-    found = float(penalty(rows, small, PUBLISHED_CELLS))
-    assert found == pytest.approx(normal / 6 + reduce, rel=1e-5)
+    published = float(penalty(rows, small, PUBLISHED_CELLS))
+    assert published == pytest.approx(normal / 6 + reduce, rel=1e-5)
 
 
 def test_costs_below_one_have_no_gradient():

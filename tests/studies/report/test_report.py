@@ -135,8 +135,8 @@ def test_a_search_after_the_last_epoch_is_drawn_by_generations(write_run, search
 
 def test_searches_of_every_epoch_are_drawn_by_epochs_too(write_run, search_line):
     def line(epoch, seed):
-        own = {"queue_fitness": 0.5, "swarm_speed": 1.0, "front_hypervolume": 0.9}
-        return search_line(epoch, seed) | own
+        metrics = {"queue_fitness": 0.5, "swarm_speed": 1.0, "front_hypervolume": 0.9}
+        return search_line(epoch, seed) | metrics
 
     figures = figures_by_name(read_groups(write_run("a/seed1", seed=1, make=line)))
     assert list(figures["front"].panels) == ["front_hypervolume"]
