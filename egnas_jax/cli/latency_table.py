@@ -7,7 +7,13 @@ from egnas_jax.cli.console import say, use_compilation_cache
 from egnas_jax.lookup import lookup
 
 SHOWN = 4  # digits of a number
-SHAPES = {"digits": (8, 1)}  # data set -> side and channels, if not 32 and 3
+# data set -> side and channels of its images, number of classes
+SHAPES = {
+    "digits": (8, 1, 10),
+    "cifar10": (32, 3, 10),
+    "cifar100": (32, 3, 100),
+    "imagenet": (224, 3, 1000),
+}
 
 
 def latency_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,30 +74,33 @@ def _network(options, space):
         if (value := getattr(options, name)) is not None
     }
     stages = network.stages or space.stages
+    side, channels, sizes["num_classes"] = _images_and_classes(
+        config, options.image_size or config.image_size
+    )
     network = dataclasses.replace(network, auxiliary=False, stages=stages, **sizes)
-    side, channels = _images(config, options.image_size or config.image_size)
     return CountedNetwork(network, side, channels)
 
 
-def _images(config, image_size: int | None) -> tuple[int, int]:
-    """Side and channels of the images of a retraining.
+def _images_and_classes(config, image_size: int | None) -> tuple[int, int, int]:
+    """Side and channels of the images of a retraining, and its number of classes.
 
     Args:
       config: of the retraining.
       image_size: to which they are resized, or None.
     """
     if config.data.path is None:
-        side, channels = SHAPES.get(config.data.name, (32, 3))
-        return image_size or side, channels
+        side, channels, classes = SHAPES[config.data.name]
+        return image_size or side, channels, classes
     from egnas_jax.data.source import load_dataset
 
-    height, width, channels = load_dataset(config.data).images.shape[1:]
+    dataset = load_dataset(config.data)
+    height, width, channels = dataset.images.shape[1:]
     if image_size is None and height != width:
         raise ValueError(
             f"The images of {config.data.path} have {height}x{width} pixels, and "
             f"latencies are those of square images. Give their side by --image-size."
         )
-    return image_size or height, channels
+    return image_size or height, channels, dataset.num_classes
 
 
 def _rows(space, costs) -> list[str]:

@@ -52,11 +52,12 @@ def test_the_table_is_printed_in_milliseconds(asked, capsys):
 @pytest.mark.parametrize(
     ("base", "settings", "words", "expected"),
     [
-        ("digits", {"network.channels": 4}, [], (4, 8, 1)),
-        ("digits", {"network.channels": 4}, ["--image-size", "6"], (4, 6, 1)),
-        ("cifar10", {"stream": True, "image_size": 48}, [], (36, 48, 3)),
-        ("imagenet", {"image_size": 160}, [], (48, 160, 3)),
-        ("digits", {"data.path": "mine.npz"}, [], (8, 12, 2)),
+        ("digits", {"network.channels": 4}, [], (4, 10, 8, 1)),
+        ("digits", {"network.channels": 4}, ["--image-size", "6"], (4, 10, 6, 1)),
+        ("cifar10", {"stream": True, "image_size": 48}, [], (36, 10, 48, 3)),
+        ("cifar100", {"network.channels": 4}, [], (4, 100, 32, 3)),
+        ("imagenet", {"image_size": 160}, [], (48, 1000, 160, 3)),
+        ("digits", {"data.path": "mine.npz"}, [], (8, 2, 12, 2)),
     ],
 )
 def test_the_network_and_images_are_those_of_a_preset_of_ones_own(
@@ -68,7 +69,8 @@ def test_the_network_and_images_are_those_of_a_preset_of_ones_own(
     register_preset("mine", settings, base=base, command="retrain")
     assert main(["latency-table", "--preset", "mine", *words]) == 0
     ((_, network, _),) = asked
-    assert (network.config.channels, *network[1:]) == expected
+    config = network.config
+    assert (config.channels, config.num_classes, *network[1:]) == expected
 
 
 def test_the_check_prints_the_rank_correlation(capsys, monkeypatch):

@@ -33,6 +33,9 @@ NUMBERS = (
     *COSTS,
 )  # metrics that tables compute with
 SUMMARIES = ("mean", "mean - sd", "mean + sd")  # names of summary lines in figures
+WITHOUT_EPOCHS = (
+    "interrupted before the first epoch ended, or ended by a loss that was not finite"
+)
 MOST_SETTINGS = 3  # in a label; a longer list says less than the folder's name
 
 
@@ -135,20 +138,37 @@ def read_runs(paths: list[str]) -> list[RunRecord]:
     return [_read(file, name) for file, name in zip(files, names, strict=True)]
 
 
+def folders_without_epochs(paths: list[str]) -> list[pathlib.Path]:
+    """Folders of runs that began, and have no record of a finished epoch.
+
+    Args:
+      paths: as of `read_runs`.
+    """
+    folders = [
+        file.parent
+        for path in map(pathlib.Path, paths)
+        for file in _files_below(path, "config.json")
+        if not (file.parent / METRICS_FILE).is_file()
+    ]
+    return list(dict.fromkeys(folder.resolve() for folder in folders))
+
+
+def _files_below(path: pathlib.Path, name: str) -> list[pathlib.Path]:
+    """Files of this name in a folder of seeds, or of settings that hold seeds."""
+    files = [file for level in ("*", "*/*") for file in path.glob(f"{level}/{name}")]
+    return sorted(files, key=lambda file: _natural_order(file.parent))
+
+
 def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
     if path.is_file():
         return [path]
     if (path / METRICS_FILE).is_file():
         return [path / METRICS_FILE]
-    levels = ("*", "*/*")  # of seeds; of settings
-    files = (file for level in levels for file in path.glob(f"{level}/{METRICS_FILE}"))
-    files = sorted(files, key=lambda file: _natural_order(file.parent))
-    begun = any(any(path.glob(f"{level}/config.json")) for level in (".", *levels))
-    if not files and begun:
+    files = _files_below(path, METRICS_FILE)
+    if not files and ((path / "config.json").is_file() or folders_without_epochs([path])):
         raise ValueError(
             f"{str(path)!r} holds no run with a finished epoch: those in it were "
-            f"interrupted before, or ended by a loss that was not finite. There is "
-            f"nothing to report of them."
+            f"{WITHOUT_EPOCHS}. There is nothing to report of them."
         )
     if not files:
         raise ValueError(

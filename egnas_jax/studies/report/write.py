@@ -21,7 +21,14 @@ from egnas_jax.studies.report.run_tables import (
     run_table,
     settings_table,
 )
-from egnas_jax.studies.report.runs import Group, RunRecord, grouped, read_runs
+from egnas_jax.studies.report.runs import (
+    WITHOUT_EPOCHS,
+    Group,
+    RunRecord,
+    folders_without_epochs,
+    grouped,
+    read_runs,
+)
 from egnas_jax.studies.report.selection_table import selection_tables
 from egnas_jax.studies.tables import csv_text
 
@@ -50,7 +57,7 @@ def write_report(paths: list[str], out: str) -> pathlib.Path:
     folder = pathlib.Path(out)
     old = _earlier_files(folder)
     runs = read_runs(paths)
-    files = _render(runs)
+    files = _render(runs, folders_without_epochs(paths))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in set(old) - set(files):
@@ -84,14 +91,25 @@ def _earlier_files(folder: pathlib.Path) -> list[str]:
     return [name for name in names if pathlib.PurePath(name).name == name]
 
 
-def _render(runs: list[RunRecord]) -> dict[str, str]:
-    """Contents of the report's files by name."""
+def _render(
+    runs: list[RunRecord], without_epochs: list[pathlib.Path]
+) -> dict[str, str]:
+    """Contents of the report's files by name.
+
+    Args:
+      runs: those that have an epoch.
+      without_epochs: folders of those that have none, which are named.
+    """
     title = "Report of " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
     sections = []
     for kind, make in (("search", _search_section), ("retrain", _retrain_section)):
         groups = grouped([run for run in runs if run.kind == kind])
         if groups:
             sections.append(make(groups))
+    if without_epochs:
+        names = ", ".join("/".join(folder.parts[-2:]) for folder in without_epochs)
+        text = f"No mean counts these runs, which were {WITHOUT_EPOCHS}: {names}."
+        sections.append(Section("Runs without a finished epoch", text, [], []))
     files = {
         "report.md": markdown(title, sections),
         "report.html": html_page(title, sections),

@@ -359,6 +359,19 @@ def test_a_run_without_a_finished_epoch_is_refused(write_run, tmp_path, capsys):
     assert "no finished epoch" in refused(capsys, run, "--out", tmp_path / "out")
 
 
+def test_runs_that_ended_before_their_first_epoch_are_named(write_run, tmp_path):
+    write_run("all/seed0", settings={"seed": 0})
+    write_run("all/seed1", epochs=0, settings={"seed": 1})
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    assert main(["report", str(runs), "--out", str(out)]) == 0
+    for name in ("report.md", "report.html"):
+        text = (out / name).read_text()
+        assert "Runs without a finished epoch" in text
+        assert "a loss that was not finite: all/seed1." in text
+    assert main(["report", str(runs / "all/seed0"), "--out", str(out)]) == 0
+    assert "without a finished epoch" not in (out / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     "altered",
     [
