@@ -1,7 +1,8 @@
 """What a page marks with `run` does run, at a tiny size, in one working folder.
 
 A fence that begins with "```sh run" or "```python run" is marked. A page may use what
-the pages before it wrote, so their order is that in which a reader meets them.
+the pages before it wrote, so their order is that in which a reader meets them. The
+Python of a page shares its names.
 """
 
 import pathlib
@@ -26,6 +27,7 @@ PAGES = (
     "docs/nasbench201.md",
     "docs/reproducibility.md",
     "docs/clusters.md",
+    "docs/python.md",
 )
 MARKED = re.compile(r"^```(sh|python) run\n(.*?)^```", re.M | re.S)
 SEARCH = tiny_search.SETTINGS | {"epochs": 2}
@@ -54,6 +56,7 @@ settings = {{ {retrain} }}
 # what the pages say that they write
 WRITTEN = (
     "runs/first/genotype.json",
+    "runs/python/genotype.json",
     "runs/net/summary.json",
     "runs/a/genotype.svg",
     "runs/cell/evaluation.json",
@@ -131,9 +134,10 @@ def tiny_configurations(monkeypatch):
 def test_what_is_marked_runs(folder, monkeypatch, capsys):
     tiny_configurations(monkeypatch)
     with tiny_search.registered_space():
+        names = {page: {} for page in PAGES}
         for page, language, text in marked():
             if language == "python":
-                exec(compile(text, page, "exec"), {})
+                exec(compile(text, page, "exec"), names[page])
         for command in commands():
             _, name, *_ = words = shlex.split(command)
             tiny = [*TINY.get(name, ()), *(LONGER if "--restore" in words else ())]
