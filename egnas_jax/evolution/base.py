@@ -29,11 +29,13 @@ class Evolution(NamedTuple):
       tell: `(state, solutions f32[P, D], fitness f32[P]) -> state`. The solutions need
         not come from `ask`. NaN and +inf rank last; if there is no other value, the
         state does not change.
+      adapts_sigma: whether `tell` changes the step size, the state's `sigma`.
     """
 
     init: Callable[[Array, Array | float], PyTree]
     ask: Callable[[Array, PyTree], Array]
     tell: TellFn
+    adapts_sigma: bool = True
 
 
 def check_sizes(dim: int, population_size: int) -> None:

@@ -97,4 +97,5 @@ def open_es(
             optimizer=optimizer,
         )
 
-    return Evolution(init, ask, guarded(tell, dim, population_size))
+    told = guarded(tell, dim, population_size)
+    return Evolution(init, ask, told, adapts_sigma=False)

@@ -112,8 +112,8 @@ class EGNASConfig:
         then the one to which the evolution strategy adapted itself.
       carried: what of the evolution strategy's state goes on into the next exploration:
         "nothing"; its "shape", which is all but mean and sigma (the covariance and the
-        paths of CMA-ES), around the new centre; or "all" but sigma, so that alpha is
-        the centre of the first exploration alone.
+        paths of CMA-ES), around the new centre; or "all" but sigma, so that `centre`
+        and its noise decide where the first exploration begins, and no later one.
       evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`.
       population, generations, samples: P, T and N of Algorithm 1.
       individual_mixing: the mixing of an individual: the "softmax" of its rows, or of
@@ -220,14 +220,21 @@ class EGNASConfig:
         """Refuses to carry on what a strategy's state does not have."""
         if not self.carries:
             return
-        start = EVOLUTIONS[self.evolution](2, 2).init
-        state = jax.eval_shape(start, jax.ShapeDtypeStruct((2,), "float32"), 1.0)
+        evolution = EVOLUTIONS[self.evolution](2, 2)
+        vector = jax.ShapeDtypeStruct((2,), "float32")
+        state = jax.eval_shape(evolution.init, vector, 1.0)
         lacking = [name for name in ("mean", "sigma") if not hasattr(state, name)]
         if lacking:
             raise ValueError(
                 f"strategy.carried is {self.carried} and strategy.sigma is "
                 f"{self.sigma}, but states of strategy.evolution {self.evolution} have "
                 f"no {' and no '.join(lacking)}. Leave both out, or use another one."
+            )
+        if self.sigma == "own" and not evolution.adapts_sigma:
+            raise ValueError(
+                f"strategy.sigma is own, but strategy.evolution {self.evolution} never "
+                f"changes its step size. Set strategy.sigma to constant, or "
+                f"strategy.evolution to another one."
             )
 
     def _check_race(self):

@@ -63,12 +63,20 @@ def initial_state(space: Space, key: Key) -> EGNASState:
 
 
 def start(method: EGNAS, key: Key) -> EGNASState:
-    """Makes the first state; evolution strategies that it carries are around alpha."""
-    state = initial_state(method.space, key)
-    if not method.config.carries:
+    """Makes the first state; evolution strategies that it carries are around alpha.
+
+    Where all of their state is carried on, they keep these centres, so `centre` and
+    `noise` count here. Otherwise every exploration sets new ones.
+    """
+    state, config = initial_state(method.space, key), method.config
+    if not config.carries:
         return state
-    alpha = flatten(method.space, state.alpha)
-    centres = jnp.broadcast_to(alpha, (method.config.samples, len(alpha)))
+    if config.carried == "all":
+        # 0 and 1 belong to `initial_state`
+        centres = _centres(method, jax.random.fold_in(key, 2), state.alpha)
+    else:
+        alpha = flatten(method.space, state.alpha)
+        centres = jnp.broadcast_to(alpha, (config.samples, len(alpha)))
     sigma = method.hyperparams.sigma_start
     evolutions = jax.vmap(evolution_of(method).init, in_axes=(0, None))(centres, sigma)
     return state.replace(evolutions=evolutions)

@@ -101,6 +101,18 @@ def test_all_that_is_carried_makes_explorations_generations_of_one_evolution():
     assert int(by_hand.generation) == int(state.evolutions.generation[0]) == 2
 
 
+def test_all_that_is_carried_begins_where_the_centre_and_its_noise_say():
+    carried = dataclasses.replace(SMALL, carried="all", centre="one_hot")
+    (mean,) = begun(carried).evolutions.mean
+    assert set(np.unique(mean)) == {0.0, 1.0}
+    (noisy,) = begun(dataclasses.replace(carried, noise=0.1)).evolutions.mean
+    assert 0.01 < np.std(noisy - mean) < 0.3
+    alone = dataclasses.replace(carried, centre="alpha")
+    np.testing.assert_array_equal(
+        begun(alone).evolutions.mean[0], flatten(SPACE, begun(alone).alpha)
+    )
+
+
 def test_an_exploration_without_a_finite_fitness_leaves_what_is_carried():
     config = dataclasses.replace(SMALL, carried="all", sigma="own", sigma_start=0.5)
     first = begun(config)
@@ -239,6 +251,16 @@ def test_a_strategy_without_mean_and_sigma_carries_nothing(setting, monkeypatch)
     EGNASConfig(evolution="bare")
     with pytest.raises(ValueError, match="bare have no mean and no sigma"):
         EGNASConfig(evolution="bare", **setting)
+
+
+@pytest.mark.parametrize("name", sorted(EVOLUTIONS))
+def test_a_constant_step_size_is_not_carried_as_an_adapted_one(name):
+    EGNASConfig(evolution=name)
+    if name == "open_es":
+        with pytest.raises(ValueError, match="open_es never changes its step size"):
+            EGNASConfig(evolution=name, sigma="own")
+    else:
+        EGNASConfig(evolution=name, sigma="own")
 
 
 def test_cells_that_differ_at_edges_they_lack_are_repeats():
