@@ -19,10 +19,12 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 from egnas_jax.studies.report.runs import grouped, read_runs
 from egnas_jax.studies.report.selection_table import selection_tables
+from egnas_jax.studies.selection import score
 from egnas_jax.studies.selection.cells import CellWeights, stacked
 from egnas_jax.studies.selection.problem import space_of
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
 from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
+from egnas_jax.types import Evaluation
 
 STAGES = Space(
     name="tiny_stages",
@@ -55,7 +57,7 @@ def test_scores_are_means_over_batches_whatever_the_size_of_a_population(
     cells = stacked([random_cell(space, seed) for seed in range(17)])
     images = toy_batch.images.reshape(3, 8, 4, 4, 3)
     labels = toy_batch.labels.reshape(3, 8)
-    score = PopulationScore(toy_net, variables, images, labels, batch_stats="batch")
+    evaluate = PopulationScore(toy_net, variables, images, labels, batch_stats="batch")
     expected = [
         evaluate_population(
             toy_net, variables, as_mixing(space, cells), *batch, batch_stats="batch"
@@ -64,13 +66,43 @@ def test_scores_are_means_over_batches_whatever_the_size_of_a_population(
     ]
     losses = [np.asarray(e.loss) for e in expected]
     accuracies = [np.asarray(e.accuracy) for e in expected]
-    whole = score(cells)
+    whole = evaluate(cells)
     np.testing.assert_allclose(whole.loss, np.mean(losses, axis=0), rtol=1e-6)
     np.testing.assert_allclose(whole.accuracy, np.mean(accuracies, axis=0), rtol=1e-6)
     assert len(set(np.round(whole.loss, 5))) > 5
     few = CellWeights(*(leaf[3:8] for leaf in cells))
-    np.testing.assert_allclose(score(few, 2).loss, losses[2][3:8], rtol=1e-6)
-    assert score.images_evaluated == 17 * 24 + 5 * 8
+    np.testing.assert_allclose(evaluate(few, 2).loss, losses[2][3:8], rtol=1e-6)
+    assert evaluate.images_evaluated == 17 * 24 + 5 * 8
+
+
+def test_candidates_with_equally_many_correct_answers_have_equal_accuracies(
+    toy_net, random_cell, monkeypatch
+):
+    """In whatever batches the answers are; the last candidate has one more."""
+    rng = np.random.default_rng(0)
+    correct = np.array([rng.permutation(range(41, 51)) for _ in range(17)])
+    correct[-1, 0] += 1
+    rounded = np.mean(np.float32(correct) / np.float32(100), axis=1)
+    assert len(set(rounded[:-1].tolist())) > 1  # as means of fractions of the batches
+
+    def evaluate(net, variables, mixings, images, labels, **options):
+        rows = mixings.edges["normal"][:, 0].astype(int)  # number of the candidate
+        batch = int(images[0, 0, 0, 0])
+        return Evaluation(
+            np.zeros(len(rows), np.float32),
+            correct[rows, batch].astype(np.int32),
+            np.float32(correct[rows, batch]) / np.float32(100),
+        )
+
+    monkeypatch.setattr(score, "evaluate_population", evaluate)
+    images = np.zeros((10, 100, 4, 4, 3)) + np.arange(10)[:, None, None, None, None]
+    of_counts = PopulationScore(
+        toy_net, {}, images, np.zeros((10, 100), int), batch_stats="batch"
+    )
+    cells = stacked([random_cell(SPACES["darts7"])] * 17)
+    cells.edges[:] = np.arange(17)[:, None, None]
+    accuracy = of_counts(cells).accuracy
+    assert accuracy.tolist() == [455 / 1000] * 16 + [456 / 1000]
 
 
 def test_names_of_selectors():
