@@ -7,6 +7,7 @@ from egnas_jax.settings import check_choices, check_ranges
 CRITERIA = ("accuracy", "loss")
 VALUES = ("mean-std", "mean")
 STATISTICS = ("batch", "running")  # of batch norm
+SHARED = ("batches", "batch_size", "batch_stats", "seed")  # all selectors use them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from egnas_jax.studies.selection.argmax import argmax
 from egnas_jax.studies.selection.cells import Selection, SelectionProblem
 from egnas_jax.studies.selection.leave_one_out import leave_one_out
 from egnas_jax.studies.selection.local_search import local_search
+from egnas_jax.studies.selection.options import SHARED
 from egnas_jax.studies.selection.perturbation import perturbation
 from egnas_jax.studies.selection.shapley import shapley
 
@@ -19,33 +20,57 @@ class Selector(NamedTuple):
 
     Attributes:
       select: problem -> selection.
-      draws: whether it depends on the problem's seed.
       text: what it does, in a few words.
-      finetunes: whether it trains weights between its decisions, if that is asked for.
+      options: fields of `SelectionOptions` that it uses beside `SHARED`.
     """
 
     select: Callable[[SelectionProblem], Selection]
-    draws: bool
     text: str
-    finetunes: bool = False
+    options: tuple[str, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether its decisions depend on the problem's seed."""
+        return "seeds" in self.options
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether it trains weights between its decisions, if that is asked for."""
+        return "finetune" in self.options
 
 
 SELECTORS = {
-    "argmax": Selector(argmax, False, "the largest weights, as the search does"),
+    "argmax": Selector(argmax, "the largest weights, as the search does"),
     "perturbation": Selector(
         perturbation,
-        True,
         "what the supernet misses most, edge by edge (DARTS-PT)",
-        finetunes=True,
+        ("criterion", "seeds", "finetune"),
     ),
-    "shapley": Selector(shapley, True, "Shapley values of primitives (Shapley-NAS)"),
+    "shapley": Selector(
+        shapley,
+        "Shapley values of primitives (Shapley-NAS)",
+        ("seeds", "permutations", "truncation", "value"),
+    ),
     "leave-one-out": Selector(
-        leave_one_out, False, "what each primitive alone is worth to the supernet"
+        leave_one_out,
+        "what each primitive alone is worth to the supernet",
+        ("criterion",),
     ),
     "local-search": Selector(
-        local_search, False, "the best change of one choice, until none is better"
+        local_search,
+        "the best change of one choice, until none is better",
+        ("criterion",),
     ),
 }
+
+
+def used_options(names: Sequence[str]) -> frozenset[str]:
+    """Returns the fields of `SelectionOptions` that selectors use.
+
+    Args:
+      names: of the selectors.
+    """
+    return frozenset(SHARED).union(*(SELECTORS[name].options for name in names))
 
 
 def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:

@@ -178,6 +178,24 @@ def test_all_selectors_select_cells_that_others_read(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_later_call_keeps_the_cells_of_other_selectors(run, tmp_path):
+    first = eg.select(run, by=["argmax", "leave-one-out"], batches=2, out=tmp_path)
+    messages = []
+    options = dict(batches=2, criterion="loss", out=tmp_path, log=messages.append)
+    second = eg.select(run, by="local-search", **options)
+    rows = second.result["selectors"]
+    assert [row["selector"] for row in rows] == ["argmax", "local-search"]
+    assert rows[0] == records.plain(first.result["selectors"][0])
+    assert json.loads((tmp_path / "selection.json").read_text())["selectors"] == rows
+    (pair,) = second.result["agreement"]
+    assert (pair["first"], pair["second"]) == ("argmax", "local-search")
+    assert messages[-1].startswith("Removed cells of leave-one-out")
+    files = {path.name for path in tmp_path.glob("selection_*")}
+    assert files == {f"selection_{name}.json" for name in second.genotypes}
+    assert set(second.genotypes) == {"argmax", "local-search"}
+
+
+@pytest.mark.slow
 def test_importances_are_what_single_evaluations_give(run):
     found = eg.select(run, by="leave-one-out", batches=2, criterion="loss")
     search = load_search(run)
