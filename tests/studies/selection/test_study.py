@@ -21,6 +21,7 @@ from egnas_jax.studies.report.runs import grouped, read_runs
 from egnas_jax.studies.report.selection_table import selection_tables
 from egnas_jax.studies.selection import score
 from egnas_jax.studies.selection.cells import CellWeights, stacked
+from egnas_jax.studies.selection.options import SelectionOptions
 from egnas_jax.studies.selection.problem import space_of
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
 from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
@@ -394,7 +395,12 @@ def selected(**changes):
         "seed_agreement": 0.5,
     }
     pair = {"first": "argmax", "second": "shapley", "edges": 12, "primitives": 7}
-    return {"selectors": [row | changes], "agreement": [pair | {"total": 16}]}
+    return {
+        "epochs": 1,
+        **dataclasses.asdict(SelectionOptions(batches=4, batch_size=96, seeds=3)),
+        "selectors": [row | changes],
+        "agreement": [pair | {"total": 16}],
+    }
 
 
 @pytest.fixture
@@ -410,12 +416,28 @@ def test_the_report_shows_what_was_selected(folder):
     groups = grouped(read_runs([str(folder)]))
     assert selection_tables(groups) == []
     records.write_json(folder / "selection.json", selected())
-    first, second = selection_tables(grouped(read_runs([str(folder)])))
+    first, _, second = selection_tables(grouped(read_runs([str(folder)])))
     assert first.rows[0][2:] == (
         *("shapley", "87.50", "-", "3.300"),
         *("12,345", "0", "1.2", "0.50"),
     )
     assert second.rows[0][2:] == ("argmax", "shapley", "16", "12", "7")
+
+
+def test_the_report_shows_what_cells_were_selected_by(folder):
+    by_shapley = ("4", "96", "batch", "-", "3", "0", "10", "0.5", "mean-std", "-")
+    by_local_search = ("4", "96", "batch", "accuracy", *("-", "0", "-", "-", "-", "-"))
+    records.append(folder / "metrics.jsonl", {"epoch": 1, "valid_accuracy": 0.6})
+    for name, epochs, expected in (
+        ("shapley", 2, ("2", *by_shapley)),
+        ("local-search", 2, ("2", *by_local_search)),
+        ("shapley", 1, ("1 of 2", *by_shapley)),  # before the run went on
+    ):
+        content = selected(selector=name) | {"epochs": epochs}
+        records.write_json(folder / "selection.json", content)
+        _, table, _ = selection_tables(grouped(read_runs([str(folder)])))
+        assert len(table.header) == len(table.rows[0])
+        assert table.rows[0][2:] == expected
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, selected(params="many")])
