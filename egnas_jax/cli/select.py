@@ -55,14 +55,13 @@ def select(options: argparse.Namespace) -> None:
     from egnas_jax.studies.selection.options import SelectionOptions
     from egnas_jax.studies.selection.selectors import (
         ALL,
-        check_finetune,
+        check_used,
         selector_names,
     )
 
     names = selector_names(options.by or ALL)
     chosen = {name: getattr(options, name) for name in OPTIONS}
-    SelectionOptions(**chosen)  # refuses them before JAX is imported
-    check_finetune(names, options.finetune)
+    check_used(names, SelectionOptions(**chosen))  # before JAX is imported
     folder = pathlib.Path(options.run)
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)

@@ -1,5 +1,6 @@
 """Lists the selectors by name."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from egnas_jax.studies.selection.argmax import argmax
 from egnas_jax.studies.selection.cells import Selection, SelectionProblem
 from egnas_jax.studies.selection.leave_one_out import leave_one_out
 from egnas_jax.studies.selection.local_search import local_search
-from egnas_jax.studies.selection.options import SHARED
+from egnas_jax.studies.selection.options import SHARED, SelectionOptions
 from egnas_jax.studies.selection.perturbation import perturbation
 from egnas_jax.studies.selection.shapley import shapley
 
@@ -92,19 +93,23 @@ def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def check_finetune(names: Sequence[str], epochs: int) -> None:
-    """Refuses training that no selector would do.
+def check_used(names: Sequence[str], options: SelectionOptions) -> None:
+    """Refuses an option that no selector would use, unless it has its default.
 
     Args:
       names: of the selectors.
-      epochs: between two decisions.
+      options: of the selectors.
 
     Raises:
-      ValueError: there are epochs, and no selector that trains.
+      ValueError: there is such an option.
     """
-    if epochs and not any(SELECTORS[name].finetunes for name in names):
-        able = [name for name, selector in SELECTORS.items() if selector.finetunes]
+    used = used_options(names)
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in used or value == field.default:
+            continue
+        able = [name for name, each in SELECTORS.items() if field.name in each.options]
         raise ValueError(
-            f"finetune is {epochs}, but {', '.join(names)} take all decisions at once. "
+            f"{field.name} is {value}, but {' and '.join(names)} would not use it. "
             f"Leave it out, or add {' or '.join(able)}."
         )

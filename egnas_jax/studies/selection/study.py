@@ -40,7 +40,7 @@ from egnas_jax.studies.selection.problem import (
 from egnas_jax.studies.selection.score import as_mixing
 from egnas_jax.studies.selection.selectors import (
     SELECTORS,
-    check_finetune,
+    check_used,
     selector_names,
 )
 from egnas_jax.training.jax_settings import pinned
@@ -114,13 +114,13 @@ def select(
       The table as plain data, and the genotypes.
 
     Raises:
-      ValueError: there is no such run, selector or option; the run has no weights, or
-        fewer validation images; or it searched under limits, or in stages. Nothing was
-        written.
+      ValueError: there is no such run, selector or option; no selector uses an option
+        that is not its default; the run has no weights, or fewer validation images; or
+        it searched under limits, or in stages. Nothing was written.
       FloatingPointError: the loss of the supernet is not finite.
     """
     names, chosen = selector_names(by), SelectionOptions(**options)
-    check_finetune(names, chosen.finetune)
+    check_used(names, chosen)
     log = log or (lambda text: None)
     if not isinstance(run, SearchResult):
         run = load_search(run, data_dir=data_dir, settings=settings, log=log)

@@ -24,7 +24,11 @@ from egnas_jax.studies.selection.cells import CellWeights, stacked
 from egnas_jax.studies.selection.options import SelectionOptions
 from egnas_jax.studies.selection.problem import space_of
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
-from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
+from egnas_jax.studies.selection.selectors import (
+    SELECTORS,
+    check_used,
+    selector_names,
+)
 from egnas_jax.types import Evaluation
 
 STAGES = Space(
@@ -127,9 +131,26 @@ BAD = {
     "value": (["RUN", "--value", "median"], "one of mean-std, mean"),
     "permutations": (["RUN", "--permutations", "0"], "permutations is 0"),
     "finetune": (["RUN", "--finetune", "-1"], "finetune is -1"),
-    "no decisions": (
+    "unused training": (
         ["RUN", "--by", "shapley", "--finetune", "1"],
-        "all decisions at once. Leave it out, or add perturbation",
+        "finetune is 1, but shapley would not use it. Leave it out, or add pert",
+    ),
+    "unused seeds": (
+        ["RUN", "--by", "argmax", "--by", "local-search", "--seeds", "3"],
+        "seeds is 3, but argmax and local-search would not use it. Leave it out, or "
+        "add perturbation or shapley.",
+    ),
+    "unused permutations": (
+        ["RUN", "--by", "perturbation", "--permutations", "20"],
+        "permutations is 20, but perturbation would not use it",
+    ),
+    "unused value": (
+        ["RUN", "--by", "leave-one-out", "--value", "mean"],
+        "value is mean, but leave-one-out would not use it",
+    ),
+    "unused criterion": (
+        ["RUN", "--by", "shapley", "--criterion", "loss"],
+        "criterion is loss, but shapley would not use it. Leave it out, or add pert",
     ),
     "empty": (["RUN", "--out", ""], "--out is empty"),
     "only metrics": (["RUN"], "config.json"),
@@ -144,6 +165,15 @@ def test_bad_input_is_refused_and_nothing_is_written(name, tmp_path, capsys):
     assert main(["select", *words]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_options_are_taken_where_a_selector_uses_them():
+    given = SelectionOptions(criterion="loss", seeds=3, permutations=20, finetune=1)
+    check_used(tuple(SELECTORS), given)
+    check_used(("argmax", "perturbation", "shapley"), given)
+    check_used(("argmax",), SelectionOptions(batches=4, seed=3, batch_stats="running"))
+    with pytest.raises(ValueError, match="permutations is 20, but argmax and pert"):
+        check_used(("argmax", "perturbation"), given)
 
 
 @pytest.mark.slow
@@ -249,6 +279,7 @@ def test_weights_are_trained_between_decisions_and_given_back(run):
     # two edges a kind of cell, so one turn of training, for each seed
     assert tuned["trained_images"] == 2 * 2 * 640
     assert plain["trained_images"] == importance["trained_images"] == 0
+    del options["seeds"]  # a selector that draws nothing has one
     (alone,) = eg.select(run, by="leave-one-out", **options).result["selectors"]
     assert alone["by_seed"] == importance["by_seed"]
 
