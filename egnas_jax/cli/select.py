@@ -34,6 +34,8 @@ def select_arguments(parser: argparse.ArgumentParser) -> None:
     number("--seed", default=0, help="the first seed, and of batches (%(default)s)")
     permutations = "permutations of the Shapley values (%(default)s)"
     number("--permutations", default=10, metavar="N", help=permutations)
+    share = "a permutation ends below this share of the accuracy (%(default)s)"
+    add("--truncation", type=float, default=0.5, metavar="SHARE", help=share)
     value = "Shapley values: mean-std as published, or mean (%(default)s)"
     add("--value", default="mean-std", metavar="NAME", help=value)
     epochs = "train so long between decisions of perturbation (%(default)s)"
@@ -44,7 +46,7 @@ def select_arguments(parser: argparse.ArgumentParser) -> None:
 
 OPTIONS = (
     *("batches", "batch_size", "batch_stats", "criterion"),
-    *("seeds", "seed", "permutations", "value", "finetune"),
+    *("seeds", "seed", "permutations", "truncation", "value", "finetune"),
 )
 
 

@@ -1,5 +1,6 @@
 """`egnas select`: from a run to a table, genotypes, and a part of the report."""
 
+import argparse
 import dataclasses
 import json
 import shutil
@@ -12,6 +13,7 @@ from untrained_runs import untrained_run
 
 import egnas_jax as eg
 from egnas_jax.cli.main import main
+from egnas_jax.cli.select import OPTIONS, select_arguments
 from egnas_jax.runs.data import load_run_data
 from egnas_jax.runs.finished_search import load_search, valid_batches
 from egnas_jax.search.evaluate import evaluate_population
@@ -130,6 +132,7 @@ BAD = {
     "criterion": (["RUN", "--criterion", "time"], "one of accuracy, loss"),
     "value": (["RUN", "--value", "median"], "one of mean-std, mean"),
     "permutations": (["RUN", "--permutations", "0"], "permutations is 0"),
+    "truncation": (["RUN", "--truncation", "1.5"], "truncation is 1.5"),
     "finetune": (["RUN", "--finetune", "-1"], "finetune is -1"),
     "unused training": (
         ["RUN", "--by", "shapley", "--finetune", "1"],
@@ -143,6 +146,10 @@ BAD = {
     "unused permutations": (
         ["RUN", "--by", "perturbation", "--permutations", "20"],
         "permutations is 20, but perturbation would not use it",
+    ),
+    "unused truncation": (
+        ["RUN", "--by", "argmax", "--truncation", "0"],
+        "truncation is 0.0, but argmax would not use it. Leave it out, or add shapley",
     ),
     "unused value": (
         ["RUN", "--by", "leave-one-out", "--value", "mean"],
@@ -165,6 +172,17 @@ def test_bad_input_is_refused_and_nothing_is_written(name, tmp_path, capsys):
     assert main(["select", *words]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_command_has_every_option_with_the_default_of_python():
+    parser = argparse.ArgumentParser()
+    select_arguments(parser)
+    words = vars(parser.parse_args(["run"]))
+    names = [field.name for field in dataclasses.fields(SelectionOptions)]
+    assert sorted(OPTIONS) == sorted(names)
+    assert SelectionOptions(**{name: words[name] for name in OPTIONS}) == (
+        SelectionOptions()
+    )
 
 
 def test_options_are_taken_where_a_selector_uses_them():
