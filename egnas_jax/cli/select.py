@@ -34,6 +34,8 @@ def select_arguments(parser: argparse.ArgumentParser) -> None:
     number("--seed", default=0, help="the first seed, and of batches (%(default)s)")
     permutations = "permutations of the Shapley values (%(default)s)"
     number("--permutations", default=10, metavar="N", help=permutations)
+    share = "a permutation ends below this share of the accuracy (%(default)s)"
+    add("--truncation", type=float, default=0.5, metavar="SHARE", help=share)
     value = "Shapley values: mean-std as published, or mean (%(default)s)"
     add("--value", default="mean-std", metavar="NAME", help=value)
     epochs = "train so long between decisions of perturbation (%(default)s)"
@@ -44,7 +46,7 @@ def select_arguments(parser: argparse.ArgumentParser) -> None:
 
 OPTIONS = (
     *("batches", "batch_size", "batch_stats", "criterion"),
-    *("seeds", "seed", "permutations", "value", "finetune"),
+    *("seeds", "seed", "permutations", "truncation", "value", "finetune"),
 )
 
 
@@ -55,14 +57,13 @@ def select(options: argparse.Namespace) -> None:
     from egnas_jax.studies.selection.options import SelectionOptions
     from egnas_jax.studies.selection.selectors import (
         ALL,
-        check_finetune,
+        check_used,
         selector_names,
     )
 
     names = selector_names(options.by or ALL)
     chosen = {name: getattr(options, name) for name in OPTIONS}
-    SelectionOptions(**chosen)  # refuses them before JAX is imported
-    check_finetune(names, options.finetune)
+    check_used(names, SelectionOptions(**chosen))  # before JAX is imported
     folder = pathlib.Path(options.run)
     out = folder if options.out is None else pathlib.Path(options.out)
     check_writable(out)

@@ -8,13 +8,16 @@ from egnas_jax.studies.selection.table import (
     HEADER,
     NOTE,
     PAIR_HEADER,
+    SETTINGS_HEADER,
+    SETTINGS_NOTE,
     pair_rows,
     selector_rows,
+    settings_row,
 )
 
 
 def selection_tables(groups: list[Group]) -> list[ReportTable]:
-    """Scores of selected cells, and what they agree on; none where no run has any.
+    """Selected cells, their settings and agreement; none where no run has any.
 
     Args:
       groups: of searches.
@@ -25,8 +28,9 @@ def selection_tables(groups: list[Group]) -> list[ReportTable]:
     runs = [(g.label, run) for g in groups for run in g.runs if run.selection]
     tables = []
     for title, header, make, note in (
-        ("Selected cells", HEADER, selector_rows, NOTE),
-        ("Agreement of selected cells", PAIR_HEADER, pair_rows, ""),
+        ("Selected cells", HEADER, _selector_rows, NOTE),
+        ("Settings of selections", SETTINGS_HEADER, _settings_rows, SETTINGS_NOTE),
+        ("Agreement of selected cells", PAIR_HEADER, _pair_rows, ""),
     ):
         rows = [
             (label, run.name, *row) for label, run in runs for row in _rows(run, make)
@@ -36,9 +40,21 @@ def selection_tables(groups: list[Group]) -> list[ReportTable]:
     return tables
 
 
+def _selector_rows(run: RunRecord) -> list[tuple[str, ...]]:
+    return selector_rows(run.selection)
+
+
+def _settings_rows(run: RunRecord) -> list[tuple[str, ...]]:
+    return [settings_row(run.selection, len(run.lines))]
+
+
+def _pair_rows(run: RunRecord) -> list[tuple[str, ...]]:
+    return pair_rows(run.selection)
+
+
 def _rows(run: RunRecord, make: Callable) -> list[tuple[str, ...]]:
     try:
-        return make(run.selection)
+        return make(run)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"selection.json of the run {run.name} was altered ({error!r}). Write it "

@@ -1,7 +1,7 @@
 """Measures on how many edges and primitives cells agree."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,22 @@ def agreement(first: CellWeights, second: CellWeights) -> Agreement:
     choices = (cell.primitives.argmax(axis=-1) for cell in (first, second))
     equal = common & np.equal(*choices)
     return Agreement(int(common.sum()), int(equal.sum()), int((first.edges > 0).sum()))
+
+
+def agreements(cells: Mapping[str, CellWeights]) -> list[dict]:
+    """Returns what each pair of selectors agrees on, as selection.json has it.
+
+    Args:
+      cells: name of the selector -> its cell.
+    """
+    return [
+        {"first": first, "second": second, **agreement(*both)._asdict()}
+        for (first, second), both in zip(
+            itertools.combinations(cells, 2),
+            itertools.combinations(cells.values(), 2),
+            strict=True,
+        )
+    ]
 
 
 def mean_agreement(cells: Sequence[CellWeights]) -> float | None:

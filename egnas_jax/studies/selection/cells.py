@@ -3,7 +3,7 @@
 Dims: M candidates, G kinds of cells, E edges of a cell, K primitives of an edge.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -146,6 +146,47 @@ def with_primitive(cells: CellWeights, place: Place) -> CellWeights:
     primitives = cells.primitives.copy()
     primitives[kind, edge] = np.arange(primitives.shape[-1]) == primitive
     return cells._replace(primitives=primitives)
+
+
+def edges_of_cell(space: Space, cell: CellWeights) -> dict[str, list[list]]:
+    """Returns a cell as JSON holds it: the edges of each kind that it has.
+
+    Args:
+      space: of the cell.
+      cell: one-hot rows [G, E, K], edges of 0 and 1 [G, E].
+
+    Returns:
+      kind -> [primitive, source, target] of each edge.
+    """
+    return {
+        kind: [
+            [space.primitives[int(np.argmax(rows[edge]))], *space.edges[edge]]
+            for edge in np.flatnonzero(edges).tolist()
+        ]
+        for kind, rows, edges in zip(space.kinds, *cell, strict=True)
+    }
+
+
+def cell_of_edges(space: Space, edges_of: Mapping[str, list[list]]) -> CellWeights:
+    """Returns the cell of its edges; inverse of `edges_of_cell`.
+
+    Rows of edges that the cell does not have are 0.
+
+    Args:
+      space: of the cell.
+      edges_of: kind -> [primitive, source, target] of each edge.
+
+    Raises:
+      KeyError, TypeError, ValueError: these are no edges of the space.
+    """
+    shape = len(space.kinds), space.num_edges, len(space.primitives)
+    cell = CellWeights(np.zeros(shape), np.zeros(shape[:2]))
+    for number, kind in enumerate(space.kinds):
+        for primitive, *edge in edges_of[kind]:
+            row = space.edges.index(tuple(edge))
+            cell.edges[number, row] = 1.0
+            cell.primitives[number, row, space.primitives.index(primitive)] = 1.0
+    return cell
 
 
 def goodness(scores: Scores, criterion: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from egnas_jax.settings import check_choices, check_ranges
 CRITERIA = ("accuracy", "loss")
 VALUES = ("mean-std", "mean")
 STATISTICS = ("batch", "running")  # of batch norm
+SHARED = ("batches", "batch_size", "batch_stats", "seed")  # all selectors use them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class SelectionOptions:
       batch_size: images of a batch; None: those by which the run chooses.
       batch_stats: statistics of batch norm, of the "batch" or the "running" ones.
       criterion: "accuracy" or "loss", by which candidates are compared. The Shapley
-        values are those of the accuracy, whatever it is.
+        values are always those of the accuracy.
       seeds: how often a selector that draws is run, with consecutive seeds.
       seed: the first of them, and that of the validation batches.
       permutations: of the Shapley values.

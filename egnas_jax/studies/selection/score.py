@@ -62,14 +62,14 @@ class PopulationScore:
         size = self._sizes[number > self._sizes[0]]
         starts = range(0, number, size)
         parts = [self._evaluate(cells, start, size, batches) for start in starts]
-        loss, accuracy = (
-            np.concatenate([np.mean(part, axis=0) for part in leaves])[:number]
+        loss, correct = (
+            np.concatenate([np.stack(part) for part in leaves], axis=1)[:, :number]
             for leaves in zip(*jax.device_get(parts), strict=True)
         )
-        return Scores(loss, accuracy)
+        return mean_scores(loss, correct, sum(len(labels) for _, labels in batches))
 
     def _evaluate(self, cells, start, size, batches) -> tuple[list, list]:
-        """Loss and accuracy of some candidates on each batch, B x f32[size]."""
+        """Loss and correct answers of some candidates on each batch, B x [size]."""
         rows = np.minimum(np.arange(start, start + size), len(cells.edges) - 1)
         mixings = as_mixing(self._space, CellWeights(*(leaf[rows] for leaf in cells)))
         scores = [
@@ -78,7 +78,23 @@ class PopulationScore:
             )
             for batch in batches
         ]
-        return [score.loss for score in scores], [score.accuracy for score in scores]
+        return [score.loss for score in scores], [score.correct for score in scores]
+
+
+def mean_scores(loss: np.ndarray, correct: np.ndarray, num_images: int) -> Scores:
+    """Returns the scores of candidates over batches of equal size.
+
+    Correct answers are added as whole numbers and divided once, so that candidates with
+    equally many have equal accuracies. A mean of fractions would depend on how the
+    answers are spread over the batches, and selectors have rules for ties.
+
+    Args:
+      loss: of each batch, f32[B, M].
+      correct: number of correctly classified images of each batch, i32[B, M].
+      num_images: of all batches together.
+    """
+    accuracy = correct.sum(axis=0, dtype=np.int64) / num_images
+    return Scores(loss.mean(axis=0, dtype=np.float64), accuracy)
 
 
 def _population_sizes(space: Space) -> tuple[int, int]:

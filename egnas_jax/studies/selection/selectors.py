@@ -1,5 +1,6 @@
 """Lists the selectors by name."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from egnas_jax.studies.selection.argmax import argmax
 from egnas_jax.studies.selection.cells import Selection, SelectionProblem
 from egnas_jax.studies.selection.leave_one_out import leave_one_out
 from egnas_jax.studies.selection.local_search import local_search
+from egnas_jax.studies.selection.options import SHARED, SelectionOptions
 from egnas_jax.studies.selection.perturbation import perturbation
 from egnas_jax.studies.selection.shapley import shapley
 
@@ -19,33 +21,57 @@ class Selector(NamedTuple):
 
     Attributes:
       select: problem -> selection.
-      draws: whether it depends on the problem's seed.
       text: what it does, in a few words.
-      finetunes: whether it trains weights between its decisions, if that is asked for.
+      options: fields of `SelectionOptions` that it uses beside `SHARED`.
     """
 
     select: Callable[[SelectionProblem], Selection]
-    draws: bool
     text: str
-    finetunes: bool = False
+    options: tuple[str, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether its decisions depend on the problem's seed."""
+        return "seeds" in self.options
+
+    @property
+    def finetunes(self) -> bool:
+        """Whether it trains weights between its decisions, if that is asked for."""
+        return "finetune" in self.options
 
 
 SELECTORS = {
-    "argmax": Selector(argmax, False, "the largest weights, as the search does"),
+    "argmax": Selector(argmax, "the largest weights, as the search does"),
     "perturbation": Selector(
         perturbation,
-        True,
         "what the supernet misses most, edge by edge (DARTS-PT)",
-        finetunes=True,
+        ("criterion", "seeds", "finetune"),
     ),
-    "shapley": Selector(shapley, True, "Shapley values of primitives (Shapley-NAS)"),
+    "shapley": Selector(
+        shapley,
+        "Shapley values of primitives (Shapley-NAS)",
+        ("seeds", "permutations", "truncation", "value"),
+    ),
     "leave-one-out": Selector(
-        leave_one_out, False, "what each primitive alone is worth to the supernet"
+        leave_one_out,
+        "what each primitive alone is worth to the supernet",
+        ("criterion",),
     ),
     "local-search": Selector(
-        local_search, False, "the best change of one choice, until none is better"
+        local_search,
+        "the best change of one choice, until none is better",
+        ("criterion",),
     ),
 }
+
+
+def used_options(names: Sequence[str]) -> frozenset[str]:
+    """Returns the fields of `SelectionOptions` that selectors use.
+
+    Args:
+      names: of the selectors.
+    """
+    return frozenset(SHARED).union(*(SELECTORS[name].options for name in names))
 
 
 def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -67,19 +93,23 @@ def selector_names(by: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def check_finetune(names: Sequence[str], epochs: int) -> None:
-    """Refuses training that no selector would do.
+def check_used(names: Sequence[str], options: SelectionOptions) -> None:
+    """Refuses an option that no selector would use, unless it has its default.
 
     Args:
       names: of the selectors.
-      epochs: between two decisions.
+      options: of the selectors.
 
     Raises:
-      ValueError: there are epochs, and no selector that trains.
+      ValueError: there is such an option.
     """
-    if epochs and not any(SELECTORS[name].finetunes for name in names):
-        able = [name for name, selector in SELECTORS.items() if selector.finetunes]
+    used = used_options(names)
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name in used or value == field.default:
+            continue
+        able = [name for name, each in SELECTORS.items() if field.name in each.options]
         raise ValueError(
-            f"finetune is {epochs}, but {', '.join(names)} take all decisions at once. "
+            f"{field.name} is {value}, but {' and '.join(names)} would not use it. "
             f"Leave it out, or add {' or '.join(able)}."
         )

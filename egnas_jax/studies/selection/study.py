@@ -14,14 +14,21 @@ from egnas_jax.runs.failures import running
 from egnas_jax.runs.finished_search import load_search
 from egnas_jax.runs.search_result import SearchResult
 from egnas_jax.search import loop
-from egnas_jax.space import Genotype, Topology, derive
-from egnas_jax.storage import records
-from egnas_jax.studies.selection.agreement import agreement, mean_agreement
+from egnas_jax.space import Genotype, Space, Topology, derive
+from egnas_jax.studies.selection.agreement import agreements, mean_agreement
 from egnas_jax.studies.selection.cells import (
     CellWeights,
     SelectionProblem,
+    edges_of_cell,
     stacked,
 )
+from egnas_jax.studies.selection.files import (
+    cells_of,
+    genotypes_of,
+    read_earlier,
+    write,
+)
+from egnas_jax.studies.selection.merge import Merged, merge
 from egnas_jax.studies.selection.options import SelectionOptions
 from egnas_jax.studies.selection.problem import (
     Bench,
@@ -33,10 +40,9 @@ from egnas_jax.studies.selection.problem import (
 from egnas_jax.studies.selection.score import as_mixing
 from egnas_jax.studies.selection.selectors import (
     SELECTORS,
-    check_finetune,
+    check_used,
     selector_names,
 )
-from egnas_jax.studies.selection.table import selection_markdown
 from egnas_jax.training.jax_settings import pinned
 
 
@@ -62,7 +68,7 @@ class SelectionStudy(NamedTuple):
 
     Attributes:
       result: contents of selection.json.
-      genotypes: name of the selector -> its cell.
+      genotypes: name of the selector -> its cell, of all that the result has.
     """
 
     result: dict
@@ -88,6 +94,9 @@ def select(
     seed, and its cell is the one of the best accuracy, of equal ones the first.
     docs/selectors.md describes the selectors.
 
+    Cells of other selectors in `out` stay in the result if they were selected from the
+    same weights by the same options. Otherwise they are removed.
+
     Args:
       run: a result of `run_search`, or the directory of one.
       by: names of selectors, or "all".
@@ -105,13 +114,13 @@ def select(
       The table as plain data, and the genotypes.
 
     Raises:
-      ValueError: there is no such run, selector or option; the run has no weights, or
-        fewer validation images; or it searched under limits, or in stages. Nothing was
-        written.
+      ValueError: there is no such run, selector or option; no selector uses an option
+        that is not its default; the run has no weights, or fewer validation images; or
+        it searched under limits, or in stages. Nothing was written.
       FloatingPointError: the loss of the supernet is not finite.
     """
     names, chosen = selector_names(by), SelectionOptions(**options)
-    check_finetune(names, chosen.finetune)
+    check_used(names, chosen)
     log = log or (lambda text: None)
     if not isinstance(run, SearchResult):
         run = load_search(run, data_dir=data_dir, settings=settings, log=log)
@@ -122,20 +131,38 @@ def select(
     started = time.perf_counter()
     problem, bench = make_problem(run, strategy, chosen, data)
     with running():
-        rows, cells = _select_all(names, problem, bench, log)
+        digest = loop.state_digest(run.state)
+        earlier = {} if out is None else read_earlier(out, problem.space, digest, log)
+        rows = _select_all(names, problem, bench, log)
+        merged = merge(earlier, rows, dataclasses.asdict(chosen))
         result = {
             "run": None if run.folder is None else str(run.folder),
             "epochs": int(run.state.epoch),
-            "digest": loop.state_digest(run.state),
-            **dataclasses.asdict(chosen),
-            "selectors": rows,
-            "agreement": _pairs(cells),
+            "digest": digest,
+            **_as_result(merged, problem.space),
             "seconds": time.perf_counter() - started,
         }
-        study = SelectionStudy(result, {n: cell.genotype for n, cell in cells.items()})
+        study = SelectionStudy(result, genotypes_of(merged.rows))
         if out is not None:
-            write(pathlib.Path(out), study)
+            write(out, *study)
+            _log_removed(merged.removed, log)
     return study
+
+
+def _as_result(merged: Merged, space: Space) -> dict:
+    """Options, rows, and what each pair of cells agrees on."""
+    cells = cells_of(space, merged.rows)
+    return {
+        **merged.options,
+        "selectors": merged.rows,
+        "agreement": agreements(cells),
+    }
+
+
+def _log_removed(names: Sequence[str], log: Callable[[str], None]) -> None:
+    """Names the selectors whose earlier cells were removed."""
+    if names:
+        log(f"Removed cells of {', '.join(names)}, selected by other options.")
 
 
 def _select_all(
@@ -143,9 +170,9 @@ def _select_all(
     problem: SelectionProblem,
     bench: Bench,
     log: Callable[[str], None],
-) -> tuple[list[dict], dict[str, SelectedCell]]:
-    """The row of each selector, and its cell."""
-    rows, cells = [], {}
+) -> list[dict]:
+    """The row of each selector."""
+    rows = []
     for name in names:
         log(f"Selecting by {name}: {SELECTORS[name].text}.")
         started, before = time.perf_counter(), bench.images()
@@ -154,13 +181,14 @@ def _select_all(
         found = [
             _select_one(name, problem._replace(seed=seed), bench) for seed in seeds
         ]
-        cells[name] = found[int(np.argmax([each.accuracy for each in found]))]
+        best = found[int(np.argmax([each.accuracy for each in found]))]
         rows.append(
             {
                 "selector": name,
-                **_as_row(cells[name]),
+                **_as_row(best),
+                "cell": edges_of_cell(problem.space, best.cell),
                 "params": published_params(
-                    cells[name].genotype, problem.space.stages, bench.num_classes
+                    best.genotype, problem.space.stages, bench.num_classes
                 ),
                 **{k: n - before[k] for k, n in bench.images().items()},
                 "seconds": time.perf_counter() - started,
@@ -171,7 +199,7 @@ def _select_all(
                 ],
             }
         )
-    return rows, cells
+    return rows
 
 
 def _as_row(found: SelectedCell) -> dict:
@@ -201,31 +229,3 @@ def _select_one(name: str, problem: SelectionProblem, bench: Bench) -> SelectedC
         loss=float(scores.loss[0]),
         trace=selection.trace,
     )
-
-
-def _pairs(cells: dict[str, SelectedCell]) -> list[dict]:
-    """What each pair of selectors agrees on."""
-    names = list(cells)
-    return [
-        {
-            "first": first,
-            "second": second,
-            **agreement(cells[first].cell, cells[second].cell)._asdict(),
-        }
-        for place, first in enumerate(names)
-        for second in names[place + 1 :]
-    ]
-
-
-def write(folder: pathlib.Path, study: SelectionStudy) -> None:
-    """Writes selection.json, selection.md and the genotypes, making the folder.
-
-    Args:
-      folder: a run directory, or any other.
-      study: what is written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, genotype in study.genotypes.items():
-        records.write_text(folder / f"selection_{name}.json", genotype.to_json())
-    records.write_text(folder / "selection.md", selection_markdown(study.result))
-    records.write_json(folder / "selection.json", study.result)

@@ -1,5 +1,6 @@
 """Formats what selectors found as tables, for people."""
 
+from egnas_jax.studies.selection.selectors import used_options
 from egnas_jax.studies.tables import markdown_table
 
 HEADER = (
@@ -11,6 +12,23 @@ NOTE = (
     "the validation images that the selectors chose by. Weights are counted in the "
     "network of the published tables. Agreement of seeds: the mean share of edges with "
     "the same primitive, over all pairs of seeds."
+)
+SETTINGS = {  # column -> field of `SelectionOptions`
+    "batches": "batches",
+    "batch size": "batch_size",
+    "statistics": "batch_stats",
+    "criterion": "criterion",
+    "seeds": "seeds",
+    "first seed": "seed",
+    "permutations": "permutations",
+    "truncation": "truncation",
+    "value": "value",
+    "finetune epochs": "finetune",
+}
+SETTINGS_HEADER = ("epochs", *SETTINGS)
+SETTINGS_NOTE = (
+    'Epochs such as "2 of 5": the run has been trained since its cells were selected, '
+    "so select anew. A dash: no selector used the option."
 )
 PAIR_HEADER = (
     *("first", "second", "edges", "edges in both"),
@@ -42,6 +60,21 @@ def _row(entry: dict) -> tuple[str, ...]:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def settings_row(result: dict, epochs: int) -> tuple[str, ...]:
+    """Returns what cells were selected by, in the columns of `SETTINGS_HEADER`.
+
+    Args:
+      result: contents of selection.json.
+      epochs: that the run has now.
+    """
+    selected = result["epochs"]
+    used = used_options([entry["selector"] for entry in result["selectors"]])
+    return (
+        f"{selected}" if selected == epochs else f"{selected} of {epochs}",
+        *(str(result[name]) if name in used else "-" for name in SETTINGS.values()),
+    )
 
 
 def pair_rows(result: dict) -> list[tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """`egnas select`: from a run to a table, genotypes, and a part of the report."""
 
+import argparse
 import dataclasses
 import json
 import shutil
@@ -12,6 +13,7 @@ from untrained_runs import untrained_run
 
 import egnas_jax as eg
 from egnas_jax.cli.main import main
+from egnas_jax.cli.select import OPTIONS, select_arguments
 from egnas_jax.runs.data import load_run_data
 from egnas_jax.runs.finished_search import load_search, valid_batches
 from egnas_jax.search.evaluate import evaluate_population
@@ -19,10 +21,17 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
 from egnas_jax.studies.report.runs import grouped, read_runs
 from egnas_jax.studies.report.selection_table import selection_tables
+from egnas_jax.studies.selection import score
 from egnas_jax.studies.selection.cells import CellWeights, stacked
+from egnas_jax.studies.selection.options import SelectionOptions
 from egnas_jax.studies.selection.problem import space_of
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
-from egnas_jax.studies.selection.selectors import SELECTORS, selector_names
+from egnas_jax.studies.selection.selectors import (
+    SELECTORS,
+    check_used,
+    selector_names,
+)
+from egnas_jax.types import Evaluation
 
 STAGES = Space(
     name="tiny_stages",
@@ -55,7 +64,7 @@ def test_scores_are_means_over_batches_whatever_the_size_of_a_population(
     cells = stacked([random_cell(space, seed) for seed in range(17)])
     images = toy_batch.images.reshape(3, 8, 4, 4, 3)
     labels = toy_batch.labels.reshape(3, 8)
-    score = PopulationScore(toy_net, variables, images, labels, batch_stats="batch")
+    evaluate = PopulationScore(toy_net, variables, images, labels, batch_stats="batch")
     expected = [
         evaluate_population(
             toy_net, variables, as_mixing(space, cells), *batch, batch_stats="batch"
@@ -64,13 +73,43 @@ def test_scores_are_means_over_batches_whatever_the_size_of_a_population(
     ]
     losses = [np.asarray(e.loss) for e in expected]
     accuracies = [np.asarray(e.accuracy) for e in expected]
-    whole = score(cells)
+    whole = evaluate(cells)
     np.testing.assert_allclose(whole.loss, np.mean(losses, axis=0), rtol=1e-6)
     np.testing.assert_allclose(whole.accuracy, np.mean(accuracies, axis=0), rtol=1e-6)
     assert len(set(np.round(whole.loss, 5))) > 5
     few = CellWeights(*(leaf[3:8] for leaf in cells))
-    np.testing.assert_allclose(score(few, 2).loss, losses[2][3:8], rtol=1e-6)
-    assert score.images_evaluated == 17 * 24 + 5 * 8
+    np.testing.assert_allclose(evaluate(few, 2).loss, losses[2][3:8], rtol=1e-6)
+    assert evaluate.images_evaluated == 17 * 24 + 5 * 8
+
+
+def test_candidates_with_equally_many_correct_answers_have_equal_accuracies(
+    toy_net, random_cell, monkeypatch
+):
+    """In whatever batches the answers are; the last candidate has one more."""
+    rng = np.random.default_rng(0)
+    correct = np.array([rng.permutation(range(41, 51)) for _ in range(17)])
+    correct[-1, 0] += 1
+    rounded = np.mean(np.float32(correct) / np.float32(100), axis=1)
+    assert len(set(rounded[:-1].tolist())) > 1  # as means of fractions of the batches
+
+    def evaluate(net, variables, mixings, images, labels, **options):
+        rows = mixings.edges["normal"][:, 0].astype(int)  # number of the candidate
+        batch = int(images[0, 0, 0, 0])
+        return Evaluation(
+            np.zeros(len(rows), np.float32),
+            correct[rows, batch].astype(np.int32),
+            np.float32(correct[rows, batch]) / np.float32(100),
+        )
+
+    monkeypatch.setattr(score, "evaluate_population", evaluate)
+    images = np.zeros((10, 100, 4, 4, 3)) + np.arange(10)[:, None, None, None, None]
+    of_counts = PopulationScore(
+        toy_net, {}, images, np.zeros((10, 100), int), batch_stats="batch"
+    )
+    cells = stacked([random_cell(SPACES["darts7"])] * 17)
+    cells.edges[:] = np.arange(17)[:, None, None]
+    accuracy = of_counts(cells).accuracy
+    assert accuracy.tolist() == [455 / 1000] * 16 + [456 / 1000]
 
 
 def test_names_of_selectors():
@@ -93,10 +132,32 @@ BAD = {
     "criterion": (["RUN", "--criterion", "time"], "one of accuracy, loss"),
     "value": (["RUN", "--value", "median"], "one of mean-std, mean"),
     "permutations": (["RUN", "--permutations", "0"], "permutations is 0"),
+    "truncation": (["RUN", "--truncation", "1.5"], "truncation is 1.5"),
     "finetune": (["RUN", "--finetune", "-1"], "finetune is -1"),
-    "no decisions": (
+    "unused training": (
         ["RUN", "--by", "shapley", "--finetune", "1"],
-        "all decisions at once. Leave it out, or add perturbation",
+        "finetune is 1, but shapley would not use it. Leave it out, or add pert",
+    ),
+    "unused seeds": (
+        ["RUN", "--by", "argmax", "--by", "local-search", "--seeds", "3"],
+        "seeds is 3, but argmax and local-search would not use it. Leave it out, or "
+        "add perturbation or shapley.",
+    ),
+    "unused permutations": (
+        ["RUN", "--by", "perturbation", "--permutations", "20"],
+        "permutations is 20, but perturbation would not use it",
+    ),
+    "unused truncation": (
+        ["RUN", "--by", "argmax", "--truncation", "0"],
+        "truncation is 0.0, but argmax would not use it. Leave it out, or add shapley",
+    ),
+    "unused value": (
+        ["RUN", "--by", "leave-one-out", "--value", "mean"],
+        "value is mean, but leave-one-out would not use it",
+    ),
+    "unused criterion": (
+        ["RUN", "--by", "shapley", "--criterion", "loss"],
+        "criterion is loss, but shapley would not use it. Leave it out, or add pert",
     ),
     "empty": (["RUN", "--out", ""], "--out is empty"),
     "only metrics": (["RUN"], "config.json"),
@@ -111,6 +172,26 @@ def test_bad_input_is_refused_and_nothing_is_written(name, tmp_path, capsys):
     assert main(["select", *words]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_the_command_has_every_option_with_the_default_of_python():
+    parser = argparse.ArgumentParser()
+    select_arguments(parser)
+    words = vars(parser.parse_args(["run"]))
+    names = [field.name for field in dataclasses.fields(SelectionOptions)]
+    assert sorted(OPTIONS) == sorted(names)
+    assert SelectionOptions(**{name: words[name] for name in OPTIONS}) == (
+        SelectionOptions()
+    )
+
+
+def test_options_are_taken_where_a_selector_uses_them():
+    given = SelectionOptions(criterion="loss", seeds=3, permutations=20, finetune=1)
+    check_used(tuple(SELECTORS), given)
+    check_used(("argmax", "perturbation", "shapley"), given)
+    check_used(("argmax",), SelectionOptions(batches=4, seed=3, batch_stats="running"))
+    with pytest.raises(ValueError, match="permutations is 20, but argmax and pert"):
+        check_used(("argmax", "perturbation"), given)
 
 
 @pytest.mark.slow
@@ -143,6 +224,24 @@ def test_all_selectors_select_cells_that_others_read(run, tmp_path, capsys):
     assert len(printed["agreement"]) == 5 * 4 // 2
     assert "| perturbation |" in (out / "selection.md").read_text()
     assert not (run / "selection.json").exists()
+
+
+@pytest.mark.slow
+def test_a_later_call_keeps_the_cells_of_other_selectors(run, tmp_path):
+    first = eg.select(run, by=["argmax", "leave-one-out"], batches=2, out=tmp_path)
+    messages = []
+    options = dict(batches=2, criterion="loss", out=tmp_path, log=messages.append)
+    second = eg.select(run, by="local-search", **options)
+    rows = second.result["selectors"]
+    assert [row["selector"] for row in rows] == ["argmax", "local-search"]
+    assert rows[0] == records.plain(first.result["selectors"][0])
+    assert json.loads((tmp_path / "selection.json").read_text())["selectors"] == rows
+    (pair,) = second.result["agreement"]
+    assert (pair["first"], pair["second"]) == ("argmax", "local-search")
+    assert messages[-1].startswith("Removed cells of leave-one-out")
+    files = {path.name for path in tmp_path.glob("selection_*")}
+    assert files == {f"selection_{name}.json" for name in second.genotypes}
+    assert set(second.genotypes) == {"argmax", "local-search"}
 
 
 @pytest.mark.slow
@@ -198,6 +297,7 @@ def test_weights_are_trained_between_decisions_and_given_back(run):
     # two edges a kind of cell, so one turn of training, for each seed
     assert tuned["trained_images"] == 2 * 2 * 640
     assert plain["trained_images"] == importance["trained_images"] == 0
+    del options["seeds"]  # a selector that draws nothing has one
     (alone,) = eg.select(run, by="leave-one-out", **options).result["selectors"]
     assert alone["by_seed"] == importance["by_seed"]
 
@@ -344,7 +444,12 @@ def selected(**changes):
         "seed_agreement": 0.5,
     }
     pair = {"first": "argmax", "second": "shapley", "edges": 12, "primitives": 7}
-    return {"selectors": [row | changes], "agreement": [pair | {"total": 16}]}
+    return {
+        "epochs": 1,
+        **dataclasses.asdict(SelectionOptions(batches=4, batch_size=96, seeds=3)),
+        "selectors": [row | changes],
+        "agreement": [pair | {"total": 16}],
+    }
 
 
 @pytest.fixture
@@ -360,12 +465,28 @@ def test_the_report_shows_what_was_selected(folder):
     groups = grouped(read_runs([str(folder)]))
     assert selection_tables(groups) == []
     records.write_json(folder / "selection.json", selected())
-    first, second = selection_tables(grouped(read_runs([str(folder)])))
+    first, _, second = selection_tables(grouped(read_runs([str(folder)])))
     assert first.rows[0][2:] == (
         *("shapley", "87.50", "-", "3.300"),
         *("12,345", "0", "1.2", "0.50"),
     )
     assert second.rows[0][2:] == ("argmax", "shapley", "16", "12", "7")
+
+
+def test_the_report_shows_what_cells_were_selected_by(folder):
+    by_shapley = ("4", "96", "batch", "-", "3", "0", "10", "0.5", "mean-std", "-")
+    by_local_search = ("4", "96", "batch", "accuracy", *("-", "0", "-", "-", "-", "-"))
+    records.append(folder / "metrics.jsonl", {"epoch": 1, "valid_accuracy": 0.6})
+    for name, epochs, expected in (
+        ("shapley", 2, ("2", *by_shapley)),
+        ("local-search", 2, ("2", *by_local_search)),
+        ("shapley", 1, ("1 of 2", *by_shapley)),  # before the run went on
+    ):
+        content = selected(selector=name) | {"epochs": epochs}
+        records.write_json(folder / "selection.json", content)
+        _, table, _ = selection_tables(grouped(read_runs([str(folder)])))
+        assert len(table.header) == len(table.rows[0])
+        assert table.rows[0][2:] == expected
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, selected(params="many")])
