@@ -14,12 +14,11 @@ from collections.abc import Sequence
 import jax
 from jax import lax
 
-from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.proxies.activation import normal_kernels
 from egnas_jax.proxies.network import ProxyNetwork, check_space, of_mixing
-from egnas_jax.proxies.table import PROXIES
+from egnas_jax.proxies.table import PROXIES, check_images
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
@@ -43,12 +42,13 @@ def score(
       name -> f32[]; larger is better.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or fewer images than a proxy needs.
     """
     key_kernels, key_noise = jax.random.split(key)
     scores = {}
     for name in names:
-        proxy, used = lookup(PROXIES, name, "proxy"), variables
+        check_images(name, len(batch.images), "The number of images")
+        proxy, used = PROXIES[name], variables
         if "normal" in proxy.needs:
             used = normal_kernels(key_kernels, variables)
         scores[name] = proxy.score(network, used, batch, key_noise)
@@ -80,10 +80,11 @@ def score_cells(
       name -> f32[P]; larger is better.
 
     Raises:
-      ValueError: an unknown name, or a space that the proxies cannot read.
+      ValueError: an unknown name, fewer images than a proxy needs, or a space that the
+        proxies cannot read.
     """
     for name in names:
-        lookup(PROXIES, name, "proxy")
+        check_images(name, len(batch.images), "The number of images")
     check_space(net.config.space)
     if at_a_time is None:
         at_a_time = 1 if jax.default_backend() == "cpu" else 64

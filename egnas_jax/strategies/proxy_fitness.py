@@ -23,6 +23,7 @@ from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.network import check_space
+from egnas_jax.proxies.table import check_images
 from egnas_jax.search.evaluate import EvaluationSettings, score_batch
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
@@ -41,13 +42,21 @@ def proxy_of(fitness: str) -> str | None:
     return lookup(PROXIES, fitness.removeprefix(PREFIX), "proxy").name
 
 
-def check_fitness(fitness: str, others: Sequence[str]) -> None:
+def check_fitness(fitness: str, others: Sequence[str], images: int) -> None:
     """Refuses a fitness that is neither one of `others` nor a proxy.
 
+    Args:
+      fitness: of the method.
+      others: those of trained weights.
+      images: on which a cell is evaluated.
+
     Raises:
-      ValueError: it is neither.
+      ValueError: it is neither, or a proxy that so few images do not serve.
     """
-    if proxy_of(fitness) is None and fitness not in others:
+    name = proxy_of(fitness)
+    if name is not None:
+        check_images(name, images, "strategy.fitness_batch_size")
+    elif fitness not in others:
         raise ValueError(
             f"strategy.fitness is {fitness!r}, but must be {', '.join(others)}, or "
             f"{PREFIX}NAME with NAME of {', '.join(PROXIES)}."

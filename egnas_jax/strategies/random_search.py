@@ -55,7 +55,8 @@ class RandomSearchConfig:
       limit: that the children keep; those over it rank last.
 
     Raises:
-      ValueError: a number out of its range or unknown statistics.
+      ValueError: a number out of its range, unknown statistics, or a proxy that so
+        few images do not serve.
     """
 
     fitness: str = "loss"
@@ -74,7 +75,7 @@ class RandomSearchConfig:
         check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
-        check_fitness(self.fitness, ("loss",))
+        check_fitness(self.fitness, ("loss",), self.valid_batch_size)
 
     @property
     def valid_batch_size(self) -> int:

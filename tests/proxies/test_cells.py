@@ -266,6 +266,13 @@ def test_unknown_names_and_spaces_of_unknown_layers_are_refused(monkeypatch):
         ProxyStudy("nasbench201", ("snip",), 3)
 
 
+def test_one_image_is_refused_where_all_cells_would_have_one_score():
+    net, batch = eg.make_supernet(CONFIG), make_batch(1, 4)
+    # the correlation of one gradient with itself is 1, whatever the cell
+    with pytest.raises(ValueError, match="images is 1, but jacov compares images"):
+        score_cells(["params", "jacov"], net, mixings_of([[3] * 6]), batch, KEY[None])
+
+
 def test_a_network_with_an_auxiliary_head_is_refused():
     network = eg.make_network(eg.zoo["DARTS_V2"].genotype, eg.NetworkConfig(4, 3))
     with pytest.raises(ValueError, match="auxiliary=False"):

@@ -120,6 +120,23 @@ def test_an_unknown_fitness_is_refused(name):
     assert proxy_of(config().fitness) is None
 
 
+@pytest.mark.parametrize("name", RANKING)
+@pytest.mark.parametrize("proxy", ["jacov", "naswot"])
+def test_a_proxy_that_compares_images_needs_two(name, proxy):
+    config, fitness = STRATEGIES[name][0], f"proxy:{proxy}"
+    message = rf"strategy\.fitness_batch_size is 1, but {proxy} .* at least 2\."
+    with pytest.raises(ValueError, match=message):
+        config(fitness=fitness, fitness_batch_size=1)
+    assert config(fitness=fitness, fitness_batch_size=2).valid_batch_size == 2
+    one = config(fitness="proxy:zen", fitness_batch_size=1)  # compares noise instead
+    assert one.valid_batch_size == 1
+
+
+def test_images_of_all_fitness_batches_are_compared():
+    options = dict(fitness="proxy:jacov", fitness_batch_size=1)
+    assert EGNASConfig(**options, fitness_batches=2).valid_batch_size == 2
+
+
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - set(RANKING)))
 def test_methods_that_do_not_rank_take_no_proxy(name):
     with pytest.raises(ValueError, match="fitness"):

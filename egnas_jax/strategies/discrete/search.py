@@ -77,7 +77,8 @@ class BlackBoxConfig:
       limit: that the cells keep; those over it rank last.
 
     Raises:
-      ValueError: a number out of its range, or an unknown choice.
+      ValueError: a number out of its range, an unknown choice, or a proxy that so few
+        images do not serve.
     """
 
     mode: str = "two_phase"
@@ -100,7 +101,7 @@ class BlackBoxConfig:
         check_ranges(self, ranges, "strategy.")
         choices = {"mode": MODES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
-        check_fitness(self.fitness, FITNESSES)
+        check_fitness(self.fitness, FITNESSES, self.valid_batch_size)
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
 

@@ -204,7 +204,7 @@ class EGNASConfig:
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
         check_field_types(self, "strategy.")
-        check_fitness(self.fitness, (COMPOUND,))
+        check_fitness(self.fitness, (COMPOUND,), self.valid_batch_size)
         check_idle(self, "strategy.")
         self._check_race()
         self._check_carried()
