@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from egnas_jax.idle import Idle
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.proxies import PROXIES, of_mixing, score
@@ -28,6 +29,10 @@ from egnas_jax.search.evaluate import EvaluationSettings, score_batch
 from egnas_jax.types import Array, Batch, Evaluation, Key, Mixing, PyTree
 
 PREFIX = "proxy:"
+BY_PROXY = Idle("fitness", tuple(PREFIX + name for name in PROXIES))
+# Fields of a configuration that only an evaluation under trained weights reads. A
+# proxy decides itself what norms use, and sees all images at once.
+IDLE = {"batch_stats": BY_PROXY, "image_chunk": BY_PROXY}
 STREAM = zlib.crc32(b"proxy")  # a child of the key that no split has
 
 

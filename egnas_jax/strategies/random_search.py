@@ -15,6 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.idle import check_idle
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import Strategy, Trainee
@@ -31,6 +32,7 @@ from egnas_jax.strategies.limits.costs import (
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantiles, unknown_quantiles
 from egnas_jax.strategies.proxy_fitness import (
+    IDLE,
     check_fitness,
     check_proxy_space,
     images_of_cell,
@@ -56,7 +58,7 @@ class RandomSearchConfig:
 
     Raises:
       ValueError: a number out of its range, unknown statistics, or a proxy that so
-        few images do not serve.
+        few images do not serve, or with which an option has no effect.
     """
 
     fitness: str = "loss"
@@ -68,14 +70,16 @@ class RandomSearchConfig:
     limit: Limit = Limit()
 
     warmup: ClassVar[int] = 0
+    idle: ClassVar = IDLE
 
     def __post_init__(self):
         ranges = {"candidates": (1, 10**6), "fitness_batch_size": (1, 10**6)}
         check_ranges(self, ranges, "strategy.")
         check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
+        check_fitness(self.fitness, ("loss",), self.valid_batch_size)
+        check_idle(self, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
-        check_fitness(self.fitness, ("loss",), self.valid_batch_size)
 
     @property
     def valid_batch_size(self) -> int:

@@ -1,5 +1,7 @@
 """A zero-cost proxy is the fitness of a method, and then no weights are trained."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +14,11 @@ from egnas_jax.cli.main import main
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.names import NAMES
+from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.search_config import from_dict
 from egnas_jax.runs.search_setup import warmup_of
 from egnas_jax.search.relax import unweighted
+from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.strategies import STRATEGIES
@@ -143,6 +148,35 @@ def test_methods_that_do_not_rank_take_no_proxy(name):
         eg.search_config("digits", strategy=name, settings=PARAMS)
 
 
+@pytest.mark.parametrize("name", RANKING)
+def test_options_that_do_nothing_beside_a_proxy_are_refused(name):
+    useless = {"batch_stats": "running", "image_chunk": 8, "warmup": 20}
+    if name == "egnas":
+        del useless["batch_stats"]  # of a variant, whose fitness alone was changed
+    else:
+        del useless["warmup"]  # they have none
+    for field, value in useless.items():
+        message = rf"strategy\.{field} is {value}, but strategy\.fitness is proxy:snip"
+        with pytest.raises(ValueError, match=message):
+            STRATEGIES[name][0](fitness="proxy:snip", **{field: value})
+
+
+def test_a_stored_option_that_does_nothing_is_read_as_the_default():
+    config = eg.search_config("digits", strategy="random_search", settings=PARAMS)
+    stored = copy.deepcopy(as_dict(config))
+    stored["strategy"] |= {"batch_stats": "running", "image_chunk": 8}
+    assert from_dict(stored) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", RANKING)
+def test_presets_and_variants_take_a_proxy(preset, name):
+    eg.search_config(preset, strategy=name, settings=PARAMS)
+    if name == "egnas":
+        for variant in ("official", "reproduction"):
+            eg.search_config(preset, variant=variant, settings=PARAMS)
+
+
 def test_individuals_do_not_race_for_scores():
     with pytest.raises(ValueError, match="race for batches of trained weights"):
         EGNASConfig(fitness="proxy:params", fitness_batches="auto")
@@ -242,7 +276,6 @@ def test_searches_that_run_as_one_program_train_no_weights_either():
 
 
 def test_untrained_weights_need_no_warm_up():
-    for settings, warmup in (({}, 20), (PARAMS, 0)):
-        settings = {**settings, "strategy.warmup": 20}
+    for settings, warmup in (({}, 1), (PARAMS, 0)):  # 1 is the preset's
         assert warmup_of(eg.search_config("digits", settings=settings)) == warmup
     assert warmup_of(eg.search_config("digits", strategy="pc_darts")) == 2

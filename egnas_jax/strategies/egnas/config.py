@@ -26,6 +26,8 @@ from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.proxy_fitness import (
+    BY_PROXY,
+    IDLE,
     check_fitness,
     images_of_cell,
     proxy_of,
@@ -83,6 +85,11 @@ class EGNASHyperparams:
 
 
 HYPERPARAMS = tuple(field.name for field in dataclasses.fields(EGNASHyperparams))
+
+
+def _of_variants(name: str) -> tuple:
+    """Values of an option in variants, of which another option alone was changed."""
+    return tuple(options[name] for options in VARIANTS.values() if name in options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,17 +192,15 @@ class EGNASConfig:
     race: Race = Race()
 
     idle: ClassVar = {
+        **IDLE,
+        "batch_stats": BY_PROXY._replace(usual=_of_variants("batch_stats")),
+        "warmup": BY_PROXY._replace(usual=(1,)),  # of the presets of digits
         "eta": Idle("sign", ("off",), usual=(0.0,)),  # which says the same
         "eta_schedule": Idle("sign", ("off",)),
         "sigma_floor": Idle(
             "sigma",
             ("constant", "own"),
-            # a variant's, whose sigma alone was changed
-            usual=tuple(
-                options["sigma_floor"]
-                for options in VARIANTS.values()
-                if "sigma_floor" in options
-            ),
+            usual=_of_variants("sigma_floor"),
         ),
     }
 
