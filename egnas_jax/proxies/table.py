@@ -52,8 +52,15 @@ class Proxy(NamedTuple):
         Args:
           images: of the batch.
         """
-        is_of_one = not {"images", "normal"} & self.needs
-        return self.passes * (1 if is_of_one else images)
+        return self.passes * self.images_read(images)
+
+    def images_read(self, images: int) -> int:
+        """Returns the number of images that a score runs the network on.
+
+        Args:
+          images: of the batch.
+        """
+        return images if {"images", "normal"} & self.needs else 1
 
 
 def _proxy(

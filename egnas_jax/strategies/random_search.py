@@ -53,7 +53,8 @@ class RandomSearchConfig:
       fitness_batch_size: images they are evaluated on.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: children and images evaluated at a time; None: as
-        `search.evaluate.default_chunks` chooses.
+        `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
+        a proxy.
       limit: that the children keep; those over it rank last.
 
     Raises:

@@ -21,14 +21,16 @@ from egnas_jax.search.relax import unweighted
 from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
-from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies import STRATEGIES, proxy_fitness
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.proxy_fitness import (
     STREAM,
     images_of_cell,
+    make_cell_evaluate,
     make_proxy_evaluate,
     proxy_of,
 )
+from egnas_jax.strategies.random_search import RandomSearchConfig
 from egnas_jax.training.sgd import stream
 
 RANKING = ("egnas", "random_search", "ageing_evolution", "nsga2", "epcnas_pso")
@@ -82,6 +84,42 @@ def test_a_cell_is_scored_under_the_weights_of_the_supernet(name, scored):
     lower = [int((scores < value).sum()) for value in scores]
     assert result.correct.tolist() == [1 + number for number in lower]
     assert np.all(np.isinf(result.accuracy))
+
+
+@pytest.mark.parametrize(
+    "name", ["l2_norm", pytest.param("naswot", marks=pytest.mark.slow)]
+)
+def test_scores_do_not_depend_on_how_many_cells_are_scored_at_a_time(name, scored):
+    net, variables, cells, batch = scored
+
+    def losses(chunk):
+        arguments = net, f"proxy:{name}", variables, batch, jax.random.key(7)
+        evaluate = make_proxy_evaluate(*arguments, population_chunk=chunk)
+        return jax.jit(evaluate)(cells).loss
+
+    alone = losses(None)
+    assert alone.shape == (9,)
+    np.testing.assert_allclose(losses(4), alone, rtol=1e-5)  # the last chunk is padded
+
+
+def scans(evaluate, cells):
+    """Lengths of the loops that the outermost level of a program has."""
+    equations = jax.make_jaxpr(evaluate)(cells).jaxpr.eqns
+    return [e.params["length"] for e in equations if e.primitive.name == "scan"]
+
+
+def test_chunks_are_those_of_the_settings_or_of_the_free_memory(scored, monkeypatch):
+    net, variables, cells, batch = scored
+    key = jax.random.key(0)
+
+    def loops(chunk):
+        config = RandomSearchConfig(fitness="proxy:params", population_chunk=chunk)
+        return scans(make_cell_evaluate(net, config, variables, batch, key), cells)
+
+    assert loops(None) == [9]  # a CPU scores one cell at a time
+    assert loops(4) == [3] and loops(100) == [1]
+    monkeypatch.setattr(proxy_fitness, "cells_at_a_time", lambda *a, **k: 5)
+    assert loops(None) == [2]
 
 
 def test_a_cell_without_a_score_ranks_last(scored, monkeypatch):

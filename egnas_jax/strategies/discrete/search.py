@@ -75,7 +75,8 @@ class BlackBoxConfig:
         the best cell is answered as it is.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
-        `search.evaluate.default_chunks` chooses.
+        `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
+        a proxy.
       limit: that the cells keep; those over it rank last.
 
     Raises:

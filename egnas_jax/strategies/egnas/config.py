@@ -144,7 +144,8 @@ class EGNASConfig:
         of the report's Table 1 would have chosen (`weight_grid.py`); changes nothing
         else.
       population_chunk, image_chunk: individuals and images evaluated at a time; None:
-        as `search.evaluate.default_chunks` chooses. With the statistics of the batch
+        as `search.evaluate.default_chunks` chooses, or `default_population_chunk` for a
+        proxy. With the statistics of the batch
         its images cannot be split.
       limit: that the derived cell keeps; individuals whose derived cell is over it rank
         last.
