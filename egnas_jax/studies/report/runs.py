@@ -165,7 +165,9 @@ def _metrics_files(path: pathlib.Path) -> list[pathlib.Path]:
     if (path / METRICS_FILE).is_file():
         return [path / METRICS_FILE]
     files = _files_below(path, METRICS_FILE)
-    if not files and ((path / "config.json").is_file() or folders_without_epochs([path])):
+    if not files and (
+        (path / "config.json").is_file() or folders_without_epochs([path])
+    ):
         raise ValueError(
             f"{str(path)!r} holds no run with a finished epoch: those in it were "
             f"{WITHOUT_EPOCHS}. There is nothing to report of them."
