@@ -24,6 +24,7 @@ from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.memory import cells_at_a_time
 from egnas_jax.proxies.network import check_space
+from egnas_jax.proxies.ranks import lower_scores
 from egnas_jax.proxies.table import check_images
 from egnas_jax.search.evaluate import EvaluationSettings, score_batch
 from egnas_jax.training.chunks import map_in_chunks
@@ -50,20 +51,26 @@ def proxy_of(fitness: str) -> str | None:
     return lookup(PROXIES, fitness.removeprefix(PREFIX), "proxy").name
 
 
-def check_fitness(fitness: str, others: Sequence[str], images: int) -> None:
+def check_fitness(
+    fitness: str,
+    others: Sequence[str],
+    images: int,
+    setting: str = "fitness_batch_size",
+) -> None:
     """Refuses a fitness that is neither one of `others` nor a proxy.
 
     Args:
       fitness: of the method.
       others: those of trained weights.
       images: on which a cell is evaluated.
+      setting: of the strategy, which decides their number.
 
     Raises:
       ValueError: it is neither, or a proxy that so few images do not serve.
     """
     name = proxy_of(fitness)
     if name is not None:
-        check_images(name, images, "strategy.fitness_batch_size")
+        check_images(name, images, f"strategy.{setting}")
     elif fitness not in others:
         raise ValueError(
             f"strategy.fitness is {fitness!r}, but must be {', '.join(others)}, or "
@@ -119,9 +126,9 @@ def make_proxy_evaluate(
         # The cells share the weights, so that kernels of forward passes have no axis of
         # cells even where many cells are scored at a time.
         scores = map_in_chunks(one, mixings, size)
-        lower = jnp.sum(scores[None, :] < scores[:, None], axis=1, dtype=jnp.int32)
         unknown = jnp.full_like(scores, jnp.inf)
-        return Evaluation(loss=-scores, correct=1 + lower, accuracy=unknown)
+        correct = 1 + lower_scores(scores)
+        return Evaluation(loss=-scores, correct=correct, accuracy=unknown)
 
     return evaluate
 

@@ -22,6 +22,8 @@ from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.strategies import STRATEGIES, proxy_fitness
+from egnas_jax.strategies.discrete.cells import cells_of
+from egnas_jax.strategies.discrete.controller import ENASConfig, _RewardEvaluator
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.proxy_fitness import (
     STREAM,
@@ -33,13 +35,17 @@ from egnas_jax.strategies.proxy_fitness import (
 from egnas_jax.strategies.random_search import RandomSearchConfig
 from egnas_jax.training.sgd import stream
 
+CONTROLLERS = ("enas", "nasnet_ppo")
 RANKING = ("egnas", "random_search", "ageing_evolution", "nsga2", "epcnas_pso")
+RANKING += CONTROLLERS
 PARAMS = {"strategy.fitness": "proxy:params"}
 # so many that each method sees the cell with the most weights
 SETTINGS = {
     "egnas": {"strategy.population": 16, "strategy.eta": 0.0, "strategy.step": 10.0},
     "random_search": {"strategy.candidates": 500},
     "ageing_evolution": {"strategy.generations": 60},
+    "enas": {"strategy.finalists": 40},
+    "nasnet_ppo": {"strategy.finalists": 40},
 }
 
 
@@ -167,11 +173,12 @@ def test_an_unknown_fitness_is_refused(name):
 @pytest.mark.parametrize("proxy", ["jacov", "naswot"])
 def test_a_proxy_that_compares_images_needs_two(name, proxy):
     config, fitness = STRATEGIES[name][0], f"proxy:{proxy}"
-    message = rf"strategy\.fitness_batch_size is 1, but {proxy} .* at least 2\."
+    field = "batch_size" if name in CONTROLLERS else "fitness_batch_size"
+    message = rf"strategy\.{field} is 1, but {proxy} .* at least 2\."
     with pytest.raises(ValueError, match=message):
-        config(fitness=fitness, fitness_batch_size=1)
-    assert config(fitness=fitness, fitness_batch_size=2).valid_batch_size == 2
-    one = config(fitness="proxy:zen", fitness_batch_size=1)  # compares noise instead
+        config(fitness=fitness, **{field: 1})
+    assert config(fitness=fitness, **{field: 2}).valid_batch_size == 2
+    one = config(fitness="proxy:zen", **{field: 1})  # compares noise instead
     assert one.valid_batch_size == 1
 
 
@@ -300,6 +307,41 @@ def test_other_methods_by_weights_find_large_cells(name):
         result = search(name, epochs=6 if name == "egnas" else 1)
     check_nothing_was_trained(result)
     assert count(result.genotype) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_controller_by_weights_trains_no_others(name):
+    with tiny_search.registered_space():
+        result = search(name, epochs=2)
+    check_nothing_was_trained(result)
+    assert count(result.genotype) == 2
+    # the score of the best cell, and not its rank
+    assert result.records[-1]["fitness"] < -100
+    assert 0 < result.records[-1]["reward"] < 1
+
+
+def test_a_controller_is_rewarded_for_ranks():
+    config = ENASConfig(fitness="proxy:zen", samples=5)
+    cells = cells_of(tiny_search.SPACE)
+    evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+    values = jnp.asarray([-30.0, 2000.0, -jnp.inf, -30.0, 5.0])
+    reward = evaluator.rewards_of(values, jnp.zeros((5, 8), jnp.int32))
+    np.testing.assert_allclose(reward, [0.2, 0.8, 0.0, 0.2, 0.6], rtol=1e-6)
+    assert evaluator.fitness(values, reward) == -2000.0
+
+
+def test_a_loss_that_is_no_number_is_rewarded_least():
+    cells = cells_of(tiny_search.SPACE)
+    for fitness, values, expected in (
+        ("loss", [-2.0, -jnp.inf, 0.5], [-2.0, -2.0, 0.5]),
+        ("accuracy", [0.2, -jnp.inf, 0.5], [0.2, 0.0, 0.5]),
+    ):
+        config = ENASConfig(fitness=fitness, samples=3)
+        evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+        choices = jnp.zeros((3, 8), jnp.int32)
+        reward = evaluator.rewards_of(jnp.asarray(values), choices)
+        np.testing.assert_allclose(reward, expected, rtol=1e-6)
 
 
 @pytest.mark.slow
