@@ -154,7 +154,7 @@ def draw_connected(number):
 @pytest.mark.parametrize(
     "number, names",
     [
-        (20, "params multiply_adds l2_norm grad_norm synflow fisher jacov naswot"),
+        (20, "params multiply_adds l2_norm grad_norm snip synflow fisher jacov naswot"),
         (3, "grasp zen"),  # which take long to compile, and in the oracle
     ],
 )
