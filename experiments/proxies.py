@@ -1,4 +1,4 @@
-"""Does a search by a zero-cost proxy find better cells than the number of weights?
+"""Does a zero-cost proxy choose better cells than the number of weights does?
 
 A run draws cells of NAS-Bench-201, and every rule chooses one of them: a proxy the cell
 with its largest score, chance the first, and the validation accuracy after 12 epochs,
@@ -6,8 +6,12 @@ which takes a training of each cell, the best. All rules choose from the same ce
 regret of a choice is the best test accuracy of the table minus that of the cell.
 
 Each proxy is compared with the number of weights and with chance, with intervals under
-one correction for all comparisons (Holm). A search of this kind is `egnas search
---strategy random_search --set strategy.fitness=proxy:NAME`.
+one correction for all comparisons (Holm). Runs of a seed draw from the same scored
+cells, so the intervals do not hold for other cells, weights and images.
+
+No search method runs. Every cell has weights of its own here; a search with
+`strategy.fitness=proxy:NAME` scores all cells under the same initial weights, in the
+frame of its supernet, partial channels included. Such searches were not measured.
 
 Command: python experiments/proxies.py --size tiny --table FILE.npz --out OUT
   What is scored is kept in OUT, and goes on after an interruption.
@@ -191,8 +195,8 @@ def make_table(
     data = "" if options.dataset == "cifar10" else f" --dataset {options.dataset}"
     return {
         "title": f"{TITLE}, size {options.size}",
-        "claim": "Does a search by a proxy find better cells than one by the number of "
-        "weights, or than chance?",
+        "claim": "Of some random cells, does a proxy choose a better one than the "
+        "number of weights does, or than chance?",
         "command": f"python experiments/proxies.py --size {options.size} --table "
         f"FILE.npz{data} --out OUT",
         "columns": [
@@ -208,7 +212,8 @@ def make_table(
         f"{size.cells:,} scored, by scores of {size.seeds} seeds of weights and "
         f"images; {DATASETS[options.dataset]}'s test accuracy after 200 epochs. Mean ± "
         f"standard deviation; intervals are of paired t tests over runs under one "
-        f"correction (Holm), and do not hold for other weights and images. Networks of "
+        f"correction (Holm). Runs of a seed draw from the same scored cells, so the "
+        f"intervals do not hold for other cells, weights and images. Networks of "
         f"{study.layers} cells and {study.channels} channels on {study.batch_size} "
         f"images of {study.data} of {study.image_size} pixels. The accuracy takes a "
         f"training of each cell, and is here to compare.",

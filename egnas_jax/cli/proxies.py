@@ -16,6 +16,7 @@ COUNT = dict(type=int, metavar="N")
 COLUMNS = "proxy|Kendall's tau|Spearman's rho|unscored cells"
 EVERY = "all"
 TABLE_SPACE, TABLE_CELLS = "nasbench201", 15625
+DEFAULT_DATASET = "cifar10"
 
 
 def proxies_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +25,8 @@ def proxies_arguments(parser: argparse.ArgumentParser) -> None:
     add("--space", default=TABLE_SPACE, metavar="NAME", help="(default: %(default)s)")
     text = "the results of NAS-Bench-201, a file of your own"
     add("--table", metavar="FILE.npz", help=text)
-    text = "of the table: cifar10, cifar100, imagenet16_120 (%(default)s)"
-    add("--dataset", default="cifar10", metavar="NAME", help=text)
+    text = "of --table: cifar10, cifar100, imagenet16_120 (cifar10)"
+    add("--dataset", metavar="NAME", help=text)
     add("--cells", default="1000", metavar="N|all", help="cells (%(default)s)")
     repeated = dict(action="append", default=[], metavar="NAME")
     add("--proxy", **repeated, help="proxy; repeatable (all)")
@@ -59,9 +60,8 @@ def proxies(options: argparse.Namespace) -> None:
         cells=number,
         **{name: getattr(options, name) for name in frame},
     )
-    table = (
-        None if options.table is None else read_table(options.table, options.dataset)
-    )
+    dataset = _dataset_of(options)
+    table = None if dataset is None else read_table(options.table, dataset)
     batch, num_classes = proxy_scores.load_batch(study, options.data_dir)
     check_writable(out)
     proxy_scores.check_scores(study, batch, out)
@@ -76,7 +76,8 @@ def proxies(options: argparse.Namespace) -> None:
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()
-    _write(options, out, study, table, scores)
+    compared = None if table is None else (dataset, table)
+    _write(options, out, study, scores, compared=compared)
 
 
 def _number_of_cells(options) -> int:
@@ -101,9 +102,39 @@ def _number_of_cells(options) -> int:
     return int(options.cells)
 
 
+def _dataset_of(options) -> str | None:
+    """The data set of the table; None without a table.
+
+    Raises:
+      ValueError: the table has no such data set, or there is no table.
+    """
+    from egnas_jax.lookup import lookup
+    from egnas_jax.studies.nasbench201.table import DATASETS
+
+    if options.dataset is not None:
+        lookup(DATASETS, options.dataset, "data set of the table")
+        if options.table is None:
+            raise ValueError(
+                f"--dataset is {options.dataset}, a data set of the table, but there "
+                f"is no --table. Name one, or leave --dataset out; --data names the "
+                f"images."
+            )
+    return None if options.table is None else options.dataset or DEFAULT_DATASET
+
+
 def _check_out(out: pathlib.Path, resume: bool) -> None:
-    """Refuses a folder that holds scores, unless they are to be gone on with."""
-    if not resume and (out / "scores.npz").exists():
+    """Refuses a folder that holds scores, unless they are to be gone on with.
+
+    Raises:
+      ValueError: it holds some and `resume` is False, or none and `resume` is True.
+    """
+    has_scores = (out / "scores.npz").exists()
+    if resume and not has_scores:
+        raise ValueError(
+            f"--resume goes on with the scores that --out holds, but {out} holds none. "
+            f"Name the folder where the study began, or leave --resume out."
+        )
+    if not resume and has_scores:
         raise ValueError(
             f"{out} holds scores of proxies. Go on with them by --resume, or name "
             f"another --out."
@@ -117,8 +148,15 @@ def _printer(number: int):
     return on_chunk
 
 
-def _write(options, out: pathlib.Path, study, table, scores) -> None:
-    """Writes proxies.json, and prints the correlations."""
+def _write(options, out: pathlib.Path, study, scores, *, compared) -> None:
+    """Writes proxies.json, and prints the correlations.
+
+    Args:
+      options: of the command line.
+      out: the folder.
+      study, scores: of the cells.
+      compared: the name of a data set and its table, or None.
+    """
     from egnas_jax.storage import records
     from egnas_jax.studies import proxy_scores
     from egnas_jax.studies.tables import interval_text, markdown_table
@@ -127,10 +165,11 @@ def _write(options, out: pathlib.Path, study, table, scores) -> None:
     result = {"study": dataclasses.asdict(study), "scores": scores}
     result["cells"] = [cell.format() for cell in proxy_scores.genotypes(study, cells)]
     correlations = {}
-    if table is not None:
+    if compared is not None:
+        dataset, table = compared
         accuracy = proxy_scores.accuracies(table, cells)
         correlations = proxy_scores.correlate(scores, accuracy, study.seed)
-        result |= {"dataset": options.dataset, "test_accuracy": accuracy}
+        result |= {"dataset": dataset, "test_accuracy": accuracy}
         result["correlations"] = correlations
     records.write_json(out / "proxies.json", result)
     if options.json:

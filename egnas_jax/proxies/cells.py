@@ -12,14 +12,14 @@ import functools
 from collections.abc import Sequence
 
 import jax
-from jax import lax
 
-from egnas_jax.lookup import lookup
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.proxies.activation import normal_kernels
+from egnas_jax.proxies.memory import cells_at_a_time
 from egnas_jax.proxies.network import ProxyNetwork, check_space, of_mixing
-from egnas_jax.proxies.table import PROXIES
+from egnas_jax.proxies.table import PROXIES, check_images
+from egnas_jax.training.chunks import map_in_chunks
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
@@ -43,12 +43,13 @@ def score(
       name -> f32[]; larger is better.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or fewer images than a proxy needs.
     """
     key_kernels, key_noise = jax.random.split(key)
     scores = {}
     for name in names:
-        proxy, used = lookup(PROXIES, name, "proxy"), variables
+        check_images(name, len(batch.images), "The number of images")
+        proxy, used = PROXIES[name], variables
         if "normal" in proxy.needs:
             used = normal_kernels(key_kernels, variables)
         scores[name] = proxy.score(network, used, batch, key_noise)
@@ -72,24 +73,26 @@ def score_cells(
       mixings: one-hot rows; leaves [P, E, K] and [P, E].
       batch: f32[N, H, W, C] normalised, and labels i32[N].
       keys: of each cell's weights, [P].
-      at_a_time: cells that are vectorised; None: 1 on a CPU, where kernels of many
-        cells make grouped convolutions, which are slow, and 64 elsewhere. It changes
-        the scores by rounding alone.
+      at_a_time: cells that are vectorised; None: as `memory.cells_at_a_time` chooses
+        for each proxy. It changes the scores by rounding alone.
 
     Returns:
       name -> f32[P]; larger is better.
 
     Raises:
-      ValueError: an unknown name, or a space that the proxies cannot read.
+      ValueError: an unknown name, fewer images than a proxy needs, or a space that the
+        proxies cannot read.
     """
     for name in names:
-        lookup(PROXIES, name, "proxy")
+        check_images(name, len(batch.images), "The number of images")
     check_space(net.config.space)
-    if at_a_time is None:
-        at_a_time = 1 if jax.default_backend() == "cpu" else 64
+    number, image_shape = len(keys), batch.images.shape[1:]
     scores = {}
     for name in names:
-        run = _compiled(name, net, at_a_time, batch.images.shape[1:])
+        size = at_a_time or cells_at_a_time(
+            name, net.config, image_shape, len(batch.images), number
+        )
+        run = _compiled(name, net, size, image_shape)
         scores[name] = run(mixings, batch, keys)
     return scores
 
@@ -106,7 +109,6 @@ def _compiled(name, net, at_a_time, image_shape):
         def of_cell(cell: tuple[Mixing, Key]) -> Array:
             return one(*cell, batch)
 
-        size = None if at_a_time == 1 else at_a_time
-        return lax.map(of_cell, (mixings, keys), batch_size=size)
+        return map_in_chunks(of_cell, (mixings, keys), at_a_time)
 
     return jax.jit(run, compiler_options=lowering.compiler_options(image_shape[:2]))

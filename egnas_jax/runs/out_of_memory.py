@@ -7,6 +7,7 @@ from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.evaluate import default_chunks
 from egnas_jax.search.search_run import SearchRun
 from egnas_jax.storage import checkpoint
+from egnas_jax.strategies.proxy_fitness import default_population_chunk, proxy_of
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
 
@@ -77,11 +78,27 @@ def _setting_to_lower(
     settings = {field.name for field in dataclasses.fields(config.strategy)}
     if config.strategy.individuals is None or not settings >= _POPULATION:
         return None
+    if proxy_of(getattr(config.strategy, "fitness", "")) is not None:
+        return _proxy_setting(config, run.image_shape)
     return _population_setting(config, side)
 
 
+def _proxy_setting(config: SearchConfig, image_shape: tuple[int, ...]) -> Setting:
+    """A setting of a method that ranks by a proxy, which no devices divide."""
+    method = config.strategy
+    shape = method.valid_batch_size, *image_shape
+    default = default_population_chunk(
+        config.supernet, method.fitness, shape, method.individuals
+    )
+    cells = min(method.population_chunk or default, method.individuals)
+    if cells > 1:
+        return Setting("strategy.population_chunk", _half(cells), HARMLESS)
+    smaller = _half(method.fitness_batch_size)
+    return Setting("strategy.fitness_batch_size", smaller, OTHER_SEARCH)
+
+
 def _population_setting(config: SearchConfig, side: int) -> Setting:
-    """A setting of a method that evaluates a population."""
+    """A setting of a method that evaluates a population under trained weights."""
     method = config.strategy
     parts = config.shards or config.devices or 1
     individuals = -(-method.individuals // parts)  # evaluated together

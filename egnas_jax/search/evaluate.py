@@ -26,9 +26,9 @@ from jaxtyping import Float, Int
 from egnas_jax.data.labels import checked_labels
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
-from egnas_jax.search import memory_model
 from egnas_jax.settings import check_whole
-from egnas_jax.training import out_of_memory
+from egnas_jax.training import memory_model, out_of_memory
+from egnas_jax.training.chunks import chunked
 from egnas_jax.training.processes import min_over_processes
 from egnas_jax.training.shards import division_of, over_rows, rows_per_part
 from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
@@ -252,7 +252,7 @@ def score_population(
         population_chunk=population_chunk,
         image_chunk=image_chunk,
     )
-    chunks, num_chunks = _chunked((images, labels), total, images_at_a_time)
+    chunks, num_chunks = chunked((images, labels), total, images_at_a_time)
     places = jnp.arange(num_chunks * images_at_a_time)
     chunks = *chunks, (places < total).reshape(-1, images_at_a_time)
     apply = functools.partial(
@@ -291,7 +291,7 @@ def _sums_by_chunk(apply, at_a_time, chunks, mixings, variables):
             logits, _ = apply(variables, images, mixing)
             return _sums(logits, labels, real)
 
-        population, _ = _chunked(mixings, number, min(at_a_time, number))
+        population, _ = chunked(mixings, number, min(at_a_time, number))
         sums = lax.map(jax.vmap(of_individual), population)
         return jax.tree.map(lambda leaf: leaf.reshape(-1)[:number], sums)
 
@@ -316,18 +316,6 @@ def _chunks(net, images, size, *, batch_stats, population_chunk, image_chunk):
         images_at_a_time = min(images_at_a_time, rows_per_part(num_images, division))
     individuals_at_a_time = population_chunk or individuals_at_a_time
     return min(individuals_at_a_time, size), min(images_at_a_time, num_images)
-
-
-def _chunked(tree: PyTree, size: int, chunk: int) -> tuple[PyTree, int]:
-    """Leaves [size, ...] as [ceil(size / chunk), chunk, ...], the last row repeated."""
-    number = -(-size // chunk)
-
-    def split(leaf):
-        spare = number * chunk - size
-        filler = jnp.broadcast_to(leaf[-1:], (spare, *leaf.shape[1:]))
-        return jnp.concatenate([leaf, filler]).reshape(number, chunk, *leaf.shape[1:])
-
-    return jax.tree.map(split, tree), number
 
 
 def _sums(logits, labels, real):

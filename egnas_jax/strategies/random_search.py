@@ -15,6 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.idle import check_idle
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import Strategy, Trainee
@@ -31,6 +32,7 @@ from egnas_jax.strategies.limits.costs import (
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantiles, unknown_quantiles
 from egnas_jax.strategies.proxy_fitness import (
+    IDLE,
     check_fitness,
     check_proxy_space,
     images_of_cell,
@@ -51,11 +53,13 @@ class RandomSearchConfig:
       fitness_batch_size: images they are evaluated on.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: children and images evaluated at a time; None: as
-        `search.evaluate.default_chunks` chooses.
+        `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
+        a proxy.
       limit: that the children keep; those over it rank last.
 
     Raises:
-      ValueError: a number out of its range or unknown statistics.
+      ValueError: a number out of its range, unknown statistics, or a proxy that so
+        few images do not serve, or with which an option has no effect.
     """
 
     fitness: str = "loss"
@@ -67,14 +71,16 @@ class RandomSearchConfig:
     limit: Limit = Limit()
 
     warmup: ClassVar[int] = 0
+    idle: ClassVar = IDLE
 
     def __post_init__(self):
         ranges = {"candidates": (1, 10**6), "fitness_batch_size": (1, 10**6)}
         check_ranges(self, ranges, "strategy.")
         check_choices(self, {"batch_stats": STATISTICS}, "strategy.")
+        check_fitness(self.fitness, ("loss",), self.valid_batch_size)
+        check_idle(self, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
-        check_fitness(self.fitness, ("loss",))
 
     @property
     def valid_batch_size(self) -> int:

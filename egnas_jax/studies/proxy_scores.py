@@ -23,8 +23,9 @@ from egnas_jax.data.config import DATA_SETS, DataConfig
 from egnas_jax.data.source import load_dataset
 from egnas_jax.lookup import lookup
 from egnas_jax.nn.supernet import Supernet, SupernetConfig, make_supernet
-from egnas_jax.proxies import PROXIES, score_cells
+from egnas_jax.proxies import score_cells
 from egnas_jax.proxies.network import check_space
+from egnas_jax.proxies.table import check_images
 from egnas_jax.search.relax import unweighted
 from egnas_jax.settings import LARGEST_INT, check_ranges
 from egnas_jax.space import SPACES, Genotype, Topology, derive
@@ -49,7 +50,7 @@ LEAST_CELLS, MOST_CELLS = 3, 100_000
 RANGES = {
     "cells": (LEAST_CELLS, MOST_CELLS),
     "image_size": (4, 1024),
-    "batch_size": (2, 4096),
+    "batch_size": (1, 4096),
     "seed": (0, LARGEST_INT),
 }
 
@@ -71,7 +72,7 @@ class ProxyStudy:
 
     Raises:
       ValueError: an unknown name, or a number out of its range; a space that proxies
-        cannot read.
+        cannot read, or a batch of so few images that a proxy cannot tell cells apart.
     """
 
     space: str
@@ -87,9 +88,9 @@ class ProxyStudy:
     def __post_init__(self):
         space = lookup(SPACES, self.space, "space")
         lookup(DATA_SETS, self.data, "data set")
-        for name in self.proxies:
-            lookup(PROXIES, name, "proxy")
         check_ranges(self, RANGES)
+        for name in self.proxies:
+            check_images(name, self.batch_size, "batch_size")
         check_space(self.space)
         check_rule(
             space, "Give such a space one of the rules, or call eg.proxies.score."

@@ -256,6 +256,9 @@ def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
     assert main(["search", *TINY, *SMALL, *go_on, "--out", str(out)]) == 0
 
 
+BY_NASWOT = "strategy.fitness=proxy:naswot"
+
+
 @pytest.mark.parametrize(
     "program, settings, expected",
     [
@@ -265,6 +268,16 @@ def test_out_of_memory_says_what_to_lower_and_the_run_goes_on(
         ("evolve", [], "strategy.fitness_batch_size=16"),  # one at a time by default
         ("evolve", ["strategy.batch_stats=running"], "strategy.image_chunk=16"),
         ("evolve", ["strategy.population_chunk=9"], "strategy.population_chunk=3"),
+        (
+            "evolve",  # batch_stats has no effect here, and image_chunk is refused
+            [BY_NASWOT, "strategy.batch_stats=running"],
+            "strategy.fitness_batch_size=16",
+        ),
+        (
+            "evolve",
+            [BY_NASWOT, "strategy.population_chunk=9"],
+            "strategy.population_chunk=3",
+        ),
     ],
 )
 def test_every_program_has_a_setting_to_lower(

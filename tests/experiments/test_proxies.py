@@ -58,6 +58,8 @@ def test_the_record_has_a_row_for_each_rule(proxies, scored):
     assert rows["naswot"][-1] == 16 and rows["params"][-1] == 0
     assert rows["params"][2] is None and rows[proxies.TRAINED][2:] == [None] * 3
     assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+    # runs draw from one pool of cells
+    assert "do not hold for other cells, weights and images" in table["note"]
 
 
 def test_sizes_score_what_the_searches_compare(proxies):

@@ -154,7 +154,7 @@ def draw_connected(number):
 @pytest.mark.parametrize(
     "number, names",
     [
-        (20, "params multiply_adds l2_norm grad_norm synflow fisher jacov naswot"),
+        (20, "params multiply_adds l2_norm grad_norm snip synflow fisher jacov naswot"),
         (3, "grasp zen"),  # which take long to compile, and in the oracle
     ],
 )
@@ -264,6 +264,13 @@ def test_unknown_names_and_spaces_of_unknown_layers_are_refused(monkeypatch):
         of_mixing(net, mixings_of([0] * 6))
     with pytest.raises(ValueError, match="whose layers are unknown"):
         ProxyStudy("nasbench201", ("snip",), 3)
+
+
+def test_one_image_is_refused_where_all_cells_would_have_one_score():
+    net, batch = eg.make_supernet(CONFIG), make_batch(1, 4)
+    # the correlation of one gradient with itself is 1, whatever the cell
+    with pytest.raises(ValueError, match="images is 1, but jacov compares images"):
+        score_cells(["params", "jacov"], net, mixings_of([[3] * 6]), batch, KEY[None])
 
 
 def test_a_network_with_an_auxiliary_head_is_refused():

@@ -1,5 +1,7 @@
 """A zero-cost proxy is the fitness of a method, and then no weights are trained."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,27 +14,38 @@ from egnas_jax.cli.main import main
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.names import NAMES
+from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.search_config import from_dict
 from egnas_jax.runs.search_setup import warmup_of
 from egnas_jax.search.relax import unweighted
+from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
-from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies import STRATEGIES, proxy_fitness
+from egnas_jax.strategies.discrete.cells import cells_of
+from egnas_jax.strategies.discrete.controller import ENASConfig, _RewardEvaluator
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.proxy_fitness import (
     STREAM,
     images_of_cell,
+    make_cell_evaluate,
     make_proxy_evaluate,
     proxy_of,
 )
+from egnas_jax.strategies.random_search import RandomSearchConfig
 from egnas_jax.training.sgd import stream
 
+CONTROLLERS = ("enas", "nasnet_ppo")
 RANKING = ("egnas", "random_search", "ageing_evolution", "nsga2", "epcnas_pso")
+RANKING += CONTROLLERS
 PARAMS = {"strategy.fitness": "proxy:params"}
 # so many that each method sees the cell with the most weights
 SETTINGS = {
     "egnas": {"strategy.population": 16, "strategy.eta": 0.0, "strategy.step": 10.0},
     "random_search": {"strategy.candidates": 500},
     "ageing_evolution": {"strategy.generations": 60},
+    "enas": {"strategy.finalists": 40},
+    "nasnet_ppo": {"strategy.finalists": 40},
 }
 
 
@@ -79,6 +92,42 @@ def test_a_cell_is_scored_under_the_weights_of_the_supernet(name, scored):
     assert np.all(np.isinf(result.accuracy))
 
 
+@pytest.mark.parametrize(
+    "name", ["l2_norm", pytest.param("naswot", marks=pytest.mark.slow)]
+)
+def test_scores_do_not_depend_on_how_many_cells_are_scored_at_a_time(name, scored):
+    net, variables, cells, batch = scored
+
+    def losses(chunk):
+        arguments = net, f"proxy:{name}", variables, batch, jax.random.key(7)
+        evaluate = make_proxy_evaluate(*arguments, population_chunk=chunk)
+        return jax.jit(evaluate)(cells).loss
+
+    alone = losses(None)
+    assert alone.shape == (9,)
+    np.testing.assert_allclose(losses(4), alone, rtol=1e-5)  # the last chunk is padded
+
+
+def scans(evaluate, cells):
+    """Lengths of the loops that the outermost level of a program has."""
+    equations = jax.make_jaxpr(evaluate)(cells).jaxpr.eqns
+    return [e.params["length"] for e in equations if e.primitive.name == "scan"]
+
+
+def test_chunks_are_those_of_the_settings_or_of_the_free_memory(scored, monkeypatch):
+    net, variables, cells, batch = scored
+    key = jax.random.key(0)
+
+    def loops(chunk):
+        config = RandomSearchConfig(fitness="proxy:params", population_chunk=chunk)
+        return scans(make_cell_evaluate(net, config, variables, batch, key), cells)
+
+    assert loops(None) == [9]  # a CPU scores one cell at a time
+    assert loops(4) == [3] and loops(100) == [1]
+    monkeypatch.setattr(proxy_fitness, "cells_at_a_time", lambda *a, **k: 5)
+    assert loops(None) == [2]
+
+
 def test_a_cell_without_a_score_ranks_last(scored, monkeypatch):
     def broken(network, variables, batch, key):
         return jnp.nan
@@ -120,10 +169,57 @@ def test_an_unknown_fitness_is_refused(name):
     assert proxy_of(config().fitness) is None
 
 
+@pytest.mark.parametrize("name", RANKING)
+@pytest.mark.parametrize("proxy", ["jacov", "naswot"])
+def test_a_proxy_that_compares_images_needs_two(name, proxy):
+    config, fitness = STRATEGIES[name][0], f"proxy:{proxy}"
+    field = "batch_size" if name in CONTROLLERS else "fitness_batch_size"
+    message = rf"strategy\.{field} is 1, but {proxy} .* at least 2\."
+    with pytest.raises(ValueError, match=message):
+        config(fitness=fitness, **{field: 1})
+    assert config(fitness=fitness, **{field: 2}).valid_batch_size == 2
+    one = config(fitness="proxy:zen", **{field: 1})  # compares noise instead
+    assert one.valid_batch_size == 1
+
+
+def test_images_of_all_fitness_batches_are_compared():
+    options = dict(fitness="proxy:jacov", fitness_batch_size=1)
+    assert EGNASConfig(**options, fitness_batches=2).valid_batch_size == 2
+
+
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - set(RANKING)))
 def test_methods_that_do_not_rank_take_no_proxy(name):
     with pytest.raises(ValueError, match="fitness"):
         eg.search_config("digits", strategy=name, settings=PARAMS)
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_options_that_do_nothing_beside_a_proxy_are_refused(name):
+    useless = {"batch_stats": "running", "image_chunk": 8, "warmup": 20}
+    if name == "egnas":
+        del useless["batch_stats"]  # of a variant, whose fitness alone was changed
+    else:
+        del useless["warmup"]  # they have none
+    for field, value in useless.items():
+        message = rf"strategy\.{field} is {value}, but strategy\.fitness is proxy:snip"
+        with pytest.raises(ValueError, match=message):
+            STRATEGIES[name][0](fitness="proxy:snip", **{field: value})
+
+
+def test_a_stored_option_that_does_nothing_is_read_as_the_default():
+    config = eg.search_config("digits", strategy="random_search", settings=PARAMS)
+    stored = copy.deepcopy(as_dict(config))
+    stored["strategy"] |= {"batch_stats": "running", "image_chunk": 8}
+    assert from_dict(stored) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", RANKING)
+def test_presets_and_variants_take_a_proxy(preset, name):
+    eg.search_config(preset, strategy=name, settings=PARAMS)
+    if name == "egnas":
+        for variant in ("official", "reproduction"):
+            eg.search_config(preset, variant=variant, settings=PARAMS)
 
 
 def test_individuals_do_not_race_for_scores():
@@ -214,6 +310,41 @@ def test_other_methods_by_weights_find_large_cells(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_controller_by_weights_trains_no_others(name):
+    with tiny_search.registered_space():
+        result = search(name, epochs=2)
+    check_nothing_was_trained(result)
+    assert count(result.genotype) == 2
+    # the score of the best cell, and not its rank
+    assert result.records[-1]["fitness"] < -100
+    assert 0 < result.records[-1]["reward"] < 1
+
+
+def test_a_controller_is_rewarded_for_ranks():
+    config = ENASConfig(fitness="proxy:zen", samples=5)
+    cells = cells_of(tiny_search.SPACE)
+    evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+    values = jnp.asarray([-30.0, 2000.0, -jnp.inf, -30.0, 5.0])
+    reward = evaluator.rewards_of(values, jnp.zeros((5, 8), jnp.int32))
+    np.testing.assert_allclose(reward, [0.2, 0.8, 0.0, 0.2, 0.6], rtol=1e-6)
+    assert evaluator.fitness(values, reward) == -2000.0
+
+
+def test_a_loss_that_is_no_number_is_rewarded_least():
+    cells = cells_of(tiny_search.SPACE)
+    for fitness, values, expected in (
+        ("loss", [-2.0, -jnp.inf, 0.5], [-2.0, -2.0, 0.5]),
+        ("accuracy", [0.2, -jnp.inf, 0.5], [0.2, 0.0, 0.5]),
+    ):
+        config = ENASConfig(fitness=fitness, samples=3)
+        evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+        choices = jnp.zeros((3, 8), jnp.int32)
+        reward = evaluator.rewards_of(jnp.asarray(values), choices)
+        np.testing.assert_allclose(reward, expected, rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_searches_that_run_as_one_program_train_no_weights_either():
     with tiny_search.registered_space():
         alone = search("random_search", 1)
@@ -225,7 +356,6 @@ def test_searches_that_run_as_one_program_train_no_weights_either():
 
 
 def test_untrained_weights_need_no_warm_up():
-    for settings, warmup in (({}, 20), (PARAMS, 0)):
-        settings = {**settings, "strategy.warmup": 20}
+    for settings, warmup in (({}, 1), (PARAMS, 0)):  # 1 is the preset's
         assert warmup_of(eg.search_config("digits", settings=settings)) == warmup
     assert warmup_of(eg.search_config("digits", strategy="pc_darts")) == 2

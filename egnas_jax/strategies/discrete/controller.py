@@ -29,8 +29,10 @@ from egnas_jax.controller.policy import Policy
 from egnas_jax.controller.ppo import LEVELS, PPOOptions, ppo_update
 from egnas_jax.controller.reinforce import ReinforceOptions, reinforce_update
 from egnas_jax.controller.training import AdamOptions, PolicyState, init_policy
+from egnas_jax.idle import check_idle
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.evaluate import STATISTICS, check_options, score_batch
+from egnas_jax.proxies.ranks import share_of_lower
+from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
 from egnas_jax.settings import (
     LARGEST_FLOAT,
@@ -44,6 +46,14 @@ from egnas_jax.strategies.discrete.search import FITNESSES
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import ExcessFn, make_excess
 from egnas_jax.strategies.limits.derivation import with_limit
+from egnas_jax.strategies.proxy_fitness import (
+    IDLE,
+    check_fitness,
+    check_proxy_space,
+    images_of_cell,
+    make_cell_evaluate,
+    proxy_of,
+)
 from egnas_jax.types import Array, Batch, Key, Mixing
 
 BATCHES = ("own", "shared")
@@ -69,17 +79,21 @@ class ControllerConfig:
       fixed_bias: see `LSTMConfig`.
       batches: "own": each cell is evaluated on a batch of its own, as published;
         "shared": those of one step on one batch, by one call.
-      fitness: what a cell is rewarded for: "accuracy", as published, or "loss", as
-        1 - loss.
+      fitness: what a cell is rewarded for: "accuracy", as published; "loss", as
+        1 - loss; or "proxy:NAME", the score of an untrained network by a zero-cost
+        proxy, as the share of the cells of its step with a lower score. Then no epoch
+        has weight steps.
       batch_size: images of one such batch.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
-        `search.evaluate.default_chunks` chooses.
+        `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
+        a proxy.
       limit: that the cells keep; those over it have the least rewards, see
         `_RewardEvaluator`.
 
     Raises:
-      ValueError: a number out of its range, or an unknown choice.
+      ValueError: a number out of its range, an unknown choice, or a proxy that so few
+        images do not serve, or with which an option has no effect.
     """
 
     learning_rate: float = 0.0035
@@ -100,6 +114,7 @@ class ControllerConfig:
     limit: Limit = Limit()
 
     warmup: ClassVar[int] = 0  # the controller learns from the first epoch on
+    idle: ClassVar = IDLE
 
     def __post_init__(self):
         count = (1, 10**5)
@@ -116,8 +131,10 @@ class ControllerConfig:
         )
         check_ranges(self, ranges, "strategy.")
         check_field_types(self, "strategy.")
-        choices = {"batches": BATCHES, "fitness": FITNESSES, "batch_stats": STATISTICS}
+        choices = {"batches": BATCHES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
+        check_fitness(self.fitness, FITNESSES, self.batch_size, "batch_size")
+        check_idle(self, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
 
@@ -325,6 +342,7 @@ def _controller(
     space = SPACES[net.config.space]
     policy, cells = policy_of(space, config), cells_of(space)
     excess = make_excess(space, net.config.num_classes, config.limit)
+    check_proxy_space(config.fitness, net)
     evaluator = _RewardEvaluator(net, config, space, cells, excess)
 
     def init(key: Key, hyperparams: ControllerHyperparams) -> ControllerState:
@@ -362,12 +380,14 @@ def _controller(
         finalists = _samples(policy, key_final, trained, config.finalists)
         if keeps_best:
             finalists = jnp.concatenate([state.best[None], finalists])
-        reward = evaluator.rewards_on(trainee, finalists, valid_batch)
+        values = evaluator.values_on(key_final, trainee, finalists, valid_batch)
+        reward = evaluator.rewards_of(values, finalists)
         evaluated = config.steps * config.samples + len(finalists)
+        images = images_of_cell(config.fitness, config.batch_size)
         info = jax.tree.map(lambda values: values[-1], infos) | {
             "reward": jnp.mean(infos["reward"]),
-            "fitness": 1.0 - jnp.max(reward),
-            "candidate_images": jnp.float32(evaluated * config.batch_size),
+            "fitness": evaluator.fitness(values, reward),
+            "candidate_images": jnp.float32(evaluated * images),
         }
         return ControllerState(trained, finalists[jnp.argmax(reward)]), info
 
@@ -382,6 +402,7 @@ def _controller(
         ),
         draws_batches=True,
         one_hot=True,
+        trains_weights=proxy_of(config.fitness) is None,
     )
     return with_limit(strategy, net, config.limit)
 
@@ -399,7 +420,8 @@ class _RewardEvaluator:
     Under a limit, rewards are at least a floor: 0 of an accuracy, and of 1 - loss that
     of a loss twice as large as that of guessing. A cell over the limit is rewarded with
     less than the floor, down to 2 less by its excess. A policy learns from the size of
-    rewards, so a penalty must not be much larger than they are.
+    rewards, so a penalty must not be much larger than they are. For the same reason a
+    reward by a proxy is a rank, whose floor is 0: scores have units of their own.
     """
 
     net: Supernet
@@ -411,21 +433,43 @@ class _RewardEvaluator:
     def mixing(self, choices: Array) -> Mixing:
         return self.cells.to_mixing(cell_of_choices(self.space, choices))
 
-    def rewards_on(self, trainee: Trainee, choices: Array, batch: Batch) -> Array:
-        """Of choices i32[n, T] on one batch, by one call.
+    def values_on(
+        self, key: Key, trainee: Trainee, choices: Array, batch: Batch
+    ) -> Array:
+        """What choices i32[n, T] are rewarded for on one batch, by one call.
 
-        A cell whose loss is no number gets 0, or the least of the others' below it.
+        An accuracy, 1 - loss, or a score; -inf where the loss or the score is no
+        number.
         """
         mixings = jax.vmap(self.mixing)(choices)
-        arguments = trainee.variables, mixings, batch, self.config
-        scores = score_batch(self.net, *arguments)
-        reward = (
-            scores.accuracy if self.config.fitness == "accuracy" else 1 - scores.loss
-        )
-        finite = jnp.isfinite(scores.loss)
-        worst = jnp.min(jnp.where(finite, reward, 0.0))
-        reward = jnp.where(finite, reward, jnp.minimum(worst, 0.0))
-        return self.limited(reward, mixings)
+        arguments = self.net, self.config, trainee.variables, batch, key
+        scores = make_cell_evaluate(*arguments)(mixings)
+        if proxy_of(self.config.fitness) is not None:
+            value = -scores.loss
+        elif self.config.fitness == "accuracy":
+            value = scores.accuracy
+        else:
+            value = 1 - scores.loss
+        return jnp.where(jnp.isfinite(scores.loss), value, -jnp.inf)
+
+    def rewards_of(self, values: Array, choices: Array) -> Array:
+        """Rewards f32[n] of the values of choices i32[n, T].
+
+        A cell without a finite value gets 0, or the least of the others' below it.
+        """
+        if proxy_of(self.config.fitness) is not None:
+            reward = share_of_lower(values)
+        else:
+            finite = jnp.isfinite(values)
+            worst = jnp.min(jnp.where(finite, values, 0.0))
+            reward = jnp.where(finite, values, jnp.minimum(worst, 0.0))
+        return self.limited(reward, jax.vmap(self.mixing)(choices))
+
+    def fitness(self, values: Array, reward: Array) -> Array:
+        """Fitness of the best cell: 1 - its reward, or its negative score, f32[]."""
+        if proxy_of(self.config.fitness) is not None:
+            return -values[jnp.argmax(reward)]
+        return 1.0 - jnp.max(reward)
 
     def limited(self, reward: Array, mixings: Mixing) -> Array:
         """Rewards f32[n] of cells, with those over a limit below all others."""
@@ -443,10 +487,13 @@ class _RewardEvaluator:
     ) -> Array:
         """Rewards f32[S], on a batch for each or on one for all."""
         if self.config.batches == "shared":
-            return self.rewards_on(trainee, choices, draw_batch(key))
+            values = self.values_on(key, trainee, choices, draw_batch(key))
+            return self.rewards_of(values, choices)
 
-        def reward(pair):
-            key, choice = pair
-            return self.rewards_on(trainee, choice[None], draw_batch(key))[0]
+        def value(pair):
+            key_batch, choice = pair
+            batch = draw_batch(key_batch)
+            return self.values_on(key, trainee, choice[None], batch)[0]
 
-        return lax.map(reward, (jax.random.split(key, len(choices)), choices))
+        keys = jax.random.split(key, len(choices))
+        return self.rewards_of(lax.map(value, (keys, choices)), choices)

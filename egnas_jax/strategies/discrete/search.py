@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from egnas_jax.idle import check_idle
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.strategy import DrawFn, Strategy, Trainee
@@ -39,6 +40,7 @@ from egnas_jax.strategies.limits.costs import (
 from egnas_jax.strategies.limits.derivation import with_limit
 from egnas_jax.strategies.population_statistics import quantile_names, quantiles
 from egnas_jax.strategies.proxy_fitness import (
+    IDLE,
     check_fitness,
     check_proxy_space,
     images_of_cell,
@@ -73,11 +75,13 @@ class BlackBoxConfig:
         the best cell is answered as it is.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
-        `search.evaluate.default_chunks` chooses.
+        `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
+        a proxy.
       limit: that the cells keep; those over it rank last.
 
     Raises:
-      ValueError: a number out of its range, or an unknown choice.
+      ValueError: a number out of its range, an unknown choice, or a proxy that so few
+        images do not serve, or with which an option has no effect.
     """
 
     mode: str = "two_phase"
@@ -92,6 +96,7 @@ class BlackBoxConfig:
     limit: Limit = Limit()
 
     warmup: ClassVar[int] = 0  # `mode` alone says when a search follows
+    idle: ClassVar = IDLE
 
     def __post_init__(self):
         count = (1, 10**6)
@@ -100,7 +105,8 @@ class BlackBoxConfig:
         check_ranges(self, ranges, "strategy.")
         choices = {"mode": MODES, "batch_stats": STATISTICS}
         check_choices(self, choices, "strategy.")
-        check_fitness(self.fitness, FITNESSES)
+        check_fitness(self.fitness, FITNESSES, self.valid_batch_size)
+        check_idle(self, "strategy.")
         chunks = self.population_chunk, self.image_chunk
         check_options(self.batch_stats, *chunks, "strategy.")
 

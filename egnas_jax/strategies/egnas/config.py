@@ -26,6 +26,8 @@ from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.proxy_fitness import (
+    BY_PROXY,
+    IDLE,
     check_fitness,
     images_of_cell,
     proxy_of,
@@ -85,6 +87,11 @@ class EGNASHyperparams:
 HYPERPARAMS = tuple(field.name for field in dataclasses.fields(EGNASHyperparams))
 
 
+def _of_variants(name: str) -> tuple:
+    """Values of an option in variants, of which another option alone was changed."""
+    return tuple(options[name] for options in VARIANTS.values() if name in options)
+
+
 @dataclasses.dataclass(frozen=True)
 class EGNASConfig:
     """Everything in which readings of EG-NAS differ; the defaults are `paper`.
@@ -137,7 +144,8 @@ class EGNASConfig:
         of the report's Table 1 would have chosen (`weight_grid.py`); changes nothing
         else.
       population_chunk, image_chunk: individuals and images evaluated at a time; None:
-        as `search.evaluate.default_chunks` chooses. With the statistics of the batch
+        as `search.evaluate.default_chunks` chooses, or `default_population_chunk` for a
+        proxy. With the statistics of the batch
         its images cannot be split.
       limit: that the derived cell keeps; individuals whose derived cell is over it rank
         last.
@@ -185,17 +193,15 @@ class EGNASConfig:
     race: Race = Race()
 
     idle: ClassVar = {
+        **IDLE,
+        "batch_stats": BY_PROXY._replace(usual=_of_variants("batch_stats")),
+        "warmup": BY_PROXY._replace(usual=(1,)),  # of the presets of digits
         "eta": Idle("sign", ("off",), usual=(0.0,)),  # which says the same
         "eta_schedule": Idle("sign", ("off",)),
         "sigma_floor": Idle(
             "sigma",
             ("constant", "own"),
-            # a variant's, whose sigma alone was changed
-            usual=tuple(
-                options["sigma_floor"]
-                for options in VARIANTS.values()
-                if "sigma_floor" in options
-            ),
+            usual=_of_variants("sigma_floor"),
         ),
     }
 
@@ -204,7 +210,7 @@ class EGNASConfig:
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
         check_field_types(self, "strategy.")
-        check_fitness(self.fitness, (COMPOUND,))
+        check_fitness(self.fitness, (COMPOUND,), self.valid_batch_size)
         check_idle(self, "strategy.")
         self._check_race()
         self._check_carried()

@@ -106,7 +106,9 @@ def _make_proxy_evaluate(
 ) -> Evaluate:
     """Returns a function that scores the cells that are derived of mixings."""
     space = SPACES[net.config.space]
-    evaluate = make_proxy_evaluate(net, config.fitness, variables, batch, key)
+    arguments = net, config.fitness, variables, batch, key
+    chunk = config.population_chunk
+    evaluate = make_proxy_evaluate(*arguments, population_chunk=chunk)
     return lambda mixings: evaluate(
         jax.vmap(lambda mixing: derived_mixing(space, mixing))(mixings)
     )

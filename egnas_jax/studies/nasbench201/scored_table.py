@@ -13,10 +13,10 @@ import pathlib
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from egnas_jax.lookup import lookup
 from egnas_jax.proxies import PROXIES
+from egnas_jax.proxies.ranks import share_of_lower
 from egnas_jax.space import Topology
 from egnas_jax.storage import records
 from egnas_jax.studies.nasbench201.table import NUM_CELLS, BenchmarkTable, code_of
@@ -29,9 +29,7 @@ def with_scores(table: BenchmarkTable, scores: np.ndarray) -> BenchmarkTable:
       table: of the benchmark.
       scores: of each row, [R], larger is better; NaN ranks last.
     """
-    ranked = np.where(np.isnan(scores), -np.inf, scores)
-    share = (stats.rankdata(ranked, method="min") - 1) / len(ranked)
-    return table.replace(valid=jnp.asarray(share, jnp.float32))
+    return table.replace(valid=share_of_lower(jnp.asarray(scores, jnp.float32)))
 
 
 def read_scores(

@@ -8,11 +8,10 @@ import pytest
 
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
-from egnas_jax.search import memory_model
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.space import SPACES
-from egnas_jax.training import out_of_memory
+from egnas_jax.training import memory_model, out_of_memory
 
 FULL = SupernetConfig()
 
