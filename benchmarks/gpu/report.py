@@ -28,6 +28,7 @@ def report(memory: Memory, jobs: list[Job]) -> str:
         heading(memory),
         limits(memory),
         table(memory, known),
+        wrong(memory, known),
         parity(memory, known),
         torch(memory),
         epoch(memory),
@@ -130,7 +131,8 @@ def table(memory: Memory, jobs: list[Job]) -> str:
             _share(2 * row["multiply_adds"], row["seconds"], limit.get(precision)),
         )
         lines.append(
-            f"| {job.stage.name} | {row['program']}, {precision} | "
+            f"| {job.stage.name} | {'WRONG: ' * bool(row.get('wrong'))}"
+            f"{row['program']}, {precision} | "
             f"{1e3 * row['seconds']:.4g} | {row['images_per_s']:.0f} | {shares[0]} | "
             f"{shares[1]} | {'-' if ratio is None else f'{ratio:.1f}'} | "
             f"{row['compile_s']:.0f}{'*' * (row['origin'] == 'compiled beforehand')} | "
@@ -146,6 +148,15 @@ def _share(work: float | None, seconds: float, limit: float | None) -> str:
     if work is None or limit is None:
         return "-"
     return f"{100 * work / seconds / limit:.1f} %"
+
+
+def wrong(memory: Memory, jobs: list[Job]) -> str:
+    """The rows whose results are not those of torch, and what is wrong with them."""
+    return "\n".join(
+        f"- WRONG: {job.name}: {', '.join(row['wrong'])}"
+        for job, row in rows_of(memory, jobs)
+        if row.get("wrong")
+    )
 
 
 def parity(memory: Memory, jobs: list[Job]) -> str:

@@ -99,6 +99,13 @@ def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed()
     assert "| parity: weight-step, float32 | loss 1.5e-07, gradient 2e-06 |" in text
 
 
+def test_a_row_whose_result_is_wrong_is_marked_and_says_what_is():
+    bad = row("weight-step", wrong=["loss nan (at most 0.05)"])
+    text = text_of(known(**{"speed: weight-step, bfloat16": {"row": bad}}))
+    assert "| speed | WRONG: weight-step, bfloat16 | 50 |" in text
+    assert "- WRONG: speed: weight-step, bfloat16: loss nan (at most 0.05)" in text
+
+
 @pytest.mark.parametrize("alone_first", [True, False])
 def test_searches_together_are_compared_with_one(alone_first):
     rates = {"train-of-1": 1_000.0, "train-of-4": 3_000.0, "evolve-of-4": 5.0}
