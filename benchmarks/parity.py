@@ -144,7 +144,7 @@ def draw(case: Case) -> Drawn:
     net, space = make_supernet(case.config), SPACES[case.config.space]
     shape = case.side, case.side, 3
     described = jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0))
-    variables = jax.tree_util.tree_map_with_path(_leaf, described)
+    variables = drawn_leaves(described)
     rng, primitives = _generator("individuals"), {}
     for kind in space.kinds:
         # individuals far apart: exp(N(0, 1)), normalised to sum 1
@@ -158,8 +158,17 @@ def draw(case: Case) -> Drawn:
     return Drawn(variables, primitives, images, labels)
 
 
+def drawn_leaves(described: PyTree) -> PyTree:
+    """Draws weights and statistics at a scale that preserves activations.
+
+    Args:
+      described: shapes of parameters and batch_stats. The names of its leaves decide
+        what is drawn.
+    """
+    return jax.tree_util.tree_map_with_path(_leaf, described)
+
+
 def _leaf(path, leaf) -> np.ndarray:
-    """Draws a weight or a statistic at a scale that preserves activations."""
     name = name_of(path)
     kind, uniform = name.rpartition("/")[2], _generator(name).uniform
     fan_in = {"depthwise": leaf.shape[-2:], "conv": leaf.shape[-3:]}

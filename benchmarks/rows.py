@@ -55,7 +55,7 @@ class Row(NamedTuple):
       function, arguments, options: for `programs.compile_program`.
       run: (program, arguments) -> results of one call, and the arguments of the next.
       images: forward passes of one image in one call, over all individuals.
-      products: multiply-adds of one call.
+      products: multiply-adds of one call, or None.
       bytes: memory traffic of one call (benchmarks/traffic.py), or None.
     """
 
@@ -66,7 +66,7 @@ class Row(NamedTuple):
     options: dict
     run: Callable[[Callable, tuple], tuple[Any, tuple]]
     images: int
-    products: int
+    products: int | None
     bytes: int | None
 
 

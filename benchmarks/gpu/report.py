@@ -1,16 +1,13 @@
 """Formats what a campaign has found as Markdown."""
 
-import math
-from typing import Any
-
+from benchmarks.gpu.comparisons import lowerings, together
+from benchmarks.gpu.found import made, results, rows_of
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
 LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
 {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
 {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
-# Keys of results that may be unknown. Elsewhere null is how JSON keeps NaN.
-OPTIONAL = "bytes", "multiply_adds", "peak_bytes", "genotype"
 SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
@@ -30,6 +27,7 @@ def report(memory: Memory, jobs: list[Job]) -> str:
         table(memory, known),
         wrong(memory, known),
         parity(memory, known),
+        lowerings(memory, known),
         torch(memory),
         epoch(memory),
         together(memory),
@@ -55,20 +53,6 @@ def heading(memory: Memory) -> str:
     return text
 
 
-def results(memory: Memory, job: str) -> dict[str, dict]:
-    """Name -> result of a job, with NaN where it was NaN; {} where there is none."""
-    return _with_nan(memory.jobs.get(job, {}).get("results", {}))
-
-
-def _with_nan(value: Any, key: str = "") -> Any:
-    """A value of JSON with NaN for null, except under the keys that may be unknown."""
-    if isinstance(value, dict):
-        return {name: _with_nan(entry, name) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(entry, key) for entry in value]
-    return math.nan if value is None and key not in OPTIONAL else value
-
-
 def limits_of(memory: Memory) -> dict | None:
     """The measured limits of the device, or None."""
     return results(memory, "speed: limits").get("limits")
@@ -84,21 +68,6 @@ def limits(memory: Memory) -> str:
         kernel=limit["seconds_per_kernel"] * 1e6,
         **{name: limit[name] / 1e12 for name in ("float32", "default", "bfloat16")},
     )
-
-
-def made(memory: Memory, job: str, name: str) -> dict:
-    """Date and source of a result; {} where they were not written down."""
-    return memory.jobs[job].get("made", {}).get(name, {})
-
-
-def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
-    """The measured rows, each with its date ("-": unknown), and their jobs."""
-    return [
-        (job, row | {"date": made(memory, job.name, name).get("date", "-")})
-        for job in jobs
-        if job.task == "row"
-        for name, row in results(memory, job.name).items()
-    ]
 
 
 def torch_rates(memory: Memory) -> dict[str, dict]:
@@ -126,9 +95,11 @@ def table(memory: Memory, jobs: list[Job]) -> str:
         precision = job.options["precision"]
         rate = rates.get(row["program"]) if job.stage.name != "parity" else None
         ratio = row["images_per_s"] / rate["images_per_s"] if rate else None
+        products = row["multiply_adds"]
+        operations = None if products is None else 2 * products
         shares = (
             _share(row["bytes"], row["seconds"], limit.get("bytes_per_s")),
-            _share(2 * row["multiply_adds"], row["seconds"], limit.get(precision)),
+            _share(operations, row["seconds"], limit.get(precision)),
         )
         lines.append(
             f"| {job.stage.name} | {'WRONG: ' * bool(row.get('wrong'))}"
@@ -191,24 +162,6 @@ def epoch(memory: Memory) -> str:
         f"compilation."
         for measured in results(memory, "epoch: an epoch").values()
     )
-
-
-def together(memory: Memory) -> str:
-    """How much faster K searches are in one program than one after another."""
-    rates = {
-        row["program"]: row["images_per_s"]
-        for job in memory.jobs
-        if job.startswith("together: ")
-        for row in results(memory, job).values()
-    }
-    lines = []
-    for program, rate in rates.items():
-        piece, _, count = program.partition("-of-")
-        alone = rates.get(f"{piece}-of-1")
-        if count != "1" and alone:
-            gain = rate / alone
-            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
-    return "\n".join(lines)
 
 
 def resume(memory: Memory, jobs: list[Job]) -> str:

@@ -60,6 +60,8 @@ def measure_row(
         "parity": error,
         "wrong": wrong,
     }
+    if programs.lowering_of(program):
+        result["signature"] = parity.signature(timing.first)
     context.write(f"{program}, {precision}", result)
     if wrong:
         raise ParityError(

@@ -13,6 +13,8 @@ def test_stages_come_in_order_of_worth_with_limits_of_one_to_two_minutes():
     order = list(dict.fromkeys(job.stage.name for job in jobs.jobs_of(full_size())))
     assert order == list(jobs.STAGES)
     assert order[:2] == ["parity", "speed"] and order[-2:] == ["search", "table2"]
+    lowering = order.index("lowering")  # decides TABLE, and compiles in seconds
+    assert order.index("parity") < lowering < order.index("float32")
     assert all(60.0 <= stage.limit_s <= 120.0 for stage in jobs.STAGES.values())
 
 

@@ -106,6 +106,29 @@ def test_a_row_whose_result_is_wrong_is_marked_and_says_what_is():
     assert "- WRONG: speed: weight-step, bfloat16: loss nan (at most 0.05)" in text
 
 
+def test_lowerings_of_one_cell_stand_beside_auto():
+    signatures = {"auto": [4.0, 1.0], "fused": [4.0, 1.1]}
+    seconds = {"auto": 0.012, "fused": 0.009}
+    cells = {
+        f"lowering: cell-running-in-{name}, bfloat16": {
+            "row": row(
+                f"cell-running-in-{name}",
+                seconds=seconds[name],
+                signature={"": signature},
+                multiply_adds=None,
+            )
+        }
+        for name, signature in signatures.items()
+    }
+    alone = "lowering: cell-step-in-dense, bfloat16"
+    cells[alone] = {"row": row("cell-step-in-dense", signature={"": None})}
+    text = text_of(known(**cells))
+    assert "| cell-running, bfloat16 | auto | 12 | - | - |" in text
+    # 12 ms over 9 ms; 0.1 of a norm of 4
+    assert "| cell-running, bfloat16 | fused | 9 | 1.33 | 2.5 % |" in text
+    assert "| cell-step, bfloat16 | dense | 50 | - | - |" in text  # no `auto` yet
+
+
 @pytest.mark.parametrize("alone_first", [True, False])
 def test_searches_together_are_compared_with_one(alone_first):
     rates = {"train-of-1": 1_000.0, "train-of-4": 3_000.0, "evolve-of-4": 5.0}

@@ -1,0 +1,54 @@
+"""Compares measured rows with one another: lowerings, and searches together."""
+
+from benchmarks import parity
+from benchmarks.gpu.found import results, rows_of
+from benchmarks.gpu.jobs import Job
+from benchmarks.gpu.memory import Memory
+from benchmarks.gpu.programs import lowering_of
+
+
+def lowerings(memory: Memory, jobs: list[Job]) -> str:
+    """One mixed cell in each lowering, beside `auto`.
+
+    A speed above 1 is faster than `auto`. The difference is the largest of a leaf's
+    signature; without a result of `auto` both are left out.
+    """
+    measured = {
+        (*lowering_of(row["program"]), job.options["precision"]): row
+        for job, row in rows_of(memory, jobs)
+        if lowering_of(row["program"])
+    }
+    lines = [
+        "| one cell | lowering | ms | speed against `auto` | differs from `auto` by |",
+        "|---|---|---|---|---|",
+    ]
+    for (cell, name, precision), row in measured.items():
+        speed = difference = "-"
+        auto = measured.get((cell, "auto", precision))
+        if auto and name != "auto":
+            speed = f"{auto['seconds'] / row['seconds']:.2f}"
+            error = parity.signature_error(auto["signature"], row["signature"])
+            difference = f"{100 * error:.2g} %"
+        lines.append(
+            f"| {cell}, {precision} | {name} | {1e3 * row['seconds']:.4g} | {speed} | "
+            f"{difference} |"
+        )
+    return "\n".join(lines) if measured else ""
+
+
+def together(memory: Memory) -> str:
+    """How much faster K searches are in one program than one after another."""
+    rates = {
+        row["program"]: row["images_per_s"]
+        for job in memory.jobs
+        if job.startswith("together: ")
+        for row in results(memory, job).values()
+    }
+    lines = []
+    for program, rate in rates.items():
+        piece, _, count = program.partition("-of-")
+        alone = rates.get(f"{piece}-of-1")
+        if count != "1" and alone:
+            gain = rate / alone
+            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
+    return "\n".join(lines)
