@@ -1,13 +1,17 @@
 """Formats what a campaign has found as Markdown."""
 
+from benchmarks.deviceless.cards import CARDS
 from benchmarks.gpu.comparisons import lowerings, together
 from benchmarks.gpu.found import made, results, rows_of
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
-LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
-{float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
-{bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+LIMITS = """Limits of this device, with autotuning: {memory:.0f} GB/s copied (read \
+and written), {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for \
+float32, {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+LOW = """LOW LIMIT: in bfloat16 that is {share:.0f} % of the {peak:.0f} TFLOP/s of the \
+data sheet, so shares of the arithmetic limit are overstated."""
+LOW_SHARE = 0.5  # large products reach more than half of a data sheet's rate
 SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
@@ -59,15 +63,31 @@ def limits_of(memory: Memory) -> dict | None:
 
 
 def limits(memory: Memory) -> str:
-    """The limits of the device in one sentence."""
+    """The limits of the device, and whether they are too low to be its own."""
     limit = limits_of(memory)
     if limit is None:
         return ""
-    return LIMITS.format(
+    text = LIMITS.format(
         memory=limit["bytes_per_s"] / 1e9,
         kernel=limit["seconds_per_kernel"] * 1e6,
         **{name: limit[name] / 1e12 for name in ("float32", "default", "bfloat16")},
     )
+    return " ".join(filter(None, (text, low_limit(memory, limit["bfloat16"]))))
+
+
+def low_limit(memory: Memory, rate: float) -> str:
+    """A warning where a known card reaches far less than its data sheet says.
+
+    Args:
+      memory: of the campaign, which names the card.
+      rate: measured operations per second in bfloat16.
+    """
+    device = memory.machine.get("device")
+    for card in CARDS.values():
+        peak = card.products_per_s["bfloat16"]
+        if card.name == device and rate < LOW_SHARE * peak:
+            return LOW.format(share=100 * rate / peak, peak=peak / 1e12)
+    return ""
 
 
 def torch_rates(memory: Memory) -> dict[str, dict]:

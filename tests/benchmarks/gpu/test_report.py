@@ -77,6 +77,21 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
     assert "2000 GB/s copied" in text and "2.0 us per kernel" in text
 
 
+@pytest.mark.parametrize(
+    "device, rate, said",
+    [
+        ("NVIDIA H100 80GB HBM3", 300e12, "30 % of the 989 TFLOP/s of the data sheet"),
+        ("NVIDIA H100 80GB HBM3", 600e12, None),
+        ("A CARD", 300e12, None),
+    ],
+)
+def test_limits_far_below_the_data_sheet_of_a_known_card_are_named(device, rate, said):
+    found = known(**{"speed: limits": {"limits": LIMITS | {"bfloat16": rate}}})
+    text = text_of(found._replace(machine=MACHINE | {"device": device}))
+    assert "Limits of this device, with autotuning: 2000 GB/s" in text
+    assert ("LOW LIMIT" in text) == (said is not None) and (said or "") in text
+
+
 def test_a_program_that_was_carried_is_marked():
     carried = row("weight-step", origin="compiled beforehand", bytes=None)
     text = text_of(known(**{"speed: weight-step, bfloat16": {"row": carried}}))
