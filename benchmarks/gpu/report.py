@@ -126,13 +126,21 @@ def table(memory: Memory, jobs: list[Job]) -> str:
             f"{row['program']}, {precision} | "
             f"{1e3 * row['seconds']:.4g} | {row['images_per_s']:.0f} | {shares[0]} | "
             f"{shares[1]} | {'-' if ratio is None else f'{ratio:.1f}'} | "
-            f"{row['compile_s']:.0f}{'*' * (row['origin'] == 'compiled beforehand')} | "
+            f"{compilation(row)} | "
             f"{row['program_bytes'] / 1e9:.2f} | {row['beside']} | "
             f"{memory.machine.get('device', '-')}, {row['date']} |"
         )
     if len(lines) == 2:
         return ""
     return "\n".join(lines) + "\n\n* loaded, having been compiled beforehand."
+
+
+def compilation(row: dict) -> str:
+    """Seconds that a program took to compile, marked where it did not compile."""
+    seconds = f"{row['compile_s']:.0f}"
+    if row["origin"] == "compiled beforehand":
+        return f"{seconds}*"
+    return f"{seconds} (from the cache)" if row.get("from_cache") else seconds
 
 
 def _share(work: float | None, seconds: float, limit: float | None) -> str:
@@ -179,9 +187,15 @@ def epoch(memory: Memory) -> str:
         f"{measured['evolve']:.2f} exploration, {measured['validate']:.2f} validation. "
         f"Extrapolated to {measured['whole_search_epochs']} epochs: "
         f"{measured['whole_search']:.0f} s, and {measured['compile_s']:.0f} s of "
-        f"compilation."
+        f"compilation{_cached(measured)}."
         for measured in results(memory, "epoch: an epoch").values()
     )
+
+
+def _cached(measured: dict) -> str:
+    """How many programs of an epoch were not compiled, in brackets."""
+    count = measured.get("from_cache", 0)
+    return f" ({count} programs from the cache)" if count else ""
 
 
 def resume(memory: Memory, jobs: list[Job]) -> str:

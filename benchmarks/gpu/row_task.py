@@ -56,6 +56,7 @@ def measure_row(
     result = line_of(row, compiled, timing) | {
         "program": program,
         "origin": origin,
+        "from_cache": compiled.from_cache,
         "beside": context.beside,
         "parity": error,
         "wrong": wrong,

@@ -98,6 +98,28 @@ def test_a_program_that_was_carried_is_marked():
     assert "| speed | weight-step, bfloat16 | 50 | 128000 | - | - | - | 61* |" in text
 
 
+def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
+    cached = row("weight-step", compile_s=2.2, from_cache=True)
+    epoch = {
+        "precision": "bfloat16",
+        "images": "synthetic",
+        "compile_s": 3.0,
+        "whole_search_epochs": 50,
+        "from_cache": 2,
+    }
+    parts = ("seconds", "weights_and_host", "evolve", "validate", "whole_search")
+    text = text_of(
+        known(
+            **{
+                "speed: weight-step, bfloat16": {"row": cached},
+                "epoch: an epoch": {"epoch": epoch | dict.fromkeys(parts, 1.0)},
+            }
+        )
+    )
+    assert "| - | 2 (from the cache) | 4.20 |" in text
+    assert "3 s of compilation (2 programs from the cache)." in text
+
+
 def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed():
     found = known(
         **{
