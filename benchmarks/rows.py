@@ -57,6 +57,7 @@ class Row(NamedTuple):
       images: forward passes of one image in one call, over all individuals.
       products: multiply-adds of one call, or None.
       bytes: memory traffic of one call (benchmarks/traffic.py), or None.
+      individuals_at_a_time: of each population, where the row chooses it, or None.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Row(NamedTuple):
     images: int
     products: int | None
     bytes: int | None
+    individuals_at_a_time: int | None = None
 
 
 def same_arguments(program, arguments):

@@ -37,18 +37,29 @@ def lowerings(memory: Memory, jobs: list[Job]) -> str:
 
 
 def together(memory: Memory) -> str:
-    """How much faster K searches are in one program than one after another."""
-    rates = {
-        row["program"]: row["images_per_s"]
+    """How much faster K searches are in one program than one after another.
+
+    Individuals at a time are named, since an exploration in parts is slower.
+    """
+    measured = {
+        row["program"]: row
         for job in memory.jobs
         if job.startswith("together: ")
         for row in results(memory, job).values()
     }
     lines = []
-    for program, rate in rates.items():
+    for program, row in measured.items():
         piece, _, count = program.partition("-of-")
-        alone = rates.get(f"{piece}-of-1")
+        alone = measured.get(f"{piece}-of-1")
         if count != "1" and alone:
-            gain = rate / alone
-            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
+            gain = row["images_per_s"] / alone["images_per_s"]
+            chunks = (
+                row.get("individuals_at_a_time"),
+                alone.get("individuals_at_a_time"),
+            )
+            parts = f" ({chunks[0]} individuals at a time, alone {chunks[1]})"
+            lines.append(
+                f"- {count} searches, {piece}{parts if chunks[0] else ''}: {gain:.2f} "
+                f"times as fast"
+            )
     return "\n".join(lines)

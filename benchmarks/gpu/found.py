@@ -7,7 +7,13 @@ from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import Memory
 
 # Keys of results that may be unknown. Elsewhere null is how JSON keeps NaN.
-OPTIONAL = "bytes", "multiply_adds", "peak_bytes", "genotype"
+OPTIONAL = (
+    "bytes",
+    "multiply_adds",
+    "peak_bytes",
+    "genotype",
+    "individuals_at_a_time",
+)
 
 
 def results(memory: Memory, job: str) -> dict[str, dict]:

@@ -105,6 +105,7 @@ def line_of(
         "program_bytes": compiled.bytes,
         "multiply_adds": row.products,
         "bytes": row.bytes,
+        "individuals_at_a_time": row.individuals_at_a_time,
         "peak_bytes": memory_peak(),
     }
 

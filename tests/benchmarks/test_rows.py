@@ -312,14 +312,6 @@ def _alone(parts, piece):
     return {"train": train, "evolve": evolve}[piece]
 
 
-@pytest.mark.parametrize("count, chunk", [(1, None), (2, 2), (3, 2), (4, 1), (9, 1)])
-def test_searches_together_evaluate_as_many_individuals_as_one(count, chunk):
-    plan = epoch.tiny_plan()
-    assert plan.strategy.population == 4
-    shared = together.sharing_memory(plan, count)
-    assert shared.strategy.population_chunk == chunk
-
-
 def test_the_work_of_searches_together_is_that_of_each_times_their_number():
     plan = epoch.tiny_plan()
     for make, images_of_one in (

@@ -183,6 +183,23 @@ def test_searches_together_are_compared_with_one(alone_first):
     assert "searches, evolve" not in text  # one search alone was not measured
 
 
+def test_explorations_together_say_how_many_individuals_go_through_at_a_time():
+    found = known(
+        **{
+            f"together: evolve-of-{count}, bfloat16": {
+                "row": row(
+                    f"evolve-of-{count}",
+                    images_per_s=rate,
+                    individuals_at_a_time=chunk,
+                )
+            }
+            for count, rate, chunk in ((1, 100.0, 51), (16, 40.0, 26))
+        }
+    )
+    line = "- 16 searches, evolve (26 individuals at a time, alone 51): 0.40 times as"
+    assert line in text_of(found)
+
+
 def test_a_search_stands_beside_the_report_and_says_how_far_it_is():
     search = {
         "epochs": 20,
