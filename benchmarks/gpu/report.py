@@ -1,5 +1,6 @@
 """Formats what a campaign has found as Markdown."""
 
+from benchmarks import opponent
 from benchmarks.deviceless.cards import CARDS
 from benchmarks.gpu.comparisons import lowerings, together
 from benchmarks.gpu.found import made, results, rows_of
@@ -90,20 +91,21 @@ def low_limit(memory: Memory, rate: float) -> str:
     return ""
 
 
-def torch_rates(memory: Memory) -> dict[str, dict]:
-    """Program -> the fastest result of torch."""
-    best: dict[str, dict] = {}
+def torch_rates(memory: Memory) -> dict[tuple[str, str], dict]:
+    """Program and precision -> the fastest result of torch in that precision."""
+    best: dict[tuple[str, str], dict] = {}
     for job in memory.jobs:
         if job.startswith("torch: "):
             for program, result in results(memory, job).items():
-                rate = best.get(program, {"images_per_s": 0.0})["images_per_s"]
+                key = program, opponent.precision_of(result["setting"])
+                rate = best.get(key, {"images_per_s": 0.0})["images_per_s"]
                 if result["images_per_s"] > rate:
-                    best[program] = result
+                    best[key] = result
     return best
 
 
 def table(memory: Memory, jobs: list[Job]) -> str:
-    """One line per row; the ratio is torch's seconds over ours, of the timed size."""
+    """One line per row; the ratio is torch's seconds over ours, in its precision."""
     lines = [
         "| stage | program, precision | ms per call | images/s | of the memory limit | "
         "of the arithmetic limit | torch / ours | compiled in s | program GB | "
@@ -113,7 +115,8 @@ def table(memory: Memory, jobs: list[Job]) -> str:
     limit, rates = limits_of(memory) or {}, torch_rates(memory)
     for job, row in rows_of(memory, jobs):
         precision = job.options["precision"]
-        rate = rates.get(row["program"]) if job.stage.name != "parity" else None
+        key = row["program"], precision  # small networks are not torch's
+        rate = rates.get(key) if job.stage.name != "parity" else None
         ratio = row["images_per_s"] / rate["images_per_s"] if rate else None
         products = row["multiply_adds"]
         operations = None if products is None else 2 * products
@@ -170,11 +173,16 @@ def parity(memory: Memory, jobs: list[Job]) -> str:
 
 
 def torch(memory: Memory) -> str:
-    """Torch's fastest settings."""
-    lines = [
-        f"- torch, {program}: {best['images_per_s']:.0f} images/s ({best['setting']})"
-        for program, best in torch_rates(memory).items()
-    ]
+    """Torch's fastest settings in each precision."""
+    lines = []
+    for (program, precision), best in torch_rates(memory).items():
+        text = opponent.name_of(best["setting"])
+        if "beside" in best:
+            text += f"; {best['beside']} compiling beside it"
+        lines.append(
+            f"- torch, {program}, {precision}: {best['images_per_s']:.0f} images/s "
+            f"({text})"
+        )
     return "\n".join(lines)
 
 

@@ -14,6 +14,9 @@ LIMITS = {
     "bfloat16": 800e12,
     "seconds_per_kernel": 2e-6,
 }
+AMP = dict(amp=True, channels_last=False)
+LAST = dict(amp=True, channels_last=True)
+TF32 = dict(amp=False, channels_last=True)
 MACHINE = {"device": "A CARD", "jax": "0.11.2", "python": "3.12.3"}
 
 
@@ -60,10 +63,10 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
             "speed: limits": {"limits": LIMITS},
             "speed: population-running, bfloat16": {"row": row("population-running")},
             "torch: AMP in bfloat16": {
-                "population-running": {"images_per_s": 6_400.0, "setting": {}},
+                "population-running": {"images_per_s": 6_400.0, "setting": AMP},
             },
-            "torch: float32, channels_last": {
-                "population-running": {"images_per_s": 3_200.0, "setting": {}},
+            "torch: AMP in bfloat16, channels_last": {
+                "population-running": {"images_per_s": 3_200.0, "setting": LAST},
             },
         }
     )
@@ -120,6 +123,38 @@ def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
     assert "3 s of compilation (2 programs from the cache)." in text
 
 
+def test_rows_are_compared_with_torch_in_their_precision_or_not_at_all():
+    """Torch has TF32 and AMP, and no products of all the bits of float32."""
+    program = "weight-step"
+    found = known(
+        **{
+            f"{stage}: {program}, {precision}": {"row": row(program)}
+            for stage, precision in (
+                ("speed", "bfloat16"),
+                ("float32", "default"),
+                ("float32", "float32"),
+            )
+        },
+        **{
+            "torch: AMP": {
+                program: {"images_per_s": 8_000.0, "setting": LAST, "beside": 7}
+            },
+            "torch: TF32": {program: {"images_per_s": 2_000.0, "setting": TF32}},
+        },
+    )
+    ratios = {
+        line.split("|")[2].split(",")[1].strip(): line.split("|")[7].strip()
+        for line in text_of(found).splitlines()
+        if line.startswith(("| speed", "| float32"))
+    }
+    assert ratios == {"bfloat16": "16.0", "default": "64.0", "float32": "-"}
+    assert (
+        "- torch, weight-step, bfloat16: 8000 images/s (AMP in bfloat16, "
+        "channels_last; 7 compiling beside it)" in text_of(found)
+    )
+    assert "default: 2000 images/s (float32, channels_last)" in text_of(found)
+
+
 def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed():
     found = known(
         **{
@@ -127,7 +162,7 @@ def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed()
                 "row": row("weight-step", parity={"loss": 1.5e-7, "gradient": 2e-6})
             },
             "torch: float32, channels_last": {
-                "weight-step": {"images_per_s": 1.0, "setting": {}}
+                "weight-step": {"images_per_s": 1.0, "setting": TF32}
             },
         }
     )
@@ -228,7 +263,7 @@ def test_results_that_were_nan_are_printed_as_nan():
     error = {"loss": None, "tau": None}
     search = {"epochs": 1, "of": 50, "valid_accuracy": None, "seconds": 1.0}
     alone, four = (row(f"train-of-{n}", images_per_s=None) for n in (1, 4))
-    no_rate = {"images_per_s": None, "setting": {}}
+    no_rate = {"images_per_s": None, "setting": TF32}
     text = text_of(
         known(
             **{
