@@ -1,8 +1,8 @@
-"""Compares measured rows with one another: lowerings, and searches together."""
+"""Compares measured rows with one another: lowerings, flags, searches together."""
 
 from benchmarks import parity
-from benchmarks.gpu.found import results, rows_of
-from benchmarks.gpu.jobs import Job
+from benchmarks.gpu.found import loaded, results, rows_of
+from benchmarks.gpu.jobs import PLAIN, Job
 from benchmarks.gpu.memory import Memory
 from benchmarks.gpu.programs import lowering_of
 
@@ -34,6 +34,32 @@ def lowerings(memory: Memory, jobs: list[Job]) -> str:
             f"{difference} |"
         )
     return "\n".join(lines) if measured else ""
+
+
+def costs_of_flags(memory: Memory, jobs: list[Job]) -> str:
+    """How long a call and a compilation take with other flags of XLA.
+
+    The ratios are to the row of the same program and precision with plain flags.
+    """
+    measured = [
+        ((row["program"], job.options["precision"]), job, row)
+        for job, row in rows_of(memory, jobs)
+        if job.stage.name in ("speed", "deterministic", "autotuning")
+    ]
+    plain = {what: row for what, job, row in measured if job.flags == PLAIN}
+    return "\n".join(
+        f"- {job.stage.name}: {', '.join(what)}: {_ratios(row, plain[what])}"
+        for what, job, row in measured
+        if job.flags != PLAIN and what in plain
+    )
+
+
+def _ratios(row: dict, plain: dict) -> str:
+    """Seconds of a row over those of the plain one, and those of its compilation."""
+    text = f"{row['seconds'] / plain['seconds']:.2f} times the seconds of the plain row"
+    if loaded(row) or loaded(plain):
+        return text
+    return f"{text}, {row['compile_s'] / plain['compile_s']:.1f} times its compilation"
 
 
 def together(memory: Memory) -> str:

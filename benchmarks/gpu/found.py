@@ -43,3 +43,10 @@ def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
         if job.task == "row"
         for name, row in results(memory, job.name).items()
     ]
+
+
+def loaded(row: dict) -> str:
+    """How a program came that was not compiled for its row; "" where it was."""
+    if row["origin"] == "compiled beforehand":
+        return "beforehand"
+    return "cache" if row.get("from_cache") else ""

@@ -2,8 +2,8 @@
 
 from benchmarks import opponent
 from benchmarks.deviceless.cards import CARDS
-from benchmarks.gpu.comparisons import lowerings, together
-from benchmarks.gpu.found import made, results, rows_of
+from benchmarks.gpu.comparisons import costs_of_flags, lowerings, together
+from benchmarks.gpu.found import loaded, made, results, rows_of
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
@@ -13,6 +13,7 @@ float32, {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
 LOW = """LOW LIMIT: in bfloat16 that is {share:.0f} % of the {peak:.0f} TFLOP/s of the \
 data sheet, so shares of the arithmetic limit are overstated."""
 LOW_SHARE = 0.5  # large products reach more than half of a data sheet's rate
+STAR = "* loaded, having been compiled beforehand."
 SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
@@ -33,6 +34,7 @@ def report(memory: Memory, jobs: list[Job]) -> str:
         wrong(memory, known),
         parity(memory, known),
         lowerings(memory, known),
+        costs_of_flags(memory, known),
         torch(memory),
         epoch(memory),
         together(memory),
@@ -135,15 +137,15 @@ def table(memory: Memory, jobs: list[Job]) -> str:
         )
     if len(lines) == 2:
         return ""
-    return "\n".join(lines) + "\n\n* loaded, having been compiled beforehand."
+    if any(loaded(row) == "beforehand" for _, row in rows_of(memory, jobs)):
+        lines += ["", STAR]
+    return "\n".join(lines)
 
 
 def compilation(row: dict) -> str:
     """Seconds that a program took to compile, marked where it did not compile."""
-    seconds = f"{row['compile_s']:.0f}"
-    if row["origin"] == "compiled beforehand":
-        return f"{seconds}*"
-    return f"{seconds} (from the cache)" if row.get("from_cache") else seconds
+    marks = {"beforehand": "*", "cache": " (from the cache)", "": ""}
+    return f"{row['compile_s']:.0f}{marks[loaded(row)]}"
 
 
 def _share(work: float | None, seconds: float, limit: float | None) -> str:

@@ -99,6 +99,33 @@ def test_a_program_that_was_carried_is_marked():
     carried = row("weight-step", origin="compiled beforehand", bytes=None)
     text = text_of(known(**{"speed: weight-step, bfloat16": {"row": carried}}))
     assert "| speed | weight-step, bfloat16 | 50 | 128000 | - | - | - | 61* |" in text
+    assert "\n\n* loaded, having been compiled beforehand.\n" in text
+    compiled = known(**{"speed: weight-step, bfloat16": {"row": row("weight-step")}})
+    assert "compiled beforehand" not in text_of(compiled)  # nothing has a star
+
+
+def test_the_cost_of_determinism_and_of_autotuning_is_a_ratio_to_the_plain_row():
+    flagged = {
+        "deterministic: weight-step, bfloat16": row("weight-step", seconds=0.06),
+        "autotuning: weight-step, bfloat16": row(
+            "weight-step", seconds=0.04, compile_s=183.0
+        ),
+    }
+    results = {name: {"row": entry} for name, entry in flagged.items()}
+    assert "the plain row" not in text_of(known(**results))
+    plain = {"speed: weight-step, bfloat16": {"row": row("weight-step")}}
+    lines = text_of(known(**plain, **results)).splitlines()
+    what = "weight-step, bfloat16"
+    for line in (
+        f"- deterministic: {what}: 1.20 times the seconds of the plain row, "
+        f"1.0 times its compilation",
+        f"- autotuning: {what}: 0.80 times the seconds of the plain row, "
+        f"3.0 times its compilation",
+    ):
+        assert line in lines
+    cached = row("weight-step", from_cache=True)
+    cached = {"speed: weight-step, bfloat16": {"row": cached}}
+    assert "times its compilation" not in text_of(known(**cached, **results))
 
 
 def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
