@@ -14,6 +14,7 @@ LOW = """LOW LIMIT: in bfloat16 that is {share:.0f} % of the {peak:.0f} TFLOP/s 
 data sheet, so shares of the arithmetic limit are overstated."""
 LOW_SHARE = 0.5  # large products reach more than half of a data sheet's rate
 STAR = "* loaded, having been compiled beforehand."
+UNTUNED = "Without autotuning, which `egnas search` and `egnas retrain` leave on:\n"
 SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
@@ -191,8 +192,9 @@ def torch(memory: Memory) -> str:
 def epoch(memory: Memory) -> str:
     """The time of an epoch and of a whole search."""
     return "\n".join(
-        f"An epoch of the default search in {measured['precision']} on images "
-        f"({measured['images']}): {measured['seconds']:.2f} s, of which "
+        f"An epoch of the default search, without autotuning, in "
+        f"{measured['precision']} on images ({measured['images']}): "
+        f"{measured['seconds']:.2f} s, of which "
         f"{measured['weights_and_host']:.2f} are weight steps and host, "
         f"{measured['evolve']:.2f} exploration, {measured['validate']:.2f} validation. "
         f"Extrapolated to {measured['whole_search_epochs']} epochs: "
@@ -229,13 +231,14 @@ def searches(memory: Memory, jobs: list[Job]) -> str:
         if job.task == "search"
         for found in results(memory, job.name).values()
     ]
-    return "\n".join([*lines, "", REPORTED]) if lines else ""
+    return "\n".join([UNTUNED, *lines, "", REPORTED]) if lines else ""
 
 
 def trainings(memory: Memory) -> str:
     """How far the trainings of Table 2 have come."""
     found = results(memory, "table2: trainings").get("trainings", {})
-    return "\n".join(f"- {line}" for line in found.get("progress", ()))
+    lines = [f"- {line}" for line in found.get("progress", ())]
+    return "\n".join([UNTUNED, *lines]) if lines else ""
 
 
 def other_source(memory: Memory, jobs: list[Job]) -> str:

@@ -147,6 +147,7 @@ def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
         )
     )
     assert "| - | 2 (from the cache) | 4.20 |" in text
+    assert "An epoch of the default search, without autotuning, in bfloat16" in text
     assert "3 s of compilation (2 programs from the cache)." in text
 
 
@@ -277,6 +278,7 @@ def test_a_search_stands_beside_the_report_and_says_how_far_it_is():
         in text
     )
     assert "The report: 84.09 % and 115 minutes." in text
+    assert "Without autotuning, which `egnas search` and `egnas retrain` leave" in text
 
 
 def test_resumed_runs_with_other_digests_are_named():
