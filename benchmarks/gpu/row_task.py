@@ -66,8 +66,8 @@ def measure_row(
     context.write(f"{program}, {precision}", result)
     if wrong:
         raise ParityError(
-            f"{row.name} in {precision} is too far from torch: {', '.join(wrong)}. Its "
-            f"time is not that of a right result; look for the operation that differs."
+            f"{row.name} in {precision} is wrong: {', '.join(wrong)}. Its time is not "
+            f"that of a right result. Look for the operation that differs from torch's."
         )
 
 

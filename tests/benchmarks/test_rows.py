@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from campaign_context import Collector
 
 from benchmarks import (
     epoch,
@@ -19,7 +20,6 @@ from benchmarks import (
     traffic,
 )
 from benchmarks.gpu import row_task
-from benchmarks.gpu.child import Settings
 from egnas_jax import interop
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig
@@ -54,22 +54,6 @@ def drawn(case):
 def golden():
     """Torch's results for the tiny case, in float64."""
     return parity.load("tiny")
-
-
-class Collector:
-    """A context of a job that collects what is written."""
-
-    flags, beside = "", 0
-
-    def __init__(self, folder, platform="cpu"):
-        self.settings = Settings(folder, None, None, platform)
-        self.results = {}
-
-    def take_card(self):
-        """The card is always free."""
-
-    def write(self, name, result):
-        self.results[name] = result
 
 
 def test_golden_numbers_are_those_of_torch(case, drawn, golden):
@@ -153,7 +137,7 @@ def test_float32_that_is_too_far_from_torch_fails_after_its_result(
     changed = golden | {"loss_running": golden["loss_running"] * 1.001}
     monkeypatch.setattr(parity, "load", lambda case: changed)
     context, job = Collector(tmp_path), ("tiny", "tiny", "population-running")
-    with pytest.raises(row_task.ParityError, match="too far from torch"):
+    with pytest.raises(row_task.ParityError, match="is wrong: loss 0.001"):
         row_task.measure_row(context, *job, "float32")
     assert "population-running, float32" in context.results
     row_task.measure_row(context, *job, "bfloat16")  # within its rounding

@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from campaign_context import Collector
 
 from benchmarks import parity
 from benchmarks.gpu import row_task
-from benchmarks.gpu.child import Settings
 from benchmarks.rows import Row, same_arguments
 from egnas_jax.types import Evaluation
 
@@ -14,22 +14,6 @@ GOLDEN = {
     "loss_running": np.array([2.0, 3.0]),
     "correct_running": np.array([4, 5]),
 }
-
-
-class Collector:
-    """A context of a job that collects what is written."""
-
-    flags, beside = "", 0
-
-    def __init__(self, folder):
-        self.settings = Settings(folder, None, None, "cpu")
-        self.results = {}
-
-    def take_card(self):
-        """The card is always free."""
-
-    def write(self, name, result):
-        self.results[name] = result
 
 
 def population(losses, correct):
@@ -77,7 +61,7 @@ def test_nan_and_wrong_answers_fail_in_every_precision(precision, measure):
     result, error = measure(population([np.nan, 3.0], [4, 999]), precision)
     assert "loss nan" in result["wrong"][0] and "correct 994" in result["wrong"][1]
     assert result["wrong"][2] == "values that are not finite"
-    assert f"population in {precision} is too far from torch: loss nan" in error
+    assert f"population in {precision} is wrong: loss nan" in error
 
 
 def test_rounding_of_bfloat16_fails_in_float32_alone(measure):
