@@ -19,12 +19,18 @@ def empty_cache(tmp_path):
     compilation_cache.reset_cache()
 
 
-def test_a_program_that_was_read_from_the_cache_says_so(empty_cache):
+def compiled_double(size):
+    """Compiles a new function, so that nothing but the persistent cache knows it."""
+
     def double(x):
         return 2.0 * x
 
-    first, second = (programs.compile_program(double, jnp.ones(3)) for _ in range(2))
+    return programs.compile_program(double, jnp.ones(size))
+
+
+def test_a_program_that_was_read_from_the_cache_says_so(empty_cache):
+    first, second = compiled_double(3), compiled_double(3)
     assert not first.from_cache and second.from_cache
     assert second.call(jnp.ones(3)).tolist() == [2.0, 2.0, 2.0]
-    other = programs.compile_program(double, jnp.ones(4))
+    other = compiled_double(4)
     assert not other.from_cache  # the hits of one program are not those of the next
