@@ -7,6 +7,7 @@ check that both sides compute the same.
 
 import dataclasses
 import os
+import statistics
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,13 +27,23 @@ SETTINGS = {
     ],
     "cpu": [dict(amp=False, channels_last=False)],
 }
-STEPS = 4
+STEPS = 4  # weight steps of a call
+REPEATS = 5  # calls, of which the median counts, as in `gpu.row_task`
 
 
 def name_of(setting: dict[str, bool]) -> str:
     """A setting in words."""
     dtype = "AMP in bfloat16" if setting["amp"] else "float32"
     return dtype + (", channels_last" if setting["channels_last"] else "")
+
+
+def precision_of(setting: dict[str, bool]) -> str:
+    """The precision of our rows that torch computes in under a setting.
+
+    Without AMP torch's products of float32 run in TF32 (`torch_side.set_up`), as jax's
+    default ones do. Nothing of torch's is compared with "float32", jax's "highest".
+    """
+    return "bfloat16" if setting["amp"] else "default"
 
 
 def make_side(case: Case, device: str, setting: dict[str, bool]) -> "TorchSide":
@@ -69,21 +80,34 @@ def rates(
     Yields:
       Name of a program of `gpu.programs`, and images per second.
     """
-    individuals = list(range(case.individuals))
+    parts = parts_of(range(case.individuals), REPEATS)
     for batch_stats in ("running", "batch"):
         arguments = dict(batch_stats=batch_stats, chunk=case.images, images=case.images)
-        side.population(individuals=individuals[:2], **arguments)  # warm-up
-        seconds = min(
-            side.population(individuals=individuals, **arguments)["seconds"]
-            for _ in range(2)
+        side.population(individuals=parts[0][:2], **arguments)  # warm-up
+        seconds = statistics.median(
+            side.population(individuals=part, **arguments)["seconds"] / len(part)
+            for part in parts
         )
-        yield f"population-{batch_stats}", case.individuals * case.images / seconds
+        yield f"population-{batch_stats}", case.images / seconds
     side.weight_step(steps=1)
-    yield "weight-step", case.batch / side.weight_step(steps=STEPS)["seconds"]
+    seconds = [side.weight_step(steps=STEPS)["seconds"] for _ in range(REPEATS)]
+    yield "weight-step", case.batch / statistics.median(seconds)
     measured = side.retrain_step(
         genotype=recipe.genotype,
         batch=recipe.batch_size,
         steps=STEPS,
+        repeats=REPEATS,
         network=dataclasses.asdict(recipe.network),
     )
-    yield "retraining-step", recipe.batch_size / measured["seconds"]
+    seconds = statistics.median(measured["seconds_all"])
+    yield "retraining-step", recipe.batch_size / seconds
+
+
+def parts_of(individuals: range, count: int) -> list[list[int]]:
+    """Cuts a population into `count` parts or fewer, of almost equal size.
+
+    Torch evaluates one individual after another, so a part takes its share of the time
+    of all; `count` calls of parts together take no longer than one of the population.
+    """
+    parts = (list(individuals[start::count]) for start in range(count))
+    return [part for part in parts if part]

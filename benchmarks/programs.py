@@ -1,7 +1,8 @@
 """Builds and compiles the functions of a search that are timed."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
 from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree
 
+CACHE_HIT = "/jax/compilation_cache/cache_hits"  # an event of `jax.monitoring`
 SETTINGS = SGD(
     batch_size=problem.BATCH,
     learning_rate=problem.LEARNING_RATE,
@@ -38,11 +40,13 @@ class Compiled(NamedTuple):
       call: takes the arguments that the program was compiled for.
       seconds: time to trace and compile.
       bytes: memory that XLA reserves for a call, with arguments and results.
+      from_cache: whether the program was read from JAX's persistent cache.
     """
 
     call: Callable
     seconds: float
     bytes: int
+    from_cache: bool = False
 
 
 def compile_program(function, *arguments, precision=None, **options) -> Compiled:
@@ -57,9 +61,27 @@ def compile_program(function, *arguments, precision=None, **options) -> Compiled
     started = time.perf_counter()
     run = jax.jit(function, compiler_options=lowering.compiler_options(), **options)
     with jax.default_matmul_precision(precision):
-        program = run.lower(*arguments).compile()
+        lowered = run.lower(*arguments)
+        with counted_cache_hits() as hits:
+            program = lowered.compile()
     seconds = time.perf_counter() - started
-    return Compiled(program, seconds, reserved_bytes(program))
+    return Compiled(program, seconds, reserved_bytes(program), bool(hits))
+
+
+@contextlib.contextmanager
+def counted_cache_hits() -> Iterator[list[str]]:
+    """A context in which each program that JAX reads from its cache adds an entry."""
+    hits: list[str] = []
+
+    def listen(event: str, **details) -> None:
+        if event == CACHE_HIT:
+            hits.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    try:
+        yield hits
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
 
 
 def reserved_bytes(program) -> int:

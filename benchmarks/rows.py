@@ -55,8 +55,9 @@ class Row(NamedTuple):
       function, arguments, options: for `programs.compile_program`.
       run: (program, arguments) -> results of one call, and the arguments of the next.
       images: forward passes of one image in one call, over all individuals.
-      products: multiply-adds of one call.
+      products: multiply-adds of one call, or None.
       bytes: memory traffic of one call (benchmarks/traffic.py), or None.
+      individuals_at_a_time: of each population, where the row chooses it, or None.
     """
 
     name: str
@@ -66,8 +67,9 @@ class Row(NamedTuple):
     options: dict
     run: Callable[[Callable, tuple], tuple[Any, tuple]]
     images: int
-    products: int
+    products: int | None
     bytes: int | None
+    individuals_at_a_time: int | None = None
 
 
 def same_arguments(program, arguments):

@@ -16,7 +16,9 @@ import numpy as np
 from benchmarks import epoch, images, rows, traffic
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.search import step
+from egnas_jax.search.evaluate import default_chunks
 from egnas_jax.search.state import SearchHyperparams, init_state
+from egnas_jax.training.out_of_memory import memory_shared_by
 from egnas_jax.types import PyTree
 
 STEPS = 8  # weight steps of a call, as in a search
@@ -56,8 +58,9 @@ def train(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
 
 
 def evolve(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
-    """Row of one exploration of each of K searches, within the memory of one."""
-    parts = _parts(sharing_memory(plan, count), precision)
+    """Row of one exploration of each of K searches, which share the memory."""
+    shared = sharing_memory(epoch.in_precision(plan, precision), count)
+    parts = _parts(shared, precision)
     hyperparams = hyperparams_of(parts, count)
 
     def run(state, data, hyperparams):
@@ -68,15 +71,25 @@ def evolve(plan: epoch.Plan, precision: str, count: int) -> rows.Row:
     row = _row(plan, precision, run, (state, parts.data, hyperparams))
     passes = count * plan.strategy.images_evaluated
     return _of_passes(plan, row, passes, backward=False)._replace(
-        name=f"{count} explorations"
+        name=f"{count} explorations",
+        individuals_at_a_time=shared.strategy.population_chunk,
     )
 
 
 def sharing_memory(plan: epoch.Plan, count: int) -> epoch.Plan:
-    """A plan in which K searches evaluate as many individuals at a time as one does."""
-    if count == 1:
-        return plan
-    chunk = -(-plan.strategy.population // count)
+    """A plan in which each of K searches fills its share of the free memory.
+
+    That is what `egnas search --batched K` does: fewer individuals go through at a time
+    only where the memory does not hold all of them K times.
+    """
+    with memory_shared_by(count):
+        chunk, _ = default_chunks(
+            plan.supernet,
+            plan.side,
+            plan.strategy.population + 1,  # alpha's own mixing is one of them
+            plan.strategy.fitness_batch_size,
+            batch_stats=plan.strategy.batch_stats,
+        )
     strategy = dataclasses.replace(plan.strategy, population_chunk=chunk)
     return dataclasses.replace(plan, strategy=strategy)
 

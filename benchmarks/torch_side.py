@@ -145,14 +145,20 @@ class TorchSide:
         seconds = (clock(self.device) - started) / steps
         return {"seconds": seconds, "loss": losses}
 
-    def retrain_step(self, *, genotype: str, network: dict, batch: int, steps: int):
+    def retrain_step(
+        self, *, genotype: str, network: dict, batch: int, steps: int, repeats: int
+    ):
         """Times steps of retraining on random images.
 
         Args:
           genotype: text of the genotype.
           network: fields of `NetworkConfig`.
           batch: images of a step.
-          steps: number of timed steps; two untimed ones come first.
+          steps: timed together; two untimed ones come first.
+          repeats: how often they are timed.
+
+        Returns:
+          Seconds per step of every repeat, and the loss of the last step.
         """
         config = NetworkConfig(**network)
         net = DerivedNetwork(Genotype.parse(genotype), config)
@@ -183,5 +189,5 @@ class TorchSide:
             return (clock(self.device) - started) / count, loss.item()
 
         run(2)
-        seconds, loss = run(steps)
-        return {"seconds": seconds, "loss": loss}
+        timed = [run(steps) for _ in range(repeats)]
+        return {"seconds_all": [part[0] for part in timed], "loss": timed[-1][1]}

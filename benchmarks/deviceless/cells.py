@@ -6,13 +6,14 @@ Dims: P individuals, N images, C channels, H, W sides.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks import rows, traffic
+from benchmarks import parity, rows, traffic
 from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.sizes import Size
 from egnas_jax.nn import lowering
@@ -42,8 +43,26 @@ class Cell(NamedTuple):
     bytes: int
 
 
-def _cell(size: Size, precision: str, images: int) -> Cell:
-    config, side = rows.in_precision(size.case, precision).config, size.case.side
+class CellProgram(NamedTuple):
+    """A program of one mixed cell.
+
+    Attributes:
+      function: (variables, *others) -> what the program computes.
+      variables: shapes of parameters and batch_stats.
+      others: shapes of its other arguments.
+      images: of a call, over all individuals.
+      bytes: that a call must move.
+    """
+
+    function: Callable
+    variables: tuple[PyTree, PyTree]
+    others: tuple[PyTree, ...]
+    images: int
+    bytes: int
+
+
+def _cell(case: parity.Case, precision: str, images: int) -> Cell:
+    config, side = rows.in_precision(case, precision).config, case.side
     # The first cell of three is a normal one.
     plan = cells_of(dataclasses.replace(config, layers=3))[0]
     space = SPACES[config.space]
@@ -81,54 +100,80 @@ def _cell(size: Size, precision: str, images: int) -> Cell:
     )
 
 
-def cell_population(train: bool) -> Callable[[Size, str], Request]:
+def population_program(case: parity.Case, precision: str, train: bool) -> CellProgram:
     """Sends P individuals through one cell; weights and statistics are shared.
 
     Args:
+      case: supernet, with its lowering, and numbers of individuals and images.
+      precision: a key of `rows.PRECISIONS`.
       train: whether norms use the statistics of the batch.
     """
+    individuals, images = case.individuals, case.images
+    cell = _cell(case, precision, images)
 
-    def build(size: Size, precision: str) -> Request:
-        individuals, images = size.case.individuals, size.case.images
-        cell = _cell(size, precision, images)
+    def score(variables, inputs, mixing):
+        def one(inputs, mixing):
+            return cell.run(variables, inputs, mixing, train)[0]
 
-        def score(variables, inputs, mixing):
-            def one(inputs, mixing):
-                return cell.run(variables, inputs, mixing, train)[0]
+        return jax.vmap(one)(inputs, mixing)
 
-            return jax.vmap(one)(inputs, mixing)
+    def stacked(leaf):
+        return jax.ShapeDtypeStruct((individuals, *leaf.shape), leaf.dtype)
 
-        def stacked(leaf):
-            return jax.ShapeDtypeStruct((individuals, *leaf.shape), leaf.dtype)
-
-        per_member = jax.tree.map(stacked, ((cell.input, cell.input), cell.mixing))
-        return Request(
-            function=jax.jit(score, compiler_options=lowering.compiler_options()),
-            arguments=(cell.variables, *per_member),
-            images=individuals * images,
-            bytes=individuals * images * cell.bytes,
-            multiply_adds=None,
-        )
-
-    return build
+    return CellProgram(
+        function=score,
+        variables=cell.variables,
+        others=jax.tree.map(stacked, ((cell.input, cell.input), cell.mixing)),
+        images=individuals * images,
+        bytes=individuals * images * cell.bytes,
+    )
 
 
-def cell_step(size: Size, precision: str) -> Request:
-    """Computes gradients of one cell in training, under a given cotangent."""
-    cell = _cell(size, precision, size.case.batch)
+def step_program(case: parity.Case, precision: str) -> CellProgram:
+    """Computes gradients of one cell in training, under a given cotangent.
 
-    def step(params, stats, inputs, mixing, cotangent):
+    Args:
+      case, precision: as of `population_program`.
+    """
+    cell = _cell(case, precision, case.batch)
+
+    def step(variables, inputs, mixing, cotangent):
+        params, stats = variables
+
         def output(params, inputs):
             return cell.run((params, stats), inputs, mixing, True)
 
         _, pull, new_stats = jax.vjp(output, params, inputs, has_aux=True)
         return pull(cotangent), new_stats
 
-    inputs = cell.input, cell.input
-    return Request(
-        function=jax.jit(step, compiler_options=lowering.compiler_options()),
-        arguments=(*cell.variables, inputs, cell.mixing, cell.output),
-        images=size.case.batch,
-        bytes=size.case.batch * traffic.STEP_PASSES * cell.bytes,
-        multiply_adds=None,
+    return CellProgram(
+        function=step,
+        variables=cell.variables,
+        others=((cell.input, cell.input), cell.mixing, cell.output),
+        images=case.batch,
+        bytes=case.batch * traffic.STEP_PASSES * cell.bytes,
     )
+
+
+PROGRAMS: dict[str, Callable[[parity.Case, str], CellProgram]] = {
+    "cell-running": functools.partial(population_program, train=False),
+    "cell-batch": functools.partial(population_program, train=True),
+    "cell-step": step_program,
+}
+
+
+def cell_request(name: str) -> Callable[[Size, str], Request]:
+    """Returns (size, precision) -> the request of a program of `PROGRAMS`."""
+
+    def build(size: Size, precision: str) -> Request:
+        program = PROGRAMS[name](size.case, precision)
+        options = lowering.compiler_options()
+        return Request(
+            function=jax.jit(program.function, compiler_options=options),
+            arguments=(program.variables, *program.others),
+            images=program.images,
+            bytes=program.bytes,
+            multiply_adds=None,
+        )
+
+    return build

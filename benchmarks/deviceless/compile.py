@@ -92,7 +92,7 @@ def as_if_on(card: Card) -> Iterator[None]:
     jax.clear_caches()
     with (
         mock.patch.object(jax, "default_backend", lambda: "gpu"),
-        mock.patch.object(out_of_memory, "free_bytes", lambda: free),
+        mock.patch.object(out_of_memory, "free_on_device", lambda: free),
     ):
         yield
     jax.clear_caches()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import epoch, parity, rows, together, traffic
-from benchmarks.deviceless.cells import cell_population, cell_step
+from benchmarks.deviceless import cells
 from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.sizes import Size
 from egnas_jax.nn import lowering
@@ -106,7 +106,5 @@ PROGRAMS: dict[str, Callable[[Size, str], Request]] = {
     "train-of-8": _searches(together.train, 8),
     "evolve-of-8": _searches(together.evolve, 8),
     "retraining-step": _retraining,
-    "cell-running": cell_population(train=False),
-    "cell-batch": cell_population(train=True),
-    "cell-step": cell_step,
+    **{name: cells.cell_request(name) for name in cells.PROGRAMS},
 }

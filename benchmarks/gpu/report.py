@@ -1,16 +1,20 @@
 """Formats what a campaign has found as Markdown."""
 
-import math
-from typing import Any
-
+from benchmarks import opponent
+from benchmarks.deviceless.cards import CARDS
+from benchmarks.gpu.comparisons import costs_of_flags, lowerings, together
+from benchmarks.gpu.found import loaded, made, results, rows_of
 from benchmarks.gpu.jobs import Job
 from benchmarks.gpu.memory import DONE, Memory
 
-LIMITS = """Limits of this device: {memory:.0f} GB/s copied (read and written), \
-{float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for float32, \
-{bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
-# Keys of results that may be unknown. Elsewhere null is how JSON keeps NaN.
-OPTIONAL = "bytes", "multiply_adds", "peak_bytes", "genotype"
+LIMITS = """Limits of this device, with autotuning: {memory:.0f} GB/s copied (read \
+and written), {float32:.1f} TFLOP/s in float32, {default:.1f} in jax's default for \
+float32, {bfloat16:.1f} in bfloat16, {kernel:.1f} us per kernel."""
+LOW = """LOW LIMIT: in bfloat16 that is {share:.0f} % of the {peak:.0f} TFLOP/s of the \
+data sheet, so shares of the arithmetic limit are overstated."""
+LOW_SHARE = 0.5  # large products reach more than half of a data sheet's rate
+STAR = "* loaded, having been compiled beforehand."
+UNTUNED = "Without autotuning, which `egnas search` and `egnas retrain` leave on:\n"
 SHORT = 12  # characters of a digest that are printed
 # Table 1 of the report (%), and its 0.08 GPU-days for one search.
 REPORTED = "The report: 84.09 % and 115 minutes."
@@ -28,7 +32,10 @@ def report(memory: Memory, jobs: list[Job]) -> str:
         heading(memory),
         limits(memory),
         table(memory, known),
+        wrong(memory, known),
         parity(memory, known),
+        lowerings(memory, known),
+        costs_of_flags(memory, known),
         torch(memory),
         epoch(memory),
         together(memory),
@@ -54,66 +61,54 @@ def heading(memory: Memory) -> str:
     return text
 
 
-def results(memory: Memory, job: str) -> dict[str, dict]:
-    """Name -> result of a job, with NaN where it was NaN; {} where there is none."""
-    return _with_nan(memory.jobs.get(job, {}).get("results", {}))
-
-
-def _with_nan(value: Any, key: str = "") -> Any:
-    """A value of JSON with NaN for null, except under the keys that may be unknown."""
-    if isinstance(value, dict):
-        return {name: _with_nan(entry, name) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(entry, key) for entry in value]
-    return math.nan if value is None and key not in OPTIONAL else value
-
-
 def limits_of(memory: Memory) -> dict | None:
     """The measured limits of the device, or None."""
     return results(memory, "speed: limits").get("limits")
 
 
 def limits(memory: Memory) -> str:
-    """The limits of the device in one sentence."""
+    """The limits of the device, and whether they are too low to be its own."""
     limit = limits_of(memory)
     if limit is None:
         return ""
-    return LIMITS.format(
+    text = LIMITS.format(
         memory=limit["bytes_per_s"] / 1e9,
         kernel=limit["seconds_per_kernel"] * 1e6,
         **{name: limit[name] / 1e12 for name in ("float32", "default", "bfloat16")},
     )
+    return " ".join(filter(None, (text, low_limit(memory, limit["bfloat16"]))))
 
 
-def made(memory: Memory, job: str, name: str) -> dict:
-    """Date and source of a result; {} where they were not written down."""
-    return memory.jobs[job].get("made", {}).get(name, {})
+def low_limit(memory: Memory, rate: float) -> str:
+    """A warning where a known card reaches far less than its data sheet says.
+
+    Args:
+      memory: of the campaign, which names the card.
+      rate: measured operations per second in bfloat16.
+    """
+    device = memory.machine.get("device")
+    for card in CARDS.values():
+        peak = card.products_per_s["bfloat16"]
+        if card.name == device and rate < LOW_SHARE * peak:
+            return LOW.format(share=100 * rate / peak, peak=peak / 1e12)
+    return ""
 
 
-def rows_of(memory: Memory, jobs: list[Job]) -> list[tuple[Job, dict]]:
-    """The measured rows, each with its date ("-": unknown), and their jobs."""
-    return [
-        (job, row | {"date": made(memory, job.name, name).get("date", "-")})
-        for job in jobs
-        if job.task == "row"
-        for name, row in results(memory, job.name).items()
-    ]
-
-
-def torch_rates(memory: Memory) -> dict[str, dict]:
-    """Program -> the fastest result of torch."""
-    best: dict[str, dict] = {}
+def torch_rates(memory: Memory) -> dict[tuple[str, str], dict]:
+    """Program and precision -> the fastest result of torch in that precision."""
+    best: dict[tuple[str, str], dict] = {}
     for job in memory.jobs:
         if job.startswith("torch: "):
             for program, result in results(memory, job).items():
-                rate = best.get(program, {"images_per_s": 0.0})["images_per_s"]
+                key = program, opponent.precision_of(result["setting"])
+                rate = best.get(key, {"images_per_s": 0.0})["images_per_s"]
                 if result["images_per_s"] > rate:
-                    best[program] = result
+                    best[key] = result
     return best
 
 
 def table(memory: Memory, jobs: list[Job]) -> str:
-    """One line per row; the ratio is torch's seconds over ours, of the timed size."""
+    """One line per row; the ratio is torch's seconds over ours, in its precision."""
     lines = [
         "| stage | program, precision | ms per call | images/s | of the memory limit | "
         "of the arithmetic limit | torch / ours | compiled in s | program GB | "
@@ -123,29 +118,50 @@ def table(memory: Memory, jobs: list[Job]) -> str:
     limit, rates = limits_of(memory) or {}, torch_rates(memory)
     for job, row in rows_of(memory, jobs):
         precision = job.options["precision"]
-        rate = rates.get(row["program"]) if job.stage.name != "parity" else None
+        key = row["program"], precision  # small networks are not torch's
+        rate = rates.get(key) if job.stage.name != "parity" else None
         ratio = row["images_per_s"] / rate["images_per_s"] if rate else None
+        products = row["multiply_adds"]
+        operations = None if products is None else 2 * products
         shares = (
             _share(row["bytes"], row["seconds"], limit.get("bytes_per_s")),
-            _share(2 * row["multiply_adds"], row["seconds"], limit.get(precision)),
+            _share(operations, row["seconds"], limit.get(precision)),
         )
         lines.append(
-            f"| {job.stage.name} | {row['program']}, {precision} | "
+            f"| {job.stage.name} | {'WRONG: ' * bool(row.get('wrong'))}"
+            f"{row['program']}, {precision} | "
             f"{1e3 * row['seconds']:.4g} | {row['images_per_s']:.0f} | {shares[0]} | "
             f"{shares[1]} | {'-' if ratio is None else f'{ratio:.1f}'} | "
-            f"{row['compile_s']:.0f}{'*' * (row['origin'] == 'compiled beforehand')} | "
+            f"{compilation(row)} | "
             f"{row['program_bytes'] / 1e9:.2f} | {row['beside']} | "
             f"{memory.machine.get('device', '-')}, {row['date']} |"
         )
     if len(lines) == 2:
         return ""
-    return "\n".join(lines) + "\n\n* loaded, having been compiled beforehand."
+    if any(loaded(row) == "beforehand" for _, row in rows_of(memory, jobs)):
+        lines += ["", STAR]
+    return "\n".join(lines)
+
+
+def compilation(row: dict) -> str:
+    """Seconds that a program took to compile, marked where it did not compile."""
+    marks = {"beforehand": "*", "cache": " (from the cache)", "": ""}
+    return f"{row['compile_s']:.0f}{marks[loaded(row)]}"
 
 
 def _share(work: float | None, seconds: float, limit: float | None) -> str:
     if work is None or limit is None:
         return "-"
     return f"{100 * work / seconds / limit:.1f} %"
+
+
+def wrong(memory: Memory, jobs: list[Job]) -> str:
+    """The rows whose results are not those of torch, and what is wrong with them."""
+    return "\n".join(
+        f"- WRONG: {job.name}: {', '.join(row['wrong'])}"
+        for job, row in rows_of(memory, jobs)
+        if row.get("wrong")
+    )
 
 
 def parity(memory: Memory, jobs: list[Job]) -> str:
@@ -160,44 +176,38 @@ def parity(memory: Memory, jobs: list[Job]) -> str:
 
 
 def torch(memory: Memory) -> str:
-    """Torch's fastest settings."""
-    lines = [
-        f"- torch, {program}: {best['images_per_s']:.0f} images/s ({best['setting']})"
-        for program, best in torch_rates(memory).items()
-    ]
+    """Torch's fastest settings in each precision."""
+    lines = []
+    for (program, precision), best in torch_rates(memory).items():
+        text = opponent.name_of(best["setting"])
+        if "beside" in best:
+            text += f"; {best['beside']} compiling beside it"
+        lines.append(
+            f"- torch, {program}, {precision}: {best['images_per_s']:.0f} images/s "
+            f"({text})"
+        )
     return "\n".join(lines)
 
 
 def epoch(memory: Memory) -> str:
     """The time of an epoch and of a whole search."""
     return "\n".join(
-        f"An epoch of the default search in {measured['precision']} on images "
-        f"({measured['images']}): {measured['seconds']:.2f} s, of which "
+        f"An epoch of the default search, without autotuning, in "
+        f"{measured['precision']} on images ({measured['images']}): "
+        f"{measured['seconds']:.2f} s, of which "
         f"{measured['weights_and_host']:.2f} are weight steps and host, "
         f"{measured['evolve']:.2f} exploration, {measured['validate']:.2f} validation. "
         f"Extrapolated to {measured['whole_search_epochs']} epochs: "
         f"{measured['whole_search']:.0f} s, and {measured['compile_s']:.0f} s of "
-        f"compilation."
+        f"compilation{_cached(measured)}."
         for measured in results(memory, "epoch: an epoch").values()
     )
 
 
-def together(memory: Memory) -> str:
-    """How much faster K searches are in one program than one after another."""
-    rates = {
-        row["program"]: row["images_per_s"]
-        for job in memory.jobs
-        if job.startswith("together: ")
-        for row in results(memory, job).values()
-    }
-    lines = []
-    for program, rate in rates.items():
-        piece, _, count = program.partition("-of-")
-        alone = rates.get(f"{piece}-of-1")
-        if count != "1" and alone:
-            gain = rate / alone
-            lines.append(f"- {count} searches, {piece}: {gain:.2f} times as fast")
-    return "\n".join(lines)
+def _cached(measured: dict) -> str:
+    """How many programs of an epoch were not compiled, in brackets."""
+    count = measured.get("from_cache", 0)
+    return f" ({count} programs from the cache)" if count else ""
 
 
 def resume(memory: Memory, jobs: list[Job]) -> str:
@@ -221,13 +231,14 @@ def searches(memory: Memory, jobs: list[Job]) -> str:
         if job.task == "search"
         for found in results(memory, job.name).values()
     ]
-    return "\n".join([*lines, "", REPORTED]) if lines else ""
+    return "\n".join([UNTUNED, *lines, "", REPORTED]) if lines else ""
 
 
 def trainings(memory: Memory) -> str:
     """How far the trainings of Table 2 have come."""
     found = results(memory, "table2: trainings").get("trainings", {})
-    return "\n".join(f"- {line}" for line in found.get("progress", ()))
+    lines = [f"- {line}" for line in found.get("progress", ())]
+    return "\n".join([UNTUNED, *lines]) if lines else ""
 
 
 def other_source(memory: Memory, jobs: list[Job]) -> str:

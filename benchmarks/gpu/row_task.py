@@ -1,9 +1,11 @@
 """Measures one program: compiles it, compares its first call with torch, times it."""
 
 import statistics
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import limits, parity, ranks, rows
 from benchmarks.gpu import executables, programs
@@ -14,7 +16,7 @@ REPEATS = 5
 
 
 class ParityError(RuntimeError):
-    """A program in float32 does not compute what torch does."""
+    """A program does not compute what torch does, or computes NaN."""
 
 
 def measure_limits(context: Context, trial: bool) -> None:
@@ -35,7 +37,8 @@ def measure_row(
       case, program, precision: as of `programs.build`.
 
     Raises:
-      ParityError: float32 differs from the golden numbers by more than its tolerance.
+      ParityError: the result is not finite, or differs from the golden numbers by more
+        than the bounds of its precision. It has been written all the same.
     """
     check_platform(context)
     row = programs.build(SIZES[size](), case, program, precision)
@@ -47,16 +50,31 @@ def measure_row(
     timing = rows.timed(row, compiled, REPEATS)
     golden = parity.load(case)
     error = {} if golden is None else compare(row, compiled, timing, golden, program)
+    wrong = parity.violations(error, precision, parity.case_named(case).images)
+    if not is_finite(timing.first):
+        wrong.append("values that are not finite")
     result = line_of(row, compiled, timing) | {
         "program": program,
         "origin": origin,
+        "from_cache": compiled.from_cache,
         "beside": context.beside,
         "parity": error,
+        "wrong": wrong,
     }
+    if programs.lowering_of(program):
+        result["signature"] = parity.signature(timing.first)
     context.write(f"{program}, {precision}", result)
-    bounded = {name: value for name, value in error.items() if name != "tau"}
-    if precision == "float32" and not parity.passes(bounded):
-        raise ParityError(f"{row.name} is too far from torch: {error}")
+    if wrong:
+        raise ParityError(
+            f"{row.name} in {precision} is wrong: {', '.join(wrong)}. Its time is not "
+            f"that of a right result. Look for the operation that differs from torch's."
+        )
+
+
+def is_finite(result: Any) -> bool:
+    """Whether losses or weights are finite, of a result on the host."""
+    values = getattr(result, "params", getattr(result, "loss", result))
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(values))
 
 
 def check_platform(context: Context) -> None:
@@ -87,6 +105,7 @@ def line_of(
         "program_bytes": compiled.bytes,
         "multiply_adds": row.products,
         "bytes": row.bytes,
+        "individuals_at_a_time": row.individuals_at_a_time,
         "peak_bytes": memory_peak(),
     }
 

@@ -9,6 +9,7 @@ from benchmarks.gpu.child import Context, UnfinishedError
 from benchmarks.gpu.process import file_name
 from benchmarks.gpu.row_task import check_platform
 from benchmarks.gpu.sizes import SIZES
+from benchmarks.programs import counted_cache_hits
 from egnas_jax.runs.search import run_search
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
@@ -27,10 +28,16 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
         2 * plan.images, plan.side, context.settings.data_dir
     )
     run = epoch.make_run(plan, pixels, labels)
-    run, seconds = epoch.compile_programs(run)
+    with counted_cache_hits() as hits:
+        run, seconds = epoch.compile_programs(run)
     context.take_card()
     measured, _ = epoch.measure(run, plan)
-    facts = {"precision": precision, "images": source, "compile_s": seconds}
+    facts = {
+        "precision": precision,
+        "images": source,
+        "compile_s": seconds,
+        "from_cache": len(hits),
+    }
     context.write(f"epoch, {precision}", measured | facts)
 
 

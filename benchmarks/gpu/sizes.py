@@ -9,6 +9,14 @@ from egnas_jax.retrain.config import RetrainConfig
 
 CHECKED = "population-running", "population-batch", "weight-step"  # beside torch
 PROGRAMS = *CHECKED, "retraining-step"
+# One cell in each of its lowerings; gradients of `fused` are those of `shifted`, which
+# is what `auto` chooses today.
+CELLS = tuple(
+    f"{cell}-in-{lowering}"
+    for cell in ("cell-running", "cell-batch", "cell-step")
+    for lowering in ("auto", "grouped", "dense", "fused")
+    if (cell, lowering) != ("cell-step", "fused")
+)
 
 
 class Size(NamedTuple):
@@ -20,6 +28,7 @@ class Size(NamedTuple):
       case: key of `parity.CASES` that is timed.
       plan: epoch of a search, and searches together.
       recipe: retraining.
+      cells: programs of one cell in each lowering, as `programs.build` names them.
       repeated: programs that are measured again in float32 and under other flags.
       together: numbers of searches in one program.
       searches: preset of whole searches, and its settings.
@@ -32,6 +41,7 @@ class Size(NamedTuple):
     case: str
     plan: epoch.Plan
     recipe: RetrainConfig
+    cells: tuple[str, ...]
     repeated: tuple[str, ...]
     together: tuple[int, ...]
     searches: tuple[str, dict]
@@ -47,6 +57,7 @@ def full_size() -> Size:
         case="full",
         plan=epoch.FULL,
         recipe=rows.recipe(parity.CASES["full"], trial=False),
+        cells=CELLS,
         repeated=PROGRAMS,
         together=(1, 4, 8, 16),
         searches=("cifar10", {"supernet.dtype": "bfloat16"}),
@@ -81,6 +92,7 @@ def tiny_size() -> Size:
         case="tiny",
         plan=epoch.tiny_plan(),
         recipe=dataclasses.replace(recipe, network=network),
+        cells=CELLS[:2],
         repeated=PROGRAMS[:1],
         together=(1, 3),
         searches=("digits", settings),

@@ -63,10 +63,17 @@ def free_bytes() -> int | None:
     The number is rounded down, by an eighth at most, so that it is the same in most
     runs: chunks depend on it, and so does the key of a cached program.
     """
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" not in stats:
+    free = free_on_device()
+    if free is None:
         return None
-    free = max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)
     free //= _SHARED_BY.get()
     spare = max(free.bit_length() - 4, 0)  # binary digits
     return free >> spare << spare
+
+
+def free_on_device() -> int | None:
+    """Unused memory of the device, whoever shares it; None where it is unknown."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return None
+    return max(stats["bytes_limit"] - stats.get("bytes_in_use", 0), 0)

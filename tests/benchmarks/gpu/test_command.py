@@ -124,7 +124,7 @@ def test_the_list_names_purpose_limit_and_state_and_measures_nothing(
     capsys.readouterr()
     assert command.main([*out, "--list"]) == 0
     text = capsys.readouterr().out
-    assert "epoch: an epoch as `egnas search` runs it (60 s a call)" in text
+    assert "epoch: an epoch of `egnas search`, without autotuning (60 s a call)" in text
     assert "  done     epoch: an epoch" in text and f"  left     {SPEED}" in text
     assert "  no data  search: paper" in text and "  no torch torch: AMP" in text
     assert len(card) == 1

@@ -13,6 +13,8 @@ def test_stages_come_in_order_of_worth_with_limits_of_one_to_two_minutes():
     order = list(dict.fromkeys(job.stage.name for job in jobs.jobs_of(full_size())))
     assert order == list(jobs.STAGES)
     assert order[:2] == ["parity", "speed"] and order[-2:] == ["search", "table2"]
+    lowering = order.index("lowering")  # decides TABLE, and compiles in seconds
+    assert order.index("parity") < lowering < order.index("float32")
     assert all(60.0 <= stage.limit_s <= 120.0 for stage in jobs.STAGES.values())
 
 
@@ -56,15 +58,27 @@ def test_a_chosen_stage_is_alone():
 
 
 def test_autotuning_and_determinism_are_measured_apart():
+    listed = [job for job in jobs.jobs_of(full_size()) if job.task != "limits"]
     flags = {
-        stage: {
-            job.flags for job in jobs.jobs_of(full_size()) if job.stage.name == stage
-        }
+        stage: {job.flags for job in listed if job.stage.name == stage}
         for stage in ("speed", "autotuning", "deterministic")
     }
     assert flags["speed"] == {jobs.PLAIN}
     assert flags["autotuning"] == {jobs.AUTOTUNED}
     assert flags["deterministic"] == {jobs.PLAIN, jobs.DETERMINISTIC}
+
+
+def test_stages_whose_programs_a_command_would_autotune_say_that_they_do_not():
+    for name in ("epoch", "search", "table2"):
+        stage = jobs.STAGES[name]
+        assert stage.purpose.endswith("without autotuning")
+        own = [job for job in jobs.jobs_of(full_size()) if job.stage == stage]
+        assert {job.flags for job in own} == {jobs.PLAIN}
+
+
+def test_the_limits_of_a_card_are_those_that_autotuning_finds():
+    [limits] = [job for job in jobs.jobs_of(full_size()) if job.task == "limits"]
+    assert limits.flags == jobs.AUTOTUNED
 
 
 @pytest.mark.parametrize("variant", jobs.VARIANTS)
