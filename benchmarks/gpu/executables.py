@@ -1,6 +1,6 @@
 """Keeps compiled programs as files, so that another machine need not compile them.
 
-python -m benchmarks.gpu.executables --out DIR [--card h100] [--size full] [NAME...]
+python -m benchmarks.gpu.executables --out DIR [--card h200] [--size full] [NAME...]
 
 Compiles the rows of the campaign for a card that is not there (extra bench-gpu), or
 without --card for this machine's own device. The campaign loads a file where it fits
@@ -23,6 +23,7 @@ from jax.experimental import serialize_executable
 
 from benchmarks import programs as compiling
 from benchmarks import rows
+from benchmarks.deviceless import cards
 from benchmarks.gpu import jobs, programs
 from benchmarks.gpu.process import file_name
 from benchmarks.gpu.sizes import SIZES
@@ -142,15 +143,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@contextlib.contextmanager
-def target(card: str | None):
-    """A context with the device to compile for (None: this machine's) and its kind."""
-    if card is None:
-        yield None, jax.devices()[0].device_kind
-        return
-    from benchmarks.deviceless import cards, compile
+def target(card: str | None) -> contextlib.AbstractContextManager:
+    """A context with the device to compile for (None: this machine's) and its kind.
 
-    described = cards.card_named(card)
+    Raises:
+      ValueError: no card has this name.
+    """
+    if card is None:
+        return contextlib.nullcontext((None, jax.devices()[0].device_kind))
+    return _absent(cards.card_named(card))
+
+
+@contextlib.contextmanager
+def _absent(described: cards.Card):
+    """A context with the device that stands for a card, and its kind."""
+    from benchmarks.deviceless import compile
+
     compile.prepare()
     device = compile.device_of(described)
     with compile.as_if_on(described):
@@ -169,8 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := set(options.names) - names:
         print(f"unknown {sorted(unknown)}; known: {sorted(names)}", file=sys.stderr)
         return 2
+    try:
+        chosen = target(options.card)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    with target(options.card) as (device, kind):
+    with chosen as (device, kind):
         for job in wanted:
             if not options.names or job.name in options.names:
                 _write(job, options.out, device, kind)

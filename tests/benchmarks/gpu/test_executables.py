@@ -105,3 +105,11 @@ def test_an_unknown_name_is_refused(tmp_path, capsys):
     options = ["--out", str(tmp_path), "--size", "full", "speed: no such program"]
     assert executables.main(options) == 2
     assert "unknown ['speed: no such program']" in capsys.readouterr().err
+
+
+def test_an_unknown_card_is_refused_in_one_line(tmp_path, capsys):
+    folder = tmp_path / "programs"
+    assert executables.main(["--out", str(folder), "--card", "h2000"]) == 2
+    text = capsys.readouterr().err
+    assert "Unknown card 'h2000'. Did you mean h200" in text and text.count("\n") == 1
+    assert not folder.exists()
