@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks import packed_images
-from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu import archive, executables, jobs, memory
 from benchmarks.gpu.campaign import Campaign
 from benchmarks.gpu.child import Settings, environment_of
 from benchmarks.gpu.jobs import STAGES
@@ -165,6 +165,7 @@ def measure(
             ended=functools.partial(_archive, options.archive, folder),
             say=say,
             slots=max(1, 3 * (os.cpu_count() or 1) // 4),
+            carried=executables.carried(chosen, options.executables),
             interruptions=lambda: len(asked),
         )
         campaign.run(options.seconds)

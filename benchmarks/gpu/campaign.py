@@ -5,12 +5,12 @@ does what `schedule` decides. Clock, processes and memory are arguments.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from benchmarks.gpu import memory as memories
 from benchmarks.gpu import schedule
 from benchmarks.gpu.jobs import Job
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, Memory
 from benchmarks.gpu.process import JobProcess
 from benchmarks.gpu.schedule import (
     ACTIVE,
@@ -41,6 +41,7 @@ class Campaign:
       ended: called after every job.
       say: prints a line of progress.
       slots: how many jobs may prepare at a time.
+      carried: names of the jobs whose programs were compiled beforehand.
       interruptions: how often the user asked the campaign to end. It is asked between
         two steps, so that no message is lost half-handled.
       clock: seconds that only grow.
@@ -64,10 +65,12 @@ class Campaign:
         ended: Callable[[], None] = lambda: None,
         say: Callable[[str], None],
         slots: int,
+        carried: Collection[str] = (),
         interruptions: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.jobs, self.memory = memories.in_order(memory, list(jobs)), memory
+        self.jobs = memories.in_order(memory, list(jobs), carried)
+        self.memory = memory
         self.start, self.say = start, say
         self.save, self.ended = save, ended
         self.slots, self.clock = slots, clock
@@ -145,9 +148,14 @@ class Campaign:
             state, reason = self.said[job.name]
             return state, reason or ("" if state == DONE else why)
         if why:
-            return STOPPED, why
+            return LATE if self._is_late(job, why) else STOPPED, why
         self.crashed[job.name] = self.crashed.get(job.name, 0) + 1
         return FAILED, f"its process ended with code {code}; see its log"
+
+    def _is_late(self, job: Job, why: str) -> bool:
+        """Whether a job was stopped since its compilation takes too long."""
+        is_slow = job.is_slow if why == TIME_UP else why != INTERRUPTED
+        return self.phases[job.name].name == PREPARING and is_slow
 
     def _handle(self, job: Job, message: dict) -> None:
         event = message.pop("event")

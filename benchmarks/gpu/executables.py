@@ -16,6 +16,7 @@ import pathlib
 import pickle
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -39,6 +40,17 @@ CONTENT = {"jax", "device", "source", "payload", "trees"}  # what loading reads
 def name_of(size: str, case: str, program: str, precision: str, flags: str) -> str:
     """Name of the file of a program; `flags` are those of XLA."""
     return file_name(f"{size} {case} {program} {precision} {flags}") + SUFFIX
+
+
+def carried(chosen: Iterable[jobs.Job], folder: pathlib.Path | None) -> set[str]:
+    """Names of the jobs whose programs a folder holds, as far as names of files say."""
+    return {
+        job.name
+        for job in chosen
+        if folder is not None
+        and job.task == "row"
+        and (folder / name_of(**job.options, flags=job.flags)).exists()
+    }
 
 
 def packed(program: jax.stages.Compiled, device_kind: str, seconds: float) -> bytes:

@@ -7,12 +7,15 @@ new memories and change nothing.
 import json
 import pathlib
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
+from benchmarks.gpu.jobs import Job
 from egnas_jax.storage import records
 
 FILE = "results.json"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
+LATE = "late"  # stopped because it was not ready for the card
 
 
 class Memory(NamedTuple):
@@ -115,17 +118,32 @@ def forget(memory: Memory, jobs: list[str]) -> Memory:
     return memory._replace(jobs=kept)
 
 
-def in_order(memory: Memory, jobs: list) -> list:
-    """The jobs that are not done; suspect ones come last, by their attempts.
+def in_order(
+    memory: Memory, jobs: list[Job], carried: Collection[str] = ()
+) -> list[Job]:
+    """The jobs that are not done, those first that cost the others least.
 
-    A job that was stopped keeps its place, since it was worth as much before.
+    Programs that were compiled beforehand come first, then quick compilations, then
+    slow ones. Suspect jobs follow by their attempts. Last are those that were late,
+    since they would be so again. Otherwise the order stays, also of a job that was
+    stopped while it measured.
+
+    Args:
+      memory: of the calls before.
+      jobs: in order of worth.
+      carried: names of jobs whose programs were compiled beforehand.
     """
 
-    def attempts(job) -> int:
-        suspect = is_suspect(memory, job.name)
-        return memory.jobs[job.name]["attempts"] if suspect else 0
+    def rank(job: Job) -> tuple[int, int]:
+        if is_suspect(memory, job.name):
+            return 3, memory.jobs[job.name]["attempts"]
+        if job.name in carried:
+            return 0, 0
+        if memory.state(job.name) == LATE:
+            return 4, 0
+        return (2 if job.is_slow else 1), 0
 
-    return sorted((job for job in jobs if memory.state(job.name) != DONE), key=attempts)
+    return sorted((job for job in jobs if memory.state(job.name) != DONE), key=rank)
 
 
 def is_suspect(memory: Memory, job: str) -> bool:

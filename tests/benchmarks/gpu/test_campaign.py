@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.gpu import memory as memories
 from benchmarks.gpu.campaign import GRACE_S, Campaign
-from benchmarks.gpu.jobs import Job, Stage
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.jobs import SLOW_S, Job, Stage
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, Memory
 
 STAGE, OTHER = Stage("first", "", 60.0), Stage("second", "", 60.0)
 EMPTY = Memory({}, "tiny", {})
@@ -84,13 +84,22 @@ class FakeProcess:
 
 
 class Trial:
-    """A campaign of fake processes; `plans` are their arguments, attempt by attempt."""
+    """A campaign of fake processes; `plans` are their arguments, attempt by attempt.
 
-    def __init__(self, plans, memory=EMPTY, slots=2, stages=None, **options):
+    Jobs may prepare for 100 s, those in `slow` as long as the call.
+    """
+
+    def __init__(self, plans, memory=EMPTY, slots=2, stages=None, slow=(), **options):
         self.clock, self.saved, self.said = Clock(), [], []
         self.started, self.attempts = {}, []
         jobs = [
-            Job(name, (stages or {}).get(name, STAGE), "row", {}, prepare_s=100.0)
+            Job(
+                name,
+                (stages or {}).get(name, STAGE),
+                "row",
+                {},
+                prepare_s=SLOW_S if name in slow else 100.0,
+            )
             for name in plans
         ]
         attempts = {
@@ -166,15 +175,54 @@ def test_a_compilation_that_does_not_end_is_stopped_and_named():
     trial = Trial({"stuck": dict(prepare=float("inf")), "good": {}})
     memory = trial.run(1000.0)
     assert memory.state("good") == DONE
-    assert memory.state("stuck") == STOPPED
+    assert memory.state("stuck") == LATE
     assert memory.jobs["stuck"]["reason"] == "was not ready for the card after 100 s"
     assert trial.clock() < 110.0
+
+
+def test_slow_compilations_take_no_slot_from_quicker_ones_and_the_whole_call():
+    """Three slow compilations and one that is stuck come before six rows in worth."""
+    plans = {f"slow{i}": dict(prepare=350.0) for i in range(3)}
+    plans |= {"stuck": dict(prepare=float("inf"))}
+    plans |= {f"quick{i}": dict(prepare=60.0) for i in range(6)}
+    trial = Trial(plans, slots=3, slow=[f"slow{i}" for i in range(3)])
+    memory = trial.run(480.0)
+    assert [name for name, _ in trial.attempts][-3:] == ["slow0", "slow1", "slow2"]
+    assert all(memory.state(f"quick{i}") == DONE for i in range(6))
+    assert memory.state("slow0") == DONE  # 350 s are more than the limit of the others
+    assert memory.state("stuck") == LATE
+
+
+def test_what_was_not_ready_in_a_call_comes_last_in_the_next_one():
+    plans = {"slow": dict(prepare=600.0), "other": dict(prepare=600.0), "row": {}}
+    memory = Trial(plans, slow=["slow"]).run(90.0)
+    assert memory.state("slow") == LATE
+    assert memory.state("other") == STOPPED  # its time was not up
+    again = Trial({**plans, "new": {}}, memory, slots=1, slow=["slow", "new"])
+    again.run(2000.0)
+    assert [name for name, _ in again.attempts] == ["other", "new", "slow"]
+
+
+def test_interrupting_a_slow_compilation_says_nothing_of_its_length():
+    plan, stop = {"slow": dict(prepare=600.0)}, dict(interruptions=lambda: 1)
+    assert Trial(plan, slow=["slow"]).run(5.0).state("slow") == LATE
+    trial = Trial(plan, slow=["slow"], **stop)
+    trial.campaign._decide()
+    assert trial.run(5.0).state("slow") == STOPPED
+
+
+def test_programs_that_were_compiled_beforehand_are_measured_first():
+    plans = {name: {} for name in ("a", "b", "c", "late")}
+    late = memories.end(memories.begin(EMPTY, "late"), "late", LATE, "", 0.0)
+    trial = Trial(plans, late, slots=1, slow=["b"], carried={"b", "late"})
+    trial.run(100.0)
+    assert [name for name, _ in trial.attempts] == ["b", "late", "a", "c"]
 
 
 def test_a_process_that_does_not_listen_is_killed():
     trial = Trial({"deaf": dict(prepare=float("inf"), deaf=True)})
     memory = trial.run(1000.0)
-    assert memory.state("deaf") == STOPPED
+    assert memory.state("deaf") == LATE
     assert 100.0 + GRACE_S < trial.clock() < 102.0 + GRACE_S
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.gpu import executables
+from benchmarks.gpu import executables, jobs
+from benchmarks.gpu.sizes import full_size
 from benchmarks.rows import Row, same_arguments
 from egnas_jax.types import Batch
 
@@ -99,6 +100,15 @@ def test_names_tell_flags_apart():
         for flags in ("--level=0", "--level=4")
     }
     assert len(names) == 2
+
+
+def test_the_programs_of_a_folder_are_known_by_their_names(tmp_path):
+    chosen = jobs.jobs_of(full_size())
+    [job] = [job for job in chosen if job.name == "speed: weight-step, bfloat16"]
+    name = executables.name_of(**job.options, flags=job.flags)
+    (tmp_path / name).write_bytes(b"")
+    assert executables.carried(chosen, tmp_path) == {job.name}
+    assert executables.carried(chosen, None) == set()
 
 
 def test_an_unknown_name_is_refused(tmp_path, capsys):
