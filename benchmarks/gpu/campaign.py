@@ -70,7 +70,7 @@ class Campaign:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.jobs = memories.in_order(memory, list(jobs), carried)
-        self.memory = memory
+        self.memory, self.carried = memory, carried
         self.start, self.say = start, say
         self.save, self.ended = save, ended
         self.slots, self.clock = slots, clock
@@ -161,7 +161,8 @@ class Campaign:
         event = message.pop("event")
         if event == "ready":
             machine = {**self.memory.machine, **message["machine"]}
-            self._update(self.memory._replace(machine=machine))
+            memory = self.memory._replace(machine=machine)
+            self._update(memories.cover(memory, job.name))
             self._move(job, READY)
         elif event == "result":
             name, result = message["name"], message["result"]
@@ -206,12 +207,14 @@ class Campaign:
         job = schedule.to_grant(jobs, self.phases, self.spent)
         if job is not None:
             self._move(job, MEASURING)
+            self._update(memories.expose(self.memory, job.name))
             self.processes[job.name].grant(beside=len(self._in(PREPARING)))
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
             self.say(f"{job.name}: starts")
             self._move(job, PREPARING)
             loads = not memories.is_suspect(self.memory, job.name)
-            self._update(memories.begin(self.memory, job.name))
+            is_carried = loads and job.name in self.carried
+            self._update(memories.begin(self.memory, job.name, loads=is_carried))
             self.processes[job.name] = self.start(job, loads)
 
     def _ask_to_end(self, job: Job, why: str) -> None:

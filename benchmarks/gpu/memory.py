@@ -16,6 +16,9 @@ from egnas_jax.storage import records
 FILE = "results.json"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 LATE = "late"  # stopped because it was not ready for the card
+# of a job that has not ended: it prepares, or does what may take the machine down
+BEGUN, EXPOSED = "begun", ""
+REASONS = {BEGUN: "it prepared", EXPOSED: "it had the card or loaded a program"}
 
 
 class Memory(NamedTuple):
@@ -25,9 +28,9 @@ class Memory(NamedTuple):
       machine: device, versions, digest of the source; {} before the first call.
       size: name of the size of all programs.
       jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date", "jax",
-        "results": {name: ...}, "made": {name: {"date", "source"}}}; the state is ""
-        while the job runs. A result stays through later attempts, so "made" says when
-        it was measured, and by which source.
+        "results": {name: ...}, "made": {name: {"date", "source"}}}; the state is
+        `BEGUN` or `EXPOSED` while the job runs. A result stays through later attempts,
+        so "made" says when it was measured, and by which source.
     """
 
     machine: dict
@@ -81,10 +84,32 @@ def save(folder: pathlib.Path, memory: Memory) -> None:
     records.write_json(folder / FILE, memory._asdict())
 
 
-def begin(memory: Memory, job: str) -> Memory:
-    """Counts an attempt at a job; results of earlier attempts stay until replaced."""
+def begin(memory: Memory, job: str, *, loads: bool = False) -> Memory:
+    """Counts an attempt at a job; results of earlier attempts stay until replaced.
+
+    Args:
+      memory: of the campaign.
+      job: its name.
+      loads: whether it begins by loading a program that was compiled beforehand.
+    """
     entry = memory.jobs.get(job, {"attempts": 0, "results": {}})
-    entry = {**entry, "attempts": entry["attempts"] + 1, "state": "", "reason": ""}
+    entry = {**entry, "attempts": entry["attempts"] + 1}
+    begun = memory._replace(jobs={**memory.jobs, job: entry})
+    return expose(begun, job) if loads else cover(begun, job)
+
+
+def expose(memory: Memory, job: str) -> Memory:
+    """Notes that a job gets the card, so that it is suspect if nothing follows."""
+    return _running(memory, job, EXPOSED)
+
+
+def cover(memory: Memory, job: str) -> Memory:
+    """Notes that a job compiles or waits, which takes no machine down."""
+    return _running(memory, job, BEGUN)
+
+
+def _running(memory: Memory, job: str, state: str) -> Memory:
+    entry = {**memory.jobs[job], "state": state, "reason": REASONS[state]}
     return memory._replace(jobs={**memory.jobs, job: entry})
 
 
@@ -147,9 +172,10 @@ def in_order(
 
 
 def is_suspect(memory: Memory, job: str) -> bool:
-    """Whether a job failed, or began and never ended.
+    """Whether a job failed, or was killed while it had the card or loaded a program.
 
     The campaign that ran the latter was killed, perhaps because the job took the
-    machine down; so it must not be the first one of every call.
+    machine down; so it must not be the first one of every call. Those that compiled
+    then are innocent.
     """
-    return job in memory.jobs and memory.state(job) in (FAILED, "")
+    return job in memory.jobs and memory.state(job) in (FAILED, EXPOSED)

@@ -311,11 +311,40 @@ def test_no_process_is_left_when_the_disk_is_full():
     assert slow.code == -9
 
 
-def test_a_job_that_was_killed_with_its_campaign_comes_last_and_loads_nothing():
-    memory = memories.begin(EMPTY, "heavy")
-    trial = Trial({"heavy": {}, "new": {}}, memory, slots=1)
+def killed(trial, seconds):
+    """What the disk holds when the campaign is killed after so many seconds."""
+
+    class Kill(BaseException):
+        pass
+
+    def sleep(pause):
+        trial.clock.sleep(pause)
+        if trial.clock() >= seconds:
+            raise Kill
+
+    with pytest.raises(Kill):
+        trial.campaign.run(1000.0, sleep)
+    return trial.saved[-1]
+
+
+def test_of_the_jobs_of_a_killed_campaign_only_the_one_with_the_card_is_suspect():
+    """Two others compiled and one was ready; they keep their places and programs."""
+    endless = dict(prepare=float("inf"))
+    plans = {"heavy": dict(measure=50.0), "ready": dict(prepare=5.0)}
+    plans |= {"a": endless, "b": endless}
+    memory = killed(Trial(plans, slots=4, carried={"ready"}), 20.0)
+    trial = Trial(dict.fromkeys([*plans, "new"], {}), memory, slots=1)
     trial.run(100.0)
-    assert trial.attempts == [("new", True), ("heavy", False)]
+    names = ["ready", "a", "b", "new"]
+    assert trial.attempts == [*((name, True) for name in names), ("heavy", False)]
+
+
+@pytest.mark.parametrize("carried, loads", [({"a"}, False), ((), True)])
+def test_a_job_that_was_killed_while_it_loaded_a_program_compiles_it(carried, loads):
+    memory = killed(Trial({"a": dict(prepare=5.0)}, carried=carried), 2.0)
+    trial = Trial({"a": {}}, memory, carried=carried)
+    trial.run(100.0)
+    assert trial.attempts == [("a", loads)]
 
 
 def test_forgotten_jobs_are_measured_again():

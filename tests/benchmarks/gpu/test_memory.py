@@ -77,17 +77,19 @@ def test_an_attempt_keeps_earlier_results_and_counts():
     known = memory.begin(Memory({}, "tiny", {}), "a")
     known = memory.with_result(known, "a", "row", {"seconds": 1.0})
     known = memory.begin(memory.end(known, "a", STOPPED, "time", 9.0), "a")
-    assert known.state("a") == "" and known.jobs["a"]["attempts"] == 2
+    assert known.state("a") == memory.BEGUN and known.jobs["a"]["attempts"] == 2
     assert known.jobs["a"]["results"] == {"row": {"seconds": 1.0}}
 
 
 def test_jobs_are_left_in_order_of_worth_with_failed_ones_last():
     known = ended(Memory({}, "tiny", {}), "failed", FAILED)
     known = ended(ended(known, "done", DONE), "stopped", STOPPED)
-    known = memory.begin(memory.begin(known, "killed twice"), "killed twice")
-    names = ["killed twice", "failed", "done", "stopped", "new"]
+    for _ in range(2):
+        known = memory.begin(known, "killed twice", loads=True)
+    known = memory.begin(known, "compiled")
+    names = ["killed twice", "failed", "done", "stopped", "compiled", "new"]
     left = memory.in_order(known, [job(name) for name in names])
-    in_order = ["stopped", "new", "failed", "killed twice"]
+    in_order = ["stopped", "compiled", "new", "failed", "killed twice"]
     assert [one.name for one in left] == in_order
 
 
