@@ -119,13 +119,13 @@ class Campaign:
     def _in(self, *names: str) -> list[Job]:
         return [job for job in self.jobs if self.phases[job.name].name in names]
 
-    def _move(self, job: Job, name: str) -> None:
+    def _move(self, job: Job, name: str, *, is_resumed: bool = False) -> None:
         """Brings a job into a phase, and counts its seconds with the card."""
         before = self.phases[job.name]
         if before.name == MEASURING:
             took = self.clock() - before.since
             self.spent[job.stage.name] = self.spent.get(job.stage.name, 0.0) + took
-        self.phases[job.name] = Phase(name, self.clock())
+        self.phases[job.name] = Phase(name, self.clock(), is_resumed)
 
     def _update(self, memory: Memory) -> None:
         self.memory = memory
@@ -210,12 +210,18 @@ class Campaign:
             self._update(memories.expose(self.memory, job.name))
             self.processes[job.name].grant(beside=len(self._in(PREPARING)))
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
-            self.say(f"{job.name}: starts")
-            self._move(job, PREPARING)
-            loads = not memories.is_suspect(self.memory, job.name)
-            is_carried = loads and job.name in self.carried
-            self._update(memories.begin(self.memory, job.name, loads=is_carried))
-            self.processes[job.name] = self.start(job, loads)
+            self._begin(job)
+        if job := schedule.to_resume(jobs, self.phases):
+            self._begin(job, is_resumed=True)
+
+    def _begin(self, job: Job, *, is_resumed: bool = False) -> None:
+        """Starts the process of a job."""
+        self.say(f"{job.name}: starts")
+        self._move(job, PREPARING, is_resumed=is_resumed)
+        loads = not memories.is_suspect(self.memory, job.name)
+        is_carried = loads and job.name in self.carried
+        self._update(memories.begin(self.memory, job.name, loads=is_carried))
+        self.processes[job.name] = self.start(job, loads)
 
     def _ask_to_end(self, job: Job, why: str) -> None:
         if job.name not in self.stopping:

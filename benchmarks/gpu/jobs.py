@@ -28,7 +28,7 @@ class Stage(NamedTuple):
     Attributes:
       name: for `--stage`.
       purpose: what its jobs find out, in one line.
-      limit_s: seconds of the card in one call, as long as other jobs wait.
+      limit_s: seconds of the card in one call, where a job of another stage is ready.
     """
 
     name: str

@@ -24,12 +24,14 @@ class Phase(NamedTuple):
 
     Attributes:
       name: one of the names above. A paused job was stopped by the limit of its stage
-        and may go on when no other job needs the card.
+        and goes on when no other job is ready for the card.
       since: when it came there, in seconds of the campaign's clock.
+      is_resumed: whether the job was paused before.
     """
 
     name: str
     since: float
+    is_resumed: bool = False
 
 
 Phases = Mapping[str, Phase]  # name of a job -> where it is
@@ -44,20 +46,22 @@ def admitted(jobs: Sequence[Job], phases: Phases) -> list[Job]:
 
 
 def to_prepare(jobs: Sequence[Job], phases: Phases, slots: int) -> Job | None:
-    """The next job to start, where fewer than `slots` jobs are preparing.
+    """The next job to start for the first time, where a slot is free."""
+    places = [phases[job.name] for job in jobs]
+    taken = sum(place.name == PREPARING and not place.is_resumed for place in places)
+    waiting = (job for job in jobs if phases[job.name].name == WAITING)
+    return next(waiting, None) if taken < slots else None
 
-    A paused job starts again once all others are over.
+
+def to_resume(jobs: Sequence[Job], phases: Phases) -> Job | None:
+    """The paused job to start again, where the card is idle and no job is ready for it.
+
+    It takes no slot, since it reads its programs from the cache; one at a time does.
     """
-    preparing = [job for job in jobs if phases[job.name].name == PREPARING]
-    if len(preparing) >= slots:
+    places = [phases[job.name] for job in jobs]
+    if any(p.name in (READY, MEASURING) or p.is_resumed for p in places):
         return None
-    for wanted in (WAITING, PAUSED):
-        for job in jobs:
-            if phases[job.name].name == wanted:
-                return job
-        if any(phases[job.name].name in ACTIVE for job in jobs):
-            return None
-    return None
+    return next((job for job in jobs if phases[job.name].name == PAUSED), None)
 
 
 def to_grant(
@@ -89,13 +93,9 @@ def to_stop(
     """The jobs that must end, and why.
 
     A preparation ends at its limit. A measurement ends at the limit of its stage where
-    jobs of other stages wait for the card, or will.
+    a job of another stage is ready for the card: one that compiles cannot use it.
     """
-    waiting = {
-        job.stage.name
-        for job in jobs
-        if phases[job.name].name in (WAITING, PREPARING, READY)
-    }
+    ready = {job.stage.name for job in jobs if phases[job.name].name == READY}
     stopped = []
     for job in jobs:
         phase, took = phases[job.name].name, now - phases[job.name].since
@@ -103,7 +103,7 @@ def to_stop(
             why = f"was not ready for the card after {job.prepare_s:.0f} s"
             stopped.append((job, why))
         used = spent.get(job.stage.name, 0.0) + took
-        others = waiting - {job.stage.name}
+        others = ready - {job.stage.name}
         if phase == MEASURING and others and used > job.stage.limit_s:
             why = f"the {job.stage.limit_s:.0f} s of its stage were used up"
             stopped.append((job, why))

@@ -268,6 +268,21 @@ def test_a_stage_over_its_limit_makes_room_and_goes_on_later():
     assert memory.state("long") == memory.state("short") == DONE
 
 
+def test_a_search_has_the_card_whenever_no_other_job_is_ready():
+    """It goes beyond its 60 s, makes room at 100 s, and goes on while one compiles."""
+    stretches = [dict(measure=float("inf"), saves=True), dict(measure=30.0)]
+    plans = {"search": stretches, "row": dict(prepare=100.0)}
+    plans |= {"compiles": dict(prepare=300.0)}
+    stages = {"search": STAGE, "row": OTHER, "compiles": OTHER}
+    trial = Trial(plans, slots=3, stages=stages, slow=["row", "compiles"])
+    memory = trial.run(1000.0)
+    assert 100.0 <= trial.granted("row") < 101.0
+    second = trial.started["search"][1]
+    assert 101.0 <= second.started < 103.0 and second.granted < 104.0
+    assert memory.state("search") == DONE
+    assert trial.granted("compiles") > 300.0
+
+
 def test_every_row_is_saved_before_the_next_one_starts():
     trial = Trial({name: {} for name in "abc"}, slots=1)
     trial.run(100.0)

@@ -36,11 +36,22 @@ def test_a_job_that_measures_takes_no_slot():
     assert schedule.to_prepare(JOBS, phases(MEASURING, READY, WAITING), 1) == C
 
 
-@pytest.mark.parametrize("other", [WAITING, PREPARING, READY, MEASURING])
-def test_a_paused_job_starts_again_only_after_all_others(other):
-    started = schedule.to_prepare(JOBS, phases(PAUSED, OVER, other), 2)
-    assert started == (C if other == WAITING else None)
-    assert schedule.to_prepare(JOBS, phases(PAUSED, OVER, OVER), 2) == A
+@pytest.mark.parametrize(
+    "other, resumes",
+    [(WAITING, True), (PREPARING, True), (READY, False), (MEASURING, False)],
+)
+def test_a_paused_job_starts_again_when_the_card_is_idle_and_nobody_ready(
+    other, resumes
+):
+    where = phases(PAUSED, OVER, other)
+    assert schedule.to_resume(JOBS, where) == (A if resumes else None)
+    assert schedule.to_resume(JOBS, phases(OVER, OVER, other)) is None
+
+
+def test_one_paused_job_at_a_time_starts_again_and_takes_no_slot():
+    where = phases(PAUSED, WAITING, PAUSED) | {"a": Phase(PREPARING, 0.0, True)}
+    assert schedule.to_resume(JOBS, where) is None
+    assert schedule.to_prepare(JOBS, where, 1) == B
 
 
 def test_the_card_goes_to_one_job_at_a_time():
@@ -59,14 +70,17 @@ def test_the_most_valuable_ready_job_comes_first_unless_its_stage_is_used_up():
     assert schedule.to_grant(JOBS, ready, {"first": 60.0, "second": 90.0}) == A
 
 
-def test_a_measurement_ends_at_the_limit_of_its_stage_where_others_wait():
-    spent = {"first": 40.0}
-    for other in (WAITING, PREPARING, READY):
-        where = phases(MEASURING, OVER, other)
-        assert schedule.to_stop(JOBS, where, spent, 20.0) == []
-        [(job, why)] = schedule.to_stop(JOBS, where, spent, 20.5)
-        assert job == A and why == "the 60 s of its stage were used up"
-    assert schedule.to_stop(JOBS, phases(MEASURING, OVER, PAUSED), spent, 500.0) == []
+def test_a_measurement_ends_at_the_limit_of_its_stage_where_another_job_is_ready():
+    spent, where = {"first": 40.0}, phases(MEASURING, OVER, READY)
+    assert schedule.to_stop(JOBS, where, spent, 20.0) == []
+    [(job, why)] = schedule.to_stop(JOBS, where, spent, 20.5)
+    assert job == A and why == "the 60 s of its stage were used up"
+
+
+@pytest.mark.parametrize("other", [WAITING, PREPARING, PAUSED])
+def test_a_measurement_is_not_stopped_for_jobs_that_cannot_use_the_card(other):
+    spent, where = {"first": 40.0}, phases(MEASURING, OVER, other)
+    assert schedule.to_stop(JOBS, where, spent, 50.0) == []
 
 
 def test_a_stage_makes_no_room_for_its_own_jobs():
