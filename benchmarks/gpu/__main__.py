@@ -23,9 +23,10 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks import packed_images
-from benchmarks.gpu import archive, executables, jobs, memory
+from benchmarks.gpu import archive, executables, jobs, memory, schedule
 from benchmarks.gpu.campaign import Campaign
 from benchmarks.gpu.child import Settings, environment_of
+from benchmarks.gpu.guard import Guard, guarding
 from benchmarks.gpu.jobs import STAGES
 from benchmarks.gpu.memory import DONE, FAILED
 from benchmarks.gpu.process import Subprocess, file_name
@@ -156,15 +157,15 @@ def measure(
         executables=options.executables,
         platform=options.platform,
     )
-    with counted_interruptions() as asked:
+    with counted_interruptions() as asked, guarding() as guard:
         campaign = Campaign(
             chosen,
             known,
-            start=functools.partial(start_job, settings),
+            start=functools.partial(start_job, settings, guard),
             save=functools.partial(_save, options.size, folder),
             ended=functools.partial(_archive, options.archive, folder),
             say=say,
-            slots=max(1, 3 * (os.cpu_count() or 1) // 4),
+            slots=schedule.slots_on(os.cpu_count() or 1),
             carried=executables.carried(chosen, options.executables),
             interruptions=lambda: len(asked),
         )
@@ -188,11 +189,13 @@ def counted_interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def start_job(settings: Settings, job: jobs.Job, loads: bool) -> Subprocess:
+def start_job(
+    settings: Settings, guard: Guard, job: jobs.Job, loads: bool
+) -> Subprocess:
     """Starts the process of a job, which loads programs or compiles all of them."""
     if not loads:
         settings = settings._replace(executables=None)
-    return Subprocess(job, settings.out, environment_of(settings))
+    return Subprocess(job, settings.out, environment_of(settings), guard)
 
 
 def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:

@@ -14,11 +14,13 @@ from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, Memory
 from benchmarks.gpu.process import JobProcess
 from benchmarks.gpu.schedule import (
     ACTIVE,
+    HALTED,
     MEASURING,
     OVER,
     PAUSED,
     PREPARING,
     READY,
+    UNREADY,
     WAITING,
     Phase,
 )
@@ -155,7 +157,7 @@ class Campaign:
     def _is_late(self, job: Job, why: str) -> bool:
         """Whether a job was stopped since its compilation takes too long."""
         is_slow = job.is_slow if why == TIME_UP else why != INTERRUPTED
-        return self.phases[job.name].name == PREPARING and is_slow
+        return self.phases[job.name].name in UNREADY and is_slow
 
     def _handle(self, job: Job, message: dict) -> None:
         event = message.pop("event")
@@ -163,6 +165,7 @@ class Campaign:
             machine = {**self.memory.machine, **message["machine"]}
             memory = self.memory._replace(machine=machine)
             self._update(memories.cover(memory, job.name))
+            self.processes[job.name].go_on()  # it was ready before it was halted
             self._move(job, READY)
         elif event == "result":
             name, result = message["name"], message["result"]
@@ -198,7 +201,7 @@ class Campaign:
         return OVER
 
     def _decide(self) -> None:
-        """Stops, grants and starts what the schedule says."""
+        """Stops, halts, grants and starts what the schedule says."""
         jobs = schedule.admitted(self.jobs, self.phases)
         late = schedule.to_stop(jobs, self.phases, self.spent, self.clock())
         for job, why in late:
@@ -208,11 +211,26 @@ class Campaign:
         if job is not None:
             self._move(job, MEASURING)
             self._update(memories.expose(self.memory, job.name))
-            self.processes[job.name].grant(beside=len(self._in(PREPARING)))
+        self._halt_and_continue()
+        if job is not None:
+            others = dict(beside=len(self._in(PREPARING)), halted=len(self._in(HALTED)))
+            self.processes[job.name].grant(**others)
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
             self._begin(job)
         if job := schedule.to_resume(jobs, self.phases):
             self._begin(job, is_resumed=True)
+
+    def _halt_and_continue(self) -> None:
+        """Halts what prepares while a row is timed, and lets it go on afterwards."""
+        for job in schedule.to_halt(self.jobs, self.phases):
+            if job.name not in self.stopping:  # it is to end, not to wait
+                self.processes[job.name].halt()
+                phase = schedule.halted(self.phases[job.name], self.clock())
+                self.phases[job.name] = phase
+        for job in schedule.to_continue(self.jobs, self.phases):
+            self.processes[job.name].go_on()
+            phase = schedule.continued(self.phases[job.name], self.clock())
+            self.phases[job.name] = phase
 
     def _begin(self, job: Job, *, is_resumed: bool = False) -> None:
         """Starts the process of a job."""

@@ -84,7 +84,9 @@ class Context:
     def __init__(self, settings: Settings, answers, requests, flags: str):
         self.settings, self.flags = settings, flags
         self.answers, self.requests = answers, requests
-        self.beside: int | None = None  # processes that compiled when it got the card
+        # other processes when it got the card: those that compiled, and halted ones
+        self.beside: int | None = None
+        self.halted = 0
 
     def _send(self, event: str, **content) -> None:
         print(json.dumps({"event": event, **content}), file=self.answers, flush=True)
@@ -96,7 +98,8 @@ class Context:
         """
         if self.beside is None:
             self._send("ready", machine=machine(self.settings.platform))
-            self.beside = json.loads(self.requests.readline())["beside"]
+            granted = json.loads(self.requests.readline())
+            self.beside, self.halted = granted["beside"], granted.get("halted", 0)
 
     def write(self, name: str, result: dict[str, Any]) -> None:
         """Hands over a result, which replaces an earlier one of the same name."""

@@ -20,6 +20,9 @@ PREPARE_S = 400.0  # seconds that a compilation may take
 SLOW_S = math.inf
 SLOW_PROGRAMS = "weight-step", "train-of-"  # at the size that is timed
 VARIANTS = ("paper", "reproduction")
+# Tasks that time something for seconds: a torch loop is bound by launches from Python,
+# which compilations on all cores would slow down.
+QUIET_TASKS = "limits", "row", "torch", "epoch"
 
 
 class Stage(NamedTuple):
@@ -63,6 +66,11 @@ class Job(NamedTuple):
     def is_slow(self) -> bool:
         """Whether its compilation may take as long as a call."""
         return self.prepare_s == SLOW_S
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no other job may compile while it measures."""
+        return self.task in QUIET_TASKS
 
 
 STAGES = {

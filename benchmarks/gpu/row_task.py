@@ -51,6 +51,7 @@ def measure_row(
         "program": program,
         "origin": origin,
         "beside": context.beside,
+        "halted": context.halted,
         "parity": error,
     }
     context.write(f"{program}, {precision}", result)

@@ -43,12 +43,15 @@ class FakeProcess:
     ):
         self.clock, self.prepare, self.measure = clock, prepare, measure
         self.crash, self.deaf, self.saves = crash, deaf, saves
-        self.started, self.granted, self.beside, self.code = clock(), None, None, None
-        self.sent = set()
+        self.started, self.granted, self.others, self.code = clock(), None, None, None
+        self.sent, self.halted_at, self.halted_s = set(), None, 0.0
 
     def messages(self):
         found = []
-        if self._once("ready", self.clock() - self.started >= self.prepare):
+        if self.halted_at is not None:
+            return found
+        prepared_s = self.clock() - self.started - self.halted_s
+        if self._once("ready", prepared_s >= self.prepare):
             found.append({"event": "ready", "machine": {"jax": "1.0"}})
         has_run = self.granted is not None and self.code is None
         if has_run and self.clock() - self.granted >= self.measure:
@@ -68,10 +71,20 @@ class FakeProcess:
             return True
         return False
 
-    def grant(self, beside):
-        self.granted, self.beside = self.clock(), beside
+    def grant(self, **others):
+        self.granted, self.others = self.clock(), others
+
+    def halt(self):
+        assert self.halted_at is None
+        self.halted_at = self.clock()
+
+    def go_on(self):
+        if self.halted_at is not None:
+            self.halted_s += self.clock() - self.halted_at
+            self.halted_at = None
 
     def stop(self, *, at_once=False):
+        self.go_on()
         if at_once:
             self.code = -9 if self.code is None else self.code
         elif self.saves:
@@ -86,17 +99,20 @@ class FakeProcess:
 class Trial:
     """A campaign of fake processes; `plans` are their arguments, attempt by attempt.
 
-    Jobs may prepare for 100 s, those in `slow` as long as the call.
+    Jobs may prepare for 100 s, those in `slow` as long as the call. Those in `quiet`
+    are rows, the others searches.
     """
 
-    def __init__(self, plans, memory=EMPTY, slots=2, stages=None, slow=(), **options):
+    def __init__(
+        self, plans, memory=EMPTY, *, stages=None, slow=(), quiet=(), **options
+    ):
         self.clock, self.saved, self.said = Clock(), [], []
         self.started, self.attempts = {}, []
         jobs = [
             Job(
                 name,
                 (stages or {}).get(name, STAGE),
-                "row",
+                "row" if name in quiet else "search",
                 {},
                 prepare_s=SLOW_S if name in slow else 100.0,
             )
@@ -118,9 +134,8 @@ class Trial:
             memory,
             start,
             say=self.said.append,
-            slots=slots,
             clock=self.clock,
-            **{"save": self.saved.append, **options},
+            **{"save": self.saved.append, "slots": 2, **options},
         )
 
     def run(self, seconds):
@@ -137,7 +152,8 @@ def test_rows_are_timed_as_their_compilation_ends():
     assert memory.state("slow") == memory.state("quick") == DONE
     assert 2.0 <= trial.granted("quick") < 3.0
     assert 50.0 <= trial.granted("slow") < 51.0
-    assert trial.started["quick"][0].beside == 1  # the slow one compiled beside it
+    # the slow one compiled beside it
+    assert trial.started["quick"][0].others == {"beside": 1, "halted": 0}
     assert memory.jobs["quick"]["results"] == {"row": {"seconds": 1.0}}
     assert memory.jobs["quick"]["seconds"] == pytest.approx(1.0, abs=0.2)
     assert memory.machine == {"jax": "1.0"}
@@ -281,6 +297,53 @@ def test_a_search_has_the_card_whenever_no_other_job_is_ready():
     assert 101.0 <= second.started < 103.0 and second.granted < 104.0
     assert memory.state("search") == DONE
     assert trial.granted("compiles") > 300.0
+
+
+def test_what_compiles_stands_still_while_a_row_is_timed():
+    """For 30 s, which do not count against the 100 s that it may prepare."""
+    plans = {"row": dict(measure=30.0), "compiles": dict(prepare=90.0), "waits": {}}
+    trial = Trial(plans, quiet=["row"])
+    memory = trial.run(1000.0)
+    assert trial.started["row"][0].others == {"beside": 0, "halted": 1}
+    assert 120.0 <= trial.granted("compiles") < 121.5
+    assert memory.state("compiles") == DONE
+    assert trial.started["waits"][0].started > 31.0  # none starts meanwhile
+
+
+def test_a_search_halts_no_compilation():
+    plans = {"search": dict(measure=200.0), "compiles": dict(prepare=90.0)}
+    trial = Trial(plans, stages={"compiles": OTHER})
+    trial.run(100.0)
+    assert trial.started["search"][0].others == {"beside": 1, "halted": 0}
+    assert 90.0 <= trial.granted("compiles") < 91.5
+
+
+def test_a_job_whose_readiness_was_said_before_it_was_halted_gets_the_card():
+    trial = Trial({"row": dict(measure=5.0), "next": dict(prepare=1.5)}, quiet=["row"])
+    messages = FakeProcess.messages
+
+    def say_ready_late(process):
+        """Messages that were sent already arrive although the process is halted."""
+        halted_at, process.halted_at = process.halted_at, None
+        found = messages(process)
+        process.halted_at = halted_at
+        return found
+
+    trial.campaign._decide()
+    trial.started["next"][0].messages = lambda: say_ready_late(trial.started["next"][0])
+    memory = trial.run(100.0)
+    assert memory.state("next") == DONE and trial.started["next"][0].halted_at is None
+    assert memory.state("row") == DONE
+
+
+def test_no_halted_process_is_left_when_the_time_is_up():
+    plans = {"row": dict(measure=float("inf")), "compiles": dict(prepare=90.0)}
+    trial = Trial(plans, quiet=["row"])
+    memory = trial.run(20.0)
+    [process] = trial.started["compiles"]
+    assert process.code == -15 and process.halted_at is None
+    assert trial.clock() < 21.0  # nobody had to be killed
+    assert memory.state("compiles") == STOPPED
 
 
 def test_every_row_is_saved_before_the_next_one_starts():

@@ -90,11 +90,11 @@ def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
 ):
     environments = []
     monkeypatch.setattr(
-        command, "Subprocess", lambda job, folder, env: environments.append(env)
+        command, "Subprocess", lambda job, folder, env, guard: environments.append(env)
     )
     settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
     for loads in (True, False):
-        command.start_job(settings, None, loads)
+        command.start_job(settings, None, None, loads)
     folders = [settings_of(env).executables for env in environments]
     assert folders == [tmp_path / "programs", None]
 

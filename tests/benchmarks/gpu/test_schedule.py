@@ -5,6 +5,7 @@ import pytest
 from benchmarks.gpu import schedule
 from benchmarks.gpu.jobs import Job, Stage
 from benchmarks.gpu.schedule import (
+    HALTED,
     MEASURING,
     OVER,
     PAUSED,
@@ -16,7 +17,7 @@ from benchmarks.gpu.schedule import (
 
 FIRST, SECOND = Stage("first", "", 60.0), Stage("second", "", 90.0)
 A, B, C = (
-    Job(name, stage, "row", {}, prepare_s=100.0)
+    Job(name, stage, "search", {}, prepare_s=100.0)
     for name, stage in (("a", FIRST), ("b", FIRST), ("c", SECOND))
 )
 JOBS = [A, B, C]
@@ -95,6 +96,40 @@ def test_a_patient_job_begins_only_when_all_others_are_over(other):
     jobs = [A, patient, C]
     assert schedule.admitted(jobs, phases(OVER, WAITING, other)) == [A, C]
     assert schedule.admitted(jobs, phases(OVER, WAITING, OVER)) == jobs
+
+
+@pytest.mark.parametrize("task", ["row", "torch"])
+def test_preparing_jobs_halt_while_another_one_is_timed(task):
+    jobs = [A._replace(task=task), B, C]
+    timed = phases(MEASURING, PREPARING, WAITING)
+    assert schedule.to_halt(jobs, timed) == [B]
+    assert schedule.to_prepare(jobs, timed, 2) is None
+    halted = phases(MEASURING, HALTED, WAITING)
+    assert schedule.to_halt(jobs, halted) == schedule.to_continue(jobs, halted) == []
+    assert schedule.to_continue(jobs, phases(OVER, HALTED, WAITING)) == [B]
+    assert schedule.to_halt(JOBS, timed) == []  # a search is no measurement of seconds
+
+
+def test_a_halted_job_keeps_its_slot_and_its_time():
+    where = phases(PREPARING, HALTED, WAITING)
+    assert schedule.to_prepare(JOBS, where, 2) is None
+    phase = schedule.halted(Phase(PREPARING, 10.0), 70.0)  # after 60 s
+    assert phase == Phase(HALTED, 70.0, prepared_s=60.0)
+    assert (
+        schedule.to_stop(JOBS, phases(OVER, OVER, OVER) | {"a": phase}, {}, 500) == []
+    )
+    phase = schedule.continued(phase, 500.0)
+    where = phases(OVER, OVER, OVER) | {"a": phase}
+    assert schedule.to_stop(JOBS, where, {}, 540.0) == []
+    [(job, _)] = schedule.to_stop(JOBS, where, {}, 540.5)
+    assert job == A
+    phase = schedule.halted(phase, 510.0)
+    assert phase.prepared_s == 70.0
+
+
+@pytest.mark.parametrize("cores, slots", [(16, 8), (2, 1), (1, 1)])
+def test_every_two_cores_prepare_one_job(cores, slots):
+    assert schedule.slots_on(cores) == slots
 
 
 def test_a_preparation_ends_at_its_limit():
