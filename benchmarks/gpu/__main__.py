@@ -195,7 +195,9 @@ def start_job(
     """Starts the process of a job, which loads programs or compiles all of them."""
     if not loads:
         settings = settings._replace(executables=None)
-    return Subprocess(job, settings.out, environment_of(settings), guard)
+    # XLA keeps what autotuning has found there, so another job would not measure it
+    own_cache = file_name(job.name) if job.autotunes else ""
+    return Subprocess(job, settings.out, environment_of(settings, own_cache), guard)
 
 
 def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:

@@ -138,8 +138,15 @@ def settings_of(environment: dict[str, str]) -> Settings:
     )
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment variables of a job's process."""
+def environment_of(settings: Settings, own_cache: str = "") -> dict[str, str]:
+    """The environment variables of a job's process.
+
+    Args:
+      settings: of the call.
+      own_cache: name of a folder for compiled programs that no other job reads; "":
+        the folder of all.
+    """
+    cache = pathlib.Path(os.environ.get(CACHE) or settings.out / "cache")
     named = {
         OUT: str(settings.out),
         DATA: settings.data_dir,
@@ -149,7 +156,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         # several processes are on the card, of which one computes
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         # what a stopped job compiled serves its next attempt
-        CACHE: os.environ.get(CACHE, str(settings.out / "cache")),
+        CACHE: str(cache / own_cache),
     }
     return {name: value for name, value in named.items() if value}
 

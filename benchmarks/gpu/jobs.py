@@ -72,6 +72,11 @@ class Job(NamedTuple):
         """Whether no other job may compile while it measures."""
         return self.task in QUIET_TASKS
 
+    @property
+    def autotunes(self) -> bool:
+        """Whether it runs kernels on the card while it compiles."""
+        return autotunes(self.flags)
+
 
 STAGES = {
     stage.name: stage
@@ -88,6 +93,11 @@ STAGES = {
         Stage("table2", "trainings of Table 2 in bfloat16, in stretches", 120.0),
     )
 }
+
+
+def autotunes(flags: str) -> bool:
+    """Whether XLA, under these flags, runs kernels on the card while it compiles."""
+    return AUTOTUNED in flags
 
 
 def jobs_of(size: Size) -> list[Job]:
@@ -141,7 +151,12 @@ def _rows(stage, precisions, programs, size, *, case=None, flags=PLAIN) -> list[
             case=case or size.case,
             program=program,
             precision=precision,
-        )._replace(flags=flags, prepare_s=_prepare_s(program, case))
+        )._replace(
+            flags=flags,
+            prepare_s=_prepare_s(program, case),
+            # its compilation needs the card, for longer than its stage may have it
+            is_patient=autotunes(flags),
+        )
         for precision in precisions
         for program in programs
     ]

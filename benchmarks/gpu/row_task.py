@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import limits, parity, ranks, rows
-from benchmarks.gpu import executables, programs
+from benchmarks.gpu import executables, jobs, programs
 from benchmarks.gpu.child import Context
 from benchmarks.gpu.sizes import SIZES
 
@@ -40,6 +40,8 @@ def measure_row(
     check_platform(context)
     row = programs.build(SIZES[size](), case, program, precision)
     name = executables.name_of(size, case, program, precision, context.flags)
+    if jobs.autotunes(context.flags):
+        context.take_card()
     compiled, origin = executables.load_or_compile(
         row, context.settings.executables, name
     )

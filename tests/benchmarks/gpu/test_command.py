@@ -11,12 +11,14 @@ import pytest
 from benchmarks import images, packed_images
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import archive, jobs, memory
-from benchmarks.gpu.child import Settings, settings_of
+from benchmarks.gpu.child import CACHE, Settings, settings_of
 from benchmarks.gpu.memory import DONE, LATE, STOPPED, Memory
+from benchmarks.gpu.sizes import full_size
 from egnas_jax.data.files.layouts import LAYOUTS
 from egnas_jax.storage import lock
 
 SPEED = "speed: population-running, bfloat16"
+[SPEED_JOB] = [job for job in jobs.jobs_of(full_size()) if job.name == SPEED]
 
 
 def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, capsys):
@@ -94,9 +96,24 @@ def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
     )
     settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
     for loads in (True, False):
-        command.start_job(settings, None, None, loads)
+        command.start_job(settings, None, SPEED_JOB, loads)
     folders = [settings_of(env).executables for env in environments]
     assert folders == [tmp_path / "programs", None]
+
+
+def test_a_job_that_autotunes_reads_the_cache_of_no_other_job(tmp_path, monkeypatch):
+    caches = []
+    monkeypatch.delenv(CACHE, raising=False)
+    monkeypatch.setattr(
+        command, "Subprocess", lambda job, folder, env, guard: caches.append(env[CACHE])
+    )
+    settings = Settings(tmp_path, None, None, "gpu")
+    for job in (job for job in jobs.jobs_of(full_size()) if job.autotunes):
+        command.start_job(settings, None, job, True)
+    assert len(set(caches)) == len(caches) == 4
+    command.start_job(settings, None, SPEED_JOB, True)
+    assert caches[-1] == str(tmp_path / "cache")
+    assert all(cache.startswith(f"{caches[-1]}/autotuning-") for cache in caches[:-1])
 
 
 def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypatch):

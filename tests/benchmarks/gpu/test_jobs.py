@@ -75,6 +75,12 @@ def test_autotuning_and_determinism_are_measured_apart():
     assert flags["deterministic"] == {jobs.PLAIN, jobs.DETERMINISTIC}
 
 
+def test_only_jobs_that_autotune_wait_until_all_others_are_over():
+    patient = {job.stage.name for job in jobs.jobs_of(full_size()) if job.is_patient}
+    autotunes = {job.stage.name for job in jobs.jobs_of(full_size()) if job.autotunes}
+    assert patient == autotunes == {"autotuning"}
+
+
 @pytest.mark.parametrize("variant", jobs.VARIANTS)
 def test_whole_searches_are_those_of_the_report_in_bfloat16(variant):
     size = full_size()
