@@ -28,7 +28,7 @@ from benchmarks.gpu.campaign import Campaign
 from benchmarks.gpu.child import Settings, environment_of
 from benchmarks.gpu.guard import Guard, guarding
 from benchmarks.gpu.jobs import STAGES
-from benchmarks.gpu.memory import DONE, FAILED
+from benchmarks.gpu.memory import DONE, FAILED, WRONG
 from benchmarks.gpu.process import Subprocess, file_name
 from benchmarks.gpu.report import report
 from benchmarks.gpu.sizes import SIZES
@@ -285,7 +285,7 @@ def run(options: argparse.Namespace, device: str) -> int:
     with dispensable("the report cannot be printed"):
         print(report(known, jobs.jobs_of(size)))
     states = [known.state(job.name) for job in chosen]
-    if FAILED in states:
+    if FAILED in states or WRONG in states:
         return 1
     return 0 if all(state == DONE for state in states) else LEFT
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, WRONG
 
 OUT, DATA, EXECUTABLES, PLATFORM = (
     f"EGNAS_CAMPAIGN_{name}" for name in ("OUT", "DATA", "EXECUTABLES", "PLATFORM")
@@ -27,6 +27,10 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 class UnfinishedError(Exception):
     """A task ended before its work did, and can go on; the message says how far."""
+
+
+class WrongError(RuntimeError):
+    """A task's result was written, but is not what it must be; it would be so again."""
 
 
 class Settings(NamedTuple):
@@ -173,7 +177,8 @@ def recorded(context: Context) -> Iterator[None]:
 
         traceback.print_exc()  # into the log
         first = str(error).partition("\n")[0][:300]
-        context.end(FAILED, f"{type(error).__name__}: {first}")
+        state = WRONG if isinstance(error, WrongError) else FAILED
+        context.end(state, f"{type(error).__name__}: {first}")
     else:
         context.end(DONE)
 

@@ -16,6 +16,8 @@ from egnas_jax.storage import records
 FILE = "results.json"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 LATE = "late"  # stopped because it was not ready for the card
+WRONG = "wrong"  # it ended and its result is stored, but not what it must be
+ENDED = DONE, WRONG  # the same would come out again
 # of a job that has not ended: it prepares, or does what may take the machine down
 BEGUN, EXPOSED = "begun", ""
 REASONS = {BEGUN: "it prepared", EXPOSED: "it had the card or loaded a program"}
@@ -146,7 +148,7 @@ def forget(memory: Memory, jobs: list[str]) -> Memory:
 def in_order(
     memory: Memory, jobs: list[Job], carried: Collection[str] = ()
 ) -> list[Job]:
-    """The jobs that are not done, those first that cost the others least.
+    """The jobs that are neither done nor wrong, those first that cost the others least.
 
     Programs that were compiled beforehand come first, then quick compilations, then
     slow ones. Suspect jobs follow by their attempts. Last are those that were late,
@@ -168,7 +170,8 @@ def in_order(
             return 4, 0
         return (2 if job.is_slow else 1), 0
 
-    return sorted((job for job in jobs if memory.state(job.name) != DONE), key=rank)
+    left = (job for job in jobs if memory.state(job.name) not in ENDED)
+    return sorted(left, key=rank)
 
 
 def is_suspect(memory: Memory, job: str) -> bool:

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from benchmarks import limits, parity, ranks, rows
 from benchmarks.gpu import executables, jobs, programs
-from benchmarks.gpu.child import Context
+from benchmarks.gpu.child import Context, WrongError
 from benchmarks.gpu.sizes import SIZES
 
 REPEATS = 5
 
 
-class ParityError(RuntimeError):
+class ParityError(WrongError):
     """A program in float32 does not compute what torch does."""
 
 

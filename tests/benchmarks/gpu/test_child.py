@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.gpu import child
-from benchmarks.gpu.child import Context, Settings, UnfinishedError
+from benchmarks.gpu.child import Context, Settings, UnfinishedError, WrongError
 from benchmarks.gpu.guard import halted_groups
 from benchmarks.gpu.jobs import Job, Stage
 from benchmarks.gpu.process import Subprocess, file_name
@@ -57,6 +57,7 @@ def test_infinite_numbers_are_written_as_json(settings):
     [
         (UnfinishedError("3 of 50 epochs"), "stopped", "3 of 50 epochs"),
         (ValueError("first line\nsecond"), "failed", "ValueError: first line"),
+        (WrongError("too far"), "wrong", "WrongError: too far"),
     ],
 )
 def test_how_a_task_ended_is_said_with_its_reason(error, state, reason, settings):

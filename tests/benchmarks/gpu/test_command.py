@@ -12,7 +12,7 @@ from benchmarks import images, packed_images
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import archive, jobs, memory
 from benchmarks.gpu.child import CACHE, Settings, settings_of
-from benchmarks.gpu.memory import DONE, LATE, STOPPED, Memory
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, WRONG, Memory
 from benchmarks.gpu.sizes import full_size
 from egnas_jax.data.files.layouts import LAYOUTS
 from egnas_jax.storage import lock
@@ -225,8 +225,10 @@ def test_interruptions_are_counted_and_interrupt_nothing():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("state, code", [(DONE, 0), (STOPPED, command.LEFT)])
-def test_the_exit_code_says_whether_jobs_are_left(
+@pytest.mark.parametrize(
+    "state, code", [(DONE, 0), (STOPPED, command.LEFT), (FAILED, 1), (WRONG, 1)]
+)
+def test_the_exit_code_says_whether_jobs_are_left_or_failed(
     state, code, card, tmp_path, monkeypatch
 ):
     def measure(options, folder, known, chosen):

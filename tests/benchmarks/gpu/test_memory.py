@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.gpu import archive, memory
 from benchmarks.gpu.jobs import Job, Stage
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, WRONG, Memory
 
 STAGE = Stage("stage", "", 60.0)
 
@@ -91,6 +91,12 @@ def test_jobs_are_left_in_order_of_worth_with_failed_ones_last():
     left = memory.in_order(known, [job(name) for name in names])
     in_order = ["stopped", "compiled", "new", "failed", "killed twice"]
     assert [one.name for one in left] == in_order
+
+
+def test_a_wrong_result_is_not_measured_again_unless_it_is_forgotten():
+    known = ended(Memory({}, "tiny", {}), "a", WRONG)
+    assert memory.in_order(known, [job("a")]) == []
+    assert memory.in_order(memory.forget(known, ["a"]), [job("a")]) == [job("a")]
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""When a row takes the card: after its compilation, unless XLA autotunes."""
+"""When a row takes the card, and what its differences from torch mean."""
 
 import io
 
 import pytest
 
 from benchmarks.gpu import jobs, row_task
-from benchmarks.gpu.child import Context, Settings
+from benchmarks.gpu.child import Context, Settings, WrongError
 
 
 class CompilingError(Exception):
@@ -29,3 +29,7 @@ def test_a_row_that_autotunes_has_the_card_before_it_compiles(
     with pytest.raises(CompilingError):
         row_task.measure_row(context, "tiny", "tiny", "population-running", "bfloat16")
     assert (context.beside is not None) == has_card
+
+
+def test_a_row_too_far_from_torch_is_wrong_and_not_to_be_repeated():
+    assert issubclass(row_task.ParityError, WrongError)
