@@ -204,11 +204,13 @@ def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:
     memory.save(folder, known)
     with dispensable("report.md was not written"):
         text = report(known, jobs.jobs_of(SIZES[size]()))
-        records.write_text(folder / "report.md", text)
+        records.write_text(folder / archive.REPORT, text)
 
 
 def _archive(stem: pathlib.Path | None, folder: pathlib.Path) -> None:
     if stem is not None:
+        with dispensable(f"the results were not copied to {stem.parent}"):
+            archive.copy_results(folder, stem.parent)
         with dispensable(f"{stem} was not written"):
             archive.write(folder, stem)
 

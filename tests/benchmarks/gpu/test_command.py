@@ -216,6 +216,22 @@ def test_reports_and_archives_that_fail_end_nothing(tmp_path, monkeypatch, capsy
     assert "campaign.tar was not written: OSError" in text
 
 
+def test_results_lie_beside_the_archive_even_where_that_fails(
+    tmp_path, monkeypatch, capsys
+):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command.archive, "write", fail)
+    folder, stem = tmp_path / "card", tmp_path / "out" / "campaign.tar"
+    known = memory.begin(Memory({}, "tiny", {}), SPEED)
+    command._save("tiny", folder, known)
+    command._archive(stem, folder)
+    assert memory.load(stem.parent, "tiny") == known
+    report = (stem.parent / "report.md").read_text()
+    assert report == (folder / "report.md").read_text() != ""
+
+
 def test_interruptions_are_counted_and_interrupt_nothing():
     before = signal.getsignal(signal.SIGTERM)
     with command.counted_interruptions() as asked:

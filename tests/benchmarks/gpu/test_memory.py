@@ -1,6 +1,7 @@
 """What the campaign remembers: one file, replaced as a whole, and its archive."""
 
 import json
+import os
 
 import pytest
 
@@ -123,6 +124,43 @@ def test_an_archive_keeps_the_newest_checkpoint_of_each_run(folder):
         "searches/paper/metrics.jsonl",
         "table2/seed0/checkpoints/9/array",
     ]
+
+
+def test_the_oldest_checkpoints_are_left_out_of_an_archive_that_is_too_large(
+    folder, monkeypatch
+):
+    ages = {"searches/paper": 100.0, "searches/reproduction": 50.0, "table2/seed0": 1.0}
+    for run, seconds in ages.items():
+        path = folder / run / "checkpoints" / "200" / "array"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(10_000))
+        os.utime(path, (seconds, seconds))
+
+    def runs_with_checkpoints(limit):
+        monkeypatch.setattr(archive, "LIMIT_BYTES", limit)
+        kept = archive.files_of(folder)
+        assert {str(path) for path in kept} >= {
+            "results.json",
+            "searches/paper/metrics.jsonl",
+        }
+        return [str(path.parents[2]) for path in kept if "checkpoints" in path.parts]
+
+    assert runs_with_checkpoints(60_000) == sorted(ages)
+    assert runs_with_checkpoints(45_000) == ["searches/paper", "searches/reproduction"]
+    assert runs_with_checkpoints(30_000) == ["searches/paper"]
+    assert runs_with_checkpoints(10) == []
+
+
+def test_an_archive_is_no_larger_than_its_limit(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "PART_BYTES", 10_240)
+    for number in range(8):
+        path = folder / "searches" / str(number) / "checkpoints" / "1" / "array"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(3_000))
+    stem = tmp_path / "campaign.tar"
+    assert archive.write(folder, stem) > 2
+    monkeypatch.setattr(archive, "LIMIT_BYTES", 20_480)
+    assert archive.write(folder, stem) <= 2
 
 
 def test_an_archive_in_parts_restores_the_folder(folder, tmp_path, monkeypatch):
