@@ -255,6 +255,11 @@ def test_the_end_of_the_time_is_recorded_and_results_so_far_stay():
     }
 
 
+def test_a_call_of_no_seconds_starts_nothing():
+    trial = Trial({"a": {}})
+    assert trial.run(0.0) == EMPTY and trial.attempts == []
+
+
 def test_the_next_call_goes_on_where_the_last_stopped():
     first = Trial({"a": {}, "b": dict(measure=float("inf"))}, slots=1)
     memory = first.run(10.0)
