@@ -5,13 +5,14 @@ python -m benchmarks.gpu.executables --out DIR [--card h200] [--size full] [NAME
 Compiles the rows of the campaign for a card that is not there (extra bench-gpu), or
 without --card for this machine's own device. The campaign loads a file where it fits
 (`--executables DIR`): the same jax, card and source. Otherwise it compiles, and says
-why. Programs of a card are made without autotuning, so rows with autotuning are left
-out.
+why. All are compiled without autotuning, as their names say, so rows with autotuning
+are left out.
 """
 
 import argparse
 import contextlib
 import lzma
+import os
 import pathlib
 import pickle
 import sys
@@ -26,7 +27,7 @@ from benchmarks import programs as compiling
 from benchmarks import rows
 from benchmarks.deviceless import cards
 from benchmarks.gpu import jobs, programs
-from benchmarks.gpu.process import file_name
+from benchmarks.gpu.process import file_name, with_flags
 from benchmarks.gpu.sizes import SIZES
 from benchmarks.gpu.source import source_digest
 from benchmarks.timing import say
@@ -189,6 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := set(options.names) - names:
         print(f"unknown {sorted(unknown)}; known: {sorted(names)}", file=sys.stderr)
         return 2
+    os.environ["XLA_FLAGS"] = with_flags(jobs.PLAIN)  # before jax starts
     try:
         chosen = target(options.card)
     except ValueError as error:

@@ -48,6 +48,11 @@ def file_name(job: str) -> str:
     return "-".join(words)
 
 
+def with_flags(flags: str) -> str:
+    """XLA_FLAGS of a process: the user's, and then the flags that it must have."""
+    return " ".join(filter(None, (os.environ.get("XLA_FLAGS"), flags)))
+
+
 class Subprocess:
     """A `JobProcess` that runs `benchmarks.gpu.child`, with a log of its own."""
 
@@ -57,7 +62,6 @@ class Subprocess:
         self.guard = guard
         logs = folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), job.flags)))
         with open(logs / f"{file_name(job.name)}.txt", "a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu.child", json.dumps(job)],
@@ -65,7 +69,7 @@ class Subprocess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **env, "XLA_FLAGS": flags},
+                env={**os.environ, **env, "XLA_FLAGS": with_flags(job.flags)},
                 start_new_session=True,  # so that a signal reaches its children, too
             )
         self.read = queue.SimpleQueue()

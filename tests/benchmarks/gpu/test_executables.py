@@ -1,6 +1,8 @@
 """Programs that are compiled beforehand: loaded where they fit, and only there."""
 
+import contextlib
 import lzma
+import os
 import pickle
 
 import jax
@@ -117,7 +119,29 @@ def test_an_unknown_name_is_refused(tmp_path, capsys):
     assert "unknown ['speed: no such program']" in capsys.readouterr().err
 
 
-def test_an_unknown_card_is_refused_in_one_line(tmp_path, capsys):
+@pytest.mark.parametrize("card", [[], ["--card", "h200"]])
+def test_programs_are_compiled_under_the_flags_that_their_names_say(
+    card, tmp_path, monkeypatch
+):
+    """XLA reads them when jax starts, which asking for the target does."""
+    seen = []
+
+    def target(card):
+        seen.append(os.environ["XLA_FLAGS"])
+        return contextlib.nullcontext((None, "a card"))
+
+    monkeypatch.setenv("XLA_FLAGS", "--of-the-user")
+    monkeypatch.setattr(executables, "target", target)
+    monkeypatch.setattr(
+        executables, "_write", lambda job, *rest: seen.append(job.flags)
+    )
+    name = "speed: weight-step, bfloat16"
+    assert executables.main(["--out", str(tmp_path), *card, name]) == 0
+    assert seen == [f"--of-the-user {jobs.PLAIN}", jobs.PLAIN]
+
+
+def test_an_unknown_card_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")  # the command changes it
     folder = tmp_path / "programs"
     assert executables.main(["--out", str(folder), "--card", "h2000"]) == 2
     text = capsys.readouterr().err
