@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.gpu import executables, jobs
+from benchmarks.gpu import executables, jobs, targets
 from benchmarks.gpu.sizes import full_size
 from benchmarks.rows import Row, same_arguments
 from egnas_jax.types import Batch
@@ -39,7 +39,7 @@ def row():
 
 @pytest.fixture
 def folder(row, tmp_path):
-    program = executables.compile_row(row, None)
+    program = targets.compile_row(row, None)
     kind = jax.devices()[0].device_kind
     (tmp_path / "double").write_bytes(executables.packed(program, kind, 1.0))
     return tmp_path
@@ -111,6 +111,23 @@ def test_the_programs_of_a_folder_are_known_by_their_names(tmp_path):
     (tmp_path / name).write_bytes(b"")
     assert executables.carried(chosen, tmp_path) == {job.name}
     assert executables.carried(chosen, None) == set()
+
+
+def test_a_search_is_carried_where_all_of_its_programs_are(tmp_path):
+    chosen = jobs.jobs_of(full_size())
+    [job] = [job for job in chosen if job.name == "search: paper"]
+    names = executables.names_of(job)
+    assert len(set(names)) == 3
+    for name in names:
+        assert executables.carried(chosen, tmp_path) == set()
+        (tmp_path / name).write_bytes(b"")
+    assert executables.carried(chosen, tmp_path) == {job.name}
+
+
+def test_files_of_all_jobs_differ():
+    chosen = [job for job in jobs.jobs_of(full_size()) if job.task in executables.TASKS]
+    names = [name for job in chosen for name in executables.names_of(job)]
+    assert len(set(names)) == len(names)
 
 
 def test_an_unknown_name_is_refused(tmp_path, capsys):
