@@ -72,6 +72,7 @@ class Campaign:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.jobs = memories.in_order(memory, list(jobs), carried)
+        self.by_worth = memories.by_worth(memory, list(jobs))
         self.memory, self.carried = memory, carried
         self.start, self.say = start, say
         self.save, self.ended = save, ended
@@ -207,7 +208,8 @@ class Campaign:
         for job, why in late:
             self._ask_to_end(job, why)
         self._kill_the_late()
-        job = schedule.to_grant(jobs, self.phases, self.spent)
+        by_worth = schedule.admitted(self.by_worth, self.phases)
+        job = schedule.to_grant(by_worth, self.phases, self.spent)
         if job is not None:
             self._move(job, MEASURING)
             self._update(memories.expose(self.memory, job.name))

@@ -145,15 +145,29 @@ def forget(memory: Memory, jobs: list[str]) -> Memory:
     return memory._replace(jobs=kept)
 
 
+def by_worth(memory: Memory, jobs: list[Job]) -> list[Job]:
+    """The jobs that are neither done nor wrong, in order of worth; suspect ones last.
+
+    The card is given in this order.
+    """
+
+    def attempts(job: Job) -> int:
+        suspect = is_suspect(memory, job.name)
+        return memory.jobs[job.name]["attempts"] if suspect else 0
+
+    left = (job for job in jobs if memory.state(job.name) not in ENDED)
+    return sorted(left, key=attempts)
+
+
 def in_order(
     memory: Memory, jobs: list[Job], carried: Collection[str] = ()
 ) -> list[Job]:
-    """The jobs that are neither done nor wrong, those first that cost the others least.
+    """The same jobs, those first whose preparation costs the others least.
 
     Programs that were compiled beforehand come first, then quick compilations, then
     slow ones. Suspect jobs follow by their attempts. Last are those that were late,
     since they would be so again. Otherwise the order stays, also of a job that was
-    stopped while it measured.
+    stopped while it measured. Jobs begin in this order.
 
     Args:
       memory: of the calls before.
@@ -161,17 +175,16 @@ def in_order(
       carried: names of jobs whose programs were compiled beforehand.
     """
 
-    def rank(job: Job) -> tuple[int, int]:
+    def rank(job: Job) -> int:
         if is_suspect(memory, job.name):
-            return 3, memory.jobs[job.name]["attempts"]
+            return 3
         if job.name in carried:
-            return 0, 0
+            return 0
         if memory.state(job.name) == LATE:
-            return 4, 0
-        return (2 if job.is_slow else 1), 0
+            return 4
+        return 2 if job.is_slow else 1
 
-    left = (job for job in jobs if memory.state(job.name) not in ENDED)
-    return sorted(left, key=rank)
+    return sorted(by_worth(memory, jobs), key=rank)
 
 
 def is_suspect(memory: Memory, job: str) -> bool:

@@ -235,6 +235,16 @@ def test_programs_that_were_compiled_beforehand_are_measured_first():
     assert [name for name, _ in trial.attempts] == ["b", "late", "a", "c"]
 
 
+def test_the_card_is_given_in_order_of_worth_whatever_began_first():
+    plans = {name: dict(prepare=5.0) for name in ("slow", "row", "carried")}
+    plans |= {"other": dict(measure=10.0)}
+    trial = Trial(plans, slots=4, slow=["slow"], carried={"carried"})
+    trial.run(100.0)
+    assert [name for name, _ in trial.attempts] == ["carried", "row", "other", "slow"]
+    granted = sorted(trial.started, key=trial.granted)
+    assert granted == ["other", "slow", "row", "carried"]
+
+
 def test_a_process_that_does_not_listen_is_killed():
     trial = Trial({"deaf": dict(prepare=float("inf"), deaf=True)})
     memory = trial.run(1000.0)
