@@ -49,6 +49,8 @@ class Campaign:
       clock: seconds that only grow.
 
     Attributes:
+      jobs: in the order in which they begin.
+      by_worth: the same jobs in the order in which they get the card.
       memory: what all calls have found so far.
       phases: name of a job -> where it is.
       spent: stage -> seconds that it had the card in this call.
