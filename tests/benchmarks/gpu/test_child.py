@@ -1,5 +1,6 @@
 """The process of a job: what it says, when it takes the card, and how it ends."""
 
+import contextlib
 import io
 import json
 import os
@@ -89,7 +90,8 @@ def test_names_of_files_are_plain():
 
 
 SCRIPT = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))  # as if it saved
 print(json.dumps({"event": "flags", "text": os.environ["XLA_FLAGS"]}), flush=True)
 print(json.dumps({"event": "granted", "text": sys.stdin.readline()}), flush=True)
 print("into the log", file=sys.stderr, flush=True)
@@ -120,7 +122,7 @@ def test_a_process_exchanges_messages_and_ends_when_it_is_asked(tmp_path, monkey
     process.halt()
     process.stop()  # also of a halted process
     until(lambda: process.exit_code() is not None)
-    assert process.exit_code() == -15
+    assert process.exit_code() == 3
     process.stop(at_once=True)  # of a process that has ended
     assert "into the log" in (tmp_path / "logs" / "a-job.txt").read_text()
 
@@ -184,13 +186,17 @@ def test_halted_jobs_are_killed_with_a_campaign_that_is_killed():
     )
     halted, running, guard = map(int, campaign.stdout.readline().split())
     try:
-        assert state_of(halted) == "T" and has_not_ended(guard)
+        until(lambda: state_of(halted) == "T")
+        assert has_not_ended(guard)
         campaign.kill()
         campaign.wait()
         until(lambda: not has_not_ended(halted) and not has_not_ended(guard))
         assert has_not_ended(running)
     finally:
-        os.killpg(running, signal.SIGKILL)
+        campaign.kill()
+        for group in (halted, running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         campaign.stdout.close()
 
 
