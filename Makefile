@@ -35,11 +35,13 @@ bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet --editable ".[bench]"
 	$(BIN)/python -m benchmarks --json benchmarks.json
 
-# Everything that one GPU is asked, in calls of nine minutes that go on with each other
+# Everything that one GPU is asked, in calls of CALL seconds that go on with each other
 # (docs/gpu.md). It runs in the environment that calls it, which has jax for CUDA.
 CAMPAIGN ?= campaign
+CALL ?= 480
 gpu:
-	$(PYTHON) -m benchmarks.gpu --out $(CAMPAIGN) $(if $(PIECES),--pieces $(PIECES)) \
+	$(PYTHON) -m benchmarks.gpu --out $(CAMPAIGN) --seconds $(CALL) \
+		$(if $(PIECES),--pieces $(PIECES)) \
 		$(if $(ARCHIVE),--archive $(ARCHIVE)) $(if $(RESUME),--resume-from $(RESUME)) $(GPU)
 
 # The documentation site: build/docs/index.html. A warning is an error.

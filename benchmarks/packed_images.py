@@ -1,9 +1,10 @@
 """Packs CIFAR-10 without loss into a few small files, and unpacks them elsewhere.
 
-python -m benchmarks.packed_images pack --data-dir DIR --out FOLDER [--pieces 2]
+python -m benchmarks.packed_images pack --data-dir DIR --out FOLDER [--pieces 3]
 python -m benchmarks.packed_images unpack PIECE... --out DIR
 
-Two pieces take 50 MiB each, so that they fit where little can be copied at a time.
+Three pieces take 33 MiB each, so that one fits beside a checkout and compiled programs
+where little can be copied at a time.
 Pieces may arrive one by one: each is checked and kept in DIR, and the last one writes
 the official binary files there, which `--data-dir DIR` reads.
 
@@ -33,6 +34,7 @@ from egnas_jax.storage import records
 
 KEPT = "pieces"  # folder of pieces while others are missing
 INCOMPLETE = 3  # exit code: other pieces are still missing
+PIECES = 3  # unless the command line says otherwise
 
 
 class Piece(NamedTuple):
@@ -254,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     packing, unpacking = (commands.add_parser(name) for name in ("pack", "unpack"))
     packing.add_argument("--data-dir", help="of CIFAR-10, as of `egnas search`")
-    packing.add_argument("--pieces", type=int, default=2, metavar="N")
+    packing.add_argument("--pieces", type=int, default=PIECES, metavar="N")
     unpacking.add_argument("files", type=pathlib.Path, nargs="+", metavar="PIECE")
     for command in (packing, unpacking):
         command.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")

@@ -14,8 +14,8 @@ by the best of more than 20 searches of 0.08 GPU-days each.
 
 Command: python experiments/table2.py --size small --data-dir DIR --out OUT
   --preset cifar100 for the other column; --genotype GENOTYPE for a cell that exists;
-  --minutes M or --epochs-now N ends this piece; --set PATH=VALUE changes the searches,
-  --train PATH=VALUE the trainings.
+  --minutes M or --epochs-now N ends this piece; --compile-only compiles the training of
+  a given cell; --set PATH=VALUE changes the searches, --train PATH=VALUE the trainings.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import statistics
 from collections.abc import Sequence
 
 import command_line
+import compilation
 import forks
 import pieces
 import random_cells
@@ -61,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     text = "how many a cell is chosen from (the size's)"
     add("--searches", type=command_line.positive, metavar="N", help=text)
     forks.add_settings(parser, "--train", "train", "trainings")
+    text = "compile the next training into JAX's cache, and end"
+    add("--compile-only", action="store_true", help=text)
     pieces.add_limits(parser)
     return parser
 
@@ -78,6 +81,8 @@ def size_of(options: argparse.Namespace) -> Size:
         raise ValueError(
             "With --genotype nothing is searched: leave --searches and --set out."
         )
+    if options.compile_only and options.genotype is None:
+        raise ValueError("--compile-only needs the cell: name it by --genotype.")
     forks.check_images([*options.settings, *options.train])
     size = size._replace(
         preset=options.preset or size.preset,
@@ -114,6 +119,16 @@ def carry_out(
     if not pieces.all_ended([*found, *random]):
         raise SystemExit(pieces.INTERRUPTED)
     return Jobs(searches, found, random)
+
+
+def compile_next(
+    options: argparse.Namespace, size: Size, source: subset.Source
+) -> None:
+    """Compiles the first training that has not ended, if there is one."""
+    found, random = train_jobs(options, size, source, read_cell(options.genotype))
+    left = [job for job in (*found, *random) if not pieces.summary_of(job)]
+    if left:
+        compilation.compile_training(left[0])
 
 
 def summarise_seeds(jobs: Sequence[Job]) -> dict:
@@ -241,6 +256,9 @@ def main(arguments: list[str] | None = None) -> None:
         left = pieces.begin(options)
     except ValueError as error:
         parser.error(str(error))
+    if options.compile_only:
+        compile_next(options, size, source)
+        return
     write(options, size, carry_out(options, size, source, left))
 
 

@@ -1,16 +1,17 @@
 """Describes GPUs: to XLA, as the target of a compilation, and to the roofline.
 
-The numbers are public: NVIDIA's data sheets (H100 SXM5 80 GB, A100 SXM4 80 GB, GeForce
-RTX 4090) and, for what a block and a multiprocessor may hold, the tables of compute
-capabilities in the CUDA C++ Programming Guide. Products are those of dense matrices
-with sums in float32; a multiply-add counts as two operations.
+The numbers are public: NVIDIA's data sheets (H200 SXM5 141 GB, H100 SXM5 80 GB, A100
+SXM4 80 GB, GeForce RTX 4090) and, for what a block and a multiprocessor may hold, the
+tables of compute capabilities in the CUDA C++ Programming Guide. Products are those of
+dense matrices with sums in float32; a multiply-add counts as two operations. Memory and
+L2 cache of the H200 are what its driver reports.
 """
 
 from typing import NamedTuple
 
 from egnas_jax.lookup import lookup
 
-GIB, KIB = 2**30, 2**10
+GIB, MIB, KIB = 2**30, 2**20, 2**10
 LANES = (
     128  # float32 lanes of a multiprocessor, and bytes that its L1 cache gives a clock
 )
@@ -56,7 +57,21 @@ CARDS = {
         clock_hz=1.98e9,
         memory_bytes=80 * GIB,
         memory_bytes_per_s=3.35e12,
-        l2_bytes=50 * 2**20,
+        l2_bytes=50 * MIB,
+        shared_bytes=228 * KIB,
+        threads=2048,
+        products_per_s={"float32": 67e12, "default": 494e12, "bfloat16": 989e12},
+    ),
+    # the processor of an H100 with more and faster memory
+    "h200": Card(
+        name="NVIDIA H200",
+        capability=(9, 0),
+        multiprocessors=132,
+        lanes=128,
+        clock_hz=1.98e9,
+        memory_bytes=143_771 * MIB,
+        memory_bytes_per_s=4.8e12,
+        l2_bytes=60 * MIB,
         shared_bytes=228 * KIB,
         threads=2048,
         products_per_s={"float32": 67e12, "default": 494e12, "bfloat16": 989e12},
@@ -69,7 +84,7 @@ CARDS = {
         clock_hz=1.41e9,
         memory_bytes=80 * GIB,
         memory_bytes_per_s=2.04e12,
-        l2_bytes=40 * 2**20,
+        l2_bytes=40 * MIB,
         shared_bytes=164 * KIB,
         threads=2048,
         products_per_s={"float32": 19.5e12, "default": 156e12, "bfloat16": 312e12},
@@ -82,7 +97,7 @@ CARDS = {
         clock_hz=2.52e9,
         memory_bytes=24 * GIB,
         memory_bytes_per_s=1.01e12,
-        l2_bytes=72 * 2**20,
+        l2_bytes=72 * MIB,
         shared_bytes=100 * KIB,
         threads=1536,
         products_per_s={"float32": 82.6e12, "default": 82.6e12, "bfloat16": 165e12},

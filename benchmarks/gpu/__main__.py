@@ -23,11 +23,12 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks import packed_images
-from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu import archive, executables, jobs, memory, schedule
 from benchmarks.gpu.campaign import Campaign
 from benchmarks.gpu.child import Settings, environment_of
+from benchmarks.gpu.guard import Guard, guarding
 from benchmarks.gpu.jobs import STAGES
-from benchmarks.gpu.memory import DONE, FAILED
+from benchmarks.gpu.memory import DONE, FAILED, WRONG
 from benchmarks.gpu.process import Subprocess, file_name
 from benchmarks.gpu.report import report
 from benchmarks.gpu.sizes import SIZES
@@ -40,7 +41,7 @@ ADVICE = """No GPU was found: nvidia-smi names none.
 To try the script without one: python -m benchmarks.gpu --out DIR --size tiny \
 --platform cpu"""
 GPU_LINE = re.compile(r"^GPU \d+: (?P<name>.+?)(?: \(UUID.*)?$", re.MULTILINE)
-SECONDS = 520.0
+SECONDS = 480.0  # with the start of a machine and the transfers, nine minutes
 HOW_TO_GET = {  # what a job needs -> how it comes
     "data": "CIFAR-10: name its --data-dir, or all of its --pieces",
     "torch": "torch: install it, and leave --no-torch out",
@@ -156,15 +157,16 @@ def measure(
         executables=options.executables,
         platform=options.platform,
     )
-    with counted_interruptions() as asked:
+    with counted_interruptions() as asked, guarding() as guard:
         campaign = Campaign(
             chosen,
             known,
-            start=functools.partial(start_job, settings),
+            start=functools.partial(start_job, settings, guard),
             save=functools.partial(_save, options.size, folder),
             ended=functools.partial(_archive, options.archive, folder),
             say=say,
-            slots=max(1, 3 * (os.cpu_count() or 1) // 4),
+            slots=schedule.slots_on(os.cpu_count() or 1),
+            carried=executables.carried(chosen, options.executables),
             interruptions=lambda: len(asked),
         )
         campaign.run(options.seconds)
@@ -187,22 +189,28 @@ def counted_interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def start_job(settings: Settings, job: jobs.Job, loads: bool) -> Subprocess:
+def start_job(
+    settings: Settings, guard: Guard, job: jobs.Job, loads: bool
+) -> Subprocess:
     """Starts the process of a job, which loads programs or compiles all of them."""
     if not loads:
         settings = settings._replace(executables=None)
-    return Subprocess(job, settings.out, environment_of(settings))
+    # XLA keeps what autotuning has found there, so another job would not measure it
+    own_cache = file_name(job.name) if job.autotunes else ""
+    return Subprocess(job, settings.out, environment_of(settings, own_cache), guard)
 
 
 def _save(size: str, folder: pathlib.Path, known: memory.Memory) -> None:
     memory.save(folder, known)
     with dispensable("report.md was not written"):
         text = report(known, jobs.jobs_of(SIZES[size]()))
-        records.write_text(folder / "report.md", text)
+        records.write_text(folder / archive.REPORT, text)
 
 
 def _archive(stem: pathlib.Path | None, folder: pathlib.Path) -> None:
     if stem is not None:
+        with dispensable(f"the results were not copied to {stem.parent}"):
+            archive.copy_results(folder, stem.parent)
         with dispensable(f"{stem} was not written"):
             archive.write(folder, stem)
 
@@ -279,7 +287,7 @@ def run(options: argparse.Namespace, device: str) -> int:
     with dispensable("the report cannot be printed"):
         print(report(known, jobs.jobs_of(size)))
     states = [known.state(job.name) for job in chosen]
-    if FAILED in states:
+    if FAILED in states or WRONG in states:
         return 1
     return 0 if all(state == DONE for state in states) else LEFT
 

@@ -2,7 +2,9 @@
 
 A rented machine may keep nothing and hand back only a few small files. So the folder
 becomes one tar archive in parts. Of each run the newest checkpoint is kept, which is
-enough to go on; compiled programs are left out.
+enough to go on; compiled programs are left out, and the oldest checkpoints where the
+archive would be too large: those runs start over. The results are also copied beside
+the parts, since one lost part makes an archive useless.
 """
 
 import hashlib
@@ -11,12 +13,20 @@ import json
 import pathlib
 import tarfile
 
+from benchmarks.gpu.memory import FILE
 from benchmarks.replaced import replaced
 from egnas_jax.storage import records
 
 PART_BYTES = 15 * 2**20
+# Three parts travel in one call together with this checkout, which has 14 MiB.
+LIMIT_BYTES = 3 * PART_BYTES
+# What a tar archive adds to a file, at most: its name, which may be long, its time, and
+# padding.
+FILE_BYTES = 5 * tarfile.BLOCKSIZE
 LEFT_OUT = "cache"  # folder of compiled programs
 CHECKPOINTS = "checkpoints"
+REPORT = "report.md"
+RESULTS = FILE, REPORT
 
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -38,7 +48,39 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
         relative = path.relative_to(folder)
         if relative.parts[0] != LEFT_OUT:
             kept.append(relative)
-    return kept
+    return _within_limit(folder, kept)
+
+
+def _within_limit(
+    folder: pathlib.Path, files: list[pathlib.Path]
+) -> list[pathlib.Path]:
+    """The files without the oldest checkpoints, as far as they exceed the limit."""
+    facts = {path: (folder / path).stat() for path in files}
+    sizes = {path: fact.st_size + FILE_BYTES for path, fact in facts.items()}
+    limit = LIMIT_BYTES - tarfile.RECORDSIZE  # its end is padded, too
+    ages: dict[pathlib.Path, float] = {}
+    for path, fact in facts.items():
+        if step := _checkpoint_of(path):
+            ages[step] = max(ages.get(step, 0.0), fact.st_mtime)
+    for step in sorted(ages, key=ages.get):
+        if sum(sizes.values()) <= limit:
+            break
+        sizes = {path: size for path, size in sizes.items() if step not in path.parents}
+    return list(sizes)
+
+
+def _checkpoint_of(path: pathlib.Path) -> pathlib.Path | None:
+    """The folder of the checkpoint that a file belongs to, or None."""
+    steps = (parent for parent in path.parents if parent.parent.name == CHECKPOINTS)
+    return next(steps, None)
+
+
+def copy_results(folder: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies the results and the report of a campaign to another folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        if (folder / name).exists():
+            records.write_bytes(target / name, (folder / name).read_bytes())
 
 
 def part(stem: pathlib.Path, number: int) -> pathlib.Path:

@@ -5,20 +5,22 @@ does what `schedule` decides. Clock, processes and memory are arguments.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from benchmarks.gpu import memory as memories
 from benchmarks.gpu import schedule
 from benchmarks.gpu.jobs import Job
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, Memory
 from benchmarks.gpu.process import JobProcess
 from benchmarks.gpu.schedule import (
     ACTIVE,
+    HALTED,
     MEASURING,
     OVER,
     PAUSED,
     PREPARING,
     READY,
+    UNREADY,
     WAITING,
     Phase,
 )
@@ -41,11 +43,14 @@ class Campaign:
       ended: called after every job.
       say: prints a line of progress.
       slots: how many jobs may prepare at a time.
+      carried: names of the jobs whose programs were compiled beforehand.
       interruptions: how often the user asked the campaign to end. It is asked between
         two steps, so that no message is lost half-handled.
       clock: seconds that only grow.
 
     Attributes:
+      jobs: in the order in which they begin.
+      by_worth: the same jobs in the order in which they get the card.
       memory: what all calls have found so far.
       phases: name of a job -> where it is.
       spent: stage -> seconds that it had the card in this call.
@@ -64,10 +69,13 @@ class Campaign:
         ended: Callable[[], None] = lambda: None,
         say: Callable[[str], None],
         slots: int,
+        carried: Collection[str] = (),
         interruptions: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.jobs, self.memory = memories.in_order(memory, list(jobs)), memory
+        self.jobs = memories.in_order(memory, list(jobs), carried)
+        self.by_worth = memories.by_worth(memory, list(jobs))
+        self.memory, self.carried = memory, carried
         self.start, self.say = start, say
         self.save, self.ended = save, ended
         self.slots, self.clock = slots, clock
@@ -116,13 +124,13 @@ class Campaign:
     def _in(self, *names: str) -> list[Job]:
         return [job for job in self.jobs if self.phases[job.name].name in names]
 
-    def _move(self, job: Job, name: str) -> None:
+    def _move(self, job: Job, name: str, *, is_resumed: bool = False) -> None:
         """Brings a job into a phase, and counts its seconds with the card."""
         before = self.phases[job.name]
         if before.name == MEASURING:
             took = self.clock() - before.since
             self.spent[job.stage.name] = self.spent.get(job.stage.name, 0.0) + took
-        self.phases[job.name] = Phase(name, self.clock())
+        self.phases[job.name] = Phase(name, self.clock(), is_resumed)
 
     def _update(self, memory: Memory) -> None:
         self.memory = memory
@@ -145,15 +153,22 @@ class Campaign:
             state, reason = self.said[job.name]
             return state, reason or ("" if state == DONE else why)
         if why:
-            return STOPPED, why
+            return LATE if self._is_late(job, why) else STOPPED, why
         self.crashed[job.name] = self.crashed.get(job.name, 0) + 1
         return FAILED, f"its process ended with code {code}; see its log"
+
+    def _is_late(self, job: Job, why: str) -> bool:
+        """Whether a job was stopped since its compilation takes too long."""
+        is_slow = job.is_slow if why == TIME_UP else why != INTERRUPTED
+        return self.phases[job.name].name in UNREADY and is_slow
 
     def _handle(self, job: Job, message: dict) -> None:
         event = message.pop("event")
         if event == "ready":
             machine = {**self.memory.machine, **message["machine"]}
-            self._update(self.memory._replace(machine=machine))
+            memory = self.memory._replace(machine=machine)
+            self._update(memories.cover(memory, job.name))
+            self.processes[job.name].go_on()  # it was ready before it was halted
             self._move(job, READY)
         elif event == "result":
             name, result = message["name"], message["result"]
@@ -189,22 +204,46 @@ class Campaign:
         return OVER
 
     def _decide(self) -> None:
-        """Stops, grants and starts what the schedule says."""
+        """Stops, halts, grants and starts what the schedule says."""
         jobs = schedule.admitted(self.jobs, self.phases)
         late = schedule.to_stop(jobs, self.phases, self.spent, self.clock())
         for job, why in late:
             self._ask_to_end(job, why)
         self._kill_the_late()
-        job = schedule.to_grant(jobs, self.phases, self.spent)
+        by_worth = schedule.admitted(self.by_worth, self.phases)
+        job = schedule.to_grant(by_worth, self.phases, self.spent)
         if job is not None:
             self._move(job, MEASURING)
-            self.processes[job.name].grant(beside=len(self._in(PREPARING)))
+            self._update(memories.expose(self.memory, job.name))
+        self._halt_and_continue()
+        if job is not None:
+            others = dict(beside=len(self._in(PREPARING)), halted=len(self._in(HALTED)))
+            self.processes[job.name].grant(**others)
         while job := schedule.to_prepare(jobs, self.phases, self.slots):
-            self.say(f"{job.name}: starts")
-            self._move(job, PREPARING)
-            loads = not memories.is_suspect(self.memory, job.name)
-            self._update(memories.begin(self.memory, job.name))
-            self.processes[job.name] = self.start(job, loads)
+            self._begin(job)
+        if job := schedule.to_resume(jobs, self.phases):
+            self._begin(job, is_resumed=True)
+
+    def _halt_and_continue(self) -> None:
+        """Halts what prepares while a row is timed, and lets it go on afterwards."""
+        for job in schedule.to_halt(self.jobs, self.phases):
+            if job.name not in self.stopping:  # it is to end, not to wait
+                self.processes[job.name].halt()
+                phase = schedule.halted(self.phases[job.name], self.clock())
+                self.phases[job.name] = phase
+        for job in schedule.to_continue(self.jobs, self.phases):
+            self.processes[job.name].go_on()
+            phase = schedule.continued(self.phases[job.name], self.clock())
+            self.phases[job.name] = phase
+
+    def _begin(self, job: Job, *, is_resumed: bool = False) -> None:
+        """Starts the process of a job."""
+        self.say(f"{job.name}: starts")
+        self._move(job, PREPARING, is_resumed=is_resumed)
+        loads = not memories.is_suspect(self.memory, job.name)
+        is_carried = loads and job.name in self.carried
+        self._update(memories.begin(self.memory, job.name, loads=is_carried))
+        self.processes[job.name] = self.start(job, loads)
 
     def _ask_to_end(self, job: Job, why: str) -> None:
         if job.name not in self.stopping:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, WRONG
 
 OUT, DATA, EXECUTABLES, PLATFORM = (
     f"EGNAS_CAMPAIGN_{name}" for name in ("OUT", "DATA", "EXECUTABLES", "PLATFORM")
@@ -27,6 +27,10 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 class UnfinishedError(Exception):
     """A task ended before its work did, and can go on; the message says how far."""
+
+
+class WrongError(RuntimeError):
+    """A task's result was written, but is not what it must be; it would be so again."""
 
 
 class Settings(NamedTuple):
@@ -84,7 +88,9 @@ class Context:
     def __init__(self, settings: Settings, answers, requests, flags: str):
         self.settings, self.flags = settings, flags
         self.answers, self.requests = answers, requests
-        self.beside: int | None = None  # processes that compiled when it got the card
+        # other processes when it got the card: those that compiled, and halted ones
+        self.beside: int | None = None
+        self.halted = 0
 
     def _send(self, event: str, **content) -> None:
         print(json.dumps({"event": event, **content}), file=self.answers, flush=True)
@@ -96,7 +102,8 @@ class Context:
         """
         if self.beside is None:
             self._send("ready", machine=machine(self.settings.platform))
-            self.beside = json.loads(self.requests.readline())["beside"]
+            granted = json.loads(self.requests.readline())
+            self.beside, self.halted = granted["beside"], granted.get("halted", 0)
 
     def write(self, name: str, result: dict[str, Any]) -> None:
         """Hands over a result, which replaces an earlier one of the same name."""
@@ -135,8 +142,15 @@ def settings_of(environment: dict[str, str]) -> Settings:
     )
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment variables of a job's process."""
+def environment_of(settings: Settings, own_cache: str = "") -> dict[str, str]:
+    """The environment variables of a job's process.
+
+    Args:
+      settings: of the call.
+      own_cache: name of a folder for compiled programs that no other job reads; "":
+        the folder of all.
+    """
+    cache = pathlib.Path(os.environ.get(CACHE) or settings.out / "cache")
     named = {
         OUT: str(settings.out),
         DATA: settings.data_dir,
@@ -146,7 +160,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         # several processes are on the card, of which one computes
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         # what a stopped job compiled serves its next attempt
-        CACHE: os.environ.get(CACHE, str(settings.out / "cache")),
+        CACHE: str(cache / own_cache),
     }
     return {name: value for name, value in named.items() if value}
 
@@ -163,7 +177,8 @@ def recorded(context: Context) -> Iterator[None]:
 
         traceback.print_exc()  # into the log
         first = str(error).partition("\n")[0][:300]
-        context.end(FAILED, f"{type(error).__name__}: {first}")
+        state = WRONG if isinstance(error, WrongError) else FAILED
+        context.end(state, f"{type(error).__name__}: {first}")
     else:
         context.end(DONE)
 

@@ -1,21 +1,23 @@
 """Keeps compiled programs as files, so that another machine need not compile them.
 
-python -m benchmarks.gpu.executables --out DIR [--card h100] [--size full] [NAME...]
+python -m benchmarks.gpu.executables --out DIR [--card h200] [--size full] [NAME...]
 
-Compiles the rows of the campaign for a card that is not there (extra bench-gpu), or
-without --card for this machine's own device. The campaign loads a file where it fits
-(`--executables DIR`): the same jax, card and source. Otherwise it compiles, and says
-why. Programs of a card are made without autotuning, so rows with autotuning are left
-out.
+Compiles the rows, the epoch and the searches of the campaign for a card that is not
+there (extra bench-gpu), or without --card for this machine's own device. The campaign
+loads a file where it fits (`--executables DIR`): the same jax, card and source.
+Otherwise it compiles, and says why. All are compiled without autotuning, as their names
+say, so rows with autotuning are left out.
 """
 
 import argparse
-import contextlib
+import functools
 import lzma
+import os
 import pathlib
 import pickle
 import sys
 import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -23,21 +25,59 @@ from jax.experimental import serialize_executable
 
 from benchmarks import programs as compiling
 from benchmarks import rows
-from benchmarks.gpu import jobs, programs
-from benchmarks.gpu.process import file_name
+from benchmarks.gpu import jobs, programs, search_programs
+from benchmarks.gpu.process import file_name, with_flags
 from benchmarks.gpu.sizes import SIZES
 from benchmarks.gpu.source import source_digest
+from benchmarks.gpu.targets import compile_request, compile_row, target
 from benchmarks.timing import say
-from egnas_jax.nn import lowering
 from egnas_jax.storage import records
+from egnas_jax.training.program_cache import LoadProgram, ProgramRequest
 
 SUFFIX = ".executable"
 CONTENT = {"jax", "device", "source", "payload", "trees"}  # what loading reads
+# task of a job that compiles the programs of a search -> these programs
+REQUESTS = {"search": search_programs.of_search, "epoch": search_programs.of_epoch}
+TASKS = "row", *REQUESTS
 
 
 def name_of(size: str, case: str, program: str, precision: str, flags: str) -> str:
     """Name of the file of a program; `flags` are those of XLA."""
     return file_name(f"{size} {case} {program} {precision} {flags}") + SUFFIX
+
+
+def piece_name_of(task: str, options: dict[str, str], piece: str, flags: str) -> str:
+    """Name of the file of a program of a search.
+
+    Args:
+      task: a key of `REQUESTS`.
+      options: of the job.
+      piece: name of the program, one of `search_programs.NAMES`.
+      flags: those of XLA.
+    """
+    words = task, *(options[key] for key in sorted(options)), piece, flags
+    return file_name(" ".join(words)) + SUFFIX
+
+
+def names_of(job: jobs.Job) -> list[str]:
+    """Names of the files of a job, whose task is one of `TASKS`."""
+    if job.task == "row":
+        return [name_of(**job.options, flags=job.flags)]
+    return [
+        piece_name_of(job.task, job.options, piece, job.flags)
+        for piece in search_programs.NAMES
+    ]
+
+
+def carried(chosen: Iterable[jobs.Job], folder: pathlib.Path | None) -> set[str]:
+    """Names of the jobs whose programs a folder holds, as far as names of files say."""
+    return {
+        job.name
+        for job in chosen
+        if folder is not None
+        and job.task in TASKS
+        and all((folder / name).exists() for name in names_of(job))
+    }
 
 
 def packed(program: jax.stages.Compiled, device_kind: str, seconds: float) -> bytes:
@@ -115,18 +155,28 @@ def load_or_compile(
         return rows.compiled(row), f"compiled here: the carried one failed: {error}"
 
 
-def compile_row(row: rows.Row, device: Any | None) -> jax.stages.Compiled:
-    """Compiles a row for a device of `deviceless.compile`, or for this machine's."""
-    _, precision = rows.PRECISIONS[row.precision]
-    options = {"compiler_options": lowering.compiler_options(), **row.options}
-    function, arguments = jax.jit(row.function, **options), row.arguments
-    with jax.default_matmul_precision(precision):
-        if device is None:
-            return function.lower(*arguments).compile()
-        from benchmarks.deviceless.compile import shapes_on
+def loader(
+    folder: pathlib.Path | None, task: str, options: dict[str, str], flags: str
+) -> LoadProgram:
+    """Returns a function that loads the programs of a search.
 
-        traced = function.trace(*shapes_on(device, arguments))
-        return traced.lower(lowering_platforms=("cuda",)).compile()
+    Args:
+      folder: of the files, or None.
+      task, options, flags: as of `piece_name_of`.
+    """
+
+    def load_piece(name: str, request: ProgramRequest) -> Callable | None:
+        del request  # the name says what was compiled
+        path = (folder or pathlib.Path()) / piece_name_of(task, options, name, flags)
+        if folder is None or not path.exists():
+            return None
+        try:
+            return load(path).call
+        except ValueError as error:
+            say(f"{path} was not loaded: {error}")
+            return None
+
+    return load_piece
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -142,35 +192,26 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@contextlib.contextmanager
-def target(card: str | None):
-    """A context with the device to compile for (None: this machine's) and its kind."""
-    if card is None:
-        yield None, jax.devices()[0].device_kind
-        return
-    from benchmarks.deviceless import cards, compile
-
-    described = cards.card_named(card)
-    compile.prepare()
-    device = compile.device_of(described)
-    with compile.as_if_on(described):
-        yield device, described.name
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Compiles and writes the programs that the command names."""
     options = parse(arguments)
     wanted = [
         job
         for job in jobs.jobs_of(SIZES[options.size]())
-        if job.task == "row" and job.flags == jobs.PLAIN
+        if job.task in TASKS and job.flags == jobs.PLAIN
     ]
     names = {job.name for job in wanted}
     if unknown := set(options.names) - names:
         print(f"unknown {sorted(unknown)}; known: {sorted(names)}", file=sys.stderr)
         return 2
+    os.environ["XLA_FLAGS"] = with_flags(jobs.PLAIN)  # before jax starts
+    try:
+        chosen = target(options.card)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    with target(options.card) as (device, kind):
+    with chosen as (device, kind):
         for job in wanted:
             if not options.names or job.name in options.names:
                 _write(job, options.out, device, kind)
@@ -178,15 +219,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _write(job: jobs.Job, folder: pathlib.Path, device, kind: str) -> None:
-    of_row = {key: value for key, value in job.options.items() if key != "size"}
+    for name, compile_one in zip(names_of(job), _compilations(job), strict=True):
+        started = time.perf_counter()
+        program = compile_one(device)
+        seconds = time.perf_counter() - started
+        path = folder / name
+        records.write_bytes(path, packed(program, kind, seconds))
+        say(f"{name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def _compilations(job: jobs.Job) -> list[Callable[[Any | None], jax.stages.Compiled]]:
+    """Functions that compile the programs of a job for a device, as in `names_of`."""
+    options = {key: value for key, value in job.options.items() if key != "size"}
     size = SIZES[job.options["size"]]()
-    row = programs.build(size, **of_row)
-    started = time.perf_counter()
-    program = compile_row(row, device)
-    seconds = time.perf_counter() - started
-    path = folder / name_of(**job.options, flags=job.flags)
-    records.write_bytes(path, packed(program, kind, seconds))
-    say(f"{job.name}: {seconds:.0f} s, {path.stat().st_size / 2**20:.1f} MiB")
+    if job.task == "row":
+        row = programs.build(size, **options)
+        return [functools.partial(compile_row, row)]
+    requests = REQUESTS[job.task](size, **options)
+    return [
+        functools.partial(compile_request, requests[name])
+        for name in search_programs.NAMES
+    ]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A job is one process: it prepares (compiles) beside others and measures alone. S
 crash ends one job only, and no row waits for the slowest compilation.
 """
 
+import math
 from typing import NamedTuple
 
 from benchmarks import opponent
@@ -15,7 +16,14 @@ PLAIN = "--xla_gpu_autotune_level=0"
 AUTOTUNED = "--xla_gpu_autotune_level=4"
 DETERMINISTIC = f"{PLAIN} --xla_gpu_deterministic_ops=true"
 PREPARE_S = 400.0  # seconds that a compilation may take
+# The weight step of a search compiles for ten minutes on one core, and searches contain
+# it. So these may take what is left of a call, but none of it from quicker ones.
+SLOW_S = math.inf
+SLOW_PROGRAMS = "weight-step", "train-of-"  # at the size that is timed
 VARIANTS = ("paper", "reproduction")
+# Tasks that time something for seconds: a torch loop is bound by launches from Python,
+# which compilations on all cores would slow down.
+QUIET_TASKS = "limits", "row", "torch", "epoch"
 
 
 class Stage(NamedTuple):
@@ -24,7 +32,7 @@ class Stage(NamedTuple):
     Attributes:
       name: for `--stage`.
       purpose: what its jobs find out, in one line.
-      limit_s: seconds of the card in one call, as long as other jobs wait.
+      limit_s: seconds of the card in one call, where a job of another stage is ready.
     """
 
     name: str
@@ -42,7 +50,7 @@ class Job(NamedTuple):
       options: arguments of the task, as JSON.
       flags: XLA_FLAGS of its process.
       needs: what must be there: "torch", "data" or "".
-      prepare_s: seconds until it must be ready for the card.
+      prepare_s: seconds until it must be ready for the card; `SLOW_S`: any of the call.
       is_patient: whether it begins only when all other jobs are over.
     """
 
@@ -54,6 +62,21 @@ class Job(NamedTuple):
     needs: str = ""
     prepare_s: float = PREPARE_S
     is_patient: bool = False
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its compilation may take as long as a call."""
+        return self.prepare_s == SLOW_S
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no other job may compile while it measures."""
+        return self.task in QUIET_TASKS
+
+    @property
+    def autotunes(self) -> bool:
+        """Whether it runs kernels on the card while it compiles."""
+        return autotunes(self.flags)
 
 
 STAGES = {
@@ -74,6 +97,11 @@ STAGES = {
 }
 
 
+def autotunes(flags: str) -> bool:
+    """Whether XLA, under these flags, runs kernels on the card while it compiles."""
+    return AUTOTUNED in flags
+
+
 def jobs_of(size: Size) -> list[Job]:
     """All jobs of a size, in order of worth."""
     short, long = ("bfloat16",), ("float32", "default")
@@ -85,7 +113,7 @@ def jobs_of(size: Size) -> list[Job]:
         *_torch(size),
         *_rows("lowering", short, size.cells, size),
         *_rows("float32", long, again, size),
-        _job("epoch", "an epoch", "epoch", size=size.name, precision="bfloat16"),
+        *_epoch(size),
         *_together(size),
         *_deterministic(size),
         *_rows("autotuning", short, again, size, flags=AUTOTUNED),
@@ -132,10 +160,26 @@ def _rows(stage, precisions, programs, size, *, case=None, flags=PLAIN) -> list[
             case=case or size.case,
             program=program,
             precision=precision,
-        )._replace(flags=flags)
+        )._replace(
+            flags=flags,
+            prepare_s=_prepare_s(program, case),
+            # its compilation needs the card, for longer than its stage may have it
+            is_patient=autotunes(flags),
+        )
         for precision in precisions
         for program in programs
     ]
+
+
+def _prepare_s(program: str, case: str | None) -> float:
+    """Seconds that a row's program may compile; `case` is None at the timed size."""
+    is_slow = case is None and program.startswith(SLOW_PROGRAMS)
+    return SLOW_S if is_slow else PREPARE_S
+
+
+def _epoch(size: Size) -> list[Job]:
+    options = dict(size=size.name, precision="bfloat16")
+    return [_job("epoch", "an epoch", "epoch", **options)._replace(prepare_s=SLOW_S)]
 
 
 def _torch(size: Size) -> list[Job]:
@@ -167,7 +211,7 @@ def _deterministic(size: Size) -> list[Job]:
 def _searches(size: Size) -> list[Job]:
     return [
         _job("search", variant, "search", size=size.name, variant=variant)._replace(
-            needs="data" if size.name == "full" else ""
+            needs="data" if size.name == "full" else "", prepare_s=SLOW_S
         )
         for variant in VARIANTS
     ]
@@ -175,4 +219,5 @@ def _searches(size: Size) -> list[Job]:
 
 def _trainings(size: Size) -> list[Job]:
     needs = "data" if size.name == "full" else ""
-    return [_job("table2", "trainings", "table2", size=size.name)._replace(needs=needs)]
+    job = _job("table2", "trainings", "table2", size=size.name)
+    return [job._replace(needs=needs, prepare_s=SLOW_S)]

@@ -7,12 +7,20 @@ new memories and change nothing.
 import json
 import pathlib
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
+from benchmarks.gpu.jobs import Job
 from egnas_jax.storage import records
 
 FILE = "results.json"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
+LATE = "late"  # stopped because it was not ready for the card
+WRONG = "wrong"  # it ended and its result is stored, but not what it must be
+ENDED = DONE, WRONG  # the same would come out again
+# of a job that has not ended: it prepares, or does what may take the machine down
+BEGUN, EXPOSED = "begun", ""
+REASONS = {BEGUN: "it prepared", EXPOSED: "it had the card or loaded a program"}
 
 
 class Memory(NamedTuple):
@@ -22,9 +30,9 @@ class Memory(NamedTuple):
       machine: device, versions, digest of the source; {} before the first call.
       size: name of the size of all programs.
       jobs: name of a job -> {"state", "reason", "attempts", "seconds", "date", "jax",
-        "results": {name: ...}, "made": {name: {"date", "source"}}}; the state is ""
-        while the job runs. A result stays through later attempts, so "made" says when
-        it was measured, and by which source.
+        "results": {name: ...}, "made": {name: {"date", "source"}}}; the state is
+        `BEGUN` or `EXPOSED` while the job runs. A result stays through later attempts,
+        so "made" says when it was measured, and by which source.
     """
 
     machine: dict
@@ -78,10 +86,32 @@ def save(folder: pathlib.Path, memory: Memory) -> None:
     records.write_json(folder / FILE, memory._asdict())
 
 
-def begin(memory: Memory, job: str) -> Memory:
-    """Counts an attempt at a job; results of earlier attempts stay until replaced."""
+def begin(memory: Memory, job: str, *, loads: bool = False) -> Memory:
+    """Counts an attempt at a job; results of earlier attempts stay until replaced.
+
+    Args:
+      memory: of the campaign.
+      job: its name.
+      loads: whether it begins by loading a program that was compiled beforehand.
+    """
     entry = memory.jobs.get(job, {"attempts": 0, "results": {}})
-    entry = {**entry, "attempts": entry["attempts"] + 1, "state": "", "reason": ""}
+    entry = {**entry, "attempts": entry["attempts"] + 1}
+    begun = memory._replace(jobs={**memory.jobs, job: entry})
+    return expose(begun, job) if loads else cover(begun, job)
+
+
+def expose(memory: Memory, job: str) -> Memory:
+    """Notes that a job gets the card, so that it is suspect if nothing follows."""
+    return _running(memory, job, EXPOSED)
+
+
+def cover(memory: Memory, job: str) -> Memory:
+    """Notes that a job compiles or waits, which takes no machine down."""
+    return _running(memory, job, BEGUN)
+
+
+def _running(memory: Memory, job: str, state: str) -> Memory:
+    entry = {**memory.jobs[job], "state": state, "reason": REASONS[state]}
     return memory._replace(jobs={**memory.jobs, job: entry})
 
 
@@ -115,23 +145,53 @@ def forget(memory: Memory, jobs: list[str]) -> Memory:
     return memory._replace(jobs=kept)
 
 
-def in_order(memory: Memory, jobs: list) -> list:
-    """The jobs that are not done; suspect ones come last, by their attempts.
+def by_worth(memory: Memory, jobs: list[Job]) -> list[Job]:
+    """The jobs that are neither done nor wrong, in order of worth; suspect ones last.
 
-    A job that was stopped keeps its place, since it was worth as much before.
+    The card is given in this order.
     """
 
-    def attempts(job) -> int:
+    def attempts(job: Job) -> int:
         suspect = is_suspect(memory, job.name)
         return memory.jobs[job.name]["attempts"] if suspect else 0
 
-    return sorted((job for job in jobs if memory.state(job.name) != DONE), key=attempts)
+    left = (job for job in jobs if memory.state(job.name) not in ENDED)
+    return sorted(left, key=attempts)
+
+
+def in_order(
+    memory: Memory, jobs: list[Job], carried: Collection[str] = ()
+) -> list[Job]:
+    """The same jobs, those first whose preparation costs the others least.
+
+    Programs that were compiled beforehand come first, then quick compilations, then
+    slow ones. Suspect jobs follow by their attempts. Last are those that were late,
+    since they would be so again. Otherwise the order stays, also of a job that was
+    stopped while it measured. Jobs begin in this order.
+
+    Args:
+      memory: of the calls before.
+      jobs: in order of worth.
+      carried: names of jobs whose programs were compiled beforehand.
+    """
+
+    def rank(job: Job) -> int:
+        if is_suspect(memory, job.name):
+            return 3
+        if job.name in carried:
+            return 0
+        if memory.state(job.name) == LATE:
+            return 4
+        return 2 if job.is_slow else 1
+
+    return sorted(by_worth(memory, jobs), key=rank)
 
 
 def is_suspect(memory: Memory, job: str) -> bool:
-    """Whether a job failed, or began and never ended.
+    """Whether a job failed, or was killed while it had the card or loaded a program.
 
     The campaign that ran the latter was killed, perhaps because the job took the
-    machine down; so it must not be the first one of every call.
+    machine down; so it must not be the first one of every call. Those that compiled
+    then are innocent.
     """
-    return job in memory.jobs and memory.state(job) in (FAILED, "")
+    return job in memory.jobs and memory.state(job) in (FAILED, EXPOSED)

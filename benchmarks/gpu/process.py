@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from typing import Protocol
 
+from benchmarks.gpu.guard import Guard
 from benchmarks.gpu.jobs import Job
 
 
@@ -25,8 +26,14 @@ class JobProcess(Protocol):
     def messages(self) -> list[dict]:
         """The messages since the last call."""
 
-    def grant(self, beside: int) -> None:
-        """Gives it the card while `beside` other processes compile."""
+    def grant(self, *, beside: int, halted: int) -> None:
+        """Gives it the card while `beside` others compile and `halted` ones wait."""
+
+    def halt(self) -> None:
+        """Lets it stand still, but for its memory."""
+
+    def go_on(self) -> None:
+        """Lets it go on if it was halted."""
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks it to save and end, or kills it."""
@@ -41,13 +48,20 @@ def file_name(job: str) -> str:
     return "-".join(words)
 
 
+def with_flags(flags: str) -> str:
+    """XLA_FLAGS of a process: the user's, and then the flags that it must have."""
+    return " ".join(filter(None, (os.environ.get("XLA_FLAGS"), flags)))
+
+
 class Subprocess:
     """A `JobProcess` that runs `benchmarks.gpu.child`, with a log of its own."""
 
-    def __init__(self, job: Job, folder: pathlib.Path, env: Mapping[str, str]):
+    def __init__(
+        self, job: Job, folder: pathlib.Path, env: Mapping[str, str], guard: Guard
+    ):
+        self.guard = guard
         logs = folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        flags = " ".join(filter(None, (os.environ.get("XLA_FLAGS"), job.flags)))
         with open(logs / f"{file_name(job.name)}.txt", "a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu.child", json.dumps(job)],
@@ -55,7 +69,7 @@ class Subprocess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **env, "XLA_FLAGS": flags},
+                env={**os.environ, **env, "XLA_FLAGS": with_flags(job.flags)},
                 start_new_session=True,  # so that a signal reaches its children, too
             )
         self.read = queue.SimpleQueue()
@@ -74,15 +88,29 @@ class Subprocess:
                 found.append(self.read.get_nowait())
         return found
 
-    def grant(self, beside: int) -> None:
-        """Gives it the card while `beside` other processes compile."""
+    def grant(self, *, beside: int, halted: int) -> None:
+        """Gives it the card while `beside` others compile and `halted` ones wait."""
+        line = json.dumps({"beside": beside, "halted": halted})
         with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells
-            self.process.stdin.write(json.dumps({"beside": beside}) + "\n")
+            self.process.stdin.write(f"{line}\n")
             self.process.stdin.flush()
+
+    def halt(self) -> None:
+        """Lets it and its children stand still; the guard kills them if we are."""
+        self.guard.note(self.process.pid, is_halted=True)
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Lets it and its children go on if they were halted."""
+        self._signal(signal.SIGCONT)
+        self.guard.note(self.process.pid, is_halted=False)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks it and its children to save and end, or kills them."""
-        number = signal.SIGKILL if at_once else signal.SIGTERM
+        self._signal(signal.SIGKILL if at_once else signal.SIGTERM)
+        self.go_on()  # a halted process would get the request later
+
+    def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import limits, parity, ranks, rows
-from benchmarks.gpu import executables, programs
-from benchmarks.gpu.child import Context
+from benchmarks.gpu import executables, jobs, programs
+from benchmarks.gpu.child import Context, WrongError
 from benchmarks.gpu.sizes import SIZES
 
 REPEATS = 5
 
 
-class ParityError(RuntimeError):
+class ParityError(WrongError):
     """A program does not compute what torch does, or computes NaN."""
 
 
@@ -43,6 +43,8 @@ def measure_row(
     check_platform(context)
     row = programs.build(SIZES[size](), case, program, precision)
     name = executables.name_of(size, case, program, precision, context.flags)
+    if jobs.autotunes(context.flags):
+        context.take_card()
     compiled, origin = executables.load_or_compile(
         row, context.settings.executables, name
     )
@@ -58,6 +60,7 @@ def measure_row(
         "origin": origin,
         "from_cache": compiled.from_cache,
         "beside": context.beside,
+        "halted": context.halted,
         "parity": error,
         "wrong": wrong,
     }

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 from benchmarks import epoch, images
+from benchmarks.gpu import executables, search_programs
 from benchmarks.gpu.child import Context, UnfinishedError
 from benchmarks.gpu.process import file_name
 from benchmarks.gpu.row_task import check_platform
@@ -15,7 +16,7 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.runs.verify import verify
 from egnas_jax.storage import records
-from egnas_jax.training.program_cache import CompilePlan, OnStage
+from egnas_jax.training.program_cache import CompilePlan, OnStage, loaded_by
 
 RESUMED_EPOCHS = 2
 
@@ -28,7 +29,8 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
         2 * plan.images, plan.side, context.settings.data_dir
     )
     run = epoch.make_run(plan, pixels, labels)
-    with counted_cache_hits() as hits:
+    carried = carried_programs(context, "epoch", size=size, precision=precision)
+    with carried, counted_cache_hits() as hits:
         run, seconds = epoch.compile_programs(run)
     context.take_card()
     measured, _ = epoch.measure(run, plan)
@@ -39,6 +41,20 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
         "from_cache": len(hits),
     }
     context.write(f"epoch, {precision}", measured | facts)
+
+
+def carried_programs(
+    context: Context, task: str, **options: str
+) -> contextlib.AbstractContextManager[None]:
+    """A context in which a search loads the programs that were compiled beforehand.
+
+    Args:
+      context: of the job.
+      task: of the job.
+      options: of the job.
+    """
+    folder = context.settings.executables
+    return loaded_by(executables.loader(folder, task, options, context.flags))
 
 
 class CardMonitor:
@@ -102,8 +118,7 @@ def carry_search(context: Context, size: str, variant: str) -> None:
       UnfinishedError: it was asked to end; a checkpoint has been written.
     """
     check_platform(context)
-    preset, settings = SIZES[size]().searches
-    config = search_config(preset, variant=variant, settings=settings)
+    config = search_programs.config_of(SIZES[size](), variant)
     folder = context.settings.out / "searches" / variant
 
     def write(record: dict | None = None) -> None:
@@ -112,16 +127,17 @@ def carry_search(context: Context, size: str, variant: str) -> None:
             context.write("search", summary(lines, config.epochs))
 
     try:
-        run_search(
-            config,
-            out=folder,
-            data_dir=None
-            if config.data.name == "digits"
-            else context.settings.data_dir,
-            resume=True,
-            on_epoch=write,
-            monitor=CardMonitor(context),
-        )
+        with carried_programs(context, "search", size=size, variant=variant):
+            run_search(
+                config,
+                out=folder,
+                data_dir=None
+                if config.data.name == "digits"
+                else context.settings.data_dir,
+                resume=True,
+                on_epoch=write,
+                monitor=CardMonitor(context),
+            )
     except KeyboardInterrupt as stop:
         done = len(records.read(folder / "metrics.jsonl"))
         raise UnfinishedError(f"{done} of {config.epochs} epochs are done") from stop

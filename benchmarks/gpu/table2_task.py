@@ -21,6 +21,8 @@ MINUTES = 30.0  # of a piece, unless the job is asked to end before
 def carry_trainings(context: Context, size: str) -> None:
     """Goes on with the trainings until they end or the job is asked to end.
 
+    The network compiles for minutes before the job takes the card.
+
     Raises:
       UnfinishedError: trainings are left; checkpoints have been written.
       RuntimeError: the script failed.
@@ -35,6 +37,7 @@ def carry_trainings(context: Context, size: str) -> None:
     ]
     if context.settings.data_dir and made.name == "full":
         command += ["--data-dir", context.settings.data_dir]
+    _compile(command)
     context.take_card()
     # in the group of this job, which ends with the campaign
     process = subprocess.Popen(
@@ -47,10 +50,19 @@ def carry_trainings(context: Context, size: str) -> None:
     context.write("trainings", {"progress": lines, "exit_code": process.returncode})
     if process.returncode == INTERRUPTED:
         raise UnfinishedError("; ".join(lines[:1]) or "no epoch has ended")
-    if process.returncode:
-        raise RuntimeError(
-            f"{SCRIPT.name} ended with {process.returncode}; see its log"
-        )
+    _check(process.returncode)
+
+
+def _compile(command: list[str]) -> None:
+    """Lets the script compile what it will run, into the cache of the campaign."""
+    words = [*command, "--compile-only"]
+    _check(subprocess.run(words, stdout=sys.stderr, env=environment()).returncode)
+
+
+def _check(code: int) -> None:
+    """Raises a RuntimeError where the script failed."""
+    if code:
+        raise RuntimeError(f"{SCRIPT.name} ended with {code}; see its log")
 
 
 def environment() -> dict[str, str]:

@@ -12,5 +12,6 @@ def measure_torch(context: Context, size: str, setting: dict[str, bool]) -> None
     case = parity.case_named(made.case)
     side = opponent.make_side(case, device, setting)
     context.take_card()
+    others = {"beside": context.beside, "halted": context.halted}
     for program, rate in opponent.rates(side, case, made.recipe):
-        context.write(program, {"images_per_s": rate, "setting": setting})
+        context.write(program, {"images_per_s": rate, "setting": setting} | others)

@@ -109,6 +109,21 @@ def compile_programs(
       state: shapes and dtypes of the state.
       identity, monitor: see `program_cache.compile_all`.
     """
+    requests = program_requests(problem, programs, hyperparams, state)
+    return programs._replace(**program_cache.compile_all(requests, identity, monitor))
+
+
+def program_requests(
+    problem: SearchProblem,
+    programs: SearchPrograms,
+    hyperparams: SearchHyperparams,
+    state: PyTree,
+) -> dict[str, program_cache.ProgramRequest]:
+    """The programs that a search compiles, by name; that of its weight steps first.
+
+    Args:
+      problem, programs, hyperparams, state: as of `compile_programs`.
+    """
     mesh, collapse = problem.net.mesh, problem.watch
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))
     state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), state)
@@ -121,7 +136,7 @@ def compile_programs(
         dim = SPACES[problem.net.config.space].dim
         rows = dim if collapse.eigenvalue == "exact" else 1
         calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
-    requests = {
+    return {
         name: program_cache.ProgramRequest(
             getattr(programs, name),
             arguments,
@@ -129,4 +144,3 @@ def compile_programs(
         )
         for name, arguments in calls.items()
     }
-    return programs._replace(**program_cache.compile_all(requests, identity, monitor))

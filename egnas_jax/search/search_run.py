@@ -14,7 +14,11 @@ import numpy as np
 
 from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.search import stored_state
-from egnas_jax.search.programs import SearchPrograms, compile_programs
+from egnas_jax.search.programs import (
+    SearchPrograms,
+    compile_programs,
+    program_requests,
+)
 from egnas_jax.search.state import (
     SearchHyperparams,
     SearchProblem,
@@ -24,7 +28,11 @@ from egnas_jax.search.state import (
 )
 from egnas_jax.space import SPACES, Space
 from egnas_jax.training.devices import replicate
-from egnas_jax.training.program_cache import CompileMonitor, unmonitored
+from egnas_jax.training.program_cache import (
+    CompileMonitor,
+    ProgramRequest,
+    unmonitored,
+)
 
 
 class Stage(NamedTuple):
@@ -122,6 +130,11 @@ class Progress(NamedTuple):
 def layout(run: SearchRun) -> SearchState:
     """Returns shapes and dtypes of a run's state, which a checkpoint must fit."""
     return stored_state.layout(run.problem, run.image_shape, run.hyperparams)
+
+
+def requests(run: SearchRun) -> dict[str, ProgramRequest]:
+    """Returns the programs that `compiled` compiles, by name."""
+    return program_requests(run.problem, run.programs, run.hyperparams, layout(run))
 
 
 def compiled(run: SearchRun, monitor: CompileMonitor = unmonitored) -> SearchRun:

@@ -12,6 +12,7 @@ trace it, the settings of JAX and XLA, and the device.
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import hashlib
@@ -20,7 +21,7 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -79,6 +80,27 @@ OnStage = Callable[[str, str], None]
 CompileMonitor = Callable[[CompilePlan], AbstractContextManager[OnStage]]
 
 
+# (name, request) -> the compiled program of all its arguments, or None.
+LoadProgram = Callable[[str, ProgramRequest], Callable | None]
+_LOAD: contextvars.ContextVar[LoadProgram] = contextvars.ContextVar(
+    "where compiled programs come from", default=lambda name, request: None
+)
+
+
+@contextlib.contextmanager
+def loaded_by(load: LoadProgram) -> Iterator[None]:
+    """Context in which programs that were compiled elsewhere are not compiled.
+
+    Args:
+      load: asked for each program; what it has not, None, is compiled as usual.
+    """
+    token = _LOAD.set(load)
+    try:
+        yield
+    finally:
+        _LOAD.reset(token)
+
+
 def unmonitored(plan: CompilePlan) -> AbstractContextManager[OnStage]:
     """A `CompileMonitor` that shows nothing."""
     del plan
@@ -125,12 +147,17 @@ def compile_all(
     if identity is not None:
         around = _surroundings() | {"identity": identity}
         keys = {name: _key(name, one, around) for name, one in requests.items()}
-    cached = frozenset(name for name, key in keys.items() if _is_stored(key))
+    loaded = _loaded(requests)
+    stored = {name for name, key in keys.items() if _is_stored(key)}
+    cached = frozenset(stored | loaded.keys())
     times = None if identity is None else program_store.cache_folder()
     task, started = _task(requests, cached), time.monotonic()
     plan = CompilePlan(tuple(requests), cached, compile_times.recall(times, task))
     with monitor(plan) as on_stage:
-        programs = _compile_side_by_side(requests, keys, on_stage)
+        for name in loaded:
+            on_stage(name, "ready")
+        rest = {name: one for name, one in requests.items() if name not in loaded}
+        programs = loaded | _compile_side_by_side(rest, keys, on_stage)
     compile_times.remember(times, task, time.monotonic() - started)
     for name, key in keys.items():
         _remember(key, programs[name])
@@ -140,9 +167,15 @@ def compile_all(
     }
 
 
+def _loaded(requests: Mapping[str, ProgramRequest]) -> dict[str, Callable]:
+    """The programs that `loaded_by` has, by name."""
+    programs = {name: _LOAD.get()(name, one) for name, one in requests.items()}
+    return {name: found for name, found in programs.items() if found is not None}
+
+
 def _compile_side_by_side(requests, keys: dict[str, str], on_stage: OnStage) -> dict:
     """Compiled programs by name; the next one is traced while one compiles."""
-    with ThreadPoolExecutor(len(requests)) as pool:
+    with ThreadPoolExecutor(max(1, len(requests))) as pool:
         compiling = {}
         for name, request in requests.items():
             on_stage(name, "tracing")

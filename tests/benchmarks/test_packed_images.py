@@ -1,5 +1,7 @@
 """CIFAR-10 travels in pieces without loss."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -147,3 +149,19 @@ def test_a_data_set_is_complete_with_every_image_once(spans, complete, data):
     pixels, labels = data
     pieces = [Piece(pixels[a:b], labels[a:b], a, 5) for a, b in spans]
     assert packed_images.is_complete(pieces) == complete
+
+
+def test_a_data_set_is_packed_into_three_pieces(data, tmp_path, monkeypatch):
+    """Two of CIFAR-10's would not fit a call that carries 64 MiB with a checkout."""
+    pixels, labels = data
+    loaded = SimpleNamespace(
+        images=pixels[:4],
+        labels=labels[:4],
+        test_images=pixels[4:],
+        test_labels=labels[4:],
+    )
+    monkeypatch.setattr(packed_images, "load_dataset", lambda *arguments: loaded)
+    assert packed_images.main(["pack", "--out", str(tmp_path)]) == 0
+    paths = sorted(tmp_path.iterdir())
+    assert [path.name for path in paths] == [f"cifar10_{i}.npz" for i in range(3)]
+    assert packed_images.is_complete([packed_images.read_piece(path) for path in paths])

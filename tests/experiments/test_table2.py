@@ -1,7 +1,11 @@
 """Table 2 of the report: a found cell beside random cells, carried out in pieces."""
 
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +15,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import Interrupted
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CELL = zoo["DARTS_V2"].genotype
 GIVEN = ["--size", "full", "--genotype", "DARTS_V2", "--train", "epochs=5"]
 SUMMARY = dict(
@@ -294,6 +299,36 @@ def test_an_interrupted_piece_starts_no_further_run(call, install, tmp_path, cap
     assert "seed0: 2 of 5 epochs, test error 5.00 %" in capsys.readouterr().out
     call([*command, "--minutes", "0"], is_last=False)
     assert len(runs.calls) == 1
+
+
+def test_compiling_alone_needs_a_given_cell(load, tmp_path, capsys):
+    command = ["--size", "tiny", "--out", str(tmp_path), "--compile-only"]
+    with pytest.raises(SystemExit) as stop:
+        load("table2").main(command)
+    assert stop.value.code == 2
+    assert "--compile-only needs the cell" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_training_reads_the_program_that_was_compiled_before_it(tmp_path):
+    """Weight steps are compiled once, by the first of the two processes."""
+    words = "--size tiny --seeds 1 --genotype DARTS_V2 --epochs-now 1 --train"
+    command = [*f"{words} network.layers=1 --out {tmp_path / 'out'}".split()]
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def compiled(*options):
+        script = [sys.executable, str(ROOT / "experiments" / "table2.py")]
+        subprocess.run([*script, *command, *options], env=os.environ | cache)
+        names = (path.name for path in (tmp_path / "cache").iterdir())
+        return {name for name in names if "train_steps" in name and "atime" not in name}
+
+    first = compiled("--compile-only")
+    assert len(first) == 1 and not (tmp_path / "out" / "seed0").exists()
+    assert compiled() == first
+    assert (tmp_path / "out" / "seed0").exists()
 
 
 @pytest.mark.slow

@@ -87,6 +87,35 @@ def test_a_program_is_traced_once_for_all_processes(folder, traced, monkeypatch)
     assert (folder.stat().st_mode & 0o077) == 0  # what is read there is run
 
 
+def test_a_program_that_was_compiled_elsewhere_is_not_traced(folder, traced):
+    names, requests = traced
+    stages, asked = [], []
+
+    @contextlib.contextmanager
+    def monitor(plan):
+        assert plan.cached == {"double"}
+        yield lambda name, stage: stages.append((name, stage))
+
+    def load(name, request):
+        asked.append((name, len(request.all_arguments)))
+        return {"double": lambda bound, x: {"out": bound * x}}.get(name)
+
+    with program_cache.loaded_by(load):
+        programs = program_cache.compile_all(requests(), None, monitor)
+    assert results(programs) == EXPECTED and names == ["total"]
+    assert asked == [("double", 2), ("total", 2)]
+    assert stages[0] == ("double", "ready") and len(stages) == 4
+    program_cache.compile_all(requests(), None)
+    assert names == ["total", "double", "total"]  # outside of the context
+
+
+def test_nothing_is_compiled_where_all_programs_were(traced):
+    names, requests = traced
+    with program_cache.loaded_by(lambda name, request: np.add):
+        programs = program_cache.compile_all(requests(), None)
+    assert programs["total"](np.float32(1.0)) == 3.0 and names == []
+
+
 def test_what_was_made_of_something_else_is_not_taken(folder, traced, monkeypatch):
     names, requests = traced
 

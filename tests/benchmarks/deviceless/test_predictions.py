@@ -33,6 +33,17 @@ def test_rates_are_shares_of_the_peaks():
     assert a100.l1_bytes_per_s == pytest.approx(0.5 * 108 * 128 * 1.41e9)
 
 
+def test_an_h200_computes_as_an_h100_and_moves_more():
+    """The campaign loads programs only onto a card of the name that the driver says."""
+    card = card_named("h200")
+    text = target_description(card)
+    assert 'name: "NVIDIA H200"' in text and "major: 9 minor: 0" in text
+    assert "memory_bandwidth: 4800000000000" in text and "core_count: 132" in text
+    rates = rates_of(card)
+    assert rates.bytes_per_s == pytest.approx(0.8 * 4.8e12)
+    assert rates.operations_per_s == H100.operations_per_s
+
+
 @pytest.mark.parametrize(
     ("cost", "seconds", "limit"),
     [

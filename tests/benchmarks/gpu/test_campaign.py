@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.gpu import memory as memories
 from benchmarks.gpu.campaign import GRACE_S, Campaign
-from benchmarks.gpu.jobs import Job, Stage
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.jobs import SLOW_S, Job, Stage
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, Memory
 
 STAGE, OTHER = Stage("first", "", 60.0), Stage("second", "", 60.0)
 EMPTY = Memory({}, "tiny", {})
@@ -43,12 +43,15 @@ class FakeProcess:
     ):
         self.clock, self.prepare, self.measure = clock, prepare, measure
         self.crash, self.deaf, self.saves = crash, deaf, saves
-        self.started, self.granted, self.beside, self.code = clock(), None, None, None
-        self.sent = set()
+        self.started, self.granted, self.others, self.code = clock(), None, None, None
+        self.sent, self.halted_at, self.halted_s = set(), None, 0.0
 
     def messages(self):
         found = []
-        if self._once("ready", self.clock() - self.started >= self.prepare):
+        if self.halted_at is not None:
+            return found
+        prepared_s = self.clock() - self.started - self.halted_s
+        if self._once("ready", prepared_s >= self.prepare):
             found.append({"event": "ready", "machine": {"jax": "1.0"}})
         has_run = self.granted is not None and self.code is None
         if has_run and self.clock() - self.granted >= self.measure:
@@ -68,10 +71,20 @@ class FakeProcess:
             return True
         return False
 
-    def grant(self, beside):
-        self.granted, self.beside = self.clock(), beside
+    def grant(self, **others):
+        self.granted, self.others = self.clock(), others
+
+    def halt(self):
+        assert self.halted_at is None
+        self.halted_at = self.clock()
+
+    def go_on(self):
+        if self.halted_at is not None:
+            self.halted_s += self.clock() - self.halted_at
+            self.halted_at = None
 
     def stop(self, *, at_once=False):
+        self.go_on()
         if at_once:
             self.code = -9 if self.code is None else self.code
         elif self.saves:
@@ -84,13 +97,25 @@ class FakeProcess:
 
 
 class Trial:
-    """A campaign of fake processes; `plans` are their arguments, attempt by attempt."""
+    """A campaign of fake processes; `plans` are their arguments, attempt by attempt.
 
-    def __init__(self, plans, memory=EMPTY, slots=2, stages=None, **options):
+    Jobs may prepare for 100 s, those in `slow` as long as the call. Those in `quiet`
+    are rows, the others searches.
+    """
+
+    def __init__(
+        self, plans, memory=EMPTY, *, stages=None, slow=(), quiet=(), **options
+    ):
         self.clock, self.saved, self.said = Clock(), [], []
         self.started, self.attempts = {}, []
         jobs = [
-            Job(name, (stages or {}).get(name, STAGE), "row", {}, prepare_s=100.0)
+            Job(
+                name,
+                (stages or {}).get(name, STAGE),
+                "row" if name in quiet else "search",
+                {},
+                prepare_s=SLOW_S if name in slow else 100.0,
+            )
             for name in plans
         ]
         attempts = {
@@ -109,9 +134,8 @@ class Trial:
             memory,
             start,
             say=self.said.append,
-            slots=slots,
             clock=self.clock,
-            **{"save": self.saved.append, **options},
+            **{"save": self.saved.append, "slots": 2, **options},
         )
 
     def run(self, seconds):
@@ -128,7 +152,8 @@ def test_rows_are_timed_as_their_compilation_ends():
     assert memory.state("slow") == memory.state("quick") == DONE
     assert 2.0 <= trial.granted("quick") < 3.0
     assert 50.0 <= trial.granted("slow") < 51.0
-    assert trial.started["quick"][0].beside == 1  # the slow one compiled beside it
+    # the slow one compiled beside it
+    assert trial.started["quick"][0].others == {"beside": 1, "halted": 0}
     assert memory.jobs["quick"]["results"] == {"row": {"seconds": 1.0}}
     assert memory.jobs["quick"]["seconds"] == pytest.approx(1.0, abs=0.2)
     assert memory.machine == {"jax": "1.0"}
@@ -166,15 +191,64 @@ def test_a_compilation_that_does_not_end_is_stopped_and_named():
     trial = Trial({"stuck": dict(prepare=float("inf")), "good": {}})
     memory = trial.run(1000.0)
     assert memory.state("good") == DONE
-    assert memory.state("stuck") == STOPPED
+    assert memory.state("stuck") == LATE
     assert memory.jobs["stuck"]["reason"] == "was not ready for the card after 100 s"
     assert trial.clock() < 110.0
+
+
+def test_slow_compilations_take_no_slot_from_quicker_ones_and_the_whole_call():
+    """Three slow compilations and one that is stuck come before six rows in worth."""
+    plans = {f"slow{i}": dict(prepare=350.0) for i in range(3)}
+    plans |= {"stuck": dict(prepare=float("inf"))}
+    plans |= {f"quick{i}": dict(prepare=60.0) for i in range(6)}
+    trial = Trial(plans, slots=3, slow=[f"slow{i}" for i in range(3)])
+    memory = trial.run(480.0)
+    assert [name for name, _ in trial.attempts][-3:] == ["slow0", "slow1", "slow2"]
+    assert all(memory.state(f"quick{i}") == DONE for i in range(6))
+    assert memory.state("slow0") == DONE  # 350 s are more than the limit of the others
+    assert memory.state("stuck") == LATE
+
+
+def test_what_was_not_ready_in_a_call_comes_last_in_the_next_one():
+    plans = {"slow": dict(prepare=600.0), "other": dict(prepare=600.0), "row": {}}
+    memory = Trial(plans, slow=["slow"]).run(90.0)
+    assert memory.state("slow") == LATE
+    assert memory.state("other") == STOPPED  # its time was not up
+    again = Trial({**plans, "new": {}}, memory, slots=1, slow=["slow", "new"])
+    again.run(2000.0)
+    assert [name for name, _ in again.attempts] == ["other", "new", "slow"]
+
+
+def test_interrupting_a_slow_compilation_says_nothing_of_its_length():
+    plan, stop = {"slow": dict(prepare=600.0)}, dict(interruptions=lambda: 1)
+    assert Trial(plan, slow=["slow"]).run(5.0).state("slow") == LATE
+    trial = Trial(plan, slow=["slow"], **stop)
+    trial.campaign._decide()
+    assert trial.run(5.0).state("slow") == STOPPED
+
+
+def test_programs_that_were_compiled_beforehand_are_measured_first():
+    plans = {name: {} for name in ("a", "b", "c", "late")}
+    late = memories.end(memories.begin(EMPTY, "late"), "late", LATE, "", 0.0)
+    trial = Trial(plans, late, slots=1, slow=["b"], carried={"b", "late"})
+    trial.run(100.0)
+    assert [name for name, _ in trial.attempts] == ["b", "late", "a", "c"]
+
+
+def test_the_card_is_given_in_order_of_worth_whatever_began_first():
+    plans = {name: dict(prepare=5.0) for name in ("slow", "row", "carried")}
+    plans |= {"other": dict(measure=10.0)}
+    trial = Trial(plans, slots=4, slow=["slow"], carried={"carried"})
+    trial.run(100.0)
+    assert [name for name, _ in trial.attempts] == ["carried", "row", "other", "slow"]
+    granted = sorted(trial.started, key=trial.granted)
+    assert granted == ["other", "slow", "row", "carried"]
 
 
 def test_a_process_that_does_not_listen_is_killed():
     trial = Trial({"deaf": dict(prepare=float("inf"), deaf=True)})
     memory = trial.run(1000.0)
-    assert memory.state("deaf") == STOPPED
+    assert memory.state("deaf") == LATE
     assert 100.0 + GRACE_S < trial.clock() < 102.0 + GRACE_S
 
 
@@ -189,6 +263,11 @@ def test_the_end_of_the_time_is_recorded_and_results_so_far_stay():
     assert [m.jobs["done"]["results"] for m in trial.saved][-1] == {
         "row": {"seconds": 1.0}
     }
+
+
+def test_a_call_of_no_seconds_starts_nothing():
+    trial = Trial({"a": {}})
+    assert trial.run(0.0) == EMPTY and trial.attempts == []
 
 
 def test_the_next_call_goes_on_where_the_last_stopped():
@@ -218,6 +297,70 @@ def test_a_stage_over_its_limit_makes_room_and_goes_on_later():
     assert second.started > trial.granted("short")
     assert second.granted + 100.0 <= trial.clock()  # nobody waits: no limit
     assert memory.state("long") == memory.state("short") == DONE
+
+
+def test_a_search_has_the_card_whenever_no_other_job_is_ready():
+    """It goes beyond its 60 s, makes room at 100 s, and goes on while one compiles."""
+    stretches = [dict(measure=float("inf"), saves=True), dict(measure=30.0)]
+    plans = {"search": stretches, "row": dict(prepare=100.0)}
+    plans |= {"compiles": dict(prepare=300.0)}
+    stages = {"search": STAGE, "row": OTHER, "compiles": OTHER}
+    trial = Trial(plans, slots=3, stages=stages, slow=["row", "compiles"])
+    memory = trial.run(1000.0)
+    assert 100.0 <= trial.granted("row") < 101.0
+    second = trial.started["search"][1]
+    assert 101.0 <= second.started < 103.0 and second.granted < 104.0
+    assert memory.state("search") == DONE
+    assert trial.granted("compiles") > 300.0
+
+
+def test_what_compiles_stands_still_while_a_row_is_timed():
+    """For 30 s, which do not count against the 100 s that it may prepare."""
+    plans = {"row": dict(measure=30.0), "compiles": dict(prepare=90.0), "waits": {}}
+    trial = Trial(plans, quiet=["row"])
+    memory = trial.run(1000.0)
+    assert trial.started["row"][0].others == {"beside": 0, "halted": 1}
+    assert 120.0 <= trial.granted("compiles") < 121.5
+    assert memory.state("compiles") == DONE
+    assert trial.started["waits"][0].started > 31.0  # none starts meanwhile
+
+
+def test_a_search_halts_no_compilation():
+    plans = {"search": dict(measure=200.0), "compiles": dict(prepare=90.0)}
+    trial = Trial(plans, stages={"compiles": OTHER})
+    trial.run(100.0)
+    assert trial.started["search"][0].others == {"beside": 1, "halted": 0}
+    assert 90.0 <= trial.granted("compiles") < 91.5
+
+
+def test_a_job_whose_readiness_was_said_before_it_was_halted_gets_the_card():
+    trial = Trial({"row": dict(measure=5.0), "next": dict(prepare=1.5)}, quiet=["row"])
+    messages = FakeProcess.messages
+
+    def say_ready_late(process):
+        """What was said already arrives although the process is halted."""
+        if "ready" in process.sent:
+            return messages(process)
+        halted_at, process.halted_at = process.halted_at, None
+        found = messages(process)
+        process.halted_at = halted_at
+        return found
+
+    trial.campaign._decide()
+    trial.started["next"][0].messages = lambda: say_ready_late(trial.started["next"][0])
+    memory = trial.run(100.0)
+    assert memory.state("next") == DONE and trial.started["next"][0].halted_at is None
+    assert memory.state("row") == DONE
+
+
+def test_no_halted_process_is_left_when_the_time_is_up():
+    plans = {"row": dict(measure=float("inf")), "compiles": dict(prepare=90.0)}
+    trial = Trial(plans, quiet=["row"])
+    memory = trial.run(20.0)
+    [process] = trial.started["compiles"]
+    assert process.code == -15 and process.halted_at is None
+    assert trial.clock() < 21.0  # nobody had to be killed
+    assert memory.state("compiles") == STOPPED
 
 
 def test_every_row_is_saved_before_the_next_one_starts():
@@ -263,11 +406,40 @@ def test_no_process_is_left_when_the_disk_is_full():
     assert slow.code == -9
 
 
-def test_a_job_that_was_killed_with_its_campaign_comes_last_and_loads_nothing():
-    memory = memories.begin(EMPTY, "heavy")
-    trial = Trial({"heavy": {}, "new": {}}, memory, slots=1)
+def killed(trial, seconds):
+    """What the disk holds when the campaign is killed after so many seconds."""
+
+    class Kill(BaseException):
+        pass
+
+    def sleep(pause):
+        trial.clock.sleep(pause)
+        if trial.clock() >= seconds:
+            raise Kill
+
+    with pytest.raises(Kill):
+        trial.campaign.run(1000.0, sleep)
+    return trial.saved[-1]
+
+
+def test_of_the_jobs_of_a_killed_campaign_only_the_one_with_the_card_is_suspect():
+    """Two others compiled and one was ready; they keep their places and programs."""
+    endless = dict(prepare=float("inf"))
+    plans = {"heavy": dict(measure=50.0), "ready": dict(prepare=5.0)}
+    plans |= {"a": endless, "b": endless}
+    memory = killed(Trial(plans, slots=4, carried={"ready"}), 20.0)
+    trial = Trial(dict.fromkeys([*plans, "new"], {}), memory, slots=1)
     trial.run(100.0)
-    assert trial.attempts == [("new", True), ("heavy", False)]
+    names = ["ready", "a", "b", "new"]
+    assert trial.attempts == [*((name, True) for name in names), ("heavy", False)]
+
+
+@pytest.mark.parametrize("carried, loads", [({"a"}, False), ((), True)])
+def test_a_job_that_was_killed_while_it_loaded_a_program_compiles_it(carried, loads):
+    memory = killed(Trial({"a": dict(prepare=5.0)}, carried=carried), 2.0)
+    trial = Trial({"a": {}}, memory, carried=carried)
+    trial.run(100.0)
+    assert trial.attempts == [("a", loads)]
 
 
 def test_forgotten_jobs_are_measured_again():

@@ -1,16 +1,21 @@
 """The process of a job: what it says, when it takes the card, and how it ends."""
 
+import contextlib
 import io
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.gpu import child
-from benchmarks.gpu.child import Context, Settings, UnfinishedError
+from benchmarks.gpu.child import Context, Settings, UnfinishedError, WrongError
+from benchmarks.gpu.guard import halted_groups
 from benchmarks.gpu.jobs import Job, Stage
 from benchmarks.gpu.process import Subprocess, file_name
 
@@ -20,7 +25,7 @@ def settings(tmp_path):
     return Settings(tmp_path, "data", tmp_path / "programs", "cpu")
 
 
-def said(task, settings, requests='{"beside": 3}\n'):
+def said(task, settings, requests='{"beside": 3, "halted": 2}\n'):
     answers = io.StringIO()
     context = Context(settings, answers, io.StringIO(requests), flags="")
     child.run(task, context, {"number": 7})
@@ -31,11 +36,13 @@ def test_a_task_takes_the_card_once_and_writes_its_results(settings):
     def task(context, number):
         context.take_card()
         context.take_card()
-        context.write("row", {"number": number, "beside": context.beside})
+        others = {"beside": context.beside, "halted": context.halted}
+        context.write("row", {"number": number} | others)
 
     ready, result, end = said(task, settings)
     assert ready["event"] == "ready" and ready["machine"]["platform"] == "cpu"
-    assert result["result"] == {"number": 7, "beside": 3} and result["name"] == "row"
+    assert result["result"] == {"number": 7, "beside": 3, "halted": 2}
+    assert result["name"] == "row"
     assert end == {"event": "end", "state": "done", "reason": ""}
 
 
@@ -51,6 +58,7 @@ def test_infinite_numbers_are_written_as_json(settings):
     [
         (UnfinishedError("3 of 50 epochs"), "stopped", "3 of 50 epochs"),
         (ValueError("first line\nsecond"), "failed", "ValueError: first line"),
+        (WrongError("too far"), "wrong", "WrongError: too far"),
     ],
 )
 def test_how_a_task_ended_is_said_with_its_reason(error, state, reason, settings):
@@ -82,7 +90,8 @@ def test_names_of_files_are_plain():
 
 
 SCRIPT = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))  # as if it saved
 print(json.dumps({"event": "flags", "text": os.environ["XLA_FLAGS"]}), flush=True)
 print(json.dumps({"event": "granted", "text": sys.stdin.readline()}), flush=True)
 print("into the log", file=sys.stderr, flush=True)
@@ -98,14 +107,22 @@ def test_a_process_exchanges_messages_and_ends_when_it_is_asked(tmp_path, monkey
     monkeypatch.setattr(sys, "executable", str(launcher))
     monkeypatch.setenv("XLA_FLAGS", "--of-the-user")
     job = Job("a: job", Stage("a", "", 1.0), "row", {}, flags="--of-the-job")
-    process = Subprocess(job, tmp_path, {})
+    guarded = []
+    process = Subprocess(job, tmp_path, {}, SimpleNamespace(note=note_into(guarded)))
     assert next_message(process)["text"] == "--of-the-user --of-the-job"
-    process.grant(beside=2)
-    assert json.loads(next_message(process)["text"]) == {"beside": 2}
+    process.grant(beside=2, halted=1)
+    granted = json.loads(next_message(process)["text"])
+    assert granted == {"beside": 2, "halted": 1}
     assert process.exit_code() is None
-    process.stop()
+    process.halt()
+    until(lambda: state_of(process.process.pid) == "T")
+    assert guarded == [True]
+    process.go_on()
+    until(lambda: state_of(process.process.pid) == "S")
+    process.halt()
+    process.stop()  # also of a halted process
     until(lambda: process.exit_code() is not None)
-    assert process.exit_code() == -15
+    assert process.exit_code() == 3
     process.stop(at_once=True)  # of a process that has ended
     assert "into the log" in (tmp_path / "logs" / "a-job.txt").read_text()
 
@@ -143,13 +160,66 @@ def test_a_job_and_what_it_started_end_with_a_campaign_that_is_killed():
     until(lambda: not has_not_ended(int(number)))
 
 
-def has_not_ended(number):
-    """Whether a process exists and is no zombie, which nobody may have awaited."""
+GUARDING_CAMPAIGN = """
+import os, signal, subprocess, sys, time
+from benchmarks.gpu.guard import Guard
+guard = Guard()
+job = "import subprocess; subprocess.run(['sleep', '60'])"
+groups = [
+    subprocess.Popen([sys.executable, "-c", job], start_new_session=True).pid
+    for _ in range(2)
+]
+for group in groups:
+    guard.note(group, is_halted=True)
+    os.killpg(group, signal.SIGSTOP)
+os.killpg(groups[1], signal.SIGCONT)
+guard.note(groups[1], is_halted=False)
+print(*groups, guard.process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_halted_jobs_are_killed_with_a_campaign_that_is_killed():
+    """A job that is not halted notices the end itself, so the guard leaves it alone."""
+    campaign = subprocess.Popen(
+        [sys.executable, "-c", GUARDING_CAMPAIGN], stdout=subprocess.PIPE, text=True
+    )
+    halted, running, guard = map(int, campaign.stdout.readline().split())
+    try:
+        until(lambda: state_of(halted) == "T")
+        assert has_not_ended(guard)
+        campaign.kill()
+        campaign.wait()
+        until(lambda: not has_not_ended(halted) and not has_not_ended(guard))
+        assert has_not_ended(running)
+    finally:
+        campaign.kill()
+        for group in (halted, running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        campaign.stdout.close()
+
+
+def test_the_guard_knows_which_groups_are_halted():
+    assert halted_groups(["+10\n", "+20\n", "-10\n", "-30\n", "+40\n"]) == {20, 40}
+
+
+def note_into(notes):
+    return lambda group, *, is_halted: notes.append(is_halted)
+
+
+def state_of(number):
+    """The letter of a process's state: T halted, Z zombie; None where there is none."""
     try:
         state = pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(")")[2]
     except OSError:
-        return False
-    return state.split()[0] != "Z"
+        return None
+    return state.split()[0]
+
+
+def has_not_ended(number):
+    """Whether a process exists and is no zombie, which nobody may have awaited."""
+    return state_of(number) not in (None, "Z")
 
 
 def next_message(process):

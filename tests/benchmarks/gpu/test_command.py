@@ -11,12 +11,14 @@ import pytest
 from benchmarks import images, packed_images
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import archive, jobs, memory
-from benchmarks.gpu.child import Settings, settings_of
-from benchmarks.gpu.memory import DONE, STOPPED, Memory
+from benchmarks.gpu.child import CACHE, Settings, settings_of
+from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, WRONG, Memory
+from benchmarks.gpu.sizes import full_size
 from egnas_jax.data.files.layouts import LAYOUTS
 from egnas_jax.storage import lock
 
 SPEED = "speed: population-running, bfloat16"
+[SPEED_JOB] = [job for job in jobs.jobs_of(full_size()) if job.name == SPEED]
 
 
 def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, capsys):
@@ -90,13 +92,28 @@ def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
 ):
     environments = []
     monkeypatch.setattr(
-        command, "Subprocess", lambda job, folder, env: environments.append(env)
+        command, "Subprocess", lambda job, folder, env, guard: environments.append(env)
     )
     settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
     for loads in (True, False):
-        command.start_job(settings, None, loads)
+        command.start_job(settings, None, SPEED_JOB, loads)
     folders = [settings_of(env).executables for env in environments]
     assert folders == [tmp_path / "programs", None]
+
+
+def test_a_job_that_autotunes_reads_the_cache_of_no_other_job(tmp_path, monkeypatch):
+    caches = []
+    monkeypatch.delenv(CACHE, raising=False)
+    monkeypatch.setattr(
+        command, "Subprocess", lambda job, folder, env, guard: caches.append(env[CACHE])
+    )
+    settings = Settings(tmp_path, None, None, "gpu")
+    for job in (job for job in jobs.jobs_of(full_size()) if job.autotunes):
+        command.start_job(settings, None, job, True)
+    assert len(set(caches)) == len(caches) == 4
+    command.start_job(settings, None, SPEED_JOB, True)
+    assert caches[-1] == str(tmp_path / "cache")
+    assert all(cache.startswith(f"{caches[-1]}/autotuning-") for cache in caches[:-1])
 
 
 def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypatch):
@@ -199,6 +216,22 @@ def test_reports_and_archives_that_fail_end_nothing(tmp_path, monkeypatch, capsy
     assert "campaign.tar was not written: OSError" in text
 
 
+def test_results_lie_beside_the_archive_even_where_that_fails(
+    tmp_path, monkeypatch, capsys
+):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command.archive, "write", fail)
+    folder, stem = tmp_path / "card", tmp_path / "out" / "campaign.tar"
+    known = memory.begin(Memory({}, "tiny", {}), SPEED)
+    command._save("tiny", folder, known)
+    command._archive(stem, folder)
+    assert memory.load(stem.parent, "tiny") == known
+    report = (stem.parent / "report.md").read_text()
+    assert report == (folder / "report.md").read_text() != ""
+
+
 def test_interruptions_are_counted_and_interrupt_nothing():
     before = signal.getsignal(signal.SIGTERM)
     with command.counted_interruptions() as asked:
@@ -208,8 +241,10 @@ def test_interruptions_are_counted_and_interrupt_nothing():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("state, code", [(DONE, 0), (STOPPED, command.LEFT)])
-def test_the_exit_code_says_whether_jobs_are_left(
+@pytest.mark.parametrize(
+    "state, code", [(DONE, 0), (STOPPED, command.LEFT), (FAILED, 1), (WRONG, 1)]
+)
+def test_the_exit_code_says_whether_jobs_are_left_or_failed(
     state, code, card, tmp_path, monkeypatch
 ):
     def measure(options, folder, known, chosen):
@@ -236,7 +271,8 @@ def test_a_dry_run_of_the_whole_campaign_in_two_calls(tmp_path):
     path = tmp_path / "cpu" / memory.FILE
     before = Memory(**json.loads(path.read_text()))
     done = {name for name in before.jobs if before.state(name) == DONE}
-    stopped = [job for job in before.jobs.values() if job["state"] == STOPPED]
+    ends = STOPPED, LATE
+    stopped = [job for job in before.jobs.values() if job["state"] in ends]
     assert done and stopped
     assert all("time of the call" in job["reason"] for job in stopped)
 

@@ -57,6 +57,14 @@ def test_a_chosen_stage_is_alone():
     assert [job.name for job in chosen] == ["epoch: an epoch"]
 
 
+def test_programs_with_a_full_size_weight_step_compile_as_long_as_a_call():
+    slow = [job.name for job in jobs.jobs_of(full_size()) if job.is_slow]
+    assert len(slow) == 5 + 4 + 1 + 2 + 1
+    words = "weight-step", "train-of-", "an epoch", "search: ", "table2: "
+    assert all(any(word in name for word in words) for name in slow)
+    assert not any(name.startswith("parity: ") for name in slow)
+
+
 def test_autotuning_and_determinism_are_measured_apart():
     listed = [job for job in jobs.jobs_of(full_size()) if job.task != "limits"]
     flags = {
@@ -79,6 +87,14 @@ def test_stages_whose_programs_a_command_would_autotune_say_that_they_do_not():
 def test_the_limits_of_a_card_are_those_that_autotuning_finds():
     [limits] = [job for job in jobs.jobs_of(full_size()) if job.task == "limits"]
     assert limits.flags == jobs.AUTOTUNED
+    assert not limits.is_patient
+
+
+def test_only_rows_that_autotune_wait_until_all_others_are_over():
+    listed = [job for job in jobs.jobs_of(full_size()) if job.task != "limits"]
+    patient = {job.stage.name for job in listed if job.is_patient}
+    autotunes = {job.stage.name for job in listed if job.autotunes}
+    assert patient == autotunes == {"autotuning"}
 
 
 @pytest.mark.parametrize("variant", jobs.VARIANTS)

@@ -1,12 +1,13 @@
 """What the campaign remembers: one file, replaced as a whole, and its archive."""
 
 import json
+import os
 
 import pytest
 
 from benchmarks.gpu import archive, memory
 from benchmarks.gpu.jobs import Job, Stage
-from benchmarks.gpu.memory import DONE, FAILED, STOPPED, Memory
+from benchmarks.gpu.memory import DONE, FAILED, STOPPED, WRONG, Memory
 
 STAGE = Stage("stage", "", 60.0)
 
@@ -77,18 +78,26 @@ def test_an_attempt_keeps_earlier_results_and_counts():
     known = memory.begin(Memory({}, "tiny", {}), "a")
     known = memory.with_result(known, "a", "row", {"seconds": 1.0})
     known = memory.begin(memory.end(known, "a", STOPPED, "time", 9.0), "a")
-    assert known.state("a") == "" and known.jobs["a"]["attempts"] == 2
+    assert known.state("a") == memory.BEGUN and known.jobs["a"]["attempts"] == 2
     assert known.jobs["a"]["results"] == {"row": {"seconds": 1.0}}
 
 
 def test_jobs_are_left_in_order_of_worth_with_failed_ones_last():
     known = ended(Memory({}, "tiny", {}), "failed", FAILED)
     known = ended(ended(known, "done", DONE), "stopped", STOPPED)
-    known = memory.begin(memory.begin(known, "killed twice"), "killed twice")
-    names = ["killed twice", "failed", "done", "stopped", "new"]
+    for _ in range(2):
+        known = memory.begin(known, "killed twice", loads=True)
+    known = memory.begin(known, "compiled")
+    names = ["killed twice", "failed", "done", "stopped", "compiled", "new"]
     left = memory.in_order(known, [job(name) for name in names])
-    in_order = ["stopped", "new", "failed", "killed twice"]
+    in_order = ["stopped", "compiled", "new", "failed", "killed twice"]
     assert [one.name for one in left] == in_order
+
+
+def test_a_wrong_result_is_not_measured_again_unless_it_is_forgotten():
+    known = ended(Memory({}, "tiny", {}), "a", WRONG)
+    assert memory.in_order(known, [job("a")]) == []
+    assert memory.in_order(memory.forget(known, ["a"]), [job("a")]) == [job("a")]
 
 
 @pytest.fixture
@@ -115,6 +124,43 @@ def test_an_archive_keeps_the_newest_checkpoint_of_each_run(folder):
         "searches/paper/metrics.jsonl",
         "table2/seed0/checkpoints/9/array",
     ]
+
+
+def test_the_oldest_checkpoints_are_left_out_of_an_archive_that_is_too_large(
+    folder, monkeypatch
+):
+    ages = {"searches/paper": 100.0, "searches/reproduction": 50.0, "table2/seed0": 1.0}
+    for run, seconds in ages.items():
+        path = folder / run / "checkpoints" / "200" / "array"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(10_000))
+        os.utime(path, (seconds, seconds))
+
+    def runs_with_checkpoints(limit):
+        monkeypatch.setattr(archive, "LIMIT_BYTES", limit)
+        kept = archive.files_of(folder)
+        assert {str(path) for path in kept} >= {
+            "results.json",
+            "searches/paper/metrics.jsonl",
+        }
+        return [str(path.parents[2]) for path in kept if "checkpoints" in path.parts]
+
+    assert runs_with_checkpoints(60_000) == sorted(ages)
+    assert runs_with_checkpoints(45_000) == ["searches/paper", "searches/reproduction"]
+    assert runs_with_checkpoints(30_000) == ["searches/paper"]
+    assert runs_with_checkpoints(10) == []
+
+
+def test_an_archive_is_no_larger_than_its_limit(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "PART_BYTES", 10_240)
+    for number in range(8):
+        path = folder / "searches" / str(number) / "checkpoints" / "1" / "array"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes(3_000))
+    stem = tmp_path / "campaign.tar"
+    assert archive.write(folder, stem) > 2
+    monkeypatch.setattr(archive, "LIMIT_BYTES", 20_480)
+    assert archive.write(folder, stem) <= 2
 
 
 def test_an_archive_in_parts_restores_the_folder(folder, tmp_path, monkeypatch):

@@ -56,12 +56,19 @@ def test_the_exit_code_of_the_script_decides_how_the_job_ends(
 ):
     commands, answers = [], io.StringIO()
 
+    def compile_only(command, **options):
+        assert answers.getvalue() == ""  # the card is free meanwhile
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
     def start(command, **options):
+        assert "ready" in answers.getvalue()
         commands.append(command)
         assert options["env"]["PYTHONPATH"].startswith(str(table2_task.ROOT))
         return Script(code)
 
     monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "run", compile_only)
     monkeypatch.setattr(table2_task.signal, "signal", lambda *arguments: None)
     settings = Settings(out, "data", None, "gpu")
     context = Context(settings, answers, io.StringIO('{"beside": 0}\n'), "")
@@ -70,8 +77,19 @@ def test_the_exit_code_of_the_script_decides_how_the_job_ends(
     else:
         with pytest.raises(error, match=r"seed0: 3 of 600|ended with 1; see its log"):
             table2_task.carry_trainings(context, "full")
-    [command] = commands
+    compiling, command = commands
+    assert compiling == [*command, "--compile-only"]
     assert "precision=bfloat16" in command
     assert command[command.index("--data-dir") + 1] == "data"
     result = json.loads(answers.getvalue().splitlines()[-1])["result"]
     assert result["progress"] == ["seed0: 3 of 600 epochs, 40 s"]
+
+
+def test_a_network_that_does_not_compile_takes_no_card(out, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
+    answers = io.StringIO()
+    context = Context(Settings(out, "data", None, "gpu"), answers, io.StringIO(), "")
+    with pytest.raises(RuntimeError, match="table2.py ended with 1; see its log"):
+        table2_task.carry_trainings(context, "full")
+    assert answers.getvalue() == ""
