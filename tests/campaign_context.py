@@ -6,7 +6,7 @@ from benchmarks.gpu.child import Settings
 class Collector:
     """A context of a job that collects what is written."""
 
-    flags, beside = "", 0
+    flags, beside, halted = "", 0, 0
 
     def __init__(self, folder, platform="cpu"):
         self.settings = Settings(folder, None, None, platform)
