@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
+from benchmarks.gpu.ends import UnfinishedError, WrongError
 from benchmarks.gpu.memory import DONE, FAILED, STOPPED, WRONG
 
 OUT, DATA, EXECUTABLES, PLATFORM = (
@@ -23,14 +24,6 @@ OUT, DATA, EXECUTABLES, PLATFORM = (
 )
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-
-
-class UnfinishedError(Exception):
-    """A task ended before its work did, and can go on; the message says how far."""
-
-
-class WrongError(RuntimeError):
-    """A task's result was written, but is not what it must be; it would be so again."""
 
 
 class Settings(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks import limits, parity, ranks, rows
 from benchmarks.gpu import executables, jobs, programs
-from benchmarks.gpu.child import Context, WrongError
+from benchmarks.gpu.child import Context
+from benchmarks.gpu.ends import WrongError
 from benchmarks.gpu.sizes import SIZES
 
 REPEATS = 5

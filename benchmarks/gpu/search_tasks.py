@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from benchmarks import epoch, images
 from benchmarks.gpu import executables, search_programs
-from benchmarks.gpu.child import Context, UnfinishedError
+from benchmarks.gpu.child import Context
+from benchmarks.gpu.ends import UnfinishedError
 from benchmarks.gpu.process import file_name
 from benchmarks.gpu.row_task import check_platform
 from benchmarks.gpu.sizes import SIZES

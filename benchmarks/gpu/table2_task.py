@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 
-from benchmarks.gpu.child import Context, UnfinishedError
+from benchmarks.gpu.child import Context
+from benchmarks.gpu.ends import UnfinishedError
 from benchmarks.gpu.sizes import SIZES
 from egnas_jax.storage import records
 

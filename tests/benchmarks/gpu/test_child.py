@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.gpu import child
-from benchmarks.gpu.child import Context, Settings, UnfinishedError, WrongError
+from benchmarks.gpu.child import Context, Settings
+from benchmarks.gpu.ends import UnfinishedError, WrongError
 from benchmarks.gpu.guard import halted_groups
 from benchmarks.gpu.jobs import Job, Stage
 from benchmarks.gpu.process import Subprocess, file_name
@@ -69,6 +70,36 @@ def test_how_a_task_ended_is_said_with_its_reason(error, state, reason, settings
     result, end = said(task, settings)
     assert result["event"] == "result"
     assert (end["state"], end["reason"]) == (state, reason)
+
+
+UNFINISHED = """
+import runpy, sys
+from benchmarks.gpu import ends, tasks
+
+def end(context):
+    raise getattr(ends, sys.argv.pop())("3 of 50")
+
+tasks.task_named = lambda name: end
+runpy.run_module("benchmarks.gpu.child", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "error, state", [("UnfinishedError", "stopped"), ("WrongError", "wrong")]
+)
+def test_the_process_of_a_job_knows_the_errors_of_its_task(error, state, settings):
+    job = Job("a job", Stage("speed", "", 60.0), "task", {})
+    process = subprocess.Popen(
+        [sys.executable, "-c", UNFINISHED, json.dumps(job), error],
+        env=os.environ | child.environment_of(settings),
+        stdin=subprocess.PIPE,  # stays open, as a campaign's does
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        last = json.loads(process.stdout.readlines()[-1])
+        process.stdin.close()
+    assert (last["event"], last["state"]) == ("end", state)
 
 
 def test_settings_pass_through_the_environment(settings):

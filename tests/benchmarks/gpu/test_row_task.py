@@ -6,7 +6,8 @@ import json
 import pytest
 
 from benchmarks.gpu import jobs, row_task, torch_task
-from benchmarks.gpu.child import Context, Settings, WrongError
+from benchmarks.gpu.child import Context, Settings
+from benchmarks.gpu.ends import WrongError
 
 
 class CompilingError(Exception):

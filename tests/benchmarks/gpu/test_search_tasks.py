@@ -6,7 +6,8 @@ import json
 import pytest
 
 from benchmarks.gpu import search_tasks
-from benchmarks.gpu.child import Context, Settings, UnfinishedError
+from benchmarks.gpu.child import Context, Settings
+from benchmarks.gpu.ends import UnfinishedError
 from egnas_jax.storage import records
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.program_cache import CompilePlan

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from benchmarks.gpu import table2_task
-from benchmarks.gpu.child import Context, Settings, UnfinishedError
+from benchmarks.gpu.child import Context, Settings
+from benchmarks.gpu.ends import UnfinishedError
 
 
 @pytest.fixture
