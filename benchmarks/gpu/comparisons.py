@@ -49,9 +49,18 @@ def costs_of_flags(memory: Memory, jobs: list[Job]) -> str:
     plain = {what: row for what, job, row in measured if job.flags == PLAIN}
     return "\n".join(
         f"- {job.stage.name}: {', '.join(what)}: {_ratios(row, plain[what])}"
+        f"{_tuned_before(memory, job)}"
         for what, job, row in measured
         if job.flags != PLAIN and what in plain
     )
+
+
+def _tuned_before(memory: Memory, job: Job) -> str:
+    """Says that the cache of an autotuned job may hold results of earlier attempts."""
+    attempts = memory.jobs[job.name]["attempts"]
+    if not job.autotunes or attempts == 1:
+        return ""
+    return f" (attempt {attempts}; earlier ones may have tuned some kernels)"
 
 
 def _ratios(row: dict, plain: dict) -> str:

@@ -156,13 +156,19 @@ def load_or_compile(
 
 
 def loader(
-    folder: pathlib.Path | None, task: str, options: dict[str, str], flags: str
+    folder: pathlib.Path | None,
+    task: str,
+    options: dict[str, str],
+    flags: str,
+    *,
+    on_load: Callable[[str], None] = lambda name: None,
 ) -> LoadProgram:
     """Returns a function that loads the programs of a search.
 
     Args:
       folder: of the files, or None.
       task, options, flags: as of `piece_name_of`.
+      on_load: called with the name of each program that was loaded.
     """
 
     def load_piece(name: str, request: ProgramRequest) -> Callable | None:
@@ -171,10 +177,12 @@ def loader(
         if folder is None or not path.exists():
             return None
         try:
-            return load(path).call
+            program = load(path).call
         except ValueError as error:
             say(f"{path} was not loaded: {error}")
             return None
+        on_load(name)
+        return program
 
     return load_piece
 

@@ -20,7 +20,10 @@ WRONG = "wrong"  # it ended and its result is stored, but not what it must be
 ENDED = DONE, WRONG  # the same would come out again
 # of a job that has not ended: it prepares, or does what may take the machine down
 BEGUN, EXPOSED = "begun", ""
-REASONS = {BEGUN: "it prepared", EXPOSED: "it had the card or loaded a program"}
+REASONS = {
+    BEGUN: "it was compiling or waiting when the results were last written",
+    EXPOSED: "it had the card or was loading a program when they were last written",
+}
 
 
 class Memory(NamedTuple):

@@ -206,8 +206,12 @@ def epoch(memory: Memory) -> str:
 
 def _cached(measured: dict) -> str:
     """How many programs of an epoch were not compiled, in brackets."""
-    count = measured.get("from_cache", 0)
-    return f" ({count} programs from the cache)" if count else ""
+    counts = {
+        "compiled beforehand": measured.get("beforehand", 0),
+        "from the cache": measured.get("from_cache", 0),
+    }
+    texts = [f"{count} programs {how}" for how, count in counts.items() if count]
+    return f" ({', '.join(texts)})" if texts else ""
 
 
 def resume(memory: Memory, jobs: list[Job]) -> str:

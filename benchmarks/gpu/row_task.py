@@ -76,9 +76,15 @@ def measure_row(
 
 
 def is_finite(result: Any) -> bool:
-    """Whether losses or weights are finite, of a result on the host."""
+    """Whether losses or weights are finite, of a result on the host.
+
+    An exploration without one finite fitness changes nothing, and counts itself.
+    """
     values = getattr(result, "params", getattr(result, "loss", result))
-    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(values))
+    skipped = getattr(getattr(result, "strategy", None), "skipped", 0)
+    return not np.any(skipped) and all(
+        bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(values)
+    )
 
 
 def check_platform(context: Context) -> None:

@@ -1,6 +1,7 @@
 """Decides which jobs prepare, which one gets the card, which must halt and which end.
 
-Pure functions of the jobs, in order of worth, and of where each of them is.
+Pure functions of the jobs and of where each of them is. `to_grant` gets the jobs in
+order of worth, all others in the order in which they begin.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks import epoch, images
 from benchmarks.gpu import executables, search_programs
@@ -30,7 +30,10 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
         2 * plan.images, plan.side, context.settings.data_dir
     )
     run = epoch.make_run(plan, pixels, labels)
-    carried = carried_programs(context, "epoch", size=size, precision=precision)
+    loaded: list[str] = []
+    carried = carried_programs(
+        context, "epoch", loaded.append, size=size, precision=precision
+    )
     with carried, counted_cache_hits() as hits:
         run, seconds = epoch.compile_programs(run)
     context.take_card()
@@ -40,22 +43,30 @@ def measure_epoch(context: Context, size: str, precision: str) -> None:
         "images": source,
         "compile_s": seconds,
         "from_cache": len(hits),
+        "beforehand": len(loaded),
+        "beside": context.beside,
+        "halted": context.halted,
     }
     context.write(f"epoch, {precision}", measured | facts)
 
 
 def carried_programs(
-    context: Context, task: str, **options: str
+    context: Context,
+    task: str,
+    on_load: Callable[[str], None] = lambda name: None,
+    **options: str,
 ) -> contextlib.AbstractContextManager[None]:
     """A context in which a search loads the programs that were compiled beforehand.
 
     Args:
       context: of the job.
       task: of the job.
+      on_load: called with the name of each program that was loaded.
       options: of the job.
     """
     folder = context.settings.executables
-    return loaded_by(executables.loader(folder, task, options, context.flags))
+    load = executables.loader(folder, task, options, context.flags, on_load=on_load)
+    return loaded_by(load)
 
 
 class CardMonitor:

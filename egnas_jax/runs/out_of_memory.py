@@ -3,6 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
+from egnas_jax.proxies import PROXIES
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.search.evaluate import default_chunks
 from egnas_jax.search.search_run import SearchRun
@@ -83,7 +84,9 @@ def _setting_to_lower(
     return _population_setting(config, side)
 
 
-def _proxy_setting(config: SearchConfig, image_shape: tuple[int, ...]) -> Setting:
+def _proxy_setting(
+    config: SearchConfig, image_shape: tuple[int, ...]
+) -> Setting | None:
     """A setting of a method that ranks by a proxy, which no devices divide."""
     method = config.strategy
     shape = method.valid_batch_size, *image_shape
@@ -93,8 +96,11 @@ def _proxy_setting(config: SearchConfig, image_shape: tuple[int, ...]) -> Settin
     cells = min(method.population_chunk or default, method.individuals)
     if cells > 1:
         return Setting("strategy.population_chunk", _half(cells), HARMLESS)
-    smaller = _half(method.fitness_batch_size)
-    return Setting("strategy.fitness_batch_size", smaller, OTHER_SEARCH)
+    images = _half(method.fitness_batch_size)
+    least = PROXIES[proxy_of(method.fitness)].least_images
+    if not least <= images < method.fitness_batch_size:
+        return None
+    return Setting("strategy.fitness_batch_size", images, OTHER_SEARCH)
 
 
 def _population_setting(config: SearchConfig, side: int) -> Setting:

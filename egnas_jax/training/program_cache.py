@@ -92,7 +92,7 @@ def loaded_by(load: LoadProgram) -> Iterator[None]:
     """Context in which programs that were compiled elsewhere are not compiled.
 
     Args:
-      load: asked for each program; what it has not, None, is compiled as usual.
+      load: asked for each program; where it returns None, the program is compiled.
     """
     token = _LOAD.set(load)
     try:

@@ -296,6 +296,19 @@ def test_every_program_has_a_setting_to_lower(
     assert f"--restore {straight} --set {expected}" in saved
 
 
+@pytest.mark.parametrize("images, is_advised", [(4, True), (3, True), (2, False)])
+def test_a_proxy_is_not_advised_fewer_images_than_it_needs(
+    images, is_advised, tmp_path
+):
+    sizes = ["batch_size=128", "strategy.population=4", BY_NASWOT]
+    sizes.append(f"strategy.fitness_batch_size={images}")
+    own = search_config(settings=assignments(sizes))
+    prepared = set_up_search(own, folder=tmp_path).run
+    error = OutOfMemoryError("evolve", "too much")
+    text = out_of_memory.search_advice(error, config=own, run=prepared)
+    assert ("--set strategy.fitness_batch_size=2 " in text) == is_advised
+
+
 def test_a_missing_tensorboard_is_said_before_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     out = tmp_path / "run"

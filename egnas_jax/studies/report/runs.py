@@ -34,7 +34,8 @@ NUMBERS = (
 )  # metrics that tables compute with
 SUMMARIES = ("mean", "mean - sd", "mean + sd")  # names of summary lines in figures
 WITHOUT_EPOCHS = (
-    "interrupted before the first epoch ended, or ended by a loss that was not finite"
+    "still in their first epoch, interrupted in it, or ended by a loss that was not "
+    "finite"
 )
 MOST_SETTINGS = 3  # in a label; a longer list says less than the folder's name
 

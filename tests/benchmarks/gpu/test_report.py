@@ -136,6 +136,7 @@ def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
         "compile_s": 3.0,
         "whole_search_epochs": 50,
         "from_cache": 2,
+        "beforehand": 1,
     }
     parts = ("seconds", "weights_and_host", "evolve", "validate", "whole_search")
     text = text_of(
@@ -148,7 +149,8 @@ def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
     )
     assert "| - | 2 (from the cache) | 4.20 |" in text
     assert "An epoch of the default search, without autotuning, in bfloat16" in text
-    assert "3 s of compilation (2 programs from the cache)." in text
+    counted = "(1 programs compiled beforehand, 2 programs from the cache)"
+    assert f"3 s of compilation {counted}." in text
 
 
 def test_rows_are_compared_with_torch_in_their_precision_or_not_at_all():

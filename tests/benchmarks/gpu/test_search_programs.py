@@ -52,3 +52,4 @@ def test_a_search_loads_what_was_compiled_beforehand(name, tmp_path, monkeypatch
     task(context, "tiny", **options)
     result = json.loads(answers.getvalue().splitlines()[-1])["result"]
     assert result.get("epochs", 2) == 2 and result["seconds"] > 0.0
+    assert result.get("beforehand", 3) == 3

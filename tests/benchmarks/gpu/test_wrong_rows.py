@@ -1,5 +1,7 @@
 """One row as a job: a wrong result is written, marked, and fails the job."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -68,6 +70,15 @@ def test_rounding_of_bfloat16_fails_in_float32_alone(measure):
     rounded = population([2.002, 3.0], [4, 5])
     assert measure(rounded, "bfloat16")[0]["wrong"] == []
     assert measure(rounded, "float32")[0]["wrong"] == ["loss 0.001 (at most 0.0001)"]
+
+
+def test_an_exploration_without_a_finite_fitness_is_not_finite():
+    params = {"kernel": np.ones(2)}
+    for skipped, expected in ((np.zeros(2, int), True), (np.array([0, 1]), False)):
+        state = SimpleNamespace(
+            params=params, strategy=SimpleNamespace(skipped=skipped)
+        )
+        assert row_task.is_finite(state) is expected
 
 
 def test_a_row_that_torch_has_no_numbers_for_must_be_finite(measure):
