@@ -91,14 +91,14 @@ def is_quiet(jobs: Sequence[Job], phases: Phases) -> bool:
 
 def to_halt(jobs: Sequence[Job], phases: Phases) -> list[Job]:
     """The jobs that prepare while another one needs quiet."""
-    found = [job for job in jobs if phases[job.name].name == PREPARING]
-    return found if is_quiet(jobs, phases) else []
+    preparing = [job for job in jobs if phases[job.name].name == PREPARING]
+    return preparing if is_quiet(jobs, phases) else []
 
 
 def to_continue(jobs: Sequence[Job], phases: Phases) -> list[Job]:
     """The halted jobs that may go on."""
-    found = [job for job in jobs if phases[job.name].name == HALTED]
-    return [] if is_quiet(jobs, phases) else found
+    standing = [job for job in jobs if phases[job.name].name == HALTED]
+    return [] if is_quiet(jobs, phases) else standing
 
 
 def to_resume(jobs: Sequence[Job], phases: Phases) -> Job | None:

@@ -97,5 +97,5 @@ def open_es(
             optimizer=optimizer,
         )
 
-    told = guarded(tell, dim, population_size)
-    return Evolution(init, ask, told, adapts_sigma=False)
+    guarded_tell = guarded(tell, dim, population_size)
+    return Evolution(init, ask, guarded_tell, adapts_sigma=False)

@@ -302,10 +302,10 @@ def test_a_proxy_is_not_advised_fewer_images_than_it_needs(
 ):
     sizes = ["batch_size=128", "strategy.population=4", BY_NASWOT]
     sizes.append(f"strategy.fitness_batch_size={images}")
-    own = search_config(settings=assignments(sizes))
-    prepared = set_up_search(own, folder=tmp_path).run
+    config = search_config(settings=assignments(sizes))
+    prepared = set_up_search(config, folder=tmp_path).run
     error = OutOfMemoryError("evolve", "too much")
-    text = out_of_memory.search_advice(error, config=own, run=prepared)
+    text = out_of_memory.search_advice(error, config=config, run=prepared)
     assert ("--set strategy.fitness_batch_size=2 " in text) == is_advised
 
 

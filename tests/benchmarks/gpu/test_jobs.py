@@ -87,8 +87,8 @@ def test_stages_whose_programs_a_command_would_autotune_say_that_they_do_not():
     for name in ("epoch", "search", "table2"):
         stage = jobs.STAGES[name]
         assert stage.purpose.endswith("without autotuning")
-        own = [job for job in jobs.jobs_of(full_size()) if job.stage == stage]
-        assert {job.flags for job in own} == {jobs.PLAIN}
+        of_stage = [job for job in jobs.jobs_of(full_size()) if job.stage == stage]
+        assert {job.flags for job in of_stage} == {jobs.PLAIN}
 
 
 def test_the_limits_of_a_card_are_those_that_autotuning_finds():

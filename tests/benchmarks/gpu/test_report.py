@@ -58,7 +58,7 @@ def test_an_empty_memory_lists_every_job_as_left():
 
 
 def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
-    found = known(
+    memory_of_rows = known(
         **{
             "speed: limits": {"limits": LIMITS},
             "speed: population-running, bfloat16": {"row": row("population-running")},
@@ -70,7 +70,7 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
             },
         }
     )
-    text = text_of(found)
+    text = text_of(memory_of_rows)
     assert text.startswith("A CARD, jax 0.11.2, Python 3.12.3\n")
     # 35 GB in 50 ms of 2 TB/s; 4 TFLOP in 50 ms of 800 TFLOP/s; 128,000 / 6,400
     assert (
@@ -89,8 +89,8 @@ def test_a_row_has_its_shares_of_the_limits_and_the_ratio_to_torch():
     ],
 )
 def test_limits_far_below_the_data_sheet_of_a_known_card_are_named(device, rate, said):
-    found = known(**{"speed: limits": {"limits": LIMITS | {"bfloat16": rate}}})
-    text = text_of(found._replace(machine=MACHINE | {"device": device}))
+    memory_of_rows = known(**{"speed: limits": {"limits": LIMITS | {"bfloat16": rate}}})
+    text = text_of(memory_of_rows._replace(machine=MACHINE | {"device": device}))
     assert "Limits of this device, with autotuning: 2000 GB/s" in text
     assert ("LOW LIMIT" in text) == (said is not None) and (said or "") in text
 
@@ -156,7 +156,7 @@ def test_seconds_of_a_program_that_came_from_the_cache_are_marked():
 def test_rows_are_compared_with_torch_in_their_precision_or_not_at_all():
     """Torch has TF32 and AMP, and no products of all the bits of float32."""
     program = "weight-step"
-    found = known(
+    memory_of_rows = known(
         **{
             f"{stage}: {program}, {precision}": {"row": row(program)}
             for stage, precision in (
@@ -174,19 +174,19 @@ def test_rows_are_compared_with_torch_in_their_precision_or_not_at_all():
     )
     ratios = {
         line.split("|")[2].split(",")[1].strip(): line.split("|")[7].strip()
-        for line in text_of(found).splitlines()
+        for line in text_of(memory_of_rows).splitlines()
         if line.startswith(("| speed", "| float32"))
     }
     assert ratios == {"bfloat16": "16.0", "default": "64.0", "float32": "-"}
     assert (
         "- torch, weight-step, bfloat16: 8000 images/s (AMP in bfloat16, "
-        "channels_last; 7 compiling beside it)" in text_of(found)
+        "channels_last; 7 compiling beside it)" in text_of(memory_of_rows)
     )
-    assert "default: 2000 images/s (float32, channels_last)" in text_of(found)
+    assert "default: 2000 images/s (float32, channels_last)" in text_of(memory_of_rows)
 
 
 def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed():
-    found = known(
+    memory_of_rows = known(
         **{
             "parity: weight-step, float32": {
                 "row": row("weight-step", parity={"loss": 1.5e-7, "gradient": 2e-6})
@@ -196,7 +196,7 @@ def test_small_networks_of_the_parity_stage_are_not_compared_with_torchs_speed()
             },
         }
     )
-    text = text_of(found)
+    text = text_of(memory_of_rows)
     assert "| parity | weight-step, float32 | 50 | 128000 | - | - | - | 61 |" in text
     assert "| parity: weight-step, float32 | loss 1.5e-07, gradient 2e-06 |" in text
 
@@ -235,7 +235,7 @@ def test_lowerings_of_one_cell_stand_beside_auto():
 def test_searches_together_are_compared_with_one(alone_first):
     rates = {"train-of-1": 1_000.0, "train-of-4": 3_000.0, "evolve-of-4": 5.0}
     order = sorted(rates, reverse=not alone_first)
-    found = known(
+    memory_of_rows = known(
         **{
             f"together: {program}, bfloat16": {
                 "row": row(program, images_per_s=rates[program])
@@ -243,13 +243,13 @@ def test_searches_together_are_compared_with_one(alone_first):
             for program in order
         }
     )
-    text = text_of(found)
+    text = text_of(memory_of_rows)
     assert "- 4 searches, train: 3.00 times as fast" in text
     assert "searches, evolve" not in text  # one search alone was not measured
 
 
 def test_explorations_together_say_how_many_individuals_go_through_at_a_time():
-    found = known(
+    memory_of_rows = known(
         **{
             f"together: evolve-of-{count}, bfloat16": {
                 "row": row(
@@ -262,7 +262,7 @@ def test_explorations_together_say_how_many_individuals_go_through_at_a_time():
         }
     )
     line = "- 16 searches, evolve (26 individuals at a time, alone 51): 0.40 times as"
-    assert line in text_of(found)
+    assert line in text_of(memory_of_rows)
 
 
 def test_a_search_stands_beside_the_report_and_says_how_far_it_is():
@@ -285,8 +285,8 @@ def test_a_search_stands_beside_the_report_and_says_how_far_it_is():
 
 def test_resumed_runs_with_other_digests_are_named():
     entry = {"flags": "--flag", "resumed_equal": False, "verified": True}
-    found = known(**{"deterministic: resume and verify": {"resume": entry}})
-    assert "(--flag): resumed WITH OTHER DIGESTS, verified" in text_of(found)
+    memory_of_rows = known(**{"deterministic: resume and verify": {"resume": entry}})
+    assert "(--flag): resumed WITH OTHER DIGESTS, verified" in text_of(memory_of_rows)
 
 
 def test_results_that_were_nan_are_printed_as_nan():
@@ -320,13 +320,15 @@ def test_results_that_were_nan_are_printed_as_nan():
 
 def test_results_of_another_source_are_named_as_such():
     first = "parity: weight-step, float32"
-    found = known(**{first: {"row": row("weight-step")}})
-    found = found._replace(machine={**MACHINE, "source": "b" * 64})
+    memory_of_rows = known(**{first: {"row": row("weight-step")}})
+    memory_of_rows = memory_of_rows._replace(machine={**MACHINE, "source": "b" * 64})
     name = "speed: weight-step, bfloat16"
-    found = memory.with_result(memory.begin(found, name), name, "a", {**row("a")})
-    found = found._replace(machine={**MACHINE, "source": "c" * 64})
-    found = memory.with_result(found, name, "new", {**row("a")})
-    text = text_of(found)
+    memory_of_rows = memory.with_result(
+        memory.begin(memory_of_rows, name), name, "a", {**row("a")}
+    )
+    memory_of_rows = memory_of_rows._replace(machine={**MACHINE, "source": "c" * 64})
+    memory_of_rows = memory.with_result(memory_of_rows, name, "new", {**row("a")})
+    text = text_of(memory_of_rows)
     assert "source cccccccccccc" in text.splitlines()[0]
     others = [line for line in text.splitlines() if "OTHER SOURCE" in line]
     assert others == [
@@ -336,9 +338,11 @@ def test_results_of_another_source_are_named_as_such():
 
 
 def test_a_row_without_a_date_has_none():
-    found = known(**{"speed: weight-step, bfloat16": {"row": row("weight-step")}})
-    del found.jobs["speed: weight-step, bfloat16"]["made"]
-    assert "| 3 | A CARD, - |" in text_of(found)
+    memory_of_rows = known(
+        **{"speed: weight-step, bfloat16": {"row": row("weight-step")}}
+    )
+    del memory_of_rows.jobs["speed: weight-step, bfloat16"]["made"]
+    assert "| 3 | A CARD, - |" in text_of(memory_of_rows)
 
 
 def test_what_failed_and_what_was_stopped_is_named_with_its_reason():
