@@ -4,7 +4,7 @@ import difflib
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -99,6 +99,12 @@ def check_known(table: Mapping[str, T], name: str, what: str) -> None:
     raise ValueError(
         f"Unknown {what} {name!r}. {hint}Known: {', '.join(sorted(table))}."
     )
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Returns the first five of some names, for a message that may have many."""
+    texts = list(map(str, names))
+    return ", ".join(texts[:5]) + (", ..." if len(texts) > 5 else "")
 
 
 def defined_at(value: Any) -> str:

@@ -79,13 +79,27 @@ def _check_path(path: str, known: Mapping[str, Any]) -> None:
 def paths(config: Any, prefix: str = "") -> dict[str, Any]:
     """Every dotted path that can be set, with its type."""
     types_by_path = {}
-    for field in dataclasses.fields(config):
-        value, path = getattr(config, field.name), prefix + field.name
+    for name, kind in field_types(config).items():
+        value, path = getattr(config, name), prefix + name
         if dataclasses.is_dataclass(value):
             types_by_path |= paths(value, f"{path}.")
-        elif field.name not in FIXED:
-            types_by_path[path] = field.type
+        elif name not in FIXED:
+            types_by_path[path] = kind
     return types_by_path
+
+
+def field_types(config: Any) -> dict[str, Any]:
+    """Field name -> type of a configuration dataclass, or of an instance.
+
+    Types that are written as text are resolved: all of them are under
+    `from __future__ import annotations`.
+
+    Raises:
+      NameError: the module of the class has no such type.
+    """
+    config_class = config if isinstance(config, type) else type(config)
+    resolved = typing.get_type_hints(config_class)
+    return {field.name: resolved[field.name] for field in dataclasses.fields(config)}
 
 
 def _replaced(config, tree):
@@ -194,13 +208,11 @@ def check_field_types(config: Any, prefix: str = "") -> None:
       ValueError: a value has another type. A number of NumPy counts as one of Python,
         and a whole number as a number.
     """
-    for field in dataclasses.fields(config):
-        value, kinds = getattr(config, field.name), _members(field.type)
+    for name, kind in field_types(config).items():
+        value, kinds = getattr(config, name), _members(kind)
         if set(kinds) <= set(_NAMED) and not _fits(value, kinds):
             allowed = " or ".join(_NAMED[kind] for kind in kinds)
-            raise ValueError(
-                f"{prefix}{field.name} is {value!r}, but must be {allowed}."
-            )
+            raise ValueError(f"{prefix}{name} is {value!r}, but must be {allowed}.")
 
 
 def _fits(value: Any, kinds: Sequence[type]) -> bool:
@@ -266,7 +278,7 @@ def check_ranges(
     Raises:
       ValueError: a value is no such number, out of its range, or NaN.
     """
-    types_of = {field.name: field.type for field in dataclasses.fields(config)}
+    types_of = field_types(config)
     for name, (least, most) in ranges.items():
         value, kinds = getattr(config, name), _members(types_of[name])
         if value is None and type(None) in kinds:

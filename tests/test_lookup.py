@@ -5,7 +5,14 @@ import pathlib
 
 import pytest
 
-from egnas_jax.lookup import LazyTable, check_known, defined_at, lookup, named_at
+from egnas_jax.lookup import (
+    LazyTable,
+    check_known,
+    defined_at,
+    listed,
+    lookup,
+    named_at,
+)
 
 TABLE = {"digits": 1, "cifar10": 2, "cifar100": 3}
 
@@ -44,6 +51,11 @@ def test_a_lazy_table_imports_an_entry_at_its_first_use():
     assert not loaded
     assert lookup(table, "b", "letter") == table["b"] == "B"
     assert loaded == ["b"]
+
+
+def test_a_message_lists_the_first_five_names():
+    assert listed(range(5)) == "0, 1, 2, 3, 4"
+    assert listed(range(6)) == "0, 1, 2, 3, 4, ..."
 
 
 def test_a_lazy_table_takes_entries_of_ones_own():

@@ -114,6 +114,18 @@ def test_numbers_of_numpy_and_whole_numbers_for_floats_are_in_range(name, value)
     check_field_types(config)
 
 
+def test_types_that_are_written_as_text_are_checked_as_the_others():
+    fields = [("count", "int", 1), ("most", "int | None", None)]
+    make = dataclasses.make_dataclass("Text", fields, frozen=True)
+    ranges = {"count": (1, 9), "most": (1, 9)}
+    check_ranges(make(), ranges)
+    with pytest.raises(ValueError, match="count is 2.5, but must be a whole number"):
+        check_ranges(make(count=2.5), ranges)
+    with pytest.raises(ValueError, match="most is 2.5, but must be a whole number or"):
+        check_field_types(make(most=2.5))
+    assert apply_settings(make(), {"count": "3"}).count == 3
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -5,8 +5,10 @@ wrapper such as DataParallel puts a prefix before every name ("module.stem.0.wei
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
+
+from egnas_jax.lookup import listed
 
 Note = Callable[[str], Any]
 
@@ -35,7 +37,7 @@ def network_weights(
     path, weights = _entry(checkpoint, anchors)
     if path:
         beside = [key for key in checkpoint if str(key) != path[0]]
-        ignored = f" (beside {_listed(beside)})" if beside else ""
+        ignored = f" (beside {listed(beside)})" if beside else ""
         log(f"The weights are read from the entry {'/'.join(path)}{ignored}.")
     prefix = _prefix(weights, anchors)
     if prefix:
@@ -65,17 +67,17 @@ def _entry(checkpoint, anchors) -> tuple[tuple[str, ...], Mapping]:
         paths = ["/".join(path) for path, _ in entries]
         raise ValueError(
             f"{len(entries)} entries of the checkpoint hold a network: "
-            f"{_listed(paths)}. Pass one of them."
+            f"{listed(paths)}. Pass one of them."
         )
     modules = list(_modules(checkpoint, ()))
     if modules:
         raise ValueError(
-            f"The checkpoint holds whole modules ({_listed(modules)}), not their "
+            f"The checkpoint holds whole modules ({listed(modules)}), not their "
             f"weights. Pass the state_dict() of the network."
         )
     if inner:
         raise ValueError(
-            f"No entry of the checkpoint ({_listed(checkpoint)}) holds a weight "
+            f"No entry of the checkpoint ({listed(checkpoint)}) holds a weight "
             f"{' or '.join(anchors)}, as networks of the DARTS family do. Pass the "
             f"mapping from names to arrays."
         )
@@ -133,14 +135,9 @@ def _prefix(weights: Mapping, anchors: Collection[str]) -> str:
         }
     )
     if len(prefixes) > 1:
-        shown = _listed([repr(prefix) for prefix in prefixes])
+        shown = listed([repr(prefix) for prefix in prefixes])
         raise ValueError(
             f"The checkpoint holds {len(prefixes)} networks, whose names begin with "
             f"{shown}. Pass the weights of one of them."
         )
     return prefixes[0] if prefixes else ""
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from egnas_jax.interop import places
+from egnas_jax.lookup import listed
 from egnas_jax.space.base import PRIMITIVES
 
 Shape = tuple[int, ...]
@@ -218,5 +219,4 @@ def _is_scale(name: str, form: Collection[str]) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = sorted(map(str, names))
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return listed(sorted(map(str, names)))

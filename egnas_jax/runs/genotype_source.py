@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from egnas_jax.lookup import listed
 from egnas_jax.runs.plugin_records import load_recorded
 from egnas_jax.runs.plugins import Plugin
 from egnas_jax.space import SPACES, Genotype, Topology, zoo
@@ -151,7 +152,7 @@ def _file_of(path: pathlib.Path) -> pathlib.Path:
     if runs:
         raise ValueError(
             f"{str(path)!r} holds no genotype.json, but {len(runs)} runs that do. Name "
-            f"one of them: {_listed(map(str, runs))}."
+            f"one of them: {listed(runs)}."
         )
     hint = ""
     if (path / "metrics.jsonl").is_file():
@@ -196,7 +197,7 @@ def _noted(genotype: Genotype | Topology, name: str, log: Callable) -> Any:
     """The genotype; a note names edges that its text may have lost."""
     if lacking := genotype.lacking_edges:
         log(
-            f"{name}: the cell lacks the edges {_listed(map(str, lacking))} (source, "
+            f"{name}: the cell lacks the edges {listed(lacking)} (source, "
             f"target). If its text was cut off, give the whole text."
         )
     return genotype
@@ -261,8 +262,3 @@ def _close(name: str, names: Iterable[str]) -> list[str]:
 
 def _did_you_mean(names: list[str]) -> str:
     return f" Did you mean {', '.join(names)}?" if names else ""
-
-
-def _listed(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from egnas_jax.lookup import defined_at
+from egnas_jax.settings import field_types
 from egnas_jax.space.primitive_names import check_word
 from egnas_jax.strategies import STRATEGIES
 
@@ -69,9 +70,10 @@ def _check_config_class(name: str, config_class: Any) -> None:
         raise _wrong_class(name, config_class, "is no dataclass")
     if not config_class.__dataclass_params__.frozen:
         raise _wrong_class(name, config_class, "is not frozen")
+    types_of = _types_of(name, config_class)
     for field in dataclasses.fields(config_class):
-        if not _can_be_set(field.type):
-            kind = getattr(field.type, "__name__", field.type)
+        if not _can_be_set(types_of[field.name]):
+            kind = getattr(types_of[field.name], "__name__", types_of[field.name])
             what = f"has the field {field.name} of type {kind!r}"
             raise _wrong_class(name, config_class, what)
         missing = dataclasses.MISSING
@@ -81,6 +83,14 @@ def _check_config_class(name: str, config_class: Any) -> None:
     absent = [read for read in READ if not hasattr(config_class, read)]
     if absent:
         raise _wrong_class(name, config_class, f"has no {', '.join(absent)}")
+
+
+def _types_of(name: str, config_class: type) -> dict[str, Any]:
+    try:
+        return field_types(config_class)
+    except NameError as error:
+        what = f"has a type that is not known ({error})"
+        raise _wrong_class(name, config_class, what) from None
 
 
 def _can_be_set(kind: Any) -> bool:
@@ -95,8 +105,8 @@ def _wrong_class(name: str, config_class: Any, what: str) -> ValueError:
     return ValueError(
         f"The configuration {shown} of the strategy {name!r} {what}. Give a "
         f"@dataclasses.dataclass(frozen=True) whose fields are bool, int, float or str "
-        f"(or one of them | None, without from __future__ import annotations) with "
-        f"defaults, and which has {', '.join(READ)} as fields, properties or ClassVars."
+        f"(or one of them | None) with defaults, and which has {', '.join(READ)} as "
+        f"fields, properties or ClassVars."
     )
 
 

@@ -84,12 +84,11 @@ def summarise(values: Sequence[float], level: float = LEVEL) -> Summary:
     return Summary(mean, spread, n, mean - half, mean + half)
 
 
-def mean_interval(samples: np.ndarray, level: float = LEVEL) -> Interval:
-    """Mean over the first axis and its t interval.
+def mean_interval(samples: np.ndarray) -> Interval:
+    """Mean over the first axis and its t interval, of the probability `LEVEL`.
 
     Args:
       samples: [R, ...], independent runs.
-      level: probability with which the interval covers the mean.
 
     Returns:
       Bounds are NaN for a single run.
@@ -99,7 +98,7 @@ def mean_interval(samples: np.ndarray, level: float = LEVEL) -> Interval:
     if number < 2:
         return Interval(mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan))
     error = samples.std(axis=0, ddof=1, dtype=np.float64) / np.sqrt(number)
-    half = _half_width(error, number, level)
+    half = _half_width(error, number, LEVEL)
     return Interval(mean, mean - half, mean + half)
 
 

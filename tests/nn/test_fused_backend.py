@@ -26,8 +26,7 @@ def test_a_cpu_refuses_a_supernet_of_fused_kernels():
 
 
 def test_only_a_gpu_takes_the_name():
-    assert lowering.for_images("fused", (8, 8), "gpu") == "fused"
     with lowering.assume_backend("gpu"):
-        assert lowering.for_images("fused", (32, 32)) == "fused"
-    with pytest.raises(ValueError, match="the backend is tpu"):
-        lowering.for_images("fused", (8, 8), "tpu")
+        assert lowering.for_images("fused", (8, 8)) == "fused"
+    with lowering.assume_backend("tpu"), pytest.raises(ValueError, match="is tpu"):
+        lowering.for_images("fused", (8, 8))

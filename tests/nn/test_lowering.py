@@ -250,7 +250,8 @@ def test_auto_reads_the_table():
         assert set(rows) == {"eval", "train"}
         for mode, kernels in rows.items():
             train = mode == "train"
-            assert lowering.kernels_for("auto", train, 4, backend) == kernels
+            with lowering.assume_backend(backend):
+                assert lowering.kernels_for("auto", train, 4) == kernels
             assert {kernels.depthwise, kernels.dilated} <= set(lowering.LOWERINGS)
             assert kernels.pooling in ("grouped", "shifted")
     # The tests run on a CPU.
@@ -262,17 +263,17 @@ def test_auto_reads_the_table():
 def test_only_auto_declines_to_fold_wide_kernels(monkeypatch):
     folded = lowering.Kernels("dense", "dense", "shifted")
     monkeypatch.setitem(lowering.TABLE, "gpu", {"eval": folded, "train": folded})
-    assert lowering.kernels_for("auto", True, 16, "gpu") == folded
-    shifted = lowering.LOWERINGS["shifted"]
-    assert lowering.kernels_for("auto", True, 17, "gpu") == shifted
-    assert lowering.kernels_for("dense", True, 17, "gpu") == folded
-    assert lowering.kernels_for("dense", False, 17, "cpu") == folded
+    with lowering.assume_backend("gpu"):
+        assert lowering.kernels_for("auto", True, 16) == folded
+        assert lowering.kernels_for("auto", True, 17) == lowering.LOWERINGS["shifted"]
+        assert lowering.kernels_for("dense", True, 17) == folded
+    assert lowering.kernels_for("dense", False, 17) == folded
 
 
 def test_an_unknown_backend_gets_the_row_of_the_gpu():
-    for train in (False, True):
-        other = lowering.kernels_for("auto", train, 4, "another")
-        assert other == lowering.kernels_for("auto", train, 4, "gpu")
+    with lowering.assume_backend("another"):
+        for mode, kernels in lowering.TABLE["gpu"].items():
+            assert lowering.kernels_for("auto", mode == "train", 4) == kernels
 
 
 def test_an_unknown_lowering_is_refused_with_close_matches():

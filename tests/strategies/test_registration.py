@@ -47,6 +47,15 @@ def test_a_registered_method_is_known_by_its_name():
     assert STRATEGIES["mine"][1](None, Config()).init is make
 
 
+def test_types_of_fields_may_be_text():
+    """As all of a module are under `from __future__ import annotations`."""
+    register_strategy("mine", of_type("float | None"), make)
+    for value in ("0.5", "none"):
+        eg.search_config(strategy="mine", settings={"strategy.field": value})
+    with pytest.raises(ValueError, match="strategy.field takes a number, got 'fast'"):
+        eg.search_config(strategy="mine", settings={"strategy.field": "fast"})
+
+
 def changed(**fields):
     """The configuration with other attributes, not checked by `dataclasses`."""
     return dataclasses.dataclass(frozen=True)(type("Other", (Config,), fields))
@@ -84,7 +93,7 @@ CLASSES = {
     "has no valid_batch_size, warmup, individuals": Bare,
     "has the field size without a default": Required,
     "has the field field of type 'tuple'": of_type(tuple),
-    "of type 'int'": of_type("int"),  # from __future__ import annotations
+    "has a type that is not known (name 'Unknown' is not defined)": of_type("Unknown"),
     "has the field field": of_type(int | str),
 }
 

@@ -52,7 +52,7 @@ from egnas_jax.nn.lowering.rules import (
     target_backend,
 )
 from egnas_jax.nn.lowering.sums import sum_pixels
-from egnas_jax.nn.lowering.windows import output_side, pad_sides, pixelwise, tap
+from egnas_jax.nn.lowering.windows import pad_sides, pixelwise, tap
 
 __all__ = [
     "CHOICES",
@@ -79,7 +79,6 @@ __all__ = [
     "matrix_convolutions",
     "max_pool",
     "output_shape",
-    "output_side",
     "pad_sides",
     "pixelwise",
     "pointwise",

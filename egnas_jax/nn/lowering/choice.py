@@ -58,13 +58,12 @@ MOST_FOLDED_CHANNELS = 16
 MOST_MATRIX_PIXELS = 64
 
 
-def for_images(name: str, shape: tuple[int, int], backend: str | None = None) -> str:
+def for_images(name: str, shape: tuple[int, int]) -> str:
     """Decides "auto" for a whole supernet where its images are tiny.
 
     Args:
       name: a key of `CHOICES`.
       shape: H, W of the images.
-      backend: as of `kernels_for`.
 
     Returns:
       "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`
@@ -75,14 +74,14 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
         "fused" on a backend that cannot run it.
     """
     if name == "fused":
-        check_fused(backend)
+        check_fused()
     if name == "matrix" and not is_tiny(shape):
         raise ValueError(
             f"supernet.lowering is matrix, but the images have {shape[0]} x {shape[1]} "
             f"pixels: it takes at most {MOST_MATRIX_PIXELS}, as its matrices grow with "
             f"the square of that number. Choose auto or shifted."
         )
-    on_cpu = (backend or target_backend()) == "cpu"
+    on_cpu = target_backend() == "cpu"
     return "matrix" if name == "auto" and is_tiny(shape) and on_cpu else name
 
 
@@ -91,17 +90,15 @@ def is_tiny(shape: tuple[int, int]) -> bool:
     return shape[0] * shape[1] <= MOST_MATRIX_PIXELS
 
 
-def kernels_for(
-    name: str, train: bool, channels: int, backend: str | None = None
-) -> Kernels:
+def kernels_for(name: str, train: bool, channels: int) -> Kernels:
     """The implementations that a setting selects for one cell.
+
+    A backend that is not in `TABLE` gets the row of the GPU.
 
     Args:
       name: a key of `CHOICES`; "auto" reads `TABLE`.
       train: whether the cell trains (batch statistics and gradients).
       channels: channels that the cell's primitives work on.
-      backend: JAX's name of the backend, or None for the default backend. A backend
-        that is not in the table gets the row of the GPU.
 
     Raises:
       ValueError: the name is unknown.
@@ -109,7 +106,7 @@ def kernels_for(
     kernels = lookup(CHOICES, name, "lowering")
     if kernels is not None:
         return kernels
-    rows = TABLE.get(backend or target_backend(), TABLE["gpu"])
+    rows = TABLE.get(target_backend(), TABLE["gpu"])
     kernels = rows["train" if train else "eval"]
     if channels <= MOST_FOLDED_CHANNELS:
         return kernels

@@ -31,16 +31,13 @@ def is_interpreted() -> bool:
     return _interpreted.get()
 
 
-def check_fused(backend: str | None = None) -> None:
+def check_fused() -> None:
     """Refuses fused kernels on a backend that cannot run them.
-
-    Args:
-      backend: JAX's name of the backend, or None for `target_backend()`.
 
     Raises:
       ValueError: the backend is no GPU, and kernels are not interpreted.
     """
-    backend = backend or target_backend()
+    backend = target_backend()
     if backend != "gpu" and not is_interpreted():
         raise ValueError(
             f"supernet.lowering is fused, but the backend is {backend}: fused kernels "

@@ -131,11 +131,7 @@ def matrix_convolutions() -> Iterator[None]:
         _products.reset(token)
 
 
-def rules_for(backend: str | None = None) -> Rules:
-    """The rules of a backend; one that has none gets those of the GPU.
-
-    Args:
-      backend: JAX's name of the backend, or None for `target_backend()`.
-    """
-    rules = RULES.get(backend or target_backend(), RULES["gpu"])
+def rules_for() -> Rules:
+    """The rules of `target_backend()`; one that has none gets those of the GPU."""
+    rules = RULES.get(target_backend(), RULES["gpu"])
     return rules._replace(matrix_convolutions=True) if _products.get() else rules

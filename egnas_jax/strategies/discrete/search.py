@@ -35,10 +35,11 @@ from egnas_jax.strategies.limits.costs import (
     limit_metrics,
     limited_fitness,
     make_excess,
+    quantiles_within,
     without_over,
 )
 from egnas_jax.strategies.limits.derivation import with_limit
-from egnas_jax.strategies.population_statistics import quantile_names, quantiles
+from egnas_jax.strategies.population_statistics import quantile_names
 from egnas_jax.strategies.proxy_fitness import (
     IDLE,
     check_fitness,
@@ -366,7 +367,7 @@ def search_once(
     info = {
         "fitness": without_over(new.best_fitness[0], limit),
         "evaluations": jnp.float32(by_step.size),
-        **quantiles(fitness=without_over(by_step[-1], limit)),
+        **quantiles_within(by_step[-1], limit),
         **limit_metrics(by_step[-1], limit),
         **proposer.metrics(new.proposer),
         **course_of({name: values[len(blocks) :] for name, values in course.items()}),

@@ -30,6 +30,7 @@ from egnas_jax.strategies.egnas.sampling import EGNASState, start
 from egnas_jax.strategies.limits.costs import (
     limit_metrics,
     make_excess,
+    quantiles_within,
     without_over,
 )
 from egnas_jax.strategies.limits.derivation import with_limit
@@ -126,10 +127,8 @@ def _info(
         "sigma": exploration.sigma,
         "skipped": state.skipped.astype(jnp.float32),
         "candidate_images": _candidate_images(config, race),
-        **quantiles(
-            fitness=without_over(populations.fitness, config.limit),
-            similarity=populations.similarity,
-        ),
+        **quantiles_within(populations.fitness, config.limit),
+        **quantiles(similarity=populations.similarity),
         **_accuracies(config, populations),
         **limit_metrics(populations.fitness, config.limit),
     }

@@ -14,6 +14,7 @@ from egnas_jax.lookup import named_at
 from egnas_jax.nn.edge_costs import EdgeCosts, counted_costs
 from egnas_jax.space import Space
 from egnas_jax.strategies.limits.config import Limit
+from egnas_jax.strategies.population_statistics import quantiles
 from egnas_jax.types import Array, Mixing
 
 # Fitness under limits is at most WORST_WITHIN for a cell that keeps them, and for other
@@ -131,20 +132,40 @@ def limited_fitness(fitness: Array, mixings: Mixing, excess: ExcessFn | None) ->
 
 
 def without_over(fitness: Array, limit: Limit) -> Array:
-    """Returns the fitness with NaN for cells over a limit, for statistics.
+    """Returns the fitness with infinity, a missing number, for cells over a limit.
 
-    Without a limit it is returned as it is.
+    Without a limit it is returned as it is. NaN would stop a process that looks for it
+    (`JAX_DEBUG_NANS`).
     """
     if not limit.is_set:
         return fitness
-    return jnp.where(fitness >= OVER, jnp.nan, fitness)
+    return jnp.where(fitness >= OVER, jnp.inf, fitness)
 
 
 def mean_within(fitness: Array, limit: Limit) -> Array:
-    """Returns the mean fitness of the cells that keep the limits, f32[]."""
+    """Returns the mean fitness of the cells that keep the limits, f32[].
+
+    It is infinite where no cell does.
+    """
     if not limit.is_set:
         return jnp.mean(fitness)
-    return jnp.nanmean(without_over(fitness, limit))
+    within = fitness < OVER
+    mean = jnp.mean(fitness, where=within)
+    return jnp.where(jnp.any(within), mean, jnp.inf)
+
+
+def quantiles_within(fitness: Array, limit: Limit) -> dict[str, Array]:
+    """Returns the `quantiles` of the fitness of the cells that keep the limits.
+
+    They are infinite where no cell does.
+    """
+    if not limit.is_set:
+        return quantiles(fitness=fitness)
+    over = fitness >= OVER
+    within = quantiles(fitness=jnp.where(over, jnp.nan, fitness))
+    return {
+        name: jnp.where(jnp.all(over), jnp.inf, value) for name, value in within.items()
+    }
 
 
 def limit_metrics(fitness: Array, limit: Limit) -> dict[str, Array]:

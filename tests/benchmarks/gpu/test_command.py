@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import images, packed_images
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import archive, jobs, memory
+from benchmarks.gpu import archive, jobs, machine, measuring, memory
 from benchmarks.gpu.child import CACHE, Settings, settings_of
 from benchmarks.gpu.memory import DONE, FAILED, LATE, STOPPED, WRONG, Memory
 from benchmarks.gpu.sizes import full_size
@@ -22,7 +22,7 @@ SPEED = "speed: population-running, bfloat16"
 
 
 def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
     assert command.main(["--out", str(tmp_path)]) == 2
     assert "--size tiny --platform cpu" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -40,9 +40,9 @@ def test_without_a_gpu_the_command_says_how_to_try_it(tmp_path, monkeypatch, cap
 )
 def test_only_a_line_of_a_gpu_names_a_card(code, text, name, monkeypatch):
     answer = subprocess.CompletedProcess([], code, text)
-    monkeypatch.setattr(command.shutil, "which", lambda name: name)
-    monkeypatch.setattr(command.subprocess, "run", lambda *a, **b: answer)
-    assert command.device_name("gpu") == name
+    monkeypatch.setattr(machine.shutil, "which", lambda name: name)
+    monkeypatch.setattr(machine.subprocess, "run", lambda *a, **b: answer)
+    assert machine.device_name("gpu") == name
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
@@ -92,11 +92,13 @@ def test_a_job_that_may_not_load_programs_is_not_told_where_they_are(
 ):
     environments = []
     monkeypatch.setattr(
-        command, "Subprocess", lambda job, folder, env, guard: environments.append(env)
+        measuring,
+        "Subprocess",
+        lambda job, folder, env, guard: environments.append(env),
     )
     settings = Settings(tmp_path, None, tmp_path / "programs", "gpu")
     for loads in (True, False):
-        command.start_job(settings, None, SPEED_JOB, loads)
+        measuring.start_job(settings, None, SPEED_JOB, loads)
     folders = [settings_of(env).executables for env in environments]
     assert folders == [tmp_path / "programs", None]
 
@@ -105,13 +107,15 @@ def test_a_job_that_autotunes_reads_the_cache_of_no_other_job(tmp_path, monkeypa
     caches = []
     monkeypatch.delenv(CACHE, raising=False)
     monkeypatch.setattr(
-        command, "Subprocess", lambda job, folder, env, guard: caches.append(env[CACHE])
+        measuring,
+        "Subprocess",
+        lambda job, folder, env, guard: caches.append(env[CACHE]),
     )
     settings = Settings(tmp_path, None, None, "gpu")
     for job in (job for job in jobs.jobs_of(full_size()) if job.autotunes):
-        command.start_job(settings, None, job, True)
+        measuring.start_job(settings, None, job, True)
     assert len(set(caches)) == len(caches) == 5  # the rows and the limits
-    command.start_job(settings, None, SPEED_JOB, True)
+    measuring.start_job(settings, None, SPEED_JOB, True)
     assert caches[-1] == str(tmp_path / "cache")
     assert all(cache.startswith(f"{caches[-1]}/") for cache in caches[:-1])
 
@@ -121,7 +125,7 @@ def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypa
     layout = LAYOUTS["cifar10"][0]._replace(
         train=("a.bin",), test=("t.bin",), train_records=2, test_records=1
     )
-    monkeypatch.setattr(command, "LAYOUTS", {"cifar10": (layout,)})
+    monkeypatch.setattr(machine, "LAYOUTS", {"cifar10": (layout,)})
     pixels, labels = images.synthetic(3, 32)
     paths = [str(tmp_path / f"{number}.npz") for number in range(2)]
     for path, piece in zip(paths, packed_images.cut(pixels, labels, 2), strict=True):
@@ -130,7 +134,7 @@ def test_pieces_of_cifar10_are_kept_until_all_are_there(card, tmp_path, monkeypa
         command.main(["--out", str(tmp_path / "out"), "--no-torch", "--pieces", path])
         assert ("search: paper" in card) == has_searched
     options = command.parse(["--out", str(tmp_path / "out")])
-    assert command.data_folder(options) == tmp_path / "out" / "data"
+    assert machine.data_folder(options) == tmp_path / "out" / "data"
 
 
 def test_the_list_names_purpose_limit_and_state_and_measures_nothing(
@@ -205,11 +209,11 @@ def test_reports_and_archives_that_fail_end_nothing(tmp_path, monkeypatch, capsy
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command, "report", fail)
-    monkeypatch.setattr(command.archive, "write", fail)
+    monkeypatch.setattr(measuring, "report", fail)
+    monkeypatch.setattr(measuring.archive, "write", fail)
     known = Memory({}, "tiny", {"a": {"state": "done"}})
-    command._save("tiny", tmp_path, known)
-    command._archive(tmp_path / "campaign.tar", tmp_path)
+    measuring._save("tiny", tmp_path, known)
+    measuring._archive(tmp_path / "campaign.tar", tmp_path)
     assert json.loads((tmp_path / memory.FILE).read_text())["jobs"] == known.jobs
     text = capsys.readouterr().err
     assert "report.md was not written: OSError" in text
@@ -222,11 +226,11 @@ def test_results_lie_beside_the_archive_even_where_that_fails(
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command.archive, "write", fail)
+    monkeypatch.setattr(measuring.archive, "write", fail)
     folder, stem = tmp_path / "card", tmp_path / "out" / "campaign.tar"
     known = memory.begin(Memory({}, "tiny", {}), SPEED)
-    command._save("tiny", folder, known)
-    command._archive(stem, folder)
+    measuring._save("tiny", folder, known)
+    measuring._archive(stem, folder)
     assert memory.load(stem.parent, "tiny") == known
     report = (stem.parent / "report.md").read_text()
     assert report == (folder / "report.md").read_text() != ""
@@ -234,7 +238,7 @@ def test_results_lie_beside_the_archive_even_where_that_fails(
 
 def test_interruptions_are_counted_and_interrupt_nothing():
     before = signal.getsignal(signal.SIGTERM)
-    with command.counted_interruptions() as asked:
+    with measuring.counted_interruptions() as asked:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert asked == [signal.SIGINT, signal.SIGTERM]

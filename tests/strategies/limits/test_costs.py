@@ -17,8 +17,10 @@ from egnas_jax.strategies.limits.costs import (
     limited_fitness,
     make_excess,
     mean_within,
+    quantiles_within,
     without_over,
 )
+from egnas_jax.strategies.population_statistics import quantiles
 from egnas_jax.strategies.random_search import random_child
 
 SPACE = eg.SPACES["darts7"]
@@ -72,12 +74,26 @@ def test_cells_over_a_limit_rank_last_by_their_excess():
 def test_statistics_leave_out_what_is_over_a_limit():
     limit = Limit(params=1e6)
     fitness = jnp.asarray([1.0, 2.0, 3e8, 1e8])
-    np.testing.assert_array_equal(without_over(fitness, limit), [1.0, 2.0, np.nan, 1e8])
+    np.testing.assert_array_equal(without_over(fitness, limit), [1.0, 2.0, np.inf, 1e8])
     assert limit_metrics(fitness, limit) == {"over_limit": 0.25}
     assert mean_within(fitness[:3], limit) == 1.5
+    assert quantiles_within(fitness[:3], limit) == quantiles(fitness=fitness[:2])
     assert without_over(fitness, Limit()) is fitness
     assert limit_metrics(fitness, Limit()) == {}
     assert mean_within(fitness[:2], Limit()) == 1.5
+    assert quantiles_within(fitness, Limit()) == quantiles(fitness=fitness)
+
+
+def test_statistics_of_a_population_over_a_limit_are_infinite_and_never_nan():
+    limit = Limit(params=1e6)
+
+    def statistics(fitness):
+        values = without_over(fitness, limit), mean_within(fitness, limit)
+        return values, quantiles_within(fitness, limit)
+
+    with jax.debug_nans(True):  # NaN in a result is an error
+        values = jax.jit(statistics)(jnp.asarray([2e8, 3e8]))
+    assert all(jnp.isposinf(value).all() for value in jax.tree.leaves(values))
 
 
 def test_no_limit_is_no_function():
