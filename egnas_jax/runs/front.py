@@ -83,8 +83,10 @@ def read_point(folder: pathlib.Path, point: str) -> str:
             f"{folder} has no {FILE}: --point is for a finished search with several "
             f"objectives (--strategy nsga2). Leave --point out."
         )
-    points = records.read_object(path, "Name a directory that a search wrote.")
-    points = points["points"]
+    hint = "Name a directory that a search wrote."
+    points = records.read_object(path, hint).get("points")
+    if not points:
+        raise ValueError(f"{path} holds no points of a front. {hint}")
     for entry in points:
         if point == str(entry["point"]) or (point == KNEE and entry[KNEE]):
             return entry["genotype"]

@@ -194,7 +194,7 @@ class Front:
 
     Attributes:
       mixings: leaves [P, E, K] and [P, E].
-      objectives: name -> f32[P], minimised.
+      objectives: name -> f32[P], minimised; infinite where one is not known.
       is_member: whether nothing in the population dominates it, bool[P].
       knee: index of the member that the method answers by default, i32[].
     """

@@ -71,3 +71,9 @@ def test_points_that_are_not_there_are_refused(run, tmp_path, capsys):
     assert "must be knee or a number from 0 to 2" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"has no front\.json"):
         read_point(tmp_path / "other", "knee")
+
+
+def test_a_file_without_points_is_refused(run, capsys):
+    (run / "front.json").write_text("{}")
+    assert main(["derive", str(run), "--point", "knee"]) == 2
+    assert "front.json holds no points of a front" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return state.replace(objectives=objectives)
 
     def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
-        population = state.population, state.objectives
+        population = state.population, comparable(state.objectives, unknown)
         children = offspring(
             *(key, cells.integers, *population, config.offspring),
             **dialect,
@@ -151,11 +151,14 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         )
         return state, to_cells(children)
 
+    def best_of(objectives: Array, number: int) -> Array:
+        return survivors(comparable(objectives, unknown), number, **dialect)
+
     def tell(state: NSGA2State, children: Array, fitness: Array) -> NSGA2State:
         vectors = jax.vmap(cells.to_integers)(children)
         everyone = jnp.concatenate([state.population, vectors])
         objectives = jnp.concatenate([state.objectives, _objectives(vectors, fitness)])
-        chosen = survivors(objectives, config.population, **dialect)
+        chosen = best_of(objectives, config.population)
         return NSGA2State(everyone[chosen], objectives[chosen])
 
     def metrics(state: NSGA2State) -> dict[str, Array]:
@@ -170,7 +173,7 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return cell, state.objectives[index, 0]
 
     def finalists(state: NSGA2State, number: int) -> Array:
-        return survivors(state.objectives, number, **dialect)
+        return best_of(state.objectives, number)
 
     has_knee = config.point == "knee"
     proposer = Proposer(
@@ -188,15 +191,29 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         objectives, population = state.proposer.objectives, members(state.proposer)
         is_member = front_of(objectives, unknown)
         costs = jax.vmap(cost)(population) if limited else objectives[:, 1]
+        is_known = objectives[:, 0] < unknown
+        fitness = jnp.where(is_known, objectives[:, 0], jnp.inf)
         return Front(
             mixings=jax.vmap(cells.to_mixing)(population),
-            objectives=dict(zip(names, (objectives[:, 0], costs), strict=True)),
-            is_member=is_member & (objectives[:, 0] < unknown),
+            objectives=dict(zip(names, (fitness, costs), strict=True)),
+            is_member=is_member & is_known,
             knee=knee(objectives, is_member),
         )
 
     strategy = black_box(net, config, cells, proposer)
     return strategy._replace(front=front)
+
+
+def comparable(objectives: Array, unknown: float = WORST) -> Array:
+    """Objectives by which cells are selected, f32[P, 2].
+
+    A cell without a known fitness is dominated by all others, however small it is.
+
+    Args:
+      objectives, unknown: as of `front_of`.
+    """
+    fitness = objectives[:, :1]
+    return jnp.where(fitness >= unknown, fitness, objectives)
 
 
 def front_of(objectives: Array, unknown: float = WORST) -> Array:

@@ -32,6 +32,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.strategies.discrete.cells import Cells
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import (
+    WORST_WITHIN,
     limit_metrics,
     limited_fitness,
     make_excess,
@@ -440,7 +441,7 @@ def reevaluate_best(
     if len(keys) == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
     fitness = lax.map(lambda key: evaluate(state.best, key), keys)
-    mean = jnp.mean(fitness, axis=0)
+    mean = mean_fitness(fitness)
     # Entries that no search has filled stay last.
     order = jnp.argsort(jnp.where(state.best_fitness < WORST, mean, WORST), stable=True)
     new = state.replace(best=state.best[order], best_fitness=state.best_fitness[order])
@@ -448,6 +449,12 @@ def reevaluate_best(
         "final_fitness": mean[order[0]],
         "evaluations": info["evaluations"] + float(fitness.size),
     }
+
+
+def mean_fitness(fitness: Array) -> Array:
+    """Mean over batches of a fitness [batches, F]; the worst where a batch has none."""
+    worst = jnp.max(fitness, axis=0)
+    return jnp.where(worst >= WORST_WITHIN, worst, jnp.mean(fitness, axis=0))
 
 
 def reevaluate_members(
@@ -467,7 +474,7 @@ def reevaluate_members(
         chosen = proposer.finalists(state.proposer, len(state.best))
         fitness = lax.map(lambda key: evaluate(members[chosen], key), keys)
         unknown = jnp.full((len(members),), WORST, jnp.float32)
-        known = unknown.at[chosen].set(jnp.mean(fitness, axis=0))
+        known = unknown.at[chosen].set(mean_fitness(fitness))
         state = state.replace(proposer=proposer.revalue(state.proposer, known))
         evaluations = info["evaluations"] + float(fitness.size)
         info = info | {"evaluations": evaluations}

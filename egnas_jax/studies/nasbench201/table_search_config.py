@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Collection
 
 from egnas_jax.lookup import lookup
@@ -113,7 +114,19 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
     decided = ("generations", *DECIDED_BY_VARIANT[variant]) if named else ()
     sizes = {name: size for name, size in SIZES.items() if name not in decided}
     base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
-    return apply_overrides(base, overrides)
+    return _with_overrides(base, overrides)
+
+
+def _with_overrides(config: TableSearchConfig, overrides: list[str]):
+    """The configuration with settings changed; errors name the paths of this command.
+
+    EG-NAS calls its options strategy.NAME; a path that was given stands in quotes.
+    """
+    try:
+        return apply_overrides(config, overrides)
+    except ValueError as error:
+        message = re.sub(r"(?<!')\bstrategy\.", "egnas.", str(error))
+        raise ValueError(message) from None
 
 
 def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]:
@@ -139,7 +152,7 @@ def grid(config: TableSearchConfig, sweeps: list[str]) -> list[dict[str, float]]
             )
         if name in axes:
             raise ValueError(f"--sweep names {path} twice; give all values in one.")
-        configs = [apply_overrides(config, [f"{path}={v}"]) for v in values.split(",")]
+        configs = [_with_overrides(config, [f"{path}={v}"]) for v in values.split(",")]
         axes[name] = [getattr(each.egnas, name) for each in configs]
     settings = [
         dict(zip(axes, values, strict=True))

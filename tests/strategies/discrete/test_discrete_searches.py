@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from egnas_jax.search.loop import metrics_on_host
-from egnas_jax.search.strategy import Trainee
+from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES, derive
 from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
+from egnas_jax.strategies.discrete import nsga2 as nsga2_module
 from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
 from egnas_jax.strategies.discrete.search import (
     WORST,
@@ -21,6 +22,7 @@ from egnas_jax.strategies.discrete.search import (
     Proposer,
     course_of,
     in_blocks,
+    mean_fitness,
     no_search,
     reevaluate_best,
     reevaluate_members,
@@ -273,6 +275,49 @@ def test_metrics_of_a_front_by_hand():
     # to (1.1, 1.1): 0.6 wide from cost 0.1 up, and 0.4 more from cost 0.4 up
     expected = 0.6 * 1.0 + 0.4 * 0.7
     assert metrics["front_hypervolume"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_cell_without_a_fitness_on_one_batch_has_none():
+    fitness = jnp.asarray([[0.2, WORST, WORST], [0.4, 0.1, WORST]])
+    np.testing.assert_allclose(mean_fitness(fitness), [0.3, WORST, WORST], rtol=1e-6)
+
+
+@pytest.fixture
+def nsga2_parts(toy_net, monkeypatch):
+    """What proposes the cells of NSGA-II, and its function that makes the front."""
+    proposers = []
+
+    def no_search_loop(net, config, cells, proposer):
+        proposers.append(proposer)
+        return Strategy("epoch", *[None] * 4, hyperparams=())
+
+    monkeypatch.setattr(nsga2_module, "black_box", no_search_loop)
+    strategy = nsga2(toy_net, NSGA2Config(**SMALL["nsga2"]))
+    return proposers[0], strategy.front
+
+
+def test_nsga2_drops_a_cell_whose_loss_is_no_number_however_small(nsga2_parts):
+    proposer, make_front = nsga2_parts
+
+    @jax.jit
+    def select():
+        state = proposer.init(KEY)
+        smallest = jnp.argmin(state.objectives[:, 1])
+        fitness = jnp.linspace(0.1, 0.6, 6).at[smallest].set(WORST)
+        state = proposer.revalue(state, fitness)
+        children = proposer.members(state)[:1]
+        next_state = proposer.tell(state, children, jnp.asarray([0.05]))
+        # one finalist, which alone was evaluated again
+        last = proposer.revalue(state, jnp.full(6, WORST).at[0].set(0.3))
+        front = make_front(BlackBoxState(last, None, None))
+        finalists = proposer.finalists(state, 5)
+        return smallest, finalists, next_state.objectives[:, 0], front
+
+    smallest, finalists, surviving, front = select()
+    assert smallest not in finalists
+    assert (surviving < WORST).all()
+    assert np.isfinite(front.objectives["loss"]).tolist() == [True] + [False] * 5
+    assert front.is_member.tolist() == [True] + [False] * 5
 
 
 @pytest.mark.slow

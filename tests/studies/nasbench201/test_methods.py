@@ -160,11 +160,12 @@ def test_curves_hold_the_first_and_the_last_query(queries):
     "override, message",
     [
         ("egnas.warmup=3", "concerns images or training"),
-        ("egnas.eta=-1", "eta is -1"),
+        ("egnas.eta=-1", r"egnas\.eta is -1"),
         ("ageing_evolution.tournament=0", "ageing_evolution.tournament is 0"),
         ("dataset=cifar", "Did you mean cifar10"),
         ("runs=0", "runs is 0, but must be from 1"),
         ("egnas.etta=1", "Did you mean egnas.eta"),
+        ("strategy.eta=1", r"Unknown path 'strategy\.eta'. Did you mean egnas\.eta"),
     ],
 )
 def test_bad_settings_are_refused(override, message):
@@ -178,7 +179,7 @@ def test_bad_settings_are_refused(override, message):
         (["egnas.population=4,8"], "--sweep takes"),
         (["egnas.eta="], "--sweep takes"),
         (["egnas.eta=1", "egnas.eta=2"], "twice"),
-        (["egnas.eta=0,-1"], "eta is -1"),
+        (["egnas.eta=0,-1"], r"egnas\.eta is -1"),
         (["egnas.eta=0,x"], "takes a number"),
         (
             [f"egnas.{n}={','.join('123456789')}1" for n in HYPERPARAMS[2:6]],
