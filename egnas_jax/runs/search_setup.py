@@ -324,6 +324,11 @@ def check_schedule(config: SearchConfig) -> None:
             f"schedule.alpha_in_clip is true, but {config.strategy_name} trains one "
             f"cell at a time, whose alpha has no gradient. Leave it out."
         )
+    if strategy.learn is not None and schedule.alpha_in_clip:
+        raise ValueError(
+            f"schedule.alpha_in_clip is true, but {config.strategy_name} moves alpha "
+            f"by the gradient of each weight step, so none accumulates. Leave it out."
+        )
 
 
 def warmup_of(config: SearchConfig) -> int:

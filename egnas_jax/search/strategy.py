@@ -35,8 +35,9 @@ class EpochSchedule:
         "file_order".
       augment_valid: whether validation images are cropped and flipped as in training.
       alpha_in_clip: whether the gradient of alpha, accumulated over all steps, counts
-        in the norm by which the gradient of the weights is clipped. It is zero under
-        the mixings of methods that train one cell at a time, which are refused.
+        in the norm by which the gradient of the weights is clipped. Refused for methods
+        that train one cell at a time, under whose mixings it is zero, and for those
+        that move alpha by it in every step, so that nothing accumulates.
 
     Raises:
       ValueError: a value has the wrong type or is none of the choices.

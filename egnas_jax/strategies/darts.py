@@ -89,8 +89,18 @@ class DARTSState:
 
 
 def darts(net: Supernet, config: DARTSConfig) -> Strategy:
-    """Makes DARTS a strategy of the search loop."""
+    """Makes DARTS a strategy of the search loop.
+
+    Raises:
+      ValueError: it takes differences of gradients that are rounded to bfloat16.
+    """
     space = SPACES[net.config.space]
+    if config.second_order == "finite_difference" and net.config.dtype == "bfloat16":
+        raise ValueError(
+            "strategy.second_order is finite_difference, but supernet.dtype is "
+            "bfloat16, whose rounding errors are larger than the differences. Set "
+            "supernet.dtype=float32."
+        )
 
     def init(key: Key, hyperparams: AdamHyperparams) -> DARTSState:
         alpha = initial_alpha(key, space)

@@ -184,7 +184,7 @@ def test_a_schedule_that_does_nothing_is_refused(name, setting, value):
     useless = {
         "order": strategy.update_every == "step"
         or getattr(config.strategy, "searches_last", False),
-        "alpha_in_clip": strategy.one_hot,
+        "alpha_in_clip": strategy.one_hot or strategy.learn is not None,
     }
     check_schedule(config)
     if useless[setting]:

@@ -189,6 +189,16 @@ def test_an_unknown_form_is_refused():
         CONFIG(second_order="true")
 
 
+def test_differences_of_rounded_gradients_are_refused(toy_net):
+    """In bfloat16 the cosine of h with that of float32 is near 0."""
+    rounded = dataclasses.replace(toy_net.config, dtype="bfloat16")
+    net = toy_net._replace(config=rounded)
+    with pytest.raises(ValueError, match="dtype is bfloat16, whose rounding errors"):
+        MAKE(net, CONFIG(second_order="finite_difference"))
+    for form in ("off", "exact"):
+        MAKE(net, CONFIG(second_order=form))
+
+
 @pytest.fixture(scope="module")
 def golden(load_golden):
     return load_golden("systems/darts_second_order")

@@ -64,7 +64,8 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
     Raises:
       ValueError: there is a resource penalty, and the space has primitives without
         costs; or there is a resource penalty or a drop path, and the space has another
-        macro structure than that of DARTS.
+        macro structure than that of DARTS; or nodes shall keep two edges, and the space
+        has another rule.
     """
     space = SPACES[net.config.space]
     _check_space(net.config, config)
@@ -140,6 +141,11 @@ def _check_space(supernet: SupernetConfig, config: SNASConfig) -> None:
             f"strategy.drop_path is {config.drop_path}, but edges can only be dropped "
             f"in networks of the macro structure darts, and the space {space.name} has "
             f"{space.macro}. Set it to 0."
+        )
+    if config.derive == "two" and not space.keeps_two_edges:
+        raise ValueError(
+            f"strategy.derive is two, but the nodes of the space {space.name} keep "
+            f"other edges, by a rule of its own. Leave it out."
         )
 
 

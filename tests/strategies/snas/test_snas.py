@@ -227,6 +227,8 @@ def test_settings_that_make_no_search_are_refused(toy_net):
         MAKE(net, CONFIG(resource_penalty=1e-3))
     with pytest.raises(ValueError, match="drop_path is 0.3, but edges can only"):
         MAKE(net, CONFIG(drop_path=0.3))
+    with pytest.raises(ValueError, match="derive is two, but .* nasbench201 keep"):
+        MAKE(net, CONFIG(derive="two"))
 
 
 @pytest.mark.slow
