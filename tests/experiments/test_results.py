@@ -54,6 +54,7 @@ def test_a_record_is_not_added_by_a_check_or_without_runs(
 
 def test_an_unfinished_run_is_in_no_record(results, tmp_path):
     for name, planned in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
         line = {"epoch": 0, "valid_accuracy": 0.5, "seconds": 2.0}
         records.append(tmp_path / name / "metrics.jsonl", line)
         records.write_json(tmp_path / name / "config.json", {"epochs": planned})
