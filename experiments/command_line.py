@@ -1,6 +1,7 @@
 """Holds the options and the argument types that experiments share."""
 
 import argparse
+import math
 import pathlib
 
 from egnas_jax.settings import assignments
@@ -31,7 +32,7 @@ def positive(text: str) -> int:
 
 def minutes(text: str) -> float:
     """Type of a number of minutes."""
-    if not float(text) >= 0:
+    if not 0 <= float(text) < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no number of minutes")
     return float(text)
 

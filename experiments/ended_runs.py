@@ -18,18 +18,27 @@ HINT = "Name a file that --ended has written, or one that does not exist yet."
 
 
 def add(path: pathlib.Path, job: Job) -> None:
-    """Adds an ended run to a file, which is made where it is missing.
+    """Adds an ended run to a file that lacks it; the file is made where it is missing.
 
     Raises:
+      SystemExit: its run of this name has other settings.
       ValueError: it is another file.
     """
+    runs, note = read(path), methods.note_of(job).name
     inside = _in_json(job.folder.parent)
     run = {
         name: (job.folder / name).read_text().replace(inside, OUT)
         for name in _names(job)
         if (job.folder / name).exists()
     }
-    records.write_json(path, {**read(path), job.folder.name: run})
+    held = runs.setdefault(job.folder.name, run)
+    if json.loads(held.get(note, "null")) != json.loads(run[note]):
+        raise SystemExit(
+            f"{path} holds a run {job.folder.name} of other settings. Name another "
+            f"--ended."
+        )
+    if held is run:
+        records.write_json(path, runs)
 
 
 def take(path: pathlib.Path, out: pathlib.Path) -> None:

@@ -139,7 +139,7 @@ def parse_similarity(
 
 
 def check_images(settings: Sequence[str]) -> None:
-    """Refuses settings that would change the images of a size.
+    """Refuses settings that would change the images of a size, or which are tested.
 
     Args:
       settings: PATH=VALUE, of searches and of trainings.
@@ -148,7 +148,7 @@ def check_images(settings: Sequence[str]) -> None:
       ValueError: one does.
     """
     for setting in settings:
-        if setting.startswith(("data.path=", "data.name=")):
+        if setting.startswith(("data.path=", "data.name=", "split_seed=")):
             raise ValueError(
                 f"{setting}: searches and trainings share the images of the size. "
                 f"Leave it out."

@@ -309,5 +309,5 @@ def _is_made(path: pathlib.Path, note: pathlib.Path, key: dict) -> bool:
         return True
     raise SystemExit(
         f"{path.parent} holds what another command made, of another size or with "
-        f"other settings. Name another --out."
+        f"other settings. Name another --out, and another --ended if that held it."
     )

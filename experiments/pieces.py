@@ -141,11 +141,11 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
       What is left of the piece afterwards.
 
     Raises:
-      SystemExit: another command filled a run directory.
+      SystemExit: another command filled a run directory or the file of ended runs.
     """
     for job in jobs:
         if methods.is_finished(job):
-            _add_ended(left.ended, job)
+            _add_ended(left, job)
             continue
         if left.reached:
             break
@@ -157,7 +157,7 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
         )
         if summary_of(job):
             methods.mark_finished(job)
-            _add_ended(left.ended, job)
+            _add_ended(left, job)
         epochs = left.epochs
         if epochs is not None:
             epochs = max(epochs - (num_epochs(job) - done), 0)
@@ -165,10 +165,10 @@ def carry(jobs: Sequence[Job], left: Limits) -> Limits:
     return left
 
 
-def _add_ended(file: pathlib.Path | None, job: Job) -> None:
-    """Adds a run that has ended to the file of ended runs, if it lacks the run."""
-    if file and job.folder.name not in ended_runs.read(file):
-        ended_runs.add(file, job)
+def _add_ended(left: Limits, job: Job) -> None:
+    """Adds a run that has ended to the file of ended runs, if there is one."""
+    if left.ended is not None:
+        ended_runs.add(left.ended, job)
 
 
 def _run(job: Job, goal: int) -> None:
@@ -189,8 +189,12 @@ def summary_of(job: Job) -> dict | None:
 
 
 def all_ended(jobs: Sequence[Job]) -> bool:
-    """Whether every job has come to its end."""
-    return all(map(summary_of, jobs))
+    """Whether every job has come to its end, with the settings that it has now.
+
+    Raises:
+      SystemExit: the directory of one holds another run.
+    """
+    return all(map(methods.is_finished, jobs))
 
 
 def num_epochs(job: Job) -> int:

@@ -135,9 +135,12 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
     Machine and date are those that the runs wrote.
 
     Raises:
-      ValueError: there are no runs, or searches among retrainings.
+      ValueError: there are no runs, one has not ended, or searches are among
+        retrainings.
     """
     runs = read_runs(paths)
+    if unfinished := ", ".join(run.name for run in runs if run.unfinished):
+        raise ValueError(f"{unfinished} has not ended. Resume it, or leave it out.")
     kinds = {run.kind for run in runs}
     if len(kinds) > 1:
         raise ValueError(
@@ -254,7 +257,12 @@ def main(arguments: list[str] | None = None) -> None:
         add.add_argument(f"--{option}", required=True)
     options = parser.parse_args(arguments)
     if options.action == "add":
-        made = of_runs(options.runs, options.title, options.claim, options.command)
+        if options.check:
+            parser.error("--check writes nothing, so it adds no record. Leave it out.")
+        try:
+            made = of_runs(options.runs, options.title, options.claim, options.command)
+        except ValueError as error:
+            parser.error(str(error))
         _put(FOLDER / f"{options.name}.json", made, None)
     text = DOCUMENT.read_text()
     page = rewritten(text, read_records())

@@ -245,7 +245,6 @@ def mean_costs(jobs: list[Job]) -> list[float | None]:
 
 
 def make_table(
-    options: argparse.Namespace,
     size: Size,
     searches: dict[str, list[Job]],
     trainings: dict[str, list[Job]],
@@ -295,7 +294,7 @@ def main(arguments: list[str] | None = None) -> None:
     left = carry(searches, left)
     trainings = train_jobs(options, size, source, cells_of(searches))
     carry(trainings, left)
-    table = make_table(options, size, searches, trainings)
+    table = make_table(size, searches, trainings)
     details = {
         job.folder.name: json.loads((job.folder / "summary.json").read_text())
         for jobs in (*searches.values(), *trainings.values())

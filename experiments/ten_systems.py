@@ -87,7 +87,8 @@ def carry_out(
     trainings = train_runs(options, size, source, searches)
     runs = [*searches, *trainings]
     print(progress(options, size, runs))
-    if num_ended(runs) < num_runs(options, size):
+    # cells of searches that have not ended are no runs yet
+    if len(runs) < num_runs(options, size) or not pieces.all_ended(jobs_of(runs)):
         raise SystemExit(pieces.INTERRUPTED)
     return results_of(size, searches, trainings)
 
@@ -152,7 +153,7 @@ def _result(size: Size, training: Run, search: Run | None) -> Result:
     )
 
 
-def make_note(options: argparse.Namespace, size: Size, results: list[Result]) -> str:
+def make_note(size: Size, results: list[Result]) -> str:
     """The note of the record: what the intervals allow, and what was held equal."""
     groups = tables.by_row(results)
     comparisons = tables.comparisons_of(groups)
@@ -160,7 +161,7 @@ def make_note(options: argparse.Namespace, size: Size, results: list[Result]) ->
     return " ".join(
         [
             *(tables.claims(*part) for part in comparisons.items()),
-            tables.holm_note(len(tables.pairs_of(groups)), seeds),
+            tables.holm_note(comparisons, seeds),
             tables.budgets(groups, size.budget),
             tables.sizes(groups, size.target),
             f"Ours on {name_images(size)}, test error of the last epoch and, apart, of "
@@ -183,15 +184,16 @@ def name_images(size: Size) -> str:
 def write(options: argparse.Namespace, size: Size, results: list[Result]) -> None:
     """Writes the record of runs that have all ended."""
     seconds = [r.train_seconds + (r.search_seconds or 0.0) for r in results]
-    methods = [row.name for row in rows_of(options) if row.setting is not None]
+    methods = {row.name for row in rows_of(options) if row.setting is not None}
+    all_or_some = "All " if methods == set(STRATEGIES) else ""
     table = {
-        "title": f"All {len(set(methods))} methods on one supernet",
+        "title": f"{all_or_some}{len(methods)} methods on one supernet",
         "claim": "Which methods find better cells than random search does at equal "
         "cost, and than random cells are?",
         "columns": tables.COLUMNS,
         "rows": tables.make_rows(tables.by_row(results)),
         "seconds": sum(seconds),
-        "note": make_note(options, size, results),
+        "note": make_note(size, results),
     }
     extra = [f"--methods {' '.join(options.methods)}"] if options.methods else []
     if options.settings_of != "common":

@@ -2,8 +2,9 @@
 
 A row "as published" takes the space, the supernet, the schedule and the options that
 the method's published code has, as far as settings reach them; docs/methods.md lists
-what they do not reach. Epochs, weight steps, batches and rates stay those of the size
-(ten_systems_sizes.py says why), and the training of the cells is that of all rows.
+what they do not reach. Epochs, batches, rates, populations and generations stay those
+of the size, and so do the added layers of P-DARTS. The training of the cells is that of
+all rows.
 """
 
 import argparse
@@ -102,6 +103,7 @@ AS_PUBLISHED = {
             **_DARTS8,
             **_NEXT_RATE,
             "strategy.alpha_optimizer": "sgd",
+            # divided by the number of cells; the code's 6 and 2 are those of 8 cells
             "strategy.resource_penalty": 1.5e-3,
             "strategy.drop_path": 0.3,
             "strategy.derive": "edge_all",
@@ -151,7 +153,7 @@ class Run(NamedTuple):
 
 def rows_of(options: argparse.Namespace) -> list[Row]:
     """The rows that the command line asks for, controls last."""
-    names = options.methods or sorted(STRATEGIES)
+    names = dict.fromkeys(options.methods or sorted(STRATEGIES))
     rows = [
         Row(name, setting)
         for name in names
@@ -242,10 +244,3 @@ def _training(options, size: Size, changes: Settings, data_dir, cell) -> Run:
     training = Training(genotype, size.preset, settings)
     folder = options.out / row.folder("train", seed)
     return Run(row, seed, training.job(folder, seed, data_dir))
-
-
-def weights_of(job: Job, image_channels: int) -> int:
-    """Number of weights of the network that a job trains."""
-    return eg.count_params(
-        job.genotype, job.config.network, image_channels=image_channels
-    )

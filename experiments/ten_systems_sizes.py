@@ -2,8 +2,9 @@
 
 In the rows "common" all methods share space, supernet, split, weight steps and their
 schedule, batch statistics, and the images by which they choose. What is left to a
-method is its rule. The rows "as published" take the space, the supernet and the options
-that a method was published with, at the same weight steps.
+method is its rule, and to P-DARTS the stages of its supernet. The rows "as published"
+take the space, the supernet and the options that a method was published with, at the
+same epochs and batches.
 """
 
 from collections.abc import Mapping

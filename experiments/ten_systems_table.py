@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
     Attributes:
       row, seed: which.
-      error, best: test error after the last epoch, and the least of all epochs'.
+      error, best: test error after the last epoch, and the least of those measured.
       params: weights of the trained network.
       genotype: the cell.
       train_seconds: of the training.
@@ -174,12 +174,29 @@ def verdict(one: Comparison) -> str:
     return WORSE if one.low > 0 else NOT_TOLD_APART
 
 
-def holm_note(comparisons: int, seeds: int) -> str:
-    """What the intervals of all comparisons promise together, as a sentence."""
+def holm_note(parts: Mapping[Row, Mapping[Row, Comparison]], seeds: int) -> str:
+    """What the intervals of all comparisons promise together, as a sentence.
+
+    Args:
+      parts: of `comparisons_of`.
+      seeds: over which they are paired.
+    """
+    search, cells = CONTROLS
+    others = [one for row, one in parts[cells].items() if row != search]
+    ones = [*parts[search].values(), *others]
+    known = sum(one.low is not None for one in ones)
+    if not known:
+        return (
+            f"None of {len(ones)} comparisons, paired over {seeds} seed(s), has an "
+            f"interval."
+        )
+    named = f"all {known} comparisons"
+    if known < len(ones):
+        named = f"the {known} of {len(ones)} comparisons that have an interval"
     return (
-        f"Of all {comparisons} comparisons, paired over {seeds} seed(s), an interval "
-        f"excludes 0 exactly where Holm's procedure rejects, and with probability 0.95 "
-        f"none does so wrongly."
+        f"Of {named}, paired over {seeds} seed(s), an interval excludes 0 exactly "
+        f"where Holm's procedure rejects, and with probability 0.95 none does so "
+        f"wrongly."
     )
 
 
@@ -225,7 +242,7 @@ def _size_of(rows: list[tuple[Row, Comparison]]) -> str:
 
 def name_of(row: Row) -> str:
     """A row in a sentence."""
-    return row.label if row.setting in (None, COMMON) else f"{row.label}, {row.setting}"
+    return row.label if row.setting in (None, COMMON) else f"{row.label} {row.setting}"
 
 
 def budgets(groups: Mapping[Row, Sequence[Result]], budget: int) -> str:

@@ -82,6 +82,16 @@ def test_runs_of_other_settings_are_refused(carry, tmp_path):
         carry(tmp_path / "there", file, num_pixels=16)
 
 
+def test_runs_do_not_join_a_file_of_other_settings(carry, tmp_path):
+    file = tmp_path / "ended.json"
+    carry(tmp_path / "here", file)
+    carry(tmp_path / "there", None, num_pixels=16)
+    before = file.read_text()
+    with pytest.raises(SystemExit, match="run-0 of other settings. Name another"):
+        carry(tmp_path / "there", file, num_pixels=16)
+    assert file.read_text() == before
+
+
 @pytest.mark.parametrize(
     "text",
     ['{"../run": {}}', '{"run": {"../summary.json": ""}}', '{"run": {"a": 1}}', "[]"],

@@ -34,6 +34,36 @@ def test_a_check_fails_on_a_changed_document_and_writes_nothing(
     assert document.read_text() == changed
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--check", "add"], "--check writes nothing"),
+        (["add"], "no run"),
+    ],
+)
+def test_a_record_is_not_added_by_a_check_or_without_runs(
+    words, said, results, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    options = "--title T --claim C --command X".split()
+    with pytest.raises(SystemExit) as ended:
+        results.main([*words, "name", str(tmp_path / "typo"), *options])
+    assert ended.value.code == 2 and not list(tmp_path.iterdir())
+    assert said in capsys.readouterr().err.partition("error:")[2]
+
+
+def test_an_unfinished_run_is_in_no_record(results, tmp_path):
+    for name, planned in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        line = {"epoch": 0, "valid_accuracy": 0.5, "seconds": 2.0}
+        records.append(tmp_path / name / "metrics.jsonl", line)
+        records.write_json(tmp_path / name / "config.json", {"epochs": planned})
+    with pytest.raises(ValueError, match="b has not ended"):
+        results.of_runs([str(tmp_path)], "T", "C", "run")
+    made = results.of_runs([str(tmp_path / "a")], "T", "C", "run")
+    assert made["rows"][0][1]["n"] == 1
+
+
 def test_every_figure_of_the_document_exists(results):
     text = results.DOCUMENT.read_text()
     paths = re.findall(r"!\[[^]]*\]\((.*)\)", text)

@@ -195,6 +195,7 @@ def test_rows_hold_ours_and_the_reports_figures(call, install, tmp_path, capsys)
         (["--epochs-now", "-3"], "--epochs-now: -3 is less than 1"),
         (["--minutes", "nan"], "nan is no number of minutes"),
         (["--minutes", "-5"], "-5 is no number of minutes"),
+        (["--minutes", "inf"], "inf is no number of minutes"),
         (["--set", "seed=3"], "--set: seeds are counted by --seeds"),
         (["--set", "epochs"], "takes PATH=VALUE, got 'epochs'"),
         (["--set", "epoch=3"], "epoch"),
