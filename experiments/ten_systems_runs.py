@@ -2,9 +2,8 @@
 
 A row "as published" takes the space, the supernet, the schedule and the options that
 the method's published code has, as far as settings reach them; docs/methods.md lists
-what they do not reach. Epochs, batches, rates, populations and generations stay those
-of the size, and so do the added layers of P-DARTS. The training of the cells is that of
-all rows.
+what they do not reach. Epochs, batches, rates and populations stay those of the size,
+and so do the added layers of P-DARTS. The training of the cells is that of all rows.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import pieces
 import subset
-from methods import NOTHING, Job, Method, Settings, Training
+from methods import Job, Method, Settings, Training
 from random_cells import (
     equal_channels,
     initial_genotype,
@@ -90,7 +89,8 @@ class Published(NamedTuple):
 # can be as published. Random search with shared weights is the control, in one setting.
 # SNAS trains on all images and validates on the test set, so it has no halves.
 AS_PUBLISHED = {
-    "egnas": Published(NOTHING, space=None, variant="official"),
+    # its code runs the evolution strategy for one generation; sizes have more
+    "egnas": Published({"strategy.generations": 1}, space=None, variant="official"),
     "darts": Published(
         {**_IN_FILE_ORDER, "strategy.second_order": "finite_difference"}
     ),
@@ -103,8 +103,8 @@ AS_PUBLISHED = {
             **_DARTS8,
             **_NEXT_RATE,
             "strategy.alpha_optimizer": "sgd",
-            # divided by the number of cells; the code's 6 and 2 are those of 8 cells
             "strategy.resource_penalty": 1.5e-3,
+            "strategy.resource_cells": "six_and_two",
             "strategy.drop_path": 0.3,
             "strategy.derive": "edge_all",
         }

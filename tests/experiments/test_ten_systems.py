@@ -135,7 +135,9 @@ def test_published_rows_have_their_own_space_schedule_and_options(size, configs)
     assert published["darts"].strategy.second_order == "finite_difference"
     assert published["pc_darts"].supernet.partial_channels == 4
     assert published["snas"].strategy.derive == "edge_all"
+    assert published["snas"].strategy.resource_cells == "six_and_two"
     assert published["egnas"].schedule.alpha_in_clip
+    assert published["egnas"].strategy.generations == 1
     assert published["enas"].clip_norm == 1e12
     assert published["enas"].strategy.batches == "own"
     spaces = {name: config.supernet.space for name, config in published.items()}

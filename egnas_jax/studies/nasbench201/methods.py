@@ -60,8 +60,9 @@ def egnas_run(
     Args:
       table: evaluates the cells.
       config: options of EG-NAS.
-      queries: Q. The last exploration is complete; its evaluations beyond Q are left
-        out of the rows.
+      queries: Q. The answer is that of the alpha after the last exploration that is
+        complete after Q queries, or of the first alpha if none is. The rows include
+        those of an exploration that has begun.
       hyperparams: values that replace some of `EGNASConfig.hyperparams`.
       key: key of the run.
     """
@@ -72,13 +73,15 @@ def egnas_run(
         evaluate = functools.partial(look_up, table)
         new, exploration = explore(method, evaluate, key, state)
         rows = _rows_evaluated(table, config, state.alpha, exploration)
-        return new.replace(epochs=new.epochs + 1), rows
+        return new.replace(epochs=new.epochs + 1), (new.alpha, rows)
 
-    number = -(-queries // config.mixings_evaluated)
-    state, rows = lax.scan(
-        step, start(method, key_init), jax.random.split(key_run, number)
-    )
-    answer = rows_of(table, softmax_mixing(state.alpha))
+    state = start(method, key_init)
+    begun = -(-queries // config.mixings_evaluated)
+    _, (alphas, rows) = lax.scan(step, state, jax.random.split(key_run, begun))
+    alpha, complete = state.alpha, queries // config.mixings_evaluated
+    if complete:
+        alpha = jax.tree.map(lambda leaf: leaf[complete - 1], alphas)
+    answer = rows_of(table, softmax_mixing(alpha))
     return TableRun(rows=rows.reshape(-1)[:queries], answer=answer)
 
 

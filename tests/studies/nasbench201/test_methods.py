@@ -1,6 +1,7 @@
 """Table searches: what a run evaluates, and that runs are independent."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,22 @@ def test_egnas_evaluates_alpha_before_every_population(table):
     # with a step of 0 alpha stays, and its own row is the answer
     assert (rows[:, :, 0] == result.answer).all()
     assert len(np.unique(rows[:, :, 1:])) > 30  # of 48 individuals
+
+
+def test_egnas_answers_by_the_explorations_that_its_queries_complete(table):
+    config = EGNASConfig(**SMALL, generations=1)
+    first = config.mixings_evaluated
+    assert first == 2 * (6 + 1)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def answers(queries):
+        keys = jax.random.split(jax.random.key(1), 20)
+        run = functools.partial(egnas_run, table, config, queries, {})
+        return jax.vmap(lambda key: run(key).answer)(keys)
+
+    before, one, begun, two = map(answers, (1, first, 2 * first - 1, 2 * first))
+    np.testing.assert_array_equal(one, begun)
+    assert (one != before).any() and (one != two).any()
 
 
 @pytest.mark.slow
