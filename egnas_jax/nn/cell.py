@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.layers import Affine
@@ -172,7 +172,7 @@ def mixed_cell(
     edge_weights = mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
-    if taps.is_tapped():  # other lowerings merge layers
+    if intermediates.is_read():  # other lowerings merge layers
         kernels = lowering.LOWERINGS["shifted"]
     mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
     states, new_stats = list(inputs), []
@@ -315,7 +315,7 @@ def _single_edges(
     for name, primitive in primitives.items():
         if name == "none" or name in joint:
             continue  # `none` adds zeros
-        with taps.weighted(columns[name]):
+        with intermediates.weighted(columns[name]):
             output, primitive_stats = _applied(
                 name,
                 primitive,
@@ -350,7 +350,7 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
         if name == "none" and not _is_alone(*place, where):
             continue  # `none` adds zeros
         column = columns[name][jnp.asarray(where)]
-        with taps.weighted(column):
+        with intermediates.weighted(column):
             output, primitive_stats = _applied(
                 name,
                 primitives[name],

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
@@ -110,7 +110,7 @@ def forward(
 
 def _is_scanned(size: int, position: int, train: bool, many: bool) -> bool:
     """Whether a group of `size` cells runs as a loop."""
-    if taps.is_tapped() or (train and not lowering.rules_for().looped_cells):
+    if intermediates.is_read() or (train and not lowering.rules_for().looped_cells):
         return False
     if position == 0 and (many or (train and size == 2)):
         return False

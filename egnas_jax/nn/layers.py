@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.init import constant, kernel
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.sync_batch_norm import all_reduce_moments, all_reduce_sums, num_shares
@@ -124,24 +124,26 @@ def conv_norm(
     Running statistics do not depend on the output of the convolution. In evaluation
     both are therefore one convolution with other weights.
     """
-    params = params | {"pointwise": tapped_kernel(params["pointwise"], x)}
+    params = params | {"pointwise": exposed_kernel(params["pointwise"], x)}
     if train:
-        y = taps.tap(taps.OUTPUT, lowering.pointwise(x, params["pointwise"]))
+        y = intermediates.expose(
+            intermediates.OUTPUT, lowering.pointwise(x, params["pointwise"])
+        )
         normed, norm = lazy_batch_norm(params["norm"], stats["norm"], y, train)
         return normed, {"norm": norm}
     return Affine(x, *fold_norm(params, stats)), stats
 
 
-def tapped_kernel(kernel: Array, x: Array, stride: int = 1) -> Array:
-    """A kernel [E, ...] for those who read along (`nn.taps`).
+def exposed_kernel(kernel: Array, x: Array, stride: int = 1) -> Array:
+    """Exposes a kernel [E, ...] to `nn.intermediates`, which zero-cost proxies read.
 
     Args:
-      kernel: of a convolution that keeps the sides but for its stride.
+      kernel: of a convolution that keeps the sides, except for its stride.
       x: what it reads, [..., H, W, N].
       stride: of both sides.
     """
     pixels = -(-x.shape[-3] // stride) * -(-x.shape[-2] // stride)
-    return taps.tap(taps.KERNEL, kernel, pixels=pixels)
+    return intermediates.expose(intermediates.KERNEL, kernel, pixels=pixels)
 
 
 def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
@@ -254,7 +256,7 @@ def batch_scale_and_shift(
       The factor, the shift and the new running batch_stats.
     """
     mean, var = batch_moments
-    var = taps.tap(taps.VARIANCE, var)
+    var = intermediates.expose(intermediates.VARIANCE, var)
     unbiased = var * (count / max(count - 1, 1))
     new_stats = jax.tree.map(_update, stats, {"mean": mean, "var": unbiased})
     return *scale_and_shift(params, {"mean": mean, "var": var}), new_stats
@@ -308,9 +310,11 @@ def relu_conv_norm(
     params: PyTree, stats: PyTree, x: Array, train: bool
 ) -> tuple[Array, PyTree]:
     """ReLU, 1x1 convolution, batch norm: [1, C, H, W, N] -> [1, O, H, W, N]."""
-    weight = tapped_kernel(params["pointwise"], x)
-    rectified = taps.tap(taps.RELU, relu(x), edges=len(weight))
-    y = taps.tap(taps.OUTPUT, lowering.pointwise(rectified, weight))
+    weight = exposed_kernel(params["pointwise"], x)
+    rectified = intermediates.expose(intermediates.RELU, relu(x), edges=len(weight))
+    y = intermediates.expose(
+        intermediates.OUTPUT, lowering.pointwise(rectified, weight)
+    )
     y, norm = batch_norm(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}
 
@@ -341,7 +345,7 @@ def factorized_reduce(
     """
     weight, (height, width) = params["pointwise"], rectified.shape[-3:-1]
     half = weight.shape[1] // 2
-    rectified = taps.tap(taps.RELU, rectified, edges=len(weight))
+    rectified = intermediates.expose(intermediates.RELU, rectified, edges=len(weight))
     if height % 2 or width % 2:
         odd = (0, height % 2), (0, width % 2), (0, 0)
         rectified = jnp.pad(rectified, ((0, 0), (0, 0), *odd))
@@ -349,7 +353,7 @@ def factorized_reduce(
     for offset, rows in ((0, weight[:, :half]), (1, weight[:, half:])):
         pixels = rectified[..., offset::2, offset::2, :]
         pixels = lowering.broadcast_edges(lowering.materialise(pixels), weight.shape[0])
-        parts.append(lowering.pointwise(pixels, tapped_kernel(rows, pixels)))
-    y = taps.tap(taps.OUTPUT, jnp.concatenate(parts, axis=1))
+        parts.append(lowering.pointwise(pixels, exposed_kernel(rows, pixels)))
+    y = intermediates.expose(intermediates.OUTPUT, jnp.concatenate(parts, axis=1))
     y, norm = batch_norm(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}

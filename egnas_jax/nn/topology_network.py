@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import keep_factors
@@ -127,7 +127,7 @@ def forward(
         x, stage_stats = run_cells(cell, x, scanned, looped=looped)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
-    rectified = taps.tap_one(taps.RELU, relu(x[0]))
+    rectified = intermediates.expose_one(intermediates.RELU, relu(x[0]))
     return classify(params["classifier"], rectified), None, new_stats
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.drawing_keys import within
@@ -110,7 +110,7 @@ def forward(
         x, stage_stats = _stage(cell, (cells, keys), x, size, scan=scan)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
-    rectified = taps.tap_one(taps.RELU, relu(x[0]))
+    rectified = intermediates.expose_one(intermediates.RELU, relu(x[0]))
     return classify(params["classifier"], rectified), new_stats
 
 
@@ -140,7 +140,7 @@ def _stage(mixed, arrays, x, size, *, scan):
         variables, key = arrays_of_cell
         return mixed(variables, (x,), key=key)
 
-    if scan and not taps.is_tapped():
+    if scan and not intermediates.is_read():
         return lax.scan(cell, x, arrays)
     stats_of_cells = []
     for index in range(size):

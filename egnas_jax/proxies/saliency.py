@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.proxies.network import (
     ProxyNetwork,
     kernels_of,
@@ -106,7 +106,7 @@ def synflow(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) ->
             ones,
             train=False,
             replace=lambda one, kernel: kernel,
-            arrays={taps.KERNEL: kernels},
+            arrays={intermediates.KERNEL: kernels},
         )
         return jnp.sum(logits) * 2.0**-OUTPUT_BITS
 
