@@ -30,7 +30,7 @@ from egnas_jax.search.state import SearchHyperparams, SearchProblem, SearchState
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array
 
 

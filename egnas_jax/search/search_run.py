@@ -35,8 +35,8 @@ from egnas_jax.training.program_cache import (
 )
 
 
-class Stage(NamedTuple):
-    """A stage of a search.
+class SearchStage(NamedTuple):
+    """A part of the epochs of a search, with a supernet of its own.
 
     Attributes:
       index: from 0.
@@ -91,7 +91,7 @@ class SearchRun(NamedTuple):
     on_steps: Callable[[int, int], None] = lambda done, total: None
     log: Callable[[str], None] = lambda text: None
     identity: Mapping | None = None
-    stage: Stage | None = None
+    stage: SearchStage | None = None
     enter: Callable[[int, LivePrimitives | None], "SearchRun"] | None = None
     all_epochs: int | None = None
 
@@ -118,8 +118,8 @@ class Progress(NamedTuple):
       state: weights, the method's state and all else that a checkpoint holds.
       info: metrics of the method's update in the running epoch, if it came before the
         weight steps; else {}.
-      stage: `Stage.as_json()` of the stage that the state belongs to, as it was stored;
-        None for a search without stages, or for the stage of the run.
+      stage: `SearchStage.as_json()` of the stage that the state belongs to, as it was
+        stored; None for a search without stages, or for the stage of the run.
     """
 
     state: SearchState
@@ -142,7 +142,8 @@ def compiled(run: SearchRun, monitor: CompileMonitor = unmonitored) -> SearchRun
 
     Args:
       run: with programs that are not compiled yet.
-      monitor: is told how far they are, see `training.program_cache`.
+      monitor: called with the progress of the compilation, see
+        `training.program_cache`.
     """
     programs = compile_programs(
         run.problem,
@@ -166,7 +167,8 @@ def in_stage(run: SearchRun, stored: dict | None) -> SearchRun:
 
     Args:
       run: any stage of the search.
-      stored: `Stage.as_json()`, as JSON may have stored it; None: the run as it is.
+      stored: `SearchStage.as_json()`, as JSON may have stored it; None: the run as it
+        is.
 
     Raises:
       ValueError: the search has no such stage.
@@ -213,8 +215,8 @@ def next_compiled(
     """Returns the next stage with compiled programs, where a stage has ended.
 
     Args:
-      run, progress: as of `next_stage`.
-      monitor: is told how far the programs are.
+      run, progress: see `next_stage`.
+      monitor: called with the progress of the compilation.
     """
     following, progress = next_stage(run, progress)
     is_new = following is not run

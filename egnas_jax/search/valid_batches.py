@@ -12,7 +12,7 @@ from egnas_jax.search.state import (
     SearchProblem,
     SearchState,
 )
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Key
 
 

@@ -25,7 +25,7 @@ from egnas_jax.search.state import (
 )
 from egnas_jax.search.valid_batches import valid_images
 from egnas_jax.space import SPACES
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Evaluation
 
 
