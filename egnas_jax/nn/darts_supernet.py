@@ -45,7 +45,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
-def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+def leaves_of(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     cells = cells_of(config)
     width = config.stem_multiplier * config.channels
@@ -78,7 +78,7 @@ def forward(
     mixing: Mixing,
     *,
     train: bool,
-    many: bool,
+    many_mixings: bool,
     dropout: EdgeDropout | SkipDropout | None = None,
     key: Key | None = None,
 ) -> tuple[Array, PyTree]:
@@ -86,7 +86,7 @@ def forward(
 
     Args:
       config: the supernet.
-      variables, images, mixing, train, many, dropout: as of `SupernetApply`.
+      variables, images, mixing, train, many_mixings, dropout: see `SupernetApply`.
       key: by which primitives draw; None where none does.
 
     Returns:
@@ -100,7 +100,7 @@ def forward(
     for position, indices in enumerate(groups_of(config)):
         options = {"train": train, "dropout": dropout, "key": key}
         group = _group(config, variables, mixing, position, **options)
-        is_scanned = _is_scanned(len(indices), position, train, many)
+        is_scanned = _is_scanned(len(indices), position, train, many_mixings)
         run = _scan if is_scanned else _unroll
         states, preprocess_stats, cell_stats = run(group, states)
         new_stats["preprocess"] += preprocess_stats
@@ -108,11 +108,11 @@ def forward(
     return classify(params["classifier"], states[1]), new_stats
 
 
-def _is_scanned(size: int, position: int, train: bool, many: bool) -> bool:
+def _is_scanned(size: int, position: int, train: bool, many_mixings: bool) -> bool:
     """Whether a group of `size` cells runs as a loop."""
     if intermediates.is_read() or (train and not lowering.rules_for().looped_cells):
         return False
-    if position == 0 and (many or (train and size == 2)):
+    if position == 0 and (many_mixings or (train and size == 2)):
         return False
     return size > 1
 

@@ -65,7 +65,7 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
     )
 
 
-def describe(genotype: Topology, config: NetworkConfig, image_channels: int) -> PyTree:
+def leaves_of(genotype: Topology, config: NetworkConfig, image_channels: int) -> PyTree:
     """The leaves of a network: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     stem, stem_stats = init_stem_layer(image_channels, config.channels)
     params = {"stem": stem, "stages": [], "blocks": []}

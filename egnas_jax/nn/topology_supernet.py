@@ -35,7 +35,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
-def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+def leaves_of(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     stem_params, stem_stats = init_stem_layer(image_channels, config.channels)
     stages, blocks = [], []
@@ -71,14 +71,14 @@ def forward(
     mixing: Mixing,
     *,
     train: bool,
-    many: bool,
+    many_mixings: bool,
     key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, stages and residual blocks, global average and classifier.
 
     Args:
       config: the supernet.
-      variables, images, mixing, train, many: as of `SupernetApply`.
+      variables, images, mixing, train, many_mixings: see `SupernetApply`.
       key: by which primitives draw; None where none does.
 
     Returns:
@@ -106,7 +106,7 @@ def forward(
         if key is not None:
             numbers = jnp.arange(stage * size, (stage + 1) * size)
             keys = jax.vmap(functools.partial(within, key))(numbers)
-        scan = not (many and stage == 0) and size > 1
+        scan = not (many_mixings and stage == 0) and size > 1
         x, stage_stats = _stage(cell, (cells, keys), x, size, scan=scan)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
