@@ -37,7 +37,7 @@ class ReinforceOptions:
 
 @flax.struct.dataclass
 class ReinforceSteps:
-    """What one update looked at, f32[S] each; all but entropy in the unit of rewards.
+    """The S samples of one update, f32[S] each; in units of the reward except entropy.
 
     Attributes:
       reward: with the share of the entropy.

@@ -79,7 +79,7 @@ class OutEdges(NamedTuple):
 
 
 def out_edges(space: Space, reduction: bool) -> tuple[OutEdges, ...]:
-    """The out-edges of every state but the last, in the order of the states."""
+    """The out-edges of every state except the last, in the order of the states."""
     by_source = [[] for _ in range(space.num_inputs + space.num_nodes - 1)]
     for edge, (source, target) in enumerate(space.edges):
         by_source[source].append((edge, target - space.num_inputs))
@@ -244,8 +244,8 @@ def _mixed_edges(
       variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      stride, kernels, train: as of `EdgeApply`.
-      skips, key: as of `mixed_cell`, for this state.
+      stride, kernels, train: see `EdgeApply`.
+      skips, key: see `mixed_cell`, for this state.
 
     Returns:
       [S, C, H', W', N] and the new batch_stats.
@@ -338,7 +338,7 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
 
     Args:
       place: the cell and the edges.
-      variables, state, weights, train, kernels, skips, key: as of `_mixed_edges`.
+      variables, state, weights, train, kernels, skips, key: see `_mixed_edges`.
     """
     primitives, stride = place[0].primitives, place[1].stride
     if kernels.depthwise == "fused":  # each edge would need kernels of its own

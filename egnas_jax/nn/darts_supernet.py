@@ -2,10 +2,11 @@
 
 Neighbouring cells of equal shape form a group, which runs as one `lax.scan` and so
 compiles the cell once. The cells of a group differ only in their preprocessing, which
-`lax.switch` selects. In training a first group of two cells runs without a loop: a scan
-would stack what the gradient keeps of each, which for the largest images is a gigabyte
-that is written and read once more (benchmarks/README.md). A GPU trains without any
-loop, because each array so kept takes a kernel to stack and one to read.
+`lax.switch` selects. In training a scan stacks the residuals of every cell: the
+arrays that the gradient needs from the forward pass. So a first group of two cells runs
+without a loop in training. For the largest images its residuals are a gigabyte, which a
+scan would write and read once more (benchmarks/README.md). A GPU trains without any
+loop, because every residual would take one kernel to stack it and one to read it.
 
 Source: model_search.py of the DARTS family as EG-NAS uses it.
 
@@ -197,7 +198,7 @@ def _unroll(group: _Group, states: tuple[Array, Array]):
 
 
 def _scan(group: _Group, states: tuple[Array, Array]):
-    """Runs a group as one compiled body; arguments and results as of `_unroll`."""
+    """Runs a group as one compiled body; arguments and results: see `_unroll`."""
     size = len(group.preprocess)
 
     def step(carry, scanned):

@@ -9,7 +9,7 @@ state:
    connections.
 
 With the batch's own statistics each of the two has a kernel before it, which computes
-the same convolutions and stores nothing but their moments.
+the same convolutions and stores only their moments.
 
 There are no gradients; a cell takes those of another lowering.
 

@@ -84,7 +84,7 @@ def batch_norm(
     """Batch norm as a stored array.
 
     Args:
-      params, stats, x, train: as of `lazy_batch_norm`.
+      params, stats, x, train: see `lazy_batch_norm`.
 
     Returns:
       [E, C, H, W, N] and the new running batch_stats.
@@ -235,7 +235,7 @@ def scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     """The factor and the shift, [E, C] each, of a norm with the given statistics.
 
     Args:
-      params: as of `lazy_batch_norm`.
+      params: see `lazy_batch_norm`.
       stats: {"mean", "var"}, each [E, C].
     """
     scale = lax.rsqrt(stats["var"] + EPSILON) * params.get("scale", 1.0)
@@ -248,7 +248,7 @@ def batch_scale_and_shift(
     """The factor and the shift of a norm by the batch's own statistics.
 
     Args:
-      params, stats: as of `lazy_batch_norm`.
+      params, stats: see `lazy_batch_norm`.
       batch_moments: mean and biased variance of the batch, [E, C] each.
       count: number of values of one channel.
 
@@ -338,7 +338,7 @@ def factorized_reduce(
       params, stats: of `init_conv_norm`; the first half of the output channels reads
         the even pixels, the second half the odd ones.
       rectified: the state after its ReLU, [E or 1, C, H, W, N].
-      train: as of `batch_norm`.
+      train: see `batch_norm`.
 
     Returns:
       [E, O, H / 2, W / 2, N] and the new running batch_stats.

@@ -165,7 +165,7 @@ def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
     """Refuses what a network cannot be made of: cells, primitives and settings.
 
     Raises:
-      ValueError: as of `make_network`.
+      ValueError: a cell, a setting or a primitive is refused, see `make_network`.
     """
     if genotype.macro == Topology.macro:
         topology_network.check_config(genotype, config)

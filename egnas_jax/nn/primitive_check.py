@@ -35,7 +35,7 @@ class OneEdge(NamedTuple):
 
     Attributes:
       init: `Primitive.init`.
-      channels, stride: as of `PrimitiveInit`.
+      channels, stride: see `PrimitiveInit`.
     """
 
     init: Callable
@@ -101,7 +101,7 @@ def described(
     """Shapes of the parameters and batch_stats of one edge.
 
     Raises:
-      ValueError: as of `check_primitive`.
+      ValueError: `init` cannot be traced, or returns what it must not.
     """
     one, what = OneEdge(primitive.init, channels, stride), f"init({channels}, {stride})"
     returned = []
@@ -169,14 +169,14 @@ def run(
 
     Args:
       primitive: the primitive.
-      params, batch_stats, x, stride, train: as of `PrimitiveApply`.
+      params, batch_stats, x, stride, train: see `PrimitiveApply`.
       key: of the edge, where the primitive draws; None: a constant one.
 
     Returns:
       The output, and the new batch_stats; in evaluation those that were given.
 
     Raises:
-      ValueError: as of `check_primitive`.
+      ValueError: `apply` cannot be traced, or returns what it must not.
     """
     what = f"apply(x {x.dtype}{list(x.shape)}, stride={stride}, train={train})"
     complain = functools.partial(refuse_primitive, primitive, primitive.apply)

@@ -72,7 +72,7 @@ def stem(
       frame: the frame of the network.
       params, stats: arrays that `init_stem` describes.
       x: images, [C, H, W, N].
-      train: as of `stem_layer`.
+      train: see `stem_layer`.
     """
     states, new_stats = [], []
     for position, (_, stride) in enumerate(frame.stem):

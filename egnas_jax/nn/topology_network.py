@@ -101,7 +101,7 @@ def forward(
     Args:
       genotype: the cell.
       config: the network around it.
-      variables, images, train, drop_path: as of `NetworkApply`.
+      variables, images, train, drop_path: see `NetworkApply`.
       key: of drop path; None: nothing is dropped.
       drawing: key of the primitives that draw; None where none does.
 

@@ -57,7 +57,7 @@ def cell_bytes(
     """Returns the bytes that the score of one cell takes.
 
     Args:
-      name, config, image_shape, images: as of `cells_at_a_time`.
+      name, config, image_shape, images: see `cells_at_a_time`.
     """
     proxy = PROXIES[name]
     kernels = COPIES * weight_bytes(config, image_shape[-1])

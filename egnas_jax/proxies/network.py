@@ -126,7 +126,7 @@ def run_with(
     """Runs a network some of whose arrays are replaced.
 
     Args:
-      network, variables, images, train: as of `ProxyNetwork.logits`.
+      network, variables, images, train: see `ProxyNetwork.logits`.
       replace: (what a layer passes, the next array of its site) -> its replacement.
       arrays: site -> an array for every exposed one of that site, in the order of
         `read_intermediates`.

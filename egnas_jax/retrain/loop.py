@@ -235,7 +235,7 @@ def write_record(run: RetrainRun, record: dict) -> None:
 def epoch_records(
     run: RetrainRun, state: RetrainState, first_epoch: int, compute: LogitsOf
 ) -> Iterator[dict]:
-    """Yields records of the epochs that a state ends, but for their time.
+    """Yields records of the epochs that a state ends, except their time.
 
     Only the last of them is evaluated.
 

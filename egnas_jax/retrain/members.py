@@ -186,7 +186,7 @@ def inputs_of(runs: Sequence[RetrainRun], start: int, stop: int) -> MemberInputs
 
     Args:
       runs: the members.
-      start, stop: the steps, as of `loop.run_steps`.
+      start, stop: the steps, see `loop.run_steps`.
     """
     schedules = [step_schedules(run, start, stop) for run in runs]
     learning_rates, drop_paths = map(np.stack, zip(*schedules, strict=True))

@@ -258,7 +258,7 @@ def mean_gradients(
     """Gradients of a batch that is processed in `config.accumulate` parts.
 
     Args:
-      net, config, state, batch, inputs: as of `weight_step`.
+      net, config, state, batch, inputs: see `weight_step`.
 
     Returns:
       The mean gradients of the parts, the new batch_stats, the mean cross entropy f32[]

@@ -126,7 +126,7 @@ def chosen_width(
 
     Args:
       folders: directory of each run, or None.
-      batched: as of `check_mode`.
+      batched: see `check_mode`.
       devices: that divide a batch.
       automatic: decides for "auto" where no run has begun.
 
@@ -200,7 +200,7 @@ def chosen_shape(
     Args:
       count: of the runs.
       width: runs that a device computes together; None: as many as its memory holds.
-      devices, compiled: as of `fitting_shape`.
+      devices, compiled: see `fitting_shape`.
 
     Raises:
       OutOfMemoryError: even one run on a device does not fit.

@@ -166,7 +166,7 @@ def load_evaluation_data(
       trained_digest: of the data that the network was trained on.
 
     Raises:
-      ValueError: see `load_for_evaluation`.
+      ValueError: the images cannot test this network, see `load_for_evaluation`.
     """
 
     def is_trained_pool(pool: LabelledImages) -> bool:

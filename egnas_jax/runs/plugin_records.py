@@ -61,7 +61,7 @@ def needing(plugins: Iterable[Plugin]) -> Iterator[None]:
     """Context in which every run that is written depends on plug-ins.
 
     Args:
-      plugins: beside those that the command names.
+      plugins: on which the runs depend, besides those that the command names.
     """
     token = _COMMAND.set(_COMMAND.get())
     try:

@@ -98,7 +98,7 @@ def run_batch(
       batch: at most `shape.at_a_time` retrainings.
       make_programs: returns the compiled ones; called if an epoch is left.
       shape: how many run at a time, and on how many devices.
-      resume, stop_after: as of `run_retraining`.
+      resume, stop_after: see `run_retraining`.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint of each was written.

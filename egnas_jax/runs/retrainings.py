@@ -107,13 +107,13 @@ def run_retrainings(
     (docs/many_searches.md).
 
     Args:
-      genotype: as of `run_retraining`.
+      genotype: see `run_retraining`.
       configs: of the retrainings, from `retrain_config`.
       out: directory for their run directories, which are named by what differs (seedN);
         or the directory of each; None writes nothing.
-      batched: how many run at a time, as of `run_searches`. All devices of this process
+      batched: how many run at a time, see `run_searches`. All devices of this process
         divide a batch.
-      data, data_dir, resume, stop_after, search_seconds: as of `run_retraining`, for
+      data, data_dir, resume, stop_after, search_seconds: see `run_retraining`, for
         every retraining.
       restores: the run whose newest state each starts from, or None.
       on_epoch: called with the index of a retraining and the record of its epoch.

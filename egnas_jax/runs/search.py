@@ -176,7 +176,7 @@ def _open_run(
     """The data and programs of a search, and where it begins; writes nothing.
 
     Args:
-      config, resume, restore, stop_after, log: as of `run_search`.
+      config, resume, restore, stop_after, log: see `run_search`.
       folder: run directory, or None.
       sources: further arguments of `set_up_search`.
     """
@@ -316,7 +316,7 @@ def _run_epochs(
 
 
 def write_model(run: SearchRun) -> None:
-    """Writes what `load_search` needs beside the configuration, to model.json."""
+    """Writes what `load_search` needs besides the configuration, to model.json."""
     if run.folder:
         model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
         records.write_json(run.folder / "model.json", model)

@@ -115,7 +115,7 @@ def load_search_dataset(
     """Makes a data set of arrays, or loads the one that the configuration names.
 
     Args:
-      config, data, data_dir: as of `set_up_search`.
+      config, data, data_dir: see `set_up_search`.
 
     Raises:
       ValueError: the data cannot be used.
@@ -193,7 +193,7 @@ def _stage_run(
     Args:
       config: of the whole search.
       parts: devices and images.
-      index, live: as of `SearchRun.enter`.
+      index, live: see `SearchRun.enter`.
     """
     division, data = parts
     stage = stage_of(config, index, live)
@@ -221,7 +221,7 @@ def run_without_programs(
     image_shape: tuple[int, int, int],
     sizes: tuple[int, int],
 ) -> SearchRun:
-    """Returns what the loop needs to run a search, but for its programs.
+    """Returns what the loop needs to run a search, except its programs.
 
     Args:
       config: of the search, or of a stage of it.
@@ -357,7 +357,7 @@ def as_loaded(
       dataset: its data.
       data_dir: where they were looked for, or None for the usual places.
       devices: that share the search.
-      folder, log: as of `set_up_search`.
+      folder, log: see `set_up_search`.
 
     Raises:
       ValueError: the data do not fit the configuration, or a package is missing that

@@ -99,7 +99,7 @@ def run_searches(
         another; "auto", one after another on a CPU, and on other devices as many as
         their memory holds. Batches are made equally large, and divided among
         `devices` of the configurations, or among all devices of this process.
-      data, data_dir, resume, stop_after: as of `run_search`, for every search. A resume
+      data, data_dir, resume, stop_after: see `run_search`, for every search. A resume
         goes on with every run that has begun, and begins the others.
       restores: the run whose newest state each search starts from, or None; several
         may fork from one run.

@@ -33,7 +33,7 @@ class Runs(Protocol):
       folders: run directory of each, or None.
       restores: the run that each starts from, or None.
       sources: arguments of all of them that say where the data are.
-      resume, stop_after: as of one run.
+      resume, stop_after: arguments of each run.
       on_epoch: called with the index of a run and the record of its epoch.
       log: called with notes.
     """
@@ -62,7 +62,7 @@ def decided_width(
 
     Args:
       runs: that are asked for.
-      batched: as of `batch_shape.check_mode`.
+      batched: see `batch_shape.check_mode`.
       devices: that divide a batch.
       check: refuses configurations that cannot be a batch, by ValueError.
       what: the runs are, for a note: "searches".

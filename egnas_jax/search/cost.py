@@ -19,7 +19,7 @@ class Passes(NamedTuple):
 
     Attributes:
       valid: passes of each image of the validation batch.
-      train: passes of each image of the training batch, beside the weight step's own.
+      train: passes of each image of the training batch, besides the weight step's own.
       warmup: first epochs of the search, or of a stage, whose updates take none.
     """
 

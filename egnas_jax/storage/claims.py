@@ -72,7 +72,7 @@ def add_event(
       folder: of the unit, made where it is missing.
       number: of the last event that is known, and 1.
       kind: CLAIMED, RELEASED, FAILED or DONE.
-      details: JSON object, beside host, pid and time.
+      details: JSON object that the claim holds besides host, pid and time.
 
     Raises:
       OSError: the folder cannot be written.

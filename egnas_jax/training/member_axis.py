@@ -71,7 +71,7 @@ def jit_over_devices(
     """Wraps the function of `over_devices` in `jax.jit`.
 
     Args:
-      several, axes, mesh: as of `over_devices`.
+      several, axes, mesh: see `over_devices`.
       name: of the compiled program.
       options: of `jax.jit`.
     """

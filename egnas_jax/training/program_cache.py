@@ -136,7 +136,7 @@ def compile_all(
 
     Args:
       requests: name -> program; put the one that compiles longest first.
-      identity: what the programs depend on beside their arguments and this package's
+      identity: what the programs depend on besides their arguments and this package's
         source, as JSON; None neither reads nor writes the cache.
       monitor: is told how far the programs are; it is called by several threads.
 
@@ -279,7 +279,7 @@ def _key(name: str, request: ProgramRequest, surroundings: dict) -> str:
 
 
 def _surroundings() -> dict:
-    """Everything that a program depends on beside what it computes."""
+    """Everything that a program depends on besides what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
     device = jax.devices()[0]
     return {

@@ -64,7 +64,7 @@ def for_images(name: str, shape: tuple[int, int], backend: str | None = None) ->
     Args:
       name: a key of `CHOICES`.
       shape: H, W of the images.
-      backend: as of `kernels_for`.
+      backend: see `kernels_for`.
 
     Returns:
       "matrix" for "auto" on a CPU if the images have at most `MOST_MATRIX_PIXELS`

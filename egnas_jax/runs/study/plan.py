@@ -27,7 +27,7 @@ class SearchPlan(NamedTuple):
 
     Attributes:
       name: of its directory below search/; "" is that directory itself.
-      preset, strategy, variant, space: as of `search_config`.
+      preset, strategy, variant, space: see `search_config`.
       seeds: how many, from that of the configuration on; or which.
       settings: dotted path -> value.
       sweep: dotted path -> texts of its values, as `--sweep` takes them.
@@ -47,7 +47,7 @@ class RetrainPlan(NamedTuple):
     """The table [retrain], which concerns what each search finds.
 
     Attributes:
-      preset, settings, auxiliary: as of `retrain_config`; a preset of None is that of
+      preset, settings, auxiliary: see `retrain_config`; a preset of None is that of
         the digits, for searches on those alone.
       seeds: how many, from that of the configuration on; or which.
     """

@@ -161,7 +161,7 @@ def check_methods(
     Args:
       config: with the settings.
       methods: names of those that search.
-      overrides: "path=value" each, as of `build`.
+      overrides: "path=value" each, see `build`.
 
     Raises:
       ValueError: a setting is of another method, or a method would evaluate more cells

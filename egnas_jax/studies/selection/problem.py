@@ -27,7 +27,7 @@ from egnas_jax.studies.selection.score import PopulationScore, as_mixing, of_mix
 
 
 class Bench(NamedTuple):
-    """What the selectors share, beside their problem.
+    """What the selectors share, besides their problem.
 
     Attributes:
       score: counts the images that candidates are evaluated on.
