@@ -38,11 +38,15 @@ def validate(
     """Evaluates the incumbent on all validation images, with running statistics."""
     mixing = problem.strategy.incumbent(state.strategy)
     key = jax.random.fold_in(stream(hyperparams.seed, "validate"), state.epoch)
+    mixings = jax.tree.map(lambda leaf: leaf[None], mixing)
+    images = valid_images(
+        problem.schedule, problem.augmentation, data.scale, key, data.valid.images
+    )
     scores = score_population(
         problem.net,
         state.variables,
-        jax.tree.map(lambda leaf: leaf[None], mixing),
-        valid_images(problem, data, key, data.valid.images),
+        mixings,
+        images,
         data.valid.labels,
         population_chunk=None,
         image_chunk=problem.validation_chunk,
