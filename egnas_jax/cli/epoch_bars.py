@@ -1,4 +1,4 @@
-"""Shows how far the epochs of a run are: bars on a terminal, lines everywhere."""
+"""Shows the progress of a run's epochs: bars on a terminal, lines everywhere."""
 
 import contextlib
 import statistics

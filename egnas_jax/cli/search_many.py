@@ -38,7 +38,7 @@ def add_batched(parser: argparse.ArgumentParser, what: str, **options: str) -> N
     """Adds the argument `--batched`, which `read_batched` reads.
 
     Args:
-      parser: of a command that runs several.
+      parser: parser of a command that runs several.
       what: the runs are, in the plural.
       options: more of `add_argument`.
     """
@@ -131,7 +131,8 @@ def check_began_alone(
 
     Args:
       folders: of a command without `--batched`; None in a process that writes nothing.
-      devices: that would divide a batch; None for all of this process.
+      devices: number of devices that would divide a batch; None for all of this
+        process.
 
     Raises:
       ValueError: names the value of `--batched` that goes on with them.

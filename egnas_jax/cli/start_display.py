@@ -77,7 +77,7 @@ class StartDisplay:
 
     @contextlib.contextmanager
     def compiling(self, plan: "CompilePlan") -> Iterator["OnStage"]:
-        """Shows how far the programs are."""
+        """Shows the progress of the compilation."""
         progress = CompileProgress(plan)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.pause())

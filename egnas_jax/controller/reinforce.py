@@ -40,8 +40,8 @@ class ReinforceSteps:
     """The S samples of one update, f32[S] each; in units of the reward except entropy.
 
     Attributes:
-      reward: with the share of the entropy.
-      baseline: after it moved for this sample.
+      reward: the reward with the share of the entropy.
+      baseline: the moving average after it moved for this sample.
       entropy: of the sequence's decisions, their sum in nats.
     """
 

@@ -68,7 +68,7 @@ def ageing_evolution(
 
     Args:
       dim: D.
-      num_choices: at every position, 2 or more.
+      num_choices: number of choices at every position, 2 or more.
       population_size: P, 2 or more.
       tournament_size: S, 1 or more; drawn with replacement, as in the source.
       groups: see `vector_genes`; None: a mutation draws any position alike.

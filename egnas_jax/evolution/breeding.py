@@ -64,7 +64,7 @@ def offspring(
       genes: bounds and repair.
       population: i32[n, D].
       objectives: of the population, f32[n, m], minimised.
-      number: of children.
+      number: number of children.
       skip_equal_neighbours: see `nsga2.crowding`.
       parents_by: what decides a tournament first, one of `nsga2.PARENTS`.
     """

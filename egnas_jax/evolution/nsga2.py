@@ -121,7 +121,7 @@ def survivors(
 
     Args:
       objectives: f32[n, m]; a solution with a NaN or an infinity comes last.
-      number: of survivors, at most n.
+      number: number of survivors, at most n.
       skip_equal_neighbours: see `crowding`.
     """
     rank, distance = rank_and_crowding(
@@ -170,7 +170,7 @@ def tournament(
     Args:
       key: consumed.
       rank, distance: of the population, [n], n of at least 2.
-      number: of parents.
+      number: number of parents.
       dominates: bool[n, n] of `domination`, which decides then; None: the rank does.
 
     Returns:

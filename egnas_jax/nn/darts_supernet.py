@@ -88,7 +88,7 @@ def forward(
     Args:
       config: the supernet.
       variables, images, mixing, train, many_mixings, dropout: see `SupernetApply`.
-      key: by which primitives draw; None where none does.
+      key: the key by which primitives draw; None where none does.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.

@@ -60,7 +60,7 @@ def fused_edges(
     """Sums the outputs of primitives.
 
     Args:
-      primitives: by name; each is `fused`.
+      primitives: the primitives by name; each is `fused`.
       variables: parameters and batch_stats of the state, by name of the primitive.
       state: [C, H, W, N], before its ReLU.
       weights: of the primitives on the edges, f32[S] by name.

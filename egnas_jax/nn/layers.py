@@ -150,7 +150,7 @@ def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     """Folds a norm with running statistics into the 1x1 convolution before it.
 
     Args:
-      params, stats: of `conv_norm`.
+      params, stats: arguments of `conv_norm`.
 
     Returns:
       The weight [E, O, C] and the shift [E, O] of the folded convolution.
@@ -335,8 +335,8 @@ def factorized_reduce(
     zeros behind the border.
 
     Args:
-      params, stats: of `init_conv_norm`; the first half of the output channels reads
-        the even pixels, the second half the odd ones.
+      params, stats: arrays that `init_conv_norm` describes; the first half of the
+        output channels reads the even pixels, the second half the odd ones.
       rectified: the state after its ReLU, [E or 1, C, H, W, N].
       train: see `batch_norm`.
 

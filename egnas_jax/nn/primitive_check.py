@@ -56,7 +56,7 @@ def check_primitive(
     numbers of channels are checked as a network is traced.
 
     Args:
-      primitive: with functions of a user's own; others pass.
+      primitive: a primitive with functions of a user's own; others pass.
       channels: C.
       dtypes: of the images.
 
@@ -221,7 +221,7 @@ def refuse_primitive(
 
     Args:
       primitive: the primitive.
-      function: of it, whose file and line are named.
+      function: one of its functions, whose file and line are named.
       problem: a sentence or more, without the last full stop.
 
     Raises:

@@ -241,7 +241,7 @@ def epoch_records(
 
     Args:
       run: the retraining.
-      state: at the end of an epoch.
+      state: the state at the end of an epoch.
       first_epoch: the first one to record.
       compute: of the network of the state.
 

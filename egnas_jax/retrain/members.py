@@ -148,7 +148,7 @@ def compile_members(
     """Compiles the programs of a batch side by side.
 
     Args:
-      programs: of `make_member_programs`.
+      programs: the result of `make_member_programs`.
       run: any member.
       image_shape: (H, W, C).
       width: M.

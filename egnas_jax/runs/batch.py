@@ -59,7 +59,7 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
     """Runs searches side by side until all of them have ended.
 
     Args:
-      batch: at most `options.shape.at_a_time` searches.
+      batch: the searches, at most `options.shape.at_a_time`.
       options: of the runs.
 
     Raises:
@@ -119,7 +119,7 @@ def compiled_programs(
     Args:
       batch: any searches of it.
       shape: how many searches run at a time, and on how many devices.
-      monitor: is told how far they are.
+      monitor: called with the progress of the compilation.
     """
     run, one = batch.setups[0].run, {0: batch.members[0]}
     filled = filled_up(one, shape.at_a_time)

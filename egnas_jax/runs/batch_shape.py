@@ -97,9 +97,9 @@ def even_width(count: int, most: int, devices: int = 1) -> int:
     """Returns how many runs a device computes together, all batches about as full.
 
     Args:
-      count: of the runs.
-      most: at a time, on all devices together.
-      devices: that divide a batch.
+      count: number of runs.
+      most: the most runs at a time, on all devices together.
+      devices: number of devices that divide a batch.
     """
     batches = -(-count // (-(-most // devices) * devices))
     return -(-count // (batches * devices))
@@ -109,9 +109,9 @@ def shape_of(count: int, width: int, devices: int) -> BatchShape:
     """Returns the shape of batches of a width, without devices that have nothing to do.
 
     Args:
-      count: of the runs.
+      count: number of runs.
       width: runs that a device computes together.
-      devices: that there are.
+      devices: number of devices.
     """
     return BatchShape(width, min(devices, -(-count // width)))
 
@@ -127,7 +127,7 @@ def chosen_width(
     Args:
       folders: directory of each run, or None.
       batched: see `check_mode`.
-      devices: that divide a batch.
+      devices: number of devices that divide a batch.
       automatic: decides for "auto" where no run has begun.
 
     Returns:
@@ -198,7 +198,7 @@ def chosen_shape(
     """Returns the shape of the batches of several runs.
 
     Args:
-      count: of the runs.
+      count: number of runs.
       width: runs that a device computes together; None: as many as its memory holds.
       devices, compiled: see `fitting_shape`.
 
@@ -218,8 +218,8 @@ def fitting_shape(
     The compiler says what the programs reserve. Batches are halved until that fits.
 
     Args:
-      count: of the runs.
-      devices: that divide a batch.
+      count: number of runs.
+      devices: number of devices that divide a batch.
       compiled: shape of a batch -> its compiled programs.
 
     Raises:

@@ -31,7 +31,7 @@ def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
     """Returns the settings in which the searches of a batch may differ.
 
     Args:
-      config: of one of them.
+      config: configuration of one of them.
     """
     _, make = STRATEGIES[config.strategy_name]
     strategy = make(make_supernet(config.supernet), config.strategy)
@@ -132,7 +132,8 @@ def batch_devices(config: SearchConfig) -> int:
     """Returns how many devices divide a batch of searches.
 
     Args:
-      config: of one of them; `devices` is the number, or None for all of this process.
+      config: configuration of one of them; `devices` is the number, or None for all of
+        this process.
 
     Raises:
       ValueError: there are fewer.

@@ -103,9 +103,9 @@ def load_run_data(
     """Loads the data of a run again, and checks that they are the same.
 
     Args:
-      config: with the digest that the run recorded.
+      config: the data configuration with the digest that the run recorded.
       data_dir: the only place to look for the data; None: the usual places.
-      seed: that the run split its data by.
+      seed: the seed by which the run split its data.
 
     Raises:
       ValueError: the data are not found, or they are others.
@@ -162,7 +162,7 @@ def load_evaluation_data(
     Args:
       config: its `path` is the .npz; its `layout` is respected.
       num_classes: of the network.
-      seed: by which the training of the network split its data.
+      seed: the seed by which the training of the network split its data.
       trained_digest: of the data that the network was trained on.
 
     Raises:
@@ -187,7 +187,7 @@ def data_as_loaded(
 
     Args:
       data: the configuration that the data were loaded by.
-      name, digest: of the loaded data.
+      name, digest: those of the loaded data.
       data_dir: where they were looked for; None: the usual places.
 
     Raises:

@@ -125,7 +125,8 @@ def claim(
         again, since another process may have written it while the data were loaded.
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
-      plugins: that the run depends on, besides those that its configuration names.
+      plugins: plug-ins that the run depends on, besides those that its configuration
+        names.
       batch: what environment.json says of the batch that computes the run, see
         `environment`.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.

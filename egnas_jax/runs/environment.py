@@ -140,7 +140,7 @@ def changed_settings(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
     Args:
       stored: content of environment.json, maybe of an earlier version.
-      now: of this process.
+      now: the environment of this process.
     """
     before, after = (
         dict(flat({name: part[name] for name in _COMPARED if name in part}))

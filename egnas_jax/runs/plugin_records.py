@@ -61,7 +61,7 @@ def needing(plugins: Iterable[Plugin]) -> Iterator[None]:
     """Context in which every run that is written depends on plug-ins.
 
     Args:
-      plugins: on which the runs depend, besides those that the command names.
+      plugins: plug-ins on which the runs depend, besides those that the command names.
     """
     token = _COMMAND.set(_COMMAND.get())
     try:
@@ -75,7 +75,7 @@ def also_needed(plugins: Iterable[Plugin]) -> None:
     """Adds to the plug-ins that the command names, until its context ends.
 
     Args:
-      plugins: that every run depends on that the command writes.
+      plugins: plug-ins on which every run of the command depends.
     """
     named = _COMMAND.get()
     files = named.files | {plugin.file for plugin in plugins}

@@ -228,7 +228,7 @@ def claim_run(
       start: where it begins.
       stop_after: epochs after which it ends early, or None.
       resume: whether the directory may hold the run already.
-      plugins: that its genotype depends on.
+      plugins: plug-ins that its genotype depends on.
       batch: what environment.json says of a batch, see `runs.environment`.
     """
     if run.folder is None:

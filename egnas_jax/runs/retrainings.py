@@ -275,7 +275,7 @@ def _set_up(
     Args:
       call: of `run_retrainings`.
       source, configs: from `_loaded`.
-      devices: that divide a batch.
+      devices: number of devices that divide a batch.
     """
     everywhere = functools.partial(put, members_mesh(devices), axes=None)
     data, prepared = make_data(source, configs[0], everywhere), []

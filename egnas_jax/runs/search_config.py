@@ -60,8 +60,8 @@ class SearchConfig:
       shards: into which each population and each batch is divided whatever the devices,
         so that the results are the same on any number that divides the shards
         (`training.shards`); None: the devices divide them, which is faster.
-      devices: that share each population and each batch; None: all that JAX sees. The
-        weights of another number agree to rounding alone.
+      devices: number of devices that share each population and each batch; None: all
+        that JAX sees. The weights of another number agree to rounding alone.
       tensorboard, mlflow, wandb: send the metrics to these trackers too, see
         `storage.trackers`.
       watch: for a collapse: alpha's curvature, and the rule that ends a search early.

@@ -58,8 +58,8 @@ class SearchSetup(NamedTuple):
     """A search that is ready to run; nothing has been compiled or written yet.
 
     Attributes:
-      config: with the data's number of classes and digest, an absolute path, and the
-        number of devices.
+      config: the configuration with the data's number of classes and digest, an
+        absolute path, and the number of devices.
       run: what the loop runs; the first stage of a search in stages.
       dataset: the loaded data.
     """
@@ -356,7 +356,7 @@ def as_loaded(
       config: of the search.
       dataset: its data.
       data_dir: where they were looked for, or None for the usual places.
-      devices: that share the search.
+      devices: number of devices that share the search.
       folder, log: see `set_up_search`.
 
     Raises:

@@ -29,7 +29,7 @@ def note_seen(path: str, dataset: Dataset, trained: DataConfig, seed: int) -> No
       dataset: its images; those of the test set are looked at.
       trained: the data of the training. None of the file's images are suspected where
         its pool has the digest of these.
-      seed: by which the training split its data.
+      seed: the seed by which the training split its data.
     """
     if trained.digest in (None, digest_of(dataset)):
         return

@@ -29,7 +29,7 @@ class Runs(Protocol):
     """Runs that one call asks for.
 
     Attributes:
-      configs: of each.
+      configs: configuration of each.
       folders: run directory of each, or None.
       restores: the run that each starts from, or None.
       sources: arguments of all of them that say where the data are.
@@ -61,9 +61,9 @@ def decided_width(
     "auto" runs one after another on a CPU, and where the runs cannot be a batch.
 
     Args:
-      runs: that are asked for.
+      runs: the runs that are asked for.
       batched: see `batch_shape.check_mode`.
-      devices: that divide a batch.
+      devices: number of devices that divide a batch.
       check: refuses configurations that cannot be a batch, by ValueError.
       what: the runs are, for a note: "searches".
 
@@ -93,7 +93,7 @@ def one_after_another(
     """Carries out runs in their order; one whose loss is not finite ends alone.
 
     Args:
-      runs: that are asked for.
+      runs: the runs that are asked for.
       run: (config, **options) -> the result of one.
       what: a run is, for a message: "Search".
 

@@ -59,7 +59,7 @@ def with_trackers(
     Args:
       run: a search, a stage of one, or a retraining.
       config: of the run.
-      first_epoch: that it records, from 0.
+      first_epoch: first epoch that it records, from 0.
     """
     with tracked(config, run.folder, first_epoch, run.log) as send:
 

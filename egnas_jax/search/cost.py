@@ -42,9 +42,9 @@ def epoch_costs(
       passes: of the method; None: it counts its own forward passes, which are
         `candidate_images` of its metrics.
       epoch: of the search, or of its stage, from 0.
-      train_images: on which the weights took their steps.
+      train_images: number of images on which the weights took their steps.
       valid_images: of all updates of the epoch together, if each has a batch.
-      metrics: that the method returned in this epoch.
+      metrics: metrics that the method returned in this epoch.
 
     Returns:
       `weight_cost`, and `search_cost`, which is None where the method counts nothing.

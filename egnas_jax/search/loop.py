@@ -110,8 +110,8 @@ class SearchEnd(NamedTuple):
     Attributes:
       state: after the last epoch.
       records: of all epochs, those before a resume included.
-      stage: that the state belongs to, `SearchStage.as_json()`; None for a search
-        without stages.
+      stage: the stage that the state belongs to, `SearchStage.as_json()`; None for a
+        search without stages.
     """
 
     state: SearchState
@@ -138,8 +138,8 @@ def search(
       start: where it begins.
       stop_after: epochs after which it ends early; None: never.
       earlier: records of the epochs before `start`; None: those of the run directory.
-      interrupted: of an `InterruptFlag` that the caller has entered; None: the search
-        enters one itself.
+      interrupted: the function of an `InterruptFlag` that the caller has entered; None:
+        the search enters one itself.
       monitor: called with the progress of the programs of a later stage.
 
     Raises:
@@ -248,7 +248,7 @@ def run_epoch(
     `SearchFunctions.epoch` in `search.functions`, without a host.
 
     Args:
-      run, start: the search, and how far it has come.
+      run, start: the search, and its progress at the start.
       interrupted: called after each call of the device; True ends the run.
 
     Raises:

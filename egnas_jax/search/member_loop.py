@@ -49,7 +49,7 @@ def search_members(
     """Runs every search until `last` epochs are done; writes what `loop.search` writes.
 
     Args:
-      engine: of these searches; None where no epoch is left.
+      engine: the engine of these searches; None where no epoch is left.
       members: the searches, in the order of their slots; at most `engine.width`.
       starts: where each begins, a `Progress`, with the records of its earlier epochs.
       last: epochs that are done at the end.

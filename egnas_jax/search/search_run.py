@@ -1,4 +1,4 @@
-"""Describes a run of the search loop: what it searches, how far it is, its stages.
+"""Describes a run of the search loop: what it searches, its progress, its stages.
 
 A method may search in stages, each with a supernet of its own. The checkpoint after the
 last epoch of a stage holds its arrays. What follows from them, the next stage with its
@@ -73,9 +73,9 @@ class SearchRun(NamedTuple):
         that of all its steps, after each call of the device.
       log: called with notes, a str each.
       identity: what the programs are made of, for `training.program_cache`.
-      stage: which one it is; None for a search without stages.
+      stage: the stage that this run is; None for a search without stages.
       enter: (index, live) -> another stage of the same search.
-      all_epochs: of a search in stages.
+      all_epochs: number of epochs of a search in stages.
     """
 
     problem: SearchProblem
@@ -112,7 +112,7 @@ class SearchRun(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
       state: weights, the method's state and all else that a checkpoint holds.
@@ -141,7 +141,7 @@ def compiled(run: SearchRun, monitor: CompileMonitor = unmonitored) -> SearchRun
     """Compiles the run's programs side by side, or reads them from the user's cache.
 
     Args:
-      run: with programs that are not compiled yet.
+      run: a run with programs that are not compiled yet.
       monitor: called with the progress of the compilation, see
         `training.program_cache`.
     """

@@ -155,7 +155,7 @@ class LearnFn(Protocol):
         Args:
           state: the method's state.
           hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
-          mixing: under which the weights took their step.
+          mixing: the mixing under which the weights took their step.
           gradient: of the step's training loss with respect to `mixing`, not clipped.
           train_batch: images of the step.
 

@@ -45,8 +45,8 @@ class Restored(NamedTuple):
     """A checkpoint as it was saved.
 
     Attributes:
-      step: that it was saved under.
-      tree: with the structure of the target.
+      step: the number under which it was saved.
+      tree: the arrays, with the structure of the target.
       meta: the JSON object that was saved with it.
       notes: one sentence for each newer checkpoint that is damaged.
     """

@@ -131,7 +131,7 @@ def unwritable(folder: Path, error: OSError) -> ValueError:
     """Returns the error for a user whose --out cannot be written.
 
     Args:
-      folder: that was to be written.
+      folder: the folder that was to be written.
       error: why it could not.
     """
     return ValueError(

@@ -44,7 +44,7 @@ class Work(NamedTuple):
     """What the members of a batch do.
 
     Attributes:
-      place: progress -> how far it is, a tuple that can be compared; None at the end.
+      place: progress -> its place, a tuple that can be compared; None at the end.
       begin: progresses of the members that advance together, by their index -> what
         `advance` carries.
       advance: (what it carries, progresses as in `begin`) -> what it carries, and the

@@ -66,7 +66,7 @@ class CompilePlan(NamedTuple):
     Attributes:
       names: of the programs, in the order in which they are traced.
       cached: names of those that the cache holds.
-      seconds: that the same programs took the last time, or None.
+      seconds: seconds that the same programs took the last time, or None.
     """
 
     names: tuple[str, ...]
@@ -138,7 +138,7 @@ def compile_all(
       requests: name -> program; put the one that compiles longest first.
       identity: what the programs depend on besides their arguments and this package's
         source, as JSON; None neither reads nor writes the cache.
-      monitor: is told how far the programs are; it is called by several threads.
+      monitor: called with the progress of the compilation, by several threads.
 
     Raises:
       OutOfMemoryError: the compiler ran out of memory; with the program's name.

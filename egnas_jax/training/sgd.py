@@ -21,7 +21,7 @@ class SGD(NamedTuple):
     Attributes:
       batch_size: images B of a step.
       learning_rate: of the first epoch, falling to `learning_rate_min` by a cosine.
-      learning_rate_min: at the end of the last epoch.
+      learning_rate_min: the learning rate at the end of the last epoch.
       momentum, weight_decay: of SGD.
       clip_norm: largest norm of a gradient.
       epochs: length of the cosine.

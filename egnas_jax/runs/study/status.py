@@ -22,7 +22,7 @@ class UnitStatus(NamedTuple):
 
     Attributes:
       unit: the unit.
-      folder: with its events.
+      folder: the folder with its events.
       state: DONE; RUNNING, a worker has claimed it; READY to be claimed; WAITING for a
         unit that it needs; FAILED as often as workers try it; BLOCKED by a unit that
         failed.

@@ -22,7 +22,7 @@ class Tracker(NamedTuple):
 
     Attributes:
       writer: opens it for a run.
-      package: that it needs, by the name of its import.
+      package: the package that it needs, by the name of its import.
     """
 
     writer: Writer
@@ -41,7 +41,7 @@ def check_installed(names: Iterable[str]) -> None:
     """Refuses trackers whose packages are missing.
 
     Args:
-      names: of `TRACKERS`.
+      names: keys of `TRACKERS`.
 
     Raises:
       ValueError: names a package, and how to install it.
@@ -67,8 +67,8 @@ def tracking(
     each time. The records stay in metrics.jsonl.
 
     Args:
-      names: of `TRACKERS`.
-      run: that is tracked.
+      names: keys of `TRACKERS`.
+      run: the run that is tracked.
       log: called with notes.
     """
     with contextlib.ExitStack() as stack:

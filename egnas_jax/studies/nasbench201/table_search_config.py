@@ -159,7 +159,7 @@ def check_methods(
     """Refuses settings that the chosen methods do not have, or have no queries for.
 
     Args:
-      config: with the settings.
+      config: the configuration with the settings.
       methods: names of those that search.
       overrides: "path=value" each, see `build`.
 

@@ -73,8 +73,8 @@ class Metric(NamedTuple):
     """A metric by which candidates are ranked.
 
     Attributes:
-      values: on each batch, [P, M]; lower is better.
-      pool: on several batches together; None for the mean of the values.
+      values: the metric on each batch, [P, M]; lower is better.
+      pool: the metric on several batches together; None for the mean of the values.
     """
 
     values: np.ndarray

@@ -54,7 +54,7 @@ class FineTuning:
 
         Args:
           run: has the weights to begin with.
-          score: whose weights are replaced.
+          score: the score whose weights are replaced.
           epochs: of each call.
           data: the arrays that the search was given; None: the data that it names.
 
