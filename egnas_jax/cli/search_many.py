@@ -39,8 +39,8 @@ def add_batched(parser: argparse.ArgumentParser, what: str, **options: str) -> N
 
     Args:
       parser: parser of a command that runs several.
-      what: the runs are, in the plural.
-      options: more of `add_argument`.
+      what: what messages call the runs, in the plural.
+      options: further arguments of `add_argument`.
     """
     text = f"run the {what} as one program: all, or K at a time (off)"
     parser.add_argument("--batched", metavar="auto|on|off|K", help=text, **options)

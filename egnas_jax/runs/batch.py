@@ -114,7 +114,7 @@ def compiled_programs(
 ) -> MemberPrograms:
     """Compiles the programs of a batch, or reads them from the user's cache.
 
-    Those of several devices are not in the cache.
+    Programs of several devices are not in the cache.
 
     Args:
       batch: any searches of it.
@@ -135,11 +135,11 @@ def compiled_programs(
 
 
 def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):
-    """Where each search begins, its files brought there; and the members.
+    """Where each search begins, its files brought to that epoch; and the members.
 
     Args:
-      batch, starts: the searches, and what was found of each.
-      contexts: of each search, an `ExitStack` that ends with it.
+      batch, starts: the searches, and where each begins.
+      contexts: an `ExitStack` for each search, which ends with it.
     """
     begun, members = [], []
     for index, setup in enumerate(batch.setups):

@@ -37,8 +37,8 @@ class BatchSetup(NamedTuple):
     """Searches that are ready to run as a batch; nothing was compiled or written yet.
 
     Attributes:
-      setups: of each search.
-      members: of each search.
+      setups: setup of each search.
+      members: each search as a member of the batch.
       images: of all pools and their labels, u8[N, H, W, C] and i32[N], on the device.
       restores: the run that each starts from, or None.
     """

@@ -1,8 +1,8 @@
 """Decides how many runs are computed at a time, and how devices divide them.
 
-A run has the bits of its position in the program of one device, which computes `width`
-runs. On how many devices that program runs does not matter. So a run goes on with
-the width and the position that it began with.
+The bits of a run depend on its position in the program of one device, which computes
+`width` runs. They do not depend on the number of devices that run this program. So a
+resumed run keeps the width and the position that it began with.
 """
 
 import functools
@@ -28,7 +28,7 @@ class BatchShape(NamedTuple):
 
     Attributes:
       width: runs that a device computes together, members of its program.
-      devices: each computes the same program for its own runs.
+      devices: number of devices; each runs the same program for its own runs.
     """
 
     width: int

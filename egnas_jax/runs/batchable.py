@@ -73,7 +73,7 @@ def check_differences(
       configs: of the runs.
       allowed: paths in which they may differ.
       reason: path -> why they may not differ in it.
-      what: the runs are, in the plural.
+      what: what messages call the runs, in the plural.
 
     Raises:
       ValueError: names the first such setting, and why.

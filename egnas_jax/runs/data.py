@@ -1,4 +1,4 @@
-"""Names the data of a run: data sets from arrays, digests, absolute paths."""
+"""Loads the data of a run, and records them by digest and absolute path."""
 
 import dataclasses
 import pathlib
@@ -31,15 +31,15 @@ def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> D
 
     Args:
       data: (images u8[N, H, W, C], labels [N]), or the same followed by test images and
-        test labels; the pairs that the data sets of Keras are; or a dictionary with
+        test labels; two such pairs, as the data sets of Keras are; or a dictionary with
         the keys of an .npz.
-      config: how the images are varied. Its `name` is not looked at.
+      config: how the images are augmented. Its `name` is not read.
       seed: chooses the test images where there are none.
 
     Raises:
       ValueError: not arrays, or another number of them; one of another type, shape or
-        length;
-        images too small for the augmentation of `config`; `config.path` is set as well.
+        length; images too small for the augmentation of `config`; or `config.path` is
+        set as well.
     """
     if config.path is not None:
         raise ValueError(
@@ -63,7 +63,7 @@ def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> D
 
 
 def _by_key(data: ArrayData) -> dict[str, Any]:
-    """What was given as data by the keys of an .npz; unknown ones are not read."""
+    """The arrays that were given, by the keys of an .npz; unknown keys are not read."""
     if isinstance(data, Mapping):
         names = {str(key): key for key in data}
         known = {name: data[names[name]] for name in known_keys(names)}
@@ -108,7 +108,7 @@ def load_run_data(
       seed: the seed by which the run split its data.
 
     Raises:
-      ValueError: the data are not found, or they are others.
+      ValueError: the data are not found, or they differ.
     """
     dataset = load_dataset(config, data_dir, seed)
     data_as_loaded(config, dataset.name, digest_of(dataset), data_dir)

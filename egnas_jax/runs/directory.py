@@ -159,13 +159,11 @@ def claim(
 
 
 def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict) -> Any:
-    """Reads the configuration of a run directory.
+    """Reads the configuration of a run directory; loads the plug-ins of the run first.
 
     Args:
       folder: run directory.
       read: makes a configuration of what config.json holds; by default of a search.
-
-    The plug-ins of the run are loaded first.
 
     Raises:
       ValueError: it holds no such run, several or one of a later version; or a plug-in

@@ -43,8 +43,8 @@ def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
 
     Args:
       mesh: what is known of the devices in use (`training.devices.describe`).
-      batch: of the batch that the run is computed in, `BatchShape.place`; None: it is
-        computed alone.
+      batch: what `BatchShape.place` says of the batch that computes the run; None: it
+        is computed alone.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -62,8 +62,8 @@ class Place(NamedTuple):
     """Where a run is computed.
 
     Attributes:
-      members: of the program of its device; 1 for a run alone.
-      position: among them, from 0.
+      members: number of members of its device's program; 1 for a run alone.
+      position: its position among them, from 0.
       batched: whether that is the program of a batch.
     """
 

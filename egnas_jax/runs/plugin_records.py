@@ -29,7 +29,8 @@ class Command(NamedTuple):
     """What a command says of plug-ins.
 
     Attributes:
-      files: of those that it names, which every run that it writes records.
+      files: files of the plug-ins that it names; every run that it writes records
+        them.
       allow_changed: whether it reads runs whose plug-ins have changed.
     """
 

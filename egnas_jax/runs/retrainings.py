@@ -57,8 +57,8 @@ class RetrainingsResult(NamedTuple):
     """What several retrainings came to, in the order of their configurations.
 
     Attributes:
-      results: of each; None where its loss was not finite. The arrays of those that
-        ran as a batch are on the host.
+      results: result of each; None where its loss was not finite. The arrays of those
+        that ran as a batch are on the host.
       errors: index of a retraining -> the error that ended it.
       width: retrainings that ran at a time.
     """
@@ -273,7 +273,7 @@ def _set_up(
     """Retrainings that share their images, on the devices; compiles nothing.
 
     Args:
-      call: of `run_retrainings`.
+      call: the arguments of `run_retrainings`.
       source, configs: from `_loaded`.
       devices: number of devices that divide a batch.
     """

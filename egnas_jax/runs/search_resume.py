@@ -27,8 +27,8 @@ class StartPoint(NamedTuple):
     """Where a run begins or goes on.
 
     Attributes:
-      progress: None where the run begins with its first epoch.
-      origin: restored.json, what is known of the run that it started from; or None.
+      progress: that of a checkpoint; None where the run begins with its first epoch.
+      origin: contents of restored.json, or None where it started from no other run.
       records: those of the run that is restored, to be copied; empty unless the new
         run begins now.
     """

@@ -38,11 +38,11 @@ class SearchesResult(NamedTuple):
     """What several searches found, in the order of their configurations.
 
     Attributes:
-      results: of each search; None where its loss was not finite. The arrays of those
-        that ran as a batch are on the host.
+      results: result of each search; None where its loss was not finite. The arrays of
+        those that ran as a batch are on the host.
       errors: index of a search -> the error that ended it.
-      labels: of each search: its settings that differ between the searches, the seed
-        apart; "" where there are none.
+      labels: for each search, its settings that differ between the searches, except
+        the seed; "" where there are none.
       width: searches that ran at a time.
     """
 

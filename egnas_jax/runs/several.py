@@ -65,7 +65,7 @@ def decided_width(
       batched: see `batch_shape.check_mode`.
       devices: number of devices that divide a batch.
       check: refuses configurations that cannot be a batch, by ValueError.
-      what: the runs are, for a note: "searches".
+      what: what a note calls the runs: "searches".
 
     Raises:
       ValueError: the runs cannot be a batch, or began in batches of another size.
@@ -95,7 +95,7 @@ def one_after_another(
     Args:
       runs: the runs that are asked for.
       run: (config, **options) -> the result of one.
-      what: a run is, for a message: "Search".
+      what: what a message calls a run: "Search".
 
     Returns:
       How each ended, and 1, the number of runs at a time.
