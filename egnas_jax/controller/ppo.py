@@ -57,7 +57,7 @@ class PPOBatch:
 
 @flax.struct.dataclass
 class PPOSteps:
-    """What one update looked at, f32[] each.
+    """Measures of one update, f32[] each.
 
     Attributes:
       baseline: mean reward before this batch entered it.
