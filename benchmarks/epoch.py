@@ -75,7 +75,7 @@ class Parts(NamedTuple):
     """What a search is made of.
 
     Attributes:
-      problem, data: as of `search.step`.
+      problem, data: see `search.step`.
       hyperparams: those of the first search.
       image_shape: (H, W, C).
     """

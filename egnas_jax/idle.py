@@ -11,7 +11,8 @@ class Idle(NamedTuple):
     Attributes:
       switch: the field that decides it.
       off: values of the switch under which the field has none.
-      usual: values that pass all the same, beside the default.
+      usual: values, besides the default, that are accepted although they have no
+        effect.
     """
 
     switch: str
@@ -47,7 +48,8 @@ def without_idle(config_class: type, stored: Mapping[str, Any]) -> dict[str, Any
     Earlier versions accepted them, and they changed nothing.
 
     Args:
-      config_class: as of `check_idle`; one without `idle` has no such field.
+      config_class: the class of the configuration; one without `idle` has no field that
+        is ever without effect.
       stored: name -> value; what is missing has its default.
     """
     idle = set(_chosen_idle(config_class, stored))

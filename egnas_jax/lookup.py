@@ -87,10 +87,10 @@ def check_known(table: Mapping[str, T], name: str, what: str) -> None:
     """Refuses a name that a registry does not have; imports no entry.
 
     Args:
-      table, name, what: as of `lookup`.
+      table, name, what: see `lookup`.
 
     Raises:
-      ValueError: as of `lookup`.
+      ValueError: there is no such entry; the message lists close matches and all names.
     """
     if isinstance(name, str) and name in table:
         return
@@ -129,7 +129,7 @@ def named_at(function: Any) -> str:
     """A function's name and where it is written: "my_rule (my_file.py:12)".
 
     Args:
-      function: as of `defined_at`.
+      function: see `defined_at`.
     """
     inner = _unwrapped(function)
     name = getattr(inner, "__name__", type(inner).__name__)
@@ -140,7 +140,7 @@ def code_of(function: Any) -> types.CodeType | None:
     """The code of a function behind partials and decorators; None: there is none.
 
     Args:
-      function: as of `defined_at`; a class has no code.
+      function: see `defined_at`; a class has no code.
     """
     function = _unwrapped(function)
     if callable(function) and not (

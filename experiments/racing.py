@@ -33,7 +33,7 @@ from egnas_jax.search.evaluate import STATISTICS
 from egnas_jax.search.racing import Contest, Race, num_batches, num_evaluations, race
 from egnas_jax.studies.noise.matrix import Matrix, draw_individuals, evaluate_matrices
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 
 TITLE = "Does a race choose better individuals?"
 BUDGET = 4

@@ -202,7 +202,9 @@ def nasbench201(golden_file, load_golden, tmp_path_factory):
     return path
 
 
-def _toy_apply(variables, images, mixing, train=False, many=False, *, dropout=None):
+def _toy_apply(
+    variables, images, mixing, train=False, many_mixings=False, *, dropout=None
+):
     """Logits whose accuracy grows with the mean weight of primitive 3.
 
     The channels of an image show its class, and the mean weight of primitive 3

@@ -133,7 +133,7 @@ def step_program(case: parity.Case, precision: str) -> CellProgram:
     """Computes gradients of one cell in training, under a given cotangent.
 
     Args:
-      case, precision: as of `population_program`.
+      case, precision: see `population_program`.
     """
     cell = _cell(case, precision, case.batch)
 

@@ -116,7 +116,7 @@ def _work(
     """All convolutions of one edge, in pairs: a depthwise one, a pointwise one.
 
     Args:
-      config, batch_stats: as of `cell_cost`.
+      config, batch_stats: see `cell_cost`.
       edge: channels, stride and side of the state that it leaves.
     """
     for name in SPACES[config.space].primitives:
@@ -160,7 +160,7 @@ def block_bytes(config: SupernetConfig, cell: CellPlan, side: int) -> int:
 
 
 def network_cost(config: SupernetConfig, side: int, batch_stats: str) -> FusedCost:
-    """Counts all fused cells of a supernet; arguments as of `cell_cost`."""
+    """Counts all fused cells of a supernet; arguments: see `cell_cost`."""
     costs = [
         cell_cost(config, cell, at, batch_stats)
         for cell, at in cells_with_sides(config, side)

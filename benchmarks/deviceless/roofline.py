@@ -72,7 +72,7 @@ def limits_s(rates: Rates, cost: Cost, precision: str) -> tuple[float, ...]:
 
 
 def kernel_s(rates: Rates, kernel: Kernel, precision: str) -> float:
-    """Predicted seconds of one launch of a kernel; arguments as of `limits_s`."""
+    """Predicted seconds of one launch of a kernel; arguments: see `limits_s`."""
     busy = max(limits_s(rates, kernel.cost, precision)) + TAIL_S
     return max(busy, GRAPH_LAUNCH_S if kernel.in_graph else LAUNCH_S)
 

@@ -167,7 +167,7 @@ def loader(
 
     Args:
       folder: of the files, or None.
-      task, options, flags: as of `piece_name_of`.
+      task, options, flags: see `piece_name_of`.
       on_load: called with the name of each program that was loaded.
     """
 

@@ -35,7 +35,7 @@ def measure_row(
     Args:
       context: of the job.
       size: name of the campaign's size.
-      case, program, precision: as of `programs.build`.
+      case, program, precision: see `programs.build`.
 
     Raises:
       ParityError: the result is not finite, or differs from the golden numbers by more

@@ -15,13 +15,13 @@ LOG_PERIOD = 15.0  # and in a log, which keeps all of them
 
 @contextlib.contextmanager
 def changing_line(text: Callable[[], str], stream: TextIO) -> Iterator[None]:
-    """Context in which a line shows what a function says.
+    """Context in which a line shows what a function returns.
 
     A terminal shows one line, which is gone at the end. Any other stream gets a line of
     its own every 15 seconds, and none where the context ends before that.
 
     Args:
-      text: gives the line.
+      text: returns the line.
       stream: where to write.
     """
     console = Console(file=stream)

@@ -20,9 +20,9 @@ def say(text: str) -> None:
 def make_printable() -> None:
     """Makes printing never fail.
 
-    Stdout replaces what its encoding lacks, which is that of the environment
-    (PYTHONIOENCODING, LC_ALL). A process without stderr, as a daemon may be, loses what
-    is written there.
+    Stdout replaces characters that its encoding lacks. The environment chooses the
+    encoding (PYTHONIOENCODING, LC_ALL). A process without stderr, such as a daemon,
+    loses what is written there.
     """
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
@@ -89,7 +89,9 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_writable(folder: pathlib.Path) -> None:
-    """Refuses a place for results before they are computed; makes nothing.
+    """Refuses a place that cannot hold results, before they are computed.
+
+    Nothing is created.
 
     Raises:
       ValueError: it is no directory, or could not be made or written to.
@@ -106,8 +108,8 @@ def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX has another.
 
     JAX needs a flock to limit the size of the folder, and waits 10 s for every program
-    where a dead process left its substitute. So where there is no flock, there is no
-    limit.
+    where a dead process left the file that stands for the lock. So where there is no
+    flock, the size has no limit.
     """
     import jax
 
@@ -125,7 +127,7 @@ def use_compilation_cache() -> None:
 
 
 def read_genotype(text: str) -> "Genotype | Topology":
-    """Reads a genotype by any of its names, and says which of several counts.
+    """Reads a genotype by any of its names; a note says which of several it is.
 
     Args:
       text: a zoo name, a text, a file that holds a genotype, or a run directory.

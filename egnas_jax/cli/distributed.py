@@ -58,7 +58,7 @@ def supervised(command: Callable[[], int]) -> int:
 
 
 def _hand_on_signals(pid: int) -> tuple[list[int], dict]:
-    """Hands signals on; returns a list that grows with them, and earlier handlers."""
+    """Hands signals on; returns a list that collects them, and the earlier handlers."""
     asked, echoes = [], Echoes()
 
     def hand_on(number, frame):
@@ -122,7 +122,7 @@ def joined(distributed: bool) -> Iterator[None]:
     """Joins the processes that the environment names, and leaves them at the end.
 
     Where all processes end alike (a shared error or an interruption included), they
-    wait for each other; otherwise this one leaves at once, and so tells the others.
+    wait for each other; otherwise this one leaves at once, which tells the others.
 
     Args:
       distributed: False does nothing.

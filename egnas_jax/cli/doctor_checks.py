@@ -1,7 +1,6 @@
 """Examines what a search needs from a machine, one function for each question.
 
-Nothing is downloaded, and nothing is written but the compiled programs of the tiny
-search.
+Nothing is downloaded. Only the compiled programs of the tiny search are written.
 """
 
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Shows how far the epochs of a run are: bars on a terminal, lines everywhere."""
+"""Shows the progress of a run's epochs: bars on a terminal, lines everywhere."""
 
 import contextlib
 import statistics
@@ -55,7 +55,7 @@ class EpochBars:
 
         Args:
           record: of the epoch.
-          is_newest: False where later epochs are done too, and no time is asked for.
+          is_newest: False where later epochs are done, too; then no time is printed.
         """
         self.pace.add(record)
         left = self.pace.left(record["epoch"])
@@ -76,7 +76,7 @@ class EpochBars:
 
     @contextlib.contextmanager
     def hidden(self) -> Iterator[None]:
-        """Context in which the bars are away."""
+        """Context in which the bars are hidden."""
         if self.tasks is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""Lets SIGINT and SIGTERM end a command, wherever it is.
+"""Lets SIGINT and SIGTERM end a command, whatever it is doing.
 
 Python runs signal handlers between two of its bytecode instructions, so a signal that
 arrives while XLA compiles would wait for minutes, longer than schedulers do before they

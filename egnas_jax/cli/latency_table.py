@@ -86,7 +86,7 @@ def _images_and_classes(config, image_size: int | None) -> tuple[int, int, int]:
 
     Args:
       config: of the retraining.
-      image_size: to which they are resized, or None.
+      image_size: side to which they are resized, pixels, or None.
     """
     if config.data.path is None:
         side, channels, classes = SHAPES[config.data.name]

@@ -210,7 +210,7 @@ def _tasks_of_node(environment: Mapping[str, str]) -> int | None:
 
 
 def _counts(text: str) -> list[int]:
-    """Numbers of SLURM, "2(x3),1" for example: [2, 2, 2, 1]; [] where it is unlike."""
+    """Numbers of SLURM, "2(x3),1" for example: [2, 2, 2, 1]; [] for other texts."""
     counts = []
     for part in text.split(","):
         one = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)

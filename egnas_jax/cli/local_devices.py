@@ -62,7 +62,7 @@ def _are_of_this_run(tasks: Tasks) -> bool:
 
 
 def share(tasks: Tasks, visible: int, allocated: int | None) -> list[int]:
-    """The numbers of a process's GPUs among those that it sees.
+    """The indices of a process's GPUs among those that it sees.
 
     Args:
       tasks: the processes of this node.
@@ -98,7 +98,7 @@ def share(tasks: Tasks, visible: int, allocated: int | None) -> list[int]:
 
 
 def count_gpus(environment: Mapping[str, str]) -> tuple[int, int | None]:
-    """Counts GPUs without JAX, which must not look before the processes have joined.
+    """Counts GPUs without JAX, which must not look for any before the processes joined.
 
     Returns:
       How many GPUs this process sees, and how many all processes of this node have: as
@@ -120,7 +120,7 @@ def count_gpus(environment: Mapping[str, str]) -> tuple[int, int | None]:
 
 
 def _count_chosen(text: str) -> int:
-    """Number of GPUs in a list; CUDA ends it at the first one that is none."""
+    """Number of GPUs in a list; CUDA ends it at the first entry that is no GPU."""
     count = 0
     for name in text.split(","):
         if name.strip() in ("", "-1", "NoDevFiles", "none", "void"):

@@ -72,7 +72,7 @@ def _place_in_plugin(error: Exception) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in two lines, without the whole usage."""
+    """A parser whose errors have two lines, without the whole usage."""
 
     def error(self, message):
         say(f"{self.prog}: {message}\nSee {self.prog} --help.")

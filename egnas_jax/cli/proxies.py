@@ -81,7 +81,7 @@ def proxies(options: argparse.Namespace) -> None:
 
 
 def _number_of_cells(options) -> int:
-    """The number that --cells says, checked as far as no space is needed."""
+    """The number in --cells, checked as far as that needs no space."""
     if options.table is not None and options.space != TABLE_SPACE:
         raise ValueError(
             f"--table is of {TABLE_SPACE}, and --space is {options.space}, of which "
@@ -123,7 +123,7 @@ def _dataset_of(options) -> str | None:
 
 
 def _check_out(out: pathlib.Path, resume: bool) -> None:
-    """Refuses a folder that holds scores, unless they are to be gone on with.
+    """Refuses a folder that holds scores, unless the study goes on with them.
 
     Raises:
       ValueError: it holds some and `resume` is False, or none and `resume` is True.

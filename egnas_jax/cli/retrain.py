@@ -151,7 +151,7 @@ def _configuration(
 
 
 def _check_same_data(options, name: str | None, path: str | None) -> None:
-    """Refuses to train on the default preset's data a cell that was searched on others.
+    """Refuses the data of the default preset for a cell that was searched on others.
 
     Args:
       options: of a command without --preset.

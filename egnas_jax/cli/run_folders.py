@@ -63,7 +63,7 @@ def default_folder(options: argparse.Namespace, name: str) -> Iterator[pathlib.P
 
 
 def _made(name: str) -> pathlib.Path:
-    """Makes the first directory that does not exist, which no other job can do too."""
+    """Creates the first directory that does not exist; no other job gets the same."""
     folder, number = RUNS / name, 1
     while True:
         try:

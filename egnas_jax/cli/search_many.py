@@ -38,9 +38,9 @@ def add_batched(parser: argparse.ArgumentParser, what: str, **options: str) -> N
     """Adds the argument `--batched`, which `read_batched` reads.
 
     Args:
-      parser: of a command that runs several.
-      what: the runs are, in the plural.
-      options: more of `add_argument`.
+      parser: parser of a command that runs several.
+      what: what messages call the runs, in the plural.
+      options: further arguments of `add_argument`.
     """
     text = f"run the {what} as one program: all, or K at a time (off)"
     parser.add_argument("--batched", metavar="auto|on|off|K", help=text, **options)
@@ -131,7 +131,8 @@ def check_began_alone(
 
     Args:
       folders: of a command without `--batched`; None in a process that writes nothing.
-      devices: that would divide a batch; None for all of this process.
+      devices: number of devices that would divide a batch; None for all of this
+        process.
 
     Raises:
       ValueError: names the value of `--batched` that goes on with them.

@@ -1,8 +1,8 @@
 """Shows what a search does before its first epoch.
 
-Programs compile for a minute or more, and nobody should have to guess whether anything
-happens. One line tells it until the first epoch begins. What the libraries print
-meanwhile (XLA's alarms, say) goes into a file.
+Programs compile for a minute or more. One line shows their progress until the first
+epoch begins. What the libraries print meanwhile, such as XLA's alarms, goes into a
+file.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ class StartDisplay:
 
     @contextlib.contextmanager
     def compiling(self, plan: "CompilePlan") -> Iterator["OnStage"]:
-        """Shows how far the programs are."""
+        """Shows the progress of the compilation."""
         progress = CompileProgress(plan)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.pause())
@@ -107,7 +107,7 @@ def describe(setup: "SearchSetup") -> str:
 
 
 class CompileProgress:
-    """How far programs are, in words."""
+    """The progress of the compilation, in words."""
 
     def __init__(self, plan: "CompilePlan"):
         self.plan = plan

@@ -41,7 +41,7 @@ def sweep_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Writes the units of a plan for workers, and says how to start these."""
+    """Writes the units of a plan for workers, and says how to start workers."""
     check_folders(options, ("out",))
     plan = read_plan(options.plan)
     if not plan.plugins:  # else they may add the names, and are loaded with JAX

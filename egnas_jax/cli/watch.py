@@ -29,7 +29,7 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def watch(options: argparse.Namespace) -> None:
-    """Follows runs until no process carries one out, and prints where they stand."""
+    """Follows runs until no process carries one out, and prints their progress."""
     for name in options.runs:
         check_run(name)
     if not _folders(options.runs):
@@ -44,14 +44,14 @@ def watch(options: argparse.Namespace) -> None:
 
 
 class RunState(NamedTuple):
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
       folder: its directory.
       epochs: of the whole run.
       records: of the epochs that are done.
       is_running: whether a process carries it out.
-      problem: why its files cannot be read; None: they can.
+      problem: why its files cannot be read; None if they can.
     """
 
     folder: pathlib.Path
@@ -77,7 +77,7 @@ class RunState(NamedTuple):
 
 
 def read_state(folder: pathlib.Path) -> RunState:
-    """Reads where a run stands; files that were altered are its problem alone.
+    """Reads the progress of a run; files that were altered are its `problem`.
 
     Args:
       folder: run directory.
@@ -97,7 +97,7 @@ def read_state(folder: pathlib.Path) -> RunState:
 
 
 def _folders(names: Sequence[str]) -> list[pathlib.Path]:
-    """Run directories among these folders and in them, of seeds and of settings."""
+    """Run directories among these folders, and below those of several runs."""
 
     def found() -> Iterator[pathlib.Path]:
         for name in names:

@@ -57,10 +57,10 @@ class PPOBatch:
 
 @flax.struct.dataclass
 class PPOSteps:
-    """What one update looked at, f32[] each.
+    """Measures of one update, f32[] each.
 
     Attributes:
-      baseline: before this batch entered it.
+      baseline: mean reward before this batch entered it.
       entropy: mean over sequences of the sum over decisions, before the update.
       clipped: share of the ratios beyond the clip, after the update.
     """

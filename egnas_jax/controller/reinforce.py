@@ -37,11 +37,11 @@ class ReinforceOptions:
 
 @flax.struct.dataclass
 class ReinforceSteps:
-    """What one update looked at, f32[S] each; all but entropy in the unit of rewards.
+    """The S samples of one update, f32[S] each; in units of the reward except entropy.
 
     Attributes:
-      reward: with the share of the entropy.
-      baseline: after it moved for this sample.
+      reward: the reward with the share of the entropy.
+      baseline: the moving average after it moved for this sample.
       entropy: of the sequence's decisions, their sum in nats.
     """
 

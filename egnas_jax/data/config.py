@@ -80,7 +80,7 @@ def check_stated_classes(config: DataConfig, num_classes: int) -> None:
     """Refuses a number of classes that the data set is known not to have.
 
     Args:
-      config: whose `classes` are checked.
+      config: the configuration whose `classes` are checked.
       num_classes: of the data set.
 
     Raises:
@@ -99,7 +99,7 @@ def check_augmentation(
     """Refuses an augmentation that does not fit the images.
 
     Args:
-      config: whose `pad`, `cutout` and `colour_jitter` are checked.
+      config: the configuration whose `pad`, `cutout` and `colour_jitter` are checked.
       height, width: of the images, in pixels.
       channels: of the images.
 

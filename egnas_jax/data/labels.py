@@ -57,7 +57,7 @@ def checked_batch(batch: Batch, num_classes: int) -> Batch:
     """A batch whose labels were checked, see `checked_labels`.
 
     Raises:
-      ValueError: as `checked_labels`.
+      ValueError: the labels do not fit the images or the classes.
     """
     labels = checked_labels(batch.labels, len(batch.images), num_classes)
     return batch.replace(labels=labels)

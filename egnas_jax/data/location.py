@@ -53,7 +53,7 @@ def same_data(old: DataConfig, new: DataConfig) -> bool:
     Equal digests prove it, unless constants normalise the images of one alone.
 
     Args:
-      old, new: of a stored run and of the one that is to go on.
+      old, new: configurations of a stored run and of the one that is to go on.
     """
     if old.digest is None or old.digest != new.digest:
         return False

@@ -110,7 +110,7 @@ def check_found(config: DataConfig, data_dir: str | pathlib.Path | None = None) 
     Where CIFAR may be downloaded, or ImageNet is read, nothing is looked for.
 
     Args:
-      config, data_dir: as of `load_dataset`.
+      config, data_dir: see `load_dataset`.
 
     Raises:
       ValueError: the folder does not exist or holds no such data, or the .npz of

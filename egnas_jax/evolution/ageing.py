@@ -68,10 +68,10 @@ def ageing_evolution(
 
     Args:
       dim: D.
-      num_choices: at every position, 2 or more.
+      num_choices: number of choices at every position, 2 or more.
       population_size: P, 2 or more.
       tournament_size: S, 1 or more; drawn with replacement, as in the source.
-      groups: as of `vector_genes`; None: a mutation draws any position alike.
+      groups: see `vector_genes`; None: a mutation draws any position alike.
 
     Raises:
       ValueError: a size is too small, or the groups do not sum to `dim`.

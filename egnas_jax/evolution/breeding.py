@@ -64,8 +64,8 @@ def offspring(
       genes: bounds and repair.
       population: i32[n, D].
       objectives: of the population, f32[n, m], minimised.
-      number: of children.
-      skip_equal_neighbours: as of `nsga2.crowding`.
+      number: number of children.
+      skip_equal_neighbours: see `nsga2.crowding`.
       parents_by: what decides a tournament first, one of `nsga2.PARENTS`.
     """
     key_parents, key_children = jax.random.split(key)

@@ -36,8 +36,9 @@ def vector_genes(
 
     Args:
       dim: D.
-      num_choices: at every position, 2 or more; or a number for each position, 1 or
-        more, of which one at least is 2 or more. A mutation draws none with one choice.
+      num_choices: number of choices at every position, 2 or more; or a number for each
+        position, 1 or more, of which one at least is 2 or more. A mutation draws none
+        with one choice.
       groups: sizes of consecutive groups of positions, which sum to D; a mutation draws
         a group, then a position of it, so that positions of small groups change more
         often. None: all positions alike.

@@ -121,8 +121,8 @@ def survivors(
 
     Args:
       objectives: f32[n, m]; a solution with a NaN or an infinity comes last.
-      number: of survivors, at most n.
-      skip_equal_neighbours: as of `crowding`.
+      number: number of survivors, at most n.
+      skip_equal_neighbours: see `crowding`.
     """
     rank, distance = rank_and_crowding(
         objectives, skip_equal_neighbours=skip_equal_neighbours
@@ -137,7 +137,7 @@ def rank_and_crowding(
 
     Args:
       objectives: f32[n, m].
-      skip_equal_neighbours: as of `crowding`.
+      skip_equal_neighbours: see `crowding`.
     """
     broken = ~jnp.all(jnp.isfinite(objectives), axis=1)
     rank = jnp.where(
@@ -170,7 +170,7 @@ def tournament(
     Args:
       key: consumed.
       rank, distance: of the population, [n], n of at least 2.
-      number: of parents.
+      number: number of parents.
       dominates: bool[n, n] of `domination`, which decides then; None: the rank does.
 
     Returns:

@@ -18,7 +18,7 @@ class Format(NamedTuple):
 
     Attributes:
       write: `Finished` -> the bytes of the file.
-      packages: that writing needs; the extra `export` installs them.
+      packages: packages that writing needs; the extra `export` installs them.
       described: whether the file contains its own description (`describe`).
       check: refuses a network that it cannot hold, by a ValueError.
     """

@@ -50,7 +50,7 @@ def as_onnx(finished: Finished) -> bytes:
     """An ONNX file of pixels u8[batch, H, W, C] -> logits f32[batch, K], any batch.
 
     Raises:
-      ValueError: as of `check_onnx`.
+      ValueError: the network cannot be written as ONNX, see `check_onnx`.
     """
     import onnx
     from onnx import TensorProto, helper

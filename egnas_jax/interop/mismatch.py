@@ -62,7 +62,7 @@ def check_shape(name: str, given: Shape, asked: Shape, settings: str) -> None:
       name: of the weight.
       given: its shape.
       asked: the shape in torch's layout.
-      settings: as of `check_names`.
+      settings: see `check_names`.
 
     Raises:
       ValueError: the shapes differ; the message says whether only the axes do.

@@ -13,7 +13,7 @@ from egnas_jax.interop import places, transfer
 from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weights
 from egnas_jax.interop.places import Place
 from egnas_jax.interop.topology_places import FIRST_KERNEL, topology_places
-from egnas_jax.nn.network import describe, runs_of
+from egnas_jax.nn.network import leaves_of, runs_of
 from egnas_jax.nn.network_cell import stacks_of
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.space import Genotype, Topology
@@ -67,7 +67,7 @@ def network_from_torch(
     is_of_stages = genotype.macro == Topology.macro
     first = FIRST_KERNEL if is_of_stages else FIRST_KERNELS[config.frame]
     image_channels = places.image_channels(weights, first)
-    leaves = describe(genotype, config, image_channels)
+    leaves = leaves_of(genotype, config, image_channels)
     settings = "the genotype, channels, layers, num_classes, auxiliary and frame"
     return transfer.read(_places(genotype, config), weights, leaves, settings)
 

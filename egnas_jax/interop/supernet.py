@@ -92,7 +92,7 @@ def primitive_from_torch(
         on the number of channels, and on whether norms have scale and shift. A prefix
         that all names share is left out.
       primitive: name of the operation, one of the DARTS family.
-      log: as of `supernet_from_torch`.
+      log: see `supernet_from_torch`.
 
     Raises:
       ValueError: the primitive is none of the DARTS family; a name is missing or

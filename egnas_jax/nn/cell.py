@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.drawing_keys import edge_keys, within
 from egnas_jax.nn.joint_blocks import joint_blocks
 from egnas_jax.nn.layers import Affine
@@ -79,7 +79,7 @@ class OutEdges(NamedTuple):
 
 
 def out_edges(space: Space, reduction: bool) -> tuple[OutEdges, ...]:
-    """The out-edges of every state but the last, in the order of the states."""
+    """The out-edges of every state except the last, in the order of the states."""
     by_source = [[] for _ in range(space.num_inputs + space.num_nodes - 1)]
     for edge, (source, target) in enumerate(space.edges):
         by_source[source].append((edge, target - space.num_inputs))
@@ -172,7 +172,7 @@ def mixed_cell(
     edge_weights = mixing.edges[spec.kind]
     active = inputs[0].shape[0] // spec.partial_channels
     kernels = lowering.kernels_for(implementation, train, active)
-    if taps.is_tapped():  # other lowerings merge layers
+    if intermediates.is_read():  # other lowerings merge layers
         kernels = lowering.LOWERINGS["shifted"]
     mixed_sums, bypass_sums = [0.0] * space.num_nodes, [0.0] * space.num_nodes
     states, new_stats = list(inputs), []
@@ -244,8 +244,8 @@ def _mixed_edges(
       variables: parameters and batch_stats of this source state.
       state: [C, H, W, N], the active channels.
       weights: [S, K].
-      stride, kernels, train: as of `EdgeApply`.
-      skips, key: as of `mixed_cell`, for this state.
+      stride, kernels, train: see `EdgeApply`.
+      skips, key: see `mixed_cell`, for this state.
 
     Returns:
       [S, C, H', W', N] and the new batch_stats.
@@ -315,7 +315,7 @@ def _single_edges(
     for name, primitive in primitives.items():
         if name == "none" or name in joint:
             continue  # `none` adds zeros
-        with taps.weighted(columns[name]):
+        with intermediates.weighted(columns[name]):
             output, primitive_stats = _applied(
                 name,
                 primitive,
@@ -338,7 +338,7 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
 
     Args:
       place: the cell and the edges.
-      variables, state, weights, train, kernels, skips, key: as of `_mixed_edges`.
+      variables, state, weights, train, kernels, skips, key: see `_mixed_edges`.
     """
     primitives, stride = place[0].primitives, place[1].stride
     if kernels.depthwise == "fused":  # each edge would need kernels of its own
@@ -350,7 +350,7 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
         if name == "none" and not _is_alone(*place, where):
             continue  # `none` adds zeros
         column = columns[name][jnp.asarray(where)]
-        with taps.weighted(column):
+        with intermediates.weighted(column):
             output, primitive_stats = _applied(
                 name,
                 primitives[name],

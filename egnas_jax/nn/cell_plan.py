@@ -57,7 +57,7 @@ def plan_cells(
         width = stage.width or width * stage.stride
         exact = width * channels
         count = round(exact)
-        is_whole = math.isclose(exact, count, rel_tol=1e-9)  # but for rounding
+        is_whole = math.isclose(exact, count, rel_tol=1e-9)  # except for rounding
         if stage.width and (not is_whole or count % 2 or not count):
             raise ValueError(
                 f"channels is {channels}, so the stage {stage} has {exact:g}, but the "
@@ -83,9 +83,10 @@ def last_reduction(cells: Sequence[CellPlan]) -> int:
 
 
 def run_key(cells: Sequence[CellPlan], index: int) -> tuple:
-    """What neighbouring cells share that can run as one loop, but their inputs.
+    """Key of the cells that one loop can run.
 
-    A cell that halves the image has a run of its own.
+    Equal neighbouring cells have the same key; their inputs may differ. A cell that
+    halves the image has a key of its own.
     """
     cell = cells[index]
     return cell.kind, cell.channels, cell.reduction, index if cell.reduction else None

@@ -2,10 +2,11 @@
 
 Neighbouring cells of equal shape form a group, which runs as one `lax.scan` and so
 compiles the cell once. The cells of a group differ only in their preprocessing, which
-`lax.switch` selects. In training a first group of two cells runs without a loop: a scan
-would stack what the gradient keeps of each, which for the largest images is a gigabyte
-that is written and read once more (benchmarks/README.md). A GPU trains without any
-loop, because each array so kept takes a kernel to stack and one to read.
+`lax.switch` selects. In training a scan stacks the residuals of every cell: the
+arrays that the gradient needs from the forward pass. So a first group of two cells runs
+without a loop in training. For the largest images its residuals are a gigabyte, which a
+scan would write and read once more (benchmarks/README.md). A GPU trains without any
+loop, because every residual would take one kernel to stack it and one to read it.
 
 Source: model_search.py of the DARTS family as EG-NAS uses it.
 
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
@@ -45,7 +46,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
-def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+def leaves_of(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     cells = cells_of(config)
     width = config.stem_multiplier * config.channels
@@ -78,7 +79,7 @@ def forward(
     mixing: Mixing,
     *,
     train: bool,
-    many: bool,
+    many_mixings: bool,
     dropout: EdgeDropout | SkipDropout | None = None,
     key: Key | None = None,
 ) -> tuple[Array, PyTree]:
@@ -86,8 +87,8 @@ def forward(
 
     Args:
       config: the supernet.
-      variables, images, mixing, train, many, dropout: as of `SupernetApply`.
-      key: by which primitives draw; None where none does.
+      variables, images, mixing, train, many_mixings, dropout: see `SupernetApply`.
+      key: the key by which primitives draw; None where none does.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.
@@ -100,7 +101,7 @@ def forward(
     for position, indices in enumerate(groups_of(config)):
         options = {"train": train, "dropout": dropout, "key": key}
         group = _group(config, variables, mixing, position, **options)
-        is_scanned = _is_scanned(len(indices), position, train, many)
+        is_scanned = _is_scanned(len(indices), position, train, many_mixings)
         run = _scan if is_scanned else _unroll
         states, preprocess_stats, cell_stats = run(group, states)
         new_stats["preprocess"] += preprocess_stats
@@ -108,11 +109,11 @@ def forward(
     return classify(params["classifier"], states[1]), new_stats
 
 
-def _is_scanned(size: int, position: int, train: bool, many: bool) -> bool:
+def _is_scanned(size: int, position: int, train: bool, many_mixings: bool) -> bool:
     """Whether a group of `size` cells runs as a loop."""
-    if taps.is_tapped() or (train and not lowering.rules_for().looped_cells):
+    if intermediates.is_read() or (train and not lowering.rules_for().looped_cells):
         return False
-    if position == 0 and (many or (train and size == 2)):
+    if position == 0 and (many_mixings or (train and size == 2)):
         return False
     return size > 1
 
@@ -197,7 +198,7 @@ def _unroll(group: _Group, states: tuple[Array, Array]):
 
 
 def _scan(group: _Group, states: tuple[Array, Array]):
-    """Runs a group as one compiled body; arguments and results as of `_unroll`."""
+    """Runs a group as one compiled body; arguments and results: see `_unroll`."""
     size = len(group.preprocess)
 
     def step(carry, scanned):

@@ -20,7 +20,8 @@ class EdgeDropout:
 
     Attributes:
       key: of one pass.
-      probability: with which an edge of an image is dropped, in every cell anew.
+      probability: the probability with which an edge of an image is dropped, in every
+        cell anew.
     """
 
     key: Key

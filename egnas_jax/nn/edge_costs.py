@@ -104,7 +104,7 @@ def counted_costs(space: Space, network: CountedNetwork, name: str) -> EdgeCosts
 
     Args:
       space: of the cells.
-      network: of which the cells are part.
+      network: the network that contains the cells.
       name: "params" or "multiply_adds".
     """
 

@@ -9,7 +9,7 @@ state:
    connections.
 
 With the batch's own statistics each of the two has a kernel before it, which computes
-the same convolutions and stores nothing but their moments.
+the same convolutions and stores only their moments.
 
 There are no gradients; a cell takes those of another lowering.
 
@@ -60,7 +60,7 @@ def fused_edges(
     """Sums the outputs of primitives.
 
     Args:
-      primitives: by name; each is `fused`.
+      primitives: the primitives by name; each is `fused`.
       variables: parameters and batch_stats of the state, by name of the primitive.
       state: [C, H, W, N], before its ReLU.
       weights: of the primitives on the edges, f32[S] by name.

@@ -83,7 +83,7 @@ def drawn_leaves(
     """Leaves of parameters and batch_stats that a function draws together.
 
     Args:
-      draw: as of `DrawnLeaf`.
+      draw: see `DrawnLeaf`.
       shapes: what `draw` returns, as trees of anything with a shape.
       copies: length of the first axis of every leaf.
     """

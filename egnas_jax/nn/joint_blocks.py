@@ -115,7 +115,7 @@ def _layer(kinds, variables, x, *, stride, train):
       variables: parameters and batch_stats, lists of B trees.
       x: [1, C, H, W, N], which all blocks read, or [G, C, H, W, N].
       stride: of the windows.
-      train: as of `joint_blocks`.
+      train: see `joint_blocks`.
 
     Returns:
       The output, an `Affine` over [G, O, H', W', N], and B trees of new batch_stats.

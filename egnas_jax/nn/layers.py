@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.init import constant, kernel
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.sync_batch_norm import all_reduce_moments, all_reduce_sums, num_shares
@@ -84,7 +84,7 @@ def batch_norm(
     """Batch norm as a stored array.
 
     Args:
-      params, stats, x, train: as of `lazy_batch_norm`.
+      params, stats, x, train: see `lazy_batch_norm`.
 
     Returns:
       [E, C, H, W, N] and the new running batch_stats.
@@ -124,31 +124,33 @@ def conv_norm(
     Running statistics do not depend on the output of the convolution. In evaluation
     both are therefore one convolution with other weights.
     """
-    params = params | {"pointwise": tapped_kernel(params["pointwise"], x)}
+    params = params | {"pointwise": exposed_kernel(params["pointwise"], x)}
     if train:
-        y = taps.tap(taps.OUTPUT, lowering.pointwise(x, params["pointwise"]))
+        y = intermediates.expose(
+            intermediates.OUTPUT, lowering.pointwise(x, params["pointwise"])
+        )
         normed, norm = lazy_batch_norm(params["norm"], stats["norm"], y, train)
         return normed, {"norm": norm}
     return Affine(x, *fold_norm(params, stats)), stats
 
 
-def tapped_kernel(kernel: Array, x: Array, stride: int = 1) -> Array:
-    """A kernel [E, ...] for those who read along (`nn.taps`).
+def exposed_kernel(kernel: Array, x: Array, stride: int = 1) -> Array:
+    """Exposes a kernel [E, ...] to `nn.intermediates`, which zero-cost proxies read.
 
     Args:
-      kernel: of a convolution that keeps the sides but for its stride.
+      kernel: of a convolution that keeps the sides, except for its stride.
       x: what it reads, [..., H, W, N].
       stride: of both sides.
     """
     pixels = -(-x.shape[-3] // stride) * -(-x.shape[-2] // stride)
-    return taps.tap(taps.KERNEL, kernel, pixels=pixels)
+    return intermediates.expose(intermediates.KERNEL, kernel, pixels=pixels)
 
 
 def fold_norm(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     """Folds a norm with running statistics into the 1x1 convolution before it.
 
     Args:
-      params, stats: of `conv_norm`.
+      params, stats: arguments of `conv_norm`.
 
     Returns:
       The weight [E, O, C] and the shift [E, O] of the folded convolution.
@@ -233,7 +235,7 @@ def scale_and_shift(params: PyTree, stats: PyTree) -> tuple[Array, Array]:
     """The factor and the shift, [E, C] each, of a norm with the given statistics.
 
     Args:
-      params: as of `lazy_batch_norm`.
+      params: see `lazy_batch_norm`.
       stats: {"mean", "var"}, each [E, C].
     """
     scale = lax.rsqrt(stats["var"] + EPSILON) * params.get("scale", 1.0)
@@ -246,7 +248,7 @@ def batch_scale_and_shift(
     """The factor and the shift of a norm by the batch's own statistics.
 
     Args:
-      params, stats: as of `lazy_batch_norm`.
+      params, stats: see `lazy_batch_norm`.
       batch_moments: mean and biased variance of the batch, [E, C] each.
       count: number of values of one channel.
 
@@ -254,7 +256,7 @@ def batch_scale_and_shift(
       The factor, the shift and the new running batch_stats.
     """
     mean, var = batch_moments
-    var = taps.tap(taps.VARIANCE, var)
+    var = intermediates.expose(intermediates.VARIANCE, var)
     unbiased = var * (count / max(count - 1, 1))
     new_stats = jax.tree.map(_update, stats, {"mean": mean, "var": unbiased})
     return *scale_and_shift(params, {"mean": mean, "var": var}), new_stats
@@ -308,9 +310,11 @@ def relu_conv_norm(
     params: PyTree, stats: PyTree, x: Array, train: bool
 ) -> tuple[Array, PyTree]:
     """ReLU, 1x1 convolution, batch norm: [1, C, H, W, N] -> [1, O, H, W, N]."""
-    weight = tapped_kernel(params["pointwise"], x)
-    rectified = taps.tap(taps.RELU, relu(x), edges=len(weight))
-    y = taps.tap(taps.OUTPUT, lowering.pointwise(rectified, weight))
+    weight = exposed_kernel(params["pointwise"], x)
+    rectified = intermediates.expose(intermediates.RELU, relu(x), edges=len(weight))
+    y = intermediates.expose(
+        intermediates.OUTPUT, lowering.pointwise(rectified, weight)
+    )
     y, norm = batch_norm(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}
 
@@ -331,17 +335,17 @@ def factorized_reduce(
     zeros behind the border.
 
     Args:
-      params, stats: of `init_conv_norm`; the first half of the output channels reads
-        the even pixels, the second half the odd ones.
+      params, stats: arrays that `init_conv_norm` describes; the first half of the
+        output channels reads the even pixels, the second half the odd ones.
       rectified: the state after its ReLU, [E or 1, C, H, W, N].
-      train: as of `batch_norm`.
+      train: see `batch_norm`.
 
     Returns:
       [E, O, H / 2, W / 2, N] and the new running batch_stats.
     """
     weight, (height, width) = params["pointwise"], rectified.shape[-3:-1]
     half = weight.shape[1] // 2
-    rectified = taps.tap(taps.RELU, rectified, edges=len(weight))
+    rectified = intermediates.expose(intermediates.RELU, rectified, edges=len(weight))
     if height % 2 or width % 2:
         odd = (0, height % 2), (0, width % 2), (0, 0)
         rectified = jnp.pad(rectified, ((0, 0), (0, 0), *odd))
@@ -349,7 +353,7 @@ def factorized_reduce(
     for offset, rows in ((0, weight[:, :half]), (1, weight[:, half:])):
         pixels = rectified[..., offset::2, offset::2, :]
         pixels = lowering.broadcast_edges(lowering.materialise(pixels), weight.shape[0])
-        parts.append(lowering.pointwise(pixels, tapped_kernel(rows, pixels)))
-    y = taps.tap(taps.OUTPUT, jnp.concatenate(parts, axis=1))
+        parts.append(lowering.pointwise(pixels, exposed_kernel(rows, pixels)))
+    y = intermediates.expose(intermediates.OUTPUT, jnp.concatenate(parts, axis=1))
     y, norm = batch_norm(params["norm"], stats["norm"], y, train)
     return y, {"norm": norm}

@@ -33,7 +33,7 @@ from jaxtyping import Float
 
 from egnas_jax.nn import supernet
 from egnas_jax.nn.init import draw, is_leaf
-from egnas_jax.nn.network import Logits, describe, drops_paths, make_network
+from egnas_jax.nn.network import Logits, drops_paths, leaves_of, make_network
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.space import Genotype, Topology
@@ -82,7 +82,7 @@ class Network(nn.Module):
           of the auxiliary head.
         """
         network = make_network(self.genotype, self.config)
-        description = describe(self.genotype, self.config, images.shape[-1])
+        description = leaves_of(self.genotype, self.config, images.shape[-1])
         key = _drawing_key(self, network.draws)
         if drops_paths(train, drop_path):
             key = self.make_rng("drop_path")
@@ -129,7 +129,7 @@ class Supernet(nn.Module):
         constant key where there is none.
         """
         net = make_supernet(self.config)
-        description = supernet.describe(self.config, images.shape[-1])
+        description = supernet.leaves_of(self.config, images.shape[-1])
         key = _drawing_key(self, net.draws)
 
         def forward(variables):

@@ -138,8 +138,8 @@ def make_network(genotype: Genotype | Topology, config: NetworkConfig) -> Networ
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(config, image_shape)
-        description = describe(genotype, config, image_shape[-1])
-        return {name: draw(key, leaves) for name, leaves in description.items()}
+        leaves = leaves_of(genotype, config, image_shape[-1])
+        return {name: draw(key, tree) for name, tree in leaves.items()}
 
     def apply(
         variables: PyTree,
@@ -165,7 +165,7 @@ def check_network(genotype: Genotype | Topology, config: NetworkConfig) -> None:
     """Refuses what a network cannot be made of: cells, primitives and settings.
 
     Raises:
-      ValueError: as of `make_network`.
+      ValueError: a cell, a setting or a primitive is refused, see `make_network`.
     """
     if genotype.macro == Topology.macro:
         topology_network.check_config(genotype, config)
@@ -245,19 +245,19 @@ def runs_of(
     return tuple((cells[indices[0]], indices) for indices in runs)
 
 
-def describe(
+def leaves_of(
     genotype: Genotype | Topology, config: NetworkConfig, image_channels: int
 ) -> PyTree:
     """The leaves of a network: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
-    return DESCRIBE[genotype.macro](genotype, config, image_channels)
+    return LEAVES[genotype.macro](genotype, config, image_channels)
 
 
-def _describe_darts(genotype, config, image_channels) -> PyTree:
+def _darts_leaves(genotype, config, image_channels) -> PyTree:
     frame = FRAMES[config.frame]
     stem_params, stem_stats = init_stem(frame, config.channels, image_channels)
     runs = []
     for plan, indices in runs_of(genotype, config):
-        trees = _describe_cell(genotype, plan)
+        trees = _cell_leaves(genotype, plan)
         runs.append([stack_leaves(tree, len(indices)) for tree in trees])
     cells = cell_plan(genotype, config)
     last = output_channels(genotype, cells[-1])
@@ -274,7 +274,7 @@ def _describe_darts(genotype, config, image_channels) -> PyTree:
     return {"params": params, "batch_stats": stats}
 
 
-def _describe_cell(genotype, plan):
+def _cell_leaves(genotype, plan):
     input_params, input_stats = init_cell_inputs(plan, affine=True)
     params, stats = init_cell(genotype, plan.kind, plan.channels, plan.reduction)
     return input_params | {"edges": params}, input_stats | {"edges": stats}
@@ -339,5 +339,5 @@ def _run_cell(genotype, plan, states, scanned, *, train, key, drop_path, drawing
 
 
 # macro structure -> the functions that describe and run its networks
-DESCRIBE = {"darts": _describe_darts, "nasbench201": topology_network.describe}
+LEAVES = {"darts": _darts_leaves, "nasbench201": topology_network.leaves_of}
 FORWARD = {"darts": _forward_darts, "nasbench201": topology_network.forward}

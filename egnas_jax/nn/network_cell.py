@@ -109,7 +109,7 @@ def derived_cell(
       train: whether norms use the batch's statistics and update the running ones.
       factors: result of `drop_path.keep_factors`, or None to drop nothing.
       key: of the cell, by which primitives draw; None where none does.
-      halves: as of `stacks_of`.
+      halves: see `stacks_of`.
 
     Returns:
       [nodes * C, H', W', N] and the new batch_stats.

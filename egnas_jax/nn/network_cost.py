@@ -54,7 +54,7 @@ def published_params(
 
     Args:
       genotype: the cells.
-      stages: of the space, as of `published_network`.
+      stages: of the space, see `published_network`.
       num_classes: of the network.
     """
     network = published_network(genotype.macro, stages, num_classes=num_classes)

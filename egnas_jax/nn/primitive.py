@@ -45,8 +45,6 @@ class PrimitiveApply(Protocol):
         x: Float[Array, "N H W C"],
         stride: int,
         train: bool,
-        *,
-        key: Key,
     ) -> tuple[Float[Array, "N H2 W2 C"], PyTree]:
         """Computes one edge.
 
@@ -59,11 +57,12 @@ class PrimitiveApply(Protocol):
           x: the state that the edge leaves, f32 or bf16, before any ReLU.
           stride: 1 or 2.
           train: whether norms use the batch's statistics and update the running ones.
-          key: random key of the edge; passed only where `Primitive.draws` is set.
 
         Returns:
           The output in the dtype of `x`, [N, H / stride, W / stride, C], and the new
           batch_stats; those of evaluation are not read.
+
+        A primitive with `draws` also gets the keyword `key`, a random key of the edge.
         """
 
 
@@ -95,7 +94,7 @@ class EdgeInit(Protocol):
 
         Args:
           edges: E.
-          channels, stride: as of `PrimitiveInit`.
+          channels, stride: see `PrimitiveInit`.
           affine: whether norms have a scale and a shift.
         """
 
@@ -110,21 +109,21 @@ class EdgeApply(Protocol):
         stride: int,
         train: bool,
         kernels: lowering.Kernels,
-        keys: Key,
     ) -> tuple[Affine, PyTree]:
         """Applies the primitive to a state, for all edges that leave it.
 
         Args:
           params, stats: arrays that `EdgeInit` describes.
           source: the state.
-          stride, train: as of `PrimitiveApply`.
+          stride, train: see `PrimitiveApply`.
           kernels: implementations; they change the speed, not the result.
-          keys: a random key for each edge, [E]; passed only where `EdgeKernel.draws` is
-            set.
 
         Returns:
           The output, [E, C, H', W', N], or [1, C, H', W', N] where it does not depend
           on the edge; and the new batch_stats.
+
+        A kernel with `draws` also gets the keyword `keys`, a random key for each edge,
+        [E].
         """
 
 

@@ -35,7 +35,7 @@ class OneEdge(NamedTuple):
 
     Attributes:
       init: `Primitive.init`.
-      channels, stride: as of `PrimitiveInit`.
+      channels, stride: see `PrimitiveInit`.
     """
 
     init: Callable
@@ -56,7 +56,7 @@ def check_primitive(
     numbers of channels are checked as a network is traced.
 
     Args:
-      primitive: with functions of a user's own; others pass.
+      primitive: a primitive with functions of a user's own; others pass.
       channels: C.
       dtypes: of the images.
 
@@ -101,7 +101,7 @@ def described(
     """Shapes of the parameters and batch_stats of one edge.
 
     Raises:
-      ValueError: as of `check_primitive`.
+      ValueError: `init` cannot be traced, or returns what it must not.
     """
     one, what = OneEdge(primitive.init, channels, stride), f"init({channels}, {stride})"
     returned = []
@@ -169,14 +169,14 @@ def run(
 
     Args:
       primitive: the primitive.
-      params, batch_stats, x, stride, train: as of `PrimitiveApply`.
+      params, batch_stats, x, stride, train: see `PrimitiveApply`.
       key: of the edge, where the primitive draws; None: a constant one.
 
     Returns:
       The output, and the new batch_stats; in evaluation those that were given.
 
     Raises:
-      ValueError: as of `check_primitive`.
+      ValueError: `apply` cannot be traced, or returns what it must not.
     """
     what = f"apply(x {x.dtype}{list(x.shape)}, stride={stride}, train={train})"
     complain = functools.partial(refuse_primitive, primitive, primitive.apply)
@@ -221,7 +221,7 @@ def refuse_primitive(
 
     Args:
       primitive: the primitive.
-      function: of it, whose file and line are named.
+      function: one of its functions, whose file and line are named.
       problem: a sentence or more, without the last full stop.
 
     Raises:

@@ -53,7 +53,7 @@ def edge_params(name: str, channels: int, stride: int) -> int:
 
     Args:
       name: of the primitive.
-      channels, stride: as of `PrimitiveInit`.
+      channels, stride: see `PrimitiveInit`.
 
     Raises:
       ValueError: there is no such primitive, or its `init` does not trace.
@@ -73,7 +73,7 @@ def edge_multiply_adds(name: str, channels: int, stride: int, side: int) -> int:
 
     Args:
       name: of the primitive.
-      channels, stride: as of `PrimitiveInit`.
+      channels, stride: see `PrimitiveInit`.
       side: H = W of the state that the edge leaves, pixels.
 
     Raises:
@@ -88,7 +88,7 @@ def edge_products(
 ) -> tuple[Product, ...]:
     """The convolutions and dot products of one edge, in the order of the program.
 
-    Args and errors as of `edge_multiply_adds`.
+    For arguments and errors see `edge_multiply_adds`.
     """
     primitive = lookup(PRIMITIVES, name, "primitive")
     return _products(primitive, channels, stride, side)
@@ -99,7 +99,7 @@ def edge_expansion(name: str, channels: int) -> float:
 
     A built-in primitive has none that is larger.
 
-    Args and errors as of `edge_multiply_adds`, with stride 1.
+    For arguments and errors see `edge_multiply_adds`, with stride 1.
     """
     primitive = lookup(PRIMITIVES, name, "primitive")
     return 1.0 if primitive.kernel else _expansion(primitive, channels)

@@ -35,8 +35,8 @@ def primitive_from_linen(
         stride, C]. It may have the collections "params" and "batch_stats". It is given
         x in float32, the dtype of its parameters; what it returns is rounded to the
         dtype of the state.
-      family: as of `Primitive`.
-      draws: as of `Primitive`: whether it draws random numbers after its
+      family: see `Primitive`.
+      draws: see `Primitive`: whether it draws random numbers after its
         initialisation, as `Dropout` does. Every stream of the module has the key.
 
     Raises:

@@ -38,8 +38,8 @@ def check_purity(primitive: Primitive, channels: int) -> None:
     It is traced twice in each mode, and run once on tiny images, with stride 1.
 
     Args:
-      primitive: with functions of a user's own that `check_primitive` has passed;
-        others pass.
+      primitive: a primitive with functions of a user's own that `check_primitive` has
+        passed; others pass.
       channels: C.
 
     Raises:

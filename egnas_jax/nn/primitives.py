@@ -17,19 +17,19 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.lookup import lookup
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.init import kernel
 from egnas_jax.nn.joint_blocks import Blocks
 from egnas_jax.nn.layers import (
     Affine,
     conv_norm,
+    exposed_kernel,
     factorized_reduce,
     fold_norm,
     init_batch_norm,
     init_conv_norm,
     lazy_batch_norm,
     rectify,
-    tapped_kernel,
 )
 from egnas_jax.nn.primitive import FIRST_HALF, SECOND_HALF, EdgeKernel, Primitive
 from egnas_jax.nn.primitive_check import check_primitive
@@ -85,12 +85,10 @@ def _init_block(edges, channels, side, affine):
 
 def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernels):
     """Depthwise convolution, pointwise convolution, norm; the caller rectifies."""
-    way, window = (
-        kernels.convolution(dilation),
-        {"stride": stride, "dilation": dilation},
-    )
-    x = taps.tap(taps.RELU, x, edges=len(params["depthwise"]))
-    weight = tapped_kernel(params["depthwise"], x, stride)
+    way = kernels.convolution(dilation)
+    window = {"stride": stride, "dilation": dilation}
+    x = intermediates.expose(intermediates.RELU, x, edges=len(params["depthwise"]))
+    weight = exposed_kernel(params["depthwise"], x, stride)
     params = params | {"depthwise": weight}
     if way == "dense":
         return _dense_block(params, stats, x, train, **window)
@@ -103,7 +101,7 @@ def _block(params, stats, x, padded=None, *, stride=1, dilation=1, train, kernel
 def _dense_block(params, stats, x, train, **window):
     """The block as one convolution; in evaluation its kernel contains the norm too."""
 
-    pointwise = tapped_kernel(params["pointwise"], x, window["stride"])
+    pointwise = exposed_kernel(params["pointwise"], x, window["stride"])
     params = params | {"pointwise": pointwise}
 
     def convolve(pointwise):
@@ -111,7 +109,7 @@ def _dense_block(params, stats, x, train, **window):
         return lowering.folded_convolution(x, depthwise, pointwise, **window)
 
     if train:
-        y = taps.tap(taps.OUTPUT, convolve(params["pointwise"]))
+        y = intermediates.expose(intermediates.OUTPUT, convolve(params["pointwise"]))
         return _normalise(params, stats, y, train)
     weight, shift = fold_norm(params, stats)
     return Affine(convolve(weight), None, shift), stats
@@ -186,8 +184,10 @@ def _conv_7x1_1x7(params, stats, source, *, stride, train, kernels):
     """A full 1x7 and a full 7x1 convolution, edge by edge."""
     del kernels
 
-    weights = _tapped_pair(params, source.rectified, stride)
-    rectified = taps.tap(taps.RELU, source.rectified, edges=len(params["row"]))
+    weights = _exposed_pair(params, source.rectified, stride)
+    rectified = intermediates.expose(
+        intermediates.RELU, source.rectified, edges=len(params["row"])
+    )
 
     def convolve_edge(row, column):
         y = lowering.convolve(rectified[0], row, (1, stride), (0, 3))
@@ -195,16 +195,19 @@ def _conv_7x1_1x7(params, stats, source, *, stride, train, kernels):
 
     pairs = zip(*weights, strict=True)
     y = jnp.stack([convolve_edge(row, column) for row, column in pairs])
-    y = taps.tap(taps.OUTPUT, y)
+    y = intermediates.expose(intermediates.OUTPUT, y)
     return _normalise(params, stats, y, train)
 
 
-def _tapped_pair(params, x, stride):
+def _exposed_pair(params, x, stride):
     """The kernels of both convolutions, the first of which strides the rows alone."""
     height, width = x.shape[-3], -(-x.shape[-2] // stride)
-    first = taps.tap(taps.KERNEL, params["row"], pixels=height * width)
+    first = intermediates.expose(
+        intermediates.KERNEL, params["row"], pixels=height * width
+    )
     pixels = -(-height // stride) * width
-    return first, taps.tap(taps.KERNEL, params["column"], pixels=pixels)
+    second = intermediates.expose(intermediates.KERNEL, params["column"], pixels=pixels)
+    return first, second
 
 
 def _nor_conv(side: int) -> EdgeKernel:
@@ -221,12 +224,16 @@ def _nor_conv(side: int) -> EdgeKernel:
         del kernels
         edges, fan_out, fan_in, *window = params["conv"].shape
         # All edges read one state, so one convolution computes all their outputs.
-        weight = tapped_kernel(params["conv"], source.raw, stride)
+        weight = exposed_kernel(params["conv"], source.raw, stride)
         weight = weight.reshape(edges * fan_out, fan_in, *window)
-        rectified = taps.tap(taps.RELU, source.rectified, edges=edges)
+        rectified = intermediates.expose(
+            intermediates.RELU, source.rectified, edges=edges
+        )
         padding = (side // 2, side // 2)
         y = lowering.convolve(rectified[0], weight, (stride, stride), padding)
-        y = taps.tap(taps.OUTPUT, y.reshape(edges, fan_out, *y.shape[1:]))
+        y = intermediates.expose(
+            intermediates.OUTPUT, y.reshape(edges, fan_out, *y.shape[1:])
+        )
         return _normalise(params, stats, y, train)
 
     return EdgeKernel(

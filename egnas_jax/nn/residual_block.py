@@ -7,9 +7,9 @@ Dims: N images, H, W sides, C channels.
 
 import jax.numpy as jnp
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.init import kernel
-from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu, tapped_kernel
+from egnas_jax.nn.layers import batch_norm, exposed_kernel, init_batch_norm, relu
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
 
@@ -50,16 +50,16 @@ def residual_block(
     """
     y, new_stats = x, {}
     for name, stride in (("first", 2), ("second", 1)):
-        weight = tapped_kernel(params[name][None], y, stride)[0]
-        y = taps.tap_one(taps.RELU, relu(y))
+        weight = exposed_kernel(params[name][None], y, stride)[0]
+        y = intermediates.expose_one(intermediates.RELU, relu(y))
         y = lowering.convolve(y, weight, (stride, stride), (1, 1))
-        y = taps.tap_one(taps.OUTPUT, y)
+        y = intermediates.expose_one(intermediates.OUTPUT, y)
         norm = f"{name}_norm"
         y, new_stats[norm] = batch_norm(params[norm], stats[norm], y[None], train)
         y = y[0]
     channels, height, width, images = x.shape
     quads = wide(x).reshape(channels, height // 2, 2, width // 2, 2, images)
     mean = jnp.mean(quads, axis=(2, 4)).astype(x.dtype)
-    weight = tapped_kernel(params["shortcut"][None], mean)[0]
+    weight = exposed_kernel(params["shortcut"][None], mean)[0]
     shortcut = lowering.convolve(mean, weight, (1, 1), (0, 0))
-    return y + taps.tap_one(taps.OUTPUT, shortcut), new_stats
+    return y + intermediates.expose_one(intermediates.OUTPUT, shortcut), new_stats

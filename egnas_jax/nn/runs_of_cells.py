@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.types import PyTree
 
 
@@ -28,7 +28,7 @@ def run_cells(
       The last states and the new batch_stats, each leaf [G, ...].
     """
     size, new_stats = len(scanned[-1]), []
-    if size > 1 and looped and not taps.is_tapped():
+    if size > 1 and looped and not intermediates.is_read():
         return lax.scan(cell, states, scanned)
     for index in range(size):
         arrays = jax.tree.map(lambda leaf, i=index: leaf[i], scanned)

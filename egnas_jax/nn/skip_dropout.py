@@ -22,7 +22,7 @@ class SkipDropout:
 
     Attributes:
       key: of one pass, of a cell in it, or of a state in that.
-      probability: with which an element of an edge is dropped, f32[].
+      probability: the probability with which an element of an edge is dropped, f32[].
     """
 
     key: Key

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.init import kernel
-from egnas_jax.nn.layers import batch_norm, init_batch_norm, rectify, tapped_kernel
+from egnas_jax.nn.layers import batch_norm, exposed_kernel, init_batch_norm, rectify
 from egnas_jax.nn.network_config import HEAD_FEATURES, HEAD_HIDDEN, Frame
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
@@ -43,9 +43,9 @@ def stem_layer(
     Returns:
       [C', H', W', N] and the new batch_stats of the norm.
     """
-    weight = tapped_kernel(params["conv"][None], x, stride)[0]
+    weight = exposed_kernel(params["conv"][None], x, stride)[0]
     x = lowering.convolve(x, weight, (stride, stride), (1, 1))
-    x = taps.tap_one(taps.OUTPUT, x)
+    x = intermediates.expose_one(intermediates.OUTPUT, x)
     x, new_stats = batch_norm(params["norm"], stats, x[None], train)
     return x[0], new_stats
 
@@ -72,11 +72,11 @@ def stem(
       frame: the frame of the network.
       params, stats: arrays that `init_stem` describes.
       x: images, [C, H, W, N].
-      train: as of `stem_layer`.
+      train: see `stem_layer`.
     """
     states, new_stats = [], []
     for position, (_, stride) in enumerate(frame.stem):
-        x = taps.tap_one(taps.RELU, rectify(x)) if position else x
+        x = intermediates.expose_one(intermediates.RELU, rectify(x)) if position else x
         layer_stats = stats[position]["norm"]
         x, norm = stem_layer(params[position], layer_stats, x, train, stride)
         states.append(x)
@@ -92,16 +92,17 @@ def init_linear(features: int, num_classes: int) -> PyTree:
 
 def linear(params: PyTree, features: Array) -> Array:
     """Linear layer: features [F, N] -> logits f32[N, classes]."""
-    kernel = taps.tap_one(taps.KERNEL, params["kernel"])
+    kernel = intermediates.expose_one(intermediates.KERNEL, params["kernel"])
     logits = wide(features).T @ kernel.T + params["bias"][None]
-    if not taps.is_tapped():
+    if not intermediates.is_read():
         return logits
-    return taps.tap_one(taps.OUTPUT, logits.T[:, None, None])[:, 0, 0].T
+    outputs = logits.T[:, None, None]
+    return intermediates.expose_one(intermediates.OUTPUT, outputs)[:, 0, 0].T
 
 
 def classify(params: PyTree, state: Array) -> Array:
     """Logits f32[N, classes] from the mean over the pixels of a state [C, H, W, N]."""
-    state = taps.tap_one(taps.FEATURES, state)
+    state = intermediates.expose_one(intermediates.FEATURES, state)
     return linear(params, jnp.mean(wide(state), axis=(1, 2)))
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "SupernetInit",
     "cells_of",
     "check_image_shape",
-    "describe",
+    "leaves_of",
     "groups_of",
     "halvings_of",
     "make_supernet",
@@ -70,7 +70,7 @@ class SupernetApply(Protocol):
         images: Float[Array, "N H W C"],
         mixing: Mixing,
         train: bool = False,
-        many: bool = False,
+        many_mixings: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
         key: Key | None = None,
@@ -82,10 +82,10 @@ class SupernetApply(Protocol):
           images: the batch, f32.
           mixing: weights of the primitives and of the edges.
           train: whether norms use the batch's statistics and update the running ones.
-          many: whether the caller loops over many mixings on these images. The first
-            cell is then compiled by itself, so that XLA moves out of the loop what does
-            not depend on the mixing: the stem and most primitives of that cell. The
-            values are equal up to rounding.
+          many_mixings: whether the caller loops over many mixings on these images. The
+            first cell is then compiled by itself, so that XLA moves out of the loop
+            what does not depend on the mixing: the stem and most primitives of that
+            cell. The values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
             and in the macro structure of DARTS alone; None: drops none.
           key: random key of the primitives that draw, in a space that has any; None: a
@@ -96,7 +96,7 @@ class SupernetApply(Protocol):
           that were passed.
 
         Raises:
-          ValueError: as of `SupernetInit`.
+          ValueError: the sides of the images cannot be halved so often.
         """
 
 
@@ -145,15 +145,15 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
 
     def init(key: Key, image_shape: tuple[int, int, int] = (32, 32, 3)) -> PyTree:
         check_image_shape(image_shape, halvings)
-        description = describe(config, image_shape[-1])
-        return {name: draw(key, leaves) for name, leaves in description.items()}
+        leaves = leaves_of(config, image_shape[-1])
+        return {name: draw(key, tree) for name, tree in leaves.items()}
 
     def apply(
         variables: PyTree,
         images: Float[Array, "N H W C"],
         mixing: Mixing,
         train: bool = False,
-        many: bool = False,
+        many_mixings: bool = False,
         *,
         dropout: EdgeDropout | SkipDropout | None = None,
         key: Key | None = None,
@@ -163,7 +163,7 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         used = dataclasses.replace(config, lowering=way)
         # the networks of other macro structures have no dropout
         optional = {} if dropout is None else {"dropout": dropout}
-        options = {"train": train, "many": many, **optional}
+        options = {"train": train, "many_mixings": many_mixings, **optional}
         if draws:
             options["key"] = pass_key(key)
         return forward(used, variables, images, mixing, **options)
@@ -171,9 +171,9 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
     return Supernet(config, init, apply, draws=draws)
 
 
-def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+def leaves_of(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
-    return NETWORKS[SPACES[config.space].macro].describe(config, image_channels)
+    return NETWORKS[SPACES[config.space].macro].leaves_of(config, image_channels)
 
 
 def halvings_of(config: SupernetConfig) -> int:

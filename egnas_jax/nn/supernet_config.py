@@ -140,7 +140,7 @@ def as_live(nested: Sequence | None) -> LivePrimitives | None:
 def live_primitives(
     config: SupernetConfig, kind: str
 ) -> tuple[tuple[int, ...], ...] | None:
-    """Returns the primitives of the edges of a kind of cell, as of `CellSpec.live`."""
+    """Returns the primitives of the edges of a kind of cell, see `CellSpec.live`."""
     space = SPACES[config.space]
     live = space.live if config.live is None else config.live
     return None if live is None else live[space.kinds.index(kind)]

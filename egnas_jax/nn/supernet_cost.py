@@ -42,7 +42,7 @@ def supernet_multiply_adds(
 
 
 def _darts_parts(config, image_channels) -> list[Convolution | Edge]:
-    """Everything that counts in a supernet of the DARTS family but its classifier."""
+    """What counts in a supernet of the DARTS family, except its classifier."""
     space, width = SPACES[config.space], config.stem_multiplier * config.channels
     parts: list[Convolution | Edge] = [
         Convolution(

@@ -53,7 +53,7 @@ def topology_multiply_adds(
     """Multiply-adds of one forward pass of one image.
 
     Args:
-      topology, num_classes, channels, layers, image_channels: as of `topology_params`.
+      topology, num_classes, channels, layers, image_channels: see `topology_params`.
       image_size: side of the image, pixels.
 
     Returns:
@@ -76,7 +76,7 @@ def topology_parts(
 
     Args:
       primitives: everything that the edges of one cell compute, with repetitions.
-      channels, layers, image_channels: as of `topology_params`.
+      channels, layers, image_channels: see `topology_params`.
       partial_channels: k; only C / k channels go through the primitives.
     """
     parts: list[Convolution | Edge] = [
@@ -95,7 +95,7 @@ def topology_parts(
 
 
 def _block(fan_in, fan_out, halvings):
-    """The convolutions of a residual block; `halvings` is as of `Convolution`."""
+    """The convolutions of a residual block; for `halvings` see `Convolution`."""
     halvings = (halvings, halvings)
     return [
         Convolution(kernel=(3, 3), fan_in=fan_in, fan_out=fan_out, halvings=halvings),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.nn import lowering, taps
+from egnas_jax.nn import intermediates, lowering
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import keep_factors
@@ -65,7 +65,7 @@ def check_config(genotype: Topology, config: NetworkConfig) -> None:
     )
 
 
-def describe(genotype: Topology, config: NetworkConfig, image_channels: int) -> PyTree:
+def leaves_of(genotype: Topology, config: NetworkConfig, image_channels: int) -> PyTree:
     """The leaves of a network: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     stem, stem_stats = init_stem_layer(image_channels, config.channels)
     params = {"stem": stem, "stages": [], "blocks": []}
@@ -101,7 +101,7 @@ def forward(
     Args:
       genotype: the cell.
       config: the network around it.
-      variables, images, train, drop_path: as of `NetworkApply`.
+      variables, images, train, drop_path: see `NetworkApply`.
       key: of drop path; None: nothing is dropped.
       drawing: key of the primitives that draw; None where none does.
 
@@ -127,7 +127,7 @@ def forward(
         x, stage_stats = run_cells(cell, x, scanned, looped=looped)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
-    rectified = taps.tap_one(taps.RELU, relu(x[0]))
+    rectified = intermediates.expose_one(intermediates.RELU, relu(x[0]))
     return classify(params["classifier"], rectified), None, new_stats
 
 

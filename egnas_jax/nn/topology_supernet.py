@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
 from egnas_jax.nn.drawing_keys import within
@@ -35,7 +35,7 @@ from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 
-def describe(config: SupernetConfig, image_channels: int) -> PyTree:
+def leaves_of(config: SupernetConfig, image_channels: int) -> PyTree:
     """The leaves of a supernet: {"params", "batch_stats"}, trees of `nn.init.Leaf`."""
     stem_params, stem_stats = init_stem_layer(image_channels, config.channels)
     stages, blocks = [], []
@@ -71,15 +71,15 @@ def forward(
     mixing: Mixing,
     *,
     train: bool,
-    many: bool,
+    many_mixings: bool,
     key: Key | None = None,
 ) -> tuple[Array, PyTree]:
     """Runs stem, stages and residual blocks, global average and classifier.
 
     Args:
       config: the supernet.
-      variables, images, mixing, train, many: as of `SupernetApply`.
-      key: by which primitives draw; None where none does.
+      variables, images, mixing, train, many_mixings: see `SupernetApply`.
+      key: the key by which primitives draw; None where none does.
 
     Returns:
       Logits f32[N, classes] and the new batch_stats.
@@ -106,11 +106,11 @@ def forward(
         if key is not None:
             numbers = jnp.arange(stage * size, (stage + 1) * size)
             keys = jax.vmap(functools.partial(within, key))(numbers)
-        scan = not (many and stage == 0) and size > 1
+        scan = not (many_mixings and stage == 0) and size > 1
         x, stage_stats = _stage(cell, (cells, keys), x, size, scan=scan)
         new_stats["stages"].append(stage_stats)
     x, new_stats["norm"] = batch_norm(params["norm"], stats["norm"], x[None], train)
-    rectified = taps.tap_one(taps.RELU, relu(x[0]))
+    rectified = intermediates.expose_one(intermediates.RELU, relu(x[0]))
     return classify(params["classifier"], rectified), new_stats
 
 
@@ -140,7 +140,7 @@ def _stage(mixed, arrays, x, size, *, scan):
         variables, key = arrays_of_cell
         return mixed(variables, (x,), key=key)
 
-    if scan and not taps.is_tapped():
+    if scan and not intermediates.is_read():
         return lax.scan(cell, x, arrays)
     stats_of_cells = []
     for index in range(size):

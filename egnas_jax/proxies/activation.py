@@ -12,13 +12,13 @@ Dims: E edges of a layer, C channels, H, W sides, N images.
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
+from egnas_jax.nn.intermediates import Intermediate
 from egnas_jax.nn.layers import EPSILON
-from egnas_jax.nn.taps import Tap
 from egnas_jax.proxies.network import (
     ProxyNetwork,
     mean_cross_entropy,
-    read_taps,
+    read_intermediates,
     run_with,
 )
 from egnas_jax.types import Array, Batch, Key, PyTree
@@ -35,8 +35,8 @@ def fisher(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
     convolution are one layer here.
     """
     del key
-    readings = read_taps(network, variables, batch.images, train=True)
-    outputs = [one.value for one in readings if one.site == taps.OUTPUT]
+    readings = read_intermediates(network, variables, batch.images, train=True)
+    outputs = [one.value for one in readings if one.site == intermediates.OUTPUT]
 
     def loss(factors: list[Array]) -> Array:
         logits = run_with(
@@ -45,7 +45,7 @@ def fisher(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
             batch.images,
             train=True,
             replace=lambda one, factor: one.value * factor[:, :, None, None],
-            arrays={taps.OUTPUT: factors},
+            arrays={intermediates.OUTPUT: factors},
         )
         return mean_cross_entropy(logits, batch.labels)
 
@@ -83,12 +83,12 @@ def naswot(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
     images have equal codes.
     """
     del key
-    readings = read_taps(network, variables, batch.images, train=True)
-    kernel = sum(_agreements(one) for one in readings if one.site == taps.RELU)
+    readings = read_intermediates(network, variables, batch.images, train=True)
+    kernel = sum(_agreements(one) for one in readings if one.site == intermediates.RELU)
     return jnp.linalg.slogdet(kernel)[1]
 
 
-def _agreements(one: Tap) -> Array:
+def _agreements(one: Intermediate) -> Array:
     """Number of units of a ReLU that agree for two images, f32[N, N]."""
     weights = one.weights
     if len(one.value) == 1:  # all edges read it
@@ -114,17 +114,19 @@ def zen(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Arr
     key_first, key_second = jax.random.split(key)
     first = jax.random.normal(key_first, batch.images.shape)
     second = jax.random.normal(key_second, batch.images.shape)
-    readings = read_taps(network, variables, first, train=True)
-    other = read_taps(network, variables, first + ZEN_SHARE * second, train=True)
+    readings = read_intermediates(network, variables, first, train=True)
+    other = read_intermediates(
+        network, variables, first + ZEN_SHARE * second, train=True
+    )
     before, after = (
-        next(one.value for one in group if one.site == taps.FEATURES)
+        next(one.value for one in group if one.site == intermediates.FEATURES)
         for group in (readings, other)
     )
     change = jnp.sum(jnp.abs(before - after)) / len(batch.images)
     deviations = sum(
         jnp.sum(one.weights * 0.5 * jnp.log(jnp.mean(one.value, axis=1) + EPSILON))
         for one in readings
-        if one.site == taps.VARIANCE
+        if one.site == intermediates.VARIANCE
     )
     return jnp.log(change) + deviations
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 
 from egnas_jax.nn.init import is_leaf
-from egnas_jax.nn.supernet import SupernetConfig, describe
+from egnas_jax.nn.supernet import SupernetConfig, leaves_of
 from egnas_jax.proxies.table import PROXIES
 from egnas_jax.training import memory_model, out_of_memory
 
@@ -57,7 +57,7 @@ def cell_bytes(
     """Returns the bytes that the score of one cell takes.
 
     Args:
-      name, config, image_shape, images: as of `cells_at_a_time`.
+      name, config, image_shape, images: see `cells_at_a_time`.
     """
     proxy = PROXIES[name]
     kernels = COPIES * weight_bytes(config, image_shape[-1])
@@ -81,5 +81,5 @@ def weight_bytes(config: SupernetConfig, image_channels: int) -> int:
       config: of the supernet.
       image_channels: 1 or 3.
     """
-    leaves = jax.tree.leaves(describe(config, image_channels), is_leaf=is_leaf)
+    leaves = jax.tree.leaves(leaves_of(config, image_channels), is_leaf=is_leaf)
     return 4 * sum(math.prod(leaf.shape) for leaf in leaves)

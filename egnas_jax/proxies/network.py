@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
+from egnas_jax.nn.intermediates import Intermediate
 from egnas_jax.nn.layers import EPSILON
 from egnas_jax.nn.network import Network
 from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.nn.taps import Tap
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, Mixing, PyTree
 
@@ -99,17 +99,17 @@ def _check_layers(names, where) -> None:
         )
 
 
-def read_taps(
+def read_intermediates(
     network: ProxyNetwork, variables: PyTree, images: Array, *, train: bool
-) -> list[Tap]:
-    """Everything that the layers pass to those who read along, in their order."""
-    readings: list[Tap] = []
+) -> list[Intermediate]:
+    """The arrays that the layers expose (`nn.intermediates`), in their order."""
+    readings: list[Intermediate] = []
 
-    def read(one: Tap) -> Array:
+    def read(one: Intermediate) -> Array:
         readings.append(one)
         return one.value
 
-    with taps.tapped(read):
+    with intermediates.read_by(read):
         network.logits(variables, images, train)
     return readings
 
@@ -120,34 +120,35 @@ def run_with(
     images: Array,
     *,
     train: bool,
-    replace: Callable[[Tap, Array], Array],
+    replace: Callable[[Intermediate, Array], Array],
     arrays: dict[str, Sequence[Array]],
 ) -> Array:
     """Runs a network some of whose arrays are replaced.
 
     Args:
-      network, variables, images, train: as of `ProxyNetwork.logits`.
+      network, variables, images, train: see `ProxyNetwork.logits`.
       replace: (what a layer passes, the next array of its site) -> its replacement.
-      arrays: site -> an array for every tap of that site, in the order of `read_taps`.
+      arrays: site -> an array for every exposed one of that site, in the order of
+        `read_intermediates`.
 
     Returns:
       Logits f32[N, classes].
     """
     left = {site: iter(sequence) for site, sequence in arrays.items()}
 
-    def read(one: Tap) -> Array:
+    def read(one: Intermediate) -> Array:
         return replace(one, next(left[one.site])) if one.site in left else one.value
 
-    with taps.tapped(read):
+    with intermediates.read_by(read):
         return network.logits(variables, images, train)
 
 
 def kernels_of(
     network: ProxyNetwork, variables: PyTree, images: Array, *, train: bool
-) -> list[Tap]:
+) -> list[Intermediate]:
     """The kernels of all convolutions and linear layers, [E, ...] each."""
-    readings = read_taps(network, variables, images, train=train)
-    return [one for one in readings if one.site == taps.KERNEL]
+    readings = read_intermediates(network, variables, images, train=train)
+    return [one for one in readings if one.site == intermediates.KERNEL]
 
 
 def loss_of_kernels(
@@ -165,7 +166,7 @@ def loss_of_kernels(
             batch.images,
             train=True,
             replace=lambda one, kernel: kernel,
-            arrays={taps.KERNEL: kernels},
+            arrays={intermediates.KERNEL: kernels},
         )
         return mean_cross_entropy(logits, batch.labels)
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.proxies.network import (
     ProxyNetwork,
     kernels_of,
@@ -56,7 +56,7 @@ def grad_norm(
 
 
 def snip(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Array:
-    """Sum of |weight * gradient of the loss|, f32[]; loss and norms as of `grad_norm`.
+    """Sum of |weight * gradient of the loss|, f32[]; loss and norms: see `grad_norm`.
 
     Lee et al. divide by this sum, which would make every score 1.
     """
@@ -68,8 +68,8 @@ def snip(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Ar
 def grasp(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> Array:
     """-sum of weight * (H g), f32[], with the Hessian H and gradient g of the loss.
 
-    Loss and norms are as of `grad_norm`. Wang et al. divide the logits by 200 and take
-    two batches; Abdelfattah et al. do neither, and neither does this.
+    Loss and norms are those of `grad_norm`. Wang et al. divide the logits by 200 and
+    take two batches; Abdelfattah et al. do neither, and neither does this.
     """
     del key
     kernels = _values(kernels_of(network, variables, batch.images, train=True))
@@ -106,7 +106,7 @@ def synflow(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) ->
             ones,
             train=False,
             replace=lambda one, kernel: kernel,
-            arrays={taps.KERNEL: kernels},
+            arrays={intermediates.KERNEL: kernels},
         )
         return jnp.sum(logits) * 2.0**-OUTPUT_BITS
 

@@ -8,8 +8,8 @@ tables have both as baselines.
 
 import jax.numpy as jnp
 
-from egnas_jax.nn import taps
-from egnas_jax.proxies.network import ProxyNetwork, read_taps
+from egnas_jax.nn import intermediates
+from egnas_jax.proxies.network import ProxyNetwork, read_intermediates
 from egnas_jax.types import Array, Batch, Key, PyTree
 
 
@@ -21,10 +21,10 @@ def params(network: ProxyNetwork, variables: PyTree, batch: Batch, key: Key) -> 
     """
     del key
     total = jnp.float32(0)
-    for one in read_taps(network, variables, batch.images[:1], train=True):
-        if one.site == taps.KERNEL:
+    for one in read_intermediates(network, variables, batch.images[:1], train=True):
+        if one.site == intermediates.KERNEL:
             total += jnp.sum(one.weights) * one.value[0].size
-        if one.site == taps.VARIANCE:
+        if one.site == intermediates.VARIANCE:
             total += jnp.sum(one.weights) * 2 * one.value[0].size
     return total + variables["params"]["classifier"]["bias"].size
 
@@ -35,7 +35,7 @@ def multiply_adds(
     """Multiply-adds f32[] of one image, counted as `nn.cost` counts them."""
     del key
     total = jnp.float32(0)
-    for one in read_taps(network, variables, batch.images[:1], train=True):
-        if one.site == taps.KERNEL:
+    for one in read_intermediates(network, variables, batch.images[:1], train=True):
+        if one.site == intermediates.KERNEL:
             total += jnp.sum(one.weights) * one.value[0].size * one.pixels
     return total

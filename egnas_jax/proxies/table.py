@@ -34,8 +34,8 @@ class Proxy(NamedTuple):
       needs: of "weights" (values of the kernels), "images" (their pixels), "labels",
         "gradient", "hessian" and "normal" (kernels drawn by `normal_kernels`).
       passes: forward passes that it takes of each image; a backward pass counts 2.
-      least_images: of a batch; a proxy that compares images with each other gives all
-        cells one score, or nearly so, on a single image.
+      least_images: smallest number of images of a batch; a proxy that compares images
+        with each other gives all cells one score, or nearly so, on a single image.
     """
 
     name: str

@@ -14,7 +14,7 @@ from egnas_jax.data.batches import epoch_permutation, num_steps
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.retrain.prefetch import Prefetch
 from egnas_jax.training.member_axis import stack_trees
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, PyTree
 
 

@@ -235,13 +235,13 @@ def write_record(run: RetrainRun, record: dict) -> None:
 def epoch_records(
     run: RetrainRun, state: RetrainState, first_epoch: int, compute: LogitsOf
 ) -> Iterator[dict]:
-    """Yields records of the epochs that a state ends, but for their time.
+    """Yields records of the epochs that a state ends, except their time.
 
     Only the last of them is evaluated.
 
     Args:
       run: the retraining.
-      state: at the end of an epoch.
+      state: the state at the end of an epoch.
       first_epoch: the first one to record.
       compute: of the network of the state.
 

@@ -148,7 +148,7 @@ def compile_members(
     """Compiles the programs of a batch side by side.
 
     Args:
-      programs: of `make_member_programs`.
+      programs: the result of `make_member_programs`.
       run: any member.
       image_shape: (H, W, C).
       width: M.
@@ -186,7 +186,7 @@ def inputs_of(runs: Sequence[RetrainRun], start: int, stop: int) -> MemberInputs
 
     Args:
       runs: the members.
-      start, stop: the steps, as of `loop.run_steps`.
+      start, stop: the steps, see `loop.run_steps`.
     """
     schedules = [step_schedules(run, start, stop) for run in runs]
     learning_rates, drop_paths = map(np.stack, zip(*schedules, strict=True))

@@ -73,7 +73,7 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Counts i64[K, K] of images by their class (rows) and the predicted class.
 
     Raises:
-      ValueError: as `score`.
+      ValueError: the labels do not fit the logits.
     """
     labels, num_classes = checked_labels(labels, *logits.shape), logits.shape[1]
     # Labels may be of a type that the products do not fit.
@@ -100,7 +100,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """How well the probability of an answer predicts how often it is right.
 
     Raises:
-      ValueError: as `score`.
+      ValueError: the labels do not fit the logits.
     """
     labels = checked_labels(labels, *logits.shape)
     probabilities = np.exp(log_probabilities(logits))

@@ -23,7 +23,8 @@ from egnas_jax.nn.network import Network
 from egnas_jax.retrain.config import RetrainConfig
 from egnas_jax.retrain.input_pipeline import InputPipeline
 from egnas_jax.retrain.predict import make_logits
-from egnas_jax.training.sgd import clip, make_optimizer, stream
+from egnas_jax.training.random_streams import stream
+from egnas_jax.training.sgd import clip, make_optimizer
 from egnas_jax.types import Array, Batch, Key, PyTree
 
 
@@ -257,7 +258,7 @@ def mean_gradients(
     """Gradients of a batch that is processed in `config.accumulate` parts.
 
     Args:
-      net, config, state, batch, inputs: as of `weight_step`.
+      net, config, state, batch, inputs: see `weight_step`.
 
     Returns:
       The mean gradients of the parts, the new batch_stats, the mean cross entropy f32[]

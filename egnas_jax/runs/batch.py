@@ -59,7 +59,7 @@ def run_batch(batch: BatchSetup, options: BatchOptions) -> list[Ending]:
     """Runs searches side by side until all of them have ended.
 
     Args:
-      batch: at most `options.shape.at_a_time` searches.
+      batch: the searches, at most `options.shape.at_a_time`.
       options: of the runs.
 
     Raises:
@@ -114,12 +114,12 @@ def compiled_programs(
 ) -> MemberPrograms:
     """Compiles the programs of a batch, or reads them from the user's cache.
 
-    Those of several devices are not in the cache.
+    Programs of several devices are not in the cache.
 
     Args:
       batch: any searches of it.
       shape: how many searches run at a time, and on how many devices.
-      monitor: is told how far they are.
+      monitor: called with the progress of the compilation.
     """
     run, one = batch.setups[0].run, {0: batch.members[0]}
     filled = filled_up(one, shape.at_a_time)
@@ -135,11 +135,11 @@ def compiled_programs(
 
 
 def _begun(batch: BatchSetup, starts: Sequence[StartPoint], contexts):
-    """Where each search begins, its files brought there; and the members.
+    """Where each search begins, its files brought to that epoch; and the members.
 
     Args:
-      batch, starts: the searches, and what was found of each.
-      contexts: of each search, an `ExitStack` that ends with it.
+      batch, starts: the searches, and where each begins.
+      contexts: an `ExitStack` for each search, which ends with it.
     """
     begun, members = [], []
     for index, setup in enumerate(batch.setups):

@@ -37,8 +37,8 @@ class BatchSetup(NamedTuple):
     """Searches that are ready to run as a batch; nothing was compiled or written yet.
 
     Attributes:
-      setups: of each search.
-      members: of each search.
+      setups: setup of each search.
+      members: each search as a member of the batch.
       images: of all pools and their labels, u8[N, H, W, C] and i32[N], on the device.
       restores: the run that each starts from, or None.
     """
@@ -72,7 +72,7 @@ def set_up_members(
     Args:
       configs: of the searches, which `check_batchable` accepts.
       folders: run directory of each search; None writes nothing.
-      sources: `data` and `data_dir`, as of `run_searches`.
+      sources: `data` and `data_dir`, see `run_searches`.
       restores: the run that each starts from; None: none starts from another.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes.

@@ -1,8 +1,8 @@
 """Decides how many runs are computed at a time, and how devices divide them.
 
-A run has the bits of its position in the program of one device, which computes `width`
-runs. On how many devices that program runs does not matter. So a run goes on with
-the width and the position that it began with.
+The bits of a run depend on its position in the program of one device, which computes
+`width` runs. They do not depend on the number of devices that run this program. So a
+resumed run keeps the width and the position that it began with.
 """
 
 import functools
@@ -28,7 +28,7 @@ class BatchShape(NamedTuple):
 
     Attributes:
       width: runs that a device computes together, members of its program.
-      devices: each computes the same program for its own runs.
+      devices: number of devices; each runs the same program for its own runs.
     """
 
     width: int
@@ -97,9 +97,9 @@ def even_width(count: int, most: int, devices: int = 1) -> int:
     """Returns how many runs a device computes together, all batches about as full.
 
     Args:
-      count: of the runs.
-      most: at a time, on all devices together.
-      devices: that divide a batch.
+      count: number of runs.
+      most: the most runs at a time, on all devices together.
+      devices: number of devices that divide a batch.
     """
     batches = -(-count // (-(-most // devices) * devices))
     return -(-count // (batches * devices))
@@ -109,9 +109,9 @@ def shape_of(count: int, width: int, devices: int) -> BatchShape:
     """Returns the shape of batches of a width, without devices that have nothing to do.
 
     Args:
-      count: of the runs.
+      count: number of runs.
       width: runs that a device computes together.
-      devices: that there are.
+      devices: number of devices.
     """
     return BatchShape(width, min(devices, -(-count // width)))
 
@@ -126,8 +126,8 @@ def chosen_width(
 
     Args:
       folders: directory of each run, or None.
-      batched: as of `check_mode`.
-      devices: that divide a batch.
+      batched: see `check_mode`.
+      devices: number of devices that divide a batch.
       automatic: decides for "auto" where no run has begun.
 
     Returns:
@@ -198,9 +198,9 @@ def chosen_shape(
     """Returns the shape of the batches of several runs.
 
     Args:
-      count: of the runs.
+      count: number of runs.
       width: runs that a device computes together; None: as many as its memory holds.
-      devices, compiled: as of `fitting_shape`.
+      devices, compiled: see `fitting_shape`.
 
     Raises:
       OutOfMemoryError: even one run on a device does not fit.
@@ -218,8 +218,8 @@ def fitting_shape(
     The compiler says what the programs reserve. Batches are halved until that fits.
 
     Args:
-      count: of the runs.
-      devices: that divide a batch.
+      count: number of runs.
+      devices: number of devices that divide a batch.
       compiled: shape of a batch -> its compiled programs.
 
     Raises:

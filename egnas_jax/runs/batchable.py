@@ -31,7 +31,7 @@ def batchable_paths(config: SearchConfig) -> tuple[str, ...]:
     """Returns the settings in which the searches of a batch may differ.
 
     Args:
-      config: of one of them.
+      config: configuration of one of them.
     """
     _, make = STRATEGIES[config.strategy_name]
     strategy = make(make_supernet(config.supernet), config.strategy)
@@ -73,7 +73,7 @@ def check_differences(
       configs: of the runs.
       allowed: paths in which they may differ.
       reason: path -> why they may not differ in it.
-      what: the runs are, in the plural.
+      what: what messages call the runs, in the plural.
 
     Raises:
       ValueError: names the first such setting, and why.
@@ -132,7 +132,8 @@ def batch_devices(config: SearchConfig) -> int:
     """Returns how many devices divide a batch of searches.
 
     Args:
-      config: of one of them; `devices` is the number, or None for all of this process.
+      config: configuration of one of them; `devices` is the number, or None for all of
+        this process.
 
     Raises:
       ValueError: there are fewer.

@@ -11,8 +11,8 @@ from egnas_jax.settings import differences
 def changes(stored: Any, config: Any) -> list[str]:
     """The differences of two configurations, one line each.
 
-    Places do not count where digests prove that the same lies there, and devices do
-    not where shards fix what is computed.
+    Paths do not count where digests prove that the contents are the same. Devices do
+    not count where `shards` fixes what is computed.
 
     Args:
       stored, config: two searches or two retrainings.

@@ -1,4 +1,4 @@
-"""Names the data of a run: data sets from arrays, digests, absolute paths."""
+"""Loads the data of a run, and records them by digest and absolute path."""
 
 import dataclasses
 import pathlib
@@ -31,15 +31,15 @@ def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> D
 
     Args:
       data: (images u8[N, H, W, C], labels [N]), or the same followed by test images and
-        test labels; the pairs that the data sets of Keras are; or a dictionary with
+        test labels; two such pairs, as the data sets of Keras are; or a dictionary with
         the keys of an .npz.
-      config: how the images are varied. Its `name` is not looked at.
+      config: how the images are augmented. Its `name` is not read.
       seed: chooses the test images where there are none.
 
     Raises:
       ValueError: not arrays, or another number of them; one of another type, shape or
-        length;
-        images too small for the augmentation of `config`; `config.path` is set as well.
+        length; images too small for the augmentation of `config`; or `config.path` is
+        set as well.
     """
     if config.path is not None:
         raise ValueError(
@@ -63,7 +63,7 @@ def dataset_from_arrays(data: ArrayData, config: DataConfig, seed: int = 0) -> D
 
 
 def _by_key(data: ArrayData) -> dict[str, Any]:
-    """What was given as data by the keys of an .npz; unknown ones are not read."""
+    """The arrays that were given, by the keys of an .npz; unknown keys are not read."""
     if isinstance(data, Mapping):
         names = {str(key): key for key in data}
         known = {name: data[names[name]] for name in known_keys(names)}
@@ -103,12 +103,12 @@ def load_run_data(
     """Loads the data of a run again, and checks that they are the same.
 
     Args:
-      config: with the digest that the run recorded.
+      config: the data configuration with the digest that the run recorded.
       data_dir: the only place to look for the data; None: the usual places.
-      seed: that the run split its data by.
+      seed: the seed by which the run split its data.
 
     Raises:
-      ValueError: the data are not found, or they are others.
+      ValueError: the data are not found, or they differ.
     """
     dataset = load_dataset(config, data_dir, seed)
     data_as_loaded(config, dataset.name, digest_of(dataset), data_dir)
@@ -162,11 +162,11 @@ def load_evaluation_data(
     Args:
       config: its `path` is the .npz; its `layout` is respected.
       num_classes: of the network.
-      seed: by which the training of the network split its data.
+      seed: the seed by which the training of the network split its data.
       trained_digest: of the data that the network was trained on.
 
     Raises:
-      ValueError: see `load_for_evaluation`.
+      ValueError: the images cannot test this network, see `load_for_evaluation`.
     """
 
     def is_trained_pool(pool: LabelledImages) -> bool:
@@ -187,7 +187,7 @@ def data_as_loaded(
 
     Args:
       data: the configuration that the data were loaded by.
-      name, digest: of the loaded data.
+      name, digest: those of the loaded data.
       data_dir: where they were looked for; None: the usual places.
 
     Raises:

@@ -125,7 +125,8 @@ def claim(
         again, since another process may have written it while the data were loaded.
       trains: whether an epoch is left to run; environment.json describes the process
         that ran the last one.
-      plugins: that the run depends on, beside those that its configuration names.
+      plugins: plug-ins that the run depends on, besides those that its configuration
+        names.
       batch: what environment.json says of the batch that computes the run, see
         `environment`.
       log: called with notes about the lock; None: the logger "egnas_jax" gets them.
@@ -158,13 +159,11 @@ def claim(
 
 
 def stored_config(folder: pathlib.Path, read: Callable[[dict], Any] = from_dict) -> Any:
-    """Reads the configuration of a run directory.
+    """Reads the configuration of a run directory; loads the plug-ins of the run first.
 
     Args:
       folder: run directory.
       read: makes a configuration of what config.json holds; by default of a search.
-
-    The plug-ins of the run are loaded first.
 
     Raises:
       ValueError: it holds no such run, several or one of a later version; or a plug-in

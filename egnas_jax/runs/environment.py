@@ -43,8 +43,8 @@ def environment(mesh: dict | None, batch: dict | None = None) -> dict[str, Any]:
 
     Args:
       mesh: what is known of the devices in use (`training.devices.describe`).
-      batch: of the batch that the run is computed in, `BatchShape.place`; None: it is
-        computed alone.
+      batch: what `BatchShape.place` says of the batch that computes the run; None: it
+        is computed alone.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -62,8 +62,8 @@ class Place(NamedTuple):
     """Where a run is computed.
 
     Attributes:
-      members: of the program of its device; 1 for a run alone.
-      position: among them, from 0.
+      members: number of members of its device's program; 1 for a run alone.
+      position: its position among them, from 0.
       batched: whether that is the program of a batch.
     """
 
@@ -140,7 +140,7 @@ def changed_settings(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
     Args:
       stored: content of environment.json, maybe of an earlier version.
-      now: of this process.
+      now: the environment of this process.
     """
     before, after = (
         dict(flat({name: part[name] for name in _COMPARED if name in part}))

@@ -14,10 +14,11 @@ def running(advise: Callable[[OutOfMemoryError], str] = str) -> Iterator[None]:
     2 of the command line); afterwards it is a failure (exit code 1).
 
     Args:
-      advise: out of memory -> which setting to change, and how to go on.
+      advise: the error of a device out of memory -> which setting to change, and how
+        to go on.
 
     Raises:
-      RuntimeError: with the message of the error, and what to do.
+      RuntimeError: the run failed; has the message of the error, and says what to do.
     """
     try:
         yield

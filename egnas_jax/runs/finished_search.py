@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.split import make_splits, seeded_order
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.runs.data import (
@@ -27,10 +26,11 @@ from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import stored_state
 from egnas_jax.search.loop import SearchEnd
 from egnas_jax.search.state import SearchHyperparams, SearchProblem, SearchState
+from egnas_jax.search.valid_batches import valid_images
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array
 
 
@@ -46,8 +46,8 @@ def load_search(
 
     Args:
       folder: run directory of a search, finished or not.
-      data_dir: where its data are; None: the usual places. Data are read by
-        `valid_batches` alone, and here for a run of version 0.1.
+      data_dir: where its data are; None: the usual places. Only `valid_batches` reads
+        data, and this function for a run of version 0.1.
       settings: {"data.path": FILE} where the run's own .npz was moved.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
 
@@ -151,10 +151,8 @@ def valid_batches(
     order = seeded_order(len(valid.labels), seed, "noise")
     chosen = order[: batches * batch_size]
     images, scale = jnp.asarray(valid.images[chosen]), (dataset.mean, dataset.std)
-    if schedule.augment_valid:
-        images = augment(stream(seed, "noise images"), images, config.data, *scale)
-    else:
-        images = normalise(images, *scale)
+    key = stream(seed, "noise images")
+    images = valid_images(schedule, config.data, scale, key, images)
     labels = jnp.asarray(valid.labels[chosen], jnp.int32)
     shape = batches, batch_size
     return images.reshape(*shape, *images.shape[1:]), labels.reshape(shape)

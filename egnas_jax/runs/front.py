@@ -24,7 +24,7 @@ def write_front(
 
     Args:
       folder: run directory.
-      strategy: with a front.
+      strategy: a method with a front.
       space: of the cells.
       state: the method's state.
     """

@@ -79,7 +79,7 @@ def caption_of_source(source: Source) -> str | None:
     """The caption of a drawing of a run's cell; None where it needs none.
 
     Args:
-      source: as of `read_genotype`.
+      source: see `read_genotype`.
 
     Raises:
       ValueError: the source is a run directory whose config.json is no JSON object.
@@ -98,7 +98,7 @@ def plugins_of(source: Source) -> tuple[Plugin, ...]:
     """The plug-ins of the run that a source is, or lies in; they are loaded.
 
     Args:
-      source: as of `read_genotype`.
+      source: see `read_genotype`.
 
     Raises:
       ValueError: a plug-in is missing or has changed.
@@ -113,7 +113,7 @@ def stages_of_run(source: Source) -> str | None:
     """The stages of the network in the run that a source is, or lies in.
 
     Args:
-      source: as of `read_genotype`; the plug-ins of its run are loaded.
+      source: see `read_genotype`; the plug-ins of its run are loaded.
 
     Returns:
       Those of the space of a search, or of the network of a retraining; None where the

@@ -73,7 +73,7 @@ def with_latencies(
     """Returns the limits with the table of this device, which is measured if need be.
 
     Args:
-      limit: with the network and its images.
+      limit: the limits with the network and its images.
       space: of the cells.
       num_classes: of the data.
       log: called with a note before latencies are measured.
@@ -110,7 +110,7 @@ def costs_of_run(config: SearchConfig, genotype: Genotype | Topology) -> dict | 
 
     Args:
       config: of the search, as it ran.
-      genotype: that was found.
+      genotype: the genotype that was found.
 
     Returns:
       {"limits", "network", "costs"}, or None for a search without limits.

@@ -37,13 +37,13 @@ def find_source(
 ) -> pathlib.Path | None:
     """The directory of the run to start from; None where the run starts from no other.
 
-    A run that began goes on from where it began. The origin may have been moved since:
-    the digest of its last epoch tells that it is the same.
+    A run that has begun keeps its origin. The origin may have been moved since: the
+    digest of its last epoch shows that it is the same.
 
     Args:
       folder: run directory of the run that starts or goes on, or None.
       restore: directory of the run to start from, or None.
-      recorded: from `recorded_origin`.
+      recorded: the result of `recorded_origin`.
       has_state: whether the run has a whole checkpoint of its own, so that no other
         run is needed.
 
@@ -86,6 +86,6 @@ def describe(folder: pathlib.Path, epoch: int, digest: str) -> dict:
     Args:
       folder: run directory of the origin.
       epoch: number of its epochs that were done.
-      digest: of its state then.
+      digest: digest of its state after them.
     """
     return dict(zip(FIELDS, (str(folder.resolve()), epoch, digest), strict=True))

@@ -16,7 +16,7 @@ class Setting(NamedTuple):
     """A setting to lower.
 
     Attributes:
-      path: as `--set` takes it.
+      path: its path, as `--set` takes it.
       value: the new one; half the old one, rounded up.
       remark: what the change does to the search.
     """

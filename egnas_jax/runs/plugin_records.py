@@ -29,7 +29,8 @@ class Command(NamedTuple):
     """What a command says of plug-ins.
 
     Attributes:
-      files: of those that it names, which every run that it writes records.
+      files: files of the plug-ins that it names; every run that it writes records
+        them.
       allow_changed: whether it reads runs whose plug-ins have changed.
     """
 
@@ -61,7 +62,7 @@ def needing(plugins: Iterable[Plugin]) -> Iterator[None]:
     """Context in which every run that is written depends on plug-ins.
 
     Args:
-      plugins: beside those that the command names.
+      plugins: plug-ins on which the runs depend, besides those that the command names.
     """
     token = _COMMAND.set(_COMMAND.get())
     try:
@@ -75,7 +76,7 @@ def also_needed(plugins: Iterable[Plugin]) -> None:
     """Adds to the plug-ins that the command names, until its context ends.
 
     Args:
-      plugins: that every run depends on that the command writes.
+      plugins: plug-ins on which every run of the command depends.
     """
     named = _COMMAND.get()
     files = named.files | {plugin.file for plugin in plugins}

@@ -198,7 +198,7 @@ def owner_of(kind: str, name: str, entry: Any) -> Plugin | None:
     """The plug-in that has put an entry into a table; None: no plug-in has.
 
     Args:
-      kind, name, entry: as of `is_of_plugin`.
+      kind, name, entry: see `is_of_plugin`.
     """
     for plugin in loaded_plugins():
         entries = plugin.registered.get(kind, {})

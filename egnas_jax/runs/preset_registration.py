@@ -30,9 +30,9 @@ def register_preset(
 
     Args:
       name: of the preset.
-      settings: dotted path -> value, as of `--set`. Settings of a method begin with the
+      settings: dotted path -> value, as in `--set`. Settings of a method begin with the
         method's name instead of "strategy", and `supernet.space` names the space.
-      base: the preset that all other settings are of.
+      base: the preset that has all other settings.
       command: "search" or "retrain": two tables, which may hold the same name.
 
     Raises:

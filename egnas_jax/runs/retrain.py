@@ -151,7 +151,7 @@ def prepare(
     Args:
       source, config: from `load_data`.
       folder: run directory, or None.
-      on_epoch, log: as of `run_retraining`.
+      on_epoch, log: see `run_retraining`.
       data: of `source`, which several retrainings may share; None: they are made here.
 
     Raises:
@@ -228,7 +228,7 @@ def claim_run(
       start: where it begins.
       stop_after: epochs after which it ends early, or None.
       resume: whether the directory may hold the run already.
-      plugins: that its genotype depends on.
+      plugins: plug-ins that its genotype depends on.
       batch: what environment.json says of a batch, see `runs.environment`.
     """
     if run.folder is None:
@@ -247,7 +247,7 @@ def claim_run(
 
 
 def write_network_files(run: loop.RetrainRun, metadata: Metadata) -> None:
-    """Writes what `load_network` needs beside the configuration, and the genotype."""
+    """Writes what `load_network` needs besides the configuration, and the genotype."""
     if run.folder is None:
         return
     genotype = run.net.genotype

@@ -46,7 +46,7 @@ class RetrainBatch(NamedTuple):
       runs: the retrainings.
       metadata: of each.
       restores: the run that each starts from, or None.
-      plugins: that the genotype depends on.
+      plugins: plug-ins that the genotype depends on.
     """
 
     runs: tuple[loop.RetrainRun, ...]
@@ -95,10 +95,10 @@ def run_batch(
     """Trains networks side by side until all of them have ended.
 
     Args:
-      batch: at most `shape.at_a_time` retrainings.
+      batch: the retrainings, at most `shape.at_a_time`.
       make_programs: returns the compiled ones; called if an epoch is left.
       shape: how many run at a time, and on how many devices.
-      resume, stop_after: as of `run_retraining`.
+      resume, stop_after: see `run_retraining`.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint of each was written.

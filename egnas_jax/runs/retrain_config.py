@@ -30,7 +30,7 @@ def retrain_config(
 
     Args:
       preset: a name of `presets.RECIPES`.
-      settings: dotted path -> value, as of `--set`; text is parsed as there.
+      settings: dotted path -> value, as in `--set`; texts are parsed as there.
       auxiliary: False leaves the auxiliary head out, whatever the preset says.
       init_from: run directory to take the first weights from, or None.
 

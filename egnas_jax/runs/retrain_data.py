@@ -28,7 +28,7 @@ def load_data(
 
     Args:
       config: of the retraining.
-      data, data_dir: as of `run_retraining`.
+      data, data_dir: see `run_retraining`.
 
     Raises:
       ValueError: the data are not found, are damaged, or are not those of the digest.

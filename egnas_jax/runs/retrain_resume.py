@@ -23,7 +23,7 @@ class RetrainStart(NamedTuple):
     Attributes:
       state: before its next step.
       origin: content of restored.json, or None.
-      records: the other run's records of the epochs before, where the run begins now.
+      records: the other run's records of the earlier epochs, if the run begins now.
     """
 
     state: RetrainState
@@ -134,7 +134,7 @@ def _resized(values: Array, epochs: int) -> Array:
 def write_beginning(run: loop.RetrainRun, start: RetrainStart) -> None:
     """Writes the records and the checkpoint that a run takes over from another.
 
-    The other run is needed no more then.
+    After that the other run is not needed any more.
     """
     if run.folder is None or not start.records:
         return

@@ -57,8 +57,8 @@ class RetrainingsResult(NamedTuple):
     """What several retrainings came to, in the order of their configurations.
 
     Attributes:
-      results: of each; None where its loss was not finite. The arrays of those that
-        ran as a batch are on the host.
+      results: result of each; None where its loss was not finite. The arrays of those
+        that ran as a batch are on the host.
       errors: index of a retraining -> the error that ended it.
       width: retrainings that ran at a time.
     """
@@ -107,13 +107,13 @@ def run_retrainings(
     (docs/many_searches.md).
 
     Args:
-      genotype: as of `run_retraining`.
+      genotype: see `run_retraining`.
       configs: of the retrainings, from `retrain_config`.
       out: directory for their run directories, which are named by what differs (seedN);
         or the directory of each; None writes nothing.
-      batched: how many run at a time, as of `run_searches`. All devices of this process
+      batched: how many run at a time, see `run_searches`. All devices of this process
         divide a batch.
-      data, data_dir, resume, stop_after, search_seconds: as of `run_retraining`, for
+      data, data_dir, resume, stop_after, search_seconds: see `run_retraining`, for
         every retraining.
       restores: the run whose newest state each starts from, or None.
       on_epoch: called with the index of a retraining and the record of its epoch.
@@ -273,9 +273,9 @@ def _set_up(
     """Retrainings that share their images, on the devices; compiles nothing.
 
     Args:
-      call: of `run_retrainings`.
+      call: the arguments of `run_retrainings`.
       source, configs: from `_loaded`.
-      devices: that divide a batch.
+      devices: number of devices that divide a batch.
     """
     everywhere = functools.partial(put, members_mesh(devices), axes=None)
     data, prepared = make_data(source, configs[0], everywhere), []

@@ -31,9 +31,9 @@ def run_names(configs: Sequence[Config]) -> list[str]:
 
 
 def setting_labels(configs: Sequence[Config]) -> list[str]:
-    """Returns the settings of each run that differ between them, but for the seed.
+    """Returns the settings of each run that differ between them, except the seed.
 
-    Those of a search method are compared with other runs of the same method alone.
+    Settings of a search method are compared only with other runs of that method.
     Characters that a file name may not have are written as in a URL.
     """
     settings = [dict(flat(as_dict(config))) for config in configs]

@@ -57,7 +57,7 @@ from egnas_jax.training.program_cache import (
 
 
 class StartMonitor(Protocol):
-    """Is told what a search does before its first epoch, which can take minutes."""
+    """Receives the progress of a search before its first epoch, which takes minutes."""
 
     def data_loaded(self, setup: SearchSetup) -> None:
         """Called with the loaded data, before programs compile."""
@@ -111,7 +111,7 @@ def run_search(
       on_steps: called with the number of weight steps that are begun in an epoch, and
         that of all its steps, after each call of the device; for progress bars.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
-      monitor: is told what happens before the first epoch.
+      monitor: called with the progress before the first epoch; None shows nothing.
 
     Returns:
       The result, which `load_search(out)` gives again.
@@ -176,7 +176,7 @@ def _open_run(
     """The data and programs of a search, and where it begins; writes nothing.
 
     Args:
-      config, resume, restore, stop_after, log: as of `run_search`.
+      config, resume, restore, stop_after, log: see `run_search`.
       folder: run directory, or None.
       sources: further arguments of `set_up_search`.
     """
@@ -316,7 +316,7 @@ def _run_epochs(
 
 
 def write_model(run: SearchRun) -> None:
-    """Writes what `load_search` needs beside the configuration, to model.json."""
+    """Writes what `load_search` needs besides the configuration, to model.json."""
     if run.folder:
         model = {"image_shape": run.image_shape, "num_valid": run.num_valid}
         records.write_json(run.folder / "model.json", model)

@@ -44,7 +44,7 @@ class SearchConfig:
     """The configuration of a whole search.
 
     Attributes:
-      data, supernet: what is searched on, and in what.
+      data, supernet: the images, and the network that the search trains.
       strategy: the configuration of the search method.
       strategy_name: a name of the table of strategies.
       schedule: what the loop does in an epoch.
@@ -54,17 +54,19 @@ class SearchConfig:
         of SGD on the weights.
       nesterov: whether its momentum is Nesterov's.
       steps_per_call: weight steps in one call of the device; no result depends on it.
-      keep_checkpoints: how many stay.
+      keep_checkpoints: how many checkpoints stay.
       validation_chunk: validation images at a time; None: as
         `search.evaluate.default_chunks` chooses.
-      shards: into which each population and each batch is divided whatever the devices,
-        so that the results are the same on any number that divides the shards
-        (`training.shards`); None: the devices divide them, which is faster.
-      devices: that share each population and each batch; None: all that JAX sees. The
-        weights of another number agree to rounding alone.
+      shards: number of shards into which each population and each batch is divided
+        whatever the devices, so that the results are the same on any number that
+        divides the shards (`training.shards`); None: the devices divide them, which is
+        faster.
+      devices: number of devices that share each population and each batch; None: all
+        that JAX sees. The weights of another number agree to rounding alone.
       tensorboard, mlflow, wandb: send the metrics to these trackers too, see
         `storage.trackers`.
-      watch: for a collapse: alpha's curvature, and the rule that ends a search early.
+      watch: signs of a collapse: alpha's curvature, and the rule that ends a search
+        early.
 
     Raises:
       ValueError: a value has the wrong type or is out of its range.

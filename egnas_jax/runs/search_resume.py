@@ -10,7 +10,13 @@ from egnas_jax.runs import origin
 from egnas_jax.runs.directory import stored_config
 from egnas_jax.runs.environment import warn_of_changes, width_of
 from egnas_jax.search import loop
-from egnas_jax.search.search_run import Progress, SearchRun, Stage, beginning, in_stage
+from egnas_jax.search.search_run import (
+    Progress,
+    SearchRun,
+    SearchStage,
+    beginning,
+    in_stage,
+)
 from egnas_jax.storage import records
 from egnas_jax.training import processes
 from egnas_jax.training.devices import replicate
@@ -21,8 +27,8 @@ class StartPoint(NamedTuple):
     """Where a run begins or goes on.
 
     Attributes:
-      progress: None where the run begins with its first epoch.
-      origin: restored.json, what is known of the run that it started from; or None.
+      progress: that of a checkpoint; None where the run begins with its first epoch.
+      origin: contents of restored.json, or None where it started from no other run.
       records: those of the run that is restored, to be copied; empty unless the new
         run begins now.
     """
@@ -36,7 +42,7 @@ class StartPoint(NamedTuple):
         """Epochs that are done."""
         return int(self.progress.state.epoch) if self.progress else 0
 
-    def stage_of(self, run: SearchRun) -> Stage | None:
+    def stage_of(self, run: SearchRun) -> SearchStage | None:
         """The stage in which the next epoch lies; None for a search without stages."""
         stage = in_stage(run, self.progress and self.progress.stage).stage
         if stage is None or self.epochs < stage.end or stage.end == run.epochs:

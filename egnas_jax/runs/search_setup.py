@@ -58,8 +58,8 @@ class SearchSetup(NamedTuple):
     """A search that is ready to run; nothing has been compiled or written yet.
 
     Attributes:
-      config: with the data's number of classes and digest, an absolute path, and the
-        number of devices.
+      config: the configuration with the data's number of classes and digest, an
+        absolute path, and the number of devices.
       run: what the loop runs; the first stage of a search in stages.
       dataset: the loaded data.
     """
@@ -115,7 +115,7 @@ def load_search_dataset(
     """Makes a data set of arrays, or loads the one that the configuration names.
 
     Args:
-      config, data, data_dir: as of `set_up_search`.
+      config, data, data_dir: see `set_up_search`.
 
     Raises:
       ValueError: the data cannot be used.
@@ -193,7 +193,7 @@ def _stage_run(
     Args:
       config: of the whole search.
       parts: devices and images.
-      index, live: as of `SearchRun.enter`.
+      index, live: see `SearchRun.enter`.
     """
     division, data = parts
     stage = stage_of(config, index, live)
@@ -221,7 +221,7 @@ def run_without_programs(
     image_shape: tuple[int, int, int],
     sizes: tuple[int, int],
 ) -> SearchRun:
-    """Returns what the loop needs to run a search, but for its programs.
+    """Returns what the loop needs to run a search, except its programs.
 
     Args:
       config: of the search, or of a stage of it.
@@ -361,8 +361,8 @@ def as_loaded(
       config: of the search.
       dataset: its data.
       data_dir: where they were looked for, or None for the usual places.
-      devices: that share the search.
-      folder, log: as of `set_up_search`.
+      devices: number of devices that share the search.
+      folder, log: see `set_up_search`.
 
     Raises:
       ValueError: the data do not fit the configuration, or a package is missing that

@@ -38,11 +38,11 @@ class SearchesResult(NamedTuple):
     """What several searches found, in the order of their configurations.
 
     Attributes:
-      results: of each search; None where its loss was not finite. The arrays of those
-        that ran as a batch are on the host.
+      results: result of each search; None where its loss was not finite. The arrays of
+        those that ran as a batch are on the host.
       errors: index of a search -> the error that ended it.
-      labels: of each search: its settings that differ between the searches, the seed
-        apart; "" where there are none.
+      labels: for each search, its settings that differ between the searches, except
+        the seed; "" where there are none.
       width: searches that ran at a time.
     """
 
@@ -99,13 +99,13 @@ def run_searches(
         another; "auto", one after another on a CPU, and on other devices as many as
         their memory holds. Batches are made equally large, and divided among
         `devices` of the configurations, or among all devices of this process.
-      data, data_dir, resume, stop_after: as of `run_search`, for every search. A resume
+      data, data_dir, resume, stop_after: see `run_search`, for every search. A resume
         goes on with every run that has begun, and begins the others.
       restores: the run whose newest state each search starts from, or None; several
         may fork from one run.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
-      monitor: is told what happens before the first epoch.
+      monitor: called with the progress before the first epoch; None shows nothing.
 
     Returns:
       The results. A search whose loss is NaN or infinite ends alone, with its error.

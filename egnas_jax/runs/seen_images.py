@@ -18,18 +18,18 @@ KEPT_HERE = ("digits",)  # data sets that are loaded at once and without a downl
 
 
 def note_seen(path: str, dataset: Dataset, trained: DataConfig, seed: int) -> None:
-    """Says if images of a file that are to be evaluated are those of a training.
+    """Warns if images that are to be evaluated were seen in the training.
 
-    The images of the training are compared where they are still at hand. Otherwise a
-    file that is at their place, or that has their file's name, is suspected. The logger
-    "egnas_jax" gets a warning.
+    The images of the training are compared where they are still at hand. Otherwise the
+    file is suspected if it is at their place, or has their file's name. The logger
+    "egnas_jax" gets the warning.
 
     Args:
       path: of the file.
       dataset: its images; those of the test set are looked at.
       trained: the data of the training. None of the file's images are suspected where
         its pool has the digest of these.
-      seed: by which the training split its data.
+      seed: the seed by which the training split its data.
     """
     if trained.digest in (None, digest_of(dataset)):
         return

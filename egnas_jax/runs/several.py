@@ -29,11 +29,11 @@ class Runs(Protocol):
     """Runs that one call asks for.
 
     Attributes:
-      configs: of each.
+      configs: configuration of each.
       folders: run directory of each, or None.
       restores: the run that each starts from, or None.
       sources: arguments of all of them that say where the data are.
-      resume, stop_after: as of one run.
+      resume, stop_after: arguments of each run.
       on_epoch: called with the index of a run and the record of its epoch.
       log: called with notes.
     """
@@ -61,11 +61,11 @@ def decided_width(
     "auto" runs one after another on a CPU, and where the runs cannot be a batch.
 
     Args:
-      runs: that are asked for.
-      batched: as of `batch_shape.check_mode`.
-      devices: that divide a batch.
+      runs: the runs that are asked for.
+      batched: see `batch_shape.check_mode`.
+      devices: number of devices that divide a batch.
       check: refuses configurations that cannot be a batch, by ValueError.
-      what: the runs are, for a note: "searches".
+      what: what a note calls the runs: "searches".
 
     Raises:
       ValueError: the runs cannot be a batch, or began in batches of another size.
@@ -93,9 +93,9 @@ def one_after_another(
     """Carries out runs in their order; one whose loss is not finite ends alone.
 
     Args:
-      runs: that are asked for.
+      runs: the runs that are asked for.
       run: (config, **options) -> the result of one.
-      what: a run is, for a message: "Search".
+      what: what a message calls a run: "Search".
 
     Returns:
       How each ended, and 1, the number of runs at a time.

@@ -7,7 +7,7 @@ import dataclasses
 
 from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.search.search_run import Stage
+from egnas_jax.search.search_run import SearchStage
 from egnas_jax.search.strategy import PlannedStage
 from egnas_jax.space import SPACES
 
@@ -31,7 +31,7 @@ def planned_stages(config: SearchConfig) -> tuple[PlannedStage, ...]:
 
 def stage_of(
     config: SearchConfig, index: int, live: LivePrimitives | None
-) -> Stage | None:
+) -> SearchStage | None:
     """Returns a stage of a search as the loop takes it; None without stages.
 
     Args:
@@ -45,7 +45,7 @@ def stage_of(
     if not planned_stages(config):
         return None
     stage = _planned(config, index, live)
-    return Stage(index, stage.first, stage.first + stage.epochs, live)
+    return SearchStage(index, stage.first, stage.first + stage.epochs, live)
 
 
 def config_of_stage(config: SearchConfig, stage: dict | None) -> SearchConfig:
@@ -53,8 +53,8 @@ def config_of_stage(config: SearchConfig, stage: dict | None) -> SearchConfig:
 
     Args:
       config: of the whole search.
-      stage: its index and live primitives, as `Stage.as_json()` has them; None: the
-        first.
+      stage: its index and live primitives, as `SearchStage.as_json()` has them; None:
+        the first.
     """
     if not planned_stages(config):
         return config

@@ -47,7 +47,7 @@ def with_seeds(config: Config, seeds: int | Sequence[int]) -> list[Config]:
 
     Args:
       config: of a search or a retraining.
-      seeds: how many, from that of the configuration on; or which.
+      seeds: number of seeds, from that of the configuration on; or the seeds.
 
     Raises:
       ValueError: there are more than `MOST_SEEDS`, or a seed is out of range.

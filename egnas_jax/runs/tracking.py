@@ -59,7 +59,7 @@ def with_trackers(
     Args:
       run: a search, a stage of one, or a retraining.
       config: of the run.
-      first_epoch: that it records, from 0.
+      first_epoch: first epoch that it records, from 0.
     """
     with tracked(config, run.folder, first_epoch, run.log) as send:
 
@@ -71,11 +71,11 @@ def with_trackers(
 
 
 def end_with(contexts: ExitStack, error: Exception | None) -> None:
-    """Tells the trackers of a member of a batch what ended it; None: nothing did yet.
+    """Tells the trackers of a member of a batch what ended it, if anything has.
 
     Args:
-      contexts: of the member alone. They end here, and the batch goes on.
-      error: of the member.
+      contexts: contexts of the member alone. They end here, and the batch goes on.
+      error: the error that ended the member, or None.
     """
     if error is not None:
         contexts.__exit__(type(error), error, error.__traceback__)

@@ -63,7 +63,7 @@ def verify_run(
     """Replays a run as it was computed, alone or in a batch.
 
     Args:
-      config: that the run has stored, with the place of its data.
+      config: the configuration that the run has stored, with the place of its data.
       folder: its directory.
       data_dir: where to look for the data, or None for the usual places.
       from_start: replay every epoch.

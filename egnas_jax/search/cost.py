@@ -19,7 +19,7 @@ class Passes(NamedTuple):
 
     Attributes:
       valid: passes of each image of the validation batch.
-      train: passes of each image of the training batch, beside the weight step's own.
+      train: passes of each image of the training batch, besides the weight step's own.
       warmup: first epochs of the search, or of a stage, whose updates take none.
     """
 
@@ -42,9 +42,9 @@ def epoch_costs(
       passes: of the method; None: it counts its own forward passes, which are
         `candidate_images` of its metrics.
       epoch: of the search, or of its stage, from 0.
-      train_images: on which the weights took their steps.
+      train_images: number of images on which the weights took their steps.
       valid_images: of all updates of the epoch together, if each has a batch.
-      metrics: that the method returned in this epoch.
+      metrics: metrics that the method returned in this epoch.
 
     Returns:
       `weight_cost`, and `search_cost`, which is None where the method counts nothing.

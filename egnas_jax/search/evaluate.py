@@ -256,7 +256,9 @@ def score_population(
     places = jnp.arange(num_chunks * images_at_a_time)
     chunks = *chunks, (places < total).reshape(-1, images_at_a_time)
     apply = functools.partial(
-        net.apply, train=batch_stats == "batch", many=size > individuals_at_a_time
+        net.apply,
+        train=batch_stats == "batch",
+        many_mixings=size > individuals_at_a_time,
     )
     by_chunk = functools.partial(_sums_by_chunk, apply, individuals_at_a_time)
 

@@ -33,7 +33,8 @@ from egnas_jax.search.state import (
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES, Genotype, Topology
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.sgd import learning_rate, root_key
+from egnas_jax.training.random_streams import root_key
+from egnas_jax.training.sgd import learning_rate
 from egnas_jax.types import Array, Evaluation, Key, Mixing, PyTree
 
 # what methods call the number of validation images of an update

@@ -25,18 +25,18 @@ class Gradients:
     Attributes:
       loss: mean cross entropy, f32[].
       correct: correctly classified images, i32[].
-      sources: gradient of the loss, a tree like the `sources` of `batch_gradients`.
+      gradient: of the loss, a tree like the argument `wrt` of `batch_gradients`.
     """
 
     loss: Array
     correct: Array
-    sources: PyTree
+    gradient: PyTree
 
 
 def batch_gradients(
     net: Supernet,
     network: Callable,
-    sources: PyTree,
+    wrt: PyTree,
     batch: Batch,
     *shared: PyTree,
     dropout: EdgeDropout | SkipDropout | None = None,
@@ -46,8 +46,8 @@ def batch_gradients(
 
     Args:
       net: the supernet; its devices or its shards divide the batch.
-      network: (sources, *shared) -> variables and mixing of the forward pass.
-      sources: what to differentiate by: weights, rows of a mixing, alpha.
+      network: (wrt, *shared) -> variables and mixing of the forward pass.
+      wrt: what to differentiate with respect to: weights, rows of a mixing, alpha.
       batch: f32[N, H, W, C] and i32[N].
       shared: further arguments of `network`, replicated.
       dropout: drops edges of single images, or elements behind skips; None: drops
@@ -63,12 +63,12 @@ def batch_gradients(
     batch = checked_batch(batch, net.config.num_classes)
     size, key = len(batch.labels), key if net.draws else None
 
-    def summed(batch, sources, dropout, key, *shared):
+    def summed(batch, wrt, dropout, key, *shared):
         optional = {} if dropout is None else {"dropout": dropout}
         optional |= {} if key is None else {"key": key}
 
-        def loss(sources):
-            variables, mixing = network(sources, *shared)
+        def loss(wrt):
+            variables, mixing = network(wrt, *shared)
             logits, stats = net.apply(
                 variables, batch.images, mixing, train=True, **optional
             )
@@ -79,10 +79,10 @@ def batch_gradients(
             return jnp.sum(losses) / size, (stats, hits)
 
         with_gradient = jax.value_and_grad(loss, has_aux=True)
-        (value, (stats, hits)), gradient = with_gradient(sources)
+        (value, (stats, hits)), gradient = with_gradient(wrt)
         return Gradients(value, hits, gradient), stats
 
-    return over_images(division_of(net), summed, batch, sources, dropout, key, *shared)
+    return over_images(division_of(net), summed, batch, wrt, dropout, key, *shared)
 
 
 def alpha_gradient(
@@ -102,7 +102,7 @@ def alpha_gradient(
       mixing_of: alpha -> the mixing of the forward pass.
       alpha: cell kind -> f32[E, K], or any tree that `mixing_of` takes.
       variables: {"params", "batch_stats"}; nothing in them changes.
-      batch, dropout, key: as of `batch_gradients`.
+      batch, dropout, key: see `batch_gradients`.
     """
 
     def network(alpha, variables):
@@ -111,7 +111,7 @@ def alpha_gradient(
     gradients, _ = batch_gradients(
         net, network, alpha, batch, variables, dropout=dropout, key=key
     )
-    return gradients.sources
+    return gradients.gradient
 
 
 def softmax_gradient(p: Array, cotangent: Array) -> Array:

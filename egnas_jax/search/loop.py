@@ -110,8 +110,8 @@ class SearchEnd(NamedTuple):
     Attributes:
       state: after the last epoch.
       records: of all epochs, those before a resume included.
-      stage: that the state belongs to, `Stage.as_json()`; None for a search without
-        stages.
+      stage: the stage that the state belongs to, `SearchStage.as_json()`; None for a
+        search without stages.
     """
 
     state: SearchState
@@ -138,9 +138,9 @@ def search(
       start: where it begins.
       stop_after: epochs after which it ends early; None: never.
       earlier: records of the epochs before `start`; None: those of the run directory.
-      interrupted: of an `InterruptFlag` that the caller has entered; None: the search
-        enters one itself.
-      monitor: is told how far the programs of a later stage are.
+      interrupted: the function of an `InterruptFlag` that the caller has entered; None:
+        the search enters one itself.
+      monitor: called with the progress of the programs of a later stage.
 
     Raises:
       Interrupted: SIGINT or SIGTERM arrived; a checkpoint has been written.
@@ -244,8 +244,11 @@ def run_epoch(
 ) -> tuple[SearchState, dict]:
     """Runs one epoch, or the rest of one; returns the state and the epoch's record.
 
+    Its order is that of `member_epochs.run_epoch`, for several searches, and of
+    `SearchFunctions.epoch` in `search.functions`, without a host.
+
     Args:
-      run, start: the search, and how far it has come.
+      run, start: the search, and its progress at the start.
       interrupted: called after each call of the device; True ends the run.
 
     Raises:
@@ -304,7 +307,7 @@ class Measured(NamedTuple):
 
 
 def epoch_record(run: SearchRun, measured: Measured) -> dict:
-    """Makes the record of an epoch, but for its eigenvalue, digest and time."""
+    """Makes the record of an epoch, except its eigenvalue, digest and time."""
     totals, scores = measured.totals, measured.scores
     return {
         "epoch": measured.epoch,

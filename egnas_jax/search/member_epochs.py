@@ -36,7 +36,7 @@ from egnas_jax.training.out_of_memory import out_of_memory_in
 from egnas_jax.types import Array, PyTree
 
 
-class Batch(NamedTuple):
+class SearchBatch(NamedTuple):
     """Searches that advance together.
 
     Attributes:
@@ -87,7 +87,7 @@ def make_batch(
     images: tuple[Array, Array],
     members: Mapping[int, Member],
     width: int,
-) -> Batch:
+) -> SearchBatch:
     """Makes a batch of M slots, some of which hold copies.
 
     Args:
@@ -104,7 +104,7 @@ def make_batch(
         valid=np.stack([member.valid for member in filled]),
         scale=np.stack([member.scale for member in filled]),
     )
-    return Batch(
+    return SearchBatch(
         members=tuple(members.values()),
         slots=tuple(members),
         programs=programs,
@@ -113,12 +113,12 @@ def make_batch(
     )
 
 
-def stacked(batch: Batch, starts: Sequence[Progress]) -> SearchState:
+def stacked(batch: SearchBatch, starts: Sequence[Progress]) -> SearchState:
     """The states of the searches, and of the copies, as the programs take them."""
     return stack_states(_in_slots(batch, [start.state for start in starts]))
 
 
-def _in_slots(batch: Batch, entries: Sequence) -> list:
+def _in_slots(batch: SearchBatch, entries: Sequence) -> list:
     """One entry for each slot, of one for each search."""
     return filled_up(
         dict(zip(batch.slots, entries, strict=True)), len(batch.data.train)
@@ -126,12 +126,15 @@ def _in_slots(batch: Batch, entries: Sequence) -> list:
 
 
 def run_epoch(
-    batch: Batch,
+    batch: SearchBatch,
     state: SearchState,
     metrics: Sequence[dict],
     interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[SearchState, list[EpochEnd]]:
     """Runs one epoch of all members, or the rest of one.
+
+    Its order is that of `loop.run_epoch`, and of `SearchFunctions.epoch` in
+    `search.functions`.
 
     Args:
       batch: the searches.
@@ -180,7 +183,7 @@ class _Measured(NamedTuple):
     metrics: dict[str, np.ndarray]
 
 
-def _in_epoch(batch: Batch, epoch: int) -> tuple[Batch, list[float]]:
+def _in_epoch(batch: SearchBatch, epoch: int) -> tuple[SearchBatch, list[float]]:
     """The batch with the learning rates of an epoch, and these."""
     rates = [rate_of_epoch(member.run.problem, epoch) for member in batch.members]
     filled = np.float32(_in_slots(batch, rates))
@@ -188,7 +191,7 @@ def _in_epoch(batch: Batch, epoch: int) -> tuple[Batch, list[float]]:
     return batch._replace(hyperparams=batch.hyperparams.replace(search=search)), rates
 
 
-def _evolve(batch: Batch, running: Running) -> Running:
+def _evolve(batch: SearchBatch, running: Running) -> Running:
     """The once-an-epoch update, its metrics on the host."""
     with out_of_memory_in("evolve"):
         evolve = batch.programs.evolve
@@ -203,7 +206,7 @@ def _of_member(metrics: dict[str, np.ndarray], index: int) -> dict:
 
 
 def _weight_steps(
-    batch: Batch, running: Running, interrupted: Callable[[], bool]
+    batch: SearchBatch, running: Running, interrupted: Callable[[], bool]
 ) -> tuple[Running, Totals]:
     """The epoch's remaining weight steps; totals [M] on the host."""
     run, unread = batch.members[0].run, None
@@ -231,14 +234,14 @@ def _weight_steps(
 
 
 def _checked_totals(
-    batch: Batch, running: Running, totals: Totals, *, epoch: int
+    batch: SearchBatch, running: Running, totals: Totals, *, epoch: int
 ) -> tuple[Running, Totals]:
     totals = jax.tree.map(np.asarray, totals)
     return _checked(batch, running, "training", (epoch, totals.loss)), totals
 
 
 def _checked(
-    batch: Batch, running: Running, which: str, measured: tuple[int, np.ndarray]
+    batch: SearchBatch, running: Running, which: str, measured: tuple[int, np.ndarray]
 ) -> Running:
     """Notes which searches have ended because a loss is not finite.
 
@@ -258,7 +261,7 @@ def _checked(
     return running._replace(errors=errors)
 
 
-def _save_all(batch: Batch, running: Running) -> None:
+def _save_all(batch: SearchBatch, running: Running) -> None:
     """Writes a checkpoint of each search that has not ended."""
     states = jax.device_get(running.state)
     for index, member in enumerate(batch.members):
@@ -278,7 +281,7 @@ def _next_epoch(state: SearchState) -> SearchState:
 
 
 def _epoch_ends(
-    batch: Batch, running: Running, epoch: int, measured: _Measured
+    batch: SearchBatch, running: Running, epoch: int, measured: _Measured
 ) -> list[EpochEnd]:
     """How an epoch ended for each search; `running` is between two epochs."""
     states, ends = jax.device_get(running.state), []

@@ -10,8 +10,8 @@ import jax
 
 from egnas_jax.search import loop
 from egnas_jax.search.member_epochs import (
-    Batch,
     EpochEnd,
+    SearchBatch,
     make_batch,
     run_epoch,
     stacked,
@@ -49,7 +49,7 @@ def search_members(
     """Runs every search until `last` epochs are done; writes what `loop.search` writes.
 
     Args:
-      engine: of these searches; None where no epoch is left.
+      engine: the engine of these searches; None where no epoch is left.
       members: the searches, in the order of their slots; at most `engine.width`.
       starts: where each begins, a `Progress`, with the records of its earlier epochs.
       last: epochs that are done at the end.
@@ -66,7 +66,7 @@ def search_members(
         epoch = int(state.epoch)
         return None if epoch >= last else (epoch, int(state.step))
 
-    def begin(progresses: Mapping[int, Progress]) -> tuple[Batch, SearchState]:
+    def begin(progresses: Mapping[int, Progress]) -> tuple[SearchBatch, SearchState]:
         together = {index: members[index] for index in progresses}
         batch = make_batch(engine.programs, engine.images, together, engine.width)
         return batch, stacked(batch, list(progresses.values()))

@@ -226,7 +226,7 @@ def compile_members(
     """Compiles the programs of a batch side by side, or reads them from the cache.
 
     Args:
-      programs: of `make_member_programs`.
+      programs: the result of `make_member_programs`.
       members: M searches.
       data: for its shapes.
       identity, monitor: see `program_cache.compile_all`.

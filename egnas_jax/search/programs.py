@@ -122,7 +122,7 @@ def program_requests(
     """The programs that a search compiles, by name; that of its weight steps first.
 
     Args:
-      problem, programs, hyperparams, state: as of `compile_programs`.
+      problem, programs, hyperparams, state: see `compile_programs`.
     """
     mesh, collapse = problem.net.mesh, problem.watch
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))

@@ -72,7 +72,7 @@ class Round(NamedTuple):
 
     Attributes:
       candidates: how many are evaluated, p.
-      batches: on how many batches that no earlier round has seen.
+      batches: number of batches that no earlier round has seen.
     """
 
     candidates: int
@@ -152,7 +152,7 @@ class Raced:
       order: places from best to worst, i32[P]. Candidates that dropped out stand behind
         those that stayed, in the order of their last round.
       fitness: f32[P], over the batches on which each was evaluated.
-      batches: on how many batches each was evaluated, i32[P].
+      batches: number of batches on which each was evaluated, i32[P].
       scores, reference: of the candidates, leaves [M, P], and of the companions,
         leaves [M]; zero where nothing was evaluated.
       rounds: number of rounds that were run, i32[].

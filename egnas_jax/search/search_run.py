@@ -1,4 +1,4 @@
-"""Describes a run of the search loop: what it searches, how far it is, its stages.
+"""Describes a run of the search loop: what it searches, its progress, its stages.
 
 A method may search in stages, each with a supernet of its own. The checkpoint after the
 last epoch of a stage holds its arrays. What follows from them, the next stage with its
@@ -35,8 +35,8 @@ from egnas_jax.training.program_cache import (
 )
 
 
-class Stage(NamedTuple):
-    """A stage of a search.
+class SearchStage(NamedTuple):
+    """A part of the epochs of a search, with a supernet of its own.
 
     Attributes:
       index: from 0.
@@ -73,9 +73,9 @@ class SearchRun(NamedTuple):
         that of all its steps, after each call of the device.
       log: called with notes, a str each.
       identity: what the programs are made of, for `training.program_cache`.
-      stage: which one it is; None for a search without stages.
+      stage: the stage that this run is; None for a search without stages.
       enter: (index, live) -> another stage of the same search.
-      all_epochs: of a search in stages.
+      all_epochs: number of epochs of a search in stages.
     """
 
     problem: SearchProblem
@@ -91,7 +91,7 @@ class SearchRun(NamedTuple):
     on_steps: Callable[[int, int], None] = lambda done, total: None
     log: Callable[[str], None] = lambda text: None
     identity: Mapping | None = None
-    stage: Stage | None = None
+    stage: SearchStage | None = None
     enter: Callable[[int, LivePrimitives | None], "SearchRun"] | None = None
     all_epochs: int | None = None
 
@@ -112,14 +112,14 @@ class SearchRun(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
       state: weights, the method's state and all else that a checkpoint holds.
       info: metrics of the method's update in the running epoch, if it came before the
         weight steps; else {}.
-      stage: `Stage.as_json()` of the stage that the state belongs to, as it was stored;
-        None for a search without stages, or for the stage of the run.
+      stage: `SearchStage.as_json()` of the stage that the state belongs to, as it was
+        stored; None for a search without stages, or for the stage of the run.
     """
 
     state: SearchState
@@ -141,8 +141,9 @@ def compiled(run: SearchRun, monitor: CompileMonitor = unmonitored) -> SearchRun
     """Compiles the run's programs side by side, or reads them from the user's cache.
 
     Args:
-      run: with programs that are not compiled yet.
-      monitor: is told how far they are, see `training.program_cache`.
+      run: a run with programs that are not compiled yet.
+      monitor: called with the progress of the compilation, see
+        `training.program_cache`.
     """
     programs = compile_programs(
         run.problem,
@@ -166,7 +167,8 @@ def in_stage(run: SearchRun, stored: dict | None) -> SearchRun:
 
     Args:
       run: any stage of the search.
-      stored: `Stage.as_json()`, as JSON may have stored it; None: the run as it is.
+      stored: `SearchStage.as_json()`, as JSON may have stored it; None: the run as it
+        is.
 
     Raises:
       ValueError: the search has no such stage.
@@ -213,8 +215,8 @@ def next_compiled(
     """Returns the next stage with compiled programs, where a stage has ended.
 
     Args:
-      run, progress: as of `next_stage`.
-      monitor: is told how far the programs are.
+      run, progress: see `next_stage`.
+      monitor: called with the progress of the compilation.
     """
     following, progress = next_stage(run, progress)
     is_new = following is not run

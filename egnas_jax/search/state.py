@@ -20,7 +20,8 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
-from egnas_jax.training.sgd import SGD, make_optimizer, packing, stream
+from egnas_jax.training.random_streams import stream
+from egnas_jax.training.sgd import SGD, make_optimizer, packing
 from egnas_jax.types import Array, PyTree
 
 

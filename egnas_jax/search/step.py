@@ -31,13 +31,8 @@ from egnas_jax.search.state import (
 )
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.search.valid_batches import draw_valid_batch, next_valid_batch
-from egnas_jax.training.sgd import (
-    clip,
-    make_optimizer,
-    momentum_of,
-    packing,
-    stream,
-)
+from egnas_jax.training.random_streams import stream
+from egnas_jax.training.sgd import clip, make_optimizer, momentum_of, packing
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
@@ -100,27 +95,27 @@ def weight_step(
     """
     chex.assert_rank([chosen, hyperparams.learning_rate, hyperparams.seed], [1, 0, 0])
 
-    def key(name: str) -> Key:
+    def key_for(name: str) -> Key:
         epoch_key = jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
         return jax.random.fold_in(epoch_key, state.step)
 
     images = augment(
-        key("augment"), data.train.images[chosen], problem.augmentation, *data.scale
+        key_for("augment"), data.train.images[chosen], problem.augmentation, *data.scale
     )
     batch = Batch(images, data.train.labels[chosen])
     strategy = problem.strategy
     if strategy.update_every == "step":
-        new, _ = _update(problem, data, hyperparams, state, key, train_batch=batch)
+        new, _ = _update(problem, data, hyperparams, state, key_for, train_batch=batch)
         state = state.replace(strategy=new)
-    mixing = strategy.mixing(key("mixing"), state.strategy)
+    mixing = strategy.mixing(key_for("mixing"), state.strategy)
     state, gradient = sgd_step(
         problem,
         hyperparams.learning_rate,
         state,
         mixing,
         batch,
-        dropout=_dropout(strategy, state, key),
-        key=key("primitives") if problem.net.draws else None,
+        dropout=_dropout(strategy, state, key_for),
+        key=key_for("primitives") if problem.net.draws else None,
     )
     if strategy.learn is None:
         return state
@@ -135,14 +130,14 @@ def weight_step(
 
 
 def _dropout(
-    strategy: Strategy, state: SearchState, key: Callable[[str], Key]
+    strategy: Strategy, state: SearchState, key_for: Callable[[str], Key]
 ) -> EdgeDropout | SkipDropout | None:
-    """What a weight step drops; `key` maps the name of a purpose to its key."""
+    """What a weight step drops; `key_for` maps the name of a purpose to its key."""
     if strategy.skip_dropout is not None:
         rate = strategy.skip_dropout(state.strategy)
-        return SkipDropout(key("skip dropout"), rate)
+        return SkipDropout(key_for("skip dropout"), rate)
     if strategy.drop_path > 0:
-        return EdgeDropout(key("drop path"), strategy.drop_path)
+        return EdgeDropout(key_for("drop path"), strategy.drop_path)
     return None
 
 
@@ -165,24 +160,25 @@ def sgd_step(
     chex.assert_rank([batch.images, batch.labels, learning_rate], [4, 1, 0])
     chex.assert_equal_shape_prefix([batch.images, batch.labels], 1)
     learns = problem.strategy.learn is not None
-    sources = {"params": state.params}
+    wrt = {"params": state.params}
     if learns or problem.schedule.alpha_in_clip:
-        sources["primitives"] = mixing.primitives
+        wrt["primitives"] = mixing.primitives
     if learns:
-        sources["edges"] = mixing.edges
+        wrt["edges"] = mixing.edges
 
-    def network(sources, batch_stats, mixing):
-        fields = {"primitives": mixing.primitives, "edges": mixing.edges, **sources}
+    def network(wrt, batch_stats, mixing):
+        fields = {"primitives": mixing.primitives, "edges": mixing.edges, **wrt}
         params = fields.pop("params")
         return {"params": params, "batch_stats": batch_stats}, Mixing(**fields)
 
     shared = state.batch_stats, mixing
     gradients, batch_stats = batch_gradients(
-        problem.net, network, sources, batch, *shared, dropout=dropout, key=key
+        problem.net, network, wrt, batch, *shared, dropout=dropout, key=key
     )
     pack, unpack = packing(state.params, problem.one_vector)
-    sources = gradients.sources | {"params": pack(gradients.sources["params"])}
-    gradient, accumulated = _clipped(problem, state, mixing, sources)
+    parts = gradients.gradient
+    packed = parts | {"params": pack(parts["params"])}
+    gradient, accumulated = _clipped(problem, state, mixing, packed)
     updates, optimizer_state = make_optimizer(problem.sgd, learning_rate).update(
         gradient, state.optimizer, pack(state.params)
     )
@@ -200,7 +196,6 @@ def sgd_step(
         totals=totals,
         step=state.step + 1,
     )
-    parts = gradients.sources
     return state, Mixing(parts["primitives"], parts["edges"]) if learns else None
 
 
@@ -228,29 +223,30 @@ def evolve(
 ) -> tuple[SearchState, dict[str, Array]]:
     """Updates a method that updates once an epoch; returns its metrics too."""
 
-    def key(name: str) -> Key:
+    def key_for(name: str) -> Key:
         return jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
 
-    new, info = _update(problem, data, hyperparams, state, key)
+    new, info = _update(problem, data, hyperparams, state, key_for)
     return state.replace(strategy=new), info
 
 
-def _update(problem, data, hyperparams, state, key, *, train_batch=None):
+def _update(problem, data, hyperparams, state, key_for, *, train_batch=None):
     """The method's new state and its metrics.
 
     Args:
-      problem, data, hyperparams, state: as of `weight_step`.
-      key: name of a purpose -> its key.
+      problem, data, hyperparams, state: see `weight_step`.
+      key_for: name of a purpose -> its key.
       train_batch: of the next weight step; None: the validation batch.
     """
     strategy = problem.strategy
     if strategy.permutes_valid:
-        valid_batch = next_valid_batch(problem, data, hyperparams, state, key("valid"))
+        key = key_for("valid")
+        valid_batch = next_valid_batch(problem, data, hyperparams, state, key)
     else:
-        valid_batch = draw_valid_batch(problem, data, key("valid"))
+        valid_batch = draw_valid_batch(problem, data, key_for("valid"))
     own_batches = {"draw_batch": functools.partial(draw_valid_batch, problem, data)}
     return strategy.update(
-        key("update"),
+        key_for("update"),
         state.strategy,
         hyperparams.strategy,
         trainee_of(problem, state, hyperparams),
@@ -263,7 +259,7 @@ def _update(problem, data, hyperparams, state, key, *, train_batch=None):
 def trainee_of(
     problem: SearchProblem, state: SearchState, hyperparams: SearchHyperparams
 ) -> Trainee:
-    """Returns the weights of a state, as a method's update sees them."""
+    """Returns the weights of a state, as a method's update reads them."""
     _, unpack = packing(state.params, problem.one_vector)
     return Trainee(
         variables=state.variables,

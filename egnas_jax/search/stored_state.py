@@ -31,7 +31,7 @@ def as_stored(problem: SearchProblem, meta: dict[str, Any]) -> SearchProblem:
     """Returns the problem whose state a checkpoint holds.
 
     Args:
-      problem: that is to go on with it.
+      problem: the problem that is to go on with it.
       meta: of the checkpoint.
     """
     return problem._replace(one_vector=meta.get("one_vector", False))

@@ -64,7 +64,7 @@ class EpochSchedule:
 
 @flax.struct.dataclass
 class Trainee:
-    """The supernet's weights as they are being trained, for a method to look at.
+    """Weights, momentum and epoch of the supernet; `update` reads them.
 
     Attributes:
       variables: {"params", "batch_stats"}.
@@ -115,7 +115,7 @@ class UpdateFn(Protocol):
           key: of this update.
           state: the method's state.
           hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
-          trainee: the weights that the update looks at.
+          trainee: weights, momentum and epoch of the supernet.
           train_batch: images of the next weight step, [N, H, W, C], for a method that
             updates every step; the validation batch for one that updates every epoch.
           valid_batch: `valid_batch_size` images that the weights never train on.
@@ -156,7 +156,7 @@ class LearnFn(Protocol):
         Args:
           state: the method's state.
           hyperparams: scalars, as `Strategy.hyperparams` has them, as f32[].
-          mixing: under which the weights took their step.
+          mixing: the mixing under which the weights took their step.
           gradient: of the step's training loss with respect to `mixing`, not clipped.
           train_batch: images of the step.
 
@@ -167,7 +167,10 @@ class LearnFn(Protocol):
 
 class RateFn(Protocol):
     def __call__(self, state: PyTree) -> Array:
-        """Returns the probability with which a weight step drops, f32[]."""
+        """Returns the probability with which a weight step drops an element, f32[].
+
+        The elements are those of the output of a skip of stride 1.
+        """
 
 
 class PruneFn(Protocol):

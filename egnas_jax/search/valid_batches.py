@@ -6,13 +6,15 @@ from jax import lax
 
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation
+from egnas_jax.data.config import DataConfig
 from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
     SearchState,
 )
-from egnas_jax.training.sgd import stream
+from egnas_jax.search.strategy import EpochSchedule
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Key
 
 
@@ -49,20 +51,28 @@ def next_valid_batch(
 
 
 def _valid_batch(problem, data, key, chosen) -> Batch:
-    images = valid_images(problem, data, key, data.valid.images[chosen])
+    schedule, augmentation = problem.schedule, problem.augmentation
+    images = data.valid.images[chosen]
+    images = valid_images(schedule, augmentation, data.scale, key, images)
     return Batch(images, data.valid.labels[chosen])
 
 
 def valid_images(
-    problem: SearchProblem, data: SearchData, key: Key, images: Array
+    schedule: EpochSchedule,
+    augmentation: DataConfig,
+    scale: Array | tuple,
+    key: Key,
+    images: Array,
 ) -> Array:
     """Augments validation images where the schedule says so, or normalises them.
 
     Args:
-      problem, data: of the search.
+      schedule: says whether they are augmented.
+      augmentation: how training images are.
+      scale: mean and standard deviation of the channels, C numbers each.
       key: of the augmentation.
       images: u8[N, H, W, C].
     """
-    if problem.schedule.augment_valid:
-        return augment(key, images, problem.augmentation, *data.scale)
-    return normalise(images, *data.scale)
+    if schedule.augment_valid:
+        return augment(key, images, augmentation, *scale)
+    return normalise(images, *scale)

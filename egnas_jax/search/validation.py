@@ -25,7 +25,7 @@ from egnas_jax.search.state import (
 )
 from egnas_jax.search.valid_batches import valid_images
 from egnas_jax.space import SPACES
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Evaluation
 
 
@@ -38,11 +38,15 @@ def validate(
     """Evaluates the incumbent on all validation images, with running statistics."""
     mixing = problem.strategy.incumbent(state.strategy)
     key = jax.random.fold_in(stream(hyperparams.seed, "validate"), state.epoch)
+    mixings = jax.tree.map(lambda leaf: leaf[None], mixing)
+    images = valid_images(
+        problem.schedule, problem.augmentation, data.scale, key, data.valid.images
+    )
     scores = score_population(
         problem.net,
         state.variables,
-        jax.tree.map(lambda leaf: leaf[None], mixing),
-        valid_images(problem, data, key, data.valid.images),
+        mixings,
+        images,
         data.valid.labels,
         population_chunk=None,
         image_chunk=problem.validation_chunk,

@@ -28,7 +28,7 @@ def derive_all_edges(space: Space, mixing: "Mixing") -> Genotype:
     Ties go to the earlier primitive.
 
     Args:
-      space: with normal and reduction cells of two inputs.
+      space: a space with normal and reduction cells of two inputs.
       mixing: per kind, weights of primitives [E, K] and of edges [E].
 
     Raises:

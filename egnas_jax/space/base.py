@@ -270,6 +270,6 @@ class Space:
         return tuple(self.primitives[position] for position in positions)
 
     def layout(self) -> dict[str, Any]:
-        """Everything that a supernet depends on, as plain data: all but `derive`."""
+        """Everything that a supernet depends on, as plain data: all except `derive`."""
         fields = dataclasses.asdict(self)
         return {name: value for name, value in fields.items() if name != "derive"}

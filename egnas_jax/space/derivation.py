@@ -79,7 +79,7 @@ def check_derivation(space: Space) -> None:
       space: of the cells.
 
     Raises:
-      ValueError: as of `derive`.
+      ValueError: what the function returns is no genotype of the space.
     """
     if not callable(space.derive):
         return

@@ -45,7 +45,7 @@ def read_fields(text: str) -> dict[str, Any]:
       Field name -> nested tuples of strings and numbers. Their meaning is not checked.
 
     Raises:
-      ValueError: the text holds anything but literals and `range(a, b)`, or its
+      ValueError: the text holds anything except literals and `range(a, b)`, or its
         arguments are not the four fields, once each. Other fields may be None.
     """
     try:
@@ -88,7 +88,7 @@ def read_argument(text: str) -> Any:
       Nested tuples of strings and numbers. Their meaning is not checked.
 
     Raises:
-      ValueError: the call has another number of arguments, or holds anything but
+      ValueError: the call has another number of arguments, or holds anything except
         literals.
     """
     match _expression(text):

@@ -60,7 +60,7 @@ def check_used(
     """Refuses intermediate nodes that no output of the cell depends on.
 
     Args:
-      where: as of `checked_edges`.
+      where: see `checked_edges`.
       edges: of the cell.
       outputs: nodes that make up the output of the cell.
       num_all: inputs and intermediate nodes.
@@ -100,7 +100,7 @@ def read_edges(where: str, edges: Any) -> list[Edge]:
     """Returns edges as pairs of int, in the order in which they are given.
 
     Args:
-      where: as of `checked_edges`.
+      where: see `checked_edges`.
       edges: lists, tuples or rows of an array, of whole numbers.
 
     Raises:

@@ -46,7 +46,7 @@ def checked_live(
     """Returns positions of primitives by kind and edge, checked; None where all.
 
     Args:
-      where: as of `read_primitives`.
+      where: see `read_primitives`.
       live: lists of positions by kind and edge, or None.
       shape: numbers of kinds, E and K.
 

@@ -101,10 +101,10 @@ def register_name(name: str, family: str) -> None:
     `nn.primitives.register_primitive` calls this.
 
     Args:
-      name, family: as of `check_new_name`.
+      name, family: see `check_new_name`.
 
     Raises:
-      ValueError: as of `check_new_name`.
+      ValueError: the name is no word or is taken, or the family is unknown.
     """
     check_new_name(name, family)
     FAMILIES[name] = family

@@ -1,18 +1,19 @@
 """Decides which of many processes, on any hosts, holds a unit of work.
 
 The folder of a unit holds its events, files numbered from 1: claimed, released, failed
-or done, each with its process. An event is only ever added, under the number after the
-last one, and of processes that try at once the file system lets exactly one succeed.
-That one rule gives the rest: two processes never hold the same claim; a claim can be
-taken over, by a newer claim; its former holder notices, because the number after its
-own is taken; and it cannot end a claim that it lost, because that is an event too.
+or done, each with its process. Events are only added, each under the number after the
+last one. Of several processes that try this at once, the file system lets exactly one
+succeed. Everything else follows: two processes never hold the same claim; a newer claim
+can take over an older one; the former holder notices, because the number after its own
+is taken; and it cannot end the claim that it lost, because the end is an event, too.
 
 A holder also rewrites a small file, its heartbeat. The clocks of hosts differ, so
-nobody reads a time from it: a `Watch` measures by its own clock how long the contents
-have not changed.
+nobody reads a time from it: `Heartbeats` measures by its own clock how long the
+contents have not changed.
 
-Works on file systems whose hard links, or exclusive creation of files, hold between
-hosts: local ones, NFS, Lustre, GPFS, CephFS. Mounted object stores promise neither.
+This works on file systems that keep hard links, or the exclusive creation of files,
+atomic between hosts: local ones, NFS, Lustre, GPFS, CephFS. Mounted object stores
+promise neither.
 """
 
 import contextlib
@@ -54,7 +55,7 @@ class Event(NamedTuple):
 
     @property
     def process(self) -> str:
-        """Who wrote it: "HOST:PID"."""
+        """The process that wrote it, "HOST:PID"."""
         return f"{self.details.get('host', '?')}:{self.details.get('pid', '?')}"
 
 
@@ -70,9 +71,9 @@ def add_event(
 
     Args:
       folder: of the unit, made where it is missing.
-      number: of the last event that is known, and 1.
+      number: number of the new event: that of the last known one plus 1.
       kind: CLAIMED, RELEASED, FAILED or DONE.
-      details: JSON object, beside host, pid and time.
+      details: JSON object that the claim holds besides host, pid and time.
 
     Raises:
       OSError: the folder cannot be written.
@@ -83,7 +84,7 @@ def add_event(
 
 
 class Claim:
-    """What a process holds of a unit, from its claim on.
+    """The claim of a unit by this process.
 
     Args:
       folder: of the unit.
@@ -104,7 +105,7 @@ class Claim:
             )
 
     def end(self, kind: str, **details: Any) -> None:
-        """Ends the claim, by an event.
+        """Ends the claim by adding an event.
 
         Raises:
           ClaimLostError: another process has taken the unit over.
@@ -157,14 +158,14 @@ _HELD: set[Claim] = set()  # the claims of this process
 
 
 def give_back_held() -> None:
-    """Releases what this process holds, before it ends without unwinding its stack."""
+    """Releases the claims of this process, which ends without unwinding its stack."""
     for claim in tuple(_HELD):
         with contextlib.suppress(ClaimLostError, OSError):
             claim.end(RELEASED, reason="the process ended itself")
 
 
 class Heartbeats:
-    """Remembers heartbeats, to tell which claims are held by processes that live.
+    """Remembers heartbeats, to tell which claims are held by processes that are alive.
 
     Args:
       stale: seconds without a change after which a process counts as lost.
@@ -179,7 +180,7 @@ class Heartbeats:
     def is_stale(self, folder: pathlib.Path, number: int, beat: float = 0.0) -> bool:
         """Whether the holder of a claim has not changed its heartbeat for too long.
 
-        The first look at a claim starts the time.
+        The time counts from the first look at a claim.
 
         Args:
           folder: of the unit.

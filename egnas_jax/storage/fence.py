@@ -1,4 +1,4 @@
-"""Stops a process before it writes, once it has lost the right to.
+"""Stops a process that has lost the right to write, before it writes.
 
 A worker whose unit was taken over (it was paused, or cut off from the file system) may
 wake up in the middle of a run. What it would write then belongs to another worker, so
@@ -16,7 +16,7 @@ _CHECK: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextV
 
 @contextlib.contextmanager
 def fenced(check: Callable[[], None]) -> Iterator[None]:
-    """Context in which files are written only while a function does not object.
+    """Context in which files are written only while a check passes.
 
     Args:
       check: raises an error where this process may not write any more.
@@ -29,7 +29,7 @@ def fenced(check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_fence() -> None:
-    """Raises what the function of `fenced` raises; outside of it nothing."""
+    """Calls the check of `fenced`, which may raise; does nothing outside of it."""
     check = _CHECK.get()
     if check is not None:
         check()

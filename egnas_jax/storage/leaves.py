@@ -18,10 +18,10 @@ from egnas_jax.types import PyTree
 
 
 class LeafLayout(NamedTuple):
-    """What an array is, apart from its numbers.
+    """Dtype and shape of an array.
 
     Attributes:
-      dtype: its name.
+      dtype: name of the dtype.
       shape: of the array.
     """
 

@@ -4,7 +4,7 @@ The operating system releases a flock when its process ends, even by `kill -9`. 
 and NFS may be mounted without it. There the lock is a file that its owner refreshes
 (a lease of `filelock`): another process takes it over once it was not refreshed for
 `LEASE` seconds, so the death of a node blocks nobody for ever. Who holds the lock is
-written beside it, for the message to those who find it taken.
+written beside it, for the message to a process that finds it taken.
 """
 
 import contextlib
@@ -50,9 +50,9 @@ def locked(folder: pathlib.Path, log: Callable[[str], None]) -> Iterator[None]:
 
 
 def has_flock(folder: pathlib.Path) -> bool:
-    """Returns whether processes can lock files of a directory, which is made.
+    """Returns whether processes can lock files of a directory; creates the directory.
 
-    False also where the directory cannot be made or written.
+    False also where the directory cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _taken(folder: pathlib.Path, path: pathlib.Path) -> DirectoryTakenError:
 def is_taken(folder: pathlib.Path) -> bool:
     """Returns whether a process seems to write to a directory; takes no lock.
 
-    That is one which has named itself and, if it runs on this machine, is alive.
+    Such a process has written its name there and, if it is on this machine, is alive.
     """
     try:
         owner = json.loads((folder / OWNER).read_bytes())

@@ -131,8 +131,8 @@ def unwritable(folder: Path, error: OSError) -> ValueError:
     """Returns the error for a user whose --out cannot be written.
 
     Args:
-      folder: that was to be written.
-      error: why it could not.
+      folder: the folder that was to be written.
+      error: the reason why it could not.
     """
     return ValueError(
         f"{folder} cannot be written ({error.strerror or error}). Name another --out."
@@ -142,8 +142,8 @@ def unwritable(folder: Path, error: OSError) -> ValueError:
 def sync(path: Path) -> None:
     """Flushes a file, or the names in a folder, to the disk.
 
-    Windows and some network file systems cannot open or flush a folder; there the
-    folder is left out.
+    Windows and some network file systems cannot open or flush a folder; there a
+    folder is not flushed.
     """
     is_folder = os.path.isdir(path)
     # Windows flushes only what was opened for writing

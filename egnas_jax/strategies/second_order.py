@@ -91,8 +91,8 @@ def unrolled_gradients(
     """
 
     def step(params, batch):
-        sources = {"params": params, "alpha": alpha}
-        gradients = _gradients(net, sources, trainee.variables, batch, key=key)
+        wrt = {"params": params, "alpha": alpha}
+        gradients = _gradients(net, wrt, trainee.variables, batch, key=key)
         return unrolled_step(trainee, gradients["params"]), gradients
 
     params = trainee.variables["params"]
@@ -214,13 +214,13 @@ def _lowering_for(batch: Batch) -> str:
     return "matrix" if is_matrix else LOWERING
 
 
-def _gradients(net, sources, variables, batch, *, key) -> PyTree:
-    """Gradients of the mean loss by alpha, and by the weights if `sources` has them."""
+def _gradients(net, wrt, variables, batch, *, key) -> PyTree:
+    """Gradients of the mean loss by alpha, and by the weights if `wrt` has them."""
 
-    def network(sources, variables):
-        params = sources.get("params", variables["params"])
-        mixing = relaxed(SPACES[net.config.space], sources["alpha"])
+    def network(wrt, variables):
+        params = wrt.get("params", variables["params"])
+        mixing = relaxed(SPACES[net.config.space], wrt["alpha"])
         return {**variables, "params": params}, mixing
 
-    gradients, _ = batch_gradients(net, network, sources, batch, variables, key=key)
-    return gradients.sources
+    gradients, _ = batch_gradients(net, network, wrt, batch, variables, key=key)
+    return gradients.gradient

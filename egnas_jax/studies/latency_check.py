@@ -52,7 +52,7 @@ def check_latencies(
       network: around the cells, with its images.
       batch_size: images of a batch.
       costs: the table, nanoseconds.
-      number: of cells, at least two.
+      number: number of cells, at least two.
       on_cell: called with the number of cells that are compiled.
     """
     predicted, programs = [], []

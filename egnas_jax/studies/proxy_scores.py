@@ -178,7 +178,7 @@ def check_scores(study: ProxyStudy, batch: Batch, folder: pathlib.Path) -> None:
 
     Args:
       study, batch: of the study and its data.
-      folder: which need not exist.
+      folder: a folder, which need not exist.
 
     Raises:
       ValueError: its file is of another study, or is damaged.

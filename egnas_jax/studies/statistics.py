@@ -130,7 +130,7 @@ def compare_with(
       groups: label -> seed -> value.
 
     Returns:
-      Each other group minus the control, in their order, as of `compare_pairs`.
+      Each other group minus the control, in their order, see `compare_pairs`.
     """
     return compare_pairs(
         [(name, control) for name in groups if name != control], groups

@@ -36,7 +36,7 @@ def evaluation_config(config: RetrainConfig, overrides: list[str]) -> RetrainCon
 
     Args:
       config: of the run.
-      overrides: "path=value" each, as of `--set`.
+      overrides: "path=value" each, as in `--set`.
 
     Raises:
       ValueError: a path that a finished network cannot change, or a bad value.

@@ -29,7 +29,7 @@ def remember(folder: pathlib.Path | None, key: str, seconds: float) -> None:
     """Stores the seconds under a key; the oldest entries make room.
 
     Args:
-      folder, key: as of `recall`.
+      folder, key: see `recall`.
       seconds: wall-clock time.
     """
     if folder is None:

@@ -98,7 +98,8 @@ def describe(
       mesh: of the run.
       individuals: evaluated together, P; None for a method without a population.
       batch_size: images of a weight step, N.
-      shards: that the devices share, see training/shards.py; None where there are none.
+      shards: number of shards that the devices share, see training/shards.py; None
+        where there are none.
     """
     if mesh is None:
         return None

@@ -144,7 +144,7 @@ def _as_costs(space: Space, numbers: list[int]) -> EdgeCosts:
 
 
 def measure_costs(space: Space, network: CountedNetwork, batch_size: int) -> EdgeCosts:
-    """Measures the table of a network; arguments as of `latency_costs`."""
+    """Measures the table of a network; arguments: see `latency_costs`."""
     measured: dict[tuple[str, EdgePlace], int] = {}
 
     def nanoseconds(name: str, place: EdgePlace) -> int:

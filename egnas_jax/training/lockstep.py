@@ -114,7 +114,7 @@ def by_turns(group: Group, function: Callable, rows: PyTree, *shared: PyTree) ->
 
     Args:
       group: of K shards.
-      function: of the arrays of one shard, and of what the shards share.
+      function: a function of the arrays of one shard, and of what the shards share.
       rows: tree of `Rows`.
       shared: further arguments.
 

@@ -52,7 +52,7 @@ class Part(NamedTuple):
     """Equations of a program in which no shards exchange, as a function.
 
     Attributes:
-      function: of the inputs.
+      function: a function of the inputs.
       inputs: variables from outside.
       outputs: those that are read elsewhere.
     """
@@ -209,7 +209,7 @@ def steady(function: Callable) -> Callable:
     """Returns a function that XLA simplifies alike for one device and for several.
 
     Args:
-      function: of arrays; it is traced at each call.
+      function: a function of arrays; it is traced at each call.
     """
 
     def same(*arguments):
@@ -335,7 +335,7 @@ def stages_of(program: Program, varies: dict[Var, bool]) -> list[Stage]:
 
     Args:
       program: of one shard.
-      varies: of `varying_in`.
+      varies: the result of `varying_in`.
     """
     levels = _levels(program)
     _sink(program, varies, levels)

@@ -50,9 +50,9 @@ def over_devices(several: Callable, axes: Axes, mesh: Mesh | None) -> Callable:
     """Returns the function in which each device computes its own members.
 
     Args:
-      several: of M members; with a mesh, D divides M.
+      several: a function of M members; with a mesh, D divides M.
       axes: of its arguments and of its result.
-      mesh: of `members_mesh`; None returns `several` as it is.
+      mesh: the result of `members_mesh`; None returns `several` as it is.
     """
     if mesh is None:
         return several
@@ -71,9 +71,9 @@ def jit_over_devices(
     """Wraps the function of `over_devices` in `jax.jit`.
 
     Args:
-      several, axes, mesh: as of `over_devices`.
+      several, axes, mesh: see `over_devices`.
       name: of the compiled program.
-      options: of `jax.jit`.
+      options: arguments of `jax.jit`.
     """
     divided = over_devices(several, axes, mesh)
 
@@ -91,7 +91,7 @@ def shardings(mesh: Mesh | None, axes: PyTree) -> PyTree:
     """Returns where the leaves of a tree lie; None without a mesh.
 
     Args:
-      mesh: of `members_mesh`.
+      mesh: the result of `members_mesh`.
       axes: of the tree.
     """
     if mesh is None:

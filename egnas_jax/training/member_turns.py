@@ -44,10 +44,10 @@ class Work(NamedTuple):
     """What the members of a batch do.
 
     Attributes:
-      place: progress -> how far it is, a tuple that can be compared; None at the end.
+      place: progress -> its place, a tuple that can be compared; None at the end.
       begin: progresses of the members that advance together, by their index -> what
         `advance` carries.
-      advance: (what it carries, progresses as of `begin`) -> what it carries, and the
+      advance: (what it carries, progresses as in `begin`) -> what it carries, and the
         turn of each of these members. Where `interrupted` ends it within a turn it
         raises `Interrupted` after it has written a checkpoint of each.
       write: (index, turn) writes the records and the checkpoint of a turn; the records

@@ -46,7 +46,7 @@ def memory_shared_by(searches: int) -> Iterator[None]:
     """Context in which the free memory of a device is that of one of several searches.
 
     Args:
-      searches: that run side by side.
+      searches: number of searches that run side by side.
     """
     token = _SHARED_BY.set(searches)
     try:

@@ -73,7 +73,8 @@ def broadcast_from_first(tree: PyTree) -> PyTree:
     """Broadcasts the arrays of process 0, bit for bit.
 
     Args:
-      tree: of arrays, with the same structure, shapes and dtypes in all processes.
+      tree: a tree of arrays, with the same structure, shapes and dtypes in all
+        processes.
 
     Returns:
       The tree with numpy arrays; with a single process the tree itself.

@@ -66,7 +66,7 @@ class CompilePlan(NamedTuple):
     Attributes:
       names: of the programs, in the order in which they are traced.
       cached: names of those that the cache holds.
-      seconds: that the same programs took the last time, or None.
+      seconds: seconds that the same programs took the last time, or None.
     """
 
     names: tuple[str, ...]
@@ -136,9 +136,9 @@ def compile_all(
 
     Args:
       requests: name -> program; put the one that compiles longest first.
-      identity: what the programs depend on beside their arguments and this package's
+      identity: what the programs depend on besides their arguments and this package's
         source, as JSON; None neither reads nor writes the cache.
-      monitor: is told how far the programs are; it is called by several threads.
+      monitor: called with the progress of the compilation, by several threads.
 
     Raises:
       OutOfMemoryError: the compiler ran out of memory; with the program's name.
@@ -279,7 +279,7 @@ def _key(name: str, request: ProgramRequest, surroundings: dict) -> str:
 
 
 def _surroundings() -> dict:
-    """Everything that a program depends on beside what it computes."""
+    """Everything that a program depends on besides what it computes."""
     packages = ("jax", "jaxlib", "optax", "numpy")
     device = jax.devices()[0]
     return {

@@ -2,7 +2,7 @@
 
 A file holds one program and its checksum, and is written as a whole or not at all.
 Processes may share the folder: what cannot be read is traced again, and what cannot be
-written costs nothing but time.
+written costs only time.
 """
 
 import contextlib

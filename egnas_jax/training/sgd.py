@@ -1,21 +1,18 @@
-"""Trains weights by stochastic gradient descent as torch does it; names random streams.
+"""Trains weights by stochastic gradient descent as torch does it.
 
 Source: torch.optim.SGD with weight decay and momentum, gradients clipped by their
 global norm, the learning rate on a cosine per epoch.
 """
 
 import math
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
 from egnas_jax.nn import lowering
-from egnas_jax.types import IMPL, Array, Key, PyTree
+from egnas_jax.types import Array, PyTree
 
 
 class SGD(NamedTuple):
@@ -24,7 +21,7 @@ class SGD(NamedTuple):
     Attributes:
       batch_size: images B of a step.
       learning_rate: of the first epoch, falling to `learning_rate_min` by a cosine.
-      learning_rate_min: at the end of the last epoch.
+      learning_rate_min: the learning rate at the end of the last epoch.
       momentum, weight_decay: of SGD.
       clip_norm: largest norm of a gradient.
       epochs: length of the cosine.
@@ -53,28 +50,6 @@ def check_rates(learning_rate: float, learning_rate_min: float) -> None:
             f"learning_rate_min is {learning_rate_min}, but must be at most "
             f"learning_rate, {learning_rate}: the rate falls to it."
         )
-
-
-def stream(seed: int | Array | Key, name: str) -> Key:
-    """Returns the key of one named purpose: adding a purpose shifts no other.
-
-    Args:
-      seed: of all purposes, or the key that `root_key` makes of it.
-      name: of the purpose.
-    """
-    return jax.random.fold_in(root_key(seed), zlib.crc32(name.encode()))
-
-
-def root_key(seed: int | Array | Key) -> Key:
-    """Returns the key from which all streams of a seed descend; a key stays as it is.
-
-    Args:
-      seed: u32[], or a key of `jax.random`.
-    """
-    dtype = getattr(seed, "dtype", None)
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return seed
-    return jax.random.key(seed, impl=IMPL)
 
 
 def learning_rate(sgd: SGD, epoch: int) -> float:

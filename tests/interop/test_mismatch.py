@@ -10,7 +10,7 @@ import pytest
 from egnas_jax import interop
 from egnas_jax.interop import supernet, transfer
 from egnas_jax.interop.mismatch import check_names
-from egnas_jax.nn.network import describe
+from egnas_jax.nn.network import leaves_of
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.space import zoo
@@ -23,7 +23,7 @@ CHECK = "Check "  # what begins the advice to look at the configuration
 
 def weights_of(genotype=GENOTYPE, config=CONFIG):
     """Torch weights of a network, all zero."""
-    leaves = describe(genotype, config, 3)
+    leaves = leaves_of(genotype, config, 3)
     zeros = jax.tree.map(
         lambda leaf: np.zeros(leaf.shape, np.float32),
         leaves,

@@ -364,7 +364,7 @@ def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(
         functools.partial(cells_in_a_row, config)
     )
     for many in (False, True):
-        gradients, outputs = train_step(functools.partial(net.apply, many=many))
+        gradients, outputs = train_step(functools.partial(net.apply, many_mixings=many))
         assert_close(outputs, expected_outputs)
         assert_close(gradients, expected_gradients, 1e-4)
 

@@ -67,7 +67,8 @@ def test_a_loop_over_cells_drops_what_cells_in_a_row_drop():
     )
 
     def logits(many, dropout):
-        options = {"many": many, "dropout": dropout}  # `many` unrolls the first group
+        # many mixings unroll the first group
+        options = {"many_mixings": many, "dropout": dropout}
         return jax.jit(lambda: net.apply(variables, images, mixing, **options)[0])()
 
     dropout = EdgeDropout(KEY, 0.3)

@@ -16,7 +16,7 @@ from egnas_jax.nn.cell import (
 )
 from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
-from egnas_jax.nn.supernet import SupernetConfig, describe, make_supernet
+from egnas_jax.nn.supernet import SupernetConfig, leaves_of, make_supernet
 from egnas_jax.nn.supernet_config import as_live
 from egnas_jax.space import Space
 from egnas_jax.types import Mixing
@@ -133,7 +133,7 @@ def test_a_deep_pruned_supernet_has_a_fraction_of_the_weights():
         config = SupernetConfig(
             space="darts8", layers=layers, partial_channels=1, live=live
         )
-        leaves = jax.tree.leaves(describe(config, 3)["params"], is_leaf=is_leaf)
+        leaves = jax.tree.leaves(leaves_of(config, 3)["params"], is_leaf=is_leaf)
         return sum(leaf.size for leaf in leaves if math.prod(leaf.shape))
 
     three = as_live([[[1, 3, 4]] * 14] * 2)

@@ -244,8 +244,8 @@ def test_only_a_cpu_trains_equal_cells_in_a_loop(backend, loops):
     sizes = (2, 1, 2, 1, 2)
     with lowering.assume_backend(backend):
         trained = [
-            darts_supernet._is_scanned(size, position, train=True, many=False)
+            darts_supernet._is_scanned(size, position, train=True, many_mixings=False)
             for position, size in enumerate(sizes)
         ]
-        evaluated = darts_supernet._is_scanned(2, 2, train=False, many=True)
+        evaluated = darts_supernet._is_scanned(2, 2, train=False, many_mixings=True)
     assert (sum(trained), evaluated) == (loops, True)

@@ -1,6 +1,6 @@
 """Every proxy equals its definition on networks whose values are known by hand.
 
-The network has two linear layers and a ReLU between them, written with taps:
+The network has two linear layers and a ReLU between them, which expose their arrays:
 x -> relu(a x) -> b relu(a x), for images of one pixel and one channel.
 """
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import egnas_jax as eg
-from egnas_jax.nn import taps
+from egnas_jax.nn import intermediates
 from egnas_jax.proxies import PROXIES, ProxyNetwork, normal_kernels, of_network, score
 from egnas_jax.proxies.activation import JACOV_SHIFT, ZEN_SHARE
-from egnas_jax.proxies.network import read_taps, without_norms
+from egnas_jax.proxies.network import read_intermediates, without_norms
 from egnas_jax.types import Batch
 
 A = np.asarray([[1.0], [-2.0], [0.5]])  # [hidden, inputs]
@@ -26,14 +26,25 @@ def _logits(variables, images, train):
     del train
     params = variables["params"]
     x = images[:, 0, 0, :].T  # [inputs, N]
-    hidden = taps.tap_one(taps.KERNEL, params["a"], pixels=4) @ x
-    hidden = taps.tap_one(taps.OUTPUT, hidden[:, None, None])[:, 0, 0]
-    taps.tap_one(taps.VARIANCE, jnp.var(hidden, axis=1))
+    hidden = intermediates.expose_one(intermediates.KERNEL, params["a"], pixels=4) @ x
+    hidden = intermediates.expose_one(intermediates.OUTPUT, hidden[:, None, None])[
+        :, 0, 0
+    ]
+    intermediates.expose_one(intermediates.VARIANCE, jnp.var(hidden, axis=1))
     hidden = jnp.maximum(hidden, 0.0)
-    hidden = taps.tap_one(taps.RELU, hidden[:, None, None])[:, 0, 0]
-    hidden = taps.tap_one(taps.FEATURES, hidden[:, None, None])[:, 0, 0]
-    logits = taps.tap_one(taps.KERNEL, params["classifier"]["kernel"]) @ hidden
-    return taps.tap_one(taps.OUTPUT, logits[:, None, None])[:, 0, 0].T
+    hidden = intermediates.expose_one(intermediates.RELU, hidden[:, None, None])[
+        :, 0, 0
+    ]
+    hidden = intermediates.expose_one(intermediates.FEATURES, hidden[:, None, None])[
+        :, 0, 0
+    ]
+    logits = (
+        intermediates.expose_one(intermediates.KERNEL, params["classifier"]["kernel"])
+        @ hidden
+    )
+    return intermediates.expose_one(intermediates.OUTPUT, logits[:, None, None])[
+        :, 0, 0
+    ].T
 
 
 TOY = ProxyNetwork(_logits)
@@ -148,8 +159,8 @@ def test_naswot_counts_a_relu_as_often_as_edges_read_it():
     def read_by(weights):
         def logits(variables, images, train):
             value = images[:, 0, 0, :].T[None, :, None, None]
-            with taps.weighted(jnp.asarray(weights)):
-                taps.tap(taps.RELU, value, edges=len(weights))
+            with intermediates.weighted(jnp.asarray(weights)):
+                intermediates.expose(intermediates.RELU, value, edges=len(weights))
             return images[:, 0, 0, :]
 
         batch = Batch(BATCH.images[:2], BATCH.labels[:2])
@@ -253,19 +264,20 @@ def test_sizes_of_derived_networks_are_those_of_the_published_counts():
 
 def test_a_network_that_nobody_reads_is_unchanged():
     x = jnp.ones((1, 2))
-    assert taps.tap(taps.KERNEL, x) is x and taps.tap_one(taps.KERNEL, x) is x
-    assert not taps.is_tapped()
+    assert intermediates.expose(intermediates.KERNEL, x) is x
+    assert intermediates.expose_one(intermediates.KERNEL, x) is x
+    assert not intermediates.is_read()
     with (
         pytest.raises(RuntimeError, match="inside"),
-        taps.tapped(lambda one: one.value),
+        intermediates.read_by(lambda one: one.value),
     ):
-        assert taps.is_tapped()
+        assert intermediates.is_read()
         raise RuntimeError("inside")
-    assert not taps.is_tapped()
+    assert not intermediates.is_read()
 
 
 def test_layers_are_read_in_the_order_of_the_computation():
-    found = read_taps(TOY, VARIABLES, BATCH.images, train=True)
+    found = read_intermediates(TOY, VARIABLES, BATCH.images, train=True)
     assert [one.site for one in found] == (
         "kernel output variance relu features kernel output".split()
     )

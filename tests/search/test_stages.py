@@ -12,7 +12,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.search_run import SearchRun, Stage, beginning, in_stage
+from egnas_jax.search.search_run import SearchRun, SearchStage, beginning, in_stage
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.step import weight_step
 from egnas_jax.search.strategy import EpochSchedule
@@ -86,7 +86,9 @@ def enter(toy_net, data):
             num_train=25,
             num_valid=25,
             steps_per_call=1,
-            stage=Stage(index, planned.first, planned.first + planned.epochs, live),
+            stage=SearchStage(
+                index, planned.first, planned.first + planned.epochs, live
+            ),
             enter=enter,
             all_epochs=5,
         )

@@ -88,4 +88,4 @@ def mixing_gradient(net, variables, mixing, batch):
     def network(mixing):
         return variables, mixing
 
-    return batch_gradients(net, network, mixing, batch)[0].sources
+    return batch_gradients(net, network, mixing, batch)[0].gradient

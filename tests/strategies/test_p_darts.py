@@ -124,7 +124,7 @@ def test_the_gradient_of_alpha_is_clipped_before_the_decay(
         def network(alpha):
             return variables, softmax_mixing(alpha)
 
-        return batch_gradients(toy_net, network, alpha, toy_batch)[0].sources
+        return batch_gradients(toy_net, network, alpha, toy_batch)[0].gradient
 
     parts = gradient(state.alpha)
     norm = np.sqrt(sum(float(jnp.sum(part**2)) for part in parts.values()))

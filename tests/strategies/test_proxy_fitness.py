@@ -33,7 +33,7 @@ from egnas_jax.strategies.proxy_fitness import (
     proxy_of,
 )
 from egnas_jax.strategies.random_search import RandomSearchConfig
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 
 CONTROLLERS = ("enas", "nasnet_ppo")
 RANKING = ("egnas", "random_search", "ageing_evolution", "nsga2", "epcnas_pso")

@@ -180,16 +180,16 @@ def gradients(net, mesh, images):
     """Gradients and new statistics of a batch, on one device and on eight."""
     variables = net.init(jax.random.key(0), (8, 8, 3))
     mixing = jax.tree.map(lambda leaf: leaf[0], population(3, net))
-    sources = variables["params"], mixing.primitives
+    wrt = variables["params"], mixing.primitives
 
-    def network(sources, stats, edges):
-        params, rows = sources
+    def network(wrt, stats, edges):
+        params, rows = wrt
         return {"params": params, "batch_stats": stats}, Mixing(rows, edges)
 
     shared = variables["batch_stats"], mixing.edges
     return [
         jax.jit(lambda s, b, n=n: batch_gradients(n, network, s, b, *shared))(
-            sources, batch_of(images)
+            wrt, batch_of(images)
         )
         for n in (net, net._replace(mesh=mesh))
     ]

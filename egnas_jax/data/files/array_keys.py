@@ -31,7 +31,7 @@ class Pairs(NamedTuple):
 
     Attributes:
       train: their images are joined to one pool; none where there are test images only.
-      test: of the test images, or None.
+      test: the pair of the test images, or None.
     """
 
     train: tuple[Pair, ...]

@@ -153,7 +153,7 @@ def load_for_evaluation(
     Args:
       path: of an .npz as `NPZ_FORM` describes it; test images suffice.
       num_classes: of the network.
-      seed: by which the training held out its test images.
+      seed: the seed by which the training held out its test images.
       is_trained_pool: whether a network was trained on these images.
       layout: `data.layout`, or None.
 

@@ -90,7 +90,7 @@ def write_version_folder(
       target: a path that `new_version_folder` returned.
       description: of the data set.
       features: the tfds features of an example.
-      splits: by name.
+      splits: the splits by name.
       file_format: a key of `WRITERS`.
 
     Raises:

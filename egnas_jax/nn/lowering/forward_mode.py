@@ -31,7 +31,7 @@ def differentiable(by_hand: Callable, by_autodiff: Callable) -> Callable:
     """Returns the function whose gradient the context asks for.
 
     Args:
-      by_hand: with a gradient by hand and no forward mode.
+      by_hand: the function with a gradient by hand and no forward mode.
       by_autodiff: the same values, differentiable in forward mode.
     """
     return by_autodiff if _IS_ON.value else by_hand

@@ -119,7 +119,7 @@ def moments(
     as by Chan, Golub and LeVeque, so that no digits cancel.
 
     Args:
-      sources, blocks, stride: as of `convolve`.
+      sources, blocks, stride: see `convolve`.
 
     Returns:
       Two arrays f32[E, O] for each block.
@@ -169,12 +169,12 @@ def mix(
     """Computes the sum of all primitives of every edge.
 
     Args:
-      sources: as of `convolve`.
+      sources: see `convolve`.
       terms: convolutions, whose weights contain norms and the weights of primitives.
       shift: f32[E, O].
       pooled: what the other primitives read, [C, H, W, N] as the first source, and
         their weights.
-      stride: as of `convolve`.
+      stride: see `convolve`.
 
     Returns:
       [E, O, H', W', N] in the dtype of the sources.

@@ -101,7 +101,7 @@ class Channel(NamedTuple):
 
     Attributes:
       ref: the array, [..., H * W * N].
-      index: of the channel, on all axes but the last.
+      index: of the channel, on all axes except the last.
     """
 
     ref: jax.Ref

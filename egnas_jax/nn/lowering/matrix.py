@@ -60,7 +60,7 @@ def _tap_rows(size: int, side: int, stride: int, dilation: int) -> np.ndarray:
 
 
 def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
-    """Depthwise convolution of every edge; arguments as of `choice.depthwise`."""
+    """Depthwise convolution of every edge; arguments: see `choice.depthwise`."""
     edges, channels, side, _ = kernel.shape
     shape = x.shape[-3:-1]
     taps = kernel.reshape(edges, channels, side * side)

@@ -68,7 +68,7 @@ def depthwise(
     *,
     rules: Rules | None = None,
 ) -> Array:
-    """Depthwise convolution of every edge; arguments as of `choice.depthwise`."""
+    """Depthwise convolution of every edge; arguments: see `choice.depthwise`."""
     rules = rules or rules_for()
     if padded is None:
         padded = pad_sides(x, dilation * (kernel.shape[-1] - 1) // 2, rules=rules)

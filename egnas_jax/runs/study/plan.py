@@ -27,8 +27,8 @@ class SearchPlan(NamedTuple):
 
     Attributes:
       name: of its directory below search/; "" is that directory itself.
-      preset, strategy, variant, space: as of `search_config`.
-      seeds: how many, from that of the configuration on; or which.
+      preset, strategy, variant, space: see `search_config`.
+      seeds: number of seeds, from that of the configuration on; or the seeds.
       settings: dotted path -> value.
       sweep: dotted path -> texts of its values, as `--sweep` takes them.
     """
@@ -47,9 +47,9 @@ class RetrainPlan(NamedTuple):
     """The table [retrain], which concerns what each search finds.
 
     Attributes:
-      preset, settings, auxiliary: as of `retrain_config`; a preset of None is that of
-        the digits, for searches on those alone.
-      seeds: how many, from that of the configuration on; or which.
+      preset, settings, auxiliary: see `retrain_config`; a preset of None is that of
+        the digits, and serves only searches on the digits.
+      seeds: number of seeds, from that of the configuration on; or the seeds.
     """
 
     preset: str | None
@@ -64,7 +64,7 @@ class StudyPlan(NamedTuple):
     Attributes:
       searches: each table [search].
       retrain: the table [retrain], or None.
-      shared: settings of all runs, which those of the tables hold too.
+      shared: settings of all runs, which are included in those of the tables.
       plugins: files and modules to load.
       data_dir: the only place to look for data sets, or None.
       text: of the file; None for a dictionary.

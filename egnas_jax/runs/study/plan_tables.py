@@ -16,7 +16,7 @@ class PlanReader(NamedTuple):
 
     Attributes:
       source: what messages call the plan.
-      folder: from which relative paths start.
+      folder: the folder from which relative paths start.
     """
 
     source: str

@@ -20,7 +20,8 @@ class UnitOptions(NamedTuple):
       data_dir: the only place to look for data sets; None: that of the plan.
       on_epoch: called with the unit and the record of an epoch.
       log: called with notes.
-      monitor: run directory of a search -> what is told before its first epoch.
+      monitor: run directory of a search -> what is called with the progress before its
+        first epoch.
     """
 
     data_dir: str | None
@@ -34,7 +35,7 @@ def run_unit(study: Study, unit: Unit, options: UnitOptions) -> None:
 
     Args:
       study: has the unit.
-      unit: whose needs are done.
+      unit: the unit, whose needs are done.
       options: of the worker.
 
     Raises:

@@ -22,11 +22,11 @@ class UnitStatus(NamedTuple):
 
     Attributes:
       unit: the unit.
-      folder: with its events.
+      folder: the folder with its events.
       state: DONE; RUNNING, a worker has claimed it; READY to be claimed; WAITING for a
         unit that it needs; FAILED as often as workers try it; BLOCKED by a unit that
         failed.
-      events: in order.
+      events: its events, in order.
     """
 
     unit: Unit
@@ -41,7 +41,7 @@ class UnitStatus(NamedTuple):
 
     @property
     def message(self) -> str:
-        """Of its last failure, if that is why it is not done."""
+        """The message of its last failure, if that is why it is not done."""
         if self.state not in (READY, FAILED):
             return ""
         failures = [each for each in self.events if each.kind == claims.FAILED]

@@ -39,7 +39,7 @@ class Study(NamedTuple):
 
     Attributes:
       folder: of the study.
-      units: every unit stands behind those that it needs.
+      units: the runs; each stands behind those that it needs.
     """
 
     folder: pathlib.Path

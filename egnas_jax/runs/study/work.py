@@ -163,7 +163,7 @@ def _take_one(
 
 
 def _is_stale(heartbeats: Heartbeats, each: UnitStatus) -> bool:
-    """Whether the worker of a unit is lost; its own heartbeat may be a slow one."""
+    """Whether the worker of a unit is lost, by the interval of its own heartbeat."""
     claim = each.events[-1]
     return heartbeats.is_stale(
         each.folder, claim.number, claim.details.get("beat", 0.0)
@@ -199,7 +199,7 @@ def _claimed(worker: _Worker, study: Study, each: UnitStatus) -> Claim | None:
 
 
 def _lost_in_a_row(events: Sequence[Event], epochs: int) -> int:
-    """How many of the last events are claims that began where the unit still is."""
+    """How many of the last events are claims after which no epoch was done."""
     count = 0
     for event in reversed(events):
         if event.kind != claims.CLAIMED or event.details.get("epochs") != epochs:
@@ -241,7 +241,7 @@ def _run(worker: _Worker, study: Study, unit: Unit, claim: Claim) -> None:
 
 
 def _of_the_disk(error: BaseException | None) -> OSError | None:
-    """The error of a disk behind an error, on which every other unit would fail too."""
+    """The disk's error that caused an error; every other unit would fail by it, too."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in DISK:
             return error

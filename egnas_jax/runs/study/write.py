@@ -93,10 +93,10 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _check_free(folder: pathlib.Path, text: str | None) -> None:
-    """Refuses a directory that holds anything else than what a lost `sweep` may leave.
+    """Refuses a directory that holds more than an interrupted `sweep` may leave.
 
-    That is the same plan, its plug-ins and hidden files; or the units, which another
-    process may have written since they were looked for.
+    Such a `sweep` leaves the same plan, its plug-ins and hidden files. The directory
+    may also hold the units, which another process may have written since the last look.
     """
     if not folder.exists():
         return

@@ -73,7 +73,7 @@ def draw_svg(genotype: Genotype | Topology, caption: str | None = None) -> str:
     """Draws all cells of a genotype, one above the other.
 
     Args:
-      genotype: whose cells are drawn.
+      genotype: the genotype whose cells are drawn.
       caption: a line above them; None: no line.
 
     Returns:

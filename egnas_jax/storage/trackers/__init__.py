@@ -1,7 +1,7 @@
-"""Services that track experiments, each a setting of a run: `--set mlflow=true`.
+"""Sends metrics to services that track experiments, for instance `--set mlflow=true`.
 
-They get what metrics.jsonl holds, after it was written. No other module imports their
-packages, and these do so only for runs that ask for it.
+They get the records of metrics.jsonl after these were written. The modules of this
+folder alone import the packages of the services, and only for runs that ask for them.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ class Tracker(NamedTuple):
     """A service that tracks experiments.
 
     Attributes:
-      writer: opens it for a run.
-      package: that it needs, by the name of its import.
+      writer: opens the service for a run.
+      package: the package that it needs, by the name of its import.
     """
 
     writer: Writer
@@ -41,7 +41,7 @@ def check_installed(names: Iterable[str]) -> None:
     """Refuses trackers whose packages are missing.
 
     Args:
-      names: of `TRACKERS`.
+      names: keys of `TRACKERS`.
 
     Raises:
       ValueError: names a package, and how to install it.
@@ -62,13 +62,13 @@ def tracking(
 ) -> Iterator[Callable[[Mapping], None]]:
     """Context that gives a function which sends an epoch's record to trackers.
 
-    A tracker that fails, because its server is away for example, costs no run: a note
-    says so, and it is left alone from then on, since its package may try for minutes
+    A tracker that fails, for example because its server is unreachable, ends no run: a
+    note says so, and it gets no further records, since its package may try for minutes
     each time. The records stay in metrics.jsonl.
 
     Args:
-      names: of `TRACKERS`.
-      run: that is tracked.
+      names: keys of `TRACKERS`.
+      run: the run that is tracked.
       log: called with notes.
     """
     with contextlib.ExitStack() as stack:

@@ -46,7 +46,7 @@ Writer = Callable[
 
 
 def numbers_of(record: Mapping) -> dict[str, float]:
-    """The numbers of an epoch's record, but for that of the epoch."""
+    """The numbers of an epoch's record, except that of the epoch."""
     return {
         name: value
         for name, value in record.items()

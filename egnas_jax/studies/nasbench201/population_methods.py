@@ -192,8 +192,8 @@ class Particles:
     """Positions or velocities of a two-level swarm.
 
     Attributes:
-      primitives: level 1, f32[P, E (K - 1)]: a number for each primitive but `none`, of
-        which the largest is the edge's.
+      primitives: level 1, f32[P, E (K - 1)]: a number for each primitive except `none`,
+        of which the largest is the edge's.
       edges: level 2, f32[P, E]: bits, or their velocities; an edge whose bit is 0 is
         `none`.
     """

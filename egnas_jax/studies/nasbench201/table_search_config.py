@@ -172,9 +172,9 @@ def check_methods(
     """Refuses settings that the chosen methods do not have, or have no queries for.
 
     Args:
-      config: with the settings.
+      config: the configuration with the settings.
       methods: names of those that search.
-      overrides: "path=value" each, as of `build`.
+      overrides: "path=value" each, see `build`.
 
     Raises:
       ValueError: a setting is of another method, or a method would evaluate more cells

@@ -23,7 +23,7 @@ from egnas_jax.studies.noise.repeatability import Pool, describe, mean_pool
 from egnas_jax.studies.statistics import kendall
 from egnas_jax.studies.tables import csv_text
 from egnas_jax.training.jax_settings import pinned
-from egnas_jax.training.sgd import stream
+from egnas_jax.training.random_streams import stream
 
 CANDIDATES = {
     "individuals": "the population with which EG-NAS's next exploration would begin",
@@ -73,8 +73,8 @@ class Metric(NamedTuple):
     """A metric by which candidates are ranked.
 
     Attributes:
-      values: on each batch, [P, M]; lower is better.
-      pool: on several batches together; None for the mean of the values.
+      values: the metric on each batch, [P, M]; lower is better.
+      pool: the metric on several batches together; None for the mean of the values.
     """
 
     values: np.ndarray

@@ -143,7 +143,7 @@ def folders_without_epochs(paths: list[str]) -> list[pathlib.Path]:
     """Folders of runs that began, and have no record of a finished epoch.
 
     Args:
-      paths: as of `read_runs`.
+      paths: see `read_runs`.
     """
     folders = [
         file.parent

@@ -20,10 +20,10 @@ def read_earlier(
     """Reads what an earlier call wrote, if it selected from the same weights.
 
     Args:
-      folder: that may hold selection.json.
+      folder: a folder that may hold selection.json.
       space: of the cells.
       digest: of the run's weights.
-      log: is told of a file that will be replaced.
+      log: called with a note on a file that will be replaced.
 
     Returns:
       Its contents, checked; {} where there are none of these weights.

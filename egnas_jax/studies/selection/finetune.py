@@ -30,7 +30,7 @@ from egnas_jax.search.state import SearchData, SearchState, steps_of_epoch, zero
 from egnas_jax.space import SPACES
 from egnas_jax.studies.selection.cells import CellWeights
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing
-from egnas_jax.training.sgd import root_key
+from egnas_jax.training.random_streams import root_key
 
 SHARE = 0.1  # of the search's learning rate
 
@@ -54,7 +54,7 @@ class FineTuning:
 
         Args:
           run: has the weights to begin with.
-          score: whose weights are replaced.
+          score: the score whose weights are replaced.
           epochs: of each call.
           data: the arrays that the search was given; None: the data that it names.
 

@@ -11,7 +11,7 @@ class Merged(NamedTuple):
 
     Attributes:
       options: fields of `SelectionOptions` that are true of all rows.
-      rows: as of selection.json, in the order of `SELECTORS`.
+      rows: those of selection.json, in the order of `SELECTORS`.
       removed: names of the earlier selectors that no row is left of.
     """
 

@@ -27,7 +27,7 @@ from egnas_jax.studies.selection.score import PopulationScore, as_mixing, of_mix
 
 
 class Bench(NamedTuple):
-    """What the selectors share, beside their problem.
+    """What the selectors share, besides their problem.
 
     Attributes:
       score: counts the images that candidates are evaluated on.
@@ -50,7 +50,7 @@ def strategy_of(run: SearchResult) -> Strategy:
     """Returns the method of a run.
 
     Args:
-      run: that is selected from.
+      run: the run that is selected from.
 
     Raises:
       ValueError: selectors cannot derive cells as it does.
@@ -120,7 +120,7 @@ def make_problem(
     incumbent is a single cell: there the selectors start from equal weights.
 
     Args:
-      run: that is selected from.
+      run: the run that is selected from.
       strategy: its method.
       options: without None.
       data: the arrays that the search was given; None: the data that it names.

@@ -45,7 +45,7 @@ class PopulationScore:
           images: f32[B, N, H, W, C].
           labels: i32[B, N].
           batch_stats: "batch" or "running".
-          population_chunk: as of `evaluate_population`.
+          population_chunk: see `evaluate_population`.
         """
         self.variables = variables
         self.images_evaluated = 0

@@ -22,7 +22,7 @@ class Selector(NamedTuple):
     Attributes:
       select: problem -> selection.
       text: what it does, in a few words.
-      options: fields of `SelectionOptions` that it uses beside `SHARED`.
+      options: fields of `SelectionOptions` that it uses besides `SHARED`.
     """
 
     select: Callable[[SelectionProblem], Selection]

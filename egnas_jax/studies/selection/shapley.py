@@ -78,7 +78,7 @@ def contributions(
     Args:
       problem: what is selected from.
       order: in which the players are removed, i64[D].
-      batch: on which accuracies are measured.
+      batch: the batch on which accuracies are measured.
 
     Returns:
       f64[G * E * K], a fraction of the images; 0 for the players after the truncation.

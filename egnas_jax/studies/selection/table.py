@@ -67,7 +67,7 @@ def settings_row(result: dict, epochs: int) -> tuple[str, ...]:
 
     Args:
       result: contents of selection.json.
-      epochs: that the run has now.
+      epochs: number of epochs that the run has now.
     """
     selected = result["epochs"]
     used = used_options([entry["selector"] for entry in result["selectors"]])

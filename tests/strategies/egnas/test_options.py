@@ -281,7 +281,9 @@ def test_the_recorded_images_are_those_that_the_supernet_sees(
     for config, forwards in ((SMALL, 2 * 2 * 7), (OFFICIAL, 2 * 7 + 2)):
         seen = []
 
-        def apply(variables, images, mixing, train=False, many=False, seen=seen):
+        def apply(
+            variables, images, mixing, train=False, many_mixings=False, seen=seen
+        ):
             jax.debug.callback(lambda images: seen.append(len(images)), images)
             return toy_net.apply(variables, images, mixing, train)
 

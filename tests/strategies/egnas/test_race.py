@@ -177,7 +177,7 @@ def test_the_recorded_images_of_a_race_are_those_that_the_supernet_sees(
     config = dataclasses.replace(RACE, race=race, best_sample=best_sample)
     seen = []
 
-    def apply(variables, images, mixing, train=False, many=False):
+    def apply(variables, images, mixing, train=False, many_mixings=False):
         jax.debug.callback(lambda images: seen.append(len(images)), images)
         return toy_net.apply(variables, images, mixing, train)
 

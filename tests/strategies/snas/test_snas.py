@@ -160,7 +160,7 @@ def test_alpha_follows_the_clipped_gradient_of_log_alpha(toy_net, toy_batch, upd
         return variables, unweighted(gumbel_softmax(alpha, noise, 0.5))
 
     gradients = jax.jit(lambda a: batch_gradients(toy_net, network, a, toy_batch)[0])
-    expected = gradients(old).sources
+    expected = gradients(old).gradient
     moved = jax.tree.map(lambda a, b: (a - b) / 0.5, old, new)
     for kind in KINDS:
         np.testing.assert_allclose(moved[kind], expected[kind], atol=2e-6)
@@ -252,7 +252,7 @@ def test_the_gradient_of_the_loss_equals_the_reference(golden, rows):
     loss = golden["cross_entropy"].item()
     assert float(found.loss) == pytest.approx(loss, rel=1e-5)
     temperature = golden["temperature"].item()
-    gradient = log_alpha_gradient(rows, found.sources, temperature)
+    gradient = log_alpha_gradient(rows, found.gradient, temperature)
     assert largest_difference(gradient, golden["g_cross_entropy"]) < 1e-4
     by_rows = penalty_gradient(net.config, (8, 8), rows)
     of_penalty = log_alpha_gradient(rows, by_rows, temperature)

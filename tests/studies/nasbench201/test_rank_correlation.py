@@ -20,7 +20,7 @@ def supernet_with_known_ranks():
     With running statistics the logit falls instead.
     """
 
-    def apply(variables, images, mixing, train=False, many=False):
+    def apply(variables, images, mixing, train=False, many_mixings=False):
         weight = 1 + jnp.arange(6) / 100
         gain = jnp.sum((mixing.primitives["cell"] @ GAINS) * weight)
         scale = variables["params"] * (1.0 if train else -1.0)

@@ -1,9 +1,9 @@
 """Lets a caller read, or replace, what the layers of a network compute inside.
 
 Zero-cost proxies need kernels layer by layer, the outputs of convolutions and the
-inputs of ReLUs. Layers pass these arrays through `tap`, which returns them unchanged
-unless the call of the network is inside `tapped`. Cells are not looped over then, since
-an array cannot leave the body of a loop.
+inputs of ReLUs. Layers pass these arrays through `expose`, which returns them unchanged
+unless the call of the network is inside `read_by`. Cells are not looped over then,
+since an array cannot leave the body of a loop.
 
 Dims: E edges that leave one state, C channels, H, W sides, N images.
 """
@@ -25,8 +25,8 @@ VARIANCE = "variance"  # of a norm's input over the batch, biased, [E, C]
 FEATURES = "features"  # before the global average, [1, C, H, W, N]
 
 
-class Tap(NamedTuple):
-    """What a layer passes through `tap`.
+class Intermediate(NamedTuple):
+    """An array inside a network, as a layer passes it through `expose`.
 
     Attributes:
       site: one of the sites above.
@@ -42,8 +42,8 @@ class Tap(NamedTuple):
     pixels: int
 
 
-_READ: contextvars.ContextVar[Callable[[Tap], Array] | None] = contextvars.ContextVar(
-    "read", default=None
+_READ: contextvars.ContextVar[Callable[[Intermediate], Array] | None] = (
+    contextvars.ContextVar("read", default=None)
 )
 _WEIGHTS: contextvars.ContextVar[Array | None] = contextvars.ContextVar(
     "weights", default=None
@@ -51,12 +51,12 @@ _WEIGHTS: contextvars.ContextVar[Array | None] = contextvars.ContextVar(
 
 
 @contextlib.contextmanager
-def tapped(read: Callable[[Tap], Array]) -> Iterator[None]:
+def read_by(read: Callable[[Intermediate], Array]) -> Iterator[None]:
     """Context in which a network, called directly, passes its arrays to a function.
 
     Args:
-      read: returns the array that replaces `Tap.value`. It is called in the order of
-        the computation, which is the same in every call.
+      read: returns the array that replaces `Intermediate.value`. It is called in the
+        order of the computation, which is the same in every call.
     """
     token = _READ.set(read)
     try:
@@ -75,19 +75,21 @@ def weighted(weights: Array) -> Iterator[None]:
         _WEIGHTS.reset(token)
 
 
-def is_tapped() -> bool:
-    """Whether a caller reads along."""
+def is_read() -> bool:
+    """Whether the call of the network is inside `read_by`."""
     return _READ.get() is not None
 
 
-def tap(site: str, value: Array, *, edges: int | None = None, pixels: int = 1) -> Array:
-    """Passes an array to the caller who reads along, if there is one.
+def expose(
+    site: str, value: Array, *, edges: int | None = None, pixels: int = 1
+) -> Array:
+    """Passes an array to the function of `read_by`, if the call is inside one.
 
     Args:
       site: what the array is.
       value: the array; its first axis is E.
       edges: E, where the array has one entry for all edges.
-      pixels: as of `Tap`.
+      pixels: see `Intermediate`.
 
     Returns:
       The array, or what replaces it.
@@ -98,9 +100,9 @@ def tap(site: str, value: Array, *, edges: int | None = None, pixels: int = 1) -
     weights = _WEIGHTS.get()
     if weights is None:
         weights = jnp.ones(edges or len(value))
-    return read(Tap(site, value, weights, pixels))
+    return read(Intermediate(site, value, weights, pixels))
 
 
-def tap_one(site: str, value: Array, *, pixels: int = 1) -> Array:
-    """`tap` of an array without an axis of edges, in a layer that serves no edge."""
-    return tap(site, value[None], pixels=pixels)[0] if is_tapped() else value
+def expose_one(site: str, value: Array, *, pixels: int = 1) -> Array:
+    """`expose` of an array without an axis of edges, in a layer that serves no edge."""
+    return expose(site, value[None], pixels=pixels)[0] if is_read() else value
