@@ -24,6 +24,7 @@ from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.mixing_arrays import check_mixing
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 __all__ = [
@@ -96,7 +97,8 @@ class SupernetApply(Protocol):
           that were passed.
 
         Raises:
-          ValueError: as of `SupernetInit`.
+          ValueError: as of `SupernetInit`; or the mixing lacks a kind of cell, or has
+            arrays for other numbers of edges and primitives than the space.
         """
 
 
@@ -159,6 +161,7 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:], halvings)
+        check_mixing(space, mixing)
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
         # the networks of other macro structures have no dropout
