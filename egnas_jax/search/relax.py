@@ -24,18 +24,23 @@ def initial_alpha(key: Key, space: Space) -> dict[str, Array]:
     return unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
 
 
-def softmax_mixing(alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
+def softmax_mixing(
+    alpha: dict[str, Float[Array, "*P E K"]], space: Space | None = None
+) -> Mixing:
     """Applies the relaxation of DARTS: each edge mixes its primitives by a softmax.
 
     Args:
       alpha: cell kind -> [..., E, K].
+      space: of the cells. Primitives that an edge of it lacks, as in `robust_s1`,
+        weigh 0. None: every edge has all primitives.
 
     Returns:
       A mixing with the same leading axes; all edges count fully.
 
     Source: EG-NAS formula (1).
     """
-    primitives = {kind: jax.nn.softmax(rows, axis=-1) for kind, rows in alpha.items()}
+    rows = live_rows(space, alpha)
+    primitives = {kind: jax.nn.softmax(row, axis=-1) for kind, row in rows.items()}
     return unweighted(primitives)
 
 
@@ -75,13 +80,8 @@ def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
 
 
 def relaxed(space: Space | None, alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
-    """Applies `softmax_mixing` over the primitives that each edge of a space has.
-
-    Args:
-      space: of the cells; None: every edge has all primitives.
-      alpha: cell kind -> [..., E, K].
-    """
-    return softmax_mixing(live_rows(space, alpha))
+    """Returns `softmax_mixing` of a space that may be unknown."""
+    return softmax_mixing(alpha, space)
 
 
 def unweighted(primitives: dict[str, Array]) -> Mixing:

@@ -21,7 +21,7 @@ from egnas_jax.search.evaluate import score_batch
 from egnas_jax.search.relax import (
     live_rows,
     num_live,
-    relaxed,
+    softmax_mixing,
     unflatten,
     unflatten_like,
     unweighted,
@@ -263,10 +263,11 @@ def mixings_beside_alpha(
     method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
 ) -> Mixing:
     """Returns the mixing of alpha and those of individuals, leaves [1 + P, ...]."""
+    space = method.space
     return jax.tree.map(
         lambda current, others: jnp.concatenate([current[None], others]),
-        relaxed(method.space, alpha),  # with the others, so one program is compiled
-        unweighted(individual_rows(rows, method.config, method.space)),
+        softmax_mixing(alpha, space),  # with the others, so one program is compiled
+        unweighted(individual_rows(rows, method.config, space)),
     )
 
 
@@ -282,7 +283,7 @@ def similarities(
 
 def derived_cells(space: Space, rows: dict[str, Array]) -> Mixing:
     """Returns the cells that are derived of individuals, one-hot, [P, ...]."""
-    return jax.vmap(lambda row: derived_mixing(space, relaxed(space, row)))(rows)
+    return jax.vmap(lambda row: derived_mixing(space, softmax_mixing(row, space)))(rows)
 
 
 def individual_rows(
@@ -298,7 +299,7 @@ def individual_rows(
     if options.individual_mixing == "normalised_softmax":
         live = live_rows(space, rows, dead=0.0)
         rows = {kind: _unit(row) for kind, row in live.items()}
-    return relaxed(space, rows).primitives
+    return softmax_mixing(rows, space).primitives
 
 
 def _unit(row: Array) -> Array:
@@ -335,10 +336,10 @@ def egnas_step_direction(
     elif options.direction == "z_minus_alpha":
         step = jax.tree.map(jnp.subtract, rows, alpha)
     elif options.direction == "double_softmax":
-        step = relaxed(space, individual_rows(rows, options, space)).primitives
+        step = softmax_mixing(individual_rows(rows, options, space), space).primitives
     else:
         step = {
             kind: row - 1.0 / num_live(space, kind, row)
-            for kind, row in relaxed(space, rows).primitives.items()
+            for kind, row in softmax_mixing(rows, space).primitives.items()
         }
     return live_rows(space, step, dead=0.0)

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.search.relax import live_rows, num_live, relaxed
+from egnas_jax.search.relax import live_rows, num_live, softmax_mixing
 from egnas_jax.space import Space
 from egnas_jax.types import Array
 
@@ -52,7 +52,7 @@ def similarity_as_read(
         not count.
     """
     if reading == "normalised":
-        alpha = relaxed(space, alpha).primitives
+        alpha = softmax_mixing(alpha, space).primitives
     alpha, z = (live_rows(space, rows, dead=0.0) for rows in (alpha, z))
     if reading == "centred":
         alpha, z = (_centred(space, rows) for rows in (alpha, z))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.relax import relaxed
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import weight_grid
@@ -54,7 +54,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     def update(
         key: Key,
@@ -87,7 +87,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         return new.replace(epochs=state.epochs + 1), info
 
     def incumbent(state: EGNASState) -> Mixing:
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     strategy = Strategy(
         update_every="epoch",
