@@ -79,11 +79,6 @@ def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
     return live_mask(space, kind).sum(axis=-1, keepdims=True).astype(np.float32)
 
 
-def relaxed(space: Space | None, alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
-    """Returns `softmax_mixing` of a space that may be unknown."""
-    return softmax_mixing(alpha, space)
-
-
 def unweighted(primitives: dict[str, Array]) -> Mixing:
     """Returns a mixing whose edges all count fully.
 

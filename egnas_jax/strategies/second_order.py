@@ -26,7 +26,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.curvature import LOWERING, twice_differentiable
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import relaxed
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, Key, PyTree
@@ -191,7 +191,7 @@ def mixed_derivative(
 
     def loss(params, alpha):
         changed = {**variables, "params": params}
-        mixing = relaxed(SPACES[net.config.space], alpha)
+        mixing = softmax_mixing(alpha, SPACES[net.config.space])
         logits, _ = net.apply(changed, batch.images, mixing, train=True, **optional)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
@@ -219,7 +219,7 @@ def _gradients(net, sources, variables, batch, *, key) -> PyTree:
 
     def network(sources, variables):
         params = sources.get("params", variables["params"])
-        mixing = relaxed(SPACES[net.config.space], sources["alpha"])
+        mixing = softmax_mixing(sources["alpha"], SPACES[net.config.space])
         return {**variables, "params": params}, mixing
 
     gradients, _ = batch_gradients(net, network, sources, batch, variables, key=key)
