@@ -27,6 +27,7 @@ from egnas_jax.search.relax import (
     unweighted,
 )
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.mixing_arrays import check_shape
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.fitness import (
     FLOOR,
@@ -327,10 +328,18 @@ def egnas_step_direction(
       z: the individual, f32[D] or cell kind -> [E, K].
       alpha: cell kind -> [E, K].
       options: `direction` is used, and `individual_mixing` where it needs q.
-      space: of the cells; None: every edge has all primitives. Entries of primitives
-        that an edge lacks are 0.
+      space: of the cells, as a search has it. Entries of primitives that an edge lacks
+        are 0. None: every edge has all primitives, which is wrong in `robust_s1`.
+
+    Raises:
+      ValueError: z or alpha has other kinds or shapes than the space's cells, or than
+        each other.
     """
     rows = z if isinstance(z, dict) else unflatten_like(alpha, z)
+    if space is not None:
+        for kind in space.kinds:
+            check_shape(space, "alpha", alpha, kind)
+            check_shape(space, "z", rows, kind)
     if options.direction == "z":
         step = rows
     elif options.direction == "z_minus_alpha":
