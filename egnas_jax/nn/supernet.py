@@ -14,6 +14,7 @@ import functools
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
@@ -80,7 +81,7 @@ class SupernetApply(Protocol):
 
         Args:
           variables: {"params", "batch_stats"} of `SupernetInit`.
-          images: the batch, f32.
+          images: the batch, f32 and normalised.
           mixing: weights of the primitives and of the edges.
           train: whether norms use the batch's statistics and update the running ones.
           many: whether the caller loops over many mixings on these images. The first
@@ -97,7 +98,8 @@ class SupernetApply(Protocol):
           that were passed.
 
         Raises:
-          ValueError: as of `SupernetInit`; or the mixing lacks a kind of cell, or has
+          ValueError: as of `SupernetInit`; the images are whole numbers, so that they
+            cannot be normalised; or the mixing lacks a kind of cell, or has
             arrays for other numbers of edges and primitives than the space.
         """
 
@@ -161,6 +163,7 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:], halvings)
+        _check_normalised(images)
         check_mixing(space, mixing)
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
@@ -184,6 +187,17 @@ def halvings_of(config: SupernetConfig) -> int:
     if SPACES[config.space].stages is None:
         return 2
     return sum(cell.reduction for cell in cells_of(config))
+
+
+def _check_normalised(images: Array):
+    """Refuses whole numbers, such as pixels from 0 to 255."""
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"The images are {images.dtype}, but a supernet takes normalised floating "
+            f"point images. Give (images / 255 - mean) / std, with the mean and "
+            f"standard deviation of each channel. `egnas_jax.search_data(...)` has the "
+            f"method `valid_batch`, which returns such images."
+        )
 
 
 def check_image_shape(shape: tuple[int, ...], halvings: int = 2) -> None:

@@ -100,9 +100,9 @@ def evaluate_population(
 
     Raises:
       ValueError: unknown `batch_stats`; a chunk below 1; `image_chunk` together with
-        batch statistics; no images, or another number of labels; labels that are no
-        classes of the network, unless they are traced; leaves of `mixings` that do not
-        share an axis P.
+        batch statistics; no images, images of whole numbers, or another number of
+        labels; labels that are no classes of the network, unless they are traced;
+        leaves of `mixings` that do not share an axis P, or are not of the space.
     """
     check_options(batch_stats, population_chunk, image_chunk)
     _check_mixings(mixings)

@@ -290,6 +290,10 @@ def test_bad_options_are_refused_and_named(small, options, message):
             },
             "0 images",
         ),
+        (
+            {"images": np.zeros((8, 8, 8, 3), np.uint8)},
+            "images are uint8, .*normalised.*valid_batch",
+        ),
         ({"mixings": population(SMALL, 0)}, "P >= 1"),
         ({"mixings": members(population(SMALL, 2), 0)}, r"leaf\[None\]"),
         (

@@ -293,6 +293,15 @@ def test_data_that_do_not_fit_are_refused_before_anything_compiles(
             getattr(functions, name)(state, change(data), functions.hyperparams)
 
 
+def test_validation_images_are_normalised_for_a_supernet(data):
+    batch = data.valid_batch(jnp.array([3, 20]))
+    expected = (np.asarray(data.valid.images)[[3, 20]] / 255.0 - 0.5) / 0.25
+    assert batch.images.dtype == jnp.float32
+    np.testing.assert_allclose(batch.images, expected, atol=1e-6)
+    np.testing.assert_array_equal(batch.labels, data.valid.labels[jnp.array([3, 20])])
+    assert len(data.valid_batch().labels) == 25
+
+
 def test_evolve_is_refused_for_a_method_that_updates_in_every_step(searches, data):
     problem, hyperparams, _ = searches("noting")
     of_steps = problem.strategy._replace(update_every="step")

@@ -129,15 +129,16 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       net, variables: the supernet and its weights.
       alpha: cell kind -> [E, K].
       z: individuals, f32[P, D].
-      images: f32[N, H, W, C], one fitness batch (or `fitness_batches` of them).
+      images: f32[N, H, W, C], normalised; one fitness batch (or `fitness_batches` of
+        them).
       labels: i32[N], from 0; a column [N, 1] is flattened.
       options: how mixing, similarity, fitness and ties are computed.
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
-        is outside 0 to num_classes - 1; individuals of another shape, or images that
-        are not divided into the fitness batches; `options` have individuals race, or a
-        proxy.
+        is outside 0 to num_classes - 1; individuals of another shape; images of whole
+        numbers, or that are not divided into the fitness batches; `options` have
+        individuals race, or a proxy.
     """
     if options.races:
         raise ValueError(
