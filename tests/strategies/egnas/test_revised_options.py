@@ -10,6 +10,7 @@ import pytest
 
 from egnas_jax import EGNASConfig
 from egnas_jax.evolution import EVOLUTIONS, Evolution, sep_cma_es
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import flatten, unflatten
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS
@@ -23,6 +24,7 @@ from egnas_jax.strategies.egnas.sampling import (
     first_generation,
     start,
 )
+from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.types import Evaluation
 
 SPACE = SPACES["nasbench201"]
@@ -216,6 +218,30 @@ def test_repeats_are_redrawn_as_far_as_there_are_other_cells():
     assert len(set(kept) - {alpha}) < 12
     assert len(redrawn) == len(set(redrawn) - {alpha}) == 12
     assert set(cells_of(1e-3, "redrawn")) == {alpha}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"repeats": "redrawn"},
+            "space own derives .*repeats=redrawn .* set it to kept",
+        ),
+        (
+            {"fitness": "proxy:params"},
+            "space own derives .*fitness=proxy:params .* out",
+        ),
+    ],
+)
+def test_a_function_that_derives_cells_is_not_taken_for_a_rule(
+    changes, message, monkeypatch
+):
+    space = dataclasses.replace(SPACE, name="own", derive=lambda space, mixing: None)
+    monkeypatch.setitem(SPACES, "own", space)
+    net = make_supernet(SupernetConfig(space="own", layers=5, partial_channels=1))
+    egnas(net, SMALL)
+    with pytest.raises(ValueError, match=message):
+        egnas(net, dataclasses.replace(SMALL, **changes))
 
 
 def test_eta_falls_with_the_updates():
