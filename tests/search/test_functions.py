@@ -280,7 +280,10 @@ def fewer(data, train, valid):
     [
         (batched, "all members of a batch share"),
         (functools.partial(fewer, train=9, valid=25), "^batch_size is 10"),
-        (functools.partial(fewer, train=25, valid=6), "fitness_batch_size .* is 7"),
+        (
+            functools.partial(fewer, train=25, valid=6),
+            "images of an update is 7; .* 1 to 6.*fitness_batch",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_anything_compiles(
