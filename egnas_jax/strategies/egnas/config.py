@@ -18,7 +18,7 @@ import jax
 
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.idle import Idle, check_idle
-from egnas_jax.lookup import lookup
+from egnas_jax.lookup import check_known, lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
 from egnas_jax.settings import check_choices, check_field_types, check_ranges
@@ -44,7 +44,6 @@ CHOICES = {
     "repeats": ("kept", "redrawn"),
     "sigma": ("by_update", "by_epoch", "constant", "own"),
     "carried": ("nothing", "shape", "all"),
-    "evolution": tuple(EVOLUTIONS),
     "individual_mixing": ("softmax", "normalised_softmax"),
     "similarity": READINGS,
     "sign": SIGNS,
@@ -121,7 +120,8 @@ class EGNASConfig:
         "nothing"; its "shape", which is all but mean and sigma (the covariance and the
         paths of CMA-ES), around the new centre; or "all" but sigma, so that `centre`
         and its noise decide where the first exploration begins, and no later one.
-      evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`.
+      evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`; a script or
+        a plug-in may add others there.
       population, generations, samples: P, T and N of Algorithm 1.
       individual_mixing: the mixing of an individual: the "softmax" of its rows, or of
         its rows divided by their norms ("normalised_softmax").
@@ -207,6 +207,7 @@ class EGNASConfig:
 
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
+        check_known(EVOLUTIONS, self.evolution, "strategy.evolution")
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
         check_field_types(self, "strategy.")

@@ -13,7 +13,7 @@ from egnas_jax.evolution import EVOLUTIONS, Evolution, sep_cma_es
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import flatten, unflatten
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS
+from egnas_jax.strategies.egnas.config import HYPERPARAMS
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
 from egnas_jax.strategies.egnas.explore import (
     explore,
@@ -273,8 +273,7 @@ def test_a_strategy_without_mean_and_sigma_carries_nothing(setting, monkeypatch)
         )
 
     monkeypatch.setitem(EVOLUTIONS, "bare", make)
-    monkeypatch.setitem(CHOICES, "evolution", ("bare",))
-    EGNASConfig(evolution="bare")
+    EGNASConfig(evolution="bare")  # known from now on
     with pytest.raises(ValueError, match="bare have no mean and no sigma"):
         EGNASConfig(evolution="bare", **setting)
 
@@ -287,6 +286,11 @@ def test_a_constant_step_size_is_not_carried_as_an_adapted_one(name):
             EGNASConfig(evolution=name, sigma="own")
     else:
         EGNASConfig(evolution=name, sigma="own")
+
+
+def test_an_unknown_evolution_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="strategy.evolution 'cma'.*mean cma_es.*open"):
+        EGNASConfig(evolution="cma")
 
 
 def test_cells_that_differ_at_edges_they_lack_are_repeats():
