@@ -165,7 +165,8 @@ def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
     ranked = jnp.where(correct == 0, 0.0, 1.0 / correct)
     if method.excess is not None:
         ranked = jnp.where(leaders.fitness >= OVER, leaders.fitness, ranked)
-    return jnp.argmin(ranked)
+    # a leader without a fitness has no correct answers, which would beat all
+    return jnp.argmin(jnp.where(jnp.isfinite(leaders.fitness), ranked, jnp.inf))
 
 
 def _is_accepted(config: EGNASConfig, best: Best) -> Array:

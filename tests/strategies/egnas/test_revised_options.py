@@ -11,7 +11,7 @@ import pytest
 from egnas_jax import EGNASConfig
 from egnas_jax.evolution import EVOLUTIONS, Evolution, sep_cma_es
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
-from egnas_jax.search.relax import flatten, unflatten
+from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
@@ -130,6 +130,36 @@ def test_an_exploration_without_a_finite_fitness_leaves_what_is_carried():
 
 
 @pytest.mark.slow
+def test_a_sample_without_a_fitness_leads_no_exploration():
+    """Although softmax(q) of its leader is the best of the two samples."""
+    config = dataclasses.replace(SMALL, samples=2, best_sample="accuracy")
+    method, state = EGNAS(SPACE, config, config.hyperparams), begun(config)
+    z = unflatten(SPACE, first_generation(method, KEY, state))
+    drawn = softmax_mixing(z).primitives["cell"]
+
+    @jax.jit
+    def explored(broken):
+        def evaluate_with_nan(mixings):
+            rows, scores = mixings.primitives["cell"], evaluate(mixings)
+            if len(rows) == 2:  # softmax(q) of both leaders
+                correct = jnp.where(jnp.arange(2) == broken, 6, 1)
+                return Evaluation(scores.loss, correct, correct / 6)
+            is_broken = jnp.all(jnp.abs(rows[1:] - drawn[broken]) < 1e-5)
+            loss = jnp.where(is_broken, jnp.nan, scores.loss)
+            return Evaluation(loss, scores.correct, scores.accuracy)
+
+        return explore(method, evaluate_with_nan, KEY, state)
+
+    for broken in (0, 1):
+        new, exploration = explored(broken)
+        without = np.isinf(exploration.leaders.fitness)
+        assert without.tolist() == [broken == 0, broken == 1]
+        assert (int(new.updates), int(new.skipped)) == (1, 0)
+        np.testing.assert_array_equal(
+            exploration.best.z, exploration.leaders.z[1 - broken]
+        )
+
+
 def test_a_carried_shape_is_around_alpha_with_the_sigma_of_the_schedule():
     config = dataclasses.replace(SMALL, carried="shape", sigma_floor=0.0)
     state, _ = run(config, (0, 1))
