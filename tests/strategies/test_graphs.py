@@ -24,7 +24,7 @@ from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import egnas_step_direction, individual_rows
-from egnas_jax.strategies.egnas.fitness import READINGS, similarity_as_read
+from egnas_jax.strategies.egnas.fitness import SIMILARITIES, similarity_as_read
 from egnas_jax.strategies.p_darts_config import PDARTSConfig
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.strategies.snas.gumbel import gumbel_noise, gumbel_softmax
@@ -196,7 +196,7 @@ def test_egnas_depends_on_nothing_that_an_edge_lacks(space):
     others = [live_rows(space, rows, dead=7.0) for rows in (alpha, z)]
 
     def results(alpha, z):
-        found = [similarity_as_read(alpha, z, r, space) for r in READINGS]
+        found = [similarity_as_read(alpha, z, r, space) for r in SIMILARITIES]
         for options in OPTIONS:
             found.append(individual_rows(z, options, space))
             found.append(egnas_step_direction(z, alpha, options, space))

@@ -22,7 +22,7 @@ from egnas_jax.lookup import check_known, lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
 from egnas_jax.settings import check_choices, check_field_types, check_ranges
-from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
+from egnas_jax.strategies.egnas.fitness import SIGNS, SIMILARITIES
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.proxy_fitness import (
@@ -45,7 +45,7 @@ CHOICES = {
     "sigma": ("by_update", "by_epoch", "constant", "own"),
     "carried": ("nothing", "shape", "all"),
     "individual_mixing": ("softmax", "normalised_softmax"),
-    "similarity": READINGS,
+    "similarity": SIMILARITIES,
     "sign": SIGNS,
     "eta_schedule": ("constant", "by_update"),
     "tie": ("first", "last"),

@@ -239,11 +239,11 @@ def evaluate_individuals(
     config, hyperparams, space = method.config, method.hyperparams, method.space
     rows = unflatten(space, z)
     scores = evaluate(mixings_beside_alpha(method, alpha, rows))
-    likeness = similarities(method, alpha, rows)
+    similarity = similarities(method, alpha, rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
-        likeness,
+        similarity,
         correct_current=scores.correct[0],
         zeta=hyperparams.zeta,
         eta=hyperparams.eta,
@@ -255,7 +255,7 @@ def evaluate_individuals(
         cross_entropy=scores.loss[1:],
         correct=scores.correct[1:],
         correct_current=scores.correct[0],
-        similarity=likeness,
+        similarity=similarity,
         fitness=fitness,
         winner=best(fitness, config.tie),
     )
@@ -276,7 +276,7 @@ def mixings_beside_alpha(
 def similarities(
     method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
 ) -> Array:
-    """Returns L2 of individuals, cell kind -> [P, E, K], to alpha: f32[P]."""
+    """Returns the similarity of individuals [P, E, K] by kind to alpha, f32[P]."""
     config, space = method.config, method.space
     return jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity, space))(
         rows
