@@ -85,9 +85,9 @@ class SupernetApply(Protocol):
           mixing: weights of the primitives and of the edges.
           train: whether norms use the batch's statistics and update the running ones.
           many: whether the caller loops over many mixings on these images. The first
-            cell is then compiled by itself, so that XLA moves out of the loop what does
-            not depend on the mixing: the stem and most primitives of that cell. The
-            values are equal up to rounding.
+            group of equal cells then runs without a loop of its own, so that XLA moves
+            out of the caller's loop what does not depend on the mixing: the stem and
+            most primitives of the first cell. The values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
             and in the macro structure of DARTS alone; None: drops none.
           key: random key of the primitives that draw, in a space that has any; None: a

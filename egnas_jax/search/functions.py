@@ -111,7 +111,8 @@ class SearchFunctions(NamedTuple):
       weight_step: (state, data, hyperparams, chosen) -> state. One step on the training
         images with the indices `chosen`, i32[B].
       evolve: (state, data, hyperparams) -> state, metrics. The update of a method that
-        updates once an epoch.
+        updates once an epoch. It counts no epoch of the search, which `epoch` alone
+        does; in the epochs of a warm-up it leaves the architecture as it is.
       validate: (state, data, hyperparams) -> Evaluation of the incumbent on all
         validation images, with running statistics.
       incumbent: state -> the mixing from which the genotype is derived: cell kind ->

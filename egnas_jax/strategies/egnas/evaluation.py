@@ -132,7 +132,8 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       images: f32[N, H, W, C], normalised; one fitness batch (or `fitness_batches` of
         them).
       labels: i32[N], from 0; a column [N, 1] is flattened.
-      options: how mixing, similarity, fitness and ties are computed.
+      options: how mixing, similarity, fitness and ties are computed. `eta` counts as it
+        is, whatever `eta_schedule`, since no updates have been counted.
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
