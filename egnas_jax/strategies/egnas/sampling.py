@@ -31,9 +31,9 @@ class EGNASState:
       velocity: of alpha, the same shapes.
       run_key: key data of the run's candidates (used by `candidates="run"`), u32[2].
       epochs: epochs seen, i32[].
-      updates: explorations with a finite fitness, i32[]: updates of alpha, with those
-        that were not accepted.
-      skipped: explorations without one finite fitness, i32[].
+      updates: explorations in which an individual had a finite fitness, i32[]. Alpha
+        stepped in each of them, except where `accept` refused the step.
+      skipped: explorations in which no individual had a finite fitness, i32[].
       evolutions: states of the evolution strategy of every sample, leaves [N, ...],
         where something of them is carried on; else None.
     """
