@@ -18,7 +18,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import egnas_jax as eg
-from egnas_jax.data.augment import normalise
 from egnas_jax.plotting import BLUE, ORANGE
 from egnas_jax.storage.records import write_text
 
@@ -63,7 +62,7 @@ def evolve(result, data) -> Evaluated:
       data: the `SearchData` of that search. Individuals are evaluated on all its
         validation images.
     """
-    images = normalise(data.valid.images, *data.scale)
+    batch = data.valid_batch()
     options = eg.EGNASConfig()
     centre, _ = ravel_pytree(result.alpha)
     strategy = eg.evolution.cma_es(centre.size, POPULATION)
@@ -72,16 +71,21 @@ def evolve(result, data) -> Evaluated:
     def generation(key, state):
         z = strategy.ask(key, state)
         population = eg.evaluate_fitness(
-            result.net, result.variables, result.alpha, z, images, labels, options
+            result.net,
+            result.variables,
+            result.alpha,
+            z,
+            batch.images,
+            batch.labels,
+            options,
         )
         return strategy.tell(state, z, population.fitness), population.fitness
 
-    labels = data.valid.labels
     state, fitness = strategy.init(centre, options.sigma_start), []
     for key in jax.random.split(jax.random.key(0), GENERATIONS):
         state, values = generation(key, state)
         fitness.append(np.asarray(values))
-    return Evaluated(np.stack(fitness), len(labels))
+    return Evaluated(np.stack(fitness), len(batch.labels))
 
 
 def plot(evaluated: Evaluated) -> str:

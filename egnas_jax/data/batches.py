@@ -14,7 +14,10 @@ from egnas_jax.types import Array, Key
 
 
 def check_batch_size(
-    batch_size: int, num_images: int, what: str = "batch_size"
+    batch_size: int,
+    num_images: int,
+    what: str = "batch_size",
+    advice: str | None = None,
 ) -> None:
     """Refuses a batch size that the images cannot fill.
 
@@ -22,14 +25,16 @@ def check_batch_size(
       batch_size: B.
       num_images: N.
       what: name of the setting, for the message.
+      advice: what else can be set smaller, a sentence; None: the setting itself.
 
     Raises:
       ValueError: the batch size is not a whole number from 1 to `num_images`.
     """
     if not is_whole(batch_size) or not 1 <= batch_size <= num_images:
+        advice = advice or f"Set a smaller {what}, or use more images."
         raise ValueError(
             f"{what} is {batch_size!r}; allowed is 1 to {num_images}, the number of "
-            f"available images. Set a smaller {what}, or use more images."
+            f"available images. {advice}"
         )
 
 

@@ -14,6 +14,7 @@ import functools
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from egnas_jax.nn import darts_supernet, lowering, topology_supernet
@@ -24,6 +25,7 @@ from egnas_jax.nn.primitives import check_primitives, draws_numbers
 from egnas_jax.nn.skip_dropout import SkipDropout
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.mixing_arrays import check_mixing
 from egnas_jax.types import Array, Key, Mixing, PyTree
 
 __all__ = [
@@ -79,13 +81,13 @@ class SupernetApply(Protocol):
 
         Args:
           variables: {"params", "batch_stats"} of `SupernetInit`.
-          images: the batch, f32.
+          images: the batch, f32 and normalised.
           mixing: weights of the primitives and of the edges.
           train: whether norms use the batch's statistics and update the running ones.
           many_mixings: whether the caller loops over many mixings on these images. The
-            first cell is then compiled by itself, so that XLA moves out of the loop
-            what does not depend on the mixing: the stem and most primitives of that
-            cell. The values are equal up to rounding.
+            first group of equal cells then runs without a loop of its own, so that XLA
+            moves out of the caller's loop what does not depend on the mixing: the stem
+            and most primitives of the first cell. The values are equal up to rounding.
           dropout: drops edges of single images, or elements behind skips, in training
             and in the macro structure of DARTS alone; None: drops none.
           key: random key of the primitives that draw, in a space that has any; None: a
@@ -96,7 +98,10 @@ class SupernetApply(Protocol):
           that were passed.
 
         Raises:
-          ValueError: the sides of the images cannot be halved so often.
+          ValueError: the sides of the images cannot be halved so often; the images are
+            whole numbers, which are not normalised; or the mixing lacks a kind of
+            cell, or has arrays for other numbers of edges and primitives than the
+            space.
         """
 
 
@@ -159,6 +164,8 @@ def _made(config: SupernetConfig, space: Space) -> Supernet:
         key: Key | None = None,
     ) -> tuple[Float[Array, "N classes"], PyTree]:
         check_image_shape(images.shape[1:], halvings)
+        _check_normalised(images)
+        check_mixing(space, mixing)
         way = lowering.for_images(config.lowering, images.shape[1:3])
         used = dataclasses.replace(config, lowering=way)
         # the networks of other macro structures have no dropout
@@ -181,6 +188,17 @@ def halvings_of(config: SupernetConfig) -> int:
     if SPACES[config.space].stages is None:
         return 2
     return sum(cell.reduction for cell in cells_of(config))
+
+
+def _check_normalised(images: Array):
+    """Refuses whole numbers, such as pixels from 0 to 255."""
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"The images are {images.dtype}, but a supernet takes normalised floating "
+            f"point images. Give (images / 255 - mean) / std, with the mean and "
+            f"standard deviation of each channel. `egnas_jax.search_data(...)` has the "
+            f"method `valid_batch`, which returns such images."
+        )
 
 
 def check_image_shape(shape: tuple[int, ...], halvings: int = 2) -> None:

@@ -28,7 +28,7 @@ from egnas_jax.runs.search_setup import (
     note_long_warmup,
     run_without_programs,
 )
-from egnas_jax.search.functions import VALID_BATCH_SIZE
+from egnas_jax.search.functions import check_valid_batch_size
 from egnas_jax.search.members import Member
 from egnas_jax.types import Array
 
@@ -142,7 +142,7 @@ def _member_of(config: SearchConfig, dataset: Dataset, start: int) -> Member:
         dataset.labels, kind, config.seed, stratified=stratified
     )
     check_batch_size(config.batch_size, len(train))
-    check_batch_size(config.strategy.valid_batch_size, len(valid), VALID_BATCH_SIZE)
+    check_valid_batch_size(config.strategy.valid_batch_size, len(valid))
     run = run_without_programs(
         config,
         make_supernet(config.supernet),

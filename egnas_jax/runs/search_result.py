@@ -25,12 +25,16 @@ class SearchResult(NamedTuple):
     """What a search found, and the supernet it was found in.
 
     Attributes:
-      genotype: the cell.
-      valid_accuracy: of the supernet under the cell's mixing, a fraction; None before
-        the first epoch ended.
+      genotype: the cell. After an early stop it is that of the earlier epoch that
+        `early_stop` of the last record names.
+      valid_accuracy: of the supernet in the epoch of the genotype, a fraction; None
+        before the first epoch ended. The supernet is evaluated under the mixing from
+        which the genotype is derived, such as the softmax of alpha, and not under the
+        derived cell.
       records: of every epoch, as metrics.jsonl holds them.
       net: the supernet, on one device; that of the last stage of a search in stages.
-      state: weights, the method's state and all else that a checkpoint holds.
+      state: weights, the method's state and all else that a checkpoint holds, of the
+        last epoch; so is `alpha`, after an early stop too.
       config: with the data's digest and number of classes.
       num_valid: validation images.
       folder: run directory, or None.

@@ -162,7 +162,8 @@ def search_data(
 
     Returns:
       Images u8[N, H, W, C] and labels i32[N] of training and validation, and the mean
-      and standard deviation of the channels, f32[2, C].
+      and standard deviation of the channels, f32[2, C]. Its method `valid_batch`
+      normalises validation images, for `evaluate_population` and the like.
 
     Raises:
       ValueError: the data cannot be used, or cannot fill a batch.

@@ -100,9 +100,9 @@ def evaluate_population(
 
     Raises:
       ValueError: unknown `batch_stats`; a chunk below 1; `image_chunk` together with
-        batch statistics; no images, or another number of labels; labels that are no
-        classes of the network, unless they are traced; leaves of `mixings` that do not
-        share an axis P.
+        batch statistics; no images, images of whole numbers, or another number of
+        labels; labels that are no classes of the network, unless they are traced;
+        leaves of `mixings` that do not share an axis P, or are not of the space.
     """
     check_options(batch_stats, population_chunk, image_chunk)
     _check_mixings(mixings)
@@ -141,7 +141,7 @@ def check_options(
     """Refuses options that `evaluate_population` cannot serve.
 
     Args:
-      batch_stats, population_chunk, image_chunk: as of `evaluate_population`.
+      batch_stats, population_chunk, image_chunk: see `evaluate_population`.
       prefix: of their names in the message, "strategy." for example.
 
     Raises:
@@ -182,7 +182,7 @@ class EvaluationSettings(Protocol):
     """What a method's configuration says of its evaluations.
 
     Attributes:
-      population_chunk, image_chunk, batch_stats: as of `evaluate_population`.
+      population_chunk, image_chunk, batch_stats: see `evaluate_population`.
     """
 
     @property
@@ -205,7 +205,7 @@ def score_batch(
     """Evaluates a population inside a `jax.jit` as a method's settings say.
 
     Args:
-      net, variables, mixings: as of `evaluate_population`.
+      net, variables, mixings: see `evaluate_population`.
       batch: the images and their labels.
       settings: of the method.
 

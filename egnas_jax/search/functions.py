@@ -37,8 +37,14 @@ from egnas_jax.training.random_streams import root_key
 from egnas_jax.training.sgd import learning_rate
 from egnas_jax.types import Array, Evaluation, Key, Mixing, PyTree
 
-# what methods call the number of validation images of an update
-VALID_BATCH_SIZE = "strategy.fitness_batch_size or .batch_size"
+# of the message where there are too few validation images
+VALID_BATCH = "The number of validation images of an update"
+VALID_BATCH_ADVICE = (
+    "A batch has strategy.fitness_batch_size images, or strategy.batch_size, whichever "
+    "the method has. EG-NAS takes strategy.fitness_batches of them, or as many as a "
+    "race needs, which strategy.race.budget decides. Set one of these smaller, or use "
+    "more images."
+)
 
 
 @flax.struct.dataclass
@@ -106,7 +112,8 @@ class SearchFunctions(NamedTuple):
       weight_step: (state, data, hyperparams, chosen) -> state. One step on the training
         images with the indices `chosen`, i32[B].
       evolve: (state, data, hyperparams) -> state, metrics. The update of a method that
-        updates once an epoch.
+        updates once an epoch. It counts no epoch of the search, which `epoch` alone
+        does; in the epochs of a warm-up it leaves the architecture as it is.
       validate: (state, data, hyperparams) -> Evaluation of the incumbent on all
         validation images, with running statistics.
       incumbent: state -> the mixing from which the genotype is derived: cell kind ->
@@ -330,7 +337,20 @@ def check_batch_sizes(
       ValueError: a batch is larger than its half.
     """
     check_batch_size(sizes[0], len(train.labels))
-    check_batch_size(sizes[1], len(valid.labels), VALID_BATCH_SIZE)
+    check_valid_batch_size(sizes[1], len(valid.labels))
+
+
+def check_valid_batch_size(size: int, num_images: int) -> None:
+    """Refuses an update that takes more validation images than there are.
+
+    Args:
+      size: `valid_batch_size` of the method.
+      num_images: for validation.
+
+    Raises:
+      ValueError: says what the size is made of.
+    """
+    check_batch_size(size, num_images, VALID_BATCH, VALID_BATCH_ADVICE)
 
 
 def _check_updates_once(problem: SearchProblem) -> None:

@@ -46,9 +46,10 @@ from egnas_jax.types import Array, Evaluation, Mixing
 
 
 def state_digest(state: SearchState) -> str:
-    """Returns the sha256 over weights and strategy state.
+    """Returns the sha256 over the weights, batch_stats and the method's state.
 
-    Two searches with equal digests are equal.
+    The momentum of SGD, the accumulated gradient of alpha, the epoch and the step are
+    left out: searches with equal digests may go on differently where these differ.
     """
     return checkpoint.digest(
         {

@@ -188,9 +188,10 @@ def race(
     such a difference. The race ends where d > t s, with t the `reliability` quantile of
     Student's t with m - 1 degrees of freedom. That is the reliability of two candidates
     chosen beforehand; leaders are chosen by the same batches, so it is an upper bound.
-    It is a rough one where the fitness over all batches is not the mean of that on
-    single ones, as under a sign rule that decides once over all of them.
-    Rounds that are left out cost nothing, but under `jax.vmap`, where all are computed.
+    The bound is rough where the fitness over all batches is not the mean of the fitness
+    on single batches. That is so if the sign of a term follows from the correct answers
+    on all batches together. A round that is left out costs nothing, except under
+    `jax.vmap`, which computes all rounds.
 
     Args:
       contest: evaluates the candidates.

@@ -24,18 +24,23 @@ def initial_alpha(key: Key, space: Space) -> dict[str, Array]:
     return unflatten(space, 1e-3 * jax.random.normal(key, (space.dim,)))
 
 
-def softmax_mixing(alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
+def softmax_mixing(
+    alpha: dict[str, Float[Array, "*P E K"]], space: Space | None = None
+) -> Mixing:
     """Applies the relaxation of DARTS: each edge mixes its primitives by a softmax.
 
     Args:
       alpha: cell kind -> [..., E, K].
+      space: of the cells. Primitives that an edge of it lacks, as in `robust_s1`,
+        weigh 0. None: every edge has all primitives.
 
     Returns:
       A mixing with the same leading axes; all edges count fully.
 
     Source: EG-NAS formula (1).
     """
-    primitives = {kind: jax.nn.softmax(rows, axis=-1) for kind, rows in alpha.items()}
+    rows = live_rows(space, alpha)
+    primitives = {kind: jax.nn.softmax(row, axis=-1) for kind, row in rows.items()}
     return unweighted(primitives)
 
 
@@ -65,23 +70,13 @@ def num_live(space: Space | None, kind: str, row: Array) -> int | np.ndarray:
     """Returns how many primitives each edge has: K, or f32[E, 1] where edges differ.
 
     Args:
-      space: as of `live_rows`.
+      space: see `live_rows`.
       kind: of the cell.
       row: [..., E, K], for the shape.
     """
     if space is None or space.live is None:
         return row.shape[-1]
     return live_mask(space, kind).sum(axis=-1, keepdims=True).astype(np.float32)
-
-
-def relaxed(space: Space | None, alpha: dict[str, Float[Array, "*P E K"]]) -> Mixing:
-    """Applies `softmax_mixing` over the primitives that each edge of a space has.
-
-    Args:
-      space: of the cells; None: every edge has all primitives.
-      alpha: cell kind -> [..., E, K].
-    """
-    return softmax_mixing(live_rows(space, alpha))
 
 
 def unweighted(primitives: dict[str, Array]) -> Mixing:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from egnas_jax.data.augment import normalise
 from egnas_jax.data.batches import num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
@@ -22,7 +23,7 @@ from egnas_jax.search.strategy import EpochSchedule, Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.training.random_streams import stream
 from egnas_jax.training.sgd import SGD, make_optimizer, packing
-from egnas_jax.types import Array, PyTree
+from egnas_jax.types import Array, Batch, PyTree
 
 
 class SearchProblem(NamedTuple):
@@ -59,13 +60,23 @@ class SearchData:
     """The images of a search on the device; several searches share them.
 
     Attributes:
-      train, valid: images u8[N, H, W, C] and labels i32[N] of either half.
+      train, valid: images u8[N, H, W, C] and labels i32[N] of either half. Functions
+        that evaluate mixings take normalised images, as `valid_batch` returns them.
       scale: mean and standard deviation of the channels, f32[2, C].
     """
 
     train: LabelledImages
     valid: LabelledImages
     scale: Array
+
+    def valid_batch(self, chosen: Array | slice = slice(None)) -> Batch:
+        """Returns validation images as a supernet takes them: f32 and normalised.
+
+        Args:
+          chosen: their indices, i32[N], or a slice; by default all.
+        """
+        images = normalise(self.valid.images[chosen], *self.scale)
+        return Batch(images, self.valid.labels[chosen])
 
 
 @flax.struct.dataclass

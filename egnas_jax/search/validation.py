@@ -8,7 +8,6 @@ Dims: M directions, D = flat length of alpha.
 import chex
 import jax
 
-from egnas_jax.data.augment import normalise
 from egnas_jax.data.batches import draw_batch
 from egnas_jax.search.curvature import (
     alpha_loss,
@@ -26,7 +25,7 @@ from egnas_jax.search.state import (
 from egnas_jax.search.valid_batches import valid_images
 from egnas_jax.space import SPACES
 from egnas_jax.training.random_streams import stream
-from egnas_jax.types import Array, Batch, Evaluation
+from egnas_jax.types import Array, Evaluation
 
 
 def validate(
@@ -70,8 +69,7 @@ def curvature(
     chex.assert_rank(directions, 2)
     key = stream(hyperparams.seed, "watch")
     chosen = draw_batch(key, len(data.valid.labels), problem.watch.images)
-    images = normalise(data.valid.images[chosen], *data.scale)
-    batch = Batch(images, data.valid.labels[chosen])
+    batch = data.valid_batch(chosen)
     net = twice_differentiable(problem.net)
     loss = alpha_loss(net, problem.strategy, state.variables, batch, state.strategy)
     alpha = flatten(SPACES[net.config.space], state.strategy.alpha)

@@ -1,9 +1,10 @@
-"""Reads the arrays of a mixing on the host, for the derivation of genotypes.
+"""Checks the arrays of a mixing, and reads them on the host for derivations.
 
 Dims: G kinds of cells, E edges of a cell, K primitives of the space.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,49 @@ from egnas_jax.space.base import Space
 
 if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
     from egnas_jax.types import Mixing
+
+
+def check_shape(
+    space: Space, name: str, arrays: Mapping[str, Any], kind: str, *, rank: int = 2
+) -> None:
+    """Refuses the weights of one kind of cell whose shape is not that of a space.
+
+    It looks at shapes alone, so the arrays may be traced.
+
+    Args:
+      space: of the cells.
+      name: of the arrays, for the message.
+      arrays: kind of cell -> array.
+      kind: of the cell.
+      rank: 2 for weights of primitives [E, K], 1 for weights of edges [E].
+
+    Raises:
+      ValueError: the kind is missing, or its array has another shape.
+    """
+    if kind not in arrays:
+        raise ValueError(f"{name} lacks the kind {kind!r}; it holds {sorted(arrays)}.")
+    expected = (space.num_edges, len(space.primitives))[:rank]
+    if (shape := np.shape(arrays[kind])) != expected:
+        axes = "[edges, primitives]" if rank == 2 else "[edges]"
+        raise ValueError(
+            f"{name}[{kind!r}] of the space {space.name} must be {axes}, of shape "
+            f"{expected}; got shape {shape}."
+        )
+
+
+def check_mixing(space: Space, mixing: "Mixing") -> None:
+    """Refuses a mixing without the kinds and shapes of a space's cells.
+
+    Args:
+      space: of the cells.
+      mixing: of one cell of each kind; its arrays may be traced.
+
+    Raises:
+      ValueError: see `check_shape`.
+    """
+    for kind in space.kinds:
+        check_shape(space, "mixing.primitives", mixing.primitives, kind)
+        check_shape(space, "mixing.edges", mixing.edges, kind, rank=1)
 
 
 def checked_arrays(space: Space, mixing: "Mixing", kind: str) -> list[np.ndarray]:
@@ -28,22 +72,14 @@ def checked_arrays(space: Space, mixing: "Mixing", kind: str) -> list[np.ndarray
       ValueError: the kind is missing, or an array has another shape or a value that is
         not finite.
     """
-    shapes = {
-        "primitives": (space.num_edges, len(space.primitives)),
-        "edges": (space.num_edges,),
-    }
     arrays = []
-    for field, shape in shapes.items():
-        table = getattr(mixing, field)
-        if kind not in table:
-            raise ValueError(
-                f"mixing.{field} lacks the kind {kind!r}; it holds {sorted(table)}."
-            )
+    for field, rank in {"primitives": 2, "edges": 1}.items():
+        name, table = f"mixing.{field}", getattr(mixing, field)
+        check_shape(space, name, table, kind, rank=rank)
         array = np.asarray(table[kind], np.float32)
-        if array.shape != shape or not np.isfinite(array).all():
+        if not np.isfinite(array).all():
             raise ValueError(
-                f"mixing.{field}[{kind!r}] of the space {space.name} must be finite "
-                f"and of shape {shape}; got shape {array.shape}, "
+                f"{name}[{kind!r}] of the space {space.name} must be finite; got "
                 f"{int((~np.isfinite(array)).sum())} values not finite."
             )
         arrays.append(array)

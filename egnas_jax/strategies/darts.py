@@ -16,7 +16,7 @@ import flax.struct
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.gradients import alpha_gradient
-from egnas_jax.search.relax import initial_alpha, relaxed
+from egnas_jax.search.relax import initial_alpha, softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_choices, check_ranges
 from egnas_jax.space import SPACES
@@ -108,7 +108,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
 
     def mixing(key: Key, state: DARTSState) -> Mixing:
         del key
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     def update(
         key: Key,
@@ -120,7 +120,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         valid_batch: Batch,
     ) -> tuple[DARTSState, dict[str, Array]]:
         if config.second_order == "off":
-            relax = functools.partial(relaxed, space)
+            relax = functools.partial(softmax_mixing, space=space)
             arguments = relax, state.alpha, trainee.variables, valid_batch
             gradient = alpha_gradient(net, *arguments, key=key)
         else:
@@ -133,7 +133,7 @@ def darts(net: Supernet, config: DARTSConfig) -> Strategy:
         return DARTSState(alpha, optimizer), {}
 
     def incumbent(state: DARTSState) -> Mixing:
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     return Strategy(
         update_every="step",

@@ -26,6 +26,6 @@ def caption_of(name: str, space: str) -> str | None:
     """Returns the caption of a drawing of a method's cell; None where it needs none.
 
     Args:
-      name, space: as of `label_of`.
+      name, space: see `label_of`.
     """
     return f"Found by {label_of(name, space)}" if name in STYLES else None

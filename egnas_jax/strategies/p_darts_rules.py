@@ -110,7 +110,7 @@ def final_cell(
 
     Args:
       space: has the edges.
-      weights: of the last stage, as of `prune`.
+      weights: of the last stage, see `prune`.
       live: bool[E, K], of which one primitive an edge is left.
       dropped: primitives that every edge loses.
     """
@@ -139,7 +139,7 @@ def limit_skips(
     goes on where a higher one stopped. Skips whose edges have no other primitive stay.
 
     Args:
-      space, weights, live, dropped: as of `final_cell`.
+      space, weights, live, dropped: see `final_cell`.
       limit: largest number of skips; the authors recommend 2.
     """
     cell, weights = final_cell(space, weights, live, dropped), weights.copy()

@@ -23,7 +23,7 @@ from jax import lax
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.gradients import alpha_gradient
-from egnas_jax.search.relax import initial_alpha, relaxed
+from egnas_jax.search.relax import initial_alpha, softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.settings import LARGEST_INT, check_ranges
 from egnas_jax.space import SPACES, Space
@@ -170,7 +170,7 @@ def edge_normalised_mixing(
       beta: cell kind -> f32[E].
     """
     edges = {kind: node_softmax(space, row) for kind, row in beta.items()}
-    return relaxed(space, alpha).replace(edges=edges)
+    return softmax_mixing(alpha, space).replace(edges=edges)
 
 
 def node_softmax(space: Space, beta: Array) -> Array:

@@ -26,7 +26,7 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.cost import FORWARD_BACKWARD, Passes
 from egnas_jax.search.curvature import LOWERING, twice_differentiable
 from egnas_jax.search.gradients import batch_gradients
-from egnas_jax.search.relax import relaxed
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array, Batch, Key, PyTree
@@ -184,14 +184,14 @@ def mixed_derivative(
     all-reduces of batch norm have no second derivative.
 
     Args:
-      net, alpha, variables, direction, batch, key: as of `mixed_difference`.
+      net, alpha, variables, direction, batch, key: see `mixed_difference`.
     """
     net = twice_differentiable(net, _lowering_for(batch))
     optional = {"key": key} if net.draws else {}
 
     def loss(params, alpha):
         changed = {**variables, "params": params}
-        mixing = relaxed(SPACES[net.config.space], alpha)
+        mixing = softmax_mixing(alpha, SPACES[net.config.space])
         logits, _ = net.apply(changed, batch.images, mixing, train=True, **optional)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         return jnp.mean(losses)
@@ -219,7 +219,7 @@ def _gradients(net, wrt, variables, batch, *, key) -> PyTree:
 
     def network(wrt, variables):
         params = wrt.get("params", variables["params"])
-        mixing = relaxed(SPACES[net.config.space], wrt["alpha"])
+        mixing = softmax_mixing(wrt["alpha"], SPACES[net.config.space])
         return {**variables, "params": params}, mixing
 
     gradients, _ = batch_gradients(net, network, wrt, batch, variables, key=key)

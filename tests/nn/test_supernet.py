@@ -14,6 +14,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import softmax_mixing, unweighted
 from egnas_jax.space import SPACES
+from egnas_jax.types import Mixing
 
 # the first one compiles for more than a minute
 FILES = [
@@ -154,3 +155,29 @@ def test_images_that_two_reductions_cannot_halve_are_refused(shape, fitting):
     net = make_supernet(SupernetConfig(channels=4, layers=2))
     with pytest.raises(ValueError, match=rf"{re.escape(str(shape))}.*to {fitting}"):
         net.init(jax.random.key(0), shape)
+
+
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        # gathering with constant indices would clamp those of edges that are lacking
+        (((9, 7), (9,)), r"primitives\['normal'\].*\(14, 7\); got shape \(9, 7\)"),
+        (((20, 7), (20,)), r"primitives\['normal'\].*got shape \(20, 7\)"),
+        (((14, 8), (14,)), r"primitives\['normal'\].*got shape \(14, 8\)"),
+        (((14, 7), (13,)), r"edges\['normal'\].*\(14,\); got shape \(13,\)"),
+        (((5, 14, 7), (5, 14)), r"primitives\['normal'\].*got shape \(5, 14, 7\)"),
+    ],
+)
+def test_a_mixing_of_another_shape_is_refused(shapes, message):
+    net = make_supernet(SupernetConfig(channels=4, layers=1))
+    primitives, edges = (
+        {kind: jax.ShapeDtypeStruct(shape, "float32") for kind in ("normal", "reduce")}
+        for shape in shapes
+    )
+
+    def logits(images, mixing):
+        return net.apply(net.init(jax.random.key(0), (8, 8, 3)), images, mixing)[0]
+
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), "float32")
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(logits, images, Mixing(primitives, edges))

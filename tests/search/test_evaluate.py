@@ -1,5 +1,6 @@
 """Population evaluation is a loop over individuals, whatever the chunks."""
 
+import dataclasses
 import logging
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ SMALL = Space(
     primitives=("avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
     num_nodes=1,
 )
+# as `SMALL`, but with other edges
+OTHER_GRAPH = dataclasses.replace(SMALL, name="other", num_nodes=2, edges=None)
 IMAGES = 8
 
 
@@ -287,8 +290,20 @@ def test_bad_options_are_refused_and_named(small, options, message):
             },
             "0 images",
         ),
+        (
+            {"images": np.zeros((8, 8, 8, 3), np.uint8)},
+            "images are uint8, .*normalised.*valid_batch",
+        ),
         ({"mixings": population(SMALL, 0)}, "P >= 1"),
         ({"mixings": members(population(SMALL, 2), 0)}, r"leaf\[None\]"),
+        (
+            {"mixings": population(OTHER_GRAPH, 2)},
+            r"primitives\['normal'\].* must be .*\(2, 3\); got shape \(5, 3\)",
+        ),
+        (
+            {"mixings": population(SPACES["nasbench201"], 2)},
+            r"lacks the kind 'normal'; it holds \['cell'\]",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(small, changes, message):

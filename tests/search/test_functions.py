@@ -280,7 +280,10 @@ def fewer(data, train, valid):
     [
         (batched, "all members of a batch share"),
         (functools.partial(fewer, train=9, valid=25), "^batch_size is 10"),
-        (functools.partial(fewer, train=25, valid=6), "fitness_batch_size .* is 7"),
+        (
+            functools.partial(fewer, train=25, valid=6),
+            "images of an update is 7; .* 1 to 6.*fitness_batch",
+        ),
     ],
 )
 def test_data_that_do_not_fit_are_refused_before_anything_compiles(
@@ -291,6 +294,15 @@ def test_data_that_do_not_fit_are_refused_before_anything_compiles(
     for name in ("epoch", "evolve", "validate"):
         with pytest.raises(ValueError, match=message):
             getattr(functions, name)(state, change(data), functions.hyperparams)
+
+
+def test_validation_images_are_normalised_for_a_supernet(data):
+    batch = data.valid_batch(jnp.array([3, 20]))
+    expected = (np.asarray(data.valid.images)[[3, 20]] / 255.0 - 0.5) / 0.25
+    assert batch.images.dtype == jnp.float32
+    np.testing.assert_allclose(batch.images, expected, atol=1e-6)
+    np.testing.assert_array_equal(batch.labels, data.valid.labels[jnp.array([3, 20])])
+    assert len(data.valid_batch().labels) == 25
 
 
 def test_evolve_is_refused_for_a_method_that_updates_in_every_step(searches, data):

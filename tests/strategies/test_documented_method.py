@@ -1,15 +1,19 @@
 """The method in docs/extending.md is a plug-in that works as it stands there."""
 
+import dataclasses
 import pathlib
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import own_plugins
 import pytest
 import tiny_search
 
 import egnas_jax as eg
+from egnas_jax.space.mixing_arrays import live_mask
 from egnas_jax.types import Batch
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "extending.md"
@@ -49,3 +53,17 @@ def test_the_documented_method_keeps_to_the_protocol(config):
     like = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == like
     assert info["best_loss"].shape == ()
+
+
+def test_the_documented_method_weighs_nothing_that_an_edge_lacks(config):
+    space = eg.SPACES["robust_s1"]
+    supernet = dataclasses.replace(config.supernet, space=space.name)
+    _, make = eg.STRATEGIES["hill_climb"]
+    strategy = make(eg.make_supernet(supernet), config.strategy)
+    state = strategy.init(jax.random.key(0), ())
+    mixing = strategy.mixing(jax.random.key(1), state)
+    chex.assert_trees_all_equal(mixing, strategy.incumbent(state))
+    for kind, rows in mixing.primitives.items():
+        mask = live_mask(space, kind)
+        expected = mask / mask.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(rows, expected, rtol=1e-6)

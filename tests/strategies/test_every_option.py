@@ -80,6 +80,7 @@ OTHER = {
         for name, values in CHOICES.items()
     }
     | dict(warmup=1, fitness_batch_size=12, fitness_batches=2, population=8)
+    | dict(evolution="open_es")
     | dict(generations=1, samples=1, noise=0.5, sigma_start=0.3, sigma_floor=2.0)
     | dict(zeta=0.1, eta=3.0, momentum=0.9, step=0.2, weight_grid=True, limit=LIMIT)
     | dict(CHUNKS, race=Race(budget=5), fitness="proxy:l2_norm"),

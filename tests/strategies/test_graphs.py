@@ -11,7 +11,7 @@ import pytest
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.network_cost import count_params
 from egnas_jax.nn.supernet import SupernetConfig
-from egnas_jax.search.relax import live_rows, relaxed, unflatten
+from egnas_jax.search.relax import live_rows, softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space, derive
 from egnas_jax.space.mixing_arrays import live_mask
 from egnas_jax.strategies.discrete.cells import cells_of
@@ -24,7 +24,7 @@ from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import egnas_step_direction, individual_rows
-from egnas_jax.strategies.egnas.fitness import READINGS, similarity_as_read
+from egnas_jax.strategies.egnas.fitness import SIMILARITIES, similarity_as_read
 from egnas_jax.strategies.p_darts_config import PDARTSConfig
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.strategies.snas.gumbel import gumbel_noise, gumbel_softmax
@@ -160,12 +160,13 @@ def test_a_relaxation_is_the_softmax_over_the_primitives_that_an_edge_has(space)
     noise = gumbel_noise(jax.random.key(1), alpha)
 
     def squares(alpha):
-        return sum(jnp.sum(r**2) for r in relaxed(space, alpha).primitives.values())
+        rows = softmax_mixing(alpha, space).primitives
+        return sum(jnp.sum(row**2) for row in rows.values())
 
     @quick_jit
     def results(alpha):
         sample = gumbel_softmax(live_rows(space, alpha), noise, 0.5)
-        return relaxed(space, alpha).primitives, sample, jax.grad(squares)(alpha)
+        return softmax_mixing(alpha, space).primitives, sample, jax.grad(squares)(alpha)
 
     alpha, results = jax.device_get((alpha, results(alpha)))
     for kind in space.kinds:
@@ -195,7 +196,7 @@ def test_egnas_depends_on_nothing_that_an_edge_lacks(space):
     others = [live_rows(space, rows, dead=7.0) for rows in (alpha, z)]
 
     def results(alpha, z):
-        found = [similarity_as_read(alpha, z, r, space) for r in READINGS]
+        found = [similarity_as_read(alpha, z, r, space) for r in SIMILARITIES]
         for options in OPTIONS:
             found.append(individual_rows(z, options, space))
             found.append(egnas_step_direction(z, alpha, options, space))

@@ -194,7 +194,7 @@ def _num_in_edges(space: Space) -> np.ndarray:
 
 
 def _random_cell(key: Key, space: Space, num_allowed: Array | int) -> Array:
-    """A uniform cell i32[G, M, 2, 2]; `num_allowed` may be as of `_limits_at`."""
+    """A uniform cell i32[G, M, 2, 2]; see `_limits_at` for `num_allowed`."""
     key_first, key_second, key_primitive = jax.random.split(key, 3)
     shape = len(space.kinds), space.num_nodes
     counts = jnp.broadcast_to(jnp.asarray(_num_in_edges(space))[None, :], shape)

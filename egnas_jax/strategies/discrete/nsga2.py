@@ -210,7 +210,7 @@ def comparable(objectives: Array, unknown: float = WORST) -> Array:
     A cell without a known fitness is dominated by all others, however small it is.
 
     Args:
-      objectives, unknown: as of `front_of`.
+      objectives, unknown: see `front_of`.
     """
     fitness = objectives[:, :1]
     return jnp.where(fitness >= unknown, fitness, objectives)
@@ -238,7 +238,7 @@ def front_metrics(
     Args:
       objectives: fitness and cost, f32[P, 2].
       largest_cost: of any cell; the volume is of costs over it, up to 1.1 in both.
-      unknown: as of `front_of`.
+      unknown: see `front_of`.
     """
     front = front_of(objectives, unknown)
     scaled = objectives / jnp.asarray([[1.0, largest_cost]])

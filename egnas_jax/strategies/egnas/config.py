@@ -18,11 +18,11 @@ import jax
 
 from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.idle import Idle, check_idle
-from egnas_jax.lookup import lookup
+from egnas_jax.lookup import check_known, lookup
 from egnas_jax.search.evaluate import STATISTICS, check_options
 from egnas_jax.search.racing import Race, Round, num_batches, num_evaluations
 from egnas_jax.settings import check_choices, check_field_types, check_ranges
-from egnas_jax.strategies.egnas.fitness import READINGS, SIGNS
+from egnas_jax.strategies.egnas.fitness import SIGNS, SIMILARITIES
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.proxy_fitness import (
@@ -44,9 +44,8 @@ CHOICES = {
     "repeats": ("kept", "redrawn"),
     "sigma": ("by_update", "by_epoch", "constant", "own"),
     "carried": ("nothing", "shape", "all"),
-    "evolution": tuple(EVOLUTIONS),
     "individual_mixing": ("softmax", "normalised_softmax"),
-    "similarity": READINGS,
+    "similarity": SIMILARITIES,
     "sign": SIGNS,
     "eta_schedule": ("constant", "by_update"),
     "tie": ("first", "last"),
@@ -88,7 +87,11 @@ HYPERPARAMS = tuple(field.name for field in dataclasses.fields(EGNASHyperparams)
 
 
 def _of_variants(name: str) -> tuple:
-    """Values of an option in variants, of which another option alone was changed."""
+    """Returns the values that the variants give an option.
+
+    They are allowed where the option has no effect, because somebody may change another
+    option of a variant and leave this one as it is.
+    """
     return tuple(options[name] for options in VARIANTS.values() if name in options)
 
 
@@ -121,7 +124,8 @@ class EGNASConfig:
         "nothing"; its "shape", which is all but mean and sigma (the covariance and the
         paths of CMA-ES), around the new centre; or "all" but sigma, so that `centre`
         and its noise decide where the first exploration begins, and no later one.
-      evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`.
+      evolution: the evolution strategy, a name of `evolution.EVOLUTIONS`; a script or
+        a plug-in may add others there.
       population, generations, samples: P, T and N of Algorithm 1.
       individual_mixing: the mixing of an individual: the "softmax" of its rows, or of
         its rows divided by their norms ("normalised_softmax").
@@ -143,10 +147,10 @@ class EGNASConfig:
       weight_grid: record the individual of each population that every pair of weights
         of the report's Table 1 would have chosen (`weight_grid.py`); changes nothing
         else.
-      population_chunk, image_chunk: individuals and images evaluated at a time; None:
-        as `search.evaluate.default_chunks` chooses, or `default_population_chunk` for a
-        proxy. With the statistics of the batch
-        its images cannot be split.
+      population_chunk, image_chunk: individuals and images that are evaluated at a
+        time. With None `search.evaluate.default_chunks` chooses, or for a proxy
+        `default_population_chunk`. With the statistics of the batch its images cannot
+        be split, so that there is no `image_chunk`.
       limit: that the derived cell keeps; individuals whose derived cell is over it rank
         last.
       race: how they race, where `fitness_batches` is "auto".
@@ -196,7 +200,8 @@ class EGNASConfig:
         **IDLE,
         "batch_stats": BY_PROXY._replace(usual=_of_variants("batch_stats")),
         "warmup": BY_PROXY._replace(usual=(1,)),  # of the presets of digits
-        "eta": Idle("sign", ("off",), usual=(0.0,)),  # which says the same
+        # with sign=off, eta=0 says once more that L2 does not count
+        "eta": Idle("sign", ("off",), usual=(0.0,)),
         "eta_schedule": Idle("sign", ("off",)),
         "sigma_floor": Idle(
             "sigma",
@@ -207,6 +212,7 @@ class EGNASConfig:
 
     def __post_init__(self):
         check_choices(self, CHOICES, "strategy.")
+        check_known(EVOLUTIONS, self.evolution, "strategy.evolution")
         ranges = {k: v for k, v in RANGES.items() if k != "fitness_batches"}
         check_ranges(self, RANGES if not self.races else ranges, "strategy.")
         check_field_types(self, "strategy.")
@@ -258,7 +264,6 @@ class EGNASConfig:
                 f"{self.fitness}: individuals race for batches of trained weights. "
                 f"Set strategy.fitness_batches to a number."
             )
-        _ = self.race_plan  # refuses rounds that cannot be
         if self.weight_grid:
             raise ValueError(
                 "strategy.weight_grid compares individuals on the same images, and "
@@ -313,7 +318,11 @@ class EGNASConfig:
 
     @property
     def race_plan(self) -> tuple[Round, ...]:
-        """The rounds of a population; alpha is evaluated on every batch beside it."""
+        """The rounds of a population; alpha is evaluated on every batch beside it.
+
+        Raises:
+          ValueError: a round would have too few individuals or no batch.
+        """
         return self.race.plan(self.population, companions=1)
 
     @property
@@ -360,5 +369,8 @@ class EGNASConfig:
 
     @property
     def images_of_samples(self) -> int:
-        """Those of them by which `best_sample="accuracy"` chooses among samples."""
+        """Forward passes by which `best_sample="accuracy"` chooses among the samples.
+
+        `images_evaluated` includes them.
+        """
         return self.samples * (self.best_sample == "accuracy") * self.valid_batch_size

@@ -21,12 +21,13 @@ from egnas_jax.search.evaluate import score_batch
 from egnas_jax.search.relax import (
     live_rows,
     num_live,
-    relaxed,
+    softmax_mixing,
     unflatten,
     unflatten_like,
     unweighted,
 )
 from egnas_jax.space import SPACES, Space
+from egnas_jax.space.mixing_arrays import check_shape
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.fitness import (
     FLOOR,
@@ -128,15 +129,17 @@ def evaluate_fitness(  # noqa: PLR0917 (a public function of long standing)
       net, variables: the supernet and its weights.
       alpha: cell kind -> [E, K].
       z: individuals, f32[P, D].
-      images: f32[N, H, W, C], one fitness batch (or `fitness_batches` of them).
+      images: f32[N, H, W, C], normalised; one fitness batch (or `fitness_batches` of
+        them).
       labels: i32[N], from 0; a column [N, 1] is flattened.
-      options: how mixing, similarity, fitness and ties are computed.
+      options: how mixing, similarity, fitness and ties are computed. `eta` counts as it
+        is, whatever `eta_schedule`, since no updates have been counted.
 
     Raises:
       ValueError: another number of labels than images; a label that is not traced
-        is outside 0 to num_classes - 1; individuals of another shape, or images that
-        are not divided into the fitness batches; `options` have individuals race, or a
-        proxy.
+        is outside 0 to num_classes - 1; individuals of another shape; images of whole
+        numbers, or that are not divided into the fitness batches; `options` have
+        individuals race, or a proxy.
     """
     if options.races:
         raise ValueError(
@@ -237,11 +240,11 @@ def evaluate_individuals(
     config, hyperparams, space = method.config, method.hyperparams, method.space
     rows = unflatten(space, z)
     scores = evaluate(mixings_beside_alpha(method, alpha, rows))
-    likeness = similarities(method, alpha, rows)
+    similarity = similarities(method, alpha, rows)
     fitness = compound_fitness(
         scores.loss[1:],
         scores.correct[1:],
-        likeness,
+        similarity,
         correct_current=scores.correct[0],
         zeta=hyperparams.zeta,
         eta=hyperparams.eta,
@@ -253,7 +256,7 @@ def evaluate_individuals(
         cross_entropy=scores.loss[1:],
         correct=scores.correct[1:],
         correct_current=scores.correct[0],
-        similarity=likeness,
+        similarity=similarity,
         fitness=fitness,
         winner=best(fitness, config.tie),
     )
@@ -263,17 +266,18 @@ def mixings_beside_alpha(
     method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
 ) -> Mixing:
     """Returns the mixing of alpha and those of individuals, leaves [1 + P, ...]."""
+    space = method.space
     return jax.tree.map(
         lambda current, others: jnp.concatenate([current[None], others]),
-        relaxed(method.space, alpha),  # with the others, so one program is compiled
-        unweighted(individual_rows(rows, method.config, method.space)),
+        softmax_mixing(alpha, space),  # with the others, so one program is compiled
+        unweighted(individual_rows(rows, method.config, space)),
     )
 
 
 def similarities(
     method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
 ) -> Array:
-    """Returns L2 of individuals, cell kind -> [P, E, K], to alpha: f32[P]."""
+    """Returns the similarity of individuals [P, E, K] by kind to alpha, f32[P]."""
     config, space = method.config, method.space
     return jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity, space))(
         rows
@@ -282,7 +286,7 @@ def similarities(
 
 def derived_cells(space: Space, rows: dict[str, Array]) -> Mixing:
     """Returns the cells that are derived of individuals, one-hot, [P, ...]."""
-    return jax.vmap(lambda row: derived_mixing(space, relaxed(space, row)))(rows)
+    return jax.vmap(lambda row: derived_mixing(space, softmax_mixing(row, space)))(rows)
 
 
 def individual_rows(
@@ -298,7 +302,7 @@ def individual_rows(
     if options.individual_mixing == "normalised_softmax":
         live = live_rows(space, rows, dead=0.0)
         rows = {kind: _unit(row) for kind, row in live.items()}
-    return relaxed(space, rows).primitives
+    return softmax_mixing(rows, space).primitives
 
 
 def _unit(row: Array) -> Array:
@@ -326,19 +330,27 @@ def egnas_step_direction(
       z: the individual, f32[D] or cell kind -> [E, K].
       alpha: cell kind -> [E, K].
       options: `direction` is used, and `individual_mixing` where it needs q.
-      space: of the cells; None: every edge has all primitives. Entries of primitives
-        that an edge lacks are 0.
+      space: of the cells, as a search has it. Entries of primitives that an edge lacks
+        are 0. None: every edge has all primitives, which is wrong in `robust_s1`.
+
+    Raises:
+      ValueError: z or alpha has other kinds or shapes than the space's cells, or than
+        each other.
     """
     rows = z if isinstance(z, dict) else unflatten_like(alpha, z)
+    if space is not None:
+        for kind in space.kinds:
+            check_shape(space, "alpha", alpha, kind)
+            check_shape(space, "z", rows, kind)
     if options.direction == "z":
         step = rows
     elif options.direction == "z_minus_alpha":
         step = jax.tree.map(jnp.subtract, rows, alpha)
     elif options.direction == "double_softmax":
-        step = relaxed(space, individual_rows(rows, options, space)).primitives
+        step = softmax_mixing(individual_rows(rows, options, space), space).primitives
     else:
         step = {
             kind: row - 1.0 / num_live(space, kind, row)
-            for kind, row in relaxed(space, rows).primitives.items()
+            for kind, row in softmax_mixing(rows, space).primitives.items()
         }
     return live_rows(space, step, dead=0.0)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from egnas_jax.search.relax import relaxed, unflatten
+from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import (
     EGNAS,
@@ -159,13 +159,14 @@ def _best_sample(method: EGNAS, evaluate: Evaluate, leaders: Best) -> Array:
         return jnp.argmin(leaders.fitness)
     rows = unflatten(method.space, leaders.z)
     q = individual_rows(rows, method.config, method.space)
-    scores = evaluate(relaxed(method.space, q))
+    scores = evaluate(softmax_mixing(q, method.space))
     # the official code minimises 1 / accuracy and takes 0 for it where nothing is right
     correct = scores.correct.astype(jnp.float32)
     ranked = jnp.where(correct == 0, 0.0, 1.0 / correct)
     if method.excess is not None:
         ranked = jnp.where(leaders.fitness >= OVER, leaders.fitness, ranked)
-    return jnp.argmin(ranked)
+    # a leader without a fitness has no correct answers, which would beat all
+    return jnp.argmin(jnp.where(jnp.isfinite(leaders.fitness), ranked, jnp.inf))
 
 
 def _is_accepted(config: EGNASConfig, best: Best) -> Array:

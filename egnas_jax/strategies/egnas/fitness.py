@@ -9,13 +9,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from egnas_jax.search.relax import live_rows, num_live, relaxed
+from egnas_jax.search.relax import live_rows, num_live, softmax_mixing
 from egnas_jax.space import Space
 from egnas_jax.types import Array
 
 FLOOR = 1e-8  # of a product of norms: a row of zeros counts as orthogonal
 SIGNS = ("paper", "centred", "off")
-READINGS = ("raw", "normalised", "centred", "flattened")  # of L2
+SIMILARITIES = ("raw", "normalised", "centred", "flattened")  # readings of L2
 
 
 def cosine(a: Array, b: Array) -> Array:
@@ -25,7 +25,7 @@ def cosine(a: Array, b: Array) -> Array:
 
 
 def similarity(current: dict[str, Array], candidate: dict[str, Array]) -> Array:
-    """Returns the similarity, L2 of formula (3) and no norm.
+    """Returns the similarity that formula (3) calls L2. It is not an L2 norm.
 
     It is the mean cosine over edges, then kinds, moved to [0, 1].
 
@@ -42,17 +42,17 @@ def similarity_as_read(
     reading: str,
     space: Space | None = None,
 ) -> Array:
-    """Returns L2 of one individual z in one of the `READINGS` of the formula, f32[].
+    """Returns the similarity of z to alpha in one of the `SIMILARITIES`, f32[].
 
     Args:
-      alpha, z: cell kind -> [E, K]; z as it was drawn.
+      alpha, z: cell kind -> [E, K]; z is one individual as it was drawn.
       reading: see `EGNASConfig.similarity`. The "normalised" rows of z need no
         division here, since a cosine does not depend on norms.
       space: of the cells; None: every edge has all primitives. What an edge lacks does
         not count.
     """
     if reading == "normalised":
-        alpha = relaxed(space, alpha).primitives
+        alpha = softmax_mixing(alpha, space).primitives
     alpha, z = (live_rows(space, rows, dead=0.0) for rows in (alpha, z))
     if reading == "centred":
         alpha, z = (_centred(space, rows) for rows in (alpha, z))
@@ -81,7 +81,7 @@ def _centred(space: Space | None, rows: dict[str, Array]) -> dict[str, Array]:
 def compound_fitness(
     loss: Array,
     correct: Array,
-    closeness: Array,
+    similarity: Array,
     *,
     correct_current: Array,
     zeta: Array | float,
@@ -92,7 +92,7 @@ def compound_fitness(
     from it, the others pulled towards it.
 
     Args:
-      loss, closeness: L1 and L2, f32[P].
+      loss, similarity: L1 and L2 of formula (3), f32[P].
       correct: i32[P], a count, so that ties are exact.
       correct_current: of the supernet's own alpha on the same images, i32[].
       zeta, eta: weights of the two terms.
@@ -102,11 +102,11 @@ def compound_fitness(
     Returns:
       f32[P]; NaN where the loss is.
     """
-    chex.assert_equal_shape([loss, correct, closeness])
+    chex.assert_equal_shape([loss, correct, similarity])
     chex.assert_rank(correct_current, 0)
     if sign == "off":
         return zeta * loss
     if sign == "centred":
-        closeness = closeness - jnp.mean(closeness)
+        similarity = similarity - jnp.mean(similarity)
     push = jnp.where(correct >= correct_current, 1.0, -1.0)
-    return zeta * loss + push * eta * closeness
+    return zeta * loss + push * eta * similarity

@@ -43,10 +43,10 @@ def race_individuals(
     config, plan = method.config, method.config.race_plan
     rows = unflatten(method.space, z)
     mixings = mixings_beside_alpha(method, alpha, rows)
-    closeness = similarities(method, alpha, rows)
+    similarity = similarities(method, alpha, rows)
     contest = Contest(
         functools.partial(_scores, evaluate_each, mixings),
-        _fitness_fn(method, rows, closeness),
+        _fitness_fn(method, rows, similarity),
     )
     raced = race(contest, plan, reliability=config.race.reliability, tie=config.tie)
     batches = raced.batches.astype(jnp.float32)
@@ -55,7 +55,7 @@ def race_individuals(
         cross_entropy=jnp.sum(raced.scores["loss"], axis=0) / batches,
         correct=jnp.sum(raced.scores["correct"], axis=0),
         correct_current=jnp.sum(raced.reference),
-        similarity=closeness,
+        similarity=similarity,
         fitness=raced.fitness,
         winner=raced.order[0],
         race=RaceOfPopulation(
@@ -78,12 +78,12 @@ def _scores(
 
 
 def _fitness_fn(
-    method: EGNAS, rows: dict[str, Array], closeness: Array
+    method: EGNAS, rows: dict[str, Array], similarity: Array
 ) -> Callable[[dict[str, Array], Array, Array], Array]:
     """The compound fitness over several batches, as `Contest` asks for it."""
     sign, hyperparams = method.config.sign, method.hyperparams
     if sign == "centred":  # by the mean of all individuals, not of those of a round
-        sign, closeness = "paper", closeness - jnp.mean(closeness)
+        sign, similarity = "paper", similarity - jnp.mean(similarity)
     if method.excess is not None:
         cells = derived_cells(method.space, rows)
 
@@ -91,7 +91,7 @@ def _fitness_fn(
         value = compound_fitness(
             jnp.mean(scores["loss"], axis=0),
             jnp.sum(scores["correct"], axis=0),
-            closeness[places],
+            similarity[places],
             correct_current=jnp.sum(reference),
             zeta=hyperparams.zeta,
             eta=hyperparams.eta,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from egnas_jax.evolution import EVOLUTIONS, Evolution
-from egnas_jax.search.relax import flatten, initial_alpha, relaxed, unflatten
+from egnas_jax.search.relax import flatten, initial_alpha, softmax_mixing, unflatten
 from egnas_jax.space import Space
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
@@ -31,9 +31,9 @@ class EGNASState:
       velocity: of alpha, the same shapes.
       run_key: key data of the run's candidates (used by `candidates="run"`), u32[2].
       epochs: epochs seen, i32[].
-      updates: explorations with a finite fitness, i32[]: updates of alpha, with those
-        that were not accepted.
-      skipped: explorations without one finite fitness, i32[].
+      updates: explorations in which an individual had a finite fitness, i32[]. Alpha
+        stepped in each of them, except where `accept` refused the step.
+      skipped: explorations in which no individual had a finite fitness, i32[].
       evolutions: states of the evolution strategy of every sample, leaves [N, ...],
         where something of them is carried on; else None.
     """
@@ -184,7 +184,9 @@ def _sigma(method: EGNAS, state: EGNASState) -> Array:
 def _centres(method: EGNAS, key: Key, alpha: dict[str, Array]) -> Array:
     """m_n of every sample, [N, D]."""
     config, space = method.config, method.space
-    rows = alpha if config.centre == "alpha" else relaxed(space, alpha).primitives
+    rows = alpha
+    if config.centre != "alpha":
+        rows = softmax_mixing(alpha, space).primitives
     if config.centre == "one_hot":
         rows = {kind: _one_hot(row) for kind, row in rows.items()}
     draws = 1 if config.centre_noise == "shared" else config.samples

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.relax import relaxed
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
-from egnas_jax.space import SPACES
+from egnas_jax.space import SPACES, Space
+from egnas_jax.space.derivation import check_rule
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.evaluation import (
@@ -45,8 +46,14 @@ from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
 
 
 def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
-    """Makes EG-NAS a strategy of the search loop."""
+    """Makes EG-NAS a strategy of the search loop.
+
+    Raises:
+      ValueError: no cell keeps the limits, the proxy cannot read the space's layers, or
+        an option compares derived cells in a space that derives them by a function.
+    """
     space = SPACES[net.config.space]
+    _check_derives(space, config)
     excess = make_excess(space, net.config.num_classes, config.limit)
     check_proxy_space(config.fitness, net)
 
@@ -55,7 +62,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     def update(
         key: Key,
@@ -88,7 +95,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         return new.replace(epochs=state.epochs + 1), info
 
     def incumbent(state: EGNASState) -> Mixing:
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     strategy = Strategy(
         update_every="epoch",
@@ -100,6 +107,18 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
         trains_weights=config.proxy is None,
     )
     return with_limit(strategy, net, config.limit)
+
+
+def _check_derives(space: Space, config: EGNASConfig):
+    """Refuses options that would derive other cells than the space's own function."""
+    if config.repeats == "redrawn":
+        hint = "strategy.repeats=redrawn compares cells of a rule: set it to kept."
+        check_rule(space, hint)
+    if config.proxy is not None:
+        hint = (
+            f"strategy.fitness={config.fitness} scores cells of a rule: leave it out."
+        )
+        check_rule(space, hint)
 
 
 def _make_proxy_evaluate(

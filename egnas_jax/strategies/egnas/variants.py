@@ -54,7 +54,8 @@ VARIANT_SCHEDULES = {
     "revised": {},
 }
 DEFAULT_SEEDS = {"paper": 0, "official": 2, "reproduction": 2, "revised": 0}
-# variant -> what it decides itself, where a preset has sizes of its own
+# variant -> the options that keep the variant's values under a preset that sets other
+# ones; all other options take the values of the preset
 DECIDED_BY_VARIANT = {
     "paper": (),
     "official": ("generations",),

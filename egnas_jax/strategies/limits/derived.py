@@ -17,10 +17,10 @@ def in_edges(space: Space) -> list[tuple[int, ...]]:
 
 
 def derived_mixing(space: Space, mixing: Mixing) -> Mixing:
-    """Returns the cell that `space.derive` finds, in compiled code.
+    """Returns the cell that the rule of a space derives, in compiled code.
 
     Args:
-      space: of the cells.
+      space: of the cells, which are derived by a rule and not by a function.
       mixing: weights of primitives [E, K] and of edges [E] of each kind.
 
     Returns:

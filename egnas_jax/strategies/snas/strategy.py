@@ -19,7 +19,7 @@ import optax
 from egnas_jax.nn.supernet import Supernet, SupernetConfig
 from egnas_jax.search.cost import Passes
 from egnas_jax.search.gradients import softmax_gradient
-from egnas_jax.search.relax import live_rows, relaxed, unflatten, unweighted
+from egnas_jax.search.relax import live_rows, softmax_mixing, unflatten, unweighted
 from egnas_jax.search.strategy import DeriveFn, Strategy, Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.all_edges import derive_all_edges
@@ -114,7 +114,7 @@ def snas(net: Supernet, config: SNASConfig) -> Strategy:
         return _alpha_step(config, hyperparams, state, mixing.primitives, by_rows)
 
     def incumbent(state: SNASState) -> Mixing:
-        return relaxed(space, state.alpha)
+        return softmax_mixing(state.alpha, space)
 
     return Strategy(
         update_every="step",
@@ -188,7 +188,7 @@ def penalty_gradient(
       config: of the supernet.
       image_size: H, W.
       rows: cell kind -> f32[E, K].
-      num_cells: as of `resources.penalty`.
+      num_cells: see `resources.penalty`.
     """
     tables = resource_tables(config, image_size)
     return jax.grad(lambda rows: penalty(rows, tables, num_cells))(rows)

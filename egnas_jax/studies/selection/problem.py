@@ -9,7 +9,7 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.finished_search import check_trained, valid_batches
 from egnas_jax.runs.search_config import SearchConfig, limit_of
 from egnas_jax.runs.search_result import SearchResult
-from egnas_jax.search.relax import relaxed
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import Strategy
 from egnas_jax.space import SPACES, Space
 from egnas_jax.space.derivation import check_rule
@@ -134,7 +134,8 @@ def make_problem(
     start = incumbent
     if strategy.one_hot:
         zeros = np.zeros((space.num_edges, len(space.primitives)), np.float32)
-        start = of_mixing(space, relaxed(space, dict.fromkeys(space.kinds, zeros)))
+        even = softmax_mixing(dict.fromkeys(space.kinds, zeros), space)
+        start = of_mixing(space, even)
     images, labels = valid_batches(
         run, options.batches, options.batch_size, options.seed, data=data
     )

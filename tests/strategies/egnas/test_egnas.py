@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from egnas_jax import EGNASConfig, search_config
+from egnas_jax.search.relax import unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.evaluation import (
     best,
@@ -72,6 +73,16 @@ def test_a_flat_individual_has_the_direction_of_its_rows():
             flat = egnas_step_direction(z, rows, options)
             for kind in space.kinds:
                 np.testing.assert_array_equal(flat[kind], by_rows[kind])
+
+
+def test_a_direction_in_another_space_is_refused():
+    space, other = SPACES["robust_s2"], SPACES["darts7"]
+    own, alpha = (unflatten(s, jnp.zeros(s.dim)) for s in (space, other))
+    for z in (jnp.zeros(other.dim), alpha):
+        with pytest.raises(ValueError, match=r"alpha\['normal'\] of the space robust"):
+            egnas_step_direction(z, alpha, EGNASConfig(), space)
+    with pytest.raises(ValueError, match=r"z\['normal'\] .*got shape \(14, 7\)"):
+        egnas_step_direction(alpha, own, EGNASConfig(), space)
 
 
 def test_variants_differ_as_their_table_says():

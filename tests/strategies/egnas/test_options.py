@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from egnas_jax import EGNASConfig
+from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.search.relax import unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS, RANGES
@@ -64,12 +65,15 @@ SEARCH_NUMBERS = {
 }
 
 
+VALUES = CHOICES | {"evolution": tuple(EVOLUTIONS)}
+
+
 def others(names):
     """Values of choices that are not the default."""
     return [
         (name, value)
         for name in names
-        for value in CHOICES[name]
+        for value in VALUES[name]
         if value != getattr(SMALL, name)
     ]
 
@@ -77,7 +81,7 @@ def others(names):
 # "tie" shows with equal individuals alone, which test_egnas.py has; the others have
 # tests of their own in test_revised_options.py
 ELSEWHERE = {"tie", "accept", "carried", "eta_schedule", "repeats"}
-SEARCH = others(set(CHOICES) - set(FITNESS_OPTIONS) - ELSEWHERE)
+SEARCH = others(set(VALUES) - set(FITNESS_OPTIONS) - ELSEWHERE)
 
 
 @pytest.fixture(scope="module")

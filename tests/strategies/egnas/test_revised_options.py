@@ -10,9 +10,10 @@ import pytest
 
 from egnas_jax import EGNASConfig
 from egnas_jax.evolution import EVOLUTIONS, Evolution, sep_cma_es
-from egnas_jax.search.relax import flatten, unflatten
+from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space
-from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS
+from egnas_jax.strategies.egnas.config import HYPERPARAMS
 from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
 from egnas_jax.strategies.egnas.explore import (
     explore,
@@ -23,6 +24,7 @@ from egnas_jax.strategies.egnas.sampling import (
     first_generation,
     start,
 )
+from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.types import Evaluation
 
 SPACE = SPACES["nasbench201"]
@@ -128,6 +130,36 @@ def test_an_exploration_without_a_finite_fitness_leaves_what_is_carried():
 
 
 @pytest.mark.slow
+def test_a_sample_without_a_fitness_leads_no_exploration():
+    """Although softmax(q) of its leader is the best of the two samples."""
+    config = dataclasses.replace(SMALL, samples=2, best_sample="accuracy")
+    method, state = EGNAS(SPACE, config, config.hyperparams), begun(config)
+    z = unflatten(SPACE, first_generation(method, KEY, state))
+    drawn = softmax_mixing(z).primitives["cell"]
+
+    @jax.jit
+    def explored(broken):
+        def evaluate_with_nan(mixings):
+            rows, scores = mixings.primitives["cell"], evaluate(mixings)
+            if len(rows) == 2:  # softmax(q) of both leaders
+                correct = jnp.where(jnp.arange(2) == broken, 6, 1)
+                return Evaluation(scores.loss, correct, correct / 6)
+            is_broken = jnp.all(jnp.abs(rows[1:] - drawn[broken]) < 1e-5)
+            loss = jnp.where(is_broken, jnp.nan, scores.loss)
+            return Evaluation(loss, scores.correct, scores.accuracy)
+
+        return explore(method, evaluate_with_nan, KEY, state)
+
+    for broken in (0, 1):
+        new, exploration = explored(broken)
+        without = np.isinf(exploration.leaders.fitness)
+        assert without.tolist() == [broken == 0, broken == 1]
+        assert (int(new.updates), int(new.skipped)) == (1, 0)
+        np.testing.assert_array_equal(
+            exploration.best.z, exploration.leaders.z[1 - broken]
+        )
+
+
 def test_a_carried_shape_is_around_alpha_with_the_sigma_of_the_schedule():
     config = dataclasses.replace(SMALL, carried="shape", sigma_floor=0.0)
     state, _ = run(config, (0, 1))
@@ -218,6 +250,30 @@ def test_repeats_are_redrawn_as_far_as_there_are_other_cells():
     assert set(cells_of(1e-3, "redrawn")) == {alpha}
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"repeats": "redrawn"},
+            "space own derives .*repeats=redrawn .* set it to kept",
+        ),
+        (
+            {"fitness": "proxy:params"},
+            "space own derives .*fitness=proxy:params .* out",
+        ),
+    ],
+)
+def test_a_function_that_derives_cells_is_not_taken_for_a_rule(
+    changes, message, monkeypatch
+):
+    space = dataclasses.replace(SPACE, name="own", derive=lambda space, mixing: None)
+    monkeypatch.setitem(SPACES, "own", space)
+    net = make_supernet(SupernetConfig(space="own", layers=5, partial_channels=1))
+    egnas(net, SMALL)
+    with pytest.raises(ValueError, match=message):
+        egnas(net, dataclasses.replace(SMALL, **changes))
+
+
 def test_eta_falls_with_the_updates():
     config = dataclasses.replace(SMALL, sign="paper", eta=0.8, eta_schedule="by_update")
     state, _ = run(config)
@@ -247,8 +303,7 @@ def test_a_strategy_without_mean_and_sigma_carries_nothing(setting, monkeypatch)
         )
 
     monkeypatch.setitem(EVOLUTIONS, "bare", make)
-    monkeypatch.setitem(CHOICES, "evolution", ("bare",))
-    EGNASConfig(evolution="bare")
+    EGNASConfig(evolution="bare")  # known from now on
     with pytest.raises(ValueError, match="bare have no mean and no sigma"):
         EGNASConfig(evolution="bare", **setting)
 
@@ -261,6 +316,11 @@ def test_a_constant_step_size_is_not_carried_as_an_adapted_one(name):
             EGNASConfig(evolution=name, sigma="own")
     else:
         EGNASConfig(evolution=name, sigma="own")
+
+
+def test_an_unknown_evolution_strategy_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="strategy.evolution 'cma'.*mean cma_es.*open"):
+        EGNASConfig(evolution="cma")
 
 
 def test_cells_that_differ_at_edges_they_lack_are_repeats():
