@@ -62,20 +62,18 @@ def test_egnas_evaluates_alpha_before_every_population(table):
     assert len(np.unique(rows[:, :, 1:])) > 30  # of 48 individuals
 
 
-def test_egnas_answers_by_the_explorations_that_its_queries_complete(table):
+@pytest.mark.parametrize("complete", [0, 1])
+def test_egnas_answers_by_the_explorations_that_its_queries_complete(table, complete):
     config = EGNASConfig(**SMALL, generations=1)
-    first = config.mixings_evaluated
-    assert first == 2 * (6 + 1)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def answers(queries):
-        keys = jax.random.split(jax.random.key(1), 20)
-        run = functools.partial(egnas_run, table, config, queries, {})
-        return jax.vmap(lambda key: run(key).answer)(keys)
-
-    before, one, begun, two = map(answers, (1, first, 2 * first - 1, 2 * first))
-    np.testing.assert_array_equal(one, begun)
-    assert (one != before).any() and (one != two).any()
+    each = config.mixings_evaluated
+    queries = (complete + 1) * each - 1
+    run = functools.partial(egnas_run, table, config, queries, {})
+    result = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 20))
+    # an exploration evaluates alpha first
+    alphas = np.asarray(result.rows)[:, ::each]
+    assert alphas.shape == (20, complete + 1)
+    np.testing.assert_array_equal(result.answer, alphas[:, -1])
+    assert complete == 0 or (alphas[:, 0] != alphas[:, 1]).any()
 
 
 @pytest.mark.slow
