@@ -33,8 +33,19 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.study.write import write_study
     from egnas_jax.search.cost import Passes
     from egnas_jax.search.evaluate import evaluate_population
-    from egnas_jax.search.functions import SearchFunctions
-    from egnas_jax.search.relax import softmax_mixing
+    from egnas_jax.search.functions import (
+        EpochResult,
+        KeyedState,
+        ScheduledHyperparams,
+        SearchFunctions,
+    )
+    from egnas_jax.search.relax import (
+        flatten,
+        initial_alpha,
+        softmax_mixing,
+        unflatten,
+    )
+    from egnas_jax.search.state import SearchData, SearchState
     from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
     from egnas_jax.space import (
         SPACES,
@@ -54,7 +65,9 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         egnas_step_direction,
         evaluate_fitness,
     )
+    from egnas_jax.strategies.egnas.sampling import EGNASState
     from egnas_jax.strategies.registration import register_strategy
+    from egnas_jax.studies.selection.options import SelectionOptions
     from egnas_jax.studies.selection.study import SelectionStudy, select
     from egnas_jax.training.latency import latency
     from egnas_jax.types import Batch, Evaluation, Mixing
@@ -67,10 +80,13 @@ __all__ = [
     "Batch",
     "Cost",
     "EGNASConfig",
+    "EGNASState",
+    "EpochResult",
     "EpochSchedule",
     "EvaluatedPopulation",
     "Evaluation",
     "Genotype",
+    "KeyedState",
     "Mixing",
     "Network",
     "NetworkConfig",
@@ -79,11 +95,15 @@ __all__ = [
     "RetrainConfig",
     "RetrainResult",
     "RetrainingsResult",
+    "ScheduledHyperparams",
     "SearchConfig",
+    "SearchData",
     "SearchFunctions",
     "SearchResult",
-    "SelectionStudy",
+    "SearchState",
     "SearchesResult",
+    "SelectionOptions",
+    "SelectionStudy",
     "Space",
     "Stage",
     "Strategy",
@@ -99,6 +119,8 @@ __all__ = [
     "evaluate_fitness",
     "evaluate_population",
     "evolution",
+    "flatten",
+    "initial_alpha",
     "interop",
     "latency",
     "linen",
@@ -126,6 +148,7 @@ __all__ = [
     "search_data",
     "select",
     "softmax_mixing",
+    "unflatten",
     "write_study",
     "zoo",
 ]
@@ -161,8 +184,11 @@ _NAMES = {
     "egnas_jax.runs.study.write": "write_study",
     "egnas_jax.search.cost": "Passes",
     "egnas_jax.search.evaluate": "evaluate_population",
-    "egnas_jax.search.functions": "SearchFunctions",
-    "egnas_jax.search.relax": "softmax_mixing",
+    "egnas_jax.search.functions": (
+        "EpochResult KeyedState ScheduledHyperparams SearchFunctions"
+    ),
+    "egnas_jax.search.relax": "flatten initial_alpha softmax_mixing unflatten",
+    "egnas_jax.search.state": "SearchData SearchState",
     "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
     "egnas_jax.space": (
         "SPACES Genotype Space Stage Topology derive draw_svg register_space zoo"
@@ -172,7 +198,9 @@ _NAMES = {
     "egnas_jax.strategies.egnas.evaluation": (
         "EvaluatedPopulation egnas_step_direction evaluate_fitness"
     ),
+    "egnas_jax.strategies.egnas.sampling": "EGNASState",
     "egnas_jax.strategies.registration": "register_strategy",
+    "egnas_jax.studies.selection.options": "SelectionOptions",
     "egnas_jax.studies.selection.study": "SelectionStudy select",
     "egnas_jax.training.latency": "latency",
     "egnas_jax.types": "Batch Evaluation Mixing",

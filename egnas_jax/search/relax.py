@@ -90,7 +90,18 @@ def unweighted(primitives: dict[str, Array]) -> Mixing:
 
 
 def flatten(space: Space, alpha: dict[str, Array]) -> Array:
-    """Joins kinds [..., E, K] into a vector [..., D], in the space's order of kinds."""
+    """Joins the kinds of an alpha into the vector of an individual.
+
+    The vector has the rows of one kind after the other, in the order of `space.kinds`:
+    the entry of kind g, edge e and primitive k is at place (g E + e) K + k.
+
+    Args:
+      space: of the cells.
+      alpha: cell kind -> [..., E, K].
+
+    Returns:
+      [..., D], where D = `space.dim` = kinds E K.
+    """
     rows = [alpha[kind] for kind in space.kinds]
     return jnp.concatenate(
         [part.reshape(*part.shape[:-2], -1) for part in rows], axis=-1
@@ -98,7 +109,15 @@ def flatten(space: Space, alpha: dict[str, Array]) -> Array:
 
 
 def unflatten(space: Space, z: Array) -> dict[str, Array]:
-    """Splits vectors [..., D] into cell kind -> [..., E, K]; inverse of `flatten`."""
+    """Splits the vectors of individuals into kinds; the inverse of `flatten`.
+
+    Args:
+      space: of the cells.
+      z: [..., D].
+
+    Returns:
+      Cell kind -> [..., E, K].
+    """
     shape = (*z.shape[:-1], len(space.kinds), space.num_edges, len(space.primitives))
     rows = z.reshape(shape)
     return {kind: rows[..., i, :, :] for i, kind in enumerate(space.kinds)}

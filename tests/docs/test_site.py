@@ -58,6 +58,19 @@ def test_the_page_for_beginners_lists_every_command():
     assert set(listed) == set(HELP)
 
 
+def test_the_way_through_the_code_names_files_and_what_they_define():
+    text = (DOCS.parent / "CONTRIBUTING.md").read_text()
+    _, _, section = text.partition("## The way through the code\n")
+    section = section.partition("\n## ")[0]
+    assert len(re.findall(r"^\d+\. ", section, re.M)) == 10
+    named = re.findall(r"\]\((egnas_jax/\S+\.py)\)\s+`(\w+)`(?:, `(\w+)`)?", section)
+    assert len(named) >= 10
+    for file, *names in named:
+        source = (DOCS.parent / file).read_text()
+        missing = [name for name in names if name and f"def {name}(" not in source]
+        assert not missing, (file, missing)
+
+
 @pytest.mark.parametrize(
     ("link", "written"),
     [

@@ -1,4 +1,4 @@
-"""The method in docs/extending.md is a plug-in that works as it stands there."""
+"""The methods in docs/extending.md are plug-ins that work as they stand there."""
 
 import dataclasses
 import pathlib
@@ -19,15 +19,18 @@ from egnas_jax.types import Batch
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
 
+def load_documented(heading, path):
+    """Loads the first Python of a section as a plug-in with this path."""
+    text = DOCUMENT.read_text()
+    section = text[text.index(heading) :]
+    path.write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])
+    return eg.load_plugin(path)
+
+
 @pytest.fixture
 def config(tmp_path):
-    text = DOCUMENT.read_text()
-    section = text[text.index("## A method") :]
-    (tmp_path / "hill_climb.py").write_text(
-        re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    )
     with own_plugins.as_in_a_new_process(), tiny_search.registered_space():
-        plugin = eg.load_plugin(tmp_path / "hill_climb.py")
+        plugin = load_documented("## A method", tmp_path / "hill_climb.py")
         assert plugin.names == {"strategy": ["hill_climb"], "preset": ["digits_climb"]}
         yield eg.search_config(
             "digits_climb", strategy="hill_climb", space=tiny_search.SPACE.name
@@ -67,3 +70,24 @@ def test_the_documented_method_weighs_nothing_that_an_edge_lacks(config):
         mask = live_mask(space, kind)
         expected = mask / mask.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(rows, expected, rtol=1e-6)
+
+
+def test_the_documented_variant_of_egnas_steps_and_learns(
+    tmp_path, two_node_net, toy_batch, update_of
+):
+    with own_plugins.as_in_a_new_process():
+        load_documented("## Change EG-NAS itself", tmp_path / "own_egnas.py")
+        config, make = eg.STRATEGIES["own_egnas"]
+        strategy = make(two_node_net, config(weight=0.0, fitness_batch_size=24))
+    variables = two_node_net.init(jax.random.key(1))
+    state = first = strategy.init(jax.random.key(0), ())
+    update, losses = update_of(strategy), []
+    for step in range(30):
+        key = jax.random.key(step)
+        state, info = update(key, state, variables, toy_batch)
+        losses.append(float(info["fitness"]))
+        if step == 0:
+            for kind, rows in state.items():
+                moved = jnp.abs(rows - first[kind])
+                assert jnp.allclose(moved, config.step, atol=1e-6)
+    assert jnp.mean(jnp.array(losses[-5:])) < jnp.mean(jnp.array(losses[:5]))
