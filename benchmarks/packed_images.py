@@ -255,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     packing, unpacking = (commands.add_parser(name) for name in ("pack", "unpack"))
-    packing.add_argument("--data-dir", help="of CIFAR-10, as of `egnas search`")
+    packing.add_argument("--data-dir", help="of CIFAR-10, as in `egnas search`")
     packing.add_argument("--pieces", type=int, default=PIECES, metavar="N")
     unpacking.add_argument("files", type=pathlib.Path, nargs="+", metavar="PIECE")
     for command in (packing, unpacking):

@@ -189,7 +189,7 @@ def warm_starts(
 
     Args:
       options: of `make_parser`.
-      batched: how many run at a time, as of `egnas_jax.run_searches`.
+      batched: how many run at a time, see `egnas_jax.run_searches`.
     """
     size = SIZES[options.size]
     jobs = [
@@ -212,7 +212,7 @@ def run(
     Args:
       forks: name -> settings that differ from the warm start's.
       options: of `make_parser`.
-      batched: how many run at a time, as of `egnas_jax.run_searches`.
+      batched: how many run at a time, see `egnas_jax.run_searches`.
     """
     searches = []
     for seed, warm in enumerate(warm_starts(options, batched)):

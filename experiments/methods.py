@@ -172,7 +172,7 @@ def finish_all(
 
     Args:
       searches: method, seed and job of each; all end after the same epoch.
-      batched: how many run at a time, as of `egnas_jax.run_searches`.
+      batched: how many run at a time, see `egnas_jax.run_searches`.
 
     Raises:
       SystemExit: a directory holds another run.

@@ -140,7 +140,7 @@ def of_runs(paths: list[str], title: str, claim: str, command: str) -> dict:
     """
     runs = read_runs(paths)
     if unfinished := ", ".join(run.name for run in runs if run.unfinished):
-        raise ValueError(f"{unfinished} has not ended. Resume it, or leave it out.")
+        raise ValueError(f"Not ended: {unfinished}. Resume them, or leave them out.")
     kinds = {run.kind for run in runs}
     if len(kinds) > 1:
         raise ValueError(

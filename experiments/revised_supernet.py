@@ -163,7 +163,7 @@ def train_jobs(
     """Method -> the trainings of its cells, seed by seed, at equal numbers of weights.
 
     Args:
-      options, size, source: as of `search_jobs`.
+      options, size, source: see `search_jobs`.
       cells: method -> the cell of each seed.
     """
     layers, image_channels, weights = size.network

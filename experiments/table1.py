@@ -209,7 +209,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = forks.make_parser(__doc__)
     text = "of zeta and of eta (the report's)"
     parser.add_argument("--weights", type=weight, nargs="+", default=WEIGHTS, help=text)
-    text = "searches as one program, as of `egnas search`: auto, on, off or a number"
+    text = "searches as one program, as in `egnas search`: auto, on, off or a number"
     parser.add_argument("--batched", type=batched, default="auto", help=text)
     options = forks.parse_similarity(parser, arguments)
     if len(set(options.weights)) < len(options.weights):

@@ -116,7 +116,7 @@ def search(path: str, dataset: str, shared: list[str], entry: Entry) -> dict:
     Args:
       path: of the table.
       dataset: a name in `DATASETS`.
-      shared: overrides of all methods, as of `shared_settings`.
+      shared: overrides of all methods, see `shared_settings`.
       entry: the method.
     """
     overrides = [*entry.options, *shared, f"dataset={dataset}"]

@@ -178,8 +178,8 @@ def holm_note(parts: Mapping[Row, Mapping[Row, Comparison]], seeds: int) -> str:
     """What the intervals of all comparisons promise together, as a sentence.
 
     Args:
-      parts: of `comparisons_of`.
-      seeds: over which they are paired.
+      parts: the result of `comparisons_of`.
+      seeds: number of seeds over which they are paired.
     """
     search, cells = CONTROLS
     others = [one for row, one in parts[cells].items() if row != search]

@@ -50,7 +50,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--no-torch", action="store_true", help="leave torch out")
     text = "until jobs are asked to end (%(default)s)"
     add("--seconds", type=_seconds, default=SECONDS, help=text)
-    add("--data-dir", help="of CIFAR-10, as of `egnas search`", **folder)
+    add("--data-dir", help="of CIFAR-10, as in `egnas search`", **folder)
     text = "of CIFAR-10, made by benchmarks.packed_images; kept for later calls"
     add("--pieces", nargs="+", help=text, type=_absolute, metavar="FILE")
     add("--executables", help="programs compiled beforehand", **folder)

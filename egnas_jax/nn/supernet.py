@@ -35,9 +35,9 @@ __all__ = [
     "SupernetInit",
     "cells_of",
     "check_image_shape",
-    "leaves_of",
     "groups_of",
     "halvings_of",
+    "leaves_of",
     "make_supernet",
 ]
 

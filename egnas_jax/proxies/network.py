@@ -128,8 +128,8 @@ def run_with(
     Args:
       network, variables, images, train: see `ProxyNetwork.logits`.
       replace: (what a layer passes, the next array of its site) -> its replacement.
-      arrays: site -> an array for every exposed one of that site, in the order of
-        `read_intermediates`.
+      arrays: site -> an array for each one that layers expose at that site, in the
+        order of `read_intermediates`.
 
     Returns:
       Logits f32[N, classes].

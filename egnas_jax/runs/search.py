@@ -111,7 +111,7 @@ def run_search(
       on_steps: called with the number of weight steps that are begun in an epoch, and
         that of all its steps, after each call of the device; for progress bars.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
-      monitor: called with the progress before the first epoch; None shows nothing.
+      monitor: follows what happens before the first epoch; None shows nothing.
 
     Returns:
       The result, which `load_search(out)` gives again.

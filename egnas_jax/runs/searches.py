@@ -105,7 +105,7 @@ def run_searches(
         may fork from one run.
       on_epoch: called with the index of a search and the record of its epoch.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
-      monitor: called with the progress before the first epoch; None shows nothing.
+      monitor: follows what happens before the first epoch; None shows nothing.
 
     Returns:
       The results. A search whose loss is NaN or infinite ends alone, with its error.

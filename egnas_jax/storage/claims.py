@@ -73,7 +73,7 @@ def add_event(
       folder: of the unit, made where it is missing.
       number: number of the new event: that of the last known one plus 1.
       kind: CLAIMED, RELEASED, FAILED or DONE.
-      details: JSON object that the claim holds besides host, pid and time.
+      details: JSON object that the event holds besides host, pid and time.
 
     Raises:
       OSError: the folder cannot be written.

@@ -86,7 +86,7 @@ def unrolled_gradients(
     """Returns the validation loss's gradients by alpha and by the weights after a step.
 
     Args:
-      net, alpha, trainee, train_batch, valid_batch, key: as of
+      net, alpha, trainee, train_batch, valid_batch, key: see
         `second_order_gradient`.
     """
 

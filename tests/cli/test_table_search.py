@@ -124,7 +124,7 @@ def test_the_csv_file_holds_the_points_of_the_curves(results):
             ["--strategy", "random_search", "--set", "nsga2.population=30"],
             "--set nsga2.population=30 sets an option of nsga2, which",
         ),
-        (["--queries", "10"], "egnas.population is 16, but a run has 10 queries"),
+        (["--queries", "67"], "An exploration of egnas evaluates 68 cells, but a run"),
         *[
             (
                 ["--strategy", name, "--queries", "50", "--set", f"{name}.{option}=50"],

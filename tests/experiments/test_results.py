@@ -58,7 +58,7 @@ def test_an_unfinished_run_is_in_no_record(results, tmp_path):
         line = {"epoch": 0, "valid_accuracy": 0.5, "seconds": 2.0}
         records.append(tmp_path / name / "metrics.jsonl", line)
         records.write_json(tmp_path / name / "config.json", {"epochs": planned})
-    with pytest.raises(ValueError, match="b has not ended"):
+    with pytest.raises(ValueError, match="Not ended: b"):
         results.of_runs([str(tmp_path)], "T", "C", "run")
     made = results.of_runs([str(tmp_path / "a")], "T", "C", "run")
     assert made["rows"][0][1]["n"] == 1

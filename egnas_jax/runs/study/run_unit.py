@@ -20,8 +20,7 @@ class UnitOptions(NamedTuple):
       data_dir: the only place to look for data sets; None: that of the plan.
       on_epoch: called with the unit and the record of an epoch.
       log: called with notes.
-      monitor: run directory of a search -> what is called with the progress before its
-        first epoch.
+      monitor: run directory of a search -> its `StartMonitor`.
     """
 
     data_dir: str | None

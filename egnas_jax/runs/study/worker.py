@@ -42,8 +42,7 @@ def run_worker(
       data_dir: the only place to look for data sets; None: that of the plan.
       on_epoch: called with the unit and the record of each epoch.
       log: called with notes; None: the logger "egnas_jax" gets them as warnings.
-      monitor: run directory of a search -> what is called with the progress before its
-        first epoch.
+      monitor: run directory of a search -> its `StartMonitor`.
 
     Returns:
       The state of all units.

@@ -307,7 +307,7 @@ def _counts_by_source(space: Space, counts: np.ndarray) -> tuple:
 
 
 def cell_of_choices(space: Space, choices: Array) -> Array:
-    """The cell of choices i32[T] (see `cells`) in the order of the decisions."""
+    """The cell (see `cells`) of choices i32[T] in the order of the decisions."""
     if not space.keeps_two_edges:
         return choices
     # [kind, node, what, slot], where what is the source or the primitive

@@ -207,7 +207,8 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
 def comparable(objectives: Array, unknown: float = WORST) -> Array:
     """Objectives by which cells are selected, f32[P, 2].
 
-    A cell without a known fitness is dominated by all others, however small it is.
+    A cell without a known fitness is dominated by all that have one, however small it
+    is.
 
     Args:
       objectives, unknown: see `front_of`.

@@ -32,9 +32,8 @@ IMAGE_OPTIONS = (
     "population_chunk",
     "image_chunk",
 )
-# option of each method that says how many cells it evaluates before it learns of any
+# option of a method that says how many cells it evaluates before it learns of any
 FIRST_CELLS = {
-    "egnas": "population",
     "ageing_evolution": "population",
     "enas": "samples",
     "nasnet_ppo": "samples",
@@ -187,6 +186,13 @@ def check_methods(
                 f"--set {entry} sets an option of {name}, which --strategy leaves out. "
                 f"Leave the setting out, or add --strategy {name}."
             )
+    exploration = config.egnas.mixings_evaluated
+    if "egnas" in methods and exploration > config.queries:
+        raise ValueError(
+            f"An exploration of egnas evaluates {exploration} cells, but a run has "
+            f"{config.queries} queries, with which alpha would never move. Lower "
+            f"egnas.population, egnas.samples or egnas.generations, or raise --queries."
+        )
     for name in methods:
         option = FIRST_CELLS.get(name)
         cells = getattr(getattr(config, name), option) if option else 0

@@ -160,6 +160,7 @@ def test_a_sample_without_a_fitness_leads_no_exploration():
         )
 
 
+@pytest.mark.slow
 def test_a_carried_shape_is_around_alpha_with_the_sigma_of_the_schedule():
     config = dataclasses.replace(SMALL, carried="shape", sigma_floor=0.0)
     state, _ = run(config, (0, 1))
