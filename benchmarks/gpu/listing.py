@@ -21,11 +21,11 @@ def list_jobs(
     """
     lines = []
     for stage in STAGES.values():
-        own = [job for job in listed if job.stage == stage]
-        if own:
+        of_stage = [job for job in listed if job.stage == stage]
+        if of_stage:
             limit = f"{stage.limit_s:.0f} s a call"
             lines.append(f"{stage.name}: {stage.purpose} ({limit})")
-        for job in own:
+        for job in of_stage:
             left = "left" if job in chosen else f"no {job.needs}"
             lines.append(f"  {known.state(job.name) or left:9}{job.name}")
     return "\n".join(lines)

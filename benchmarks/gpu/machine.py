@@ -20,8 +20,8 @@ def device_name(platform: str) -> str | None:
         return None
     answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
     # a driver that fails writes its message to stdout, too
-    found = GPU_LINE.search(answer.stdout) if answer.returncode == 0 else None
-    return found["name"] if found else None
+    line = GPU_LINE.search(answer.stdout) if answer.returncode == 0 else None
+    return line["name"] if line else None
 
 
 def data_folder(options: argparse.Namespace) -> pathlib.Path | None:

@@ -277,7 +277,7 @@ def test_a_network_that_nobody_reads_is_unchanged():
 
 
 def test_layers_are_read_in_the_order_of_the_computation():
-    found = read_intermediates(TOY, VARIABLES, BATCH.images, train=True)
-    assert [one.site for one in found] == (
+    exposed = read_intermediates(TOY, VARIABLES, BATCH.images, train=True)
+    assert [one.site for one in exposed] == (
         "kernel output variance relu features kernel output".split()
     )

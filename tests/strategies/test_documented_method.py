@@ -88,6 +88,6 @@ def test_the_documented_variant_of_egnas_steps_and_learns(
         losses.append(float(info["fitness"]))
         if step == 0:
             for kind, rows in state.items():
-                moved = jnp.abs(rows - first[kind])
-                assert jnp.allclose(moved, config.step, atol=1e-6)
+                steps = jnp.abs(rows - first[kind])
+                assert jnp.allclose(steps, config.step, atol=1e-6)
     assert jnp.mean(jnp.array(losses[-5:])) < jnp.mean(jnp.array(losses[:5]))

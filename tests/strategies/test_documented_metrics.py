@@ -77,8 +77,9 @@ def metrics_of(strategy, variables, batch):
     state = strategy.init(KEY, strategy.hyperparams)
     momentum = jax.tree.map(jnp.zeros_like, variables["params"])
     trainee = Trainee(variables, momentum, jnp.float32(0.1), jnp.int32(0), 1)
-    own = {"draw_batch": lambda key: batch} if strategy.draws_batches else {}
-    batches = dict(train_batch=batch, valid_batch=batch, **own)
+    batches = dict(train_batch=batch, valid_batch=batch)
+    if strategy.draws_batches:
+        batches["draw_batch"] = lambda key: batch
     state, info = strategy.update(KEY, state, strategy.hyperparams, trainee, **batches)
     return info | (strategy.metrics(state) if strategy.metrics else {})
 
@@ -86,8 +87,7 @@ def metrics_of(strategy, variables, batch):
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_the_table_names_what_a_method_reports(name, two_node_net, toy_batch):
     variables = two_node_net.init(KEY)
-    found = reported(name, two_node_net, variables, toy_batch)
-    assert documented(name) == found
+    assert documented(name) == reported(name, two_node_net, variables, toy_batch)
 
 
 def test_the_table_names_what_every_record_holds(two_node_net):

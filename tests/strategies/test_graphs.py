@@ -196,11 +196,11 @@ def test_egnas_depends_on_nothing_that_an_edge_lacks(space):
     others = [live_rows(space, rows, dead=7.0) for rows in (alpha, z)]
 
     def results(alpha, z):
-        found = [similarity_as_read(alpha, z, r, space) for r in SIMILARITIES]
+        values = [similarity_as_read(alpha, z, r, space) for r in SIMILARITIES]
         for options in OPTIONS:
-            found.append(individual_rows(z, options, space))
-            found.append(egnas_step_direction(z, alpha, options, space))
-        return found
+            values.append(individual_rows(z, options, space))
+            values.append(egnas_step_direction(z, alpha, options, space))
+        return values
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
