@@ -8,9 +8,12 @@ EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test
 # The tests of a file share compiled programs, so one process runs all of them. Most
 # programs run once on a few images, so XLA compiles them without optimisation, which
 # takes a third to a half of the time; `search`, `dist` and `bench` compile as users do.
+# Files run in their order: by the number of their tests, long tests would come last, and
+# one process would wait for the other.
 PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1" \
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
 
 # The main job: a search on scikit-learn's digits, nothing to download.
 search: $(BIN)/.installed
@@ -24,11 +27,15 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 
 # Every room of the package, in at most fifteen minutes of processor time.
 test: $(BIN)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not longest"
 
-# The rest: whole experiments, several processes, many devices, the largest programs.
+# Searches, retrainings and their commands, on several devices and with large programs.
 test-slow: $(BIN)/.installed
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not longest"
+
+# Whole experiments, several processes, and what takes longest: not in `.ci/run`.
+test-longest: $(BIN)/.installed
+	$(PYTEST) -m longest
 
 # Speed beside torch: about half an hour on a machine that does nothing else.
 bench: $(BIN)/.installed
@@ -71,4 +78,4 @@ format: $(BIN)/.installed
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-.PHONY: search test test-slow bench gpu docs dist lint format clean
+.PHONY: search test test-slow test-longest bench gpu docs dist lint format clean

@@ -25,6 +25,7 @@ from egnas_jax.space.primitive_names import FAMILIES
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 EXACT = ("table_searches",)  # where the whole table of the benchmark is found
+FIRST = "first_search"  # the shortest of those that train
 SVG = "image/svg+xml"
 NUMBER = re.compile(r"(?:(?<!\S)-)?\d[\d,]*(?:\.\d+)?")
 PERCENTAGE = re.compile(r"([\d.]+) %")
@@ -189,7 +190,14 @@ def modules(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("readers_options")  # its searches run for longer
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[] if path.stem == FIRST else pytest.mark.longest)
+        for path in NOTEBOOKS
+    ],
+    ids=names_of,
+)
 def test_a_notebook_runs_and_has_the_outputs_that_it_holds(
     path, modules, tmp_path, monkeypatch, nasbench201, golden_file
 ):

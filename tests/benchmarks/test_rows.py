@@ -28,7 +28,7 @@ from egnas_jax.nn.supernet_cost import supernet_multiply_adds
 from egnas_jax.search import step
 from egnas_jax.space import SPACES, zoo
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.longest
 
 PROGRAMS = ("population-running", "population-batch", "weight-step")
 

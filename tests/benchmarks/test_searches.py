@@ -16,7 +16,7 @@ def test_an_epoch_of_k_is_compared_with_k_epochs_of_the_same_round(monkeypatch):
     assert "| 4 | 4.50 | 0.75 (0.75 to 0.75) |" in searches.report({"rows": rows})
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_small_size_runs():
     result = searches.measure(searches.QUICK)
     assert result["rows"].keys() == {1, 2}

@@ -21,7 +21,7 @@ def test_a_form_is_compared_with_the_first_order_of_the_same_round(monkeypatch):
     assert second_order.report(result).endswith("exceeds 3 times.")
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_small_size_runs():
     result = second_order.measure(second_order.QUICK)
     assert result["rows"].keys() == {"off", "exact"}

@@ -19,7 +19,7 @@ from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.signals import FORWARDED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.longest
 
 # without a choice of edges, which would make a controller longer
 SPACE = Space(

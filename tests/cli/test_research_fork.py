@@ -43,7 +43,7 @@ def test_the_plugin_has_at_most_40_lines_of_code():
     assert len([line for line in lines if line.strip()]) <= 40
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_run_was_killed_and_replays_from_its_start(finished, capsys):
     run, _ = finished
     assert [line["epoch"] for line in records.read(run / "metrics.jsonl")] == [0, 1, 2]
@@ -51,7 +51,7 @@ def test_the_run_was_killed_and_replays_from_its_start(finished, capsys):
     assert "every digest is the same" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_commands_on_the_run_need_no_option(finished, capsys, tmp_path):
     run, network = finished
     commands = [
@@ -68,7 +68,7 @@ def test_commands_on_the_run_need_no_option(finished, capsys, tmp_path):
     assert "--format stablehlo" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_what_is_derived_is_counted_trained_and_evaluated(finished, capsys, tmp_path):
     run, network = finished
     capsys.readouterr()
@@ -93,7 +93,7 @@ def test_what_is_derived_is_counted_trained_and_evaluated(finished, capsys, tmp_
     assert result["n"] == 359
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_its_population_is_evaluated_in_one_call(finished):
     run, _ = finished
     images = np.linspace(-1, 1, 6 * 64, dtype=np.float32).reshape(6, 8, 8, 1)
@@ -119,7 +119,7 @@ def test_its_population_is_evaluated_in_one_call(finished):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_other_methods_search_the_same_space(capsys, tmp_path):
     command = ["search", "--preset", "fork_tiny", "--strategy", "egnas", *PLUGINS]
     assert egnas(*command, "--out", tmp_path / "run") == 0, capsys.readouterr().err

@@ -219,7 +219,7 @@ def test_one_after_another_gives_the_runs_of_single_commands(tmp_path, capsys):
     assert digests(tmp_path / "swept")["strategy.eta=0.6/seed0/metrics.jsonl"] == one
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_batch_killed_and_resumed_has_the_digests_of_an_undisturbed_one(tmp_path):
     def command(name):
         options = ["--seeds", "3", "--batched", "on", "--out", str(tmp_path / name)]

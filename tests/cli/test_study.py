@@ -116,7 +116,7 @@ def results(study):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_workers_that_are_killed_lose_no_unit_and_run_none_twice(plan, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     finished(start("sweep", plan, "--out", alone))

@@ -124,7 +124,7 @@ def test_all_searches_evaluate_equally_many_images(size, load):
     assert len(images) == 4 and max(images) <= 1.002 * min(images)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_chance_trains_in_a_space_of_two_primitives(load, tmp_path, monkeypatch):
     space = Space("darts7", primitives=("avg_pool_3x3", "skip_connect"))
     monkeypatch.setitem(SPACES, "darts7", space)

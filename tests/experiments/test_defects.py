@@ -82,7 +82,7 @@ def measured(load, tmp_path, monkeypatch, tiny_space):
     return record["columns"], rows, defects.of_variant(options, "official")
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_defects_are_measured_on_searches(load, measured):
     defects, (columns, rows, options) = load("defects"), measured
     kinds = ("35 simulated updates", "3 simulated updates", "3 updates on images")

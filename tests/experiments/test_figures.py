@@ -84,7 +84,7 @@ def test_a_value_that_is_named_twice_is_refused(name, words, load, tmp_path, cap
     assert "one twice" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_tiny_size_of_figure_2_trains_in_the_whole_space(load, tmp_path):
     load("figure2").main(["--size", "tiny", "--seeds", "1", "--out", str(tmp_path)])
     assert "<svg" in (tmp_path / "figure2.svg").read_text()
@@ -103,7 +103,7 @@ def test_the_tiny_size_of_figure_2_trains_in_the_whole_space(load, tmp_path):
     assert all(row[1]["mean"] > 30 for row in record["rows"])
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_tiny_figure_3_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 1 --out {tmp_path} --populations 4 8"

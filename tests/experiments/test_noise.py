@@ -8,7 +8,7 @@ import pytest
 from egnas_jax.space import SPACES
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_tiny_noise_study_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 2 --out {tmp_path}"

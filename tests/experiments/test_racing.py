@@ -90,7 +90,7 @@ def test_unseen_images_are_those_of_no_rule(matrices):
     assert first["unseen"] == pytest.approx(np.mean(values))
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_tiny_study_of_races_trains(load, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 2 --out {tmp_path}"

@@ -17,7 +17,7 @@ def words(settings):
     return [f"{path}={value}" for path, value in settings.items()]
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_what_is_unpacked_is_loaded_and_has_the_same_weights(load, tmp_path):
     assets = load("release_assets")
     made, elsewhere = tmp_path / "made", tmp_path / "elsewhere"

@@ -141,7 +141,7 @@ def test_epochs_of_a_warm_start_count_once(load):
     assert load("forks").total_seconds(forks) == 2 * 7 + 3 * 4
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_tiny_table_1_trains_and_is_the_same_in_batches(
     load, tmp_path, monkeypatch, tiny_space
 ):

@@ -520,7 +520,7 @@ def run_until_killed(out, folder, epochs):
         process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_two_methods_are_compared_and_a_killed_piece_goes_on_to_the_same_bits(
     load, tmp_path, monkeypatch, tiny_space, capsys
 ):

@@ -338,7 +338,7 @@ def test_equal_cells_in_a_row_are_groups(layers):
     assert groups_of(SupernetConfig(layers=layers)) == GROUPS[layers]
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_equal_cells_as_a_scan_equal_the_same_cells_in_a_row(
     monkeypatch, assert_close, quick_jit
 ):

@@ -18,7 +18,7 @@ from egnas_jax.types import Mixing
 
 # the first one compiles for more than a minute
 FILES = [
-    pytest.param("supernet_k1_c4_l5", marks=pytest.mark.slow),
+    pytest.param("supernet_k1_c4_l5", marks=pytest.mark.longest),
     "supernet_k2_c8_l3",
 ]
 

@@ -28,6 +28,7 @@ CONFIG = eg.SupernetConfig(
     channels=4, layers=5, partial_channels=1, space="nasbench201"
 )
 KEY = jax.random.key(3)
+QUICK = "params multiply_adds l2_norm grad_norm snip synflow fisher jacov naswot"
 
 
 def mixings_of(choices):
@@ -154,8 +155,10 @@ def draw_connected(number):
 @pytest.mark.parametrize(
     "number, names",
     [
-        (20, "params multiply_adds l2_norm grad_norm snip synflow fisher jacov naswot"),
-        (3, "grasp zen"),  # which take long to compile, and in the oracle
+        (3, QUICK),
+        pytest.param(20, QUICK, marks=pytest.mark.longest),
+        # which take long to compile, and in the oracle
+        pytest.param(20, "grasp zen", marks=pytest.mark.longest),
     ],
 )
 def test_scores_of_cells_are_those_of_networks_that_stand_alone(number, names):

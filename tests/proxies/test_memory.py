@@ -98,7 +98,9 @@ def reserved(name, number, images, side):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["naswot", "snip", "grasp"])
+@pytest.mark.parametrize(
+    "name", ["naswot", "snip", pytest.param("grasp", marks=pytest.mark.longest)]
+)
 def test_the_model_is_near_what_xla_reserves(name):
     actual = reserved(name, 4, 16, 16)
     modelled = 4 * memory.cell_bytes(name, SMALL, (16, 16, 3), 16)

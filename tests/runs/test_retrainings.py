@@ -401,7 +401,7 @@ def test_streamed_images_give_the_same_members(undisturbed, cells, tmp_path):
         np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_table_of_seeds_killed_and_resumed_is_that_of_an_undisturbed_one(
     cells, tmp_path, capsys
 ):

@@ -27,6 +27,8 @@ from egnas_jax.storage import records
 from egnas_jax.training import out_of_memory
 
 SETTINGS = {**tiny_search.SETTINGS, "epochs": 3, "strategy.warmup": 1}
+# methods whose programs take longest to compile
+LONGEST = {"enas", "nasnet_ppo", "nsga2", "epcnas_pso"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -448,7 +450,11 @@ def test_one_after_another_goes_on_after_a_search_that_failed(base, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [name for name in sorted(SMALL) if name != "p_darts"],  # which has stages
+    [
+        pytest.param(name, marks=pytest.mark.longest if name in LONGEST else [])
+        for name in sorted(SMALL)
+        if name != "p_darts"  # which has stages
+    ],
 )
 def test_a_search_of_a_batch_is_the_same_alone_for_every_method(name):
     """After an epoch, to rounding; the incumbent too where both chose the same cell.

@@ -138,7 +138,7 @@ def test_commands_on_a_finished_run_work_or_say_why_not(whole, tmp_path, capsys)
     assert main(["retrain", "--genotype", run, "--out", out, *options]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_devices_share_a_search_in_stages(tmp_path):
     script = f"""
 import tiny_search

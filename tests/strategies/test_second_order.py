@@ -426,7 +426,7 @@ def test_the_finite_difference_equals_the_reference(
     [
         (0.0, "first", "finite_difference", np.float32),
         (0.025, "fd", "finite_difference", np.float32),
-        (0.025, "exact", "exact", np.float64),
+        pytest.param(*(0.025, "exact", "exact", np.float64), marks=pytest.mark.longest),
     ],
 )
 def test_three_steps_of_a_search_equal_the_reference(

@@ -63,7 +63,7 @@ def reserved(program):
     return program.memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("given", PROGRAMS, ids=["batch", "running"])
 def test_the_model_is_near_what_xla_reserves(given):
     actual = reserved(compiled(*given))

@@ -5,7 +5,7 @@ import pathlib
 import eight_devices
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.longest
 
 FILE = pathlib.Path(__file__).with_name("shards_on_eight_devices.py")
 

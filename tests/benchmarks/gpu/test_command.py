@@ -267,7 +267,7 @@ def campaign(out, *options):
     return subprocess.run(words, capture_output=True, text=True, env=os.environ)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_dry_run_of_the_whole_campaign_in_two_calls(tmp_path):
     """The first call is cut short; the second one does the rest and nothing twice."""
     first = campaign(tmp_path, "--seconds", "60")

@@ -29,7 +29,7 @@ SMALL = {
     "nsga2": dict(BLACK_BOX, population=12, offspring=9),
     "epcnas_pso": dict(BLACK_BOX, particles=12),
 }
-SLOW = set(SMALL) - {"random_search"}
+SLOW = set(SMALL) - {"random_search", "nasnet_ppo"}
 KEY = jax.random.key(0)
 
 
@@ -45,7 +45,12 @@ def params_of(genotype):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in SMALL],
+    [
+        "random_search",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW)),
+        # its controller is that of enas
+        pytest.param("nasnet_ppo", marks=pytest.mark.longest),
+    ],
 )
 def test_the_genotype_keeps_the_limit(
     name, two_node_net, toy_batch, init_of, update_of
