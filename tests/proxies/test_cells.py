@@ -28,7 +28,8 @@ CONFIG = eg.SupernetConfig(
     channels=4, layers=5, partial_channels=1, space="nasbench201"
 )
 KEY = jax.random.key(3)
-QUICK = "params multiply_adds l2_norm grad_norm snip synflow fisher jacov naswot"
+FIRST = "params multiply_adds l2_norm snip naswot"
+OTHERS = "grad_norm synflow fisher jacov"
 
 
 def mixings_of(choices):
@@ -155,8 +156,8 @@ def draw_connected(number):
 @pytest.mark.parametrize(
     "number, names",
     [
-        (3, QUICK),
-        pytest.param(20, QUICK, marks=pytest.mark.longest),
+        (3, FIRST),
+        pytest.param(20, f"{FIRST} {OTHERS}", marks=pytest.mark.longest),
         # which take long to compile, and in the oracle
         pytest.param(20, "grasp zen", marks=pytest.mark.longest),
     ],
