@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +139,20 @@ def test_the_difference_approximates_the_derivative_of_a_smooth_network(
     for kind in KINDS:
         scale = np.abs(exact[kind]).max()
         np.testing.assert_allclose(difference[kind], exact[kind], atol=0.02 * scale)
+
+
+def test_the_difference_is_one_of_products_with_all_bits(monkeypatch):
+    """A GPU's products of float32 are rounded by default."""
+    monkeypatch.setitem(SPACES, SMALL.name, SMALL)
+    net = make_supernet(SupernetConfig(channels=4, layers=2, space=SMALL.name))
+    variables = jax.eval_shape(lambda: net.init(jax.random.key(0), (8, 8, 3)))
+    alpha = {kind: jnp.zeros((2, 2)) for kind in KINDS}
+    batch = Batch(jnp.zeros((4, 8, 8, 3)), jnp.zeros(4, jnp.int32))
+    difference = functools.partial(mixed_difference, net, batch=batch)
+    traced = jax.make_jaxpr(difference)(alpha, variables, variables["params"])
+    precisions = re.findall(r"precision=(.*)", str(traced))
+    assert len(precisions) > 10
+    assert {"HIGHEST" in precision for precision in precisions} == {True}
 
 
 def gradient_of(method, alpha):
