@@ -29,7 +29,15 @@ import pieces
 import subset
 import ten_systems_table as tables
 from search_cost import cost_of
-from ten_systems_runs import SETTINGS, Row, Run, rows_of, search_runs, train_runs
+from ten_systems_runs import (
+    AS_PUBLISHED,
+    SETTINGS,
+    Row,
+    Run,
+    rows_of,
+    search_runs,
+    train_runs,
+)
 from ten_systems_sizes import SIZES, Size
 from ten_systems_table import Result
 
@@ -57,10 +65,17 @@ def check(options: argparse.Namespace) -> Size:
     """The size of the command line, whose options are checked before anything runs.
 
     Raises:
-      ValueError: an unknown method, or a setting that a run does not have.
+      ValueError: an unknown method, one without a row that is asked for, or a setting
+        that a run does not have.
     """
     for name in options.methods or ():
         lookup(STRATEGIES, name, "method")
+        if options.settings_of == "published" and name not in AS_PUBLISHED:
+            raise ValueError(
+                f"--settings-of is published, but {name} has no row as published, "
+                f"which these have: {', '.join(AS_PUBLISHED)}. Leave {name} out, or "
+                f"take common or both."
+            )
     forks.check_images([*options.settings, *options.train])
     size, anywhere = SIZES[options.size], subset.Source(None, {})
     search_runs(options, size, anywhere)

@@ -81,6 +81,7 @@ def search(options: argparse.Namespace) -> int | None:
         from egnas_jax.cli import distributed
         from egnas_jax.runs.search import run_search  # noqa: F401  loads all of it
         from egnas_jax.runs.search_config import SearchConfig, search_config
+        from egnas_jax.runs.search_setup import check_schedule
         from egnas_jax.settings import as_dict, assignments
         from egnas_jax.training.processes import is_first
 
@@ -95,7 +96,8 @@ def search(options: argparse.Namespace) -> int | None:
 
     base = make({})
     if options.print_config:
-        configurations(make, read_sweep(options.sweep), options.seeds)  # to check them
+        for config in configurations(make, read_sweep(options.sweep), options.seeds):
+            check_schedule(config)
         print(json.dumps(as_dict(base), indent=2))
         return None
     if has_sweep(options):

@@ -1,9 +1,10 @@
 """Implements P-DARTS: DARTS in stages of growing depth and fewer primitives.
 
-A stage is first-order DARTS on a supernet of its own, whose weights and alpha are
-new. After a stage every edge loses its weakest primitives, so a deeper supernet needs
-no more memory. Dropout behind skips and a limit of skips in the derived cell hold skips
-back. The rules that need no network are in p_darts_rules.py, the plan of the stages in
+A stage is first-order DARTS on a supernet of its own, whose weights and alpha are new.
+After a stage every edge loses its weakest primitives, so the deeper supernets of the
+next ones need about half of the memory that they would need with all primitives.
+Dropout behind skips and a limit of skips in the derived cell hold skips back. The rules
+that need no network are in p_darts_rules.py, the plan of the stages in
 p_darts_config.py.
 
 Source: P-DARTS (Chen et al., ICCV 2019); train_search.py and model_search.py of its

@@ -16,6 +16,7 @@ import filelock
 import jax
 import numpy as np
 import pytest
+import small_methods
 import tiny_search
 
 from egnas_jax.cli.console import use_compilation_cache
@@ -28,6 +29,7 @@ from egnas_jax.runs.search_setup import set_up_search
 from egnas_jax.settings import assignments
 from egnas_jax.space import zoo
 from egnas_jax.storage import checkpoint, records
+from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training import interrupt, program_cache, program_store
 from egnas_jax.training.out_of_memory import OutOfMemoryError
 
@@ -585,6 +587,17 @@ def test_a_taken_directory_and_another_configuration_are_refused(straight, capsy
         ["--variant", "official", *SMALL],
         ["--strategy", "random_search", "--set", "strategy.candidates=4"],
         ["--strategy", "darts"],
+        *(
+            pytest.param(
+                [
+                    "--strategy",
+                    name,
+                    *tiny_search.words(small_methods.settings_of(name)),
+                ],
+                marks=pytest.mark.longest,
+            )
+            for name in sorted(set(STRATEGIES) - {"egnas", "random_search", "darts"})
+        ),
     ],
 )
 def test_every_other_method_runs_from_images_to_a_genotype(strategy, tmp_path, capsys):
@@ -647,6 +660,29 @@ def test_bad_arguments_end_with_2_and_write_nothing(name, tmp_path, capsys):
     assert message in said and "Traceback" not in said
     assert len(said.strip().split("\n")) <= 3
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--strategy p_darts --set strategy.stage_epochs=100,100,100", "stage_epochs"),
+        ("--strategy p_darts --set epochs=2", "epochs is 2"),
+        ("--strategy egnas --set schedule.order=strategy_first", None),
+        (
+            "--strategy darts --set schedule.order=strategy_first",
+            "schedule.order is strategy_first",
+        ),
+        (
+            "--strategy snas --space nasbench201 --set strategy.resource_penalty=0.1",
+            "resource_penalty",
+        ),
+    ],
+)
+def test_a_configuration_is_printed_if_it_can_be_searched(words, message, capsys):
+    code = main(["search", "--print-config", *words.split()])
+    shown = capsys.readouterr()
+    assert code == (0 if message is None else 2)
+    assert not shown.err if message is None else message in shown.err
 
 
 def test_the_lowering_is_a_setting_with_a_default(capsys):

@@ -480,6 +480,10 @@ def test_pieces_are_listed_without_running_any(load, stand_in, tmp_path, capsys)
         (["--train", "epoch=3"], "epoch"),
         (["--set", "epoch=3"], "epoch"),
         (["--settings-of", "own"], "own"),
+        (
+            ["--settings-of", "published", "--methods", "darts", "nsga2"],
+            "nsga2 has no row as published, which these have: egnas, darts",
+        ),
     ],
 )
 def test_wrong_options_are_refused_before_anything_runs(

@@ -18,6 +18,7 @@ from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.nn.supernet import SupernetConfig, leaves_of, make_supernet
 from egnas_jax.nn.supernet_config import as_live
+from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import Space
 from egnas_jax.types import Mixing
 
@@ -126,18 +127,46 @@ def test_a_pruned_cell_needs_less_memory_and_a_shorter_program():
     assert lines_left < 0.8 * whole_lines
 
 
-def test_a_deep_pruned_supernet_has_a_fraction_of_the_weights():
-    """As P-DARTS has them: 17 cells with 3 of 8 primitives."""
+# the primitives that make the largest supernet of three an edge
+THREE = as_live([[[3, 4, 6]] * 14] * 2)
 
-    def num_weights(layers, live):
-        config = SupernetConfig(
-            space="darts8", layers=layers, partial_channels=1, live=live
-        )
-        leaves = jax.tree.leaves(leaves_of(config, 3)["params"], is_leaf=is_leaf)
+
+def deep(live):
+    """P-DARTS's last supernet: 17 cells, with 3 of 8 primitives or with all."""
+    return SupernetConfig(
+        space="darts8", layers=17, partial_channels=1, live=live, pool_bn=True
+    )
+
+
+def test_a_deep_pruned_supernet_has_half_of_the_weights():
+    def num_weights(live):
+        leaves = jax.tree.leaves(leaves_of(deep(live), 3)["params"], is_leaf=is_leaf)
         return sum(leaf.size for leaf in leaves if math.prod(leaf.shape))
 
-    three = as_live([[[1, 3, 4]] * 14] * 2)
-    assert num_weights(17, three) < 0.4 * num_weights(17, None)
+    assert num_weights(THREE) < 0.5 * num_weights(None)
+
+
+@pytest.mark.longest
+def test_a_deep_pruned_supernet_needs_half_of_the_memory():
+    """By what the backward pass keeps of an image, weights included."""
+
+    def kept_bytes(live):
+        net = make_supernet(deep(live))
+        variables = jax.eval_shape(lambda: net.init(KEY, (32, 32, 3)))
+        alpha = dict.fromkeys(("normal", "reduce"), jnp.zeros((14, 8)))
+
+        def residuals(variables, alpha):
+            def logits(params, alpha):
+                changed = {**variables, "params": params}
+                images, mixing = jnp.zeros((1, 32, 32, 3)), softmax_mixing(alpha)
+                return net.apply(changed, images, mixing, train=True)[0]
+
+            return jax.vjp(logits, variables["params"], alpha)[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(residuals, variables, alpha))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+    assert kept_bytes(THREE) < 0.55 * kept_bytes(None)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_methods
 from sharded_functions import W, gathered, looped, normed, random
 
 from egnas_jax.cli.main import main
 from egnas_jax.space import SPACES, Space
 from egnas_jax.storage import records
+from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.devices import describe, make_mesh
 from egnas_jax.training.shards import Division, over_images, over_rows
 
@@ -29,8 +31,11 @@ SETTINGS = {
     "batch_size": 256,
     "validation_chunk": 64,
 }
-# a population once an epoch, alpha's gradient in each step, and a controller
 METHODS = {
+    name: small_methods.settings_of(name)
+    for name in sorted(STRATEGIES)
+    if name != "p_darts"  # whose stages have a test in tests/runs
+} | {
     "egnas": {
         "strategy.warmup": 0,
         "strategy.population": 10,
@@ -46,7 +51,7 @@ METHODS = {
 }
 # The numbers of devices that compute one epoch of a search after the other. A method
 # compiles anew for each, so one method moves most.
-DEVICES = {"egnas": (1, 2, 4), "darts": (1,), "enas": (2,)}
+DEVICES = {name: (2,) for name in METHODS} | {"egnas": (1, 2, 4), "darts": (1,)}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -150,7 +150,7 @@ class PPOConfig:
             "learning_rate": RATE,
             "baseline": SHARE,
             "entropy_weight": RATE,
-            "clip": RATE,
+            "clip": (1e-9, LARGEST_FLOAT),
             "epochs": (1, 1000),
             "samples": COUNT,
             "hidden": (1, 4096),

@@ -324,10 +324,16 @@ def test_nsga2_drops_a_cell_whose_loss_is_no_number_however_small(nsga2_parts):
 def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
     toy_net, toy_batch, variables
 ):
-    sizes = dict(BLACK_BOX, population=16, offspring=16, fitness="accuracy")
+    """Both evaluate 336 cells."""
+    sizes = dict(BLACK_BOX, fitness="accuracy")
     volumes = []
-    for generations in (1, 20):
-        config = NSGA2Config(**{**sizes, "generations": generations})
+    # the first population is random, and has one generation behind it
+    for population, offspring, generations in ((320, 16, 1), (16, 16, 20)):
+        config = NSGA2Config(
+            population=population,
+            offspring=offspring,
+            **{**sizes, "generations": generations},
+        )
         strategy = nsga2(toy_net, config)
         trainee = Trainee(variables, None, 0.1)
         state = strategy.init(KEY, ())

@@ -155,7 +155,7 @@ CHANGED = {
     ],
     "nasnet_ppo": [
         *("learning_rate=0.5", "baseline=0", "entropy_weight=9", "samples=5"),
-        *("hidden=8", "clip=0", "epochs=1", "level=sequence"),
+        *("hidden=8", "clip=1e-4", "epochs=1", "level=sequence"),
     ],
     "nsga2": [
         *("population=8", "offspring=9", "cost=multiply_adds", "crowding=nsga_net"),
