@@ -25,7 +25,6 @@ from egnas_jax.space.primitive_names import FAMILIES
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 EXACT = ("table_searches",)  # where the whole table of the benchmark is found
-FIRST = "first_search"  # the shortest of those that train
 SVG = "image/svg+xml"
 NUMBER = re.compile(r"(?:(?<!\S)-)?\d[\d,]*(?:\.\d+)?")
 PERCENTAGE = re.compile(r"([\d.]+) %")
@@ -188,16 +187,9 @@ def modules(monkeypatch):
     return vars(variables)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.usefixtures("readers_options")  # its searches run for longer
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[] if path.stem == FIRST else pytest.mark.longest)
-        for path in NOTEBOOKS
-    ],
-    ids=names_of,
-)
+@each_notebook
 def test_a_notebook_runs_and_has_the_outputs_that_it_holds(
     path, modules, tmp_path, monkeypatch, nasbench201, golden_file
 ):

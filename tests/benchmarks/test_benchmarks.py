@@ -13,7 +13,7 @@ from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.space import SPACES
 from egnas_jax.training import program_cache
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.longest
 
 
 def test_the_side_that_runs_first_alternates():

@@ -182,7 +182,7 @@ def test_a_terminated_worker_gives_its_unit_back_after_a_checkpoint(plan, tmp_pa
     assert len(read_events(study.events_folder(0))) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_worker_that_was_paused_finds_its_unit_taken_and_leaves_it(plan, tmp_path):
     folder = tmp_path / "study"
     text = PLAN.replace("epochs = 3  #", "epochs = 60  #")

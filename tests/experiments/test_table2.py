@@ -310,7 +310,7 @@ def test_compiling_alone_needs_a_given_cell(load, tmp_path, capsys):
     assert "--compile-only needs the cell" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_training_reads_the_program_that_was_compiled_before_it(tmp_path):
     """Weight steps are compiled once, by the first of the two processes."""
     words = "--size tiny --seeds 1 --genotype DARTS_V2 --epochs-now 1 --train"
@@ -332,7 +332,7 @@ def test_a_training_reads_the_program_that_was_compiled_before_it(tmp_path):
     assert (tmp_path / "out" / "seed0").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_a_tiny_table_2_trains(call, tmp_path, monkeypatch, tiny_space):
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     words = f"--size tiny --seeds 1 --searches 1 --out {tmp_path} --epochs-now 5"

@@ -69,13 +69,13 @@ def _interpreted():
 
 # every way to compute a primitive, by the smallest windows
 EACH = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "nor_conv_1x1")
-slow = pytest.mark.slow
+longest = pytest.mark.longest
 CASES = [  # primitives, (S, C, H, W, N), stride, train
     # a strip of four pixels and one of two in every row
     (EACH, (2, 2, 4, 6, 5), 1, True),
     (("skip_connect", "nor_conv_3x3"), (1, 2, 8, 4, 3), 2, False),
     *(
-        pytest.param(*case, marks=slow)
+        pytest.param(*case, marks=longest)
         for case in (
             (EACH, (2, 2, 4, 6, 5), 1, False),
             (DARTS, (2, 2, 6, 6, 5), 1, False),
@@ -103,7 +103,7 @@ def test_sums_and_statistics_are_those_of_the_reference(
     assert_close(fused, reference, 1e-5)
 
 
-@pytest.mark.parametrize("train", [True, pytest.param(False, marks=slow)])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=longest)])
 def test_norms_with_a_scale_and_norms_behind_poolings(train, assert_close, quick_jit):
     primitives = named(["nor_conv_1x1"]) | {
         "max_pool_3x3": kernel_of("max_pool_3x3", pool_bn=True)
@@ -116,7 +116,7 @@ def test_norms_with_a_scale_and_norms_behind_poolings(train, assert_close, quick
     assert_close(fused, reference, 1e-5)
 
 
-@pytest.mark.parametrize("train", [False, pytest.param(True, marks=slow)])
+@pytest.mark.parametrize("train", [False, pytest.param(True, marks=longest)])
 def test_a_population_is_a_loop_over_individuals(train, assert_close, quick_jit):
     primitives = named(["max_pool_3x3", "nor_conv_1x1"])
     variables, state, _ = arguments(primitives, (2, 2, 4, 4, 3))
@@ -132,7 +132,7 @@ def test_a_population_is_a_loop_over_individuals(train, assert_close, quick_jit)
     assert_close(quick_jit(population)(variables, states, weights), stacked, 1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("train", [False, True])
 def test_bfloat16_is_close_to_float32(train, quick_jit):
     primitives = named(["avg_pool_3x3", "sep_conv_3x3"])

@@ -28,7 +28,7 @@ from egnas_jax.training import out_of_memory
 
 SETTINGS = {**tiny_search.SETTINGS, "epochs": 3, "strategy.warmup": 1}
 # methods whose programs take longest to compile
-LONGEST = {"enas", "nasnet_ppo", "nsga2", "epcnas_pso"}
+LONGEST = {"ageing_evolution", "enas", "epcnas_pso", "nasnet_ppo", "nsga2"}
 
 
 @pytest.fixture(scope="module", autouse=True)

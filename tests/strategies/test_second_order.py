@@ -239,7 +239,7 @@ def golden_network(golden):
     return net, trainee, batches
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_the_exact_form_equals_the_reference(golden, golden_network):
     net, trainee, batches = golden_network
     alpha = by_kind(golden["alpha"])

@@ -8,7 +8,7 @@ import pathlib
 import eight_devices
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.longest
 
 FILE = pathlib.Path(__file__).with_name("on_eight_devices.py")
 

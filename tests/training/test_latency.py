@@ -168,7 +168,7 @@ def test_an_edge_that_draws_is_measured():
     assert 0 < latency_table.edge_seconds("noise", EdgePlace(4, 8, 1), 2) < 1
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_an_edge_takes_longer_on_more_channels():
     seconds = [
         latency_table.edge_seconds("sep_conv_5x5", EdgePlace(channels, 16, 1), 8)

@@ -30,7 +30,7 @@ def test_blank_files_stand_for_cifar10(tmp_path):
     assert data.images.shape == (50_000, 32, 32, 3) and data.num_classes == 10
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 @pytest.mark.parametrize("name", TASKS)
 def test_a_search_loads_what_was_compiled_beforehand(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # the command changes it

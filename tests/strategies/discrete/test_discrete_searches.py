@@ -320,7 +320,7 @@ def test_nsga2_drops_a_cell_whose_loss_is_no_number_however_small(nsga2_parts):
     assert front.is_member.tolist() == [True] + [False] * 5
 
 
-@pytest.mark.slow
+@pytest.mark.longest
 def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
     toy_net, toy_batch, variables
 ):

@@ -29,7 +29,7 @@ SMALL = {
     "nsga2": dict(BLACK_BOX, population=12, offspring=9),
     "epcnas_pso": dict(BLACK_BOX, particles=12),
 }
-SLOW = set(SMALL) - {"random_search", "nasnet_ppo"}
+LONGEST = {"enas", "nasnet_ppo"}
 KEY = jax.random.key(0)
 
 
@@ -47,9 +47,12 @@ def params_of(genotype):
     "name",
     [
         "random_search",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW)),
-        # its controller is that of enas
-        pytest.param("nasnet_ppo", marks=pytest.mark.longest),
+        *(
+            pytest.param(
+                n, marks=pytest.mark.longest if n in LONGEST else pytest.mark.slow
+            )
+            for n in sorted(set(SMALL) - {"random_search"})
+        ),
     ],
 )
 def test_the_genotype_keeps_the_limit(
