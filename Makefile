@@ -8,12 +8,9 @@ EXTRA := $(if $(shell command -v nvidia-smi 2>/dev/null),test$(comma)cuda12,test
 # The tests of a file share compiled programs, so one process runs all of them. Most
 # programs run once on a few images, so XLA compiles them without optimisation, which
 # takes a third to a half of the time; `search`, `dist` and `bench` compile as users do.
-# Files run in their order: by the number of their tests, long tests would come last, and
-# one process would wait for the other.
 PYTEST := JAX_PLATFORMS=cpu OPENBLAS_NUM_THREADS=1 \
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1" \
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
-	--no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # The main job: a search on scikit-learn's digits, nothing to download.
 search: $(BIN)/.installed

@@ -40,6 +40,7 @@ from egnas_jax.types import Batch
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.devices()  # XLA reads XLA_FLAGS once, here, before a test changes them
 
 GOLDEN = os.environ.get("EGNAS_GOLDEN") or ROOT / "tests" / "golden"
 GOLDEN = pathlib.Path(GOLDEN).absolute()

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 
 import pytest
 
@@ -112,10 +113,24 @@ def wandb_messages(folder):
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     content = path.read_bytes()[7:]  # behind the mark and the version
+    messages = []
     while content:
         _, length, _ = struct.unpack("<IHB", content[:7])  # the sum, and the kind
-        yield pb.Record.FromString(content[7 : 7 + length])
+        if len(content) < 7 + length:  # is being written
+            break
+        messages.append(pb.Record.FromString(content[7 : 7 + length]))
         content = content[7 + length :]
+    return messages
+
+
+def finished_wandb_messages(folder):
+    """The same, once the process that writes them has written the end of the run."""
+    for _ in range(600):
+        messages = wandb_messages(folder)
+        if any(message.HasField("exit") for message in messages):
+            break
+        time.sleep(0.1)
+    return messages
 
 
 @pytest.mark.slow
@@ -124,8 +139,9 @@ def test_wandb_writes_offline_what_an_epoch_gives(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     write("wandb", tmp_path, [0, 1])
     config, rows = {}, []
-    for message in wandb_messages(tmp_path):
-        config |= {item.key: item.value_json for item in message.run.config.update}
+    for message in finished_wandb_messages(tmp_path):
+        for part in (message.run.config, message.config):
+            config |= {item.key: item.value_json for item in part.update}
         row = {i.nested_key[0]: i.value_json for i in message.history.item}
         rows += [(row["epoch"], row["loss"])] if row else []
     assert config["seed"] == "3" and config["strategy.eta"] == "0.4"

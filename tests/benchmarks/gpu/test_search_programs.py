@@ -31,6 +31,7 @@ def test_blank_files_stand_for_cifar10(tmp_path):
 
 
 @pytest.mark.longest
+@pytest.mark.usefixtures("readers_options")  # with the flags below, for this test alone
 @pytest.mark.parametrize("name", TASKS)
 def test_a_search_loads_what_was_compiled_beforehand(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # the command changes it
