@@ -145,8 +145,8 @@ def mixed_difference(
 ) -> dict[str, Array]:
     """Returns the reference's difference of alpha's gradients at w + R v and w - R v.
 
-    Products keep all bits of float32. On a GPU they have 11 by default (TF32), and the
-    difference would be that of rounding errors.
+    Products keep all bits of float32. Recent GPUs round factors to 11 bits by default
+    (TF32), and the rounding errors may be larger than the difference.
 
     Args:
       net: the supernet.
