@@ -59,11 +59,11 @@ def _own(**methods: dict[str, Any]) -> dict[str, Settings]:
 def _ranking(
     images: int, batches: int, **methods: dict[str, Any]
 ) -> dict[str, Settings]:
-    """Options of methods that rank, whose ten best are ranked again on other batches.
+    """Options of methods that rank, whose ten best are ranked again on all images.
 
     Args:
       images: of a batch.
-      batches: on which the best are ranked again.
+      batches: that hold the whole validation half.
       methods: method -> its own options.
     """
     shared = dict(fitness_batch_size=images, finalists=10, final_batches=batches)
@@ -101,13 +101,13 @@ SIZES = {
             nasnet_ppo=dict(samples=20, steps=3, finalists=5, batch_size=64),
         )
         | _ranking(
-            images=96,
-            batches=6,
+            images=72,
+            batches=10,
             ageing_evolution=dict(
-                population=36, tournament=9, children=12, generations=25
+                population=36, tournament=9, children=12, generations=33
             ),
-            nsga2=dict(population=24, offspring=24, generations=13),
-            epcnas_pso=dict(particles=16, generations=20),
+            nsga2=dict(population=24, offspring=24, generations=17),
+            epcnas_pso=dict(particles=16, generations=26),
         ),
         published=_own(snas=dict(learning_rate=0.18)),
         budget=38_016,
@@ -153,13 +153,13 @@ SIZES = {
             ),
         )
         | _ranking(
-            images=160,
-            batches=12,
+            images=128,
+            batches=20,
             ageing_evolution=dict(
-                population=40, tournament=10, children=20, generations=19
+                population=40, tournament=10, children=20, generations=22
             ),
-            nsga2=dict(population=30, offspring=30, generations=13),
-            epcnas_pso=dict(particles=20, generations=20),
+            nsga2=dict(population=30, offspring=30, generations=15),
+            epcnas_pso=dict(particles=20, generations=23),
         ),
         published=_own(snas=dict(learning_rate=7.8e-2)),
         budget=86_400,

@@ -99,8 +99,7 @@ def _with_scores(options, table):
 def _search(table, config, name: str, settings: list[dict], seen: str) -> list[dict]:
     """Entries of one method, one for each setting; `seen`: see `summarise_method`."""
     from egnas_jax.runs.failures import running
-    from egnas_jax.settings import as_dict
-    from egnas_jax.studies.nasbench201 import table_search
+    from egnas_jax.studies.nasbench201 import table_search, table_search_config
     from egnas_jax.studies.nasbench201.summary import summarise_method
 
     at_queries = table_search.log_spaced_queries(config.queries)
@@ -113,7 +112,7 @@ def _search(table, config, name: str, settings: list[dict], seen: str) -> list[d
         f"{seconds:.1f} s, compilation included"
     )
     optimum = float(table.test.max())
-    options = as_dict(getattr(config, name))
+    options = table_search_config.options_of(config, name)
     entries = summarise_method(
         name, settings, curves, at_queries, optimum, options=options, seen=seen
     )

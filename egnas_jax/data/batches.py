@@ -56,13 +56,22 @@ def epoch_permutation(key: Key, num_images: int, epoch: Array | int) -> Array:
     return jax.random.permutation(jax.random.fold_in(key, epoch), images)
 
 
-def draw_batch(key: Key, num_images: int, size: int) -> Array:
+def draw_batch(
+    key: Key, num_images: int, size: int, place: Array | None = None
+) -> Array:
     """Indices of a random batch of distinct images, i32[size].
+
+    The batches of one key follow each other in one order of all images, which begins
+    again at its end: ceil(N / size) of them hold every image.
 
     Args:
       key: consumed.
       num_images: N, static.
       size: static, at most `num_images`.
+      place: number of the batch in that order, from 0; may be traced. None: the first.
     """
     images = jnp.arange(num_images, dtype=jnp.int32)
-    return jax.random.permutation(key, images)[:size]
+    order = jax.random.permutation(key, images)
+    if place is None:
+        return order[:size]
+    return order[(place * size + jnp.arange(size)) % num_images]

@@ -19,10 +19,13 @@ _DIGITS = dict(
 # Fitness is measured on as many images as a weight step takes (in the presets of CIFAR
 # on half of them). Methods that count errors need more, or most cells are alike.
 _FITNESS = {"egnas": 32, "random_search": 32}
-_FITNESS |= {"ageing_evolution": 64, "nsga2": 64, "epcnas_pso": 64}
 _SMALL_BATCHES = _DIGITS | {
     name: _DIGITS[name] | dict(fitness_batch_size=size)
     for name, size in _FITNESS.items()
+}
+_SMALL_BATCHES |= {
+    name: _DIGITS[name] | dict(fitness_batch_size=64, final_batches=12)
+    for name in ("ageing_evolution", "nsga2", "epcnas_pso")
 }
 # Rates of alpha: rate times steps is that of the published search, which has smaller
 # batches and so more steps. At the published rates of DARTS and P-DARTS, alpha would

@@ -130,8 +130,15 @@ class UpdateFn(Protocol):
 
 
 class DrawFn(Protocol):
-    def __call__(self, key: Key) -> Batch:
-        """Draws another batch of `valid_batch_size` validation images."""
+    def __call__(self, key: Key, place: Array | None = None) -> Batch:
+        """Draws another batch of `valid_batch_size` validation images.
+
+        Args:
+          key: of an order of all validation images.
+          place: number of one of several batches in that order, from 0. As many as
+            the images fill hold all of them; the first images fill up the last batch.
+            None: a single batch.
+        """
 
 
 class IncumbentFn(Protocol):

@@ -18,10 +18,22 @@ from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Key
 
 
-def draw_valid_batch(problem: SearchProblem, data: SearchData, key: Key) -> Batch:
-    """Draws the validation images of one update, without replacement."""
+def draw_valid_batch(
+    problem: SearchProblem, data: SearchData, key: Key, place: Array | None = None
+) -> Batch:
+    """Draws the validation images of one update, without replacement.
+
+    Args:
+      problem, data: of the search.
+      key: of the order of the images, and of their augmentation.
+      place: of one of several batches in that order, see `data.batches.draw_batch`.
+        None: a single batch.
+    """
     key_draw, key_augment = jax.random.split(key)
-    chosen = draw_batch(key_draw, len(data.valid.labels), problem.valid_batch_size)
+    count, size = len(data.valid.labels), problem.valid_batch_size
+    chosen = draw_batch(key_draw, count, size, place)
+    if place is not None:
+        key_augment = jax.random.fold_in(key_augment, place)
     return _valid_batch(problem, data, key_augment, chosen)
 
 

@@ -47,6 +47,15 @@ def test_a_drawn_batch_contains_no_image_twice():
     assert batch.tolist() != draw_batch(jax.random.key(1), 40, 30).tolist()
 
 
+def test_the_batches_of_a_key_hold_every_image():
+    """Four batches of three take ten images, and the first two of them once more."""
+    batches = [draw_batch(KEY, 10, 3, jnp.int32(place)).tolist() for place in range(5)]
+    order = batches[0] + batches[1] + batches[2] + batches[3][:1]
+    assert sorted(order) == list(range(10))
+    assert batches[3][1:] == order[:2] and batches[4] == order[2:5]
+    assert batches[0] == draw_batch(KEY, 10, 3).tolist()
+
+
 def test_every_image_is_drawn_equally_often():
     keys = jax.random.split(KEY, 2000)
     batches = jax.vmap(lambda key: draw_batch(key, 10, 3))(keys)

@@ -111,6 +111,14 @@ def test_all_methods_take_equal_steps_and_images_to_choose_by(
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
+@pytest.mark.parametrize("name", ["ageing_evolution", "nsga2", "epcnas_pso"])
+def test_finalists_are_ranked_on_the_whole_validation_half(name, size, sizes, configs):
+    strategy, half = configs(size)[name].strategy, sizes[size].num_train
+    images = strategy.final_batches * strategy.fitness_batch_size
+    assert half <= images < half + strategy.fitness_batch_size
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
 def test_all_methods_share_what_the_protocol_holds_equal(size, configs):
     shared = ("data", "supernet", "schedule")
     parts = {

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from egnas_jax.data.augment import normalise
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
@@ -563,6 +564,23 @@ def test_a_method_may_draw_batches_of_its_own_and_knows_the_epoch(toy_net, data)
     assert all(part.shape == (7, *SHAPE) for part in images)
     assert not np.array_equal(images[0], images[1])
     assert not np.array_equal(images[0], images[2])
+
+
+def test_four_batches_of_seven_hold_all_twenty_five_validation_images(toy_net, data):
+    drawn = []
+
+    def update(key, state, hyperparams, trainee, *, draw_batch, **batches):
+        drawn.extend(draw_batch(key, jnp.int32(place)).images for place in range(4))
+        return state, {}
+
+    strategy = noting_strategy()._replace(update=update, draws_batches=True)
+    problem = problem_of(toy_net, strategy)
+    state = init_state(problem, SHAPE, hyperparams_of())
+    step.evolve(problem, data, hyperparams_of(), state)
+    every = np.asarray(normalise(data.valid.images, *data.scale)).reshape(25, -1)
+    seen = np.concatenate(drawn).reshape(28, -1)
+    assert {row.tobytes() for row in seen[:25]} == {row.tobytes() for row in every}
+    np.testing.assert_array_equal(seen[25:], seen[:3])
 
 
 def test_the_record_holds_a_methods_own_metrics_and_its_own_derivation(make_run):

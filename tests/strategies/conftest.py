@@ -43,7 +43,7 @@ def update_of(toy_net):
         def run(hyperparams, key, state, variables, batch, epoch):
             batches = {"train_batch": batch, "valid_batch": batch}
             if strategy.draws_batches:
-                batches["draw_batch"] = lambda key: batch
+                batches["draw_batch"] = lambda key, place=None: batch
             trainee = trainee_of(variables, epoch)
             state, info = strategy.update(key, state, hyperparams, trainee, **batches)
             if strategy.learn is not None:

@@ -79,7 +79,7 @@ def metrics_of(strategy, variables, batch):
     trainee = Trainee(variables, momentum, jnp.float32(0.1), jnp.int32(0), 1)
     batches = dict(train_batch=batch, valid_batch=batch)
     if strategy.draws_batches:
-        batches["draw_batch"] = lambda key: batch
+        batches["draw_batch"] = lambda key, place=None: batch
     state, info = strategy.update(KEY, state, strategy.hyperparams, trainee, **batches)
     return info | (strategy.metrics(state) if strategy.metrics else {})
 

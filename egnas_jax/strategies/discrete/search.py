@@ -8,7 +8,8 @@ evaluates the population anew first.
 
 The cells of one generation are evaluated by one call; so is each part of that size of
 the population, of which the last may hold some cells twice. The best of a search owe
-their rank to the images as well, so the finalists are evaluated again on other images.
+their rank to the images as well, so the finalists are evaluated again on the whole
+validation half.
 
 Dims: P population, n cells of one generation, F finalists.
 """
@@ -73,8 +74,9 @@ class BlackBoxConfig:
         weight steps.
       fitness_batch_size: images on which the cells of one search are evaluated.
       finalists: F, best cells of a search that are evaluated again.
-      final_batches: batches of `fitness_batch_size` images on which that is done; 0:
-        the best cell is answered as it is.
+      final_batches: batches of `fitness_batch_size` images on which that is done, in
+        one order of all validation images. The default takes all 25,000 of the CIFAR
+        data sets. 0: the best cell is answered as it is.
       batch_stats: batch norm in these evaluations: "batch" or "running".
       population_chunk, image_chunk: cells and images evaluated at a time; None: as
         `search.evaluate.default_chunks` chooses, or `default_population_chunk` for
@@ -91,7 +93,7 @@ class BlackBoxConfig:
     fitness: str = "accuracy"
     fitness_batch_size: int = 512
     finalists: int = 10
-    final_batches: int = 48
+    final_batches: int = 49
     batch_stats: str = "batch"
     population_chunk: int | None = None
     image_chunk: int | None = None
@@ -284,7 +286,7 @@ def search_and_reevaluate(
     *,
     batches: tuple[Batch, DrawFn],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
-    """Searches once, and evaluates the finalists again on other images.
+    """Searches once, and evaluates the finalists again on batches of all images.
 
     Args:
       config: the shared settings.
@@ -292,7 +294,8 @@ def search_and_reevaluate(
       state: before the search.
       proposer: what proposes.
       evaluate: (cells [n, ...], images) -> fitness f32[n].
-      batches: images of the search, and what draws those of the second evaluation.
+      batches: images of the search, and what draws those of the second evaluation,
+        by their places in one order of all validation images.
 
     Returns:
       The new state and metrics: those of `search_once`, and "final_fitness".
@@ -306,14 +309,13 @@ def search_and_reevaluate(
         config.generations,
         limit=config.limit,
     )
-    keys_final = jax.random.split(key_final, config.final_batches)
     of_best = proposer.finalists is None
     reevaluate = reevaluate_best if of_best else reevaluate_members
     state, info = reevaluate(
         proposer,
         result,
-        keys_final,
-        lambda finalists, key: evaluate(finalists, draw_batch(key)),
+        config.final_batches,
+        lambda finalists, place: evaluate(finalists, draw_batch(key_final, place)),
     )
     final = without_over(info["final_fitness"], config.limit)
     return state, info | {"final_fitness": final}
@@ -422,25 +424,25 @@ def with_best(state: BlackBoxState, population: Array, fitness: Array) -> BlackB
 def reevaluate_best(
     proposer: Proposer,
     result: tuple[BlackBoxState, dict[str, Array]],
-    keys: Array,
-    evaluate: Callable[[Array, Key], Array],
+    batches: int,
+    evaluate: Callable[[Array, Array], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
-    """Orders the best cells by their mean fitness on other batches.
+    """Orders the best cells by their mean fitness on a number of batches.
 
     Args:
       proposer: what proposed them.
       result: state and metrics of `search_once`.
-      keys: one for each batch; without any, the order stays.
-      evaluate: (cells [F, ...], key of a batch) -> fitness f32[F].
+      batches: how many; without any, the order stays.
+      evaluate: (cells [F, ...], number of the batch) -> fitness f32[F].
 
     Returns:
       The state, and the metrics with "final_fitness", that of the answered cell.
     """
     del proposer
     state, info = result
-    if len(keys) == 0:
+    if batches == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
-    fitness = lax.map(lambda key: evaluate(state.best, key), keys)
+    fitness = lax.map(lambda place: evaluate(state.best, place), jnp.arange(batches))
     mean = mean_fitness(fitness)
     # Entries that no search has filled stay last.
     order = jnp.argsort(jnp.where(state.best_fitness < WORST, mean, WORST), stable=True)
@@ -460,19 +462,20 @@ def mean_fitness(fitness: Array) -> Array:
 def reevaluate_members(
     proposer: Proposer,
     result: tuple[BlackBoxState, dict[str, Array]],
-    keys: Array,
-    evaluate: Callable[[Array, Key], Array],
+    batches: int,
+    evaluate: Callable[[Array, Array], Array],
 ) -> tuple[BlackBoxState, dict[str, Array]]:
-    """Replaces the fitness of the finalists by their mean fitness on other batches.
+    """Replaces the fitness of the finalists by their mean on a number of batches.
 
     The members that are no finalists have the worst fitness then, since theirs does not
     compare. Arguments and results are those of `reevaluate_best`.
     """
     state, info = result
-    if len(keys) > 0:
+    if batches > 0:
         members = proposer.members(state.proposer)
         chosen = proposer.finalists(state.proposer, len(state.best))
-        fitness = lax.map(lambda key: evaluate(members[chosen], key), keys)
+        places = jnp.arange(batches)
+        fitness = lax.map(lambda place: evaluate(members[chosen], place), places)
         unknown = jnp.full((len(members),), WORST, jnp.float32)
         known = unknown.at[chosen].set(mean_fitness(fitness))
         state = state.replace(proposer=proposer.revalue(state.proposer, known))

@@ -4,9 +4,10 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Collection
+from typing import Any
 
 from egnas_jax.lookup import lookup
-from egnas_jax.settings import LARGEST_INT, apply_overrides, check_ranges
+from egnas_jax.settings import LARGEST_INT, apply_overrides, as_dict, check_ranges
 from egnas_jax.strategies.egnas.config import HYPERPARAMS, EGNASConfig
 from egnas_jax.strategies.egnas.variants import DECIDED_BY_VARIANT
 from egnas_jax.studies.nasbench201.method_configs import (
@@ -114,6 +115,15 @@ def build(variant: str | None, overrides: list[str]) -> TableSearchConfig:
     sizes = {name: size for name, size in SIZES.items() if name not in decided}
     base = TableSearchConfig(egnas=dataclasses.replace(egnas, **sizes))
     return _with_overrides(base, overrides)
+
+
+def options_of(config: TableSearchConfig, method: str) -> dict[str, Any]:
+    """The options of a method that a search in the table has, name -> value."""
+    options = as_dict(getattr(config, method))
+    if method != "egnas":
+        return options
+    without = (*IMAGE_OPTIONS, "race", "limit")
+    return {name: value for name, value in options.items() if name not in without}
 
 
 def _with_overrides(config: TableSearchConfig, overrides: list[str]):

@@ -44,8 +44,9 @@ SMALL = {
 }
 
 
-def noisy(batch, key):
+def noisy(batch, key, place=None):
     """Another batch of the same classes."""
+    key = key if place is None else jax.random.fold_in(key, place)
     noise = jax.random.normal(key, batch.images.shape)
     return batch.replace(images=batch.images + noise)
 
@@ -139,18 +140,19 @@ def test_the_best_cells_stand_once_and_in_order(state):
 
 
 def test_finalists_are_ordered_by_other_images(state):
-    def evaluate(cells, key):
+    def evaluate(cells, place):
         # mean over two batches: 7 -> 0.7, 5 -> 0.5; what is unknown counts last
-        return jnp.where(cells[:, 0] == 0, 0.0, cells[:, 0] / 10)
+        return jnp.where(
+            cells[:, 0] == 0, 0.0, cells[:, 0] / 10 + (jnp.float32(place) - 0.5)
+        )
 
-    keys = jax.random.split(KEY, 2)
     info = {"evaluations": jnp.float32(9.0)}
-    new, metrics = reevaluate_best(None, (state, info), keys, evaluate)
+    new, metrics = reevaluate_best(None, (state, info), 2, evaluate)
     assert new.best[:2].tolist() == [[5], [7]]
     np.testing.assert_allclose(new.best_fitness[:2], [0.4, 0.2])
     assert metrics["final_fitness"] == pytest.approx(0.5)
     assert metrics["evaluations"] == 9 + 2 * 3
-    same, metrics = reevaluate_best(None, (state, info), keys[:0], evaluate)
+    same, metrics = reevaluate_best(None, (state, info), 0, evaluate)
     assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 
@@ -227,16 +229,15 @@ def test_a_front_is_judged_by_other_images_and_the_rest_counts_no_more(counted):
     inner = proposer.init(KEY) | {"fitness": jnp.asarray([0.2, 0.0, 0.5, 0.3, 0.4])}
     best = jnp.zeros((2, 1), jnp.int32)
     found = BlackBoxState(inner, best, jnp.zeros(2)), {"evaluations": jnp.float32(9)}
-    keys = jax.random.split(KEY, 4)
 
-    def evaluate(cells, key):  # member 3 is the best of the finalists here
-        return 1.0 - cells[:, 0] / 10 + 0.0 * jax.random.uniform(key)
+    def evaluate(cells, place):  # member 3 is the best of the finalists here
+        return 1.0 - cells[:, 0] / 10 + (jnp.float32(place) - 1.5)
 
-    new, metrics = reevaluate_members(proposer, found, keys, evaluate)
+    new, metrics = reevaluate_members(proposer, found, 4, evaluate)
     np.testing.assert_allclose(new.proposer["fitness"], [1.0, WORST, WORST, 0.7, WORST])
     assert metrics["final_fitness"] == pytest.approx(0.7)
     assert metrics["evaluations"] == 9 + 4 * 2
-    same, metrics = reevaluate_members(proposer, found, keys[:0], evaluate)
+    same, metrics = reevaluate_members(proposer, found, 0, evaluate)
     assert same is found[0] and metrics["final_fitness"] == 0.0
 
 
@@ -342,7 +343,7 @@ def test_nsga2_finds_a_front_that_random_cells_do_not_dominate(
                 *(KEY, state, (), trainee),
                 train_batch=toy_batch,
                 valid_batch=toy_batch,
-                draw_batch=lambda key: toy_batch,
+                draw_batch=lambda key, place=None: toy_batch,
             )
         )
         volumes.append(float(update(state)[1]["front_hypervolume"]))
