@@ -1,17 +1,23 @@
-"""Does a zero-cost proxy choose better cells than the number of weights does?
+"""Do searches by zero-cost proxies find better cells than by the number of weights?
 
-A run draws cells of NAS-Bench-201, and every rule chooses one of them: a proxy the cell
-with its largest score, chance the first, and the validation accuracy after 12 epochs,
-which takes a training of each cell, the best. All rules choose from the same cells. The
-regret of a choice is the best test accuracy of the table minus that of the cell.
+Every cell of NAS-Bench-201 is scored. Random search and ageing evolution then search in
+the table, with the rank of a score in place of the validation accuracy, so that no cell
+is trained (`egnas table-search --scores` does the same). The regret of a search is the
+best test accuracy of the table minus that of the cell that it answers. Beside the
+proxies stand a search by the validation accuracy after 12 epochs, which takes a
+training of each cell, and a random cell.
 
-Each proxy is compared with the number of weights and with chance, with intervals under
-one correction for all comparisons (Holm). Runs of a seed draw from the same scored
-cells, so the intervals do not hold for other cells, weights and images.
+A seed draws the weights of every cell and the images, and has as many runs of each
+search as every other. The mean of its runs is one value, so that intervals are over
+seeds. Each search by a proxy is compared with the same search by the number of weights,
+under one correction for all comparisons (Holm).
 
-No search method runs. Every cell has weights of its own here; a search with
-`strategy.fitness=proxy:NAME` scores all cells under the same initial weights, in the
-frame of its supernet, partial channels included. Such searches were not measured.
+A second record has the rank correlations of the scores with the test accuracies of all
+three data sets, over all cells.
+
+Every cell has weights of its own and all channels here. A search on images with
+`strategy.fitness=proxy:NAME` scores all cells under the same first weights, with the
+partial channels of its supernet.
 
 Command: python experiments/proxies.py --size tiny --table FILE.npz --out OUT
   What is scored is kept in OUT, and goes on after an interruption.
@@ -29,77 +35,84 @@ import results
 from egnas_jax.cli.console import say, use_compilation_cache
 from egnas_jax.proxies import PROXIES
 from egnas_jax.studies import proxy_scores
+from egnas_jax.studies.nasbench201 import table_search, table_search_config
 from egnas_jax.studies.nasbench201.read import read_table
-from egnas_jax.studies.nasbench201.table import DATASETS, KIND, BenchmarkTable, code_of
+from egnas_jax.studies.nasbench201.scored_table import with_scores
+from egnas_jax.studies.nasbench201.table import (
+    DATASETS,
+    KIND,
+    NUM_CELLS,
+    BenchmarkTable,
+    code_of,
+)
 from egnas_jax.studies.proxy_scores import ProxyStudy
-from egnas_jax.studies.statistics import Comparison, compare_with
+from egnas_jax.studies.statistics import Comparison, compare_pairs, rank_correlations
 from egnas_jax.training.jax_settings import pinned
 
 TITLE = "Search by zero-cost proxies"
-WEIGHTS, CHANCE, TRAINED = "params", "a random cell", "accuracy after 12 epochs"
-CONTROLS = (WEIGHTS, CHANCE)
-LEAST_P = 1e-12  # that is written out
+RANKS_TITLE = "Zero-cost proxies as ranks of trained cells"
+WEIGHTS, TRAINED, CHANCE = "params", "accuracy after 12 epochs", "a random cell"
+SEARCHES = ("random_search", "ageing_evolution")
+TAU, RHO = "kendall", "spearman"
+
+# search, what it looks at -> seed -> mean regret of its runs, points
+Regrets = dict[tuple[str, str], dict[int, float]]
 
 
 class Size(NamedTuple):
-    """What is scored and how often it is chosen from.
+    """What is scored, and how often is searched.
 
     Attributes:
       proxies: their names.
-      cells: scored by each seed, which draws cells, weights and images.
-      seeds: their number.
-      drawn: cells from which a run chooses.
-      runs: of all seeds together.
+      seeds: of weights, images and searches.
+      runs: of each search with each seed.
+      queries: cells at which a run looks.
       frame: of the networks, fields of `ProxyStudy`.
     """
 
     proxies: tuple[str, ...]
-    cells: int
     seeds: int
-    drawn: int
     runs: int
+    queries: int
     frame: dict = {}
 
 
 SIZES = {
-    "tiny": Size((WEIGHTS, "l2_norm", "naswot", "synflow"), 150, 2, 20, 200),
-    "small": Size(tuple(PROXIES), 2_000, 2, 100, 2_000),
+    "tiny": Size((WEIGHTS, "l2_norm", "naswot", "synflow"), 2, 50, 50),
+    "small": Size(tuple(PROXIES), 5, 500, 200),
     "full": Size(
         tuple(PROXIES),
-        15_625,
-        3,
-        100,
-        10_000,
+        5,
+        1_000,
+        200,
         dict(channels=16, layers=17, image_size=32, batch_size=64, data="cifar10"),
     ),
 }
 
 
 class Scored(NamedTuple):
-    """Cells of one seed.
+    """All cells of the table under the weights and images of one seed.
 
     Attributes:
-      rules: rule -> a score of each cell, larger is better, [n]; NaN ranks last.
-      test: test accuracy, fractions, [n].
+      scores: proxy -> a score of each row of the table, larger is better; NaN ranks
+        last.
       seconds: that scoring took; of a part where it went on with another.
     """
 
-    rules: dict[str, np.ndarray]
-    test: np.ndarray
+    scores: dict[str, np.ndarray]
     seconds: float
+
+
+def study_of(size: Size, seed: int, cells: int = NUM_CELLS) -> ProxyStudy:
+    """What is scored with one seed."""
+    names = dict(space="nasbench201", proxies=size.proxies)
+    return ProxyStudy(**names, cells=cells, seed=seed, **size.frame)
 
 
 @pinned()
 def score(options: argparse.Namespace, table: BenchmarkTable, seed: int) -> Scored:
-    """Scores the cells of one seed, as far as they are not."""
-    size, started = SIZES[options.size], time.perf_counter()
-    study = ProxyStudy(
-        space="nasbench201",
-        proxies=size.proxies,
-        cells=size.cells,
-        seed=seed,
-        **size.frame,
-    )
+    """Scores all cells with one seed, as far as they are not."""
+    study, started = study_of(SIZES[options.size], seed), time.perf_counter()
     batch, num_classes = proxy_scores.load_batch(study, options.data_dir)
     folder = options.out / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,54 +121,50 @@ def score(options: argparse.Namespace, table: BenchmarkTable, seed: int) -> Scor
         batch,
         num_classes,
         folder,
-        on_chunk=lambda done: say(f"seed {seed}: {done} of {size.cells} cells"),
+        on_chunk=lambda done: say(f"seed {seed}: {done} of {study.cells} cells"),
     )
     cells = proxy_scores.draw_cells(study)
     codes = code_of(np.argmax(np.asarray(cells.primitives[KIND]), axis=-1))
-    valid = np.asarray(table.valid)[np.asarray(table.row_of)[codes]]
-    return Scored(
-        rules={**scores, TRAINED: valid},
-        test=proxy_scores.accuracies(table, cells),
-        seconds=time.perf_counter() - started,
+    cell_of_row = np.argsort(np.asarray(table.row_of)[codes])
+    by_row = {name: values[cell_of_row] for name, values in scores.items()}
+    return Scored(by_row, time.perf_counter() - started)
+
+
+def search(
+    table: BenchmarkTable, dataset: str, size: Size, method: str, seed: int
+) -> float:
+    """Mean test regret of the runs of one search in a table, in points."""
+    sizes = dict(dataset=dataset, runs=size.runs, queries=size.queries, seed=seed)
+    overrides = [f"{name}={value}" for name, value in sizes.items()]
+    config = table_search_config.build(None, overrides)
+    curves = table_search.run_method(
+        table, config, method, [{}], np.asarray([size.queries])
     )
+    optimum = float(table.test.max())
+    return 100 * (optimum - float(curves.answer[0].astype(float).mean()))
 
 
-def choose(scored: Scored, drawn: np.ndarray) -> dict[str, int]:
-    """Rule -> the cell that it chooses from those drawn; of equal ones the first."""
-    chosen = {CHANCE: int(drawn[0])}
-    for name, values in scored.rules.items():
-        ranked = np.where(np.isnan(values), -np.inf, values)[drawn]
-        chosen[name] = int(drawn[np.argmax(ranked)])
-    return chosen
+def search_all(
+    table: BenchmarkTable, dataset: str, size: Size, by_seed: list[Scored]
+) -> Regrets:
+    """Regrets of every search, by every proxy and by the validation accuracy."""
+    found: Regrets = {}
+    for seed, scored in enumerate(by_seed):
+        tables = {
+            name: with_scores(table, values) for name, values in scored.scores.items()
+        }
+        for name, seen in (tables | {TRAINED: table}).items():
+            for method in SEARCHES:
+                regret = search(seen, dataset, size, method, seed)
+                found.setdefault((method, name), {})[seed] = regret
+    return found
 
 
-def regrets(size: Size, by_seed: list[Scored], best: float) -> dict[str, np.ndarray]:
-    """Rule -> the regret of every run in points, [runs]; seeds take turns.
-
-    Args:
-      size: has the numbers of runs and of cells of a run.
-      by_seed: cells of each seed.
-      best: test accuracy of the best cell of the table.
-    """
-    rng = np.random.default_rng(0)
-    runs = []
-    for run in range(size.runs):
-        scored = by_seed[run % len(by_seed)]
-        drawn = rng.choice(len(scored.test), size.drawn, replace=False)
-        chosen = choose(scored, drawn)
-        runs.append({k: 100 * (best - scored.test[cell]) for k, cell in chosen.items()})
-    return {name: np.asarray([one[name] for one in runs]) for name in runs[0]}
-
-
-def comparisons(found: dict[str, np.ndarray]) -> dict[tuple[str, str], Comparison]:
-    """Each proxy minus each control, under one correction for all of them."""
-    groups: dict = {None: dict.fromkeys(range(len(found[CHANCE])), 0.0)}
-    for name in found.keys() - {CHANCE, TRAINED}:
-        for control in CONTROLS:
-            if name != control:
-                differences = found[name] - found[control]
-                groups[name, control] = dict(enumerate(differences.tolist()))
-    return {one.first: one for one in compare_with(None, groups)}
+def comparisons(found: Regrets) -> dict[tuple[str, str], Comparison]:
+    """Every search by a proxy minus the same one by the number of weights."""
+    others = [key for key in found if key[1] not in (WEIGHTS, TRAINED)]
+    pairs = [((method, name), (method, WEIGHTS)) for method, name in others]
+    return {one.first: one for one in compare_pairs(pairs, found)}
 
 
 def difference_text(one: Comparison | None) -> str | None:
@@ -163,85 +172,159 @@ def difference_text(one: Comparison | None) -> str | None:
     if one is None:
         return None
     if one.low is None:
-        return "no difference"
-    p_value = f"{one.holm:.2g}" if one.holm >= LEAST_P else f"< {LEAST_P:g}"
-    return f"{one.low:.2f} to {one.high:.2f} (p {p_value})"
+        return "the same cells" if one.difference == 0 else "nothing can be said"
+    return f"{one.low:.2f} to {one.high:.2f} (p {one.holm:.2g})"
 
 
-def make_rows(size: Size, found: dict[str, np.ndarray]) -> list[list]:
-    """Rows of the record, best rule first."""
+def search_rows(size: Size, found: Regrets, chance: float) -> list[list]:
+    """Rows of the first record, best first."""
     compared = comparisons(found)
-    images = ProxyStudy("nasbench201", (), 3, **size.frame).batch_size
-    rows = []
-    for name in sorted(found, key=lambda name: found[name].mean()):
-        is_proxy = name in PROXIES
-        rows.append(
-            [
-                name,
-                record_tables.cell(found[name].tolist()),
-                *(difference_text(compared.get((name, one))) for one in CONTROLS),
-                PROXIES[name].forward_passes(images) if is_proxy else None,
-            ]
-        )
-    return rows
+    images = study_of(size, 0).batch_size
+    rows = [
+        [
+            name,
+            method.replace("_", " "),
+            record_tables.cell(list(values.values())),
+            difference_text(compared.get((method, name))),
+            PROXIES[name].forward_passes(images) if name in PROXIES else None,
+        ]
+        for (method, name), values in found.items()
+    ]
+    rows.sort(key=lambda row: row[2]["mean"])
+    return [*rows, [CHANCE, None, chance, None, None]]
 
 
-def make_table(
-    options: argparse.Namespace, by_seed: list[Scored], found: dict[str, np.ndarray]
+def frame_text(size: Size) -> str:
+    """The frame of the networks in words."""
+    study = study_of(size, 0)
+    return (
+        f"Networks of {study.layers} cells ({(study.layers - 2) // 3} in a stage) and "
+        f"{study.channels} channels on {study.batch_size} images of {study.data} of "
+        f"{study.image_size} pixels; {size.seeds} seeds of weights and images"
+    )
+
+
+def search_record(
+    options: argparse.Namespace, found: Regrets, chance: float, seconds: float
 ) -> dict:
-    """The record."""
+    """The record of the searches."""
     size = SIZES[options.size]
-    study = ProxyStudy("nasbench201", (), 3, **size.frame)
-    data = "" if options.dataset == "cifar10" else f" --dataset {options.dataset}"
     return {
         "title": f"{TITLE}, size {options.size}",
-        "claim": "Of some random cells, does a proxy choose a better one than the "
-        "number of weights does, or than chance?",
-        "command": f"python experiments/proxies.py --size {options.size} --table "
-        f"FILE.npz{data} --out OUT",
+        "claim": "Does a search by a proxy find better cells than one by the number of "
+        "weights?",
+        "command": _command(options),
         "columns": [
-            "chosen by",
+            "search by",
+            "method",
             record_tables.column("test regret (points)"),
-            "minus that of params: interval (p)",
-            "minus that of a random cell: interval (p)",
+            "minus that by params: interval (p)",
             record_tables.column("forward passes of an image, a cell", 0),
         ],
-        "rows": make_rows(size, found),
-        "seconds": sum(scored.seconds for scored in by_seed),
-        "note": f"{size.runs:,} runs, each of which chooses from {size.drawn} cells of "
-        f"{size.cells:,} scored, by scores of {size.seeds} seeds of weights and "
-        f"images; {DATASETS[options.dataset]}'s test accuracy after 200 epochs. Mean ± "
-        f"standard deviation; intervals are of paired t tests over runs under one "
-        f"correction (Holm). Runs of a seed draw from the same scored cells, so the "
-        f"intervals do not hold for other cells, weights and images. Networks of "
-        f"{study.layers} cells and {study.channels} channels on {study.batch_size} "
-        f"images of {study.data} of {study.image_size} pixels. The accuracy takes a "
-        f"training of each cell, and is here to compare.",
+        "rows": search_rows(size, found, chance),
+        "seconds": seconds,
+        "note": f"{DATASETS[options.dataset]}'s test accuracy after 200 epochs. "
+        f"{frame_text(size)}, each with {size.runs:,} runs of {size.queries} queries, "
+        f"whose mean is one value. Mean ± standard deviation over seeds; intervals are "
+        f"of paired t tests over seeds, under one correction for all of them (Holm). "
+        f"The accuracy after 12 epochs takes a training of each cell.",
+    }
+
+
+def _command(options: argparse.Namespace) -> str:
+    data = "" if options.dataset == "cifar10" else f" --dataset {options.dataset}"
+    return (
+        f"python experiments/proxies.py --size {options.size} --table FILE.npz{data} "
+        f"--out OUT"
+    )
+
+
+def correlations(scores: np.ndarray, test: np.ndarray) -> dict[str, float]:
+    """Both rank correlations of scores, of which NaN ranks last, with accuracies."""
+    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    found = rank_correlations(ranked, test, resamples=0, seed=0)
+    return {name: one["value"] for name, one in found.items()}
+
+
+def rank_rows(by_seed: list[Scored], tests: dict[str, np.ndarray]) -> list[list]:
+    """Rows of the second record, that with the largest first coefficient first.
+
+    Args:
+      by_seed: scores of each seed.
+      tests: data set -> the test accuracy of each row of the table.
+    """
+    rows = []
+    for name in by_seed[0].scores:
+        measured = [
+            {data: correlations(one.scores[name], test) for data, test in tests.items()}
+            for one in by_seed
+        ]
+        cells = [
+            record_tables.cell([of_seed[data][measure] for of_seed in measured])
+            for measure in (RHO, TAU)
+            for data in tests
+        ]
+        rows.append([name, *cells])
+    return sorted(rows, key=lambda row: -row[1]["mean"])
+
+
+def rank_record(
+    options: argparse.Namespace,
+    by_seed: list[Scored],
+    tests: dict[str, np.ndarray],
+    seconds: float,
+) -> dict:
+    """The record of the rank correlations."""
+    size = SIZES[options.size]
+    names = [
+        f"{measure}, {DATASETS[data]}"
+        for measure in ("Spearman's rho", "Kendall's tau")
+        for data in tests
+    ]
+    return {
+        "title": f"{RANKS_TITLE}, size {options.size}",
+        "claim": "How well does a score rank all cells of NAS-Bench-201 as their "
+        "trainings do?",
+        "command": _command(options),
+        "columns": ["proxy", *(record_tables.column(name, 3) for name in names)],
+        "rows": rank_rows(by_seed, tests),
+        "seconds": seconds,
+        "note": f"With the test accuracy after 200 epochs, of all {NUM_CELLS:,} cells. "
+        f"{frame_text(size)}; mean ± standard deviation over them. The seconds are of "
+        f"the scores alone.",
     }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Scores cells, searches among them, and writes the record."""
+    """Scores cells, searches among them, and writes both records."""
     parser = command_line.make_parser(__doc__)
     add = parser.add_argument
-    sizes = "tiny: a minute; small: five minutes on 2 cores; full: a GPU"
+    sizes = "tiny: minutes; small: half an hour on 2 cores; full: a GPU"
     add("--size", choices=SIZES, default="small", help=sizes)
     add("--table", required=True, metavar="FILE.npz", type=command_line.absolute_text)
-    add("--dataset", choices=list(DATASETS), default="cifar10", help="of the table")
+    add("--dataset", choices=list(DATASETS), default="cifar10", help="of the searches")
     place = "the only place to look for the images"
     add("--data-dir", type=command_line.absolute_text, help=place)
     options = parser.parse_args(arguments)
     size = SIZES[options.size]
     use_compilation_cache()
     try:
-        table = read_table(options.table, options.dataset)
+        tables = {name: read_table(options.table, name) for name in DATASETS}
+        table = tables[options.dataset]
         by_seed = [score(options, table, seed) for seed in range(size.seeds)]
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    regret_of = regrets(size, by_seed, float(table.test.max()))
+    tests = {name: np.asarray(one.test) for name, one in tables.items()}
+    scoring, started = sum(one.seconds for one in by_seed), time.perf_counter()
+    ranks = rank_record(options, by_seed, tests, scoring)
+    kept = f"proxy_ranks_{options.size}" if options.record else None
+    results.write(options.out / "proxy_ranks.json", ranks, {}, kept)
+    found = search_all(table, options.dataset, size, by_seed)
+    chance = 100 * float(table.test.max() - table.test.mean())
+    seconds = scoring + time.perf_counter() - started
+    record = search_record(options, found, chance, seconds)
+    details = {" / ".join(key): list(values.values()) for key, values in found.items()}
     kept = f"proxies_{options.size}" if options.record else None
-    record = make_table(options, by_seed, regret_of)
-    details = {name: values.tolist() for name, values in regret_of.items()}
     results.write(options.out / "proxies.json", record, details, kept)
 
 

@@ -17,6 +17,7 @@ COLUMNS = "proxy|Kendall's tau|Spearman's rho|unscored cells"
 EVERY = "all"
 TABLE_SPACE, TABLE_CELLS = "nasbench201", 15625
 DEFAULT_DATASET = "cifar10"
+SIZE = "params"  # what a proxy has to beat
 
 
 def proxies_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def proxies(options: argparse.Namespace) -> None:
     frame = ("channels", "layers", "image_size", "batch_size", "data", "seed")
     study = proxy_scores.ProxyStudy(
         space=options.space,
-        proxies=tuple(dict.fromkeys(options.proxy)) or tuple(PROXIES),
+        proxies=_names(options) or tuple(PROXIES),
         cells=number,
         **{name: getattr(options, name) for name in frame},
     )
@@ -78,6 +79,14 @@ def proxies(options: argparse.Namespace) -> None:
             out.rmdir()
     compared = None if table is None else (dataset, table)
     _write(options, out, study, scores, compared=compared)
+
+
+def _names(options) -> tuple[str, ...]:
+    """The proxies that are asked for, and the number of weights if there is a table."""
+    names = dict.fromkeys(options.proxy)
+    if names and options.table is not None:
+        names |= {SIZE: None}
+    return tuple(names)
 
 
 def _number_of_cells(options) -> int:

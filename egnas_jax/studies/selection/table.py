@@ -105,11 +105,13 @@ def selection_markdown(result: dict) -> str:
 def settings_line(result: dict) -> str:
     """Returns one sentence on what the cells were selected by.
 
+    Options that no selector used are left out.
+
     Args:
       result: contents of selection.json.
     """
-    return (
-        f"After {result['epochs']} epochs, on {result['batches']} validation batches "
-        f"of {result['batch_size']} images, with {result['batch_stats']} statistics, "
-        f"by {result['criterion']}; {result['seeds']} seeds from {result['seed']} on."
-    )
+    used = used_options([entry["selector"] for entry in result["selectors"]])
+    options = [
+        f"{column} {result[name]}" for column, name in SETTINGS.items() if name in used
+    ]
+    return f"Selected after {result['epochs']} epochs; {', '.join(options)}."
