@@ -79,10 +79,10 @@ class Size(NamedTuple):
 
 SIZES = {
     "tiny": Size((WEIGHTS, "l2_norm", "naswot", "synflow"), 2, 50, 50),
-    "small": Size(tuple(PROXIES), 5, 500, 200),
+    "small": Size(tuple(PROXIES), 3, 500, 200),
     "full": Size(
         tuple(PROXIES),
-        5,
+        3,
         1_000,
         200,
         dict(channels=16, layers=17, image_size=32, batch_size=64, data="cifar10"),
