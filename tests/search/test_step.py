@@ -29,6 +29,7 @@ from egnas_jax.search.state import (
 )
 from egnas_jax.search.step import sgd_step, train_steps
 from egnas_jax.search.strategy import EpochSchedule, Strategy
+from egnas_jax.search.valid_batches import draw_valid_batch
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import checkpoint, records
@@ -581,6 +582,18 @@ def test_four_batches_of_seven_hold_all_twenty_five_validation_images(toy_net, d
     seen = np.concatenate(drawn).reshape(28, -1)
     assert {row.tobytes() for row in seen[:25]} == {row.tobytes() for row in every}
     np.testing.assert_array_equal(seen[25:], seen[:3])
+
+
+def test_batches_of_one_order_are_augmented_each_by_itself(toy_net, data):
+    problem = problem_of(toy_net, noting_strategy(), augment_valid=True)
+    alike = np.repeat(data.valid.images[:1], 25, axis=0)
+    alike = data.replace(valid=LabelledImages(alike, data.valid.labels))
+    first, second, again = (
+        draw_valid_batch(problem, alike, KEY, jnp.int32(place)).images
+        for place in (0, 1, 0)
+    )
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, again)
 
 
 def test_the_record_holds_a_methods_own_metrics_and_its_own_derivation(make_run):
