@@ -103,10 +103,10 @@ class Scored(NamedTuple):
     seconds: float
 
 
-def study_of(size: Size, seed: int, cells: int = NUM_CELLS) -> ProxyStudy:
+def study_of(size: Size, seed: int) -> ProxyStudy:
     """What is scored with one seed."""
     names = dict(space="nasbench201", proxies=size.proxies)
-    return ProxyStudy(**names, cells=cells, seed=seed, **size.frame)
+    return ProxyStudy(**names, cells=NUM_CELLS, seed=seed, **size.frame)
 
 
 @pinned()

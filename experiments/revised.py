@@ -59,7 +59,6 @@ import numpy as np
 import record_tables
 import results
 
-from egnas_jax.settings import as_dict
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.studies.nasbench201 import table_search, table_search_config
@@ -164,7 +163,7 @@ def search(path: str, dataset: str, size: Size, entry: Entry) -> dict:
     seconds = time.perf_counter() - started
     optimum = float(table.test.max())
     return {
-        "options": as_dict(getattr(config, entry.method)),
+        "options": table_search_config.options_of(config, entry.method),
         "regrets": (100 * (optimum - curves.answer[0].astype(float))).tolist(),
         "seen": (100 * (optimum - curves.test[0, :, -1].astype(float))).tolist(),
         "seconds": seconds,
@@ -177,7 +176,8 @@ def search_all(options: argparse.Namespace) -> dict[tuple[str, str], dict]:
     for dataset in options.datasets:
         for label, entry in entries().items():
             make = functools.partial(search, options.table, dataset, size, entry)
-            key = {"entry": entry, "size": size, "table": options.table}
+            kept = "regrets", "seen"
+            key = {"entry": entry, "size": size, "table": options.table, "kept": kept}
             name = methods.folder_name(label).replace("=", "-")
             path = options.out / dataset / f"{name}.json"
             outcomes[dataset, label] = methods.make_json(path, key, make)

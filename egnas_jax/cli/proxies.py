@@ -17,7 +17,6 @@ COLUMNS = "proxy|Kendall's tau|Spearman's rho|unscored cells"
 EVERY = "all"
 TABLE_SPACE, TABLE_CELLS = "nasbench201", 15625
 DEFAULT_DATASET = "cifar10"
-SIZE = "params"  # what a proxy has to beat
 
 
 def proxies_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,11 @@ def proxies_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", metavar="NAME", help=text)
     add("--cells", default="1000", metavar="N|all", help="cells (%(default)s)")
     repeated = dict(action="append", default=[], metavar="NAME")
-    add("--proxy", **repeated, help="proxy; repeatable (all)")
+    add(
+        "--proxy",
+        **repeated,
+        help="proxy; repeatable (all). Beside it stands `params` if there is a table",
+    )
     add("--channels", **COUNT, default=4, help="of the first cell (%(default)s)")
     add("--layers", **COUNT, default=5, help="of the network (%(default)s)")
     add("--image-size", **COUNT, default=8, help="side of images (%(default)s)")
@@ -57,7 +60,7 @@ def proxies(options: argparse.Namespace) -> None:
     frame = ("channels", "layers", "image_size", "batch_size", "data", "seed")
     study = proxy_scores.ProxyStudy(
         space=options.space,
-        proxies=_names(options) or tuple(PROXIES),
+        proxies=tuple(dict.fromkeys(options.proxy)) or tuple(PROXIES),
         cells=number,
         **{name: getattr(options, name) for name in frame},
     )
@@ -74,19 +77,13 @@ def proxies(options: argparse.Namespace) -> None:
             scores = proxy_scores.score_study(
                 study, batch, num_classes, out, on_chunk=_printer(number)
             )
+            if table is not None and proxy_scores.SIZE not in scores:
+                scores |= proxy_scores.sizes(study, batch, num_classes)
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()
     compared = None if table is None else (dataset, table)
     _write(options, out, study, scores, compared=compared)
-
-
-def _names(options) -> tuple[str, ...]:
-    """The proxies that are asked for, and the number of weights if there is a table."""
-    names = dict.fromkeys(options.proxy)
-    if names and options.table is not None:
-        names |= {SIZE: None}
-    return tuple(names)
 
 
 def _number_of_cells(options) -> int:

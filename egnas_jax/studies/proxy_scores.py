@@ -46,6 +46,7 @@ from egnas_jax.types import IMPL, Batch, Key, Mixing
 CHUNK = 125  # cells between two writes; all of NAS-Bench-201 has 125 such chunks
 RESAMPLES = 200
 SCORES = "scores.npz"
+SIZE = "params"  # what a proxy has to beat
 LEAST_CELLS, MOST_CELLS = 3, 100_000
 RANGES = {
     "cells": (LEAST_CELLS, MOST_CELLS),
@@ -219,6 +220,18 @@ def score_study(
         _write_scores(folder / SCORES, fingerprint, done, scores)
         on_chunk(done)
     return scores
+
+
+@pinned()
+def sizes(study: ProxyStudy, batch: Batch, num_classes: int) -> dict[str, np.ndarray]:
+    """The numbers of weights of all cells, which no pass and no file is needed for.
+
+    Args:
+      study, batch, num_classes: of the study and its data.
+    """
+    net, cells = make_supernet(study.supernet(num_classes)), draw_cells(study)
+    keys = _keys(study, 0, np.arange(study.cells))
+    return jax.tree.map(np.asarray, score_cells((SIZE,), net, cells, batch, keys))
 
 
 def _score_chunk(

@@ -131,7 +131,6 @@ def test_the_records_name_seeds_and_data_sets(proxies):
         assert {len(row) for row in table["rows"]} == {len(table["columns"])}
 
 
-def test_sizes_are_studies_of_all_cells(proxies):
+def test_every_size_can_be_scored_and_has_the_number_of_weights(proxies):
     for size in proxies.SIZES.values():
-        assert proxies.WEIGHTS in size.proxies
-        assert proxies.study_of(size, 0).cells == 15625
+        assert proxies.WEIGHTS in proxies.study_of(size, 0).proxies

@@ -55,7 +55,7 @@ class NSGA2Config(BlackBoxConfig):
       point: the cell that the search answers: the "knee" of the front, or the "best" by
         the fitness alone. The finalists under "knee" are the first F survivors; what is
         left of the front afterwards are those that no other finalist dominates on the
-        other batches.
+        final batches.
       crowding: what counts as the distance between neighbours of equal objectives:
         "deb", zero, as in Deb et al.; "nsga_net", the distance to the next different
         one, as in the code of NSGA-Net.

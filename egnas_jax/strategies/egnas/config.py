@@ -218,7 +218,6 @@ class EGNASConfig:
         check_field_types(self, "strategy.")
         check_fitness(self.fitness, (COMPOUND,), self.valid_batch_size)
         check_idle(self, "strategy.")
-        self._check_weights()
         self._check_race()
         self._check_carried()
         chunks = self.population_chunk, self.image_chunk
@@ -227,16 +226,6 @@ class EGNASConfig:
             raise ValueError(
                 "strategy.weight_grid records choices without a limit, and "
                 "strategy.limit sets one. Leave one of the two out."
-            )
-
-    def _check_weights(self):
-        """Refuses a fitness that is 0 for every individual."""
-        without_l2 = self.sign == "off" or self.eta == 0
-        if self.zeta == 0 and without_l2:
-            why = "sign is off" if self.sign == "off" else "eta is 0"
-            raise ValueError(
-                f"strategy.zeta is 0 and strategy.{why}, so that all individuals have "
-                f"the fitness 0. Set a larger strategy.zeta."
             )
 
     def _check_carried(self):

@@ -275,16 +275,6 @@ def test_a_function_that_derives_cells_is_not_taken_for_a_rule(
         egnas(net, dataclasses.replace(SMALL, **changes))
 
 
-@pytest.mark.parametrize(
-    "weights, why",
-    [({"sign": "off"}, "sign is off"), ({"sign": "paper", "eta": 0.0}, "eta is 0")],
-)
-def test_a_fitness_of_zero_for_all_is_refused(weights, why):
-    with pytest.raises(ValueError, match=f"zeta is 0 and strategy.{why}"):
-        dataclasses.replace(SMALL, zeta=0.0, **weights)
-    dataclasses.replace(SMALL, zeta=0.0, sign="paper", eta=0.4)  # L2 only, in figure 2
-
-
 def test_eta_falls_with_the_updates():
     config = dataclasses.replace(SMALL, sign="paper", eta=0.8, eta_schedule="by_update")
     state, _ = run(config)

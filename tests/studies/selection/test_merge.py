@@ -110,6 +110,10 @@ def test_genotypes_of_an_earlier_selection_are_removed_with_their_rows(
     files = {path.name for path in tmp_path.iterdir()}
     expected = {"selection.json", "selection.md", "selection_shapley.json"}
     assert files == expected | {"selection_of_mine.json"}
+    # the criterion is of the selectors that are gone
+    settings = (tmp_path / "selection.md").read_text().splitlines()[2]
+    assert settings.startswith("Selected after 2 epochs; batches ")
+    assert "permutations" in settings and "criterion" not in settings
 
 
 def altered(row=(), **changes):
