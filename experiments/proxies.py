@@ -46,7 +46,7 @@ from egnas_jax.studies.nasbench201.table import (
     code_of,
 )
 from egnas_jax.studies.proxy_scores import ProxyStudy
-from egnas_jax.studies.statistics import Comparison, compare_pairs, rank_correlations
+from egnas_jax.studies.statistics import Comparison, compare_pairs
 from egnas_jax.training.jax_settings import pinned
 
 TITLE = "Search by zero-cost proxies"
@@ -148,7 +148,7 @@ def search_all(
     table: BenchmarkTable, dataset: str, size: Size, by_seed: list[Scored]
 ) -> Regrets:
     """Regrets of every search, by every proxy and by the validation accuracy."""
-    found: Regrets = {}
+    regrets: Regrets = {}
     for seed, scored in enumerate(by_seed):
         tables = {
             name: with_scores(table, values) for name, values in scored.scores.items()
@@ -156,15 +156,15 @@ def search_all(
         for name, seen in (tables | {TRAINED: table}).items():
             for method in SEARCHES:
                 regret = search(seen, dataset, size, method, seed)
-                found.setdefault((method, name), {})[seed] = regret
-    return found
+                regrets.setdefault((method, name), {})[seed] = regret
+    return regrets
 
 
-def comparisons(found: Regrets) -> dict[tuple[str, str], Comparison]:
+def comparisons(regrets: Regrets) -> dict[tuple[str, str], Comparison]:
     """Every search by a proxy minus the same one by the number of weights."""
-    others = [key for key in found if key[1] not in (WEIGHTS, TRAINED)]
+    others = [key for key in regrets if key[1] not in (WEIGHTS, TRAINED)]
     pairs = [((method, name), (method, WEIGHTS)) for method, name in others]
-    return {one.first: one for one in compare_pairs(pairs, found)}
+    return {one.first: one for one in compare_pairs(pairs, regrets)}
 
 
 def difference_text(one: Comparison | None) -> str | None:
@@ -176,9 +176,9 @@ def difference_text(one: Comparison | None) -> str | None:
     return f"{one.low:.2f} to {one.high:.2f} (p {one.holm:.2g})"
 
 
-def search_rows(size: Size, found: Regrets, chance: float) -> list[list]:
+def search_rows(size: Size, regrets: Regrets, chance: float) -> list[list]:
     """Rows of the first record, best first."""
-    compared = comparisons(found)
+    compared = comparisons(regrets)
     images = study_of(size, 0).batch_size
     rows = [
         [
@@ -188,7 +188,7 @@ def search_rows(size: Size, found: Regrets, chance: float) -> list[list]:
             difference_text(compared.get((method, name))),
             PROXIES[name].forward_passes(images) if name in PROXIES else None,
         ]
-        for (method, name), values in found.items()
+        for (method, name), values in regrets.items()
     ]
     rows.sort(key=lambda row: row[2]["mean"])
     return [*rows, [CHANCE, None, chance, None, None]]
@@ -205,7 +205,7 @@ def frame_text(size: Size) -> str:
 
 
 def search_record(
-    options: argparse.Namespace, found: Regrets, chance: float, seconds: float
+    options: argparse.Namespace, regrets: Regrets, chance: float, seconds: float
 ) -> dict:
     """The record of the searches."""
     size = SIZES[options.size]
@@ -221,7 +221,7 @@ def search_record(
             "minus that by params: interval (p)",
             record_tables.column("forward passes of an image, a cell", 0),
         ],
-        "rows": search_rows(size, found, chance),
+        "rows": search_rows(size, regrets, chance),
         "seconds": seconds,
         "note": f"{DATASETS[options.dataset]}'s test accuracy after 200 epochs. "
         f"{frame_text(size)}, each with {size.runs:,} runs of {size.queries} queries, "
@@ -239,13 +239,6 @@ def _command(options: argparse.Namespace) -> str:
     )
 
 
-def correlations(scores: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Both rank correlations of scores, of which NaN ranks last, with accuracies."""
-    ranked = np.where(np.isnan(scores), -np.inf, scores)
-    found = rank_correlations(ranked, test, resamples=0, seed=0)
-    return {name: one["value"] for name, one in found.items()}
-
-
 def rank_rows(by_seed: list[Scored], tests: dict[str, np.ndarray]) -> list[list]:
     """Rows of the second record, that with the largest first coefficient first.
 
@@ -253,14 +246,17 @@ def rank_rows(by_seed: list[Scored], tests: dict[str, np.ndarray]) -> list[list]
       by_seed: scores of each seed.
       tests: data set -> the test accuracy of each row of the table.
     """
+    measured = [
+        {
+            data: proxy_scores.correlate(one.scores, test, 0, 0)
+            for data, test in tests.items()
+        }
+        for one in by_seed
+    ]
     rows = []
     for name in by_seed[0].scores:
-        measured = [
-            {data: correlations(one.scores[name], test) for data, test in tests.items()}
-            for one in by_seed
-        ]
         cells = [
-            record_tables.cell([of_seed[data][measure] for of_seed in measured])
+            record_tables.cell([of[data][name][measure]["value"] for of in measured])
             for measure in (RHO, TAU)
             for data in tests
         ]
@@ -319,11 +315,13 @@ def main(arguments: list[str] | None = None) -> None:
     ranks = rank_record(options, by_seed, tests, scoring)
     kept = f"proxy_ranks_{options.size}" if options.record else None
     results.write(options.out / "proxy_ranks.json", ranks, {}, kept)
-    found = search_all(table, options.dataset, size, by_seed)
+    regrets = search_all(table, options.dataset, size, by_seed)
     chance = 100 * float(table.test.max() - table.test.mean())
     seconds = scoring + time.perf_counter() - started
-    record = search_record(options, found, chance, seconds)
-    details = {" / ".join(key): list(values.values()) for key, values in found.items()}
+    record = search_record(options, regrets, chance, seconds)
+    details = {
+        " / ".join(key): list(values.values()) for key, values in regrets.items()
+    }
     kept = f"proxies_{options.size}" if options.record else None
     results.write(options.out / "proxies.json", record, details, kept)
 

@@ -224,7 +224,7 @@ def score_study(
 
 @pinned()
 def sizes(study: ProxyStudy, batch: Batch, num_classes: int) -> dict[str, np.ndarray]:
-    """The numbers of weights of all cells, which no pass and no file is needed for.
+    """Counts the weights of all cells, which takes no pass and no file.
 
     Args:
       study, batch, num_classes: of the study and its data.
@@ -314,7 +314,10 @@ def accuracies(table: BenchmarkTable, cells: Mixing) -> np.ndarray:
 
 
 def correlate(
-    scores: Mapping[str, np.ndarray], theirs: np.ndarray, seed: int
+    scores: Mapping[str, np.ndarray],
+    theirs: np.ndarray,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> dict[str, dict]:
     """Correlations of every proxy with other scores of the same cells.
 
@@ -322,11 +325,12 @@ def correlate(
       scores: name -> [n]; NaN ranks last.
       theirs: [n].
       seed: of the bootstrap.
+      resamples: draws of the bootstrap; with 0 the intervals are NaN.
 
     Returns:
       name -> result of `rank_correlations`, and the number of cells without a score.
     """
-    options = dict(resamples=RESAMPLES, seed=seed)
+    options = dict(resamples=resamples, seed=seed)
     results = {}
     for name, values in scores.items():
         missing = np.isnan(values)

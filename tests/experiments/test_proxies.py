@@ -44,7 +44,7 @@ def test_a_search_by_a_score_finds_what_the_score_knows(proxies, table):
     size = proxies.Size(("params", "naswot"), 1, runs=20, queries=30)
     test = np.asarray(table.test)
     scored = proxies.Scored({"params": -test, "naswot": test}, seconds=1.0)
-    found = {
+    regrets = {
         name: proxies.search(seen, "cifar10", size, "random_search", 0)
         for name, seen in {
             "params": proxies.with_scores(table, scored.scores["params"]),
@@ -53,9 +53,9 @@ def test_a_search_by_a_score_finds_what_the_score_knows(proxies, table):
         }.items()
     }
     # both accuracies of this table rank alike
-    assert found["naswot"] == found[proxies.TRAINED]
+    assert regrets["naswot"] == regrets[proxies.TRAINED]
     chance = 100 * float(table.test.max() - table.test.mean())
-    assert 0 <= found["naswot"] < chance < found["params"] <= 60.001
+    assert 0 <= regrets["naswot"] < chance < regrets["params"] <= 60.001
 
 
 def regrets_of(proxies, values):
@@ -105,16 +105,17 @@ def test_all_comparisons_are_corrected_together(proxies):
 
 
 def test_correlations_of_scores_with_accuracies(proxies):
-    found = proxies.correlations(np.asarray([1, np.nan, 3, 4.0]), np.arange(4.0))
+    scored = proxies.Scored({"naswot": np.asarray([1, np.nan, 3, 4.0])}, seconds=1.0)
+    ((_, spearman, kendall),) = proxies.rank_rows([scored], {"one": np.arange(4.0)})
     # NaN ranks last: the ranks are 2, 1, 3, 4
-    assert found["kendall"] == pytest.approx(4 / 6)
-    assert found["spearman"] == pytest.approx(1 - 6 * 2 / 60)
+    assert kendall["mean"] == pytest.approx(4 / 6)
+    assert spearman["mean"] == pytest.approx(1 - 6 * 2 / 60)
 
 
 def test_the_records_name_seeds_and_data_sets(proxies):
     options = argparse.Namespace(size="tiny", dataset="cifar100")
-    found = regrets_of(proxies, VALUES)
-    record = proxies.search_record(options, found, 9.0, seconds=1.0)
+    regrets = regrets_of(proxies, VALUES)
+    record = proxies.search_record(options, regrets, 9.0, seconds=1.0)
     assert "--dataset cifar100" in record["command"]
     assert "5 cells (1 in a stage)" in record["note"]
     assert "2 seeds of weights and images" in record["note"]

@@ -141,12 +141,12 @@ def search(strategy, variables, batches, key, epoch):
     numbers = strategy.hyperparams
     momentum = jax.tree.map(jnp.zeros_like, variables["params"])
     trainee = Trainee(variables, momentum, jnp.float32(0.1), epoch, 2, 0.9, 3e-4)
-    own = {}
+    extra = {}
     if strategy.draws_batches:
-        own["draw_batch"] = lambda key, place=None: valid_batch
+        extra["draw_batch"] = lambda key, place=None: valid_batch
     state = strategy.init(key, numbers)
     batches = dict(train_batch=train_batch, valid_batch=valid_batch)
-    state, info = strategy.update(key, state, numbers, trainee, **batches, **own)
+    state, info = strategy.update(key, state, numbers, trainee, **batches, **extra)
     return strategy.incumbent(state), strategy.mixing(key, state), info
 
 
