@@ -13,6 +13,7 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search import loop
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
 from egnas_jax.search.state import (
@@ -21,7 +22,6 @@ from egnas_jax.search.state import (
     SearchProblem,
     SearchState,
 )
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training.sgd import SGD

@@ -13,10 +13,10 @@ from benchmarks import problem
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering
 from egnas_jax.nn.supernet import Supernet
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.evaluate import score_population
 from egnas_jax.search.state import SearchProblem, SearchState, zero_totals
 from egnas_jax.search.step import sgd_step
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies.random_search import RandomSearchConfig, random_search
 from egnas_jax.training.sgd import SGD, make_optimizer
 from egnas_jax.types import PyTree

@@ -18,8 +18,8 @@ Dims: C channels, k of partial channels, H image side.
 
 import jax.numpy as jnp
 
-from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.supernet import SupernetConfig, cells_of
 from egnas_jax.space import SPACES
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.runs.study.worker import run_worker
     from egnas_jax.runs.study.write import write_study
     from egnas_jax.search.cost import Passes
+    from egnas_jax.search.epoch_schedule import EpochSchedule
     from egnas_jax.search.evaluate import evaluate_population
     from egnas_jax.search.functions import (
         EpochResult,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
         unflatten,
     )
     from egnas_jax.search.state import SearchData, SearchState
-    from egnas_jax.search.strategy import EpochSchedule, Strategy, Trainee
+    from egnas_jax.search.strategy import Strategy, Trainee
     from egnas_jax.space import (
         SPACES,
         Genotype,
@@ -183,13 +184,14 @@ _NAMES = {
     "egnas_jax.runs.study.worker": "run_worker",
     "egnas_jax.runs.study.write": "write_study",
     "egnas_jax.search.cost": "Passes",
+    "egnas_jax.search.epoch_schedule": "EpochSchedule",
     "egnas_jax.search.evaluate": "evaluate_population",
     "egnas_jax.search.functions": (
         "EpochResult KeyedState ScheduledHyperparams SearchFunctions"
     ),
     "egnas_jax.search.relax": "flatten initial_alpha softmax_mixing unflatten",
     "egnas_jax.search.state": "SearchData SearchState",
-    "egnas_jax.search.strategy": "EpochSchedule Strategy Trainee",
+    "egnas_jax.search.strategy": "Strategy Trainee",
     "egnas_jax.space": (
         "SPACES Genotype Space Stage Topology derive draw_svg register_space zoo"
     ),

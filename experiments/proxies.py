@@ -40,10 +40,9 @@ from egnas_jax.studies.nasbench201.read import read_table
 from egnas_jax.studies.nasbench201.scored_table import with_scores
 from egnas_jax.studies.nasbench201.table import (
     DATASETS,
-    KIND,
     NUM_CELLS,
     BenchmarkTable,
-    code_of,
+    rows_of,
 )
 from egnas_jax.studies.proxy_scores import ProxyStudy
 from egnas_jax.studies.statistics import Comparison, compare_pairs
@@ -124,8 +123,7 @@ def score(options: argparse.Namespace, table: BenchmarkTable, seed: int) -> Scor
         on_chunk=lambda done: say(f"seed {seed}: {done} of {study.cells} cells"),
     )
     cells = proxy_scores.draw_cells(study)
-    codes = code_of(np.argmax(np.asarray(cells.primitives[KIND]), axis=-1))
-    cell_of_row = np.argsort(np.asarray(table.row_of)[codes])
+    cell_of_row = np.argsort(np.asarray(rows_of(table, cells)))
     by_row = {name: values[cell_of_row] for name, values in scores.items()}
     return Scored(by_row, time.perf_counter() - started)
 

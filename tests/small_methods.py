@@ -36,6 +36,9 @@ SMALL = {
     "epcnas_pso": dict(BLACK_BOX, particles=12, final_batches=0),
 }
 
+# methods whose update compiles for many seconds
+SLOW_TO_COMPILE = {"ageing_evolution", "nsga2", "epcnas_pso", "enas", "nasnet_ppo"}
+
 
 def settings_of(name: str) -> dict:
     """The configuration of a method as settings of a search."""

@@ -17,7 +17,8 @@ from benchmarks import parity, rows, traffic
 from benchmarks.deviceless.request import Request
 from benchmarks.deviceless.sizes import Size
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet import cells_of
 from egnas_jax.space import SPACES

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from benchmarks import traffic
-from egnas_jax.nn.cell import out_edges
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.primitive import WIDEST
 from egnas_jax.nn.primitive_cost import Product, edge_products
 from egnas_jax.nn.supernet import SupernetConfig, cells_of

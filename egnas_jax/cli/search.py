@@ -79,9 +79,9 @@ def search(options: argparse.Namespace) -> int | None:
     quiet = options.json or options.print_config or options.distributed
     with waiting_for("Loading JAX", quiet=quiet):
         from egnas_jax.cli import distributed
+        from egnas_jax.runs.schedule_checks import check_schedule
         from egnas_jax.runs.search import run_search  # noqa: F401  loads all of it
         from egnas_jax.runs.search_config import SearchConfig, search_config
-        from egnas_jax.runs.search_setup import check_schedule
         from egnas_jax.settings import as_dict, assignments
         from egnas_jax.training.processes import is_first
 

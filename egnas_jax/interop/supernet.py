@@ -12,7 +12,7 @@ from egnas_jax.interop import places, transfer
 from egnas_jax.interop.checkpoints import FIRST_CELL_KERNEL, Note, network_weights
 from egnas_jax.interop.places import Place
 from egnas_jax.lookup import check_known
-from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES

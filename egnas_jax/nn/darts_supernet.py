@@ -22,9 +22,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn import intermediates, lowering
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
 from egnas_jax.nn.cell_inputs import init_cell_inputs, preprocess_inputs
 from egnas_jax.nn.cell_plan import CellPlan
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import stack_leaves

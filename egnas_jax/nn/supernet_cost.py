@@ -3,7 +3,7 @@
 Dims: C channels, k of partial channels.
 """
 
-from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.cost import Convolution, Edge, preprocessing
 from egnas_jax.nn.supernet_config import SupernetConfig, cells_of, live_primitives
 from egnas_jax.nn.topology_cost import topology_parts

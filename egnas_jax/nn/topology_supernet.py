@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn import intermediates
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
 from egnas_jax.nn.cell_plan import NUM_STAGES, stage_cells, stage_channels
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.drawing_keys import within
 from egnas_jax.nn.init import stack_leaves
 from egnas_jax.nn.layers import batch_norm, init_batch_norm, relu

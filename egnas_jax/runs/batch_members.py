@@ -20,15 +20,15 @@ from egnas_jax.data.source import seed_chooses_images
 from egnas_jax.data.split import split_indices
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.runs.data import ArrayData
+from egnas_jax.runs.schedule_checks import note_long_warmup
 from egnas_jax.runs.search_config import SearchConfig
 from egnas_jax.runs.search_setup import (
     SearchSetup,
     as_loaded,
     load_search_dataset,
-    note_long_warmup,
     run_without_programs,
 )
-from egnas_jax.search.functions import check_valid_batch_size
+from egnas_jax.search.data_checks import check_valid_batch_size
 from egnas_jax.search.members import Member
 from egnas_jax.types import Array
 

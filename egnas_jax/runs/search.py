@@ -18,14 +18,11 @@ from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.environment import warn_of_changes
 from egnas_jax.runs.failures import running
 from egnas_jax.runs.plugins import plugin_identity
+from egnas_jax.runs.schedule_checks import warmup_of
 from egnas_jax.runs.search_config import SearchConfig, from_dict
 from egnas_jax.runs.search_result import SearchResult, finish
 from egnas_jax.runs.search_resume import StartPoint, begin, find_start
-from egnas_jax.runs.search_setup import (
-    SearchSetup,
-    set_up_search,
-    warmup_of,
-)
+from egnas_jax.runs.search_setup import SearchSetup, set_up_search
 from egnas_jax.runs.tracking import with_trackers
 from egnas_jax.search import loop
 from egnas_jax.search.profile import first_steady_epoch, profiled

@@ -11,8 +11,9 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.nn.supernet_config import as_live
 from egnas_jax.runs.presets import PRESETS, RECIPES
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.racing import Race
-from egnas_jax.search.strategy import EpochSchedule, StrategyConfig
+from egnas_jax.search.strategy import StrategyConfig
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import (
     FREE,

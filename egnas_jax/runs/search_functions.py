@@ -5,11 +5,7 @@ import dataclasses
 from egnas_jax.nn.supernet import make_supernet
 from egnas_jax.runs.limits import limit_of_run
 from egnas_jax.runs.search_config import SearchConfig, with_limit_of
-from egnas_jax.runs.search_setup import (
-    check_images,
-    search_hyperparams,
-    search_problem,
-)
+from egnas_jax.runs.search_setup import check_images, search_hyperparams, search_problem
 from egnas_jax.runs.stages import planned_stages
 from egnas_jax.search.functions import SearchFunctions, make_functions
 from egnas_jax.training.jax_settings import pinned

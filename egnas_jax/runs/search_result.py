@@ -7,8 +7,9 @@ from egnas_jax.nn.network_cost import published_params
 from egnas_jax.nn.supernet import Supernet, make_supernet
 from egnas_jax.runs.front import write_front
 from egnas_jax.runs.limits import costs_of_run
+from egnas_jax.runs.schedule_checks import searches_last
 from egnas_jax.runs.search_config import SearchConfig
-from egnas_jax.runs.search_setup import SearchSetup, searches_last
+from egnas_jax.runs.search_setup import SearchSetup
 from egnas_jax.runs.stages import config_of_stage
 from egnas_jax.search import loop
 from egnas_jax.search.cost import total_costs

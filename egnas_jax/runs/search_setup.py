@@ -1,25 +1,20 @@
 """Turns a SearchConfig into loaded data and uncompiled programs."""
 
-import copy
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from egnas_jax import evolution
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.dataset import Dataset
 from egnas_jax.data.source import load_dataset
 from egnas_jax.data.split import make_splits
-from egnas_jax.evolution import EVOLUTIONS
-from egnas_jax.nn import kernels, primitives
-from egnas_jax.nn.lowering import choice, rules
-from egnas_jax.nn.primitives import PRIMITIVES
+from egnas_jax.nn.lowering import choice
 from egnas_jax.nn.supernet import (
     Supernet,
     check_image_shape,
@@ -35,20 +30,20 @@ from egnas_jax.runs.data import (
     digest_of,
 )
 from egnas_jax.runs.limits import limit_of_run
-from egnas_jax.runs.plugins import is_of_plugin, plugin_identity
-from egnas_jax.runs.search_config import SearchConfig, compiled_in, with_limit_of
-from egnas_jax.runs.stages import config_of_stage, planned_stages, stage_of
+from egnas_jax.runs.program_identity import program_identity
+from egnas_jax.runs.schedule_checks import check_schedule, note_long_warmup
+from egnas_jax.runs.search_config import SearchConfig, with_limit_of
+from egnas_jax.runs.stages import config_of_stage, stage_of
 from egnas_jax.runs.tracking import check_trackers
 from egnas_jax.search.curvature import check_alpha
-from egnas_jax.search.functions import check_batch_sizes
+from egnas_jax.search.data_checks import check_batch_sizes
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import SearchRun
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.strategy import Strategy
-from egnas_jax.space import SPACES, Space
+from egnas_jax.space import SPACES
 from egnas_jax.space.derivation import check_derivation
 from egnas_jax.strategies import STRATEGIES
-from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.training.devices import replicate
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.shards import Division, check_divisible, divide
@@ -241,7 +236,7 @@ def run_without_programs(
         num_valid=sizes[1],
         steps_per_call=config.steps_per_call,
         keep_checkpoints=config.keep_checkpoints,
-        identity=_identity(config, hyperparams.strategy),
+        identity=program_identity(config, hyperparams.strategy),
     )
 
 
@@ -292,61 +287,6 @@ def _split(config: SearchConfig, dataset: Dataset) -> tuple:
     return splits.train, splits.valid
 
 
-def searches_last(config: SearchConfig) -> bool:
-    """Whether the method's only search follows the last weight step."""
-    return getattr(config.strategy, "searches_last", False)
-
-
-def check_schedule(config: SearchConfig) -> None:
-    """Refuses a schedule of the epoch that a method cannot follow, or does not read.
-
-    Raises:
-      ValueError: the method's only search would come before the last weight steps, or a
-        setting has no effect on the method.
-    """
-    if searches_last(config) and config.schedule.order == "strategy_first":
-        raise ValueError(
-            "strategy.mode is two_phase, which searches after the last weight step, "
-            "but schedule.order is strategy_first. Set schedule.order=weights_first "
-            "or strategy.mode=interleaved."
-        )
-    _, make = STRATEGIES[config.strategy_name]
-    # limits, which may have to be measured first, change nothing here
-    first = config_of_stage(with_limit_of(config, Limit()), None)
-    strategy = make(make_supernet(first.supernet), first.strategy)
-    schedule = config.schedule
-    if strategy.update_every == "step" and schedule.order == "strategy_first":
-        raise ValueError(
-            f"schedule.order is strategy_first, but {config.strategy_name} updates its "
-            f"cell in every weight step, so there is no order. Leave it out."
-        )
-    if strategy.one_hot and schedule.alpha_in_clip:
-        raise ValueError(
-            f"schedule.alpha_in_clip is true, but {config.strategy_name} trains one "
-            f"cell at a time, whose alpha has no gradient. Leave it out."
-        )
-    if strategy.learn is not None and schedule.alpha_in_clip:
-        raise ValueError(
-            f"schedule.alpha_in_clip is true, but {config.strategy_name} moves alpha "
-            f"by the gradient of each weight step, so none accumulates. Leave it out."
-        )
-
-
-def warmup_of(config: SearchConfig) -> int:
-    """Returns the first epochs in which the method leaves the architecture as it is."""
-    # a method that may rank by untrained weights has no warm-up then
-    return getattr(config.strategy, "first_exploration", config.strategy.warmup)
-
-
-def note_long_warmup(config: SearchConfig, log: Callable[[str], None]) -> None:
-    """Says where the warm-up takes a whole search, or a whole stage of it."""
-    stages, warmup = planned_stages(config), warmup_of(config)
-    epochs = min((stage.epochs for stage in stages), default=config.epochs)
-    if warmup >= epochs:
-        what = "epochs of a stage" if stages else "epochs"
-        log(f"strategy.warmup is {warmup} and {what} {epochs}: alpha will not move.")
-
-
 def as_loaded(
     config: SearchConfig,
     dataset: Dataset,
@@ -378,45 +318,3 @@ def as_loaded(
     config = dataclasses.replace(config, supernet=supernet, data=data, devices=devices)
     limit = limit_of_run(config, dataset.images.shape[1:], folder, log)
     return with_limit_of(config, limit)
-
-
-def _is_known_code(strategy: str, space: Space) -> bool:
-    """Whether all that programs are made of is in this package or in a plug-in."""
-    method = STRATEGIES.is_original(strategy) or is_of_plugin(
-        "strategy", strategy, STRATEGIES[strategy]
-    )
-    used = (
-        ("primitive", PRIMITIVES, primitives.BUILT_IN, space.primitives),
-        ("evolution", EVOLUTIONS, evolution.BUILT_IN, EVOLUTIONS),
-    )
-    return method and all(
-        table[name] is built_in.get(name) or is_of_plugin(kind, name, table[name])
-        for kind, table, built_in, names in used
-        for name in names
-    )
-
-
-def _identity(config: SearchConfig, hyperparams: Any) -> dict | None:
-    """What the programs are made of, for `training.program_cache`.
-
-    None where an entry of a table takes part that a script has added or replaced: its
-    source is not part of the cache's key. That of plug-ins is.
-    """
-    space = SPACES[config.supernet.space]
-    if not _is_known_code(config.strategy_name, space):
-        return None
-    names = [path[0].name for path, _ in jax.tree.leaves_with_path(hyperparams)]
-    return {
-        "settings": compiled_in(config, names),
-        "space": space.layout(),
-        "lowering": copy.deepcopy(  # as the tables are now
-            [
-                choice.TABLE,
-                kernels.CHOICES,
-                choice.MOST_FOLDED_CHANNELS,
-                choice.MOST_MATRIX_PIXELS,
-                rules.RULES,
-            ]
-        ),
-        "plugins": plugin_identity(),
-    }

@@ -16,10 +16,10 @@ import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.data.batches import check_batch_size
-from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn import lowering
 from egnas_jax.search import step, validation
+from egnas_jax.search.data_checks import check_data
+from egnas_jax.search.epoch import evolve_order, rate_of_epoch, steps_of_epoch
 from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
@@ -27,24 +27,13 @@ from egnas_jax.search.state import (
     SearchState,
     Totals,
     init_state,
-    steps_of_epoch,
     zero_totals,
 )
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES, Genotype, Topology
 from egnas_jax.training.jax_settings import pinned
 from egnas_jax.training.random_streams import root_key
-from egnas_jax.training.sgd import learning_rate
 from egnas_jax.types import Array, Evaluation, Key, Mixing, PyTree
-
-# of the message where there are too few validation images
-VALID_BATCH = "The number of validation images of an update"
-VALID_BATCH_ADVICE = (
-    "A batch has strategy.fitness_batch_size images, or strategy.batch_size, whichever "
-    "the method has. EG-NAS takes strategy.fitness_batches of them, or as many as a "
-    "race needs, which strategy.race.budget decides. Set one of these smaller, or use "
-    "more images."
-)
 
 
 @flax.struct.dataclass
@@ -280,77 +269,6 @@ def _scheduled(
         strategy=hyperparams.strategy,
         epochs=hyperparams.epochs,
     )
-
-
-def evolve_order(problem: SearchProblem) -> tuple[bool, bool]:
-    """Says when a method that updates once an epoch does so.
-
-    Returns:
-      Whether `evolve` runs before the weight steps, and whether it runs after them.
-    """
-    once = problem.strategy.update_every == "epoch"
-    first = problem.schedule.order == "strategy_first"
-    return once and first, once and not first
-
-
-def rate_of_epoch(problem: SearchProblem, epoch: int) -> float:
-    """Returns the learning rate of an epoch of the search, or of its stage, from 0."""
-    shift = problem.schedule.learning_rate_epoch == "next"
-    return learning_rate(problem.sgd, epoch + shift)
-
-
-def check_data(
-    problem: SearchProblem, image_shape: tuple[int, int, int], data: SearchData
-) -> None:
-    """Refuses data that a search cannot use; looks at shapes alone.
-
-    Args:
-      problem: has the sizes of the batches.
-      image_shape: (H, W, C) that the search was made for.
-      data: of the call.
-
-    Raises:
-      ValueError: images of another shape, or fewer than a batch has.
-    """
-    for name, part in (("train", data.train), ("valid", data.valid)):
-        if part.images.shape[1:] != tuple(image_shape):
-            raise ValueError(
-                f"data.{name}.images is {part.images.dtype}{list(part.images.shape)}, "
-                f"but the search was made for images {tuple(image_shape)}. Give "
-                f"[N, H, W, C] of that shape, which all members of a batch share "
-                f"(in_axes=None), or make a search for these images."
-            )
-    sizes = problem.sgd.batch_size, problem.valid_batch_size
-    check_batch_sizes(sizes, data.train, data.valid)
-
-
-def check_batch_sizes(
-    sizes: tuple[int, int], train: LabelledImages, valid: LabelledImages
-) -> None:
-    """Refuses batches that the images of training or of validation cannot fill.
-
-    Args:
-      sizes: images of a weight step, and of an update of the method.
-      train, valid: the images of either half.
-
-    Raises:
-      ValueError: a batch is larger than its half.
-    """
-    check_batch_size(sizes[0], len(train.labels))
-    check_valid_batch_size(sizes[1], len(valid.labels))
-
-
-def check_valid_batch_size(size: int, num_images: int) -> None:
-    """Refuses an update that takes more validation images than there are.
-
-    Args:
-      size: `valid_batch_size` of the method.
-      num_images: for validation.
-
-    Raises:
-      ValueError: says what the size is made of.
-    """
-    check_batch_size(size, num_images, VALID_BATCH, VALID_BATCH_ADVICE)
 
 
 def _check_updates_once(problem: SearchProblem) -> None:

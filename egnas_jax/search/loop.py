@@ -19,7 +19,7 @@ from egnas_jax.search import stored_state
 from egnas_jax.search.collapse import architecture_metrics
 from egnas_jax.search.cost import epoch_costs
 from egnas_jax.search.curvature import largest_eigenvalue
-from egnas_jax.search.functions import evolve_order, rate_of_epoch
+from egnas_jax.search.epoch import evolve_order, rate_of_epoch
 from egnas_jax.search.search_run import (
     Progress,
     SearchRun,

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from egnas_jax.search import loop
-from egnas_jax.search.functions import evolve_order, rate_of_epoch
+from egnas_jax.search.epoch import evolve_order, rate_of_epoch
 from egnas_jax.search.members import (
     DATA_AXES,
     Member,

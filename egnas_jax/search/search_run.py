@@ -14,6 +14,7 @@ import numpy as np
 
 from egnas_jax.nn.supernet_config import LivePrimitives, as_live
 from egnas_jax.search import stored_state
+from egnas_jax.search.epoch import steps_of_epoch
 from egnas_jax.search.programs import (
     SearchPrograms,
     compile_programs,
@@ -24,7 +25,6 @@ from egnas_jax.search.state import (
     SearchProblem,
     SearchState,
     init_state,
-    steps_of_epoch,
 )
 from egnas_jax.space import SPACES, Space
 from egnas_jax.training.devices import replicate

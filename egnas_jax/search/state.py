@@ -15,11 +15,11 @@ import numpy as np
 import optax
 
 from egnas_jax.data.augment import normalise
-from egnas_jax.data.batches import num_steps
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.nn.supernet import Supernet
-from egnas_jax.search.strategy import EpochSchedule, Strategy
+from egnas_jax.search.epoch_schedule import EpochSchedule
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.training.random_streams import stream
 from egnas_jax.training.sgd import SGD, make_optimizer, packing
@@ -188,14 +188,3 @@ def _no_momentum(problem: SearchProblem, params: PyTree) -> PyTree:
         return make_optimizer(problem.sgd, 0.0).init(pack(params))
 
     return optax.tree_utils.tree_zeros_like(jax.eval_shape(init, params))
-
-
-def steps_of_epoch(problem: SearchProblem, num_train: int) -> int:
-    """Returns S, 0 for a method that trains no weights.
-
-    The short last batch counts where it is kept.
-    """
-    if not problem.strategy.trains_weights:
-        return 0
-    keep = problem.schedule.last_batch == "keep"
-    return num_steps(num_train, problem.sgd.batch_size, keep)

@@ -20,6 +20,7 @@ from egnas_jax.data.augment import augment
 from egnas_jax.data.batches import epoch_permutation
 from egnas_jax.nn.drop_path import EdgeDropout
 from egnas_jax.nn.skip_dropout import SkipDropout
+from egnas_jax.search.epoch import steps_of_epoch
 from egnas_jax.search.gradients import batch_gradients, softmax_gradient
 from egnas_jax.search.state import (
     SearchData,
@@ -27,7 +28,6 @@ from egnas_jax.search.state import (
     SearchProblem,
     SearchState,
     Totals,
-    steps_of_epoch,
 )
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.search.valid_batches import draw_valid_batch, next_valid_batch

@@ -7,13 +7,13 @@ from jax import lax
 from egnas_jax.data.augment import augment, normalise
 from egnas_jax.data.batches import draw_batch, epoch_permutation
 from egnas_jax.data.config import DataConfig
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.state import (
     SearchData,
     SearchHyperparams,
     SearchProblem,
     SearchState,
 )
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.training.random_streams import stream
 from egnas_jax.types import Array, Batch, Key
 

@@ -71,13 +71,15 @@ def _epcnas_pso() -> "Method":
 
 
 def _enas() -> "Method":
-    from egnas_jax.strategies.discrete.controller import ENASConfig, enas
+    from egnas_jax.strategies.controller.config import ENASConfig
+    from egnas_jax.strategies.controller.strategy import enas
 
     return ENASConfig, enas
 
 
 def _nasnet_ppo() -> "Method":
-    from egnas_jax.strategies.discrete.controller import PPOConfig, nasnet_ppo
+    from egnas_jax.strategies.controller.config import PPOConfig
+    from egnas_jax.strategies.controller.strategy import nasnet_ppo
 
     return PPOConfig, nasnet_ppo
 

@@ -37,7 +37,7 @@ from egnas_jax.studies.nasbench201.table import (
     NUM_CELLS,
     SPACE,
     BenchmarkTable,
-    code_of,
+    rows_of,
 )
 from egnas_jax.studies.statistics import rank_correlations
 from egnas_jax.training.jax_settings import pinned
@@ -309,8 +309,7 @@ def _write_scores(path, fingerprint, done, scores) -> None:
 
 def accuracies(table: BenchmarkTable, cells: Mixing) -> np.ndarray:
     """Test accuracy of cells after 200 epochs, f32[n], fractions."""
-    codes = code_of(np.argmax(np.asarray(cells.primitives[KIND]), axis=-1))
-    return np.asarray(table.test)[np.asarray(table.row_of)[codes]]
+    return np.asarray(table.test[rows_of(table, cells)])
 
 
 def correlate(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.primitive_cost import edge_expansion
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of
 from egnas_jax.space import SPACES

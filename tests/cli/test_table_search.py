@@ -23,16 +23,9 @@ SEARCH = f"{CHOSEN} {SIZES} --out"
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory, write_table):
+def command(convolution_table):
     """`egnas table-search` with a table in which only 3x3 convolutions count."""
-    path = tmp_path_factory.mktemp("table") / "table.npz"
-
-    def accuracies(cells):
-        counts = (cells == 3).sum(axis=1)
-        return (10 * counts + 20).astype("f4"), (10 * counts + 30).astype("f4")
-
-    write_table(path, accuracies)
-    return ["table-search", "--table", str(path)]
+    return ["table-search", "--table", str(convolution_table)]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from egnas_jax.evolution import ageing_evolution, vector_genes
 from egnas_jax.evolution.ageing import tournament_winner
 from egnas_jax.evolution.genes import shifted
-from egnas_jax.strategies.discrete.search import WORST, BlackBoxState, with_best
+from egnas_jax.strategies.discrete.generations import WORST, BlackBoxState, with_best
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,8 @@ def proxies(load):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory, write_table):
-    path = tmp_path_factory.mktemp("table") / "table.npz"
-
-    def accuracies(cells):
-        counts = (cells == 3).sum(axis=1)
-        return (10 * counts + 20).astype("f4"), (10 * counts + 30).astype("f4")
-
-    write_table(path, accuracies)
-    return read_table(path, "cifar10")
+def table(convolution_table):
+    return read_table(convolution_table, "cifar10")
 
 
 def test_scores_stand_in_the_rows_of_the_table(proxies, table, tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ import optax
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.layers import batch_norm, factorized_reduce, relu, relu_conv_norm
 from egnas_jax.nn.primitive import source_of

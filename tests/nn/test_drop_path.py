@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.drop_path import EdgeDropout, edge_factors
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import _mixed_edges
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.lowering import fused_kernels, fused_tiles
 from egnas_jax.nn.lowering.fused_tiles import Sides
+from egnas_jax.nn.mixed_edges import mixed_edges
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import unweighted
@@ -54,7 +54,7 @@ def sums(way, primitives, *, stride=1, train=False):
     """A function of `arguments`: sums of all primitives and new batch_stats."""
     kernels = lowering.LOWERINGS[way]
     options = {"stride": stride, "train": train, "kernels": kernels}
-    return functools.partial(_mixed_edges, primitives, **options)
+    return functools.partial(mixed_edges, primitives, **options)
 
 
 def named(names):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from egnas_jax import evaluate_population
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.init import draw
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.nn.supernet_cost import supernet_multiply_adds

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.init import is_leaf
 from egnas_jax.nn.lowering import RULES, dense, reference
 from egnas_jax.nn.supernet import SupernetConfig

@@ -14,7 +14,8 @@ from flax import linen as nn
 from own_primitives import CONV_NORM, SQUEEZE_EXCITE, SqueezeExcite, conv_norm
 
 from egnas_jax.nn import lowering
-from egnas_jax.nn.cell import CellSpec, init_cell, mixed_cell
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec
 from egnas_jax.nn.init import draw, stack_leaves
 from egnas_jax.nn.network import make_network
 from egnas_jax.nn.network_config import NetworkConfig

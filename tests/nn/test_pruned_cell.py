@@ -7,13 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from egnas_jax.nn.cell import (
-    CellSpec,
-    init_cell,
-    live_positions,
-    mixed_cell,
-    out_edges,
-)
+from egnas_jax.nn.cell import init_cell, mixed_cell
+from egnas_jax.nn.cell_spec import CellSpec, live_positions, out_edges
 from egnas_jax.nn.init import draw, is_leaf
 from egnas_jax.nn.skip_dropout import SkipDropout, drop_elements
 from egnas_jax.nn.supernet import SupernetConfig, leaves_of, make_supernet

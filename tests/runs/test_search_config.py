@@ -10,8 +10,8 @@ from egnas_jax.data.config import DataConfig
 from egnas_jax.runs.search_config import from_dict, search_config
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.settings import as_dict
+from egnas_jax.strategies.controller.config import ENASConfig
 from egnas_jax.strategies.darts import DARTSConfig
-from egnas_jax.strategies.discrete.controller import ENASConfig
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.p_darts_config import PDARTSConfig

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_search
-from small_methods import SMALL, settings_of
+from small_methods import SLOW_TO_COMPILE, SMALL, settings_of
 
 import egnas_jax as eg
 from egnas_jax.nn import lowering
@@ -27,8 +27,6 @@ from egnas_jax.storage import records
 from egnas_jax.training import out_of_memory
 
 SETTINGS = {**tiny_search.SETTINGS, "epochs": 3, "strategy.warmup": 1}
-# methods whose programs take longest to compile
-LONGEST = {"ageing_evolution", "enas", "epcnas_pso", "nasnet_ppo", "nsga2"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -451,7 +449,7 @@ def test_one_after_another_goes_on_after_a_search_that_failed(base, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.longest if name in LONGEST else [])
+        pytest.param(name, marks=pytest.mark.longest if name in SLOW_TO_COMPILE else [])
         for name in sorted(SMALL)
         if name != "p_darts"  # which has stages
     ],

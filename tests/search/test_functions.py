@@ -12,11 +12,11 @@ from noting_method import noting
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.functions import make_functions
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import SearchRun, beginning
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.training.sgd import SGD
 

@@ -12,13 +12,13 @@ from noting_method import noting
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop, member_loop
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.member_epochs import filled_up, make_batch, run_epoch, stacked
 from egnas_jax.search.member_loop import Engine, MemberEnd, on_host, search_members
 from egnas_jax.search.members import Member, make_member_programs, state_of
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import Progress, SearchRun, beginning
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.training.interrupt import Interrupted
 from egnas_jax.training.sgd import SGD

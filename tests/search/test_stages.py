@@ -11,11 +11,11 @@ import pytest
 from egnas_jax.data.config import DataConfig
 from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.programs import make_programs
 from egnas_jax.search.search_run import SearchRun, SearchStage, beginning, in_stage
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.step import weight_step
-from egnas_jax.search.strategy import EpochSchedule
 from egnas_jax.search.valid_batches import next_valid_batch
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts

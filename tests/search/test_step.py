@@ -18,6 +18,7 @@ from egnas_jax.nn import lowering
 from egnas_jax.runs.search_config import search_config
 from egnas_jax.runs.search_result import search_result
 from egnas_jax.search import loop, step, stored_state, validation
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.programs import make_programs, options_of
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.search_run import Progress, SearchRun, beginning, compiled
@@ -28,7 +29,7 @@ from egnas_jax.search.state import (
     init_state,
 )
 from egnas_jax.search.step import sgd_step, train_steps
-from egnas_jax.search.strategy import EpochSchedule, Strategy
+from egnas_jax.search.strategy import Strategy
 from egnas_jax.search.valid_batches import draw_valid_batch
 from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo

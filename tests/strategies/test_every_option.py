@@ -16,10 +16,11 @@ import pytest
 from traced_program import traced_program
 
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.runs.schedule_checks import check_schedule
 from egnas_jax.runs.search_config import search_config
-from egnas_jax.runs.search_setup import check_schedule
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.racing import Race
-from egnas_jax.search.strategy import EpochSchedule, Trainee
+from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.egnas.config import CHOICES, EGNASConfig

@@ -14,12 +14,9 @@ from egnas_jax.nn.supernet import SupernetConfig
 from egnas_jax.search.relax import live_rows, softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space, derive
 from egnas_jax.space.mixing_arrays import live_mask
+from egnas_jax.strategies.controller.choices import cell_of_choices, policy_of
+from egnas_jax.strategies.controller.config import ENASConfig
 from egnas_jax.strategies.discrete.cells import cells_of
-from egnas_jax.strategies.discrete.controller import (
-    ENASConfig,
-    cell_of_choices,
-    policy_of,
-)
 from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 from egnas_jax.strategies.egnas.config import EGNASConfig

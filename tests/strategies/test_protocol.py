@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 import tiny_search
-from small_methods import SMALL, TWO_NODES, settings_of
+from small_methods import SLOW_TO_COMPILE, SMALL, TWO_NODES, settings_of
 
 from egnas_jax.cli.main import main
 from egnas_jax.runs.presets import PRESETS
@@ -45,14 +45,11 @@ FACTORS = {
 }
 BEST = 3  # index of the toy net's best primitive
 
-# whose update compiles for many seconds
-SLOW = {"ageing_evolution", "nsga2", "epcnas_pso", "enas", "nasnet_ppo"}
-
 every_name = pytest.mark.parametrize("name", sorted(STRATEGIES))
 every_method = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_COMPILE else [])
         for name in sorted(STRATEGIES)
     ],
 )

@@ -15,15 +15,16 @@ from egnas_jax.nn.primitives import PRIMITIVES
 from egnas_jax.proxies import PROXIES, of_mixing, score
 from egnas_jax.proxies.names import NAMES
 from egnas_jax.runs.presets import PRESETS
+from egnas_jax.runs.schedule_checks import warmup_of
 from egnas_jax.runs.search_config import from_dict
-from egnas_jax.runs.search_setup import warmup_of
 from egnas_jax.search.relax import unweighted
 from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.strategies import STRATEGIES, proxy_fitness
+from egnas_jax.strategies.controller.config import ENASConfig
+from egnas_jax.strategies.controller.rewards import RewardEvaluator
 from egnas_jax.strategies.discrete.cells import cells_of
-from egnas_jax.strategies.discrete.controller import ENASConfig, _RewardEvaluator
 from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.proxy_fitness import (
     STREAM,
@@ -324,7 +325,7 @@ def test_a_controller_by_weights_trains_no_others(name):
 def test_a_controller_is_rewarded_for_ranks():
     config = ENASConfig(fitness="proxy:zen", samples=5)
     cells = cells_of(tiny_search.SPACE)
-    evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+    evaluator = RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
     values = jnp.asarray([-30.0, 2000.0, -jnp.inf, -30.0, 5.0])
     reward = evaluator.rewards_of(values, jnp.zeros((5, 8), jnp.int32))
     np.testing.assert_allclose(reward, [0.2, 0.8, 0.0, 0.2, 0.6], rtol=1e-6)
@@ -338,7 +339,7 @@ def test_a_loss_that_is_no_number_is_rewarded_least():
         ("accuracy", [0.2, -jnp.inf, 0.5], [0.2, 0.0, 0.5]),
     ):
         config = ENASConfig(fitness=fitness, samples=3)
-        evaluator = _RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
+        evaluator = RewardEvaluator(None, config, tiny_search.SPACE, cells, None)
         choices = jnp.zeros((3, 8), jnp.int32)
         reward = evaluator.rewards_of(jnp.asarray(values), choices)
         np.testing.assert_allclose(reward, expected, rtol=1e-6)

@@ -24,11 +24,12 @@ from egnas_jax import interop
 from egnas_jax.data.config import DataConfig
 from egnas_jax.nn import lowering, supernet_config
 from egnas_jax.nn.supernet import SupernetConfig, make_supernet
+from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.search.state import SearchHyperparams, SearchProblem, init_state
 from egnas_jax.search.step import sgd_step, trainee_of
-from egnas_jax.search.strategy import EpochSchedule, Trainee
+from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies import STRATEGIES, second_order
 from egnas_jax.strategies.second_order import (

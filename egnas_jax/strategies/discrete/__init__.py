@@ -1,1 +1,1 @@
-"""Searches over discrete cells under shared weights: evolution, swarms, controllers."""
+"""Searches over discrete cells under shared weights: evolution and swarms."""

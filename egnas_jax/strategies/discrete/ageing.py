@@ -18,7 +18,9 @@ from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
 from egnas_jax.space.nasbench201 import PLACES
 from egnas_jax.strategies.discrete.cells import cells_of
-from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
+from egnas_jax.strategies.discrete.config import BlackBoxConfig
+from egnas_jax.strategies.discrete.generations import Proposer
+from egnas_jax.strategies.discrete.search import black_box
 from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
 

@@ -27,14 +27,10 @@ from egnas_jax.search.strategy import Front, Strategy
 from egnas_jax.settings import check_choices, check_ranges
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.discrete.cells import cells_of
+from egnas_jax.strategies.discrete.config import BlackBoxConfig
 from egnas_jax.strategies.discrete.cost import COSTS, make_cost
-from egnas_jax.strategies.discrete.search import (
-    WORST,
-    BlackBoxConfig,
-    BlackBoxState,
-    Proposer,
-    black_box,
-)
+from egnas_jax.strategies.discrete.generations import WORST, BlackBoxState, Proposer
+from egnas_jax.strategies.discrete.search import black_box
 from egnas_jax.strategies.limits.costs import OVER, WORST_WITHIN
 from egnas_jax.strategies.proxy_fitness import proxy_of
 from egnas_jax.types import Array, Key

@@ -31,8 +31,10 @@ from egnas_jax.search.strategy import Strategy
 from egnas_jax.settings import LARGEST_FLOAT, check_choices, check_ranges
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.discrete.cells import SLOTS, Cells, cells_of, edge_index
+from egnas_jax.strategies.discrete.config import BlackBoxConfig
 from egnas_jax.strategies.discrete.cost import make_cost
-from egnas_jax.strategies.discrete.search import BlackBoxConfig, Proposer, black_box
+from egnas_jax.strategies.discrete.generations import Proposer
+from egnas_jax.strategies.discrete.search import black_box
 from egnas_jax.strategies.limits.costs import mean_within
 from egnas_jax.types import Array, Key
 

@@ -46,7 +46,7 @@ VARIANTS = {
     "revised": _REVISED,
 }
 READINGS = ("paper", "official", "reproduction")  # of the publication and its codes
-# name -> options of `search.strategy.EpochSchedule`
+# name -> options of `search.epoch_schedule.EpochSchedule`
 VARIANT_SCHEDULES = {
     "paper": {},
     "official": _OFFICIAL_SCHEDULE,

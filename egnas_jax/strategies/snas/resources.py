@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.nn.cell import out_edges
+from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.supernet import SupernetConfig, cells_of
 from egnas_jax.space import SPACES
 from egnas_jax.types import Array

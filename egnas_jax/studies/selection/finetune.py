@@ -16,17 +16,10 @@ import numpy as np
 
 from egnas_jax.runs.data import ArrayData
 from egnas_jax.runs.search_result import SearchResult
-from egnas_jax.runs.search_setup import (
-    search_data,
-    search_hyperparams,
-    search_problem,
-)
-from egnas_jax.search.functions import (
-    KeyedState,
-    ScheduledHyperparams,
-    make_functions,
-)
-from egnas_jax.search.state import SearchData, SearchState, steps_of_epoch, zero_totals
+from egnas_jax.runs.search_setup import search_data, search_hyperparams, search_problem
+from egnas_jax.search.epoch import steps_of_epoch
+from egnas_jax.search.functions import KeyedState, ScheduledHyperparams, make_functions
+from egnas_jax.search.state import SearchData, SearchState, zero_totals
 from egnas_jax.space import SPACES
 from egnas_jax.studies.selection.cells import CellWeights
 from egnas_jax.studies.selection.score import PopulationScore, as_mixing

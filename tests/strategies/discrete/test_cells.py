@@ -12,8 +12,8 @@ from egnas_jax.nn.cost import count_params, multiply_adds
 from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.topology_cost import topology_multiply_adds, topology_params
 from egnas_jax.space import SPACES, derive
+from egnas_jax.strategies.controller.choices import cell_of_choices
 from egnas_jax.strategies.discrete.cells import cells_of, distinct_sources, mutated
-from egnas_jax.strategies.discrete.controller import cell_of_choices
 from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 

@@ -14,21 +14,23 @@ from egnas_jax.space import SPACES, derive
 from egnas_jax.storage import records
 from egnas_jax.strategies import STRATEGIES
 from egnas_jax.strategies.discrete import nsga2 as nsga2_module
-from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
-from egnas_jax.strategies.discrete.search import (
+from egnas_jax.strategies.discrete.config import BlackBoxConfig
+from egnas_jax.strategies.discrete.finalists import (
+    mean_fitness,
+    reevaluate_best,
+    reevaluate_members,
+)
+from egnas_jax.strategies.discrete.generations import (
     WORST,
-    BlackBoxConfig,
     BlackBoxState,
     Proposer,
     course_of,
     in_blocks,
-    mean_fitness,
     no_search,
-    reevaluate_best,
-    reevaluate_members,
     search_once,
     with_best,
 )
+from egnas_jax.strategies.discrete.nsga2 import NSGA2Config, front_metrics, nsga2
 
 KEY = jax.random.key(0)
 BLACK_BOX = dict(

@@ -10,12 +10,9 @@ import pytest
 from egnas_jax.evolution.breeding import offspring, random_population
 from egnas_jax.evolution.genes import vector_genes
 from egnas_jax.space import SPACES, Space
+from egnas_jax.strategies.controller.choices import cell_of_choices, policy_of
+from egnas_jax.strategies.controller.config import ENASConfig
 from egnas_jax.strategies.discrete.cells import cells_of
-from egnas_jax.strategies.discrete.controller import (
-    ENASConfig,
-    cell_of_choices,
-    policy_of,
-)
 from egnas_jax.strategies.discrete.swarm import cell_at
 
 # compiles fast, for programs that run once

@@ -11,7 +11,8 @@ from small_methods import TWO_NODES
 import egnas_jax as eg
 from egnas_jax.search.relax import unflatten
 from egnas_jax.search.strategy import derive_incumbent
-from egnas_jax.strategies.discrete.controller import ENASConfig, _RewardEvaluator
+from egnas_jax.strategies.controller.config import ENASConfig
+from egnas_jax.strategies.controller.rewards import RewardEvaluator
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import make_excess
 
@@ -111,7 +112,7 @@ def test_a_controller_rewards_cells_over_a_limit_least(two_node_net):
     excess = jnp.asarray([0.5, 0.0, 0.0, 2.0])
     for fitness, floor in (("accuracy", 0.0), ("loss", 1 - 2 * np.log(3))):
         config = ENASConfig(fitness=fitness)
-        evaluator = _RewardEvaluator(
+        evaluator = RewardEvaluator(
             two_node_net, config, TWO_NODES, None, lambda mixing: mixing
         )
         np.testing.assert_allclose(
