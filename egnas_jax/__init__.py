@@ -63,10 +63,10 @@ if TYPE_CHECKING:  # at run time `__getattr__` imports a name when it is first u
     from egnas_jax.strategies.egnas.config import EGNASConfig
     from egnas_jax.strategies.egnas.evaluation import (
         EvaluatedPopulation,
-        egnas_step_direction,
         evaluate_fitness,
     )
-    from egnas_jax.strategies.egnas.sampling import EGNASState
+    from egnas_jax.strategies.egnas.state import EGNASState
+    from egnas_jax.strategies.egnas.step import egnas_step_direction
     from egnas_jax.strategies.registration import register_strategy
     from egnas_jax.studies.selection.options import SelectionOptions
     from egnas_jax.studies.selection.study import SelectionStudy, select
@@ -197,10 +197,9 @@ _NAMES = {
     ),
     "egnas_jax.strategies": "STRATEGIES",
     "egnas_jax.strategies.egnas.config": "EGNASConfig",
-    "egnas_jax.strategies.egnas.evaluation": (
-        "EvaluatedPopulation egnas_step_direction evaluate_fitness"
-    ),
-    "egnas_jax.strategies.egnas.sampling": "EGNASState",
+    "egnas_jax.strategies.egnas.evaluation": "EvaluatedPopulation evaluate_fitness",
+    "egnas_jax.strategies.egnas.state": "EGNASState",
+    "egnas_jax.strategies.egnas.step": "egnas_step_direction",
     "egnas_jax.strategies.registration": "register_strategy",
     "egnas_jax.studies.selection.options": "SelectionOptions",
     "egnas_jax.studies.selection.study": "SelectionStudy select",

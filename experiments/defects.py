@@ -33,8 +33,8 @@ from methods import Outcome
 import egnas_jax as eg
 from egnas_jax.runs.finished_search import valid_batches
 from egnas_jax.search.relax import flatten
-from egnas_jax.strategies.egnas.evaluation import EGNAS
 from egnas_jax.strategies.egnas.fitness import SIGNS, compound_fitness
+from egnas_jax.strategies.egnas.method import EGNAS
 from egnas_jax.strategies.egnas.sampling import first_generation
 from egnas_jax.strategies.egnas.variants import READINGS
 from egnas_jax.studies.noise.matrix import over_batches

@@ -11,12 +11,9 @@ import numpy as np
 
 from egnas_jax import SPACES, EGNASConfig, egnas_step_direction, softmax_mixing
 from egnas_jax.search.relax import flatten, unflatten
-from egnas_jax.strategies.egnas.evaluation import EGNAS
-from egnas_jax.strategies.egnas.sampling import (
-    EGNASState,
-    first_generation,
-    initial_state,
-)
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import first_generation
+from egnas_jax.strategies.egnas.state import EGNASState, state_without_evolutions
 from egnas_jax.types import Array, Key
 
 UPDATES, RUNS = 35, 100  # of a search of 50 epochs; searches that are simulated
@@ -46,7 +43,7 @@ def distinct_directions(variant: str) -> tuple[int, int]:
       The number of distinct directions, and of all directions.
     """
     method = method_of(variant)
-    state = initial_state(SPACE, jax.random.key(0))
+    state = state_without_evolutions(SPACE, jax.random.key(0))
 
     def draw(update: Array) -> Array:
         key = jax.random.fold_in(jax.random.key(1), update)
@@ -85,7 +82,7 @@ def random_walk(variant: str, updates: int = UPDATES) -> dict:
 def _walk(method: EGNAS, updates: int, key: Key) -> tuple[Array, ...]:
     """One search of `random_walk`."""
     key_init, key = jax.random.split(key)
-    first = initial_state(SPACE, key_init)
+    first = state_without_evolutions(SPACE, key_init)
     step = functools.partial(_random_step, method)
     (last, _), directions = jax.lax.scan(step, (first, key), jnp.arange(updates))
     shares = flatten(SPACE, softmax_mixing(last.alpha).primitives)

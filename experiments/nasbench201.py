@@ -212,9 +212,10 @@ def make_table(options: argparse.Namespace, outcomes: dict[str, TableOutcome]) -
         "seconds": sum(outcome.seconds for outcome in outcomes.values()),
         "note": "Regret: best test accuracy of the table less that of the cell, mean "
         "over runs and 95 % interval. Validation accuracy after 12 epochs chooses a "
-        "cell. Where the best of all by it (the mean of those that tie) has a regret, "
-        "the optimum is not what a search looks for, and reaching it is no merit. The "
-        "cell that EG-NAS names is derived from alpha.",
+        "cell. Where the best of all by it (a mean over ties) has a regret, a search "
+        "that follows it is not expected to reach the optimum, so the last column "
+        "does not measure the search there. The cell that EG-NAS names is derived "
+        "from alpha.",
     }
 
 

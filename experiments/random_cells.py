@@ -10,7 +10,7 @@ import numpy as np
 from egnas_jax import Genotype, Mixing, NetworkConfig, count_params, derive
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.sampling import initial_state
+from egnas_jax.strategies.egnas.state import state_without_evolutions
 from egnas_jax.strategies.random_search import random_child
 
 CHANNELS = range(2, 257)  # widths that are tried
@@ -41,7 +41,7 @@ def largest_genotype(seed: int, number: int) -> Genotype:
 
 def initial_genotype(seed: int) -> Genotype:
     """The cell that EG-NAS would derive before its first update of alpha."""
-    state = initial_state(SPACES["darts7"], jax.random.key(seed))
+    state = state_without_evolutions(SPACES["darts7"], jax.random.key(seed))
     return _derived(softmax_mixing(state.alpha))
 
 

@@ -81,7 +81,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="egnas", description="EG-NAS: search a cell for image classification."
+        prog="egnas",
+        description="Searches cells for image classification, by EG-NAS or one of ten "
+        "other methods.",
     )
     add_plugin_argument(parser, "plugins_before")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -137,6 +139,6 @@ HELP = {
     "draw": "draw a genotype as SVG",
     "verify": "replay a run and compare its digests",
     "data": "convert official files, or draw sample images",
-    "list": "list presets, strategies, variants, spaces, primitives, the zoo",
+    "list": "list what options can name: strategies, presets, spaces, the zoo, ...",
     "doctor": "examine whether searches can run on this machine",
 }

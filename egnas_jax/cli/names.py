@@ -5,7 +5,8 @@ import argparse
 
 def list_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas list`."""
-    parser.add_argument("kind", nargs="?", metavar="KIND")
+    text = "strategies, presets, spaces, zoo, proxies, ...; see `egnas list` (all)"
+    parser.add_argument("kind", nargs="?", metavar="KIND", help=text)
 
 
 def list_names(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from egnas_jax.cli.console import (
 )
 from egnas_jax.studies.nasbench201.method_table import METHODS
 
-TABLE_HELP = "the results of NAS-Bench-201, a file of your own"
+TABLE_HELP = "table made by `egnas data prepare --name nasbench201`"
 JSON_HELP = "print one JSON object and nothing else"
 REPEATED = dict(action="append", default=[])
 COUNT = dict(type=int, metavar="N")
@@ -33,8 +33,8 @@ def table_search_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strategy", **REPEATED, metavar="NAME", help=names)
     add("--variant", metavar="NAME", help="variant of EG-NAS (paper)")
     add("--dataset", metavar="NAME", help="cifar10, cifar100, imagenet16_120 (cifar10)")
-    add("--runs", **COUNT, help="runs of every method and setting")
-    add("--queries", **COUNT, help="cells evaluated in a run")
+    add("--runs", **COUNT, help="runs of every method and setting (500)")
+    add("--queries", **COUNT, help="cells evaluated in a run (1000)")
     setting = dict(metavar="PATH=VALUE", dest="overrides")
     add("--set", **REPEATED, **setting, help="change one setting; see --print-config")
     sweep = "hyperparameters of EG-NAS, every combination in one program"

@@ -23,7 +23,7 @@ def proxies_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas proxies`."""
     add = parser.add_argument
     add("--space", default=TABLE_SPACE, metavar="NAME", help="(default: %(default)s)")
-    text = "the results of NAS-Bench-201, a file of your own"
+    text = "table made by `egnas data prepare --name nasbench201`"
     add("--table", metavar="FILE.npz", help=text)
     text = "of --table: cifar10, cifar100, imagenet16_120 (cifar10)"
     add("--dataset", metavar="NAME", help=text)

@@ -132,18 +132,17 @@ def _configuration(
     """The configuration, and the run that found the genotype; `preset` is set."""
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
-    from egnas_jax.runs.search_origin import searched_on, split_seed
+    from egnas_jax.runs.search_origin import run_of, searched_on, split_seed
     from egnas_jax.settings import assignments
 
     path = existing_path(options.genotype)
-    origin = path if path is not None and path.is_dir() else None
+    run, origin = run_of(path), path if path is not None and path.is_dir() else None
     if options.preset is None:
-        run = path.parent if path is not None and path.is_file() else origin
         _check_same_data(options, *searched_on(run))
         options.preset = DEFAULT_RECIPE
     config = retrain_config(
         options.preset,
-        settings=split_seed(origin) | assignments(options.overrides),
+        settings=split_seed(run) | assignments(options.overrides),
         auxiliary=not options.no_auxiliary,
         init_from=options.init_from,
     )

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from egnas_jax.interop import places
 from egnas_jax.lookup import listed
-from egnas_jax.space.base import PRIMITIVES
+from egnas_jax.space.base import DARTS_PRIMITIVES
 
 Shape = tuple[int, ...]
 
@@ -203,7 +203,7 @@ def _forms() -> frozenset[frozenset[str]]:
     preprocessing = ["op.1.weight", *_names(places.norm("op.2", (), ()))]
     forms = [
         preprocessing,
-        *(_names(places.primitive(kind, "", (), (), 2)) for kind in PRIMITIVES),
+        *(_names(places.primitive(kind, "", (), (), 2)) for kind in DARTS_PRIMITIVES),
     ]
     plain = [[name for name in form if not _is_scale(name, form)] for form in forms]
     return frozenset(map(frozenset, [*forms, *plain]))

@@ -16,7 +16,7 @@ from egnas_jax.nn.cell_spec import out_edges
 from egnas_jax.nn.primitives import kernel_of
 from egnas_jax.nn.supernet import SupernetConfig, cells_of, groups_of, make_supernet
 from egnas_jax.space import SPACES
-from egnas_jax.space.base import PRIMITIVES as READ_PRIMITIVES
+from egnas_jax.space.base import DARTS_PRIMITIVES
 from egnas_jax.space.primitive_names import FAMILIES
 from egnas_jax.types import PyTree
 
@@ -99,7 +99,7 @@ def primitive_from_torch(
         unexpected; or a weight has another shape than the channels of the others ask
         for.
     """
-    check_known(dict.fromkeys(READ_PRIMITIVES), primitive, "primitive of torch")
+    check_known(dict.fromkeys(DARTS_PRIMITIVES), primitive, "primitive of torch")
     anchors = [place.name for place in places.primitive(primitive, "", (), (0,), 1)]
     weights = network_weights(weights, anchors, log)
     pool_bn = bool(weights) and FAMILIES[primitive] == "pool"

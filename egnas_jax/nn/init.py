@@ -95,8 +95,11 @@ def drawn_leaves(
     return jax.tree.unflatten(structure, leaves)
 
 
-def kernel(shape: tuple[int, ...], fan_in: int) -> Leaf:
-    """The kernel or the bias of a layer, each of whose outputs has `fan_in` inputs."""
+def uniform(shape: tuple[int, ...], fan_in: int) -> Leaf:
+    """A kernel or a bias that starts uniformly within 1 / sqrt(fan_in) of 0.
+
+    Each output of its layer has `fan_in` inputs.
+    """
     return Leaf(shape, 0.0, 1.0 / math.sqrt(fan_in))
 
 

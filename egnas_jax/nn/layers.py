@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from egnas_jax.nn import intermediates, lowering
-from egnas_jax.nn.init import constant, kernel
+from egnas_jax.nn.init import constant, uniform
 from egnas_jax.nn.precision import wide
 from egnas_jax.nn.sync_batch_norm import all_reduce_moments, all_reduce_sums, num_shares
 from egnas_jax.types import Array, PyTree
@@ -302,7 +302,7 @@ def init_conv_norm(
 ) -> tuple[PyTree, PyTree]:
     """Leaves of `relu_conv_norm` and of `factorized_reduce`."""
     norm, stats = init_batch_norm(edges, fan_out, affine)
-    weight = kernel((edges, fan_out, fan_in), fan_in)
+    weight = uniform((edges, fan_out, fan_in), fan_in)
     return {"pointwise": weight, "norm": norm}, {"norm": stats}
 
 

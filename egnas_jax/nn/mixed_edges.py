@@ -1,7 +1,7 @@
 """Computes the weighted sums of primitives on the edges that leave one state.
 
-Edges that have all primitives run stacked on one axis. Where the cell is pruned, so do
-the edges that have a primitive, primitive by primitive.
+Edges that have all primitives run stacked on one axis. Where edges have different
+primitives, each primitive runs stacked on the edges that have it.
 
 Dims: S edges that leave one state, K primitives, C channels, H, W sides, N images.
 """
@@ -31,7 +31,7 @@ def edges_of(spec: CellSpec, outgoing: OutEdges) -> Callable:
       them, and the new batch_stats; see `mixed_edges`.
     """
     if spec.live is not None:
-        return functools.partial(_pruned_edges, (spec, outgoing))
+        return functools.partial(_pruned_edges, spec, outgoing)
     return functools.partial(mixed_edges, spec.primitives, stride=outgoing.stride)
 
 
@@ -61,7 +61,7 @@ def mixed_edges(
       [S, C, H', W', N] and the new batch_stats.
     """
     single = functools.partial(
-        _single_edges, primitives, stride=stride, skips=skips, train=train, key=key
+        _by_primitive, primitives, stride=stride, skips=skips, train=train, key=key
     )
     arguments = variables, state, weights
     has_fused = any(primitive.fused for primitive in primitives.values())
@@ -89,14 +89,14 @@ def _fused_edges(primitives, variables, state, weights, *, stride, train):
         return total, new_stats
     used = weights[:, np.array([names.index(name) for name in others])]
     kernels = lowering.LOWERINGS["shifted"]
-    rest, other_stats = _single_edges(
+    rest, other_stats = _by_primitive(
         others, variables, state, used, kernels=kernels, **options
     )
     total = (wide(total) + wide(rest)).astype(state.dtype)
     return total, new_stats | other_stats
 
 
-def _single_edges(
+def _by_primitive(
     primitives,
     variables,
     state,
@@ -143,21 +143,23 @@ def _single_edges(
     return lowering.materialise(total.astype(state.dtype)), new_stats
 
 
-def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, key):
+def _pruned_edges(
+    spec, outgoing, variables, state, weights, *, train, kernels, skips, key
+):
     """Weighted sums of the primitives that each of the S edges has, as a list.
 
     Args:
-      place: the cell and the edges.
+      spec, outgoing: the cell, and the edges that leave the state.
       variables, state, weights, train, kernels, skips, key: see `mixed_edges`.
     """
-    primitives, stride = place[0].primitives, place[1].stride
+    primitives, stride = spec.primitives, outgoing.stride
     if kernels.depthwise == "fused":  # each edge would need kernels of its own
         kernels = lowering.LOWERINGS["shifted"]
     source, new_stats, sums = source_of(state[None]), {}, [0.0] * len(weights)
     columns = dict(zip(primitives, weights.T, strict=True))
     options = {"stride": stride, "train": train, "kernels": kernels}
-    for name, where in live_positions(*place).items():
-        if name == "none" and not _is_alone(*place, where):
+    for name, where in live_positions(spec, outgoing).items():
+        if name == "none" and not _is_only_primitive(spec, outgoing, where):
             continue  # `none` adds zeros
         column = columns[name][jnp.asarray(where)]
         with intermediates.weighted(column):
@@ -179,8 +181,11 @@ def _pruned_edges(place, variables, state, weights, *, train, kernels, skips, ke
     return [lowering.materialise(s.astype(state.dtype)) for s in sums], new_stats
 
 
-def _is_alone(spec, outgoing, where) -> bool:
-    """Whether one of some edges has a single primitive, whose output is its sum."""
+def _is_only_primitive(spec, outgoing, where) -> bool:
+    """Whether one of the edges `where` has no other primitive.
+
+    Its zeros are then needed as an array, since nothing else gives the sum a shape.
+    """
     return any(len(spec.live[outgoing.edges[edge]]) == 1 for edge in where)
 
 

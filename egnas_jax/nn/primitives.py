@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from egnas_jax.lookup import lookup
 from egnas_jax.nn import intermediates, lowering
-from egnas_jax.nn.init import kernel
+from egnas_jax.nn.init import uniform
 from egnas_jax.nn.joint_blocks import Blocks
 from egnas_jax.nn.layers import (
     Affine,
@@ -76,8 +76,8 @@ def _init_block(edges, channels, side, affine):
     """Leaves of a depthwise convolution, a pointwise one and a norm."""
     norm, stats = init_batch_norm(edges, channels, affine)
     params = {
-        "depthwise": kernel((edges, channels, side, side), side * side),
-        "pointwise": kernel((edges, channels, channels), channels),
+        "depthwise": uniform((edges, channels, side, side), side * side),
+        "pointwise": uniform((edges, channels, channels), channels),
         "norm": norm,
     }
     return params, {"norm": stats}
@@ -173,8 +173,8 @@ def _init_conv_7x1_1x7(edges, channels, stride, affine):
     norm, stats = init_batch_norm(edges, channels, affine)
     shape = (edges, channels, channels)
     params = {
-        "row": kernel((*shape, 1, 7), 7 * channels),
-        "column": kernel((*shape, 7, 1), 7 * channels),
+        "row": uniform((*shape, 1, 7), 7 * channels),
+        "column": uniform((*shape, 7, 1), 7 * channels),
         "norm": norm,
     }
     return params, {"norm": stats}
@@ -217,7 +217,7 @@ def _nor_conv(side: int) -> EdgeKernel:
         del stride
         norm, stats = init_batch_norm(edges, channels, affine)
         shape = (edges, channels, channels, side, side)
-        params = {"conv": kernel(shape, side * side * channels), "norm": norm}
+        params = {"conv": uniform(shape, side * side * channels), "norm": norm}
         return params, {"norm": stats}
 
     def apply(params, stats, source, *, stride, train, kernels):

@@ -8,7 +8,7 @@ Dims: N images, H, W sides, C channels.
 import jax.numpy as jnp
 
 from egnas_jax.nn import intermediates, lowering
-from egnas_jax.nn.init import kernel
+from egnas_jax.nn.init import uniform
 from egnas_jax.nn.layers import batch_norm, exposed_kernel, init_batch_norm, relu
 from egnas_jax.nn.precision import wide
 from egnas_jax.types import Array, PyTree
@@ -23,11 +23,11 @@ def init_residual_block(fan_in: int, fan_out: int) -> tuple[PyTree, PyTree]:
     first, first_stats = init_batch_norm(1, fan_out, affine=True)
     second, second_stats = init_batch_norm(1, fan_out, affine=True)
     params = {
-        "first": kernel((fan_out, fan_in, 3, 3), 9 * fan_in),
+        "first": uniform((fan_out, fan_in, 3, 3), 9 * fan_in),
         "first_norm": first,
-        "second": kernel((fan_out, fan_out, 3, 3), 9 * fan_out),
+        "second": uniform((fan_out, fan_out, 3, 3), 9 * fan_out),
         "second_norm": second,
-        "shortcut": kernel((fan_out, fan_in, 1, 1), fan_in),
+        "shortcut": uniform((fan_out, fan_in, 1, 1), fan_in),
     }
     return params, {"first_norm": first_stats, "second_norm": second_stats}
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from egnas_jax.nn import intermediates, lowering
-from egnas_jax.nn.init import kernel
+from egnas_jax.nn.init import uniform
 from egnas_jax.nn.layers import batch_norm, exposed_kernel, init_batch_norm, rectify
 from egnas_jax.nn.network_config import HEAD_FEATURES, HEAD_HIDDEN, Frame
 from egnas_jax.nn.precision import wide
@@ -26,7 +26,7 @@ def images_innermost(images: Array) -> Array:
 def init_stem_layer(fan_in: int, fan_out: int) -> tuple[PyTree, PyTree]:
     """Leaves of `stem_layer`: parameters {"conv", "norm"}, batch_stats of the norm."""
     norm, stats = init_batch_norm(1, fan_out, affine=True)
-    return {"conv": kernel((fan_out, fan_in, 3, 3), 9 * fan_in), "norm": norm}, stats
+    return {"conv": uniform((fan_out, fan_in, 3, 3), 9 * fan_in), "norm": norm}, stats
 
 
 def stem_layer(
@@ -86,8 +86,8 @@ def stem(
 
 def init_linear(features: int, num_classes: int) -> PyTree:
     """Leaves of a linear layer with a bias."""
-    weight = kernel((num_classes, features), features)
-    return {"kernel": weight, "bias": kernel((num_classes,), features)}
+    weight = uniform((num_classes, features), features)
+    return {"kernel": weight, "bias": uniform((num_classes,), features)}
 
 
 def linear(params: PyTree, features: Array) -> Array:
@@ -115,9 +115,9 @@ def init_auxiliary(
     if not frame.second_norm:
         second, second_stats = {}, {}
     params = {
-        "pointwise": kernel((1, HEAD_HIDDEN, channels), channels),
+        "pointwise": uniform((1, HEAD_HIDDEN, channels), channels),
         "first_norm": first,
-        "conv": kernel((HEAD_FEATURES, HEAD_HIDDEN, 2, 2), 4 * HEAD_HIDDEN),
+        "conv": uniform((HEAD_FEATURES, HEAD_HIDDEN, 2, 2), 4 * HEAD_HIDDEN),
         "second_norm": second,
         "classifier": init_linear(HEAD_FEATURES, num_classes),
     }

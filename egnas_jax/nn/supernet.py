@@ -201,7 +201,7 @@ def _check_normalised(images: Array):
         )
 
 
-def check_image_shape(shape: tuple[int, ...], halvings: int = 2) -> None:
+def check_image_shape(shape: tuple[int, ...], halvings: int) -> None:
     """Refuses images that a supernet cannot halve as often as it does.
 
     Args:
@@ -216,9 +216,8 @@ def check_image_shape(shape: tuple[int, ...], halvings: int = 2) -> None:
     if len(shape) == 3 and all(side and side % step == 0 for side in shape[:2]):
         return
     fitting = "x".join(str(max(step, -(-side // step) * step)) for side in shape[:2])
-    times = "two cells halve" if halvings == 2 else f"cells halve {halvings} times"
     raise ValueError(
         f"Images of shape {tuple(shape)} do not fit a supernet: it takes [H, W, C] "
-        f"with H and W divisible by {step}, as {times} the resolution. Pad, crop or "
-        f"resize the images, e.g. to {fitting}."
+        f"with H and W divisible by {step}, as it halves them {halvings} times. Pad, "
+        f"crop or resize the images, e.g. to {fitting}."
     )

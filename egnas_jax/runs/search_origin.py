@@ -7,6 +7,22 @@ from egnas_jax.runs.unknown_settings import check_known
 from egnas_jax.storage import records
 
 
+def run_of(path: pathlib.Path | None) -> pathlib.Path | None:
+    """The run that a genotype belongs to.
+
+    Args:
+      path: run directory, or file of a genotype; None for a genotype from elsewhere.
+
+    Returns:
+      The directory itself, or that of the file where a run wrote it; else None.
+    """
+    if path is None or path.is_dir():
+        return path
+    folder = path.parent
+    wrote = all((folder / name).is_file() for name in ("config.json", "metrics.jsonl"))
+    return folder if wrote else None
+
+
 def split_seed(origin: pathlib.Path | None) -> dict[str, int]:
     """The setting that keeps the test images of a search out of the training.
 
@@ -67,5 +83,5 @@ def _read_object(origin: pathlib.Path | None, name: str) -> dict:
     """The JSON object in a file of a run directory; empty where there is no file."""
     if origin is None or not (origin / name).is_file():
         return {}
-    hint = "The file was altered: name another run, or its genotype.json alone."
+    hint = "The file was altered: name another run, or a genotype.json elsewhere."
     return records.read_object(origin / name, hint)

@@ -2,14 +2,15 @@
 
 Weights and images carry no population axis: `jax.vmap` runs over the mixings alone.
 Both axes are processed in chunks by `lax.map`, so that memory is bounded and the
-network is compiled once however many individuals there are. A member's result does
-not depend on the population's size, its neighbours, or the chunks; where primitives
-draw random numbers, it depends on the chunks of the images (nn/drawing_keys.py).
+network is compiled once however many individuals there are. An individual's result
+does not depend on the population's size, its neighbours, or the chunks; where
+primitives draw random numbers, it depends on the chunks of the images
+(nn/drawing_keys.py).
 
 Where the network has a mesh its devices divide the individuals among them, or the
 chunks of images where there is one individual.
 
-Dims: P population, N images.
+Dims: P population, N images, H, W sides, C channels of an image, E edges, K primitives.
 """
 
 import functools
@@ -262,13 +263,15 @@ def score_population(
     )
     by_chunk = functools.partial(_sums_by_chunk, apply, individuals_at_a_time)
 
-    def by_member(mixings, chunks, variables):
+    def by_individual(mixings, chunks, variables):
         return jax.tree.map(jnp.transpose, by_chunk(chunks, mixings, variables))
 
+    # `over_rows` divides the first axis among the devices: the chunks of images of a
+    # single individual, else the individuals, whose sums [chunks, P] are turned for it.
     if size == 1:
         sums = over_rows(division_of(net), by_chunk, chunks, mixings, variables)
     else:
-        sums = over_rows(division_of(net), by_member, mixings, chunks, variables)
+        sums = over_rows(division_of(net), by_individual, mixings, chunks, variables)
         sums = jax.tree.map(jnp.transpose, sums)
     loss, correct = (jnp.sum(part, axis=0) for part in sums)
     return Evaluation(loss / total, correct, correct / total)

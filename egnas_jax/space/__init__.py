@@ -1,6 +1,6 @@
 """Defines search spaces and genotypes; derives, reads and draws genotypes."""
 
-from egnas_jax.space.base import PRIMITIVES, Space
+from egnas_jax.space.base import DARTS_PRIMITIVES, Space
 from egnas_jax.space.derivation import derive
 from egnas_jax.space.drawing.draw import draw_svg
 from egnas_jax.space.genotype import Genotype
@@ -11,7 +11,7 @@ from egnas_jax.space.topology import Topology
 from egnas_jax.space.zoo import ZooEntry, zoo
 
 __all__ = [
-    "PRIMITIVES",
+    "DARTS_PRIMITIVES",
     "SPACES",
     "Genotype",
     "Space",

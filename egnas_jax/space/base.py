@@ -25,7 +25,7 @@ from egnas_jax.space.stages import Stage, stages_text
 
 # All primitives that a network of the DARTS family may hold. A space offers some of
 # them; the published cells (NASNet-A, AmoebaNet-A) use all of them.
-PRIMITIVES = (
+DARTS_PRIMITIVES = (
     "none",
     "avg_pool_3x3",
     "max_pool_3x3",

@@ -5,7 +5,7 @@ child so far is evaluated again beside new ones, on the same images.
 
 Source: Li & Talwalkar (UAI 2019) for random search with shared weights.
 
-Dims: E edges, K primitives, P candidates.
+Dims: E edges, K primitives.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ from egnas_jax.strategies.limits.costs import (
     limit_metrics,
     limited_fitness,
     make_excess,
+    quantiles_within,
     without_over,
 )
 from egnas_jax.strategies.limits.derivation import with_limit
@@ -145,7 +146,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
                 len(scores.loss)
                 * images_of_cell(config.fitness, len(valid_batch.labels))
             ),
-            **quantiles(fitness=scores.loss),
+            **quantiles_within(fitness, config.limit),
             **(
                 quantiles(accuracy=scores.accuracy)
                 if proxy_of(config.fitness) is None

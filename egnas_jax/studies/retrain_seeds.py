@@ -1,6 +1,6 @@
 """Aggregates retrainings of several seeds: a table in Markdown and CSV, a summary.
 
-Source: the columns of Table 2 of the reproduced report. Sizes and search cost are the
+Source: the columns of Table 2 of the reproduction study. Sizes and search cost are the
 same for all seeds and stand in the first row.
 """
 

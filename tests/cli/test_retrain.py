@@ -162,9 +162,18 @@ def test_the_test_images_of_the_search_stay_test_images(
 ):
     (tmp_path / "genotype.json").write_text(Genotype.parse(CELLS).to_json())
     (tmp_path / "config.json").write_text(json.dumps(stored))
-    command = ["retrain", "--genotype", str(tmp_path), "--print-config", *more]
-    assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["split_seed"] == split_seed
+
+    def seed_with(genotype):
+        command = ["retrain", "--genotype", str(genotype), "--print-config", *more]
+        assert main(command) == 0
+        return json.loads(capsys.readouterr().out)["split_seed"]
+
+    assert seed_with(tmp_path) == split_seed
+    # a file belongs to a run only where a run wrote its folder
+    alone = int(more[-1].split("=")[1]) if more else 0
+    assert seed_with(tmp_path / "genotype.json") == alone
+    (tmp_path / "metrics.jsonl").touch()
+    assert seed_with(tmp_path / "genotype.json") == split_seed
 
 
 @pytest.mark.parametrize("seconds", ["60", -1, True, [1]])

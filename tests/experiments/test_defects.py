@@ -12,10 +12,8 @@ import pytest
 import egnas_jax as eg
 from egnas_jax.runs.finished_search import valid_batches
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.evaluation import EGNAS
-from egnas_jax.strategies.egnas.sampling import (
-    first_generation,
-)
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import first_generation
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from egnas_jax.nn import network_cost
 from egnas_jax.nn.cost import MULTIPLY_ADDS_CONVENTION, count_params, multiply_adds
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import PRIMITIVES, Genotype, Topology, zoo
+from egnas_jax.space import DARTS_PRIMITIVES, Genotype, Topology, zoo
 
 CIFAR10 = NetworkConfig()
 CIFAR100 = NetworkConfig(num_classes=100)
@@ -95,7 +95,7 @@ def test_multiply_adds_of_a_tiny_network_counted_by_hand_on_an_odd_side():
 
 def random_cell(rng, num_blocks):
     pairs = [
-        (str(rng.choice(PRIMITIVES)), int(rng.integers(2 + index // 2)))
+        (str(rng.choice(DARTS_PRIMITIVES)), int(rng.integers(2 + index // 2)))
         for index in range(2 * num_blocks)
     ]
     count = int(rng.integers(1, num_blocks + 1))

@@ -18,7 +18,7 @@ from egnas_jax.nn.init import draw
 from egnas_jax.nn.network import make_network, runs_of
 from egnas_jax.nn.network_cell import derived_cell, init_cell, stacks_of
 from egnas_jax.nn.network_config import NetworkConfig
-from egnas_jax.space import PRIMITIVES, Genotype, zoo
+from egnas_jax.space import DARTS_PRIMITIVES, Genotype, zoo
 
 WITH_HEAD = "network_amoebanet_c4_l3"
 FILES = [WITH_HEAD, "network_darts_v2_c8_l6"]
@@ -144,7 +144,7 @@ def test_the_imagenet_network_has_a_head_and_gives_both_logits():
 
 def genotype_with_every_primitive():
     """A genotype of five blocks whose normal cell has every primitive."""
-    names = [*PRIMITIVES, *PRIMITIVES][:10]
+    names = [*DARTS_PRIMITIVES, *DARTS_PRIMITIVES][:10]
     sources = [0, 1, 2, 0, 3, 1, 4, 2, 5, 0]
     reduce = [(name, i % 2) for i, name in enumerate(reversed(names))]
     return Genotype(list(zip(names, sources, strict=True)), [1, 3, 6], reduce, [2, 6])
@@ -153,7 +153,7 @@ def genotype_with_every_primitive():
 @pytest.mark.slow
 def test_cells_of_five_blocks_may_have_every_primitive_and_any_output_nodes():
     genotype = genotype_with_every_primitive()
-    assert {name for name, _ in genotype.normal} == set(PRIMITIVES)
+    assert {name for name, _ in genotype.normal} == set(DARTS_PRIMITIVES)
     config = NetworkConfig(channels=4, layers=3, num_classes=3, auxiliary=False)
     net = make_network(genotype, config)
     variables = net.init(jax.random.key(0), (8, 8, 1))

@@ -8,7 +8,7 @@ from egnas_jax.interop import primitive_from_torch
 from egnas_jax.nn import lowering
 from egnas_jax.nn.primitive import source_of
 from egnas_jax.nn.primitives import kernel_of
-from egnas_jax.space import PRIMITIVES as NAMES
+from egnas_jax.space import DARTS_PRIMITIVES as NAMES
 
 
 def with_prefix(arrays, prefix):

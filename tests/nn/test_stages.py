@@ -144,7 +144,7 @@ def test_images_are_halved_as_often_as_the_stages_say(monkeypatch):
     space = dataclasses.replace(STAGED, name="thrice", stages=text)
     monkeypatch.setitem(SPACES, "thrice", space)
     net = supernet("thrice", 8, channels=8)
-    with pytest.raises(ValueError, match="divisible by 8, as cells halve 3 times"):
+    with pytest.raises(ValueError, match="divisible by 8, as it halves them 3 times"):
         net.init(jax.random.key(0), (12, 12, 3))
     config = NetworkConfig(channels=8, layers=8, stages=text, auxiliary=False)
     with pytest.raises(ValueError, match="divisible by 8, as it halves them 3 times"):

@@ -35,9 +35,7 @@ from egnas_jax.search.watch import WatchConfig
 from egnas_jax.space import SPACES, zoo
 from egnas_jax.storage import checkpoint, records
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.sampling import (
-    initial_state,
-)
+from egnas_jax.strategies.egnas.state import state_without_evolutions
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.training import interrupt
 from egnas_jax.training.sgd import (
@@ -504,7 +502,7 @@ def test_a_search_that_collapses_ends_with_the_cell_of_an_earlier_epoch(make_run
     assert int(loop.search(run, loop.newest(run)[0]).state.epoch) == 3  # it has ended
     assert end.records == lines
     lines[1]["genotype"] = zoo["DARTS_V2"].genotype.format()
-    state = end.state.replace(strategy=initial_state(SPACES["darts7"], KEY))
+    state = end.state.replace(strategy=state_without_evolutions(SPACES["darts7"], KEY))
     result = search_result(search_config(), loop.SearchEnd(state, lines), 25)
     assert result.summary["genotype"] == lines[1]["genotype"]
     assert result.valid_accuracy == lines[1]["valid_accuracy"]

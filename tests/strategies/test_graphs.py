@@ -20,8 +20,9 @@ from egnas_jax.strategies.discrete.cells import cells_of
 from egnas_jax.strategies.discrete.cost import make_cost
 from egnas_jax.strategies.discrete.swarm import cell_at
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import egnas_step_direction, individual_rows
 from egnas_jax.strategies.egnas.fitness import SIMILARITIES, similarity_as_read
+from egnas_jax.strategies.egnas.individuals import individual_rows
+from egnas_jax.strategies.egnas.step import egnas_step_direction
 from egnas_jax.strategies.p_darts_config import PDARTSConfig
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.strategies.snas.gumbel import gumbel_noise, gumbel_softmax

@@ -2,7 +2,7 @@
 
 Paper, report and official code differ; every difference is an option here. `paper` is
 what the paper describes, `official` what the published code does, its defects included,
-`reproduction` what the code of the reproduced report does, and `revised` what did best
+`reproduction` what the code of the reproduction study does, and `revised` what did best
 on the data of its development.
 
 Sources: Cai et al., "EG-NAS: Neural Architecture Search with Fast Evolutionary
@@ -99,11 +99,15 @@ def _of_variants(name: str) -> tuple:
 class EGNASConfig:
     """Everything in which readings of EG-NAS differ; the defaults are `paper`.
 
+    z is an individual, [E, K] for each kind; q are the rows of the mixing under which
+    it is evaluated (`individual_mixing`); L1 and L2 are the loss and the similarity of
+    formula (3); s* is the direction in which alpha steps.
+
     Attributes:
       fitness: "compound", formula (3) under the supernet's weights; or "proxy:NAME":
-        its L1 is the negative score of the derived cell by a zero-cost proxy, and
-        scores are compared where it compares accuracies. Then no epoch has weight
-        steps, and none is of a warm-up.
+        L1 is the negative score of the derived cell by a zero-cost proxy, and formula
+        (3) compares scores instead of accuracies. No epoch then has weight steps, and
+        there is no warm-up.
       warmup: epochs before the first update of alpha.
       fitness_batch_size, fitness_batches: images of a fitness batch, and batches; with
         batch statistics each batch has its own. "auto": the individuals of a population
@@ -117,9 +121,10 @@ class EGNASConfig:
         run (its seed).
       repeats: individuals whose derived cell is that of alpha, or of another of their
         population, are "kept", or "redrawn" (as far as four populations have others).
-      sigma: "by_update": max(sigma_start / (s + 1), sigma_floor) at the s-th update;
-        "by_epoch": at epoch s; "constant": sigma_start; "own": sigma_start at first,
-        then the one to which the evolution strategy adapted itself.
+      sigma: max(sigma_start / (s + 1), sigma_floor), where s counts the updates so far
+        ("by_update"), or the epochs so far, those of the warm-up included ("by_epoch");
+        "constant": sigma_start; "own": sigma_start at first, then the one to which the
+        evolution strategy adapted itself.
       carried: what of the evolution strategy's state goes on into the next exploration:
         "nothing"; its "shape", which is all but mean and sigma (the covariance and the
         paths of CMA-ES), around the new centre; or "all" but sigma, so that `centre`
@@ -133,11 +138,11 @@ class EGNASConfig:
         "normalised" rows; with row means removed ("centred"); or of the whole vectors
         ("flattened").
       zeta, eta, sign: of the compound fitness, see `fitness.compound_fitness`.
-      eta_schedule: "constant", or "by_update": eta / (s + 1) at the s-th update.
+      eta_schedule: "constant", or "by_update": eta / (s + 1) after s updates.
       tie: of equal individuals the "first" or the "last" wins.
-      best_sample: which sample's best individual becomes s*: that of least "fitness",
-        or that of largest "accuracy" of softmax(q) (an accuracy of zero beats all: a
-        defect of the official code).
+      best_sample: along which sample's best individual alpha steps: that of least
+        "fitness", or that of largest "accuracy" of softmax(q) (an accuracy of zero
+        beats all: a defect of the official code).
       direction: s*, "softmax_centred" = softmax(z) - 1 / K; "double_softmax" =
         softmax(q); "z"; "z_minus_alpha".
       accept: alpha steps along "any" winner; along one that has as many correct answers
@@ -267,8 +272,8 @@ class EGNASConfig:
         if self.weight_grid:
             raise ValueError(
                 "strategy.weight_grid compares individuals on the same images, and "
-                "those that race see unlike many. Leave it out, or set "
-                "strategy.fitness_batches to a number."
+                "individuals that race see different numbers of them. Leave it out, or "
+                "set strategy.fitness_batches to a number."
             )
 
     @classmethod

@@ -1,13 +1,14 @@
-"""Evaluates a population of EG-NAS: its fitness, its winner, and the step along it.
+"""Evaluates a population of EG-NAS: its fitness and its winner.
 
 Source: EG-NAS (Cai et al., AAAI 2024), formula (3) and Algorithm 1; `explore` and `CFF`
 of the official code.
 
-Dims: P population, N images, E edges, K primitives, D = kinds E K.
+Dims: P population, N images, E edges, K primitives, D = kinds E K, b fitness batches of
+one call.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 import flax.struct
 import jax
@@ -18,46 +19,29 @@ from jaxtyping import Float, Int
 from egnas_jax.data.labels import checked_batch
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_batch
-from egnas_jax.search.relax import (
-    live_rows,
-    num_live,
-    softmax_mixing,
-    unflatten,
-    unflatten_like,
-    unweighted,
+from egnas_jax.search.relax import unflatten
+from egnas_jax.space import SPACES
+from egnas_jax.strategies.egnas.config import EGNASConfig
+from egnas_jax.strategies.egnas.fitness import compound_fitness
+from egnas_jax.strategies.egnas.individuals import (
+    derived_cells,
+    mixings_beside_alpha,
+    similarities,
 )
-from egnas_jax.space import SPACES, Space
-from egnas_jax.space.mixing_arrays import check_shape
-from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
-from egnas_jax.strategies.egnas.fitness import (
-    FLOOR,
-    compound_fitness,
-    similarity_as_read,
-)
-from egnas_jax.strategies.limits.costs import ExcessFn, limited_fitness, make_excess
-from egnas_jax.strategies.limits.derived import derived_mixing
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.limits.costs import limited_fitness, make_excess
 from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 # Evaluates mixings [P]: a supernet under its weights, or a table of results.
 Evaluate = Callable[[Mixing], Evaluation]
-# Evaluates mixings [P] on each of some fitness batches, by a slice: leaves [b, P].
-EvaluateEach = Callable[[Mixing, slice], Evaluation]
+ALL = slice(None)
 
 
-class EGNAS(NamedTuple):
-    """EG-NAS in a space.
+class EvaluateEach(Protocol):
+    """Evaluates mixings on each of some fitness batches."""
 
-    Attributes:
-      space: of the cells.
-      config: the static options; another one is another program.
-      hyperparams: the numbers that may be traced; all values share one program.
-      excess: how far a cell is over the limits, or None without a limit.
-    """
-
-    space: Space
-    config: EGNASConfig
-    hyperparams: EGNASHyperparams
-    excess: ExcessFn | None = None
+    def __call__(self, mixings: Mixing, batches: slice = ALL) -> Evaluation:
+        """Scores of mixings [P] on the batches of a slice, leaves [b, P]."""
 
 
 @flax.struct.dataclass
@@ -204,9 +188,6 @@ def make_evaluate_each(
       batch: the images of all fitness batches, one batch after the other.
       options: their number, and how they are evaluated.
 
-    Returns:
-      (mixings [P], slice of batches or None for all) -> scores with leaves [b, P].
-
     Raises:
       ValueError: a label that is not traced is outside 0 to num_classes - 1.
     """
@@ -215,12 +196,10 @@ def make_evaluate_each(
         lambda leaf: leaf.reshape(options.num_batches, -1, *leaf.shape[1:]), batch
     )
 
-    def evaluate(mixings: Mixing, batches: slice | None = None) -> Evaluation:
+    def evaluate(mixings: Mixing, batches: slice = ALL) -> Evaluation:
         def on_batch(batch: Batch) -> Evaluation:
             return score_batch(net, variables, mixings, batch, options)
 
-        if batches is None:
-            return lax.map(on_batch, split)
         return lax.map(on_batch, jax.tree.map(lambda leaf: leaf[batches], split))
 
     return evaluate
@@ -262,95 +241,9 @@ def evaluate_individuals(
     )
 
 
-def mixings_beside_alpha(
-    method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
-) -> Mixing:
-    """Returns the mixing of alpha and those of individuals, leaves [1 + P, ...]."""
-    space = method.space
-    return jax.tree.map(
-        lambda current, others: jnp.concatenate([current[None], others]),
-        softmax_mixing(alpha, space),  # with the others, so one program is compiled
-        unweighted(individual_rows(rows, method.config, space)),
-    )
-
-
-def similarities(
-    method: EGNAS, alpha: dict[str, Array], rows: dict[str, Array]
-) -> Array:
-    """Returns the similarity of individuals [P, E, K] by kind to alpha, f32[P]."""
-    config, space = method.config, method.space
-    return jax.vmap(lambda z: similarity_as_read(alpha, z, config.similarity, space))(
-        rows
-    )
-
-
-def derived_cells(space: Space, rows: dict[str, Array]) -> Mixing:
-    """Returns the cells that are derived of individuals, one-hot, [P, ...]."""
-    return jax.vmap(lambda row: derived_mixing(space, softmax_mixing(row, space)))(rows)
-
-
-def individual_rows(
-    rows: dict[str, Array], options: EGNASConfig, space: Space | None = None
-) -> dict[str, Array]:
-    """Returns q, the rows of the mixing under which an individual is evaluated.
-
-    Args:
-      rows: z, cell kind -> [..., E, K].
-      options: `individual_mixing` is used.
-      space: of the cells; None: every edge has all primitives.
-    """
-    if options.individual_mixing == "normalised_softmax":
-        live = live_rows(space, rows, dead=0.0)
-        rows = {kind: _unit(row) for kind, row in live.items()}
-    return softmax_mixing(rows, space).primitives
-
-
-def _unit(row: Array) -> Array:
-    norm = jnp.linalg.norm(row, axis=-1, keepdims=True)
-    return row / jnp.maximum(norm, FLOOR)
-
-
 def best(fitness: Array, tie: str) -> Array:
     """Returns the index of the least fitness, NaN last; of equals the first or last."""
     ranked = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
     if tie == "first":
         return jnp.argmin(ranked)
     return len(fitness) - 1 - jnp.argmin(ranked[::-1])
-
-
-def egnas_step_direction(
-    z: Float[Array, " D"] | dict[str, Float[Array, "E K"]],
-    alpha: dict[str, Float[Array, "E K"]],
-    options: EGNASConfig,
-    space: Space | None = None,
-) -> dict[str, Float[Array, "E K"]]:
-    """Returns s*, the direction in which alpha steps along one individual.
-
-    Args:
-      z: the individual, f32[D] or cell kind -> [E, K].
-      alpha: cell kind -> [E, K].
-      options: `direction` is used, and `individual_mixing` where it needs q.
-      space: of the cells, as a search has it. Entries of primitives that an edge lacks
-        are 0. None: every edge has all primitives, which is wrong in `robust_s1`.
-
-    Raises:
-      ValueError: z or alpha has other kinds or shapes than the space's cells, or than
-        each other.
-    """
-    rows = z if isinstance(z, dict) else unflatten_like(alpha, z)
-    if space is not None:
-        for kind in space.kinds:
-            check_shape(space, "alpha", alpha, kind)
-            check_shape(space, "z", rows, kind)
-    if options.direction == "z":
-        step = rows
-    elif options.direction == "z_minus_alpha":
-        step = jax.tree.map(jnp.subtract, rows, alpha)
-    elif options.direction == "double_softmax":
-        step = softmax_mixing(individual_rows(rows, options, space), space).primitives
-    else:
-        step = {
-            kind: row - 1.0 / num_live(space, kind, row)
-            for kind, row in softmax_mixing(rows, space).primitives.items()
-        }
-    return live_rows(space, step, dead=0.0)

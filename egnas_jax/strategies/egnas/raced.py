@@ -16,15 +16,17 @@ import jax.numpy as jnp
 from egnas_jax.search.racing import Contest, num_evaluations, race
 from egnas_jax.search.relax import unflatten
 from egnas_jax.strategies.egnas.evaluation import (
-    EGNAS,
     EvaluatedPopulation,
     EvaluateEach,
     RaceOfPopulation,
+)
+from egnas_jax.strategies.egnas.fitness import compound_fitness
+from egnas_jax.strategies.egnas.individuals import (
     derived_cells,
     mixings_beside_alpha,
     similarities,
 )
-from egnas_jax.strategies.egnas.fitness import compound_fitness
+from egnas_jax.strategies.egnas.method import EGNAS
 from egnas_jax.strategies.limits.costs import limited_fitness
 from egnas_jax.types import Array, Mixing
 

@@ -1,78 +1,41 @@
-"""Holds the state of EG-NAS, and draws the individuals of an exploration from it.
+"""Draws the individuals of an exploration of EG-NAS.
 
 Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1, lines 7 to 10. Where paper, report
 and official code differ, an option of `EGNASConfig` decides.
 
-Dims: N samples, T generations, P population, E edges, K primitives, D = kinds E K.
+Dims: N samples, T generations, P population, D = kinds E K of E edges, K primitives.
 """
 
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from egnas_jax.evolution import EVOLUTIONS, Evolution
-from egnas_jax.search.relax import flatten, initial_alpha, softmax_mixing, unflatten
-from egnas_jax.space import Space
+from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
+from egnas_jax.strategies.egnas.individuals import derived_cells
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.state import EGNASState, state_without_evolutions
 from egnas_jax.types import IMPL, Array, Key, PyTree
 
 DRAWS = 4  # populations of which one without repeats is chosen
 
 
-@flax.struct.dataclass
-class EGNASState:
-    """What EG-NAS carries.
+def initial_state(method: EGNAS, key: Key) -> EGNASState:
+    """Makes the state before the first epoch.
 
-    Attributes:
-      alpha: cell kind -> f32[E, K].
-      velocity: of alpha, the same shapes.
-      run_key: key data of the run's candidates (used by `candidates="run"`), u32[2].
-      epochs: epochs seen, i32[].
-      updates: explorations in which an individual had a finite fitness, i32[]. Alpha
-        stepped in each of them, except where `accept` refused the step.
-      skipped: explorations in which no individual had a finite fitness, i32[].
-      evolutions: states of the evolution strategy of every sample, leaves [N, ...],
-        where something of them is carried on; else None.
-    """
-
-    alpha: dict[str, Array]
-    velocity: dict[str, Array]
-    run_key: Array
-    epochs: Array
-    updates: Array
-    skipped: Array
-    evolutions: PyTree | None = None
-
-
-def initial_state(space: Space, key: Key) -> EGNASState:
-    """Makes the state before the first epoch, with alpha near zero."""
-    key_alpha, key_run = jax.random.split(key)
-    alpha = initial_alpha(key_alpha, space)
-    zero = jnp.zeros((), jnp.int32)
-    return EGNASState(
-        alpha=alpha,
-        velocity=jax.tree.map(jnp.zeros_like, alpha),
-        run_key=jax.random.key_data(key_run),
-        epochs=zero,
-        updates=zero,
-        skipped=zero,
-    )
-
-
-def start(method: EGNAS, key: Key) -> EGNASState:
-    """Makes the first state; evolution strategies that it carries are around alpha.
+    States of the evolution strategy are part of it where something of them is carried
+    on; they are around alpha.
 
     Where all of their state is carried on, they keep these centres, so `centre` and
     `noise` count here. Otherwise every exploration sets new ones.
     """
-    state, config = initial_state(method.space, key), method.config
+    state, config = state_without_evolutions(method.space, key), method.config
     if not config.carries:
         return state
     if config.carried == "all":
-        # 0 and 1 belong to `initial_state`
+        # 0 and 1 belong to `state_without_evolutions`
         centres = _centres(method, jax.random.fold_in(key, 2), state.alpha)
     else:
         alpha = flatten(method.space, state.alpha)
@@ -87,7 +50,8 @@ class Sampling(NamedTuple):
 
     Attributes:
       evolution: the evolution strategy.
-      sigma: with which the samples begin, in the mean, f32[].
+      sigma: step size that the samples begin with; the mean where each sample has its
+        own, f32[].
       centres: of the samples, [N, D]; not used where all of the state is carried on.
       starts: the strategy's state of every sample, leaves [N, ...].
       keys: of the generations, [N, T].

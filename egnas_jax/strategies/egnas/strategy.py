@@ -19,7 +19,6 @@ from egnas_jax.space.derivation import check_rule
 from egnas_jax.strategies.egnas import weight_grid
 from egnas_jax.strategies.egnas.config import EGNASConfig, EGNASHyperparams
 from egnas_jax.strategies.egnas.evaluation import (
-    EGNAS,
     Evaluate,
     EvaluatedPopulation,
     RaceOfPopulation,
@@ -27,7 +26,9 @@ from egnas_jax.strategies.egnas.evaluation import (
     make_evaluate_each,
 )
 from egnas_jax.strategies.egnas.explore import Exploration, explore
-from egnas_jax.strategies.egnas.sampling import EGNASState, start
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import initial_state
+from egnas_jax.strategies.egnas.state import EGNASState
 from egnas_jax.strategies.limits.costs import (
     limit_metrics,
     make_excess,
@@ -58,7 +59,7 @@ def egnas(net: Supernet, config: EGNASConfig) -> Strategy:
     check_proxy_space(config.fitness, net)
 
     def init(key: Key, hyperparams: EGNASHyperparams) -> EGNASState:
-        return start(EGNAS(space, config, hyperparams, excess), key)
+        return initial_state(EGNAS(space, config, hyperparams, excess), key)
 
     def mixing(key: Key, state: EGNASState) -> Mixing:
         del key
@@ -199,9 +200,9 @@ def _no_info(config: EGNASConfig) -> dict[str, Array]:
         jnp.full((), jnp.inf, jnp.float32),
     )
     populations = config.samples * config.generations
-    grid = weight_grid.no_grid_metrics(populations) if config.weight_grid else {}
+    info = weight_grid.no_grid_metrics(populations) if config.weight_grid else {}
     zero = jnp.zeros(())
-    grid |= limit_metrics(zero, config.limit)  # no individual was over it
+    info |= limit_metrics(zero, config.limit)  # no individual was over it
     if config.races:
-        grid["race_rounds"] = zero
-    return {**grid, **missing, "skipped": zero, "candidate_images": zero}
+        info["race_rounds"] = zero
+    return {**info, **missing, "skipped": zero, "candidate_images": zero}

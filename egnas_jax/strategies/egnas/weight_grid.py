@@ -4,7 +4,7 @@ Cross entropy, accuracy and similarity do not depend on zeta and eta, so one eva
 of a population serves every pair of them. The winner depends on zeta / eta alone, so
 some of the 16 pairs are the same choice.
 
-Source: the grid of Table 1 of the reproduced report (docs/egnas.md).
+Source: the grid of Table 1 of the reproduction study (docs/egnas.md).
 
 Dims: P population.
 """

@@ -20,9 +20,10 @@ from jax import lax
 from egnas_jax.evolution import ageing_evolution
 from egnas_jax.search.relax import softmax_mixing, unflatten, unweighted
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import EGNAS, individual_rows
 from egnas_jax.strategies.egnas.explore import Exploration, explore
-from egnas_jax.strategies.egnas.sampling import start
+from egnas_jax.strategies.egnas.individuals import individual_rows
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import initial_state
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.studies.nasbench201.method_configs import AgeingConfig, RandomConfig
 from egnas_jax.studies.nasbench201.table import (
@@ -75,7 +76,7 @@ def egnas_run(
         rows = _rows_evaluated(table, config, state.alpha, exploration)
         return new.replace(epochs=new.epochs + 1), (new.alpha, rows)
 
-    state = start(method, key_init)
+    state = initial_state(method, key_init)
     begun = -(-queries // config.mixings_evaluated)
     _, (alphas, rows) = lax.scan(step, state, jax.random.split(key_run, begun))
     alpha, complete = state.alpha, queries // config.mixings_evaluated

@@ -18,10 +18,11 @@ from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, score_population
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
-from egnas_jax.strategies.egnas.explore import with_eta
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
 from egnas_jax.strategies.egnas.fitness import compound_fitness
-from egnas_jax.strategies.egnas.sampling import EGNASState, first_generation
+from egnas_jax.strategies.egnas.method import EGNAS, with_eta
+from egnas_jax.strategies.egnas.sampling import first_generation
+from egnas_jax.strategies.egnas.state import EGNASState
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.types import Array, Batch, Key, PyTree
 

@@ -13,16 +13,11 @@ from egnas_jax.evolution import EVOLUTIONS
 from egnas_jax.search.relax import unflatten
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import CHOICES, HYPERPARAMS, RANGES
-from egnas_jax.strategies.egnas.evaluation import (
-    EGNAS,
-    egnas_step_direction,
-    evaluate_fitness,
-)
-from egnas_jax.strategies.egnas.sampling import (
-    candidate_keys,
-    first_generation,
-    initial_state,
-)
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import candidate_keys, first_generation
+from egnas_jax.strategies.egnas.state import state_without_evolutions
+from egnas_jax.strategies.egnas.step import egnas_step_direction
 from egnas_jax.strategies.egnas.strategy import egnas
 
 # the separable strategy compiles fastest
@@ -200,7 +195,7 @@ def test_official_candidates_are_the_same_in_every_epoch_and_paper_ones_are_not(
 
 def test_further_generations_and_samples_leave_the_first_as_they_are(toy_net):
     """So that an ablation over either compares like with like."""
-    state = initial_state(SPACES["darts7"], KEY)
+    state = state_without_evolutions(SPACES["darts7"], KEY)
     few, many = (
         jax.random.key_data(candidate_keys(config, KEY, state))
         for config in (SMALL, dataclasses.replace(SMALL, generations=3, samples=4))
@@ -230,7 +225,7 @@ def test_run_candidates_are_the_same_within_a_run_and_others_in_another(
 @pytest.mark.parametrize("candidates", ["constant", "run"])
 def test_candidates_do_not_depend_on_the_default_kind_of_keys(candidates):
     config = dataclasses.replace(SMALL, candidates=candidates)
-    state = initial_state(SPACES["darts7"], KEY)
+    state = state_without_evolutions(SPACES["darts7"], KEY)
     here = candidate_keys(config, KEY, state)
     with jax.default_prng_impl("rbg"):
         there = candidate_keys(config, KEY, state)
@@ -251,7 +246,7 @@ def test_sigma_falls_with_the_updates_made_to_its_floor(searched):
 
 def test_alpha_does_not_move_in_warm_up(searched):
     config = dataclasses.replace(SMALL, warmup=2)
-    start = initial_state(SPACES["darts7"], KEY)
+    start = state_without_evolutions(SPACES["darts7"], KEY)
     state, info = searched(config)
     jax.tree.map(np.testing.assert_array_equal, state.alpha, start.alpha)
     assert jnp.isinf(info["fitness"]) and info["candidate_images"] == 0
@@ -260,7 +255,7 @@ def test_alpha_does_not_move_in_warm_up(searched):
 def test_the_step_is_momentum_times_velocity_plus_direction(searched):
     """With the direction's row sums zero, both are read from alpha alone."""
     config = dataclasses.replace(SMALL, step=0.1, momentum=0.5)
-    start = initial_state(SPACES["darts7"], KEY).alpha
+    start = state_without_evolutions(SPACES["darts7"], KEY).alpha
     one, two = (searched(config, keys)[0] for keys in ([0], [0, 1]))
     moved = jax.tree.map(lambda a, b: (b - a) / 0.1, start, one.alpha)
     jax.tree.map(

@@ -17,11 +17,11 @@ from egnas_jax.settings import as_dict
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas import strategy as strategy_module
 from egnas_jax.strategies.egnas.evaluation import (
-    EGNAS,
     evaluate_individuals,
     make_evaluate,
     make_evaluate_each,
 )
+from egnas_jax.strategies.egnas.method import EGNAS
 from egnas_jax.strategies.egnas.raced import race_individuals
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.types import Evaluation

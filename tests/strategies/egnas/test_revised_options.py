@@ -14,15 +14,14 @@ from egnas_jax.nn.supernet import SupernetConfig, make_supernet
 from egnas_jax.search.relax import flatten, softmax_mixing, unflatten
 from egnas_jax.space import SPACES, Space
 from egnas_jax.strategies.egnas.config import HYPERPARAMS
-from egnas_jax.strategies.egnas.evaluation import EGNAS, derived_cells
-from egnas_jax.strategies.egnas.explore import (
-    explore,
-)
+from egnas_jax.strategies.egnas.explore import explore
 from egnas_jax.strategies.egnas.fitness import compound_fitness
+from egnas_jax.strategies.egnas.individuals import derived_cells
+from egnas_jax.strategies.egnas.method import EGNAS
 from egnas_jax.strategies.egnas.sampling import (
     draw_individuals,
     first_generation,
-    start,
+    initial_state,
 )
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.types import Evaluation
@@ -57,7 +56,7 @@ def program(config):
 
 
 def begun(config):
-    return start(EGNAS(SPACE, config, config.hyperparams), KEY)
+    return initial_state(EGNAS(SPACE, config, config.hyperparams), KEY)
 
 
 def run(config, keys=(0,), state=None):

@@ -15,6 +15,7 @@ from egnas_jax.strategies.controller.config import ENASConfig
 from egnas_jax.strategies.controller.rewards import RewardEvaluator
 from egnas_jax.strategies.limits.config import Limit
 from egnas_jax.strategies.limits.costs import make_excess
+from egnas_jax.strategies.population_statistics import quantile_names
 
 NETWORK = dict(channels=8, layers=5)
 BLACK_BOX = dict(
@@ -97,6 +98,25 @@ def test_a_limit_that_all_cells_keep_leaves_the_search_as_it_is(
         state, _ = update_of(strategy)(KEY, state, variables, toy_batch)
         incumbents.append(strategy.incumbent(state))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *incumbents)
+
+
+@pytest.mark.slow
+def test_the_recorded_fitness_of_random_search_is_that_of_cells_within_the_limit(
+    two_node_net, toy_batch, init_of, update_of
+):
+    infos = []
+    for limits in (dict(), dict(params=21_200.0)):
+        config, make = config_of("random_search", **limits)
+        strategy = make(two_node_net, config)
+        variables = two_node_net.init(jax.random.key(1))
+        state = init_of(strategy, KEY)
+        infos.append(update_of(strategy)(KEY, state, variables, toy_batch)[1])
+    free, limited = infos
+    assert 0 < limited["over_limit"] < 1
+    # the same cells were evaluated, of which some are left out
+    ends = ["population_fitness_min", "population_fitness_max"]
+    assert free[ends[0]] <= limited[ends[0]] <= limited[ends[1]] <= free[ends[1]]
+    assert any(free[name] != limited[name] for name in quantile_names("fitness"))
 
 
 def test_a_limit_that_no_cell_keeps_is_refused_when_the_method_is_made(two_node_net):

@@ -17,12 +17,10 @@ from egnas_jax.runs.search_config import search_config
 from egnas_jax.search.strategy import Trainee
 from egnas_jax.space import SPACES
 from egnas_jax.strategies.egnas.config import EGNASConfig
-from egnas_jax.strategies.egnas.evaluation import EGNAS, evaluate_fitness
-from egnas_jax.strategies.egnas.sampling import (
-    first_generation,
-    initial_state,
-    start,
-)
+from egnas_jax.strategies.egnas.evaluation import evaluate_fitness
+from egnas_jax.strategies.egnas.method import EGNAS
+from egnas_jax.strategies.egnas.sampling import first_generation, initial_state
+from egnas_jax.strategies.egnas.state import state_without_evolutions
 from egnas_jax.strategies.egnas.strategy import egnas
 from egnas_jax.studies.noise.matrix import (
     Matrix,
@@ -148,7 +146,7 @@ def problem(toy_net):
 
     def make(**options):
         config = EGNASConfig(**options)
-        state = initial_state(SPACES["darts7"], jax.random.key(1))
+        state = state_without_evolutions(SPACES["darts7"], jax.random.key(1))
         return config, toy_net.init(jax.random.key(0)), state
 
     return make
@@ -197,7 +195,7 @@ def test_the_best_individual_on_one_batch_is_the_one_that_the_search_chooses(
 def test_individuals_are_those_of_the_first_sample_of_what_is_carried(options, toy_net):
     config = EGNASConfig(population=6, samples=3, **options)
     method = EGNAS(SPACES["darts7"], config, config.hyperparams)
-    state = start(method, jax.random.key(1))
+    state = initial_state(method, jax.random.key(1))
     alone = draw_individuals(toy_net, config, state, KEY, 4)
     sigmas = state.evolutions.replace(sigma=jnp.float32([5.0, 1.0, 1.0]))
     wide = state.replace(evolutions=sigmas)
