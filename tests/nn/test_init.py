@@ -5,12 +5,12 @@ import functools
 import jax
 import numpy as np
 
-from egnas_jax.nn.init import constant, draw, kernel
+from egnas_jax.nn.init import constant, draw, uniform
 
 TREE = {
-    "a": kernel((2, 3), 4),
+    "a": uniform((2, 3), 4),
     "b": constant((2,), 1.0),
-    "c": [kernel((5,), 1)],
+    "c": [uniform((5,), 1)],
 }
 
 

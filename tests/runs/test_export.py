@@ -26,10 +26,10 @@ from egnas_jax.nn.network_config import NetworkConfig
 from egnas_jax.nn.primitives import register_primitive
 from egnas_jax.retrain.predict import make_logits, predict
 from egnas_jax.runs.finished_network import load_network
-from egnas_jax.space import PRIMITIVES, Genotype, zoo
+from egnas_jax.space import DARTS_PRIMITIVES, Genotype, zoo
 from egnas_jax.space.primitive_names import FAMILIES
 
-NAMES = [*PRIMITIVES]
+NAMES = [*DARTS_PRIMITIVES]
 
 
 def pairs_of(text):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from egnas_jax.space import PRIMITIVES, SPACES, Space
+from egnas_jax.space import DARTS_PRIMITIVES, SPACES, Space
 
 
 def test_darts7_has_the_primitives_of_eg_nas_in_their_order():
@@ -25,7 +25,7 @@ def test_every_space_is_registered_under_its_name():
 
 @pytest.mark.parametrize("name", ["darts7", "darts8"])
 def test_spaces_of_darts_offer_known_primitives_only(name):
-    assert set(SPACES[name].primitives) <= set(PRIMITIVES)
+    assert set(SPACES[name].primitives) <= set(DARTS_PRIMITIVES)
 
 
 def test_edges_are_sorted_by_target_then_by_source():

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from egnas_jax.space import PRIMITIVES, Genotype, zoo
+from egnas_jax.space import DARTS_PRIMITIVES, Genotype, zoo
 
 PAIRS = "[('sep_conv_3x3', 1), ('skip_connect', 0)]"
 TEXT = f"Genotype(normal={PAIRS}, normal_concat=[2], reduce={PAIRS}, reduce_concat=[2])"
@@ -24,7 +24,7 @@ def cells(draw, first_output):
     pairs = []
     for index in range(2 * num_blocks):
         source = draw(st.integers(0, 1 + index // 2))
-        pairs.append((draw(st.sampled_from(PRIMITIVES)), source))
+        pairs.append((draw(st.sampled_from(DARTS_PRIMITIVES)), source))
     nodes = st.integers(first_output, 1 + num_blocks)
     return pairs, draw(st.lists(nodes, min_size=1, unique=True))
 

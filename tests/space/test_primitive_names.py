@@ -5,7 +5,7 @@ import re
 import pytest
 
 from egnas_jax.space import (
-    PRIMITIVES,
+    DARTS_PRIMITIVES,
     SPACES,
     Genotype,
     Space,
@@ -29,7 +29,7 @@ def blur():
 def test_the_names_of_all_spaces_are_known():
     names = {name for space in SPACES.values() for name in space.primitives}
 
-    assert names | set(PRIMITIVES) == set(FAMILIES)
+    assert names | set(DARTS_PRIMITIVES) == set(FAMILIES)
 
 
 def test_a_registered_name_may_stand_in_a_genotype(blur):
