@@ -60,8 +60,8 @@ class SearchRun(NamedTuple):
 
     Attributes:
       problem: what is searched.
-      programs: its compiled functions; None for a search of a batch, which has none
-        of its own.
+      programs: its functions under `jax.jit`, which `compiled` compiles; None for a
+        search of a batch, which has none of its own.
       hyperparams: its numbers; the loop sets the learning rate of each epoch.
       image_shape: of the data, (H, W, C).
       num_train, num_valid: images of training and validation.
