@@ -72,6 +72,7 @@ def set_up_search(
     data_dir: str | pathlib.Path | None = None,
     folder: pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
+    on_steps: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[str], None] = lambda text: None,
 ) -> SearchSetup:
     """Loads and checks the data of a search, and makes its programs.
@@ -82,7 +83,7 @@ def set_up_search(
         configuration names.
       data_dir: where to look for the data, or None for the usual places.
       folder: run directory; None writes nothing.
-      on_epoch: called with each epoch's record.
+      on_epoch, on_steps: see `SearchRun`.
       log: called with notes.
 
     Raises:
@@ -100,7 +101,7 @@ def set_up_search(
     run = _stage_run(config, division, images, 0, None)
     if config.watch.eigenvalue != "off":
         check_alpha(run.problem.strategy)
-    run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
+    run = run._replace(folder=folder, on_epoch=on_epoch, on_steps=on_steps, log=log)
     return SearchSetup(config, run, dataset)
 
 

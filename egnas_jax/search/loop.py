@@ -258,8 +258,8 @@ def run_epoch(
     """
     started = time.perf_counter()
     state, info = start.state, start.info
-    epoch, first = int(state.epoch), run.stage.first if run.stage else 0
-    rate = rate_of_epoch(run.problem, epoch - first)
+    epoch = int(state.epoch)
+    rate = rate_of_epoch(run.problem, epoch - run.first_epoch)
     hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
     run = run._replace(hyperparams=hyperparams)
     evolves_before, evolves_after = evolve_order(run.problem)
@@ -326,10 +326,9 @@ def epoch_record(run: SearchRun, measured: Measured) -> dict:
 
 def _costs(run: SearchRun, measured: Measured) -> dict[str, float | None]:
     """What the epoch cost, see `search.cost`."""
-    first = run.stage.first if run.stage else 0
     return epoch_costs(
         run.problem.strategy.passes,
-        measured.epoch - first,
+        measured.epoch - run.first_epoch,
         train_images=measured.totals.images,
         valid_images=run.num_steps * run.problem.valid_batch_size,
         metrics=measured.metrics,

@@ -106,9 +106,23 @@ class SearchRun(NamedTuple):
         return self.all_epochs or self.problem.sgd.epochs
 
     @property
+    def first_epoch(self) -> int:
+        """Epoch that the stage begins with; 0 without stages."""
+        return self.stage.first if self.stage else 0
+
+    @property
     def space(self) -> Space:
         """The space of the cells."""
         return SPACES[self.problem.net.config.space]
+
+
+# What the loop does on the host, which is the same in all stages: the optional fields
+# that do not describe a stage. A field that a fork adds is among them.
+HOST_FIELDS = tuple(
+    name
+    for name in SearchRun._field_defaults
+    if name not in ("identity", "stage", "enter", "all_epochs")
+)
 
 
 class Progress(NamedTuple):
@@ -204,8 +218,7 @@ def next_stage(run: SearchRun, progress: Progress) -> tuple[SearchRun, Progress]
 
 def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchRun:
     """Another stage, whose host side is that of the run."""
-    same = "steps_per_call folder keep_checkpoints on_epoch on_steps log"
-    fields = {name: getattr(run, name) for name in same.split()}
+    fields = {name: getattr(run, name) for name in HOST_FIELDS}
     return run.enter(index, live)._replace(**fields)
 
 
