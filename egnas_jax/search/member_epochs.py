@@ -139,7 +139,7 @@ def run_epoch(
     Args:
       batch: the searches.
       state: of M members, as `stacked` makes it; it is donated.
-      metrics: of each search's last update of the method, `Progress.info`.
+      metrics: of each search's last update of the method, `Progress.metrics`.
       interrupted: called after each call of the device; True ends the run.
 
     Returns:

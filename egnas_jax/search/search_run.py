@@ -130,14 +130,14 @@ class Progress(NamedTuple):
 
     Attributes:
       state: weights, the method's state and all else that a checkpoint holds.
-      info: metrics of the method's update in the running epoch, if it came before the
-        weight steps; else {}.
+      metrics: of the method's update in the running epoch, if it came before the weight
+        steps; else {}. A checkpoint stores them under the name info.
       stage: `SearchStage.as_json()` of the stage that the state belongs to, as it was
         stored; None for a search without stages, or for the stage of the run.
     """
 
     state: SearchState
-    info: dict[str, float | list | None]
+    metrics: dict[str, float | list | None]
     stage: dict | None = None
 
 

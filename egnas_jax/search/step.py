@@ -226,8 +226,8 @@ def evolve(
     def key_for(name: str) -> Key:
         return jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
 
-    new, info = _update(problem, data, hyperparams, state, key_for)
-    return state.replace(strategy=new), info
+    new, metrics = _update(problem, data, hyperparams, state, key_for)
+    return state.replace(strategy=new), metrics
 
 
 def _update(problem, data, hyperparams, state, key_for, *, train_batch=None):
