@@ -1,4 +1,7 @@
-"""Turns a SearchConfig into loaded data and uncompiled programs."""
+"""Turns a SearchConfig into loaded data and uncompiled programs.
+
+Dims: N images, H, W height and width in pixels, C channels.
+"""
 
 import dataclasses
 import functools

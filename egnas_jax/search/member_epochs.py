@@ -5,6 +5,8 @@ some have ended or are ahead, copies of the first one fill the other slots: no s
 depends on another, and the same slot of the same programs gives a search the same bits
 in every company. Slots may differ in rounding, since a compiler computes the last
 elements of an array by other instructions; so a search keeps its slot.
+
+Dims: M slots, N images of the pool, H, W height and width in pixels, C channels.
 """
 
 import functools

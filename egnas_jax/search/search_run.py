@@ -3,6 +3,8 @@
 A method may search in stages, each with a supernet of its own. The checkpoint after the
 last epoch of a stage holds its arrays. What follows from them, the next stage with its
 first state, is not stored, but made anew where a run is resumed.
+
+Dims: H, W height and width in pixels, C channels.
 """
 
 import pathlib

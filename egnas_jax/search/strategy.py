@@ -3,7 +3,8 @@
 Four functions make a method. What only few methods need is optional, and the loop does
 nothing for a method that leaves it out.
 
-Dims: N images of a batch, E edges, K primitives.
+Dims: N images of a batch, H, W height and width in pixels, C channels, P members of a
+population, E edges, K primitives.
 """
 
 from typing import Literal, NamedTuple, Protocol
