@@ -17,9 +17,12 @@ def searches_last(config: SearchConfig) -> bool:
 def check_schedule(config: SearchConfig) -> None:
     """Refuses a schedule of the epoch that a method cannot follow, or does not read.
 
+    A method that would drop both edges and elements behind skips is refused too.
+
     Raises:
-      ValueError: the method's only search would come before the last weight steps, or a
-        setting has no effect on the method.
+      ValueError: the method's only search would come before the last weight steps, a
+        setting has no effect on the method, or the method has both `drop_path` and
+        `skip_dropout`.
     """
     if searches_last(config) and config.schedule.order == "strategy_first":
         raise ValueError(
@@ -46,6 +49,12 @@ def check_schedule(config: SearchConfig) -> None:
         raise ValueError(
             f"schedule.alpha_in_clip is true, but {config.strategy_name} moves alpha "
             f"by the gradient of each weight step, so none accumulates. Leave it out."
+        )
+    if strategy.drop_path > 0 and strategy.skip_dropout is not None:
+        raise ValueError(
+            f"{config.strategy_name} has drop_path {strategy.drop_path} and "
+            f"skip_dropout, but a weight step drops either edges or elements behind "
+            f"skips. Leave one of them out."
         )
 
 

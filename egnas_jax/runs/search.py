@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 
@@ -124,23 +124,23 @@ def run_search(
     # of several processes the first one alone reads and writes the directory
     folder = pathlib.Path(out) if out is not None and is_first() else None
     log = log or logging.getLogger("egnas_jax").warning
-    on_epoch = on_epoch or (lambda record: None)
     monitor = monitor or Silent()
-    open_run = functools.partial(
-        _open_run,
+    set_up = functools.partial(
+        set_up_search,
         config,
-        folder,
-        resume=resume,
-        restore=restore,
-        stop_after=stop_after,
+        data=data,
+        data_dir=data_dir,
+        folder=folder,
+        on_epoch=on_epoch or (lambda record: None),
+        on_steps=on_steps or (lambda done, total: None),
         log=log,
-        sources=dict(data=data, data_dir=data_dir, on_epoch=on_epoch),
+    )
+    open_run = functools.partial(
+        _open_run, set_up, folder, resume=resume, restore=restore, stop_after=stop_after
     )
     with contextlib.ExitStack() as stack:
         interrupted = stack.enter_context(_interruption(log))
         setup, start = run_on_all(open_run)
-        if on_steps is not None:
-            setup = setup._replace(run=setup.run._replace(on_steps=on_steps))
         check_same_configuration(setup.config)
         stop_after = allgather_json(stop_after)[0]
         trains = start.epochs < loop.last_epoch(setup.run, stop_after)
@@ -161,28 +161,26 @@ def run_search(
 
 
 def _open_run(
-    config: SearchConfig,
+    set_up: Callable[[], SearchSetup],
     folder: pathlib.Path | None,
     *,
     resume: bool,
     restore: str | pathlib.Path | None,
     stop_after: int | None,
-    log: Callable[[str], None],
-    sources: dict[str, Any],
 ) -> tuple[SearchSetup, StartPoint]:
     """The data and programs of a search, and where it begins; writes nothing.
 
     Args:
-      config, resume, restore, stop_after, log: see `run_search`.
+      set_up: loads the data and makes the programs.
       folder: run directory, or None.
-      sources: further arguments of `set_up_search`.
+      resume, restore, stop_after: see `run_search`.
     """
     if is_first():
         directory.check_arguments(folder, resume=resume, stop_after=stop_after)
-    setup = set_up_search(config, folder=folder, log=log, **sources)
+    setup = set_up()
     if folder:
         directory.check_configuration(setup.config, folder)
-        warn_of_changes(folder, log)
+        warn_of_changes(folder, setup.run.log)
     return setup, find_start(setup.run, restore, resume=resume)
 
 
@@ -194,7 +192,7 @@ def _advice(setup: SearchSetup) -> Callable:
 
 
 def _interruption(log: Callable[[str], None]):
-    """A context that remembers a signal from here on, where there are processes.
+    """A context that remembers a signal, if several processes share the search.
 
     One process alone may end at any time before the first epoch, when it has nothing to
     save. One of several must not, because the others would wait for it: they all end

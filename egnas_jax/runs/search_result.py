@@ -1,4 +1,7 @@
-"""Describes the result of a search, and writes it to the search's directory."""
+"""Describes the result of a search, and writes it to the search's directory.
+
+Dims: E edges, K primitives.
+"""
 
 import pathlib
 from typing import NamedTuple

@@ -152,6 +152,6 @@ def _same_on_all(run: SearchRun, progress: Progress) -> Progress:
     """The progress of process 0, on every process; only it has read a checkpoint."""
     if jax.process_count() == 1:
         return progress
-    info = processes.allgather_json(progress.info)[0]
+    metrics = processes.allgather_json(progress.metrics)[0]
     state = processes.broadcast_from_first(progress.state)
-    return Progress(replicate(run.problem.net.mesh, state), info)
+    return Progress(replicate(run.problem.net.mesh, state), metrics)

@@ -1,4 +1,7 @@
-"""Turns a SearchConfig into loaded data and uncompiled programs."""
+"""Turns a SearchConfig into loaded data and uncompiled programs.
+
+Dims: N images, H, W height and width in pixels, C channels.
+"""
 
 import dataclasses
 import functools
@@ -72,6 +75,7 @@ def set_up_search(
     data_dir: str | pathlib.Path | None = None,
     folder: pathlib.Path | None = None,
     on_epoch: Callable[[dict], None] = lambda record: None,
+    on_steps: Callable[[int, int], None] = lambda done, total: None,
     log: Callable[[str], None] = lambda text: None,
 ) -> SearchSetup:
     """Loads and checks the data of a search, and makes its programs.
@@ -82,7 +86,7 @@ def set_up_search(
         configuration names.
       data_dir: where to look for the data, or None for the usual places.
       folder: run directory; None writes nothing.
-      on_epoch: called with each epoch's record.
+      on_epoch, on_steps: see `SearchRun`.
       log: called with notes.
 
     Raises:
@@ -95,10 +99,12 @@ def set_up_search(
     devices = division.devices
     config = as_loaded(config, dataset, data_dir, devices, folder=folder, log=log)
     first = config_of_stage(config, None)
-    search_data = _search_data(first, dataset, division.mesh)
+    images = _search_data(first, dataset, division.mesh)
     note_long_warmup(config, log)
-    run = _stage_run(config, (division, search_data), 0, None)
-    run = run._replace(folder=folder, on_epoch=on_epoch, log=log)
+    run = _stage_run(config, division, images, 0, None)
+    if config.watch.eigenvalue != "off":
+        check_alpha(run.problem.strategy)
+    run = run._replace(folder=folder, on_epoch=on_epoch, on_steps=on_steps, log=log)
     return SearchSetup(config, run, dataset)
 
 
@@ -180,7 +186,8 @@ def _search_data(
 
 def _stage_run(
     config: SearchConfig,
-    parts: tuple[Division, SearchData],
+    division: Division,
+    data: SearchData,
     index: int,
     live: LivePrimitives | None,
 ) -> SearchRun:
@@ -188,10 +195,10 @@ def _stage_run(
 
     Args:
       config: of the whole search.
-      parts: devices and images.
+      division: the devices, see `shards.divide`.
+      data: the images on them.
       index, live: see `SearchRun.enter`.
     """
-    division, data = parts
     stage = stage_of(config, index, live)
     stage_config = config_of_stage(config, stage and stage.as_json())
     sizes = len(data.train.labels), len(data.valid.labels)
@@ -200,13 +207,14 @@ def _stage_run(
     problem, hyperparams = run.problem._replace(stage=index), run.hyperparams
     if stage is not None:
         hyperparams = hyperparams.replace(first_epoch=np.int32(stage.first))
+    enter = functools.partial(_stage_run, config, division, data)
     return run._replace(
         problem=problem,
         programs=make_programs(problem, data),
         hyperparams=hyperparams,
         identity=None if division.mesh else run.identity,
         stage=stage,
-        enter=functools.partial(_stage_run, config, parts) if stage else None,
+        enter=enter if stage else None,
         all_epochs=config.epochs,
     )
 
@@ -279,9 +287,6 @@ def _split(config: SearchConfig, dataset: Dataset) -> tuple:
     sizes = config.batch_size, config.strategy.valid_batch_size
     check_batch_sizes(sizes, splits.train, splits.valid)
     if config.watch.eigenvalue != "off":
-        image_shape = dataset.images.shape[1:]
-        problem = search_problem(config, make_supernet(config.supernet), image_shape)
-        check_alpha(problem.strategy)
         count = len(splits.valid.labels)
         check_batch_size(config.watch.images, count, "watch.images")
     return splits.train, splits.valid

@@ -128,7 +128,7 @@ def replayed_in_batch(
     programs = compiled_programs(setup, BatchShape(place.members), unmonitored)
     member = {place.position: setup.members[0]}
     batch = make_batch(programs, setup.images, member, place.members)
-    state, metrics = stacked(batch, [start]), start.info
+    state, metrics = stacked(batch, [start]), start.metrics
     while True:
         state, (end,) = run_epoch(batch, state, [metrics])
         if end.error is not None:

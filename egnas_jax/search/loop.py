@@ -229,10 +229,13 @@ def save(run: SearchRun, progress: Progress) -> None:
     """
     if not run.folder:
         return
-    state, info = progress.state, progress.info
+    state = progress.state
     step = int(state.epoch) * (run.num_steps + 1) + int(state.step)
-    one_vector = run.problem.one_vector
-    meta = {"epoch": int(state.epoch), "info": info, "one_vector": one_vector}
+    meta = {
+        "epoch": int(state.epoch),
+        "info": progress.metrics,
+        "one_vector": run.problem.one_vector,
+    }
     if run.stage is not None:
         meta["stage"] = run.stage.as_json()
     meta = records.plain(meta)
@@ -257,18 +260,18 @@ def run_epoch(
       FloatingPointError: the loss is NaN or infinite.
     """
     started = time.perf_counter()
-    state, info = start.state, start.info
-    epoch, first = int(state.epoch), run.stage.first if run.stage else 0
-    rate = rate_of_epoch(run.problem, epoch - first)
+    state, metrics = start.state, start.metrics
+    epoch = int(state.epoch)
+    rate = rate_of_epoch(run.problem, epoch - run.first_epoch)
     hyperparams = run.hyperparams.replace(learning_rate=np.float32(rate))
     run = run._replace(hyperparams=hyperparams)
     evolves_before, evolves_after = evolve_order(run.problem)
     if evolves_before and int(state.step) == 0:
-        state, info = _evolve(run, state)
+        state, metrics = _evolve(run, state)
     with out_of_memory_in("train"):
-        state, totals = _weight_steps(run, Progress(state, info), interrupted)
+        state, totals = _weight_steps(run, Progress(state, metrics), interrupted)
     if evolves_after:
-        state, info = _evolve(run, state)
+        state, metrics = _evolve(run, state)
     with out_of_memory_in("validate"):
         scores = run.programs.validate(run.hyperparams, state)
         check_finite(run.folder, epoch, "validation", float(scores.loss))
@@ -277,7 +280,7 @@ def run_epoch(
         learning_rate=rate,
         totals=totals,
         scores=scores,
-        metrics={**info, **run.programs.metrics(state)},
+        metrics={**metrics, **run.programs.metrics(state)},
         mixing=run.programs.incumbent(state),
     )
     record = epoch_record(run, measured) | _eigenvalue(run, state)
@@ -326,10 +329,9 @@ def epoch_record(run: SearchRun, measured: Measured) -> dict:
 
 def _costs(run: SearchRun, measured: Measured) -> dict[str, float | None]:
     """What the epoch cost, see `search.cost`."""
-    first = run.stage.first if run.stage else 0
     return epoch_costs(
         run.problem.strategy.passes,
-        measured.epoch - first,
+        measured.epoch - run.first_epoch,
         train_images=measured.totals.images,
         valid_images=run.num_steps * run.problem.valid_batch_size,
         metrics=measured.metrics,
@@ -360,9 +362,9 @@ def _eigenvalue(run: SearchRun, state: SearchState) -> dict[str, float | None]:
     return {"eigenvalue": value if np.isfinite(value) else None}
 
 
-def metrics_on_host(info: Mapping[str, Array]) -> dict[str, float | list | None]:
+def metrics_on_host(metrics: Mapping[str, Array]) -> dict[str, float | list | None]:
     """Metrics of an update; a list without any finite number becomes None."""
-    values = {name: np.asarray(value) for name, value in info.items()}
+    values = {name: np.asarray(value) for name, value in metrics.items()}
     return {
         name: value.tolist() if not value.ndim or np.isfinite(value).any() else None
         for name, value in values.items()
@@ -372,33 +374,38 @@ def metrics_on_host(info: Mapping[str, Array]) -> dict[str, float | list | None]
 def _evolve(run: SearchRun, state: SearchState):
     """The once-an-epoch update, its metrics on the host."""
     with out_of_memory_in("evolve"):
-        state, info = run.programs.evolve(run.hyperparams, state)
-        return state, metrics_on_host(info)
+        state, metrics = run.programs.evolve(run.hyperparams, state)
+        return state, metrics_on_host(metrics)
 
 
 def _weight_steps(run: SearchRun, start: Progress, interrupted: Callable):
     """The epoch's remaining weight steps; totals on the host."""
-    state, info = start.state, start.info
-    step, unread, epoch = int(state.step), None, int(state.epoch)
+    state, unread = start.state, None
+    step, epoch = int(state.step), int(state.epoch)
     totals = jax.tree.map(np.asarray, state.totals)
     while step < run.num_steps:
         stop = min(step + run.steps_per_call, run.num_steps)
         span = jnp.int32(step), jnp.int32(stop)
         state, new = run.programs.train(run.hyperparams, state, span)
         if unread is not None:  # read while the device works on the next call
-            _check_loss(run, epoch, unread)
+            _finite_totals(run, epoch, unread)
         step, unread = stop, new
         run.on_steps(step, run.num_steps)
         if interrupted():
-            _check_loss(run, epoch, unread)
-            save(run, Progress(state, info))
+            _finite_totals(run, epoch, unread)
+            save(run, start._replace(state=state))
             raise Interrupted(SAVED)
     if unread is not None:
-        totals = _check_loss(run, epoch, unread)
+        totals = _finite_totals(run, epoch, unread)
     return state, totals
 
 
-def _check_loss(run: SearchRun, epoch: int, totals: Totals) -> Totals:
+def _finite_totals(run: SearchRun, epoch: int, totals: Totals) -> Totals:
+    """Totals as numbers of the host.
+
+    Raises:
+      FloatingPointError: the loss is NaN or infinite.
+    """
     totals = jax.tree.map(lambda leaf: leaf.item(), totals)
     check_finite(run.folder, epoch, "training", totals.loss)
     return totals

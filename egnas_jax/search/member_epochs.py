@@ -5,6 +5,8 @@ some have ended or are ahead, copies of the first one fill the other slots: no s
 depends on another, and the same slot of the same programs gives a search the same bits
 in every company. Slots may differ in rounding, since a compiler computes the last
 elements of an array by other instructions; so a search keeps its slot.
+
+Dims: M slots, N images of the pool, H, W height and width in pixels, C channels.
 """
 
 import functools
@@ -139,7 +141,7 @@ def run_epoch(
     Args:
       batch: the searches.
       state: of M members, as `stacked` makes it; it is donated.
-      metrics: of each search's last update of the method, `Progress.info`.
+      metrics: of each search's last update of the method, `Progress.metrics`.
       interrupted: called after each call of the device; True ends the run.
 
     Returns:

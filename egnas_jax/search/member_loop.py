@@ -73,7 +73,7 @@ def search_members(
 
     def advance(carried, progresses: Mapping[int, Progress]):
         batch, state = carried
-        metrics = [progress.info for progress in progresses.values()]
+        metrics = [progress.metrics for progress in progresses.values()]
         state, ends = run_epoch(batch, state, metrics, interrupted)
         return (batch, state), list(map(_turn, ends))
 

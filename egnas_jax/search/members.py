@@ -90,7 +90,7 @@ class Member(NamedTuple):
 
 
 class MemberPrograms(NamedTuple):
-    """The compiled functions of a batch.
+    """The functions of a batch under `jax.jit`; `compile_members` compiles them.
 
     Every state has leaves [M, ...], but `epoch` and `step` are [].
 
@@ -160,7 +160,7 @@ def make_member_programs(
     options = lowering.compiler_options(image_shape[:2])
     strategy = problem.strategy
 
-    def compiled(function, *, more=(), out_axes=0, donate=()):
+    def jitted(function, *, more=(), out_axes=0, donate=()):
         def one(data, hyperparams, state, *rest):
             arguments = _data_of(data, function), hyperparams.search, state, *rest
             with lowering.matrix_convolutions():
@@ -177,9 +177,9 @@ def make_member_programs(
 
     with_state = _STATE_AXES, 0
     return MemberPrograms(
-        train=compiled(step.train_steps, more=(None,), out_axes=with_state, donate=2),
-        validate=compiled(validation.validate),
-        evolve=compiled(step.evolve, out_axes=with_state),
+        train=jitted(step.train_steps, more=(None,), out_axes=with_state, donate=2),
+        validate=jitted(validation.validate),
+        evolve=jitted(step.evolve, out_axes=with_state),
         describe=jit_over_devices(
             jax.vmap(describe, in_axes=(_STATE_AXES,)),
             Axes((_STATE_AXES,), 0),

@@ -1,4 +1,7 @@
-"""Compiles the functions of `search.step` for one search problem."""
+"""Compiles the functions of `search.step` for one search problem.
+
+Dims: M directions, D flat length of all alphas.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -20,17 +23,20 @@ from egnas_jax.types import PyTree
 
 
 class SearchPrograms(NamedTuple):
-    """The compiled functions of a search, with the data bound to them.
+    """The functions of a search under `jax.jit`; `compile_programs` compiles them.
+
+    The images are bound to the functions that take hyperparameters.
 
     Attributes:
       train: (hyperparams, state, (start, stop)) -> state, totals; see
         `step.train_steps`. The state is donated.
       validate: (hyperparams, state) -> Evaluation, see `validation.validate`.
-      evolve: (hyperparams, state) -> state, info, see `step.evolve`.
+      evolve: (hyperparams, state) -> state, metrics, see `step.evolve`.
       curvature: (hyperparams, state, directions [M, D]) -> [M, D], see
         `validation.curvature`.
       incumbent: state -> the mixing from which the genotype is derived.
       metrics: state -> name -> scalar, what the method says of its state.
+      data: the images.
     """
 
     train: Callable
@@ -39,16 +45,17 @@ class SearchPrograms(NamedTuple):
     curvature: Callable
     incumbent: Callable
     metrics: Callable
+    data: SearchData
 
 
 def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
     """Wraps the steps of a search in `jax.jit`; each compiles at its first call.
 
-    The data are arguments of the compiled functions, since arrays that several
+    The data are arguments of the jitted functions, since arrays that several
     processes hold cannot be constants of a program.
     """
 
-    def compiled(function, **options):
+    def jitted(function, **options):
         bound = functools.partial(function, problem)
         if division_of(problem.net).in_lockstep:
             bound = steady(bound)
@@ -63,12 +70,13 @@ def make_programs(problem: SearchProblem, data: SearchData) -> SearchPrograms:
 
     strategy = problem.strategy
     return SearchPrograms(
-        train=compiled(step.train_steps, donate_argnums=2),
-        validate=compiled(validation.validate),
-        evolve=compiled(step.evolve),
-        curvature=compiled(validation.curvature),
+        train=jitted(step.train_steps, donate_argnums=2),
+        validate=jitted(validation.validate),
+        evolve=jitted(step.evolve),
+        curvature=jitted(validation.curvature),
         incumbent=jax.jit(lambda state: strategy.incumbent(state.strategy)),
         metrics=_metrics_of(strategy),
+        data=data,
     )
 
 
@@ -78,7 +86,7 @@ def options_of(data: SearchData) -> dict:
 
 
 def _metrics_of(strategy: Strategy) -> Callable:
-    """Compiles a method's metrics; nothing is compiled for a method without any."""
+    """A function that computes a method's metrics; {} for a method without any."""
     if strategy.metrics is None:
         return lambda state: {}
     program = jax.jit(lambda state: strategy.metrics(state.strategy))
@@ -124,7 +132,7 @@ def program_requests(
     Args:
       problem, programs, hyperparams, state: see `compile_programs`.
     """
-    mesh, collapse = problem.net.mesh, problem.watch
+    mesh, watch = problem.net.mesh, problem.watch
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere(mesh))
     state = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), state)
     index = shape((), jnp.int32)
@@ -132,15 +140,12 @@ def program_requests(
     if problem.strategy.update_every == "epoch":
         calls["evolve"] = (hyperparams, state)
     calls["validate"] = (hyperparams, state)
-    if collapse.eigenvalue != "off":
+    if watch.eigenvalue != "off":
         dim = SPACES[problem.net.config.space].dim
-        rows = dim if collapse.eigenvalue == "exact" else 1
+        rows = dim if watch.eigenvalue == "exact" else 1
         calls["curvature"] = (hyperparams, state, shape((rows, dim), jnp.float32))
+    options = options_of(programs.data)
     return {
-        name: program_cache.ProgramRequest(
-            getattr(programs, name),
-            arguments,
-            options_of(getattr(programs, name).args[0]),
-        )
+        name: program_cache.ProgramRequest(getattr(programs, name), arguments, options)
         for name, arguments in calls.items()
     }

@@ -3,6 +3,8 @@
 A method may search in stages, each with a supernet of its own. The checkpoint after the
 last epoch of a stage holds its arrays. What follows from them, the next stage with its
 first state, is not stored, but made anew where a run is resumed.
+
+Dims: H, W height and width in pixels, C channels.
 """
 
 import pathlib
@@ -60,8 +62,8 @@ class SearchRun(NamedTuple):
 
     Attributes:
       problem: what is searched.
-      programs: its compiled functions; None for a search of a batch, which has none
-        of its own.
+      programs: its functions under `jax.jit`, which `compiled` compiles; None for a
+        search of a batch, which has none of its own.
       hyperparams: its numbers; the loop sets the learning rate of each epoch.
       image_shape: of the data, (H, W, C).
       num_train, num_valid: images of training and validation.
@@ -106,9 +108,23 @@ class SearchRun(NamedTuple):
         return self.all_epochs or self.problem.sgd.epochs
 
     @property
+    def first_epoch(self) -> int:
+        """Epoch that the stage begins with; 0 without stages."""
+        return self.stage.first if self.stage else 0
+
+    @property
     def space(self) -> Space:
         """The space of the cells."""
         return SPACES[self.problem.net.config.space]
+
+
+# What the loop does on the host, which is the same in all stages: the optional fields
+# that do not describe a stage. A field that a fork adds is among them.
+HOST_FIELDS = tuple(
+    name
+    for name in SearchRun._field_defaults
+    if name not in ("identity", "stage", "enter", "all_epochs")
+)
 
 
 class Progress(NamedTuple):
@@ -116,14 +132,14 @@ class Progress(NamedTuple):
 
     Attributes:
       state: weights, the method's state and all else that a checkpoint holds.
-      info: metrics of the method's update in the running epoch, if it came before the
-        weight steps; else {}.
+      metrics: of the method's update in the running epoch, if it came before the weight
+        steps; else {}. A checkpoint stores them under the name info.
       stage: `SearchStage.as_json()` of the stage that the state belongs to, as it was
         stored; None for a search without stages, or for the stage of the run.
     """
 
     state: SearchState
-    info: dict[str, float | list | None]
+    metrics: dict[str, float | list | None]
     stage: dict | None = None
 
 
@@ -204,8 +220,7 @@ def next_stage(run: SearchRun, progress: Progress) -> tuple[SearchRun, Progress]
 
 def _entered(run: SearchRun, index: int, live: LivePrimitives | None) -> SearchRun:
     """Another stage, whose host side is that of the run."""
-    same = "steps_per_call folder keep_checkpoints on_epoch on_steps log"
-    fields = {name: getattr(run, name) for name in same.split()}
+    fields = {name: getattr(run, name) for name in HOST_FIELDS}
     return run.enter(index, live)._replace(**fields)
 
 

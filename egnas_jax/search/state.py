@@ -3,7 +3,7 @@
 All that differs between two searches of one problem is in arrays, so `jax.vmap` over
 states and hyperparameters runs several searches side by side.
 
-Dims: N images, C channels, S steps of an epoch.
+Dims: N images, H, W height and width in pixels, C channels, E edges, K primitives.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,8 @@ class SearchProblem(NamedTuple):
       sgd: how the weights are trained.
       valid_batch_size: validation images of an update of the method.
       validation_chunk: validation images at a time; None chooses by backend.
-      watch: the watch for a collapse; its number of images has a shape.
+      watch: the watch for a collapse; its number of images is a shape of a program, so
+        it is static.
       one_vector: whether SGD computes with one vector of all weights, see
         `training.sgd.packing`.
       stage: of the search, from 0; each stage draws other initial weights.
@@ -158,7 +159,7 @@ def init_state(
     Args:
       problem: what is searched.
       image_shape: (H, W, C).
-      hyperparams: seed, learning rate and the strategy's scalars.
+      hyperparams: `seed`, `strategy` and `first_epoch` are read.
     """
     seed, strategy = hyperparams.seed, problem.strategy
     stage = problem.stage or ""  # the first has the streams of a search without stages

@@ -1,10 +1,10 @@
 """Computes the steps of a search: weight steps, and updates of the method.
 
-Every function is pure and takes the same record of what a search is made of
-(`SearchProblem`), the data, and the hyperparameters. Nothing here is compiled;
-`search.programs` does that.
+The functions are pure. `train_steps`, `weight_step` and `evolve` take what is searched
+(`SearchProblem`), the data, the hyperparameters and the state. Nothing here is
+compiled; `search.programs` does that.
 
-Dims: B images of a batch, S steps of an epoch.
+Dims: B images of a batch.
 """
 
 import functools
@@ -89,7 +89,7 @@ def weight_step(
     Args:
       problem: what is searched.
       data: its images.
-      hyperparams: seed, learning rate and the strategy's scalars.
+      hyperparams: of the search, see `SearchHyperparams`.
       state: before the step.
       chosen: indices of the training images, i32[B].
     """
@@ -226,8 +226,8 @@ def evolve(
     def key_for(name: str) -> Key:
         return jax.random.fold_in(stream(hyperparams.seed, name), state.epoch)
 
-    new, info = _update(problem, data, hyperparams, state, key_for)
-    return state.replace(strategy=new), info
+    new, metrics = _update(problem, data, hyperparams, state, key_for)
+    return state.replace(strategy=new), metrics
 
 
 def _update(problem, data, hyperparams, state, key_for, *, train_batch=None):

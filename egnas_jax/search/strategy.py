@@ -3,7 +3,8 @@
 Four functions make a method. What only few methods need is optional, and the loop does
 nothing for a method that leaves it out.
 
-Dims: N images of a batch, E edges, K primitives.
+Dims: N images of a batch, H, W height and width in pixels, C channels, P members of a
+population, E edges, K primitives.
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -191,13 +192,16 @@ class Strategy(NamedTuple):
       metrics: for a method whose state is worth plotting, such as one that updates
         every step.
       drop_path: probability with which a weight step drops an edge of an image, for a
-        method that regularises the supernet; 0: none is dropped.
+        method that regularises the supernet; 0: none is dropped. Only supernets with
+        the macro structure of DARTS have it, and only without `skip_dropout`.
       front: for a method with several objectives, whose run gets a front.json.
       draws_batches: whether `update` gets `draw_batch`, for a method that evaluates
         each candidate on a batch of its own.
       permutes_valid: whether the validation batches of an epoch run through the images
         in one order, instead of being drawn one by one.
       skip_dropout: for a method that drops elements behind skips in the weight steps.
+        Only supernets with the macro structure of DARTS have it, and only without
+        `drop_path`.
       prune: for a method whose configuration plans stages (`PlannedStage`).
       one_hot: whether each weight step trains a single cell, whose rows are 0 and 1.
       trains_weights: whether epochs have weight steps; a method that ranks by untrained
@@ -263,9 +267,10 @@ class PlannedStage(NamedTuple):
 class StrategyConfig(Protocol):
     """What the loop reads of a method's configuration, a frozen dataclass.
 
-    A method that searches in stages also has `plan(supernet, epochs)`, which returns a
-    tuple of `PlannedStage`. One whose only search follows the last weight step has
-    `searches_last`, which is True then.
+    Optional attributes: `plan(supernet, epochs)` returns the stages of a method that
+    searches in stages, a tuple of `PlannedStage`; `searches_last`, a bool: whether the
+    method searches only once, after the last weight step; `first_exploration`, an int:
+    the first epoch that changes the architecture, where that is not `warmup`.
 
     Attributes:
       valid_batch_size: images of the validation batch that `update` gets.

@@ -13,7 +13,13 @@ from egnas_jax.data.dataset import LabelledImages
 from egnas_jax.search import loop
 from egnas_jax.search.epoch_schedule import EpochSchedule
 from egnas_jax.search.programs import make_programs
-from egnas_jax.search.search_run import SearchRun, SearchStage, beginning, in_stage
+from egnas_jax.search.search_run import (
+    HOST_FIELDS,
+    SearchRun,
+    SearchStage,
+    beginning,
+    in_stage,
+)
 from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.step import weight_step
 from egnas_jax.search.valid_batches import next_valid_batch
@@ -206,6 +212,22 @@ def test_a_checkpoint_names_its_stage_and_can_be_older_than_the_newest(run):
     assert lives[0] is None and {len(edge) for edge in lives[2][0]} == {5}
     assert {len(edge) for edge in lives[4][1]} == {3}
     assert len(records.read(run.folder / "metrics.jsonl")) == 5
+
+
+def test_a_later_stage_has_the_host_side_of_the_run(run, tmp_path):
+    mine = {
+        "steps_per_call": 3,
+        "folder": tmp_path,
+        "keep_checkpoints": 9,
+        "on_epoch": lambda record: None,
+        "on_steps": lambda done, total: None,
+        "log": lambda text: None,
+    }
+    assert set(mine) == set(HOST_FIELDS)
+    second = in_stage(run._replace(**mine), {"index": 1, "first": 2, "live": None})
+    assert {name: getattr(second, name) for name in HOST_FIELDS} == mine
+    assert (second.stage.index, second.first_epoch) == (1, 2)
+    assert run.first_epoch == run._replace(stage=None).first_epoch == 0
 
 
 def test_a_checkpoint_of_a_stage_that_begins_elsewhere_is_refused(run):

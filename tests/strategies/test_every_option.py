@@ -198,6 +198,23 @@ def test_a_schedule_that_does_nothing_is_refused(name, setting, value):
         check_schedule(changed)
 
 
+@pytest.mark.parametrize("changed", [{}, {"drop_path": 0.0}, {"skip_dropout": None}])
+def test_a_method_drops_edges_or_elements_behind_skips(changed, monkeypatch):
+    own, make = STRATEGIES["darts"]
+    dropout = {"drop_path": 0.1, "skip_dropout": lambda state: 0.1} | changed
+
+    def with_dropout(net, config):
+        return make(net, config)._replace(**dropout)
+
+    monkeypatch.setitem(STRATEGIES, "darts", (own, with_dropout))
+    config = search_config("digits", strategy="darts")
+    if changed:
+        check_schedule(config)
+    else:
+        with pytest.raises(ValueError, match="drop_path 0.1 and skip_dropout"):
+            check_schedule(config)
+
+
 @pytest.mark.parametrize("name", ["enas", "nasnet_ppo"])
 @pytest.mark.parametrize("setting", [{"conv_bias": 0.0}, {"fixed_bias": False}])
 def test_biases_of_convolutions_are_refused_where_there_are_none(name, setting):
