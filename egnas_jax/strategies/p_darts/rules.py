@@ -130,7 +130,7 @@ def limit_skips(
     live: np.ndarray,
     dropped: int,
     *,
-    limit: int,
+    limit: int | None,
 ) -> PrunedCell:
     """Returns the cell with at most `limit` skips.
 
@@ -140,9 +140,12 @@ def limit_skips(
 
     Args:
       space, weights, live, dropped: see `final_cell`.
-      limit: largest number of skips; the authors recommend 2.
+      limit: largest number of skips; the authors recommend 2. None: any.
     """
-    cell, weights = final_cell(space, weights, live, dropped), weights.copy()
+    cell = final_cell(space, weights, live, dropped)
+    if limit is None:
+        return cell
+    weights = weights.copy()
     while len(skips := cell.skips(space)) > limit:
         skip = space.primitives.index("skip_connect")
         weighted = [edge for edge in skips if weights[edge, skip] > 0]

@@ -14,8 +14,9 @@ from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.p_darts import LOST, PDARTSConfig, p_darts
-from egnas_jax.strategies.p_darts_rules import limit_skips, live_of, masks_of
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
+from egnas_jax.strategies.p_darts.rules import limit_skips, live_of, masks_of
+from egnas_jax.strategies.p_darts.strategy import LOST, p_darts
 
 SPACE = SPACES["darts8"]
 KEY = jax.random.key(0)
