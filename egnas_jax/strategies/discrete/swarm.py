@@ -118,7 +118,10 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
     space = SPACES[net.config.space]
     cells = cells_of(space)
     constants = SwarmConstants(
-        *(config.inertia, config.own, config.swarm, config.clamp or float("inf")),
+        inertia=config.inertia,
+        own=config.own,
+        swarm=config.swarm,
+        clamp=config.clamp or float("inf"),
         whole=config.positions == "whole",
     )
     num_allowed = cells.allowed.shape[-1]
