@@ -17,9 +17,9 @@ from egnas_jax.evolution.breeding import offspring, random_population
 from egnas_jax.evolution.nsga2 import (
     CROWDINGS,
     PARENTS,
+    front_numbers,
     hypervolume,
     knee,
-    ranks,
     survivors,
 )
 from egnas_jax.nn.supernet import Supernet
@@ -228,7 +228,7 @@ def front_of(objectives: Array, excluded_from: float = WORST) -> Array:
       excluded_from: the fitness from which on a cell is excluded: none is known, or
         the cell is over a limit.
     """
-    front = ranks(objectives) == 0
+    front = front_numbers(objectives) == 0
     included = front & (objectives[:, 0] < excluded_from)
     return jnp.where(jnp.any(included), included, front)
 

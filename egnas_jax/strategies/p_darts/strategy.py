@@ -27,13 +27,13 @@ from egnas_jax.search.gradients import alpha_gradient
 from egnas_jax.search.relax import initial_alpha, softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES, Genotype
+from egnas_jax.space.mixing_arrays import live_masks
 from egnas_jax.strategies.alpha_adam import AdamHyperparams, adam, optimizer_step
 from egnas_jax.strategies.p_darts.config import PDARTSConfig
 from egnas_jax.strategies.p_darts.rules import (
     dropout_factor,
     limit_skips,
     live_of,
-    masks_of,
     prune,
 )
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
@@ -82,7 +82,7 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
       config: whose first stage it is.
     """
     space = SPACES[net.config.space]
-    masks = masks_of(space, net.config.live)
+    masks = live_masks(space, net.config.live)
     initial_dropout = config.entries("skip_dropout")[0]
 
     def init(key: Key, hyperparams: PDARTSHyperparams) -> PDARTSState:
@@ -179,7 +179,7 @@ def _genotype(net: Supernet, weights: list, max_skips: int | None) -> Genotype:
     """The genotype of some weights [E, K] by kind, one primitive left on each edge."""
     space, cells = SPACES[net.config.space], {}
     for kind, rows, live in zip(
-        space.kinds, weights, masks_of(space, net.config.live), strict=True
+        space.kinds, weights, live_masks(space, net.config.live), strict=True
     ):
         dropped = int(live[0].sum()) - 1
         limit = max_skips if kind == "normal" else None
