@@ -234,9 +234,8 @@ def cell_at(
     """
     shape = len(space.kinds), space.num_edges
     numbers = numbers.reshape(*shape, cells.allowed.shape[-1])
-    if cells.unequal is not None:
-        exists = np.arange(numbers.shape[-1]) < cells.unequal[..., None]
-        numbers = jnp.where(exists, numbers, -jnp.inf)
+    exists = np.arange(numbers.shape[-1]) < cells.counts[..., None]
+    numbers = jnp.where(exists, numbers, -jnp.inf)
     choice = jnp.argmax(numbers, axis=-1).astype(jnp.int32)
     if not space.keeps_two_edges:
         return choice.reshape(-1)
