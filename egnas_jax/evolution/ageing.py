@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from egnas_jax.evolution.base import check_sizes
 from egnas_jax.evolution.genes import Genes, vector_genes
+from egnas_jax.evolution.shaping import rankable
 from egnas_jax.types import Array, Key
 
 
@@ -122,10 +123,9 @@ def ageing_evolution_of(
                 f"holds {population_size}: some would never be in it. Tell fewer."
             )
         slots = (state.count + jnp.arange(len(solutions))) % population_size
-        rankable = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
         return AgeingState(
             solutions=state.solutions.at[slots].set(solutions),
-            fitness=state.fitness.at[slots].set(rankable),
+            fitness=state.fitness.at[slots].set(rankable(fitness)),
             count=state.count + len(solutions),
         )
 

@@ -1,10 +1,10 @@
 """Breeds the offspring of NSGA-II: tournaments, crossover, mutation, no duplicates.
 
 Source: NSGA-Net (Lu et al., GECCO 2019) with the operators of pymoo 0.3.0. Mating goes
-on there until all children are new; here twice to four times as many are bred as are
-needed, and duplicates fill up what is then missing.
+on there until all children are new. Here three times as many are bred as are needed
+(one more if that is odd); where fewer are new, duplicates fill up the rest.
 
-Dims: n solutions of the population, D length of one solution.
+Dims: n solutions of the population, D length of one solution, m objectives.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,8 @@ class IntegerGenes(NamedTuple):
     Attributes:
       upper: largest value of each position, i32[D]; the least is 0.
       repair: (i32[D]) -> i32[D], the nearest solution that is allowed.
-      random: (key) -> a uniform solution; None: repaired ones of uniform integers are.
+      random: (key) -> a uniform solution; None: a solution is drawn as uniform
+        integers, which are repaired.
     """
 
     upper: Array

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from egnas_jax.evolution.shaping import rankable
 from egnas_jax.types import Array, Key
 
 # What counts as the distance between equal neighbours, see above.
@@ -35,12 +36,12 @@ def domination(objectives: Array) -> Array:
     Returns:
       bool[n, n].
     """
-    values = jnp.where(jnp.isnan(objectives), jnp.inf, objectives)
+    values = rankable(objectives)
     ours, theirs = values[:, None, :], values[None, :, :]
     return jnp.all(ours <= theirs, axis=-1) & jnp.any(ours < theirs, axis=-1)
 
 
-def ranks(objectives: Array) -> Array:
+def front_numbers(objectives: Array) -> Array:
     """Number of the front of each solution, i32[n]; 0 is the Pareto front.
 
     Args:
@@ -48,8 +49,8 @@ def ranks(objectives: Array) -> Array:
     """
     dominates = domination(objectives)
 
-    def peel(front_and_ranks):
-        front, found = front_and_ranks
+    def peel(front_and_found):
+        front, found = front_and_found
         left = found < 0
         dominated = jnp.any(dominates & left[:, None], axis=0)
         return front + 1, jnp.where(left & ~dominated, front, found)
@@ -70,7 +71,7 @@ def crowding(
 
     Args:
       objectives: f32[n, m], finite.
-      rank: i32[n], of `ranks`.
+      rank: i32[n], of `front_numbers`.
       skip_equal_neighbours: NSGA-Net's dialect, with 1e14 for infinity.
     """
     neighbours = _different_neighbours if skip_equal_neighbours else _neighbours
@@ -133,7 +134,9 @@ def survivors(
 def rank_and_crowding(
     objectives: Array, *, skip_equal_neighbours: bool = False
 ) -> tuple[Array, Array]:
-    """Ranks i32[n] and crowding distances f32[n]; non-finite objectives come last.
+    """Front numbers i32[n] and crowding distances f32[n].
+
+    A solution with a NaN or an infinity comes last.
 
     Args:
       objectives: f32[n, m].
@@ -143,7 +146,7 @@ def rank_and_crowding(
     rank = jnp.where(
         broken,
         len(objectives),
-        ranks(jnp.where(broken[:, None], jnp.inf, objectives)),
+        front_numbers(jnp.where(broken[:, None], jnp.inf, objectives)),
     )
     distance = crowding(
         jnp.where(broken[:, None], 0.0, objectives),

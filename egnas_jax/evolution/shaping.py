@@ -9,15 +9,25 @@ import jax.numpy as jnp
 from egnas_jax.types import Array
 
 
+def rankable(fitness: Array) -> Array:
+    """The fitness, of any shape, with infinity for NaN, so that NaN ranks last."""
+    return jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
+
+
 def order(fitness: Array) -> Array:
     """Indices that sort fitness f32[P] from best to worst, i32[P]."""
-    return jnp.argsort(jnp.where(jnp.isnan(fitness), jnp.inf, fitness), stable=True)
+    return jnp.argsort(rankable(fitness), stable=True)
 
 
 def ranks(fitness: Array) -> Array:
     """The rank of each individual by fitness f32[P]: 0 best, P - 1 worst, i32[P]."""
-    positions = jnp.arange(fitness.shape[0], dtype=jnp.int32)
-    return jnp.zeros_like(positions).at[order(fitness)].set(positions)
+    return ranks_of_order(order(fitness))
+
+
+def ranks_of_order(best_first: Array) -> Array:
+    """The rank of each individual, i32[P], of indices that sort them, i32[P]."""
+    positions = jnp.arange(len(best_first), dtype=jnp.int32)
+    return jnp.zeros_like(positions).at[best_first].set(positions)
 
 
 def centred_ranks(fitness: Array) -> Array:

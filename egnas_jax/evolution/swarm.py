@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from egnas_jax.evolution.shaping import rankable
 from egnas_jax.types import Array, PyTree
 
 
@@ -123,7 +124,7 @@ def remember(
         becomes the swarm's best.
       cost: f32[P]; None: equal fitness changes nothing.
     """
-    fitness = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
+    fitness = rankable(fitness)
     cost = jnp.zeros_like(fitness) if cost is None else cost
     better = _is_better((fitness, cost), (memory.own_fitness, memory.own_cost))
     own = jax.tree.map(

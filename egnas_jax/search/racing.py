@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 from scipy import stats
 
-from egnas_jax.evolution.shaping import order
+from egnas_jax.evolution.shaping import order, ranks_of_order
 from egnas_jax.settings import check_ranges
 from egnas_jax.types import Array, PyTree
 
@@ -170,8 +170,7 @@ class Raced:
     @property
     def rank(self) -> Array:
         """The rank of each candidate, 0 best, i32[P]."""
-        positions = jnp.arange(len(self.order), dtype=jnp.int32)
-        return jnp.zeros_like(self.order).at[self.order].set(positions)
+        return ranks_of_order(self.order)
 
 
 def race(

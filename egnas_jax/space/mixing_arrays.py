@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from egnas_jax.space.base import Space
+from egnas_jax.space.per_edge import LivePrimitives
 
 if TYPE_CHECKING:  # importing JAX takes a second, and spaces need none of it
     from egnas_jax.types import Mixing
@@ -88,11 +89,23 @@ def checked_arrays(space: Space, mixing: "Mixing", kind: str) -> list[np.ndarray
 
 def live_mask(space: Space, kind: str) -> np.ndarray:
     """Returns which primitives the edges of a kind of cell have, bool[E, K]."""
-    mask = np.full((space.num_edges, len(space.primitives)), space.live is None)
-    if space.live is not None:
-        for edge, positions in enumerate(space.live[space.kinds.index(kind)]):
-            mask[edge, list(positions)] = True
-    return mask
+    return live_masks(space, space.live)[space.kinds.index(kind)]
+
+
+def live_masks(space: Space, live: LivePrimitives | None) -> np.ndarray:
+    """Returns which primitives are live, bool[G, E, K].
+
+    Args:
+      space: has the kinds, edges and primitives.
+      live: the positions of the primitives of each kind and edge, as in `Space.live`;
+        None: every edge has all.
+    """
+    shape = len(space.kinds), space.num_edges, len(space.primitives)
+    masks = np.full(shape, live is None)
+    for kind, edges in enumerate(live or ()):
+        for edge, positions in enumerate(edges):
+            masks[kind, edge, list(positions)] = True
+    return masks
 
 
 def derivable_mask(space: Space, kind: str) -> np.ndarray:

@@ -37,7 +37,8 @@ def _pc_darts() -> "Method":
 
 
 def _p_darts() -> "Method":
-    from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts
+    from egnas_jax.strategies.p_darts.config import PDARTSConfig
+    from egnas_jax.strategies.p_darts.strategy import p_darts
 
     return PDARTSConfig, p_darts
 

@@ -38,7 +38,7 @@ def padded(sets):
 
 
 def test_ranks_are_pymoos(sets, padded):
-    found = np.asarray(jax.jit(jax.vmap(nsga2.ranks))(padded))
+    found = np.asarray(jax.jit(jax.vmap(nsga2.front_numbers))(padded))
     for one, rank in zip(sets, found, strict=True):
         np.testing.assert_array_equal(rank[: len(one["rank"])], one["rank"])
 
@@ -46,7 +46,7 @@ def test_ranks_are_pymoos(sets, padded):
 @pytest.mark.parametrize("name", ["crowding", "crowding_nsganet"])
 def test_crowding_distances_are_pymoos(sets, padded, name):
     def crowding(objectives):
-        rank = nsga2.ranks(objectives)
+        rank = nsga2.front_numbers(objectives)
         is_old = name == "crowding_nsganet"
         return nsga2.crowding(objectives, rank, skip_equal_neighbours=is_old)
 
@@ -118,7 +118,7 @@ def test_tournaments_prefer_rank_then_crowding():
 def test_tournaments_by_domination_leave_other_pairs_to_crowding():
     """The pairs of NSGA-Net: 1 is of the second front, but 0 does not dominate it."""
     objectives = jnp.asarray([[0.0, 1.0], [0.8, 0.5], [0.7, 0.4]])
-    rank, distance = nsga2.ranks(objectives), jnp.asarray([1.0, 9.0, 2.0])
+    rank, distance = nsga2.front_numbers(objectives), jnp.asarray([1.0, 9.0, 2.0])
     assert rank.tolist() == [0, 1, 0]
     tournament = jax.jit(nsga2.tournament, static_argnums=3)
     shares = []

@@ -14,7 +14,7 @@ from egnas_jax.strategies.controller.config import ENASConfig
 from egnas_jax.strategies.darts import DARTSConfig
 from egnas_jax.strategies.egnas.variants import VARIANTS
 from egnas_jax.strategies.limits.config import Limit
-from egnas_jax.strategies.p_darts_config import PDARTSConfig
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
 
 
 def stored():

@@ -24,7 +24,8 @@ from egnas_jax.search.state import SearchData, SearchHyperparams, SearchProblem
 from egnas_jax.search.step import weight_step
 from egnas_jax.search.valid_batches import next_valid_batch
 from egnas_jax.storage import checkpoint, records
-from egnas_jax.strategies.p_darts import PDARTSConfig, p_darts
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
+from egnas_jax.strategies.p_darts.strategy import p_darts
 from egnas_jax.training import interrupt
 from egnas_jax.training.sgd import SGD, learning_rate
 

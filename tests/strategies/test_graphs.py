@@ -23,7 +23,7 @@ from egnas_jax.strategies.egnas.config import EGNASConfig
 from egnas_jax.strategies.egnas.fitness import SIMILARITIES, similarity_as_read
 from egnas_jax.strategies.egnas.individuals import individual_rows
 from egnas_jax.strategies.egnas.step import egnas_step_direction
-from egnas_jax.strategies.p_darts_config import PDARTSConfig
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
 from egnas_jax.strategies.random_search import random_child
 from egnas_jax.strategies.snas.gumbel import gumbel_noise, gumbel_softmax
 

@@ -26,11 +26,12 @@ from egnas_jax.types import Array, Batch, Key, Mixing
 class RewardEvaluator:
     """Evaluates choices of a controller.
 
-    Under a limit, rewards are at least a floor: 0 of an accuracy, and of 1 - loss that
-    of a loss twice as large as that of guessing. A cell over the limit is rewarded with
-    less than the floor, down to 2 less by its excess. A policy learns from the size of
-    rewards, so a penalty must not be much larger than they are. For the same reason a
-    reward by a proxy is a rank, whose floor is 0: scores have units of their own.
+    Under a limit, a cell that keeps it is rewarded with at least a floor. For an
+    accuracy and for a proxy's rank the floor is 0; for `1 - loss` it is
+    1 - 2 ln(classes), since guessing has the loss ln(classes). A cell over the limit
+    gets from 1 to 2 less than the floor, the less the further it is over. A policy
+    learns from the size of rewards, so a penalty must not be much larger than they are.
+    For the same reason a reward by a proxy is a rank: scores have units of their own.
 
     Attributes:
       net: the supernet.
@@ -72,7 +73,8 @@ class RewardEvaluator:
     def rewards_of(self, values: Array, choices: Array) -> Array:
         """Rewards f32[n] of the values of choices i32[n, T].
 
-        A cell without a finite value gets 0, or the least of the others' below it.
+        A cell without a finite value gets the smallest reward of the others, or 0 if
+        that is smaller.
         """
         if proxy_of(self.config.fitness) is not None:
             reward = share_of_lower(values)

@@ -2,8 +2,9 @@
 
 The weights train under a fresh cell at every step. After an epoch's weight steps the
 controller is trained for some steps on validation accuracies. Then the best of some
-fresh cells, on one batch, becomes the incumbent; with PPO the incumbent of the epoch
-before is evaluated beside them, since its rule is the best of all cells seen.
+fresh cells, on one batch, becomes the incumbent. With PPO the incumbent of the epoch
+before is evaluated beside them, since NASNet's search returns the best of all cells
+that it has seen.
 
 Sources: Pham et al., ICML 2018, and its published code; Zoph et al., CVPR 2018, whose
 search code is not public.
@@ -126,6 +127,15 @@ def _controller(
     *,
     keeps_best: bool,
 ) -> Strategy:
+    """The strategy of a controller, whatever rule trains it.
+
+    Args:
+      net: the supernet.
+      config: the settings that both controllers share.
+      make_update: (policy, numbers) -> how the policy learns from rewards.
+      keeps_best: whether the incumbent of the epoch before is evaluated beside the
+        finalists.
+    """
     space = SPACES[net.config.space]
     policy, cells = policy_of(space, config), cells_of(space)
     excess = make_excess(space, net.config.num_classes, config.limit)

@@ -5,8 +5,9 @@ node and slot the edge, as its position among the in-edges of the node, and the
 primitive. In a complete graph that position is the source node. The two edges of a node
 differ. Otherwise a cell is i32[G E], a primitive for each edge. Primitives are numbered
 among those that the edge of a derived cell may have, so `none` has no number where it
-is never derived. Where edges have unlike many primitives, a number counts to the end of
-its edge's; where a new source of a slot has fewer, its number counts cyclically.
+is never derived. Edges may have different numbers of primitives. The number of a
+primitive is then below the count of its own edge. If a slot moves to an edge with fewer
+primitives, its number is taken modulo that count.
 
 Dims: G kinds of cells, M nodes, E edges, K primitives, A numbers of primitives.
 """
@@ -53,7 +54,10 @@ class Cells(NamedTuple):
 
     @property
     def unequal(self) -> np.ndarray | None:
-        """The counts, where edges have unlike many; None where all have A."""
+        """The counts, if edges have different numbers of primitives.
+
+        None if all have A.
+        """
         return None if _are_equal(self.counts) else self.counts
 
 
@@ -97,9 +101,8 @@ def _are_equal(counts: np.ndarray) -> bool:
 def _cells_of_all_edges(space: Space, place: str) -> Cells:
     groups = [len(space.in_edges(node)) for node in space.nodes] * len(space.kinds)
     allowed, counts = primitive_table(space), num_primitives(space)
-    num_edges, num_allowed = len(space.kinds) * space.num_edges, allowed.shape[-1]
-    upper = jnp.asarray(counts.reshape(-1) - 1, jnp.int32)
-    num_choices = num_allowed if _are_equal(counts) else counts.reshape(-1).tolist()
+    num_choices = counts.reshape(-1)
+    upper = jnp.asarray(num_choices - 1, jnp.int32)
 
     def to_mixing(cell: Array) -> Mixing:
         numbers = cell.reshape(len(space.kinds), space.num_edges)
@@ -112,7 +115,9 @@ def _cells_of_all_edges(space: Space, place: str) -> Cells:
 
     return Cells(
         genes=vector_genes(
-            num_edges, num_choices, groups if place == "node_first" else None
+            len(num_choices),
+            num_choices.tolist(),
+            groups if place == "node_first" else None,
         ),
         integers=IntegerGenes(upper, repair=lambda vector: vector),
         to_integers=lambda cell: cell,
@@ -131,28 +136,23 @@ def _primitives_at(allowed: np.ndarray, numbers: Array) -> Array:
 
 def _cells_of_two_edges(space: Space) -> Cells:
     allowed, counts = primitive_table(space), num_primitives(space)
-    num_allowed, limits = allowed.shape[-1], None
-    if not _are_equal(counts):
-        limits = jnp.asarray(counts, jnp.int32)[:, edge_index(space)]
+    counts_by_source = jnp.asarray(counts, jnp.int32)[:, edge_index(space)]
     shape = len(space.kinds), space.num_nodes, SLOTS, 2
     upper = np.zeros(shape, np.int32)
-    upper[..., 0] = num_allowed - 1  # as integers: (primitive, edge)
+    upper[..., 0] = allowed.shape[-1] - 1  # as integers: (primitive, edge)
     upper[..., 1] = _num_in_edges(space)[None, :, None] - 1
     flat_upper = jnp.asarray(upper.reshape(-1))
 
     def random(key: Key) -> Array:
-        return _random_cell(key, space, num_allowed if limits is None else limits)
+        return _random_cell(key, space, counts_by_source)
 
     def mutate(key: Key, cell: Array) -> Array:
-        return within(_random_mutation(key, space, cell, counted(cell)))
-
-    def counted(cell: Array) -> Array | int:
-        return num_allowed if limits is None else _limits_at(limits, cell)
+        num_allowed = _counts_at(counts_by_source, cell[..., 0])
+        return within(_random_mutation(key, space, cell, num_allowed))
 
     def within(cell: Array) -> Array:
-        if limits is None:
-            return cell
-        return cell.at[..., 1].set(cell[..., 1] % _limits_at(limits, cell))
+        num_allowed = _counts_at(counts_by_source, cell[..., 0])
+        return cell.at[..., 1].set(cell[..., 1] % num_allowed)
 
     def to_integers(cell: Array) -> Array:
         return cell[..., ::-1].reshape(-1)
@@ -166,11 +166,12 @@ def _cells_of_two_edges(space: Space) -> Cells:
     def random_integers(key: Key) -> Array:
         return to_integers(random(key))
 
+    # A repair takes numbers modulo the count of their edge, which favours the first
+    # primitives of an edge with few of them.
+    draw = None if _are_equal(counts) else random_integers
     return Cells(
         genes=Genes(random, mutate),
-        integers=IntegerGenes(
-            flat_upper, repair, None if limits is None else random_integers
-        ),
+        integers=IntegerGenes(flat_upper, repair, draw),
         to_integers=to_integers,
         from_integers=from_integers,
         to_mixing=lambda cell: _two_edges_mixing(space, cell, allowed),
@@ -179,12 +180,15 @@ def _cells_of_two_edges(space: Space) -> Cells:
     )
 
 
-def _limits_at(limits: Array, cell: Array) -> Array:
-    """The numbers of primitives of the edges of a cell, i32[G, M, 2].
+def _counts_at(counts_by_source: Array, sources: Array) -> Array:
+    """How many primitives the edges of a cell have, i32[G, M, 2].
 
-    `limits` i32[G, M, most] has those of each position among the in-edges of a node.
+    Args:
+      counts_by_source: those of each position among the in-edges of a node,
+        i32[G, M, most].
+      sources: the positions of the cell, i32[G, M, 2].
     """
-    return jnp.take_along_axis(limits, cell[..., 0], axis=-1)
+    return jnp.take_along_axis(counts_by_source, sources, axis=-1)
 
 
 def _num_in_edges(space: Space) -> np.ndarray:
@@ -193,8 +197,8 @@ def _num_in_edges(space: Space) -> np.ndarray:
     return np.asarray(numbers, np.int32)
 
 
-def _random_cell(key: Key, space: Space, num_allowed: Array | int) -> Array:
-    """A uniform cell i32[G, M, 2, 2]; see `_limits_at` for `num_allowed`."""
+def _random_cell(key: Key, space: Space, counts_by_source: Array) -> Array:
+    """A uniform cell i32[G, M, 2, 2]; see `_counts_at` for `counts_by_source`."""
     key_first, key_second, key_primitive = jax.random.split(key, 3)
     shape = len(space.kinds), space.num_nodes
     counts = jnp.broadcast_to(jnp.asarray(_num_in_edges(space))[None, :], shape)
@@ -202,18 +206,15 @@ def _random_cell(key: Key, space: Space, num_allowed: Array | int) -> Array:
     # The second is drawn among the others, cyclically from the first.
     shift = jax.random.randint(key_second, shape, 1, counts)
     sources = jnp.stack([first, (first + shift) % counts], axis=-1)
-    if not isinstance(num_allowed, int):
-        num_allowed = jnp.take_along_axis(num_allowed, sources, axis=-1)
+    num_allowed = _counts_at(counts_by_source, sources)
     primitives = jax.random.randint(key_primitive, sources.shape, 0, num_allowed)
     return jnp.stack([sources, primitives], axis=-1)
 
 
-def _random_mutation(
-    key: Key, space: Space, cell: Array, num_allowed: Array | int
-) -> Array:
+def _random_mutation(key: Key, space: Space, cell: Array, num_allowed: Array) -> Array:
     """Identity rarely, else a new source or a new primitive of one slot.
 
-    `num_allowed` is A, or the numbers of the edges of the cell, i32[G, M, 2].
+    `num_allowed` is how many primitives the edges of the cell have, i32[G, M, 2].
     """
     keys = jax.random.split(key, 6)
     share = (1.0 - IDENTITY_SHARE) / 2
@@ -228,9 +229,8 @@ def _random_mutation(
         ]
     )
     pick = jax.random.randint(keys[4], (), 0, 2**30)
-    if not isinstance(num_allowed, int):
-        num_allowed = num_allowed[where[0], where[1], where[2]]
-    return mutated(space, cell, mutation, where, pick=pick, num_allowed=num_allowed)
+    at_slot = num_allowed[where[0], where[1], where[2]]
+    return mutated(space, cell, mutation, where, pick=pick, num_allowed=at_slot)
 
 
 def mutated(
@@ -252,7 +252,7 @@ def mutated(
       pick: takes the (pick mod count)-th of the allowed values in ascending order:
         edges that the node does not use, of which a node with two in-edges has none
         and stays as it is, or the other primitives, of which an edge with one has none.
-      num_allowed: A, or the number of primitives of the edge, i32[].
+      num_allowed: the number of primitives of the edge, i32[].
 
     Source: the two mutations of Real et al. (AAAI 2019); that sources stay distinct is
     ours.
@@ -266,12 +266,10 @@ def mutated(
         sources[:, None] == used[None, :], axis=1
     )
     new_source = jnp.where(jnp.any(free), _pick(free, pick), source)
-    if isinstance(num_allowed, int):
-        new_primitive = _pick(jnp.arange(num_allowed) != primitive, pick)
-    else:  # the pick-th of the others, in ascending order
-        other = pick % jnp.maximum(num_allowed - 1, 1)
-        other += (other >= primitive).astype(jnp.int32)
-        new_primitive = jnp.minimum(other, num_allowed - 1)
+    # the pick-th of the others, in ascending order
+    other = pick % jnp.maximum(num_allowed - 1, 1)
+    other += (other >= primitive).astype(jnp.int32)
+    new_primitive = jnp.minimum(other, num_allowed - 1)
     value = jnp.stack(
         [
             jnp.where(mutation == SOURCE, new_source, source),

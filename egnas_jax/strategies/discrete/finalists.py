@@ -1,6 +1,7 @@
 """Evaluates the finalists of a black-box search again, on other batches.
 
-The best of a search owe their rank to its images as well.
+A search ranks best those cells that its images happen to favour, so the finalists are
+evaluated again on others.
 
 Dims: P population, F finalists.
 """
@@ -16,7 +17,6 @@ from egnas_jax.types import Array
 
 
 def reevaluate_best(
-    proposer: Proposer,
     result: tuple[BlackBoxState, dict[str, Array]],
     batches: int,
     evaluate: Callable[[Array, Array], Array],
@@ -24,7 +24,6 @@ def reevaluate_best(
     """Orders the best cells by their mean fitness on a number of batches.
 
     Args:
-      proposer: what proposed them.
       result: state and metrics of `search_once`.
       batches: how many; without any, the order stays.
       evaluate: (cells [F, ...], number of the batch) -> fitness f32[F].
@@ -32,7 +31,6 @@ def reevaluate_best(
     Returns:
       The state, and the metrics with "final_fitness", that of the answered cell.
     """
-    del proposer
     state, info = result
     if batches == 0:
         return state, info | {"final_fitness": state.best_fitness[0]}
@@ -62,7 +60,14 @@ def reevaluate_members(
     """Replaces the fitness of the finalists by their mean on a number of batches.
 
     The members that are no finalists have the worst fitness then, since theirs does not
-    compare. Arguments and results are those of `reevaluate_best`.
+    compare.
+
+    Args:
+      proposer: what proposed them; has `finalists` and `answer`.
+      result, batches, evaluate: see `reevaluate_best`.
+
+    Returns:
+      As `reevaluate_best`.
     """
     state, info = result
     if batches > 0:

@@ -43,7 +43,8 @@ class Proposer(NamedTuple):
       answer: (state) -> the cell that the search answers, and its fitness; None: it
         answers the best.
       finalists: (state, F) -> which members are evaluated again, i32[F], where those
-        are not the best; the other members count no more. None: the best.
+        are not the best; the other members count no more. It needs `answer`, since the
+        best cells of the search are not evaluated again then. None: the best.
     """
 
     init: Callable[[Key], PyTree]
@@ -85,9 +86,18 @@ def search_once(
     The population is evaluated in blocks of the size of a generation, so that one loop
     evaluates both, and the evaluator compiles once.
 
+    Args:
+      key: consumed.
+      state: before the search.
+      proposer: what proposes.
+      evaluate: (cells [n, ...]) -> fitness f32[n].
+      generations: how many follow the population.
+      limit: that the cells keep.
+
     Returns:
-      The new state and metrics: fitness of the best, of the last generation, the
-      number of evaluations, and the course of the search, see `course_of`.
+      The new state and metrics: the best fitness, quantiles of the fitness of the last
+      generation, the number of evaluations, those of `limit_metrics` and of the
+      proposer, and the course of the search, see `course_of`.
     """
     members = proposer.members(state.proposer)
     _, asked = jax.eval_shape(proposer.ask, key, state.proposer)

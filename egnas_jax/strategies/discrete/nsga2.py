@@ -17,9 +17,9 @@ from egnas_jax.evolution.breeding import offspring, random_population
 from egnas_jax.evolution.nsga2 import (
     CROWDINGS,
     PARENTS,
+    front_numbers,
     hypervolume,
     knee,
-    ranks,
     survivors,
 )
 from egnas_jax.nn.supernet import Supernet
@@ -113,7 +113,9 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     names = config.fitness_name, config.cost
     limited = config.limit.is_set
     dialect = {"skip_equal_neighbours": config.crowding == "nsga_net"}
-    unknown = WORST_WITHIN if limited else WORST  # fitness of a cell without any
+    # fitness from which on a cell is not on the front: none is known, or it is over a
+    # limit
+    excluded_from = WORST_WITHIN if limited else WORST
 
     def init(key: Key) -> NSGA2State:
         population = random_population(key, cells.integers, config.population)
@@ -139,16 +141,19 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return state.replace(objectives=objectives)
 
     def ask(key: Key, state: NSGA2State) -> tuple[NSGA2State, Array]:
-        population = state.population, comparable(state.objectives, unknown)
         children = offspring(
-            *(key, cells.integers, *population, config.offspring),
+            key,
+            cells.integers,
+            state.population,
+            comparable(state.objectives, excluded_from),
+            config.offspring,
             **dialect,
             parents_by=config.parents,
         )
         return state, to_cells(children)
 
     def best_of(objectives: Array, number: int) -> Array:
-        return survivors(comparable(objectives, unknown), number, **dialect)
+        return survivors(comparable(objectives, excluded_from), number, **dialect)
 
     def tell(state: NSGA2State, children: Array, fitness: Array) -> NSGA2State:
         vectors = jax.vmap(cells.to_integers)(children)
@@ -158,13 +163,13 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
         return NSGA2State(everyone[chosen], objectives[chosen])
 
     def metrics(state: NSGA2State) -> dict[str, Array]:
-        known = front_metrics(state.objectives, largest, unknown)
+        known = front_metrics(state.objectives, largest, excluded_from)
         if proxy_of(config.fitness) is not None:
             del known["front_hypervolume"]  # of a score there is no worst value
         return known
 
     def answer(state: NSGA2State) -> tuple[Array, Array]:
-        index = knee(state.objectives, front_of(state.objectives, unknown))
+        index = knee(state.objectives, front_of(state.objectives, excluded_from))
         cell = cells.from_integers(state.population[index])
         return cell, state.objectives[index, 0]
 
@@ -185,14 +190,14 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
 
     def front(state: BlackBoxState) -> Front:
         objectives, population = state.proposer.objectives, members(state.proposer)
-        is_member = front_of(objectives, unknown)
+        is_member = front_of(objectives, excluded_from)
         costs = jax.vmap(cost)(population) if limited else objectives[:, 1]
-        is_known = objectives[:, 0] < unknown
-        fitness = jnp.where(is_known, objectives[:, 0], jnp.inf)
+        is_included = objectives[:, 0] < excluded_from
+        fitness = jnp.where(is_included, objectives[:, 0], jnp.inf)
         return Front(
             mixings=jax.vmap(cells.to_mixing)(population),
             objectives=dict(zip(names, (fitness, costs), strict=True)),
-            is_member=is_member & is_known,
+            is_member=is_member & is_included,
             knee=knee(objectives, is_member),
         )
 
@@ -200,44 +205,45 @@ def nsga2(net: Supernet, config: NSGA2Config) -> Strategy:
     return strategy._replace(front=front)
 
 
-def comparable(objectives: Array, unknown: float = WORST) -> Array:
+def comparable(objectives: Array, excluded_from: float = WORST) -> Array:
     """Objectives by which cells are selected, f32[P, 2].
 
-    A cell without a known fitness is dominated by all that have one, however small it
-    is.
+    A cell that is excluded from the front is dominated by all that are not, however
+    small it is.
 
     Args:
-      objectives, unknown: see `front_of`.
+      objectives, excluded_from: see `front_of`.
     """
     fitness = objectives[:, :1]
-    return jnp.where(fitness >= unknown, fitness, objectives)
+    return jnp.where(fitness >= excluded_from, fitness, objectives)
 
 
-def front_of(objectives: Array, unknown: float = WORST) -> Array:
+def front_of(objectives: Array, excluded_from: float = WORST) -> Array:
     """Which of a population are on its Pareto front, bool[P].
 
-    Cells without a known fitness are left out, unless there are no others.
+    Excluded cells are left out, unless there are no others.
 
     Args:
       objectives: fitness and cost, f32[P, 2].
-      unknown: the fitness from which on it counts as not known.
+      excluded_from: the fitness from which on a cell is excluded: none is known, or
+        the cell is over a limit.
     """
-    front = ranks(objectives) == 0
-    known = front & (objectives[:, 0] < unknown)
-    return jnp.where(jnp.any(known), known, front)
+    front = front_numbers(objectives) == 0
+    included = front & (objectives[:, 0] < excluded_from)
+    return jnp.where(jnp.any(included), included, front)
 
 
 def front_metrics(
-    objectives: Array, largest_cost: float, unknown: float = WORST
+    objectives: Array, largest_cost: float, excluded_from: float = WORST
 ) -> dict[str, Array]:
     """Size, ends and hypervolume of the Pareto front of a population.
 
     Args:
       objectives: fitness and cost, f32[P, 2].
       largest_cost: of any cell; the volume is of costs over it, up to 1.1 in both.
-      unknown: see `front_of`.
+      excluded_from: see `front_of`.
     """
-    front = front_of(objectives, unknown)
+    front = front_of(objectives, excluded_from)
     scaled = objectives / jnp.asarray([[1.0, largest_cost]])
     costs = jnp.where(front, objectives[:, 1], jnp.nan)
     return {

@@ -6,7 +6,7 @@ follow: `two_phase` searches after the last epoch alone, with frozen weights and
 same images, so that all fitnesses compare; `interleaved` searches in every epoch, and
 evaluates the population anew first.
 
-The best of a search owe their rank to the images as well, so the finalists are
+A search ranks best those cells that its images happen to favour, so the finalists are
 evaluated again on the whole validation half.
 
 Dims: n cells of one generation, F finalists.
@@ -95,9 +95,15 @@ def black_box(
             return limited_fitness(fitness_of(config, scores), mixings, excess)
 
         def search(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
-            keys, batches = (key_search, key_final), (valid_batch, draw_batch)
             return search_and_reevaluate(
-                config, keys, state, proposer, evaluate, batches=batches
+                config,
+                state,
+                proposer,
+                evaluate,
+                key_search=key_search,
+                key_final=key_final,
+                valid_batch=valid_batch,
+                draw_batch=draw_batch,
             )
 
         def rest(state: BlackBoxState) -> tuple[BlackBoxState, dict[str, Array]]:
@@ -141,28 +147,34 @@ def fitness_of(config: BlackBoxConfig, scores: Evaluation) -> Array:
 
 def search_and_reevaluate(
     config: BlackBoxConfig,
-    keys: tuple[Key, Key],
     state: BlackBoxState,
     proposer: Proposer,
     evaluate: Callable[[Array, Batch], Array],
     *,
-    batches: tuple[Batch, DrawFn],
+    key_search: Key,
+    key_final: Key,
+    valid_batch: Batch,
+    draw_batch: DrawFn,
 ) -> tuple[BlackBoxState, dict[str, Array]]:
     """Searches once, and evaluates the finalists again on batches of all images.
 
     Args:
       config: the shared settings.
-      keys: of the search, and of the second evaluation.
       state: before the search.
       proposer: what proposes.
       evaluate: (cells [n, ...], images) -> fitness f32[n].
-      batches: images of the search, and what draws those of the second evaluation,
-        by their places in one order of all validation images.
+      key_search: of the search.
+      key_final: of the order of all validation images in the second evaluation.
+      valid_batch: images of the search.
+      draw_batch: draws the batches of that order.
 
     Returns:
       The new state and metrics: those of `search_once`, and "final_fitness".
     """
-    (key_search, key_final), (valid_batch, draw_batch) = keys, batches
+
+    def evaluate_again(finalists: Array, place: Array) -> Array:
+        return evaluate(finalists, draw_batch(key_final, place))
+
     result = search_once(
         key_search,
         state,
@@ -171,13 +183,10 @@ def search_and_reevaluate(
         config.generations,
         limit=config.limit,
     )
-    of_best = proposer.finalists is None
-    reevaluate = reevaluate_best if of_best else reevaluate_members
-    state, info = reevaluate(
-        proposer,
-        result,
-        config.final_batches,
-        lambda finalists, place: evaluate(finalists, draw_batch(key_final, place)),
-    )
+    batches = config.final_batches
+    if proposer.finalists is None:
+        state, info = reevaluate_best(result, batches, evaluate_again)
+    else:
+        state, info = reevaluate_members(proposer, result, batches, evaluate_again)
     final = without_over(info["final_fitness"], config.limit)
     return state, info | {"final_fitness": final}

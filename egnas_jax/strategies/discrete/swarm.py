@@ -118,7 +118,10 @@ def epcnas_pso(net: Supernet, config: EPCNASConfig) -> Strategy:
     space = SPACES[net.config.space]
     cells = cells_of(space)
     constants = SwarmConstants(
-        *(config.inertia, config.own, config.swarm, config.clamp or float("inf")),
+        inertia=config.inertia,
+        own=config.own,
+        swarm=config.swarm,
+        clamp=config.clamp or float("inf"),
         whole=config.positions == "whole",
     )
     num_allowed = cells.allowed.shape[-1]
@@ -231,9 +234,8 @@ def cell_at(
     """
     shape = len(space.kinds), space.num_edges
     numbers = numbers.reshape(*shape, cells.allowed.shape[-1])
-    if cells.unequal is not None:
-        exists = np.arange(numbers.shape[-1]) < cells.unequal[..., None]
-        numbers = jnp.where(exists, numbers, -jnp.inf)
+    exists = np.arange(numbers.shape[-1]) < cells.counts[..., None]
+    numbers = jnp.where(exists, numbers, -jnp.inf)
     choice = jnp.argmax(numbers, axis=-1).astype(jnp.int32)
     if not space.keeps_two_edges:
         return choice.reshape(-1)

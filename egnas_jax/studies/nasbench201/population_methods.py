@@ -167,7 +167,11 @@ def nsga2_run(
     def generation(carry, key):
         population, objectives = carry
         children = offspring(
-            *(key, genes, population, objectives, config.offspring),
+            key,
+            genes,
+            population,
+            objectives,
+            config.offspring,
             **dialect,
             parents_by=config.parents,
         )

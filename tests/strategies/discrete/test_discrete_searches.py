@@ -149,12 +149,12 @@ def test_finalists_are_ordered_by_other_images(state):
         )
 
     info = {"evaluations": jnp.float32(9.0)}
-    new, metrics = reevaluate_best(None, (state, info), 2, evaluate)
+    new, metrics = reevaluate_best((state, info), 2, evaluate)
     assert new.best[:2].tolist() == [[5], [7]]
     np.testing.assert_allclose(new.best_fitness[:2], [0.4, 0.2])
     assert metrics["final_fitness"] == pytest.approx(0.5)
     assert metrics["evaluations"] == 9 + 2 * 3
-    same, metrics = reevaluate_best(None, (state, info), 0, evaluate)
+    same, metrics = reevaluate_best((state, info), 0, evaluate)
     assert same is state and metrics["final_fitness"] == pytest.approx(0.2)
 
 

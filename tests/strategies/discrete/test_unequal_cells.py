@@ -1,4 +1,4 @@
-"""Cells whose edges have unlike many primitives are drawn and changed uniformly."""
+"""Cells whose edges differ in their numbers of primitives change uniformly."""
 
 import functools
 

@@ -8,8 +8,8 @@ import pytest
 
 from egnas_jax.nn.supernet_config import SupernetConfig
 from egnas_jax.space import SPACES, Genotype
-from egnas_jax.strategies.p_darts_config import PDARTSConfig
-from egnas_jax.strategies.p_darts_rules import (
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
+from egnas_jax.strategies.p_darts.rules import (
     dropout_factor,
     final_cell,
     limit_skips,

@@ -4,8 +4,7 @@ A stage is first-order DARTS on a supernet of its own, whose weights and alpha a
 After a stage every edge loses its weakest primitives, so the deeper supernets of the
 next ones need about half of the memory that they would need with all primitives.
 Dropout behind skips and a limit of skips in the derived cell hold skips back. The rules
-that need no network are in p_darts_rules.py, the plan of the stages in
-p_darts_config.py.
+that need no network are in rules.py, the plan of the stages is in config.py.
 
 Source: P-DARTS (Chen et al., ICCV 2019); train_search.py and model_search.py of its
 reference: Adam(6e-4, betas 0.5 and 0.999) with weight decay 1e-3 on alpha, whose
@@ -28,19 +27,16 @@ from egnas_jax.search.gradients import alpha_gradient
 from egnas_jax.search.relax import initial_alpha, softmax_mixing
 from egnas_jax.search.strategy import Strategy, Trainee
 from egnas_jax.space import SPACES, Genotype
+from egnas_jax.space.mixing_arrays import live_masks
 from egnas_jax.strategies.alpha_adam import AdamHyperparams, adam, optimizer_step
-from egnas_jax.strategies.p_darts_config import PDARTSConfig
-from egnas_jax.strategies.p_darts_rules import (
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
+from egnas_jax.strategies.p_darts.rules import (
     dropout_factor,
-    final_cell,
     limit_skips,
     live_of,
-    masks_of,
     prune,
 )
 from egnas_jax.types import Array, Batch, Key, Mixing, PyTree
-
-__all__ = ["PDARTSConfig", "PDARTSState", "p_darts"]
 
 # alpha of a primitive that an edge has lost; no step of Adam changes it in float32
 LOST = -1e9
@@ -53,7 +49,8 @@ class PDARTSHyperparams(AdamHyperparams):
     Attributes:
       clip_norm: largest norm of alpha's gradient.
       warmup: first epochs, in which alpha does not move.
-      initial_dropout: probability of the dropout behind skips in the first epoch.
+      initial_dropout: probability of the dropout behind skips at the start of the
+        stage; `dropout_factor` says what share of it each epoch has.
     """
 
     clip_norm: Array | float
@@ -85,7 +82,7 @@ def p_darts(net: Supernet, config: PDARTSConfig) -> Strategy:
       config: whose first stage it is.
     """
     space = SPACES[net.config.space]
-    masks = masks_of(space, net.config.live)
+    masks = live_masks(space, net.config.live)
     initial_dropout = config.entries("skip_dropout")[0]
 
     def init(key: Key, hyperparams: PDARTSHyperparams) -> PDARTSState:
@@ -182,15 +179,11 @@ def _genotype(net: Supernet, weights: list, max_skips: int | None) -> Genotype:
     """The genotype of some weights [E, K] by kind, one primitive left on each edge."""
     space, cells = SPACES[net.config.space], {}
     for kind, rows, live in zip(
-        space.kinds, weights, masks_of(space, net.config.live), strict=True
+        space.kinds, weights, live_masks(space, net.config.live), strict=True
     ):
-        arguments = space, rows, live, int(live[0].sum()) - 1
-        limited = kind == "normal" and max_skips is not None
-        cell = (
-            limit_skips(*arguments, limit=max_skips)
-            if limited
-            else final_cell(*arguments)
-        )
+        dropped = int(live[0].sum()) - 1
+        limit = max_skips if kind == "normal" else None
+        cell = limit_skips(space, rows, live, dropped, limit=limit)
         cells[kind] = cell.pairs(space)
     nodes = space.output_nodes
     return Genotype(cells["normal"], nodes, cells["reduce"], nodes)

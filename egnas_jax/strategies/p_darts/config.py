@@ -51,8 +51,8 @@ class PDARTSConfig:
       added_channels: the same for `supernet.channels`.
       kept: primitives that every edge keeps at the end of the stages, a list; 1 at
         last.
-      skip_dropout: probability of the dropout behind skips in the first epoch of the
-        stages, a list.
+      skip_dropout: probability of the dropout behind skips at the start of the stages,
+        a list; `rules.dropout_factor` says what share of it each epoch has.
       max_skips: largest number of skips in the derived normal cell; None: any.
 
     Raises:

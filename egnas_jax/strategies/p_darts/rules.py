@@ -6,7 +6,7 @@ are held back twice: by dropout in the search, and by a limit in the normal cell
 
 Source: P-DARTS (Chen et al., ICCV 2019); train_search.py of its reference.
 
-Dims: E edges of a cell, K primitives of the space.
+Dims: G kinds of cells, E edges of a cell, K primitives of the space.
 """
 
 from typing import NamedTuple
@@ -130,7 +130,7 @@ def limit_skips(
     live: np.ndarray,
     dropped: int,
     *,
-    limit: int,
+    limit: int | None,
 ) -> PrunedCell:
     """Returns the cell with at most `limit` skips.
 
@@ -140,9 +140,12 @@ def limit_skips(
 
     Args:
       space, weights, live, dropped: see `final_cell`.
-      limit: largest number of skips; the authors recommend 2.
+      limit: largest number of skips; the authors recommend 2. None: any.
     """
-    cell, weights = final_cell(space, weights, live, dropped), weights.copy()
+    cell = final_cell(space, weights, live, dropped)
+    if limit is None:
+        return cell
+    weights = weights.copy()
     while len(skips := cell.skips(space)) > limit:
         skip = space.primitives.index("skip_connect")
         weighted = [edge for edge in skips if weights[edge, skip] > 0]
@@ -154,23 +157,8 @@ def limit_skips(
     return cell
 
 
-def masks_of(space: Space, live: LivePrimitives | None) -> np.ndarray:
-    """Returns which primitives the edges have, bool[kinds, E, K].
-
-    Args:
-      space: has the kinds, edges and primitives.
-      live: of a `SupernetConfig`; None: all.
-    """
-    shape = len(space.kinds), space.num_edges, len(space.primitives)
-    masks = np.full(shape, live is None)
-    for kind, edges in enumerate(live or ()):
-        for edge, primitives in enumerate(edges):
-            masks[kind, edge, list(primitives)] = True
-    return masks
-
-
 def live_of(masks: np.ndarray) -> LivePrimitives:
-    """Returns the primitives of a `SupernetConfig`; inverse of `masks_of`."""
+    """Returns the live primitives of masks [G, E, K]; inverse of `live_masks`."""
     return tuple(
         tuple(tuple(np.flatnonzero(row).tolist()) for row in edges) for edges in masks
     )

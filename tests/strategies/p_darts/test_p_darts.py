@@ -14,8 +14,10 @@ from egnas_jax.search.gradients import batch_gradients
 from egnas_jax.search.relax import softmax_mixing
 from egnas_jax.search.strategy import derive_incumbent
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.p_darts import LOST, PDARTSConfig, p_darts
-from egnas_jax.strategies.p_darts_rules import limit_skips, live_of, masks_of
+from egnas_jax.space.mixing_arrays import live_masks
+from egnas_jax.strategies.p_darts.config import PDARTSConfig
+from egnas_jax.strategies.p_darts.rules import limit_skips, live_of
+from egnas_jax.strategies.p_darts.strategy import LOST, p_darts
 
 SPACE = SPACES["darts8"]
 KEY = jax.random.key(0)
@@ -38,7 +40,7 @@ def state_with(strategy, live, alphas):
     state = strategy.init(KEY, strategy.hyperparams)
     alpha = {}
     for kind, mask, rows in zip(
-        SPACE.kinds, masks_of(SPACE, live), alphas, strict=True
+        SPACE.kinds, live_masks(SPACE, live), alphas, strict=True
     ):
         full = np.full(mask.shape, LOST, np.float32)
         full[mask] = rows.ravel()
@@ -63,7 +65,7 @@ def test_stages_prune_and_derive_as_the_reference(case, golden):
         if index < 2:
             live = strategy.prune(mixing)
             expected = golden[f"on_after_stage{index}"][case]
-            np.testing.assert_array_equal(masks_of(SPACE, live), expected)
+            np.testing.assert_array_equal(live_masks(SPACE, live), expected)
     derived = derive_incumbent(strategy, SPACE, mixing)
     for kind, pairs in zip(SPACE.kinds, genotypes, strict=True):
         assert getattr(derived, kind) == tuple(map(tuple, pairs))
@@ -167,7 +169,7 @@ def test_a_limit_below_what_an_edge_can_do_without_ends():
     """An edge that has a skip and `none` alone keeps its skip."""
     live = as_live([[[0, 3]] * 14] * 2)
     weights = np.full((14, 8), 0.5, np.float32)
-    mask = masks_of(SPACE, live)[0]
+    mask = live_masks(SPACE, live)[0]
     cell = limit_skips(SPACE, weights * mask, mask, 1, limit=2)
     assert len(cell.skips(SPACE)) == 8
 
@@ -175,8 +177,8 @@ def test_a_limit_below_what_an_edge_can_do_without_ends():
 def test_masks_and_live_primitives_are_inverse():
     masks = np.random.default_rng(0).random((2, 14, 8)) < 0.5
     masks[..., 1] = True
-    np.testing.assert_array_equal(masks_of(SPACE, live_of(masks)), masks)
-    assert masks_of(SPACE, None).all()
+    np.testing.assert_array_equal(live_masks(SPACE, live_of(masks)), masks)
+    assert live_masks(SPACE, None).all()
 
 
 @pytest.mark.parametrize(

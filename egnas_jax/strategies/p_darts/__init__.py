@@ -1,0 +1,1 @@
+"""P-DARTS: DARTS in stages of growing depth and fewer primitives."""
