@@ -53,8 +53,8 @@ def check_sizes(dim: int, population_size: int) -> None:
         )
 
 
-def start(mean: Array, sigma: Array | float, dim: int) -> tuple[Array, Array]:
-    """Mean f32[D] and step size f32[] of the first generation.
+def checked_start(mean: Array, sigma: Array | float, dim: int) -> tuple[Array, Array]:
+    """Mean f32[D] and step size f32[] of the first generation, checked.
 
     Raises:
       ValueError: mean is not a vector of dim finite numbers, or sigma is no number that

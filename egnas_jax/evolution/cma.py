@@ -20,7 +20,7 @@ from egnas_jax.evolution.adaptation import (
     expected_length,
     update_paths,
 )
-from egnas_jax.evolution.base import Evolution, check_sizes, guarded, start
+from egnas_jax.evolution.base import Evolution, check_sizes, checked_start, guarded
 from egnas_jax.evolution.shaping import order
 from egnas_jax.types import Array
 
@@ -136,7 +136,7 @@ def cma_es(dim: int, population_size: int) -> Evolution:
     weights = jnp.asarray(constants.weights, jnp.float32)
 
     def init(mean, sigma):
-        mean, sigma = start(mean, sigma, dim)
+        mean, sigma = checked_start(mean, sigma, dim)
         zero, eye = jnp.zeros(dim, jnp.float32), jnp.eye(dim, dtype=jnp.float32)
         return CMAState(
             mean=mean,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from egnas_jax.evolution.base import Evolution, check_sizes, guarded, start
+from egnas_jax.evolution.base import Evolution, check_sizes, checked_start, guarded
 from egnas_jax.evolution.shaping import centred_ranks
 from egnas_jax.types import Array
 
@@ -72,7 +72,7 @@ def open_es(
     pairs = population_size // 2
 
     def init(mean, sigma):
-        mean, sigma = start(mean, sigma, dim)
+        mean, sigma = checked_start(mean, sigma, dim)
         return OpenESState(
             mean=mean,
             sigma=sigma,

@@ -14,6 +14,14 @@ def rankable(fitness: Array) -> Array:
     return jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
 
 
+def best(fitness: Array, tie: str = "first") -> Array:
+    """The index of the least fitness f32[P], i32[]; of equals the "first" or "last"."""
+    ranked = rankable(fitness)
+    if tie == "first":
+        return jnp.argmin(ranked)
+    return len(fitness) - 1 - jnp.argmin(ranked[::-1])
+
+
 def order(fitness: Array) -> Array:
     """Indices that sort fitness f32[P] from best to worst, i32[P]."""
     return jnp.argsort(rankable(fitness), stable=True)

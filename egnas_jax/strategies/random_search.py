@@ -15,6 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.evolution.shaping import best
 from egnas_jax.idle import check_idle
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import STATISTICS, check_options
@@ -132,13 +133,13 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
         keys = jax.random.split(key, config.candidates)
         children = jax.vmap(lambda k: random_child(k, space))(keys)
         candidates = jax.tree.map(
-            lambda best, new: jnp.concatenate([best[None], new]), state.best, children
+            lambda old, new: jnp.concatenate([old[None], new]), state.best, children
         )
         arguments = net, config, trainee.variables, valid_batch, key
         scores = make_cell_evaluate(*arguments)(candidates)
         fitness = limited_fitness(scores.loss, candidates, excess)
-        winner = jnp.argmin(jnp.where(jnp.isnan(fitness), jnp.inf, fitness))
-        best = jax.tree.map(lambda leaf: leaf[winner], candidates)
+        winner = best(fitness)
+        child = jax.tree.map(lambda leaf: leaf[winner], candidates)
         info = {
             "fitness": without_over(fitness[winner], config.limit),
             "fitness_accuracy": scores.accuracy[winner],
@@ -154,7 +155,7 @@ def random_search(net: Supernet, config: RandomSearchConfig) -> Strategy:
             ),
             **limit_metrics(fitness, config.limit),
         }
-        return RandomSearchState(best), info
+        return RandomSearchState(child), info
 
     def incumbent(state: RandomSearchState) -> Mixing:
         return state.best

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Float, Int
 
 from egnas_jax.data.labels import checked_batch
+from egnas_jax.evolution.shaping import best
 from egnas_jax.nn.supernet import Supernet
 from egnas_jax.search.evaluate import score_batch
 from egnas_jax.search.relax import unflatten
@@ -239,11 +240,3 @@ def evaluate_individuals(
         fitness=fitness,
         winner=best(fitness, config.tie),
     )
-
-
-def best(fitness: Array, tie: str) -> Array:
-    """Returns the index of the least fitness, NaN last; of equals the first or last."""
-    ranked = jnp.where(jnp.isnan(fitness), jnp.inf, fitness)
-    if tie == "first":
-        return jnp.argmin(ranked)
-    return len(fitness) - 1 - jnp.argmin(ranked[::-1])

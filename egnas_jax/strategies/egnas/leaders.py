@@ -10,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from egnas_jax.evolution.shaping import rankable
 from egnas_jax.search.relax import softmax_mixing, unflatten
 from egnas_jax.strategies.egnas.evaluation import Evaluate, EvaluatedPopulation
 from egnas_jax.strategies.egnas.individuals import individual_rows
@@ -47,7 +48,7 @@ def winner_of(z: Array, population: EvaluatedPopulation) -> Best:
     fitness, race = population.fitness[population.winner], population.race
     return Best(
         z=z[population.winner],
-        fitness=jnp.where(jnp.isnan(fitness), jnp.inf, fitness),
+        fitness=rankable(fitness),
         correct=population.correct[population.winner],
         correct_current=population.correct_current,
         batches=None if race is None else race.batches[population.winner],

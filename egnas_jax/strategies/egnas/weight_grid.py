@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from egnas_jax.strategies.egnas.evaluation import EvaluatedPopulation, best
+from egnas_jax.evolution.shaping import best
+from egnas_jax.strategies.egnas.evaluation import EvaluatedPopulation
 from egnas_jax.strategies.egnas.fitness import compound_fitness
 from egnas_jax.types import Array
 

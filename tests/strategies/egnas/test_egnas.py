@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from egnas_jax import EGNASConfig, search_config
+from egnas_jax.evolution.shaping import best
 from egnas_jax.search.relax import unflatten
 from egnas_jax.space import SPACES
-from egnas_jax.strategies.egnas.evaluation import best
 from egnas_jax.strategies.egnas.fitness import compound_fitness, similarity
 from egnas_jax.strategies.egnas.individuals import individual_rows
 from egnas_jax.strategies.egnas.step import egnas_step_direction
