@@ -52,7 +52,7 @@ def epoch_seconds(size: Size, count: int) -> float:
 
 
 def measure(size: Size) -> dict:
-    """Measures all K by turns.
+    """Measures all K alternately.
 
     Returns:
       "rows": K -> "epoch_s" (median over rounds), and "ratio", "ratio_min",

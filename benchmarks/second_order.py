@@ -57,7 +57,7 @@ def compile_seconds(size: Size, form: str) -> float:
 
 
 def measure(size: Size) -> dict:
-    """Measures all forms by turns.
+    """Measures all forms alternately.
 
     Returns:
       "rows": form -> "compile_s" (median over rounds), and "ratio", "ratio_min",

@@ -5,7 +5,7 @@ import argparse
 
 def list_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `egnas list`."""
-    text = "strategies, presets, spaces, zoo, proxies, ...; see `egnas list` (all)"
+    text = "strategies, presets, spaces, zoo, proxies, ... (default: all kinds)"
     parser.add_argument("kind", nargs="?", metavar="KIND", help=text)
 
 

@@ -66,7 +66,8 @@ def retrain_arguments(parser: argparse.ArgumentParser) -> None:
         help="train N seeds; a table of them in --out",
     )
     add_batched(parser, "seeds", nargs="?", const="on")
-    add("--out", help="run directory (default: runs/PRESET-seedN)")
+    places = "runs/PRESET-seedN, or runs/PRESET-retrain for several seeds"
+    add("--out", help=f"run directory (default: {places})")
     add("--resume", action="store_true", help="go on with a run")
     add(
         "--stop-after",
@@ -129,20 +130,25 @@ def _check_options(options) -> None:
 def _configuration(
     options, genotype: "Genotype | Topology"
 ) -> tuple["RetrainConfig", pathlib.Path | None]:
-    """The configuration, and the run that found the genotype; `preset` is set."""
+    """The configuration, and the run directory that was named; `preset` is set.
+
+    A file in a run may hold another cell than the one that the run found, so the run
+    directory, which says what the search cost, is None for it.
+    """
     from egnas_jax.runs.genotype_source import existing_path
     from egnas_jax.runs.retrain_config import retrain_config, with_genotype
     from egnas_jax.runs.search_origin import run_of, searched_on, split_seed
     from egnas_jax.settings import assignments
 
     path = existing_path(options.genotype)
-    run, origin = run_of(path), path if path is not None and path.is_dir() else None
+    origin = path if path is not None and path.is_dir() else None
     if options.preset is None:
-        _check_same_data(options, *searched_on(run))
+        folder = path.parent if path is not None and path.is_file() else origin
+        _check_same_data(options, *searched_on(folder))
         options.preset = DEFAULT_RECIPE
     config = retrain_config(
         options.preset,
-        settings=split_seed(run) | assignments(options.overrides),
+        settings=split_seed(run_of(path)) | assignments(options.overrides),
         auxiliary=not options.no_auxiliary,
         init_from=options.init_from,
     )

@@ -1,6 +1,8 @@
-"""Turns fitness into ranks, which is all that the strategies use. Lower is better.
+"""Ranks fitness, and finds the best. Lower is better.
 
-NaN counts as +inf and so ranks last. Of equal values, the lower index comes first.
+NaN counts as +inf and so ranks last. Of equal values the lower index comes first,
+except where `best` is asked for the last.
+
 Dims: P population.
 """
 

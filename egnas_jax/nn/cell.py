@@ -10,8 +10,8 @@ once to the sum of a node instead of once per edge.
 Source: EG-NAS formula (1) of the mixed operation; PC-DARTS (Xu et al., ICLR 2020) for
 partial channels and edge weights.
 
-Dims: E edges of the cell, S edges that leave one state, K primitives, C channels,
-k of partial channels, H, W sides, N images.
+Dims: E edges of the cell, K primitives, C channels, k of partial channels, H, W sides,
+N images.
 """
 
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Checks the epochs of a search: their schedule, and when the method updates."""
+"""Checks that a method fits its epochs: schedule, warm-up, and what steps drop."""
 
 from collections.abc import Callable
 

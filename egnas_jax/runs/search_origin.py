@@ -74,7 +74,7 @@ def search_seconds(origin: pathlib.Path | None) -> float | None:
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         raise ValueError(
             f"{origin / 'summary.json'} was altered: its seconds are {seconds!r}, and "
-            f"should be a number from 0. Name another run, or its genotype.json alone."
+            f"should be a number from 0. Name another run, or its genotype.json."
         )
     return seconds
 
@@ -83,5 +83,5 @@ def _read_object(origin: pathlib.Path | None, name: str) -> dict:
     """The JSON object in a file of a run directory; empty where there is no file."""
     if origin is None or not (origin / name).is_file():
         return {}
-    hint = "The file was altered: name another run, or a genotype.json elsewhere."
+    hint = "The file was altered: name another run, or copy its genotype.json away."
     return records.read_object(origin / name, hint)

@@ -1,4 +1,7 @@
-"""Refuses images that a search cannot use, before anything is compiled."""
+"""Refuses images that a search cannot use, before anything is compiled.
+
+Dims: N images, H, W height and width in pixels, C channels.
+"""
 
 from egnas_jax.data.batches import check_batch_size
 from egnas_jax.data.dataset import LabelledImages

@@ -1,4 +1,4 @@
-"""Compiles the functions of `search.step` for one search problem.
+"""Makes and compiles the programs of one search problem.
 
 Dims: M directions, D flat length of all alphas.
 """

@@ -119,7 +119,8 @@ class SearchRun(NamedTuple):
 
 
 # What the loop does on the host, which is the same in all stages: the optional fields
-# that do not describe a stage. A field that a fork adds is among them.
+# that do not describe a stage. An optional field that is added later is one of them,
+# unless it is listed here.
 HOST_FIELDS = tuple(
     name
     for name in SearchRun._field_defaults

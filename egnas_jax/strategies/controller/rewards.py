@@ -29,7 +29,7 @@ class RewardEvaluator:
     Under a limit, a cell that keeps it is rewarded with at least a floor. For an
     accuracy and for a proxy's rank the floor is 0; for `1 - loss` it is
     1 - 2 ln(classes), since guessing has the loss ln(classes). A cell over the limit
-    gets from 1 to 2 less than the floor, the less the further it is over. A policy
+    gets the floor less 1 to 2: the further it is over, the lower its reward. A policy
     learns from the size of rewards, so a penalty must not be much larger than they are.
     For the same reason a reward by a proxy is a rank: scores have units of their own.
 

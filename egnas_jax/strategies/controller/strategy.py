@@ -9,7 +9,7 @@ that it has seen.
 Sources: Pham et al., ICML 2018, and its published code; Zoph et al., CVPR 2018, whose
 search code is not public.
 
-Dims: S cells of one step of the controller, T decisions, F finalists.
+Dims: S cells of one step of the controller, T decisions.
 """
 
 from collections.abc import Callable

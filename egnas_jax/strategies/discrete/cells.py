@@ -9,7 +9,8 @@ is never derived. Edges may have different numbers of primitives. The number of 
 primitive is then below the count of its own edge. If a slot moves to an edge with fewer
 primitives, its number is taken modulo that count.
 
-Dims: G kinds of cells, M nodes, E edges, K primitives, A numbers of primitives.
+Dims: G kinds of cells, M nodes, E edges, K primitives, A primitives that an edge may
+have at most, D integers of a cell.
 """
 
 from collections.abc import Callable

@@ -18,8 +18,7 @@ class BlackBoxConfig:
     """The settings that all black-box searches share.
 
     Attributes:
-      mode: "two_phase" or "interleaved", see
-        `discrete.search`.
+      mode: "two_phase" or "interleaved", see `discrete.search`.
       generations: of one search: the only one of `two_phase`, or each epoch's. The
         defaults of all methods evaluate about 5,600 cells in one search, on as many
         images as 50 epochs of EG-NAS's `paper`.

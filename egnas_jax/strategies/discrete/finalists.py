@@ -3,7 +3,7 @@
 A search ranks best those cells that its images happen to favour, so the finalists are
 evaluated again on others.
 
-Dims: P population, F finalists.
+Dims: F finalists.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,7 @@ evaluates the population anew first.
 A search ranks best those cells that its images happen to favour, so the finalists are
 evaluated again on the whole validation half.
 
-Dims: n cells of one generation, F finalists.
+Dims: n cells of one generation.
 """
 
 from collections.abc import Callable

@@ -8,6 +8,8 @@ on the data of its development.
 Sources: Cai et al., "EG-NAS: Neural Architecture Search with Fast Evolutionary
 Exploration", AAAI 2024, and its official code; the report 快速进化神经网络架构搜索, a
 reproduction study of EG-NAS. docs/egnas.md compares them.
+
+Dims: E edges, K primitives.
 """
 
 import dataclasses

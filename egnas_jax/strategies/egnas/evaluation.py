@@ -3,8 +3,8 @@
 Source: EG-NAS (Cai et al., AAAI 2024), formula (3) and Algorithm 1; `explore` and `CFF`
 of the official code.
 
-Dims: P population, N images, E edges, K primitives, D = kinds E K, b fitness batches of
-one call.
+Dims: P population, N images, H, W sides, C channels of an image, E edges, K primitives,
+D = kinds E K, b fitness batches of one call.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from egnas_jax.types import Array, Batch, Evaluation, Mixing, PyTree
 
 # Evaluates mixings [P]: a supernet under its weights, or a table of results.
 Evaluate = Callable[[Mixing], Evaluation]
-ALL = slice(None)
+ALL = slice(None)  # every fitness batch
 
 
 class EvaluateEach(Protocol):

@@ -3,7 +3,7 @@
 Source: EG-NAS (Cai et al., AAAI 2024), Algorithm 1, line 13. Where paper, report and
 official code differ, an option of `EGNASConfig` decides.
 
-Dims: N samples, P population, D = kinds E K.
+Dims: N samples, P population, D = kinds E K of E edges, K primitives.
 """
 
 import flax.struct

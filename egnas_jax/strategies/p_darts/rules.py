@@ -158,7 +158,7 @@ def limit_skips(
 
 
 def live_of(masks: np.ndarray) -> LivePrimitives:
-    """Returns the live primitives of masks [G, E, K]; inverse of `live_masks`."""
+    """Returns the live primitives of masks [G, E, K]; undoes `live_masks`."""
     return tuple(
         tuple(tuple(np.flatnonzero(row).tolist()) for row in edges) for edges in masks
     )
