@@ -83,5 +83,5 @@ def _read_object(origin: pathlib.Path | None, name: str) -> dict:
     """The JSON object in a file of a run directory; empty where there is no file."""
     if origin is None or not (origin / name).is_file():
         return {}
-    hint = "The file was altered: name another run, or copy its genotype.json away."
+    hint = "The file was altered: name another run, or a copy of its genotype.json."
     return records.read_object(origin / name, hint)
