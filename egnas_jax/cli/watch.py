@@ -116,13 +116,15 @@ def _follow(names: Sequence[str]) -> None:
     are_runs = all((pathlib.Path(name) / CONFIG).exists() for name in names)
     has_bars = are_runs and len(set(names)) == 1
     with EpochBars(first.epochs, _line) as bars:
-        while time.monotonic() - last_running < PATIENCE:
+        while True:
             states = [read_state(folder) for folder in _folders(names)]
             for state in states:
                 _show_new(state, shown, bars if has_bars else None)
             if any(state.is_running for state in states):
                 last_running = time.monotonic()
             elif are_runs and all(state.is_done for state in states):
+                break
+            if time.monotonic() - last_running >= PATIENCE:
                 break
             time.sleep(POLL)
 

@@ -96,6 +96,7 @@ def test_the_table_names_what_every_record_holds(two_node_net):
     run = SimpleNamespace(
         space=TWO_NODES,
         stage=SimpleNamespace(index=0, first=0),
+        first_epoch=0,
         num_steps=1,
         problem=SimpleNamespace(strategy=strategy, valid_batch_size=1),
     )
