@@ -49,15 +49,15 @@ def front_numbers(objectives: Array) -> Array:
     """
     dominates = domination(objectives)
 
-    def peel(front_and_found):
-        front, found = front_and_found
-        left = found < 0
+    def peel(front_and_numbers):
+        front, numbers = front_and_numbers
+        left = numbers < 0
         dominated = jnp.any(dominates & left[:, None], axis=0)
-        return front + 1, jnp.where(left & ~dominated, front, found)
+        return front + 1, jnp.where(left & ~dominated, front, numbers)
 
     start = jnp.int32(0), jnp.full(len(objectives), -1, jnp.int32)
-    _, found = lax.while_loop(lambda state: jnp.any(state[1] < 0), peel, start)
-    return found
+    _, numbers = lax.while_loop(lambda state: jnp.any(state[1] < 0), peel, start)
+    return numbers
 
 
 def crowding(

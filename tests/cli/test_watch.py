@@ -145,6 +145,14 @@ def test_a_look_that_fails_shows_no_epoch_twice(tmp_path, capsys):
     assert capsys.readouterr().err.count("epoch   1/3") == 1
 
 
+def test_it_looks_once_however_short_its_patience(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(watch, "PATIENCE", 0.0)
+    begin(tmp_path / "seed0", running=False)
+    end_epoch(tmp_path / "seed0", 0)
+    assert main(["watch", str(tmp_path)]) == 0
+    assert ": epoch" in capsys.readouterr().err
+
+
 def test_it_ends_some_time_after_the_last_process(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(watch, "POLL", 0.01)
     monkeypatch.setattr(watch, "PATIENCE", 0.05)

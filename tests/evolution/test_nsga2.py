@@ -38,8 +38,8 @@ def padded(sets):
 
 
 def test_ranks_are_pymoos(sets, padded):
-    found = np.asarray(jax.jit(jax.vmap(nsga2.front_numbers))(padded))
-    for one, rank in zip(sets, found, strict=True):
+    ranks = np.asarray(jax.jit(jax.vmap(nsga2.front_numbers))(padded))
+    for one, rank in zip(sets, ranks, strict=True):
         np.testing.assert_array_equal(rank[: len(one["rank"])], one["rank"])
 
 
